@@ -1,0 +1,279 @@
+"""Configuration: frozen dataclasses, a YAML file over the defaults, `--set` over both, all faults at once.
+
+The dataclasses hold the defaults, `conf/base.yaml` shows them with one comment each (a test keeps
+the two equal). Keys of the file, dotted names of `--set` and fields of the dataclasses are the same words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from dupelake.errors import ConfigError
+
+KINDS = ("exact", "pixel", "near", "crop", "mirrored", "rotated", "edited", "recoloured")
+KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
+MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "directory")
+
+
+def _opt(default: Any, *, low: float | None = None, high: float | None = None,
+         one_of: Sequence[str] | None = None) -> Any:
+    """Declare an option with its default and its inclusive range or allowed words."""
+    meta = {"low": low, "high": high, "one_of": tuple(one_of) if one_of else None}
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True)
+class ManifestConfig:
+    """Where images come from."""
+
+    format: str = _opt("auto", one_of=MANIFEST_FORMATS)
+    extensions: tuple[str, ...] = _opt(())          # of a directory; () takes every file
+    default_scope: str = _opt("")
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """What is accepted as an image, and how it is decoded."""
+
+    max_pixels: int = _opt(150_000_000, low=1, high=2_000_000_000)
+    max_bytes: int = _opt(268_435_456, low=1, high=2_000_000_000)
+    accept_truncated: bool = _opt(False)
+    reduced_jpeg_min_side_px: int = _opt(1024, low=0, high=65_535)  # 0 decodes every JPEG in full
+
+
+@dataclass(frozen=True)
+class HashConfig:
+    """The hash stage: thumbnails, the low-information rule, batches."""
+
+    thumbnail_side_px: int = _opt(320, low=64, high=1024)
+    thumbnail_quality: int = _opt(92, low=50, high=100)
+    low_information_min_side_px: int = _opt(16, low=1, high=256)
+    low_information_max_quality: int = _opt(20, low=0, high=100)  # PDQ quality at or below it
+    batch_bytes: int = _opt(33_554_432, low=1_048_576, high=1_073_741_824)
+    rows_per_task: int = _opt(256, low=1, high=1_000_000)
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """The embed stage: which torch model, on what, in which batches."""
+
+    model: str = _opt("default")                    # default | timm:NAME[@FILE] | torchscript:PATH | none
+    device: str = _opt("auto", one_of=("auto", "cpu", "cuda"))
+    precision: str = _opt("auto", one_of=("auto", "float32", "bfloat16", "float16"))
+    batch_size: int = _opt(64, low=1, high=8192)
+    input_side_px: int = _opt(0, low=0, high=1024)  # 0: what the model was trained with (TorchScript: 224)
+    rows_per_task: int = _opt(512, low=1, high=1_000_000)
+
+
+@dataclass(frozen=True)
+class LshConfig:
+    """Which pairs the legs of the LSH join propose."""
+
+    phash_max_bits: int = _opt(7, low=0, high=16)
+    pdq_max_bits: int = _opt(31, low=0, high=63)
+    mirrored: bool = _opt(True)
+    embedding_min_cosine: float = _opt(0.92, low=0.5, high=1.0)
+    embedding_recall: float = _opt(0.95, low=0.5, high=0.9999)
+    scope: str = _opt("within", one_of=("within", "across"))
+
+
+@dataclass(frozen=True)
+class DecideConfig:
+    """Which measured pairs are duplicates; any signal alone suffices, each inclusive."""
+
+    phash_max_bits: int = _opt(4, low=0, high=16)
+    pdq_max_bits: int = _opt(31, low=0, high=63)
+    pdq_min_quality: int = _opt(50, low=0, high=100)
+    min_cosine: float = _opt(0.95, low=0.5, high=1.0)
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Groups: keeper order, what may be removed."""
+
+    keeper_order: tuple[str, ...] = _opt(KEEPER_CRITERIA)
+    format_order: tuple[str, ...] = _opt(
+        ("TIFF", "PNG", "BMP", "HEIF", "AVIF", "JPEG", "MPO", "WEBP", "GIF"))
+    removable_kinds: tuple[str, ...] = _opt(("exact", "pixel", "near"))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The run as a whole."""
+
+    max_failed_fraction: float = _opt(1.0, low=0.0, high=1.0)  # above it the run exits 3, after writing
+
+
+@dataclass(frozen=True)
+class Config:
+    """All options; `load_config` builds it."""
+
+    manifest: ManifestConfig = field(default_factory=ManifestConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    hash: HashConfig = field(default_factory=HashConfig)
+    embed: EmbedConfig = field(default_factory=EmbedConfig)
+    lsh: LshConfig = field(default_factory=LshConfig)
+    decide: DecideConfig = field(default_factory=DecideConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """All options as nested plain values (tuples as lists), the form of the YAML file."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change when any option changes."""
+        return fingerprint(self.as_dict())
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits of sha256 over the canonical JSON of `value`."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_config(path: str | Path | None = None, sets: Sequence[str] = ()) -> Config:
+    """Defaults, then the YAML file at `path`, then each `section.key=value` of `sets`.
+
+    Raises:
+        ConfigError: any fault (unreadable file, unknown name, wrong type, out of range,
+            contradiction); every fault found is in the message, not only the first.
+    """
+    faults: list[str] = []
+    values = _read_yaml(path, faults) if path is not None else {}
+    for item in sets:
+        _apply_set(values, item, faults)
+    config = _build(values, faults)
+    if config is not None:
+        _check_together(config, faults)
+    if faults or config is None:
+        raise ConfigError(faults)
+    return config
+
+
+def _read_yaml(path: str | Path, faults: list[str]) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        faults.append(f"--config {path}: cannot be read as YAML ({error}); give a readable YAML file")
+        return {}
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        faults.append(f"--config {path}: holds a {type(loaded).__name__}; sections with options are expected")
+        return {}
+    values: dict[str, Any] = {}
+    for section, body in loaded.items():
+        if body is not None and not isinstance(body, dict):
+            faults.append(f"{section}: must hold options, not {body!r}; write '{section}:' and indent them below")
+        else:
+            values[str(section)] = dict(body or {})
+    return values
+
+
+def _apply_set(values: dict[str, Any], item: str, faults: list[str]) -> None:
+    name, equals, text = item.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot or not key:
+        faults.append(f"--set {item}: must be section.key=value, for example decide.pdq_max_bits=24")
+        return
+    try:
+        values.setdefault(section, {})[key] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        faults.append(f"--set {item}: the value cannot be read as YAML; quote it")
+
+
+def _build(values: Mapping[str, Any], faults: list[str]) -> Config | None:
+    sections = {f.name: f for f in dataclasses.fields(Config)}
+    hints = get_type_hints(Config)
+    for name in values:
+        if name not in sections:
+            faults.append(f"{name}: no such section{_hint(name, sections)}")
+    built = {name: _build_section(name, hints[name], values.get(name, {}), faults) for name in sections}
+    return None if faults else Config(**built)
+
+
+def _build_section(section: str, cls: Any, values: Mapping[str, Any], faults: list[str]) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = get_type_hints(cls)
+    taken: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{section}.{key}"
+        if key not in fields:
+            faults.append(f"{name}: no such option{_hint(str(key), fields)}")
+            continue
+        try:
+            taken[key] = _convert(value, hints[key], fields[key].metadata)
+        except ValueError as error:
+            faults.append(f"{name}: {error}")
+    return cls(**taken)
+
+
+def _convert(value: Any, kind: Any, meta: Mapping[str, Any]) -> Any:
+    """`value` as `kind` within its range, or ValueError that says what is allowed."""
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"must be true or false, not {value!r}")
+        return value
+    if kind in (int, float):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or (kind is int and value != int(value)):
+            raise ValueError(f"must be {'a whole number' if kind is int else 'a number'}, not {value!r}")
+        low, high = meta["low"], meta["high"]
+        if not (low <= value <= high):  # also refuses nan
+            raise ValueError(f"is {value}; allowed is {low} to {high}")
+        return kind(value)
+    if kind is str:
+        text = "" if value is None else str(value)
+        if meta["one_of"] and text not in meta["one_of"]:
+            raise ValueError(f"is {text!r}; allowed is one of {', '.join(meta['one_of'])}")
+        return text
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"must be a list like [a, b], not {value!r}")
+    return tuple(str(v) for v in value)
+
+
+def _check_together(config: Config, faults: list[str]) -> None:
+    """Faults that need two options, or a grammar, to be seen."""
+    lsh, decide, cluster = config.lsh, config.decide, config.cluster
+    for name in ("phash_max_bits", "pdq_max_bits"):
+        if getattr(decide, name) > getattr(lsh, name):
+            faults.append(f"decide.{name}: {getattr(decide, name)} is wider than lsh.{name} ({getattr(lsh, name)}), "
+                          f"so pairs that it accepts are never proposed; raise lsh.{name} or lower it")
+    if decide.min_cosine < lsh.embedding_min_cosine:
+        faults.append(f"decide.min_cosine: {decide.min_cosine} is below lsh.embedding_min_cosine "
+                      f"({lsh.embedding_min_cosine}), so pairs that it accepts are never proposed; "
+                      "lower lsh.embedding_min_cosine or raise it")
+    if set(cluster.keeper_order) - set(KEEPER_CRITERIA) or len(set(cluster.keeper_order)) != len(cluster.keeper_order):
+        faults.append(f"cluster.keeper_order: {list(cluster.keeper_order)}; allowed is each of "
+                      f"{', '.join(KEEPER_CRITERIA)} at most once")
+    elif not cluster.keeper_order or cluster.keeper_order[-1] != "image_id":
+        faults.append("cluster.keeper_order: must end in image_id, so that no two images rank the same")
+    for kind in cluster.removable_kinds:
+        if kind not in KINDS:
+            faults.append(f"cluster.removable_kinds: {kind!r} is no kind; allowed is any of {', '.join(KINDS)}")
+    _check_model(config.embed.model, faults)
+
+
+def _check_model(model: str, faults: list[str]) -> None:
+    scheme, colon, rest = model.partition(":")
+    if model in ("default", "none") or (scheme == "timm" and rest) or (scheme == "torchscript" and rest):
+        path = rest.partition("@")[2] if scheme == "timm" else rest if colon else ""
+        if path and not Path(path).is_file():
+            faults.append(f"embed.model: no file at {path}; give the path of the weights on this machine")
+        return
+    faults.append(f"embed.model: {model!r}; allowed is default, none, timm:NAME, timm:NAME@FILE.safetensors "
+                  "or torchscript:PATH")
+
+
+def _hint(word: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
