@@ -1,0 +1,1 @@
+"""Numpy, Pillow and torch on arrays and bytes; nothing here knows Spark."""

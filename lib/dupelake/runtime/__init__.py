@@ -1,0 +1,1 @@
+"""The effects around a job: session, logs, progress, run records."""

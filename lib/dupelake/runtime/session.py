@@ -1,0 +1,115 @@
+"""The one place where a SparkSession is built (tests excepted), and where Java is looked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from dupelake.errors import EnvironmentFault
+
+log = logging.getLogger(__name__)
+
+DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
+JAVA_VERSIONS = (17, 21)
+_REQUIRED = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+}
+
+
+def conf_file(name: str) -> Path:
+    """A file of conf/: beside the code in the wheel, at the top of the repository in a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    for folder in (here / "conf", here.parents[1] / "conf"):
+        if (folder / name).is_file():
+            return folder / name
+    raise EnvironmentFault(f"the installation lacks conf/{name}; install dupelake again")
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """A Spark properties file as a dict: `key value` a line, `#` starts a comment line."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return dict(line.split(None, 1) for line in lines if line and not line.startswith("#"))  # type: ignore[misc]
+
+
+def check_java() -> None:
+    """Refuse a machine without a Java that Spark 4 runs on.
+
+    Raises:
+        EnvironmentFault: no Java, or an unsuitable one; says what was found and what to install.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
+    advice = "Install a JDK 17 (Debian, Ubuntu: apt-get install openjdk-17-jdk-headless) or set JAVA_HOME to one."
+    if java is None or not Path(java).exists():
+        raise EnvironmentFault(f"no Java found ({f'JAVA_HOME={home}' if home else 'none on the PATH'}). {advice}")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(\d+)(?:\.(\d+))?', said)
+    major = int(match.group(2) if match and match.group(1) == "1" and match.group(2) else match.group(1)) if match else 0
+    if major not in JAVA_VERSIONS:
+        raise EnvironmentFault(f"{java} is Java {major or 'of an unknown version'}; Spark 4.2 runs on 17 or 21. {advice}")
+
+
+def local_jars() -> list[str]:
+    """Jars of the folder DUPELAKE_JARS (for machines without Maven) and dupelake's own reader jar."""
+    folder = os.environ.get("DUPELAKE_JARS")
+    if folder and not any(Path(folder).glob("delta-spark_*.jar")):
+        raise EnvironmentFault(f"DUPELAKE_JARS={folder} holds no delta-spark jar; fill it with `make jars` or unset it")
+    jars = sorted(Path(folder).glob("*.jar")) if folder else []
+    own = sorted((Path(__file__).resolve().parents[1] / "jars").glob("*.jar"))
+    return [str(path) for path in [*jars, *own]]
+
+
+def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> SparkSession:
+    """The session of a job: what spark-submit set up, or local mode from conf/spark-local.conf.
+
+    Args:
+        app_name: shown in Spark's UI.
+        extra: settings that win over the file.
+
+    Raises:
+        EnvironmentFault: no suitable Java, or the session came up without Delta Lake.
+    """
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    settings = dict(_REQUIRED)
+    if not submitted:
+        check_java()
+        settings |= read_properties(conf_file("spark-local.conf"))
+        jars = local_jars()
+        if not any("delta-spark" in jar for jar in jars):
+            settings["spark.jars.packages"] = DELTA_PACKAGE
+        if jars:
+            settings["spark.jars"] = ",".join(jars)
+    settings |= dict(extra or {})
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    if not submitted:
+        session.sparkContext.setLogLevel("ERROR")
+    _check_delta(session)
+    return session
+
+
+def _check_delta(session: SparkSession) -> None:
+    """Fail now, with the flag to add, where a spark-submit forgot Delta's jars or its extension."""
+    try:
+        session._jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(  # noqa: SLF001
+            "io.delta.sql.DeltaSparkSessionExtension")
+    except Exception as error:
+        raise EnvironmentFault(f"Spark came up without Delta Lake; add --packages {DELTA_PACKAGE} "
+                               "(or --jars with its files) to spark-submit") from error
+    extensions = session.sparkContext.getConf().get("spark.sql.extensions", "")
+    if _REQUIRED["spark.sql.extensions"] not in (extensions or ""):
+        raise EnvironmentFault("Spark came up without Delta's extension; add --conf "
+                               f"spark.sql.extensions={_REQUIRED['spark.sql.extensions']}")

@@ -1,0 +1,1 @@
+"""DataFrame in, DataFrame out; nothing here reads, writes or acts (components excepted)."""

@@ -1,0 +1,45 @@
+"""One Spark session for all tests, real data where it is present, and a guard against leaked caches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["PYSPARK_PYTHON"] = sys.executable
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+SHARED_DATA = Path(os.environ.get("DUPELAKE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory):
+    """A local session with Delta Lake, two cores, its own warehouse folder."""
+    from dupelake.runtime.session import build_session
+
+    folder = tmp_path_factory.mktemp("spark")
+    session = build_session("dupelake-tests", {
+        "spark.master": "local[2]", "spark.driver.memory": "3g", "spark.sql.shuffle.partitions": "4",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"), "spark.local.dir": str(folder / "local")})
+    yield session
+    session.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_cache(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that used Spark must leave nothing persisted behind."""
+    yield
+    if "spark" in request.fixturenames:
+        session = request.getfixturevalue("spark")
+        assert session.sparkContext._jsc.getPersistentRDDs().size() == 0, "a persisted DataFrame was left behind"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images; the test skips, loudly, where it is absent."""
+    if not (SHARED_DATA / "README.md").is_file():
+        pytest.skip(f"real images are absent: no {SHARED_DATA}; set DUPELAKE_TEST_DATA to the folder")
+    return SHARED_DATA
