@@ -59,14 +59,39 @@ def check_java() -> None:
         raise EnvironmentFault(f"{java} is Java {major or 'of an unknown version'}; Spark 4.2 runs on 17 or 21. {advice}")
 
 
+def jar_folder() -> Path:
+    """Where Delta's jars lie for sessions without Maven: DUPELAKE_JARS, else a folder of this environment."""
+    return Path(os.environ.get("DUPELAKE_JARS") or Path(sys.prefix, "share", "dupelake", "jars"))
+
+
 def local_jars() -> list[str]:
-    """Jars of the folder DUPELAKE_JARS (for machines without Maven) and dupelake's own reader jar."""
-    folder = os.environ.get("DUPELAKE_JARS")
-    if folder and not any(Path(folder).glob("delta-spark_*.jar")):
-        raise EnvironmentFault(f"DUPELAKE_JARS={folder} holds no delta-spark jar; fill it with `make jars` or unset it")
-    jars = sorted(Path(folder).glob("*.jar")) if folder else []
+    """Jars of `jar_folder` (filled by `dupelake jars`) and dupelake's own reader jar; may be empty."""
+    folder = jar_folder()
+    delta = sorted(folder.glob("*.jar"))
+    if "DUPELAKE_JARS" in os.environ and not any(jar.name.startswith("delta-spark_") for jar in delta):
+        raise EnvironmentFault(f"DUPELAKE_JARS={folder} holds no delta-spark jar; fill it with "
+                               f"`dupelake jars --to {folder}` or unset it")
     own = sorted((Path(__file__).resolve().parents[1] / "jars").glob("*.jar"))
-    return [str(path) for path in [*jars, *own]]
+    return [str(path) for path in [*delta, *own]]
+
+
+def collect_jars(target: Path) -> int:
+    """Copy Delta's jars, resolved once through Maven, into `target`; returns how many there are."""
+    target.mkdir(parents=True, exist_ok=True)
+    if any(target.glob("delta-spark_*.jar")):
+        return len(list(target.glob("*.jar")))
+    check_java()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    session = (SparkSession.builder.appName("dupelake-jars").master("local[1]")
+               .config("spark.ui.enabled", "false").config("spark.jars.packages", DELTA_PACKAGE).getOrCreate())
+    jars = [uri.removeprefix("file:") for uri in (session.sparkContext.getConf().get("spark.jars") or "").split(",")]
+    for jar in filter(None, jars):
+        name = Path(jar).name  # Ivy's name: organisation_artifact-version.jar
+        shutil.copyfile(jar, target / (name.removeprefix("io.delta_") if "delta" in name else name))
+    session.stop()
+    if not any(target.glob("delta-spark_*.jar")):
+        raise EnvironmentFault(f"Maven gave no delta-spark jar for {DELTA_PACKAGE}; see its messages above")
+    return len(list(target.glob("*.jar")))
 
 
 def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> SparkSession:

@@ -1,0 +1,80 @@
+"""Logging of jobs, and progress: a bar on a terminal, a plain line now and then in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TextIO
+
+from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
+
+_BAR_CELLS = 30
+_REFRESH_SECONDS = 0.3
+_LINE_SECONDS = 15.0
+
+
+def configure_logging(run_id: str, level: int = logging.INFO) -> None:
+    """Send dupelake's log lines to stderr, each with time and run id; touches no other logger."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s [{run_id}] %(message)s", "%Y-%m-%d %H:%M:%S"))
+    root = logging.getLogger("dupelake")
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    root.propagate = False
+
+
+class Progress:
+    """Shows how many of Spark's tasks of the present step are done, until it is left.
+
+    Args:
+        spark: the session whose tasks are counted.
+        step: the name that stands before the bar or in the line.
+        stream: where to draw; a terminal gets a bar that redraws, anything else plain lines.
+    """
+
+    def __init__(self, spark: SparkSession, step: str, stream: TextIO | None = None) -> None:
+        self._tracker = spark.sparkContext.statusTracker()
+        self._step = step
+        self._stream = stream or sys.stderr
+        self._is_terminal = self._stream.isatty()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="dupelake-progress", daemon=True)
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+        if self._is_terminal:
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+
+    def _tasks(self) -> tuple[int, int]:
+        """Tasks done and tasks in all, over the stages that run now."""
+        infos = [self._tracker.getStageInfo(stage) for stage in self._tracker.getActiveStageIds()]
+        known = [info for info in infos if info is not None]
+        return sum(info.numCompletedTasks for info in known), sum(info.numTasks for info in known)
+
+    def _watch(self) -> None:
+        wait = _REFRESH_SECONDS if self._is_terminal else _LINE_SECONDS
+        while not self._stop.wait(wait):
+            try:
+                done, total = self._tasks()
+            except Exception:  # the session is going down; the job itself will say why
+                return
+            seconds = time.monotonic() - self._started
+            if self._is_terminal:
+                filled = _BAR_CELLS * done // total if total else 0
+                bar = "#" * filled + "." * (_BAR_CELLS - filled)
+                self._stream.write(f"\r\033[K{self._step:<9} [{bar}] {done}/{total} tasks {seconds:5.0f} s")
+                self._stream.flush()
+            else:
+                log.info("%s: %d of %d tasks of the running stages done after %.0f s", self._step, done, total, seconds)

@@ -1,0 +1,107 @@
+"""One run of a job: its id, counts and seconds; its row in `runs`, and the report that people read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+
+from dupelake import __version__
+from dupelake.config import Config
+from dupelake.runtime.logs import Progress
+from dupelake.schema import RUNS
+from dupelake.tables import Staging, Warehouse
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """What a job knows of itself while it works."""
+
+    job: str
+    config: Config
+    warehouse: Warehouse
+    arguments: Sequence[str] = ()
+    started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC).replace(tzinfo=None))
+    run_id: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    staging: Staging = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.run_id = self.run_id or new_run_id(self.started_at)
+        self.staging = Staging(self.warehouse, self.run_id)
+        self.versions |= {"dupelake": __version__, "spark": self.warehouse.spark.version,
+                          "delta": metadata.version("delta-spark")}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step, show its progress, log its start and end."""
+        log.info("%s: started", name)
+        start = time.monotonic()
+        with Progress(self.warehouse.spark, name):
+            yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+        log.info("%s: done in %.1f s", name, self.seconds[name])
+
+    def count(self, name: str, n: int) -> None:
+        """Set the count `name`."""
+        self.counts[name] = int(n)
+
+    def finish(self, error: str | None = None) -> None:
+        """Write the row of this run."""
+        finished = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+        row = (self.run_id, self.job, "failed" if error else "succeeded", self.started_at, finished,
+               json.dumps(list(self.arguments)), self.config.fingerprint(), json.dumps(self.config.as_dict()),
+               self.versions, self.counts, self.seconds, error)
+        frame = self.warehouse.spark.createDataFrame([row], RUNS.schema)
+        self.warehouse.append(RUNS, frame.coalesce(1))
+
+    def report(self) -> str:
+        """The run in words, for the end of the terminal or log."""
+        counts, lines = self.counts, [f"Run {self.run_id} ({self.job})"]
+        if "read" in counts:
+            reasons = {k.removeprefix("failed."): v for k, v in counts.items() if k.startswith("failed.")}
+            failed = ", ".join(f"{v} {k}" for k, v in sorted(reasons.items()))
+            lines.append(f"  images   {counts['read']} read = {counts['hashed']} hashed + {counts['skipped']} skipped "
+                         f"+ {counts['failed']} failed" + (f" ({failed})" if failed else ""))
+        if "contents_new" in counts:
+            lines.append(f"  contents {counts['contents_new']} new")
+        if "embedded" in counts:
+            lines.append(f"  embedded {counts['embedded']} contents, {counts['embed_failed']} failed")
+        if "pairs_measured" in counts:
+            lines.append(f"  pairs    {counts['pairs_measured']} measured, {counts['pairs_withdrawn']} withdrawn; in all "
+                         + (_kinds(counts, "pairs.") or "no duplicates"))
+        if "groups" in counts:
+            lines.append(f"  groups   {counts['groups']} of {counts['images_grouped']} images; "
+                         f"{counts['removable']} removable, {human_bytes(counts['removable_bytes'])}"
+                         + (f"; changes: {_kinds(counts, 'changes.')}" if _kinds(counts, "changes.") else ""))
+        took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
+        lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all")
+        return "\n".join(lines)
+
+
+def new_run_id(started_at: dt.datetime) -> str:
+    """Start time and a random suffix: sorts by time, and two runs of one second differ."""
+    return f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def human_bytes(n: float) -> str:
+    """Bytes with a binary unit: 1.5 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if n < 1024 or unit == "TiB":
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    raise AssertionError
+
+
+def _kinds(counts: dict[str, int], prefix: str) -> str:
+    return ", ".join(f"{v} {k.removeprefix(prefix)}" for k, v in sorted(counts.items()) if k.startswith(prefix) and v)

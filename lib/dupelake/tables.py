@@ -1,0 +1,175 @@
+"""The one module that knows Delta Lake: where tables lie, how they are made, read and changed.
+
+Every change is one commit, and every change is skipped when there is nothing to change, so that a
+run without new input leaves all versions as they were. Merges are keyed, so that writing the same
+rows twice (a run killed and started again) ends with the same table.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dupelake.errors import SchemaError
+from dupelake.schema import ALL_TABLES, Table, conform
+
+log = logging.getLogger(__name__)
+
+_STAGING = "_staging"
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """Rows that one commit inserted, updated and deleted; all zero when nothing was committed."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether a commit was made."""
+        return bool(self.inserted or self.updated or self.deleted)
+
+
+class Warehouse:
+    """The Delta tables under one folder or object-store prefix.
+
+    Args:
+        spark: a session with Delta Lake.
+        root: where the tables lie, any path that Hadoop reads; made on the first write.
+    """
+
+    def __init__(self, spark: SparkSession, root: str) -> None:
+        self.spark = spark
+        self.root = root.rstrip("/") or "/"
+
+    def path(self, table: Table) -> str:
+        """The folder of `table`."""
+        return f"{self.root}/{table.name}"
+
+    def exists(self, table: Table) -> bool:
+        """Whether `table` has been made."""
+        return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))
+
+    def ensure(self, *tables: Table) -> None:
+        """Make those of `tables` (default: all) that do not exist, with comments and constraints."""
+        for table in tables or ALL_TABLES:
+            if not self.exists(table):
+                self._create(table)
+
+    def _create(self, table: Table) -> None:
+        builder = (DeltaTable.createIfNotExists(self.spark).location(self.path(table)).comment(table.comment)
+                   .addColumns(table.schema).property("delta.enableDeletionVectors", "false"))
+        if table.partition_by:
+            builder = builder.partitionedBy(*table.partition_by)
+        for name, condition in table.checks.items():  # in the creating commit: ALTER TABLE would add one commit each
+            builder = builder.property(f"delta.constraints.{name}", condition)
+        builder.execute()
+        log.debug("made table %s", self.path(table))
+
+    def read(self, table: Table) -> DataFrame:
+        """`table` as it is now; empty, with its columns, where it was never written.
+
+        Raises:
+            SchemaError: the stored table lacks a column of the schema.
+        """
+        if not self.exists(table):
+            return self.spark.createDataFrame([], table.schema)
+        try:
+            return conform(self.spark.read.format("delta").load(self.path(table)), table.schema)
+        except SchemaError as error:
+            raise SchemaError(f"{self.path(table)}: {error}; it was made by another version of dupelake") from error
+
+    def version(self, table: Table) -> int:
+        """The number of the newest commit, -1 where there is no table."""
+        if not self.exists(table):
+            return -1
+        return int(DeltaTable.forPath(self.spark, self.path(table)).history(1).first()["version"])
+
+    def append(self, table: Table, rows: DataFrame) -> None:
+        """Add `rows` without looking for their keys; for computed rows known to be absent."""
+        self.ensure(table)
+        conform(rows, table.schema).write.format("delta").mode("append").save(self.path(table))
+
+    def overwrite(self, table: Table, rows: DataFrame) -> None:
+        """Replace the whole content by `rows` in one commit; constraints and comments stay."""
+        self.ensure(table)
+        conform(rows, table.schema).write.format("delta").mode("overwrite").save(self.path(table))
+
+    def merge(self, table: Table, rows: DataFrame, *, update_when: str | None = None,
+              delete: DataFrame | None = None) -> WriteReport:
+        """Insert what is new by key, optionally update what is there and delete keys: one commit or none.
+
+        Args:
+            table: the target.
+            rows: at most one row per key; materialised before (they are read more than once).
+            update_when: condition on `t` (stored) and `s` (given) under which a stored row is
+                replaced, for example ``"t.hash_version <> s.hash_version"``; None never updates.
+            delete: keys to delete; none of them may be in `rows`.
+
+        Returns:
+            What the commit did; all zero, and no commit, when `rows` and `delete` are empty.
+        """
+        self.ensure(table)
+        rows = conform(rows, table.schema)
+        source = rows.withColumn("_delete", F.lit(False))
+        if delete is not None:
+            empty = [F.lit(None).cast(f.dataType).alias(f.name) for f in table.schema.fields if f.name not in table.key]
+            gone = delete.select(*table.key, *empty, F.lit(True).alias("_delete"))
+            source = source.unionByName(gone.select(source.columns))
+        if source.isEmpty():
+            return WriteReport()
+        on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
+        merge = DeltaTable.forPath(self.spark, self.path(table)).alias("t").merge(source.alias("s"), on)
+        if delete is not None:
+            merge = merge.whenMatchedDelete("s._delete")
+        values = {name: f"s.{name}" for name in table.columns}
+        if update_when is not None:
+            merge = merge.whenMatchedUpdate(f"NOT s._delete AND ({update_when})", set=values)
+        before = self.version(table)
+        merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
+        return self._last_merge(table, before)
+
+    def _last_merge(self, table: Table, before: int) -> WriteReport:
+        newest = DeltaTable.forPath(self.spark, self.path(table)).history(1).first()
+        if newest["version"] == before:  # Delta makes no commit when no row matched
+            return WriteReport()
+        metrics = newest["operationMetrics"]
+        return WriteReport(*(int(metrics.get(f"numTargetRows{what}", 0)) for what in ("Inserted", "Updated", "Deleted")))
+
+
+class Staging:
+    """Parquet folders of one run, under the warehouse: they cut lineage and hold what is written to several tables.
+
+    Parquet rather than Spark's checkpoints, because it survives the loss of an executor on any
+    cluster, is the fastest on object stores, and needs no checkpoint folder to be configured.
+    """
+
+    def __init__(self, warehouse: Warehouse, run_id: str) -> None:
+        self._spark = warehouse.spark
+        self.root = f"{warehouse.root}/{_STAGING}/{run_id}"
+        self._n = 0
+
+    def save(self, rows: DataFrame, name: str = "step") -> DataFrame:
+        """Compute `rows` once; returns them as read back from disk."""
+        self._n += 1
+        path = f"{self.root}/{self._n:03d}-{name}"
+        rows.write.mode("overwrite").parquet(path)
+        return self._spark.read.schema(rows.schema).parquet(path)
+
+    @property
+    def checkpoint(self) -> Callable[[DataFrame], DataFrame]:
+        """`save` in the form that iterative stages take."""
+        return self.save
+
+    def remove(self) -> None:
+        """Delete the folder of this run (never a table, never an image)."""
+        jvm = self._spark._jvm  # noqa: SLF001
+        path = jvm.org.apache.hadoop.fs.Path(self.root)
+        path.getFileSystem(self._spark._jsc.hadoopConfiguration()).delete(path, True)  # noqa: SLF001
