@@ -123,9 +123,9 @@ class Warehouse:
             empty = [F.lit(None).cast(f.dataType).alias(f.name) for f in table.schema.fields if f.name not in table.key]
             gone = delete.select(*table.key, *empty, F.lit(True).alias("_delete"))
             source = source.unionByName(gone.select(source.columns))
-        if source.isEmpty():
-            return WriteReport()
         on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
+        if not self._would_change(table, source, on, update_when):
+            return WriteReport()
         merge = DeltaTable.forPath(self.spark, self.path(table)).alias("t").merge(source.alias("s"), on)
         if delete is not None:
             merge = merge.whenMatchedDelete("s._delete")
@@ -135,6 +135,17 @@ class Warehouse:
         before = self.version(table)
         merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
         return self._last_merge(table, before)
+
+    def _would_change(self, table: Table, source: DataFrame, on: str, update_when: str | None) -> bool:
+        """Whether a merge of `source` would touch a row; Delta commits an update merge that touches none."""
+        if source.isEmpty():
+            return False
+        t, s = self.read(table).alias("t"), source.alias("s")
+        matched = f"t.{table.key[0]} IS NOT NULL"  # keys are not nullable
+        touches = f"({matched} AND s._delete) OR (NOT {matched} AND NOT s._delete)"
+        if update_when is not None:
+            touches += f" OR ({matched} AND NOT s._delete AND ({update_when}))"
+        return not s.join(t, F.expr(on), "left").where(touches).isEmpty()
 
     def _last_merge(self, table: Table, before: int) -> WriteReport:
         newest = DeltaTable.forPath(self.spark, self.path(table)).history(1).first()

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +13,11 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from dupelake.errors import EnvironmentFault
+from dupelake.runtime.java import check_java
 
 log = logging.getLogger(__name__)
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
-JAVA_VERSIONS = (17, 21)
 _REQUIRED = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -39,24 +38,6 @@ def read_properties(path: Path) -> dict[str, str]:
     """A Spark properties file as a dict: `key value` a line, `#` starts a comment line."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return dict(line.split(None, 1) for line in lines if line and not line.startswith("#"))  # type: ignore[misc]
-
-
-def check_java() -> None:
-    """Refuse a machine without a Java that Spark 4 runs on.
-
-    Raises:
-        EnvironmentFault: no Java, or an unsuitable one; says what was found and what to install.
-    """
-    home = os.environ.get("JAVA_HOME")
-    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
-    advice = "Install a JDK 17 (Debian, Ubuntu: apt-get install openjdk-17-jdk-headless) or set JAVA_HOME to one."
-    if java is None or not Path(java).exists():
-        raise EnvironmentFault(f"no Java found ({f'JAVA_HOME={home}' if home else 'none on the PATH'}). {advice}")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    match = re.search(r'version "(\d+)(?:\.(\d+))?', said)
-    major = int(match.group(2) if match and match.group(1) == "1" and match.group(2) else match.group(1)) if match else 0
-    if major not in JAVA_VERSIONS:
-        raise EnvironmentFault(f"{java} is Java {major or 'of an unknown version'}; Spark 4.2 runs on 17 or 21. {advice}")
 
 
 def jar_folder() -> Path:
@@ -84,14 +65,28 @@ def collect_jars(target: Path) -> int:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     session = (SparkSession.builder.appName("dupelake-jars").master("local[1]")
                .config("spark.ui.enabled", "false").config("spark.jars.packages", DELTA_PACKAGE).getOrCreate())
-    jars = [uri.removeprefix("file:") for uri in (session.sparkContext.getConf().get("spark.jars") or "").split(",")]
-    for jar in filter(None, jars):
-        name = Path(jar).name  # Ivy's name: organisation_artifact-version.jar
-        shutil.copyfile(jar, target / (name.removeprefix("io.delta_") if "delta" in name else name))
+    uris = (session.sparkContext.getConf().get("spark.jars") or "").split(",")
+    shipped = {_artifact(jar.name) for jar in Path(os.environ.get("SPARK_HOME") or _pyspark_home(), "jars").glob("*.jar")}
+    for uri in filter(None, uris):
+        jar = Path(uri.removeprefix("file:"))
+        name = jar.name.partition("_")[2]  # Ivy's name is organisation_artifact-version.jar
+        if _artifact(name) not in shipped:
+            shutil.copyfile(jar, target / name)
     session.stop()
     if not any(target.glob("delta-spark_*.jar")):
         raise EnvironmentFault(f"Maven gave no delta-spark jar for {DELTA_PACKAGE}; see its messages above")
     return len(list(target.glob("*.jar")))
+
+
+def _artifact(jar_name: str) -> str:
+    """The artifact of a jar's file name, without its version."""
+    return re.sub(r"-\d[\w.-]*\.jar$", "", jar_name)
+
+
+def _pyspark_home() -> Path:
+    import pyspark
+
+    return Path(pyspark.__file__).parent
 
 
 def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> SparkSession:

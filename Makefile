@@ -1,0 +1,59 @@
+# dupelake: `make demo` and `make test` set everything up themselves; `make help` lists the rest.
+VENV   ?= .venv
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 2>/dev/null))
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+JAR    := lib/dupelake/jars/dupelake-reader.jar
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
+
+.PHONY: setup
+setup: $(STAMP) $(JAR)  ## environment in .venv, Delta's jars, the reader jar
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "dupelake: no Python 3.11 or newer found; install python3.11 and its venv module"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "dupelake: $(PYTHON) is older than 3.11; install python3.11, or make PYTHON=/path/to/python3.11"; exit 2; }
+	@PYTHONPATH=lib $(PYTHON) -m dupelake.runtime.java
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/dupelake jars 2>$(VENV)/jars.log || { cat $(VENV)/jars.log; exit 1; }
+	@touch $@
+
+$(JAR): java/io/dupelake/ReadUri.java $(STAMP)
+	$(BIN)/python scripts/build_jar.py
+	@touch $@
+
+.PHONY: demo
+demo: setup  ## sample images with known copies, two nights, a contact sheet
+	$(BIN)/dupelake demo --out demo-output
+
+.PHONY: test
+test: setup  ## all tests
+	$(BIN)/python -m pytest -q
+
+.PHONY: test-unit
+test-unit: setup  ## the tests that need no Spark
+	$(BIN)/python -m pytest -q tests/unit
+
+.PHONY: dev
+dev: setup  ## linters and type checker into the environment
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+
+.PHONY: check
+check: dev  ## lint, types, import rules
+	$(BIN)/ruff check lib jobs tests benchmarks scripts
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: package
+package: setup  ## dist/: the wheel, the reader jar, the packed environment for clusters
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	cp $(JAR) dist/
+
+.PHONY: clean
+clean:  ## remove what was built; leaves the environment
+	rm -rf dist build demo-output .pytest_cache .mypy_cache .ruff_cache $(JAR)

@@ -1,0 +1,121 @@
+"""Core-seconds of the hash stage's kernel over those of a plain Pillow decode of the same files.
+
+    OMP_NUM_THREADS=1 python benchmarks/hash_stage.py --data ../shared/data [--repeat 3] [--limit N]
+
+One process, one thread. Plain is `Image.open(bytes).convert("RGB").load()`. Files that Pillow does not decode are left
+out. Both are measured file by file, one right after the other, in CPU time of the process; of the repetitions the
+median of each file counts, and a set's ratio is one of sums.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"  # before numpy is loaded
+
+import argparse
+import io
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+import numpy as np
+from PIL import Image
+
+from dupelake.config import Config
+from dupelake.kernels import hashing
+from dupelake.kernels.decode import Decoded, decode, pixel_digest
+from dupelake.kernels.fingerprint import content_id, encode_thumbnail, fingerprint_image, make_thumbnail
+
+PARTS = ("open, decode, digest", "of which pixel copy", "of which digest", "sha256", "grey", "pHash x 2", "PDQ x 2",
+         "thumbnail", "its JPEG")
+
+
+def plain(data: bytes) -> None:
+    with Image.open(io.BytesIO(data)) as image:
+        image.convert("RGB").load()
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.process_time_ns()
+    result = work()
+    return (time.process_time_ns() - start) / 1e9, result
+
+
+def components(data: bytes, cfg: Config) -> list[float]:
+    """Seconds of each of PARTS for one file; zeros when it does not decode."""
+    taken, decoded = seconds(lambda: decode(data, cfg.decode))
+    if not isinstance(decoded, Decoded):
+        return [0.0] * len(PARTS)
+    copy, _ = seconds(lambda: np.asarray(decoded.image))
+    digest, _ = seconds(lambda: pixel_digest(decoded.rgb))
+    sha, _ = seconds(lambda: content_id(data))
+    grey, image = seconds(lambda: decoded.image.convert("L"))
+    phash, _ = seconds(lambda: hashing.phash_pair(image))
+    pdq, _ = seconds(lambda: hashing.pdq(decoded.rgb))
+    thumb, small = seconds(lambda: make_thumbnail(decoded.image, cfg.hash.thumbnail_side_px))
+    jpeg, _ = seconds(lambda: encode_thumbnail(small, cfg.hash.thumbnail_quality))
+    return [taken, copy, digest, sha, grey, phash, pdq, thumb, jpeg]
+
+
+def files_by_set(root: Path, limit: int) -> dict[str, list[Path]]:
+    sets = {}
+    for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name not in ("truth", "weights")):
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        sets[folder.name] = files[::max(1, len(files) // limit)] if limit else files
+    return sets
+
+
+def measure(files: list[Path], cfg: Config, repeat: int) -> tuple[int, float, float, list[float]]:
+    """(images, plain seconds, hash seconds, seconds by part), each the sum over files of the median repetition."""
+    count, base, ours, parts = 0, 0.0, 0.0, [0.0] * len(PARTS)
+    for path in files:
+        data = path.read_bytes()
+        try:
+            plain(data)  # also warms caches and loads the plugin
+        except Exception:  # noqa: S112 - what Pillow does not decode is not compared
+            continue
+        plains, hashes = [], []
+        for _ in range(repeat):
+            plains.append(seconds(lambda d=data: plain(d))[0])
+            hashes.append(seconds(lambda d=data: fingerprint_image(d, cfg.decode, cfg.hash))[0])
+        count += 1
+        base += statistics.median(plains)
+        ours += statistics.median(hashes)
+        parts = [a + b for a, b in zip(parts, components(data, cfg), strict=True)]
+    return count, base, ours, parts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--limit", type=int, default=0, help="about this many files of each set; 0 for all")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    cfg, totals = Config(), [0.0, 0.0, 0.0]
+    all_parts = [0.0] * len(PARTS)
+    print("| set | images | plain decode, ms an image | hash stage, ms an image | ratio |\n|---|---|---|---|---|")
+    for name, files in files_by_set(args.data, args.limit).items():
+        count, base, ours, parts = measure(files, cfg, args.repeat)
+        if not count:
+            continue
+        print(f"| {name} | {count} | {1e3 * base / count:.2f} | {1e3 * ours / count:.2f} | {ours / base:.2f} |", flush=True)
+        totals = [totals[0] + count, totals[1] + base, totals[2] + ours]
+        all_parts = [a + b for a, b in zip(all_parts, parts, strict=True)]
+    count, base, ours = totals
+    print(f"| **all** | {count:.0f} | {1e3 * base / count:.2f} | {1e3 * ours / count:.2f} | **{ours / base:.2f}** |")
+    print("\n| part (one repetition) | ms an image | over plain decode |\n|---|---|---|")
+    for part, taken in zip(PARTS, all_parts, strict=True):
+        print(f"| {part} | {1e3 * taken / count:.3f} | {taken / base:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

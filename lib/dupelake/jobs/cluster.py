@@ -1,0 +1,51 @@
+"""The cluster job: accepted pairs in; groups with a keeper each, and what changed since the last run, out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from pyspark.sql import functions as F
+
+from dupelake.jobs.common import job_parser, run_job
+from dupelake.runtime.run import Run
+from dupelake.schema import GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS
+from dupelake.stages.groups import build_groups
+
+
+def body(run: Run, args: argparse.Namespace) -> None:
+    """Build the groups anew and write the difference to the stored ones."""
+    wh = run.warehouse
+    with run.step("cluster"):
+        previous = wh.read(GROUPS)
+        built = build_groups(wh.read(IMAGES), wh.read(HASHES), wh.read(PAIRS), previous, wh.read(GROUP_CHANGES),
+                             run.config, run.run_id, run.started_at, run.staging.checkpoint)
+        groups = run.staging.save(built.groups, "groups")
+        changes = run.staging.save(built.changes, "changes")
+        # null-safe: kind is null for keepers
+        same = [F.col(f"g.{c}").eqNullSafe(F.col(f"p.{c}")) for c in GROUPS.columns]
+        changed = groups.alias("g").join(previous.alias("p"), same, "left_anti")
+        gone = previous.join(groups, "image_id", "left_anti").select("image_id")
+        wh.merge(GROUPS, run.staging.save(changed, "changed"), update_when="true", delete=run.staging.save(gone, "gone"))
+        if not changes.isEmpty():
+            wh.append(GROUP_CHANGES, changes)
+    for row in changes.groupBy("event").agg(F.count(F.lit(1)).alias("n")).collect():  # one row per event
+        run.count(f"changes.{row['event']}", row["n"])
+    _count(run)
+
+
+def _count(run: Run) -> None:
+    groups = run.warehouse.read(GROUPS)
+    sizes = run.warehouse.read(IMAGES).select("image_id", "byte_size")
+    row = groups.join(sizes, "image_id").agg(
+        F.count(F.lit(1)).alias("images"), F.count_if("is_keeper").alias("groups"),
+        F.count_if("is_removable").alias("removable"),
+        F.coalesce(F.sum(F.when(F.col("is_removable"), F.col("byte_size"))), F.lit(0)).alias("bytes")).first()
+    for name, column in (("groups", "groups"), ("images_grouped", "images"), ("removable", "removable"),
+                         ("removable_bytes", "bytes")):
+        run.count(name, row[column])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of jobs/cluster.py."""
+    return run_job("cluster", job_parser("cluster.py", __doc__, manifests=False), body, argv)

@@ -1,0 +1,137 @@
+"""What all jobs share: the command line, the order of start-up, the end of a run and its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dupelake.config import Config, load_config
+from dupelake.errors import ConfigError, DupelakeError
+from dupelake.runtime.logs import configure_logging
+from dupelake.runtime.run import Run
+from dupelake.runtime.session import build_session
+from dupelake.tables import Warehouse
+
+log = logging.getLogger(__name__)
+
+Body = Callable[[Run, argparse.Namespace], None]
+
+
+def job_parser(prog: str, description: str, *, manifests: bool) -> argparse.ArgumentParser:
+    """The options of a job; `manifests` adds the paths and the selection of partitions."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    if manifests:
+        parser.add_argument("paths", nargs="+", metavar="PATH",
+                            help="manifest (CSV, JSON lines, Parquet, Delta) or directory of images")
+        parser.add_argument("--partitions", metavar="A,B", help="only these partitions of the manifest")
+        parser.add_argument("--since", metavar="PARTITION", help="only partitions from this one on (text order)")
+    if manifests or prog == "lsh_join.py":
+        parser.add_argument("--full", action="store_true", help="read, hash and join everything again")
+    parser.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
+    parser.add_argument("--config", metavar="FILE", help="YAML file over the defaults (conf/base.yaml lists them)")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="sets",
+                        help="one option over the file; may be repeated")
+    parser.add_argument("--spark", action="append", default=[], metavar="KEY=VALUE",
+                        help="a Spark setting, outside spark-submit; may be repeated")
+    return parser
+
+
+def run_job(job: str, parser: argparse.ArgumentParser, body: Body, argv: Sequence[str] | None = None) -> int:
+    """Parse, check, start Spark, run `body`, write the run's row, print the report.
+
+    Returns:
+        The exit code: 0; 2 for configuration, manifest, model or environment faults; 3 for a
+        passed limit (results stand); 1 for anything else.
+    """
+    args = parser.parse_args(argv)
+    try:
+        config, warehouse, spark_settings = _check(args)
+    except ConfigError as error:
+        print(f"{parser.prog}: the configuration is refused; nothing was started:\n{error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    try:
+        spark = build_session(f"dupelake-{job}", spark_settings)
+    except DupelakeError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    run = Run(job, config, Warehouse(spark, warehouse), list(sys.argv[1:] if argv is None else argv))
+    configure_logging(run.run_id)
+    return _execute(run, args, body)
+
+
+def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
+    code, message = 0, None
+    try:
+        run.warehouse.ensure()
+        body(run, args)
+        check_failure_gate(run)
+    except DupelakeError as error:
+        code, message = error.exit_code, str(error)
+        log.error("%s stopped: %s", run.job, error)
+    except Exception as error:
+        code, message = 1, f"{type(error).__name__}: {str(error)[:2000]}"
+        log.exception("%s failed", run.job)
+    finally:
+        run.staging.remove()
+    run.finish(message)
+    print(run.report(), flush=True)  # noqa: T201
+    return code
+
+
+def check_failure_gate(run: Run) -> None:
+    """Raise GateError when more images failed than run.max_failed_fraction allows."""
+    from dupelake.errors import GateError
+
+    tried = run.counts.get("read", 0) - run.counts.get("skipped", 0)
+    failed = run.counts.get("failed", 0)
+    limit = run.config.run.max_failed_fraction
+    if tried and failed / tried > limit:
+        raise GateError(f"{failed} of {tried} images failed, more than run.max_failed_fraction = {limit} allows; "
+                        "the results of the others are written")
+
+
+def _check(args: argparse.Namespace) -> tuple[Config, str, dict[str, str]]:
+    faults: list[str] = []
+    config = Config()
+    try:
+        config = load_config(args.config, args.sets)
+    except ConfigError as error:
+        faults += error.faults
+    settings = {}
+    for item in args.spark:
+        key, equals, value = item.partition("=")
+        if not equals or not key.startswith("spark."):
+            faults.append(f"--spark {item}: must be spark.KEY=VALUE")
+        settings[key] = value
+    for path in getattr(args, "paths", ()):
+        if is_local(path) and not Path(local(path)).exists():
+            faults.append(f"PATH {path}: there is nothing; give a manifest or a directory that exists")
+    if is_local(args.warehouse) and Path(local(args.warehouse)).is_file():
+        faults.append(f"--warehouse {args.warehouse}: is a file; give a folder")
+    if faults:
+        raise ConfigError(faults)
+    return config, absolute(args.warehouse), settings
+
+
+def is_local(path: str) -> bool:
+    """Whether `path` names this machine's file system."""
+    return "://" not in path or path.startswith("file://")
+
+
+def local(path: str) -> str:
+    """A local path without its file:// prefix."""
+    return path.removeprefix("file://")
+
+
+def absolute(path: str) -> str:
+    """A local path made absolute, so that executors see the same place; others as they are."""
+    return str(Path(local(path)).expanduser().absolute()) if is_local(path) else path
+
+
+def selection(args: argparse.Namespace) -> tuple[list[str] | None, str | None, bool]:
+    """Partitions, since and full of the command line."""
+    partitions = [p.strip() for p in args.partitions.split(",") if p.strip()] if args.partitions else None
+    return partitions, args.since, args.full

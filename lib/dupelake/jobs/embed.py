@@ -1,0 +1,67 @@
+"""The embed job: thumbnails without an embedding of the configured model in, embeddings out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from collections.abc import Sequence
+
+from pyspark.sql import Observation
+from pyspark.sql import functions as F
+
+from dupelake.jobs.common import job_parser, run_job
+from dupelake.runtime.run import Run
+from dupelake.schema import EMBEDDINGS, MODELS, THUMBNAILS
+
+log = logging.getLogger(__name__)
+
+
+def body(run: Run, args: argparse.Namespace) -> None:
+    """Embed every content that lacks an embedding of the configured model."""
+    run.count("embedded", 0)
+    run.count("embed_failed", 0)
+    if run.config.embed.model == "none":
+        return
+    with run.step("model"):
+        model_id, preprocess_id = prepare_model(run)
+    stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
+    pending = run.warehouse.read(THUMBNAILS).join(stored.select("content_id"), "content_id", "left_anti")
+    n_pending = pending.select("content_id").agg(F.count(F.lit(1))).first()[0]
+    if n_pending == 0:
+        return
+    from dupelake.stages.embed import embed_contents
+
+    with run.step("embed"):
+        n_tasks = max(run.warehouse.spark.sparkContext.defaultParallelism,
+                      math.ceil(n_pending / run.config.embed.rows_per_task))
+        rows = embed_contents(pending.repartition(n_tasks, "content_id"), run.config.embed, model_id, preprocess_id)
+        seen = Observation("embed")
+        rows = rows.observe(seen, F.count(F.lit(1)).alias("n"), F.count("error_message").alias("n_failed"))
+        # append, not merge: a merge would evaluate its source, and so the model, twice; what is
+        # pending was anti-joined against the committed table, so a rerun does not repeat rows
+        run.warehouse.append(EMBEDDINGS, rows)
+        run.count("embed_failed", seen.get["n_failed"])
+        run.count("embedded", seen.get["n"] - seen.get["n_failed"])
+
+
+def prepare_model(run: Run) -> tuple[str, str]:
+    """Load the model once on the driver: its ids are checked against the stored ones, its centre is stored."""
+    from dupelake.kernels.embedding import get_embedder, reference_centre
+    from dupelake.stages.embed import check_models
+
+    stored = [(r["model_id"], r["preprocess_id"]) for r in
+              run.warehouse.read(MODELS).select("model_id", "preprocess_id").collect()]  # one row per model ever used
+    embedder = get_embedder(run.config.embed)
+    check_models(stored, embedder.model_id, embedder.preprocess_id)
+    run.versions |= {"model": embedder.model_id, "preprocess": embedder.preprocess_id}
+    if (embedder.model_id, embedder.preprocess_id) not in stored:
+        centre = reference_centre(embedder).astype("<f4").tobytes()
+        row = (embedder.model_id, embedder.preprocess_id, embedder.dim, bytearray(centre))
+        run.warehouse.merge(MODELS, run.warehouse.spark.createDataFrame([row], MODELS.schema))
+    return embedder.model_id, embedder.preprocess_id
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of jobs/embed.py."""
+    return run_job("embed", job_parser("embed.py", __doc__, manifests=False), body, argv)

@@ -1,0 +1,158 @@
+"""The join job: contents that have not met the others yet in; candidate pairs measured, decided and stored."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.config import fingerprint
+from dupelake.errors import ModelError, VersionMixError
+from dupelake.jobs.common import job_parser, run_job
+from dupelake.kernels.hashing import hash_version
+from dupelake.runtime.run import Run
+from dupelake.schema import EMBEDDINGS, HASHES, IMAGES, JOINED, MODELS, PAIRS
+from dupelake.stages.candidates import JOIN_REVISION, candidate_pairs, joinable_units
+from dupelake.stages.score import decide, decide_version, pixel_pairs, score_pairs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What the join compares, and the fingerprint of how."""
+
+    hash: str
+    model: str | None
+    preprocess: str | None
+    centre: np.ndarray | None
+    join: str
+
+
+def body(run: Run, args: argparse.Namespace) -> None:
+    """Join new contents with all others, measure what is proposed, withdraw what lost its ground."""
+    versions = current_versions(run)
+    run.versions["join"] = versions.join
+    _refuse_other_joins(run, versions.join, args.full)
+    hashes = run.warehouse.read(HASHES).where(F.col("hash_version") == versions.hash)
+    for name in ("pairs_measured", "pairs_withdrawn"):
+        run.count(name, 0)
+    with run.step("units"):
+        units, joined, withdrawn = _units(run, hashes, versions.join, args.full)
+        pixel, stale_pixel = _pixel_changes(run, hashes)
+        n_new = joined.count()
+    stored = run.warehouse.read(PAIRS)
+    if n_new or not withdrawn.isEmpty() or not pixel.isEmpty() or not stale_pixel.isEmpty():
+        with run.step("join"):
+            measured = _measure(run, units, hashes, versions) if n_new else stored.limit(0)
+        with run.step("write"):
+            ends = units.select("content_id").distinct()
+            gone = _without_ends(stored, ends, args.full, measured).unionByName(stale_pixel)
+            gone = run.staging.save(gone, "gone")
+            report = run.warehouse.merge(PAIRS, run.staging.save(measured.unionByName(pixel), "pairs"),
+                                         update_when="t.join_version <> s.join_version", delete=gone)
+            run.count("pairs_measured", report.inserted + report.updated)
+            run.count("pairs_withdrawn", report.deleted)
+            run.warehouse.merge(JOINED, joined, update_when="t.join_version <> s.join_version", delete=withdrawn)
+    with run.step("decide"):
+        _decide_again(run)
+    for row in run.warehouse.read(PAIRS).where("is_duplicate").groupBy("kind").agg(F.count(F.lit(1)).alias("n")).collect():
+        run.count(f"pairs.{row['kind']}", row["n"])  # one row per kind
+
+
+def current_versions(run: Run) -> Versions:
+    """Hash and model versions that this run compares; the model's as `embed` stored them.
+
+    Raises:
+        ModelError: embeddings are wanted, and none of the configured model are stored.
+    """
+    version = hash_version(run.config)
+    model = preprocess = centre = None
+    if run.config.embed.model != "none":
+        from dupelake.stages.embed import describe_model
+
+        model, preprocess, _ = describe_model(run.config.embed)
+        row = run.warehouse.read(MODELS).where(
+            (F.col("model_id") == model) & (F.col("preprocess_id") == preprocess)).first()
+        if row is None:
+            raise ModelError(f"the warehouse holds no embeddings of model {model} ({preprocess}); run the embed job "
+                             "with the same configuration first, or set embed.model=none")
+        centre = np.frombuffer(bytes(row["centre"]), dtype="<f4")
+    join = fingerprint({"revision": JOIN_REVISION, "hash": version, "model": model, "preprocess": preprocess,
+                        **asdict(run.config.lsh)})
+    return Versions(version, model, preprocess, centre, join)
+
+
+def _refuse_other_joins(run: Run, join_version: str, full: bool) -> None:
+    other = run.warehouse.read(JOINED).where(F.col("join_version") != join_version).first()
+    if other is not None and not full:
+        pair = run.warehouse.read(PAIRS).where(F.col("join_version") == other["join_version"]).first()
+        made = f" (hashes {pair['hash_version']}, model {pair['model_id']})" if pair else ""
+        raise VersionMixError(f"stored pairs were joined by version {other['join_version']}{made}, this run would join "
+                              f"by {join_version} ({run.versions}); they are never mixed: run with --full to join "
+                              "everything again, or take back the options (lsh.*, embed.*) that changed")
+
+
+def _units(run: Run, hashes: DataFrame, join_version: str, full: bool) -> tuple[DataFrame, DataFrame, DataFrame]:
+    """All joinable units with is_new; the rows of `joined` to add; the keys of `joined` to delete."""
+    now = run.staging.save(joinable_units(run.warehouse.read(IMAGES), hashes, run.config.lsh), "units")
+    before = run.warehouse.read(JOINED)
+    met = before.where(F.lit(not full)).select("scope", "content_id", F.lit(True).alias("met"))
+    units = now.join(met, ["scope", "content_id"], "left").select(
+        "scope", "content_id", F.col("met").isNull().alias("is_new"))
+    units = run.staging.save(units, "is-new")
+    joined = units.where("is_new").select("scope", "content_id", F.lit(join_version).alias("join_version"))
+    withdrawn = before.join(now, ["scope", "content_id"], "left_anti").select("scope", "content_id")
+    return units, joined, run.staging.save(withdrawn, "withdrawn")
+
+
+def _measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) -> DataFrame:
+    embeddings = None
+    if versions.model is not None:
+        embeddings = run.warehouse.read(EMBEDDINGS).where(
+            (F.col("model_id") == versions.model) & F.col("embedding").isNotNull())
+    candidates = run.staging.save(
+        candidate_pairs(units, hashes, embeddings, versions.centre, run.config.lsh), "candidates")
+    scored = score_pairs(candidates, hashes, embeddings, run.config.decide, versions.join, versions.model)
+    return run.staging.save(scored, "scored")
+
+
+def _pixel_changes(run: Run, hashes: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """Pixel pairs to insert, and keys of stored ones whose star has another centre now."""
+    wanted = run.staging.save(pixel_pairs(hashes, run.config.decide), "pixel")
+    stored = run.warehouse.read(PAIRS).where(F.col("found_by") == "pixel")
+    key = ["src_id", "dst_id"]
+    missing = wanted.join(stored.select(key), key, "left_anti")
+    stale = stored.select(key).join(wanted.select(key), key, "left_anti")
+    return run.staging.save(missing, "pixel-new"), run.staging.save(stale, "pixel-stale")
+
+
+def _without_ends(stored: DataFrame, ends: DataFrame, full: bool, measured: DataFrame) -> DataFrame:
+    """Keys of stored pairs an end of which is no longer joinable; with --full, of all that were not found again."""
+    near = stored.where(F.col("found_by") != "pixel").select("src_id", "dst_id")
+    if full:
+        return near.join(measured.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
+    kept = (near.join(ends.withColumnRenamed("content_id", "src_id"), "src_id", "left_semi")
+            .join(ends.withColumnRenamed("content_id", "dst_id"), "dst_id", "left_semi"))
+    return near.join(kept, ["src_id", "dst_id"], "left_anti")
+
+
+def _decide_again(run: Run) -> None:
+    """Where thresholds changed, decide stored pairs anew from their evidence; no image is touched."""
+    version = decide_version(run.config.decide)
+    old = run.warehouse.read(PAIRS).where(F.col("decide_version") != version)
+    if old.isEmpty():
+        return
+    log.info("the thresholds changed: deciding stored pairs again from their evidence")
+    run.warehouse.merge(PAIRS, run.staging.save(decide(old, run.config.decide), "decided"),
+                        update_when="t.decide_version <> s.decide_version")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of jobs/lsh_join.py."""
+    return run_job("lsh_join", job_parser("lsh_join.py", __doc__, manifests=False), body, argv)

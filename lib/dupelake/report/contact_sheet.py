@@ -1,0 +1,120 @@
+"""Draw groups as rows of thumbnails, the keeper first; Pillow only."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+_TILE_PX = 170
+_CAPTION_PX = 62
+_GAP_PX = 10
+_HEAD_PX = 34
+_FONT_PX = 12
+_BACK, _INK, _GREY = (250, 250, 250), (25, 25, 25), (110, 110, 110)
+_KEEP, _REMOVE, _ALTERNATE = (34, 139, 34), (200, 50, 40), (215, 150, 20)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One image of a group, as it is drawn."""
+
+    image_id: str
+    name: str
+    thumbnail: bytes | None
+    width_px: int
+    height_px: int
+    byte_size: int
+    format: str
+    relation: str
+    is_removable: bool
+    kind: str | None
+    score: float
+
+
+@dataclass(frozen=True)
+class SheetGroup:
+    """One group: its keeper first; `size` may exceed the members that are drawn."""
+
+    group_id: str
+    size: int
+    members: Sequence[Member]
+
+
+def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 7) -> Image.Image:
+    """A sheet with one row a group, at most `columns` tiles a row.
+
+    Args:
+        groups: drawn from top to bottom; none gives a sheet that says so.
+        title: the line at the top.
+        columns: tiles a row; members beyond them are counted in words.
+
+    Returns:
+        An RGB image. Green frames stand for keepers, red ones for removable copies, amber ones for
+        alternates and for copies that the configuration keeps.
+    """
+    width = columns * (_TILE_PX + _GAP_PX) + _GAP_PX
+    row_px = _HEAD_PX + _TILE_PX + _CAPTION_PX
+    sheet = Image.new("RGB", (width, 2 * _HEAD_PX + max(1, len(groups)) * row_px), _BACK)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP_PX, _GAP_PX), title, _INK, _font(17))
+    legend = "green: keeper    red: removable copy    amber: alternate, or kept by configuration"
+    draw.text((_GAP_PX, _HEAD_PX + 4), legend, _GREY, _font(_FONT_PX))
+    if not groups:
+        draw.text((_GAP_PX, 2 * _HEAD_PX + 20), "No duplicate groups.", _INK, _font(17))
+    for i, group in enumerate(groups):
+        _draw_group(sheet, draw, group, 2 * _HEAD_PX + i * row_px, columns)
+    return sheet
+
+
+def _draw_group(sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup, top: int, columns: int) -> None:
+    hidden = group.size - min(len(group.members), columns)
+    more = f"; {hidden} more not drawn" if hidden > 0 else ""
+    draw.line([(_GAP_PX, top + 4), (sheet.width - _GAP_PX, top + 4)], (220, 220, 220))
+    draw.text((_GAP_PX, top + 10), f"group {group.group_id[:12]}: {group.size} images{more}", _INK, _font(13))
+    for column, member in enumerate(group.members[:columns]):
+        left = _GAP_PX + column * (_TILE_PX + _GAP_PX)
+        _draw_member(sheet, draw, member, left, top + _HEAD_PX)
+
+
+def _draw_member(sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, left: int, top: int) -> None:
+    colour = _KEEP if member.relation == "keeper" else _REMOVE if member.is_removable else _ALTERNATE
+    draw.rectangle([left, top, left + _TILE_PX - 1, top + _TILE_PX - 1], fill=(235, 235, 235), outline=colour, width=3)
+    tile = _thumbnail(member.thumbnail)
+    if tile is None:
+        draw.text((left + 12, top + _TILE_PX // 2), "no thumbnail", _GREY, _font(_FONT_PX))
+    else:
+        sheet.paste(tile, (left + (_TILE_PX - tile.width) // 2, top + (_TILE_PX - tile.height) // 2))
+    what = member.relation if member.kind is None else f"{member.relation}: {member.kind} {member.score:.2f}"
+    lines = (member.name, f"{member.width_px}x{member.height_px} {member.format} {member.byte_size / 1024:.0f} KiB", what)
+    for i, line in enumerate(lines):
+        draw.text((left, top + _TILE_PX + 3 + i * 16), _fit(draw, line), colour if i == 2 else _INK, _font(_FONT_PX))
+
+
+def _thumbnail(data: bytes | None) -> Image.Image | None:
+    if data is None:
+        return None
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            tile = image.convert("RGB")
+    except OSError:
+        return None
+    tile.thumbnail((_TILE_PX - 8, _TILE_PX - 8), Image.Resampling.LANCZOS)
+    return tile
+
+
+def _fit(draw: ImageDraw.ImageDraw, line: str) -> str:
+    """`line`, its middle cut out where it is wider than a tile."""
+    font = _font(_FONT_PX)
+    if draw.textlength(line, font) <= _TILE_PX:
+        return line
+    keep = len(line) // 2
+    while keep > 2 and draw.textlength(f"{line[:keep]}…{line[-keep:]}", font) > _TILE_PX:
+        keep -= 1
+    return f"{line[:keep]}…{line[-keep:]}"
+
+
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)

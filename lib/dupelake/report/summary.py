@@ -1,0 +1,77 @@
+"""`dupelake report`: the newest groups as a contact sheet, and the warehouse in words. Reads tables, writes one PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote
+
+from pyspark.sql import Row
+from pyspark.sql import functions as F
+from pyspark.sql import window as W
+
+from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
+from dupelake.runtime.run import human_bytes
+from dupelake.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
+from dupelake.tables import Warehouse
+
+_MEMBERS_DRAWN = 7
+
+
+def describe(warehouse: Warehouse) -> str:
+    """The state of the warehouse in a few lines."""
+    images = warehouse.read(IMAGES)
+    by_status = {r["reason"] or "ok": r["n"] for r in  # one row per reason
+                 images.groupBy("reason").agg(F.count(F.lit(1)).alias("n")).collect()}
+    failed = {k: v for k, v in sorted(by_status.items()) if k != "ok"}
+    lines = [f"Warehouse {warehouse.root}",
+             f"  images  {sum(by_status.values())}, {by_status.get('ok', 0)} ok"
+             + (f", failed: {', '.join(f'{v} {k}' for k, v in failed.items())}" if failed else "")]
+    kinds = warehouse.read(PAIRS).where("is_duplicate").groupBy("kind").agg(F.count(F.lit(1)).alias("n"))
+    pairs = {r["kind"]: r["n"] for r in kinds.collect()}  # one row per kind
+    lines.append(f"  pairs   {', '.join(f'{v} {k}' for k, v in sorted(pairs.items())) or 'no duplicates'}")
+    groups = warehouse.read(GROUPS).join(images.select("image_id", "byte_size"), "image_id")
+    row = groups.agg(F.count(F.lit(1)).alias("n"), F.count_if("is_keeper").alias("groups"),
+                     F.count_if("is_removable").alias("removable"),
+                     F.sum(F.when(F.col("is_removable"), F.col("byte_size"))).alias("bytes")).first()
+    lines.append(f"  groups  {row['groups']} of {row['n']} images; {row['removable']} removable, "
+                 f"{human_bytes(row['bytes'] or 0)}")
+    last = warehouse.read(RUNS).orderBy(F.desc("started_at")).first()
+    if last is not None:
+        lines.append(f"  last    {last['job']} {last['run_id']} {last['status']}")
+    return "\n".join(lines)
+
+
+def write_contact_sheet(warehouse: Warehouse, out: Path, n_groups: int) -> int:
+    """Draw the `n_groups` groups with most images into the PNG `out`; returns how many were drawn."""
+    groups = load_groups(warehouse, n_groups)
+    total = warehouse.read(GROUPS).agg(F.count_if("is_keeper").alias("n")).first()["n"]
+    shown = f"{len(groups)} of {total} duplicate groups" if len(groups) < total else f"{total} duplicate groups"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draw_contact_sheet(groups, f"dupelake: {shown}").save(out)
+    return len(groups)
+
+
+def load_groups(warehouse: Warehouse, n_groups: int) -> list[SheetGroup]:
+    """The `n_groups` largest groups (ties by id), each with its first members, keeper first."""
+    groups = warehouse.read(GROUPS)
+    chosen = groups.where("is_keeper").orderBy(F.desc("group_size"), "group_id").limit(n_groups).select("group_id")
+    order = W.Window.partitionBy("group_id").orderBy(F.desc("is_keeper"), F.desc("score_to_keeper"), "image_id")
+    drawn = (groups.join(F.broadcast(chosen), "group_id").withColumn("place", F.row_number().over(order))
+             .where(F.col("place") <= _MEMBERS_DRAWN))
+    images = warehouse.read(IMAGES).select("image_id", "uri", "width_px", "height_px", "byte_size", "format")
+    thumbnails = warehouse.read(THUMBNAILS).select("content_id", "bytes")
+    rows = drawn.join(images, "image_id").join(thumbnails, "content_id", "left").orderBy(
+        F.desc("group_size"), "group_id", "place").collect()  # at most n_groups * _MEMBERS_DRAWN rows
+    members: dict[str, list[Row]] = {}
+    for row in rows:
+        members.setdefault(row["group_id"], []).append(row)
+    return [SheetGroup(group_id, found[0]["group_size"], [_member(row) for row in found])
+            for group_id, found in members.items()]
+
+
+def _member(row: Row) -> Member:
+    name = row["uri"].rstrip("/").rsplit("/", 1)[-1]
+    return Member(row["image_id"], unquote(name) if row["uri"].startswith("file:") else name,
+                  bytes(row["bytes"]) if row["bytes"] is not None else None, row["width_px"], row["height_px"],
+                  row["byte_size"], row["format"], row["relation"], row["is_removable"], row["kind"],
+                  row["score_to_keeper"])

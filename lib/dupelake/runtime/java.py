@@ -1,0 +1,45 @@
+"""Look for a Java that Spark 4 runs on. Standard library only: `make setup` runs it before anything is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from dupelake.errors import EnvironmentFault
+
+JAVA_VERSIONS = (17, 21)
+ADVICE = "Install a JDK 17 (Debian, Ubuntu: apt-get install openjdk-17-jdk-headless) or set JAVA_HOME to one."
+
+
+def check_java() -> str:
+    """The path of a suitable Java.
+
+    Raises:
+        EnvironmentFault: no Java, or an unsuitable one; says what was found and what to install.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
+    if java is None or not Path(java).exists():
+        raise EnvironmentFault(f"no Java found ({f'JAVA_HOME={home}' if home else 'none on the PATH'}). {ADVICE}")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    major = parse_major(said)
+    if major not in JAVA_VERSIONS:
+        raise EnvironmentFault(f"{java} is Java {major or 'of an unknown version'}; Spark 4.2 runs on 17 or 21. {ADVICE}")
+    return java
+
+
+def parse_major(said: str) -> int:
+    """The major version in what `java -version` says: 17 of "17.0.15", 8 of "1.8.0_412"; 0 when there is none."""
+    match = re.search(r'version "(?:1\.)?(\d+)', said)
+    return int(match.group(1)) if match else 0
+
+
+if __name__ == "__main__":
+    try:
+        check_java()
+    except EnvironmentFault as fault:
+        sys.exit(f"dupelake: {fault}")

@@ -1,0 +1,202 @@
+"""Candidates: which pairs of contents are worth measuring, by equi-joins on keys of their codes.
+
+Each leg gives every content a bit code, cuts it into keys (kernels.mih), and joins new units with all units of
+their scope on equal keys. The Hamming distance is checked inside the join, so what leaves it are pairs within the
+radius, and no pair within it is missing (the embedding leg: with a known probability).
+
+Only ids, keys and codes are shuffled. Old units never meet old ones: they did on their night, by the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from dupelake.config import LshConfig
+from dupelake.errors import ConfigError
+from dupelake.kernels.mih import Codes, Keys, SlotPlan, binary_rows, plan_exact, probe_keys, slot_keys, words_of
+from dupelake.kernels.srp import PLANNING_ITEMS, plan_srp, srp_codes
+
+JOIN_REVISION = 1  # raise it when a change here, or in the kernels it calls, proposes other pairs
+LEGS = ("phash", "pdq", "embedding")  # order within found_by
+_SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
+
+Batches = Iterator[pa.RecordBatch]
+
+
+def joinable_units(images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataFrame:
+    """What takes part in the join: one row per scope and picture, contents of equal pixels counting once.
+
+    Args:
+        images: IMAGES; only rows with status ok that are not deleted count.
+        hashes: HASHES of one version. Its smallest content id per pixel_digest represents those pixels in every scope,
+            whichever of their files a scope holds; `stages.score.pixel_pairs` ties the others to it.
+        cfg: scope `across` puts all images in one scope, ''.
+
+    Returns:
+        (scope, content_id), one row each; no picture without information.
+    """
+    scope = F.col("scope") if cfg.scope == "within" else F.lit("")
+    live = images.where((F.col("status") == "ok") & F.col("deleted_at").isNull())
+    held = live.select(scope.alias("scope"), "content_id").distinct()
+    pictures = (held.join(hashes.where(~F.col("is_low_information")).select("content_id", "pixel_digest"), "content_id")
+                .select("scope", "pixel_digest").distinct())  # before the join below, so that no digest is hot in it
+    representatives = hashes.groupBy("pixel_digest").agg(F.min("content_id").alias("content_id"))
+    return pictures.join(representatives, "pixel_digest").select("scope", "content_id")
+
+
+def candidate_pairs(units: DataFrame, hashes: DataFrame, embeddings: DataFrame | None,
+                    centre: npt.NDArray[np.float32] | None, cfg: LshConfig, *,
+                    n_items: float = PLANNING_ITEMS) -> DataFrame:
+    """Propose pairs of which one unit at least is new; over nights, the pairs of one batch.
+
+    Args:
+        units: (scope, content_id, is_new boolean), one row per scope and content.
+        hashes: HASHES of one version, a row for each unit.
+        embeddings: EMBEDDINGS of one model, or None for the hash legs only. Rows without embedding are passed over.
+        centre: float32 (dim,) of that model.
+        cfg: radii, wanted cosine and recall.
+        n_items: about how many units there are; changes cost, never pairs.
+
+    Returns:
+        (src_id, dst_id, found_by): src_id < dst_id, each pair once, found_by the legs that found it, joined by '+'.
+
+    Raises:
+        ConfigError: the wanted cosine cannot be had by projections of this model.
+
+    Cost: a leg shuffles n_slots rows a unit, and n_probes a new unit (twice both where mirrored). Contents with equal
+    codes and different pixels are all true pairs of each other and come out as such, by every slot at once: n of them
+    make n^2 / 2 times n_slots verified rows before the last aggregation.
+    """
+    both = cfg.mirrored
+    phash = hashes.select("content_id", _bigint_bytes("phash").alias("code"),
+                          _bigint_bytes("phash_mirrored").alias("mirror"))
+    pdq = hashes.select("content_id", F.col("pdq").alias("code"), F.col("pdq_mirrored").alias("mirror"))
+    found = _leg_pairs(units, phash, plan_exact(64, cfg.phash_max_bits, n_items), mirrored=both, leg=0)
+    found = found.unionAll(_leg_pairs(units, pdq, plan_exact(256, cfg.pdq_max_bits, n_items), mirrored=both, leg=1))
+    if embeddings is not None:
+        if centre is None:
+            raise ValueError("embeddings come without the centre of their model")
+        plan = embedding_plan(centre, cfg)
+        codes = _embedding_codes(embeddings, centre, plan)
+        found = found.unionAll(_leg_pairs(units, codes, plan, mirrored=False, leg=2))
+    legs = found.groupBy("low", "high").agg(*[F.max(F.col("leg") == leg).alias(name) for leg, name in enumerate(LEGS)])
+    return legs.select(
+        F.lower(F.hex("low")).alias("src_id"), F.lower(F.hex("high")).alias("dst_id"),
+        F.concat_ws("+", *[F.when(F.col(name), F.lit(name)) for name in LEGS]).alias("found_by"))
+
+
+def embedding_plan(centre: npt.NDArray[np.float32], cfg: LshConfig) -> SlotPlan:
+    """The bands of the embedding leg: of the model and the configuration alone, never of the corpus.
+
+    Raises:
+        ConfigError: the wanted cosine is too low for this model.
+    """
+    try:
+        norm2 = float(np.square(centre, dtype=np.float64).sum())
+        return plan_srp(cfg.embedding_min_cosine, cfg.embedding_recall, norm2)
+    except ValueError as error:
+        raise ConfigError([f"lsh.embedding_min_cosine: {error}"]) from error
+
+
+def _bigint_bytes(name: str) -> Column:
+    return F.unhex(F.lpad(F.hex(name), 16, "0"))
+
+
+def _leg_pairs(units: DataFrame, codes: DataFrame, plan: SlotPlan, *, mirrored: bool, leg: int) -> DataFrame:
+    """(low, high, leg): verified pairs of one leg, one row for every key that they share.
+
+    The smaller mirrored distance of a pair is min(d(m(a), b), d(a, m(b))). New units probe straight and mirrored;
+    stored are all units straight and, of the old, which do not probe, the mirrored too. So both directions are looked
+    up for every pair, and two mirrored codes, which are the straight ones again, never meet.
+
+    Args:
+        units: (scope, content_id, is_new).
+        codes: (content_id, code, mirror): binary of 8 bytes a word; without `mirror` unless `mirrored`.
+        plan: the slots.
+        mirrored: whether to look for mirrored pairs.
+        leg: index in LEGS.
+    """
+    coded = units.join(codes, "content_id").withColumn("content_id", F.unhex("content_id"))
+    stored = _key_rows(coded, plan, slot_keys, mirrored).alias("s")
+    probing = _key_rows(coded.where("is_new"), plan, probe_keys, mirrored).alias("p")
+    a, b = F.col("p.id"), F.col("s.id")
+    once = ~F.col("s.is_new") | F.col("p.is_mirrored") | (a < b)  # two new units probe each other
+    distance = sum((F.bit_count(F.col(f"p.w{word}").bitwiseXOR(F.col(f"s.w{word}")))
+                    for word in range(plan.n_words)), F.lit(0))
+    # The key first: it is what sorts fast. "merge": rows are exploded after Spark estimates sizes, so
+    # that a broadcast would be chosen for tables that fit no driver; and it spills.
+    pairs = probing.hint("merge").join(stored, (
+        (F.col("p.key") == F.col("s.key")) & (F.col("p.scope") == F.col("s.scope")) & (a != b)
+        & ~(F.col("p.is_mirrored") & F.col("s.is_mirrored")) & once & (distance <= plan.max_bits)), "inner")
+    return pairs.select(  # low < high
+        F.least(a, b).alias("low"), F.greatest(a, b).alias("high"), F.lit(leg).alias("leg"))
+
+
+def _key_rows(coded: DataFrame, plan: SlotPlan, keys: Callable[[Codes, SlotPlan], Keys], mirrored: bool) -> DataFrame:
+    """(scope, id, is_new, is_mirrored, w0.., key): a row for every key of every code."""
+    stored_side = keys is slot_keys
+    fields = [T.StructField("scope", T.StringType()), T.StructField("id", T.BinaryType()),
+              T.StructField("is_new", T.BooleanType()), T.StructField("is_mirrored", T.BooleanType()),
+              *[T.StructField(f"w{word}", T.LongType()) for word in range(plan.n_words)],
+              T.StructField("keys", T.ArrayType(T.LongType(), False))]
+    columns = ["scope", "content_id", "is_new", "code", *(["mirror"] if mirrored else [])]
+    # By number, which adaptive execution leaves alone: it would put these few bytes in one task, and a unit
+    # becomes hundreds of rows here.
+    n_tasks = int(coded.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
+    spread = coded.select(columns).repartition(n_tasks, "content_id")
+    rows = spread.mapInArrow(partial(_emit_keys, plan=plan, keys=keys, stored_side=stored_side), T.StructType(fields))
+    return rows.withColumn("key", F.explode("keys")).drop("keys")
+
+
+def _emit_keys(batches: Batches, plan: SlotPlan, keys: Callable[[Codes, SlotPlan], Keys], stored_side: bool) -> Batches:
+    step = max(1, _SLICE_BYTES // (8 * plan.n_probes))
+    for whole in batches:
+        for start in range(0, whole.num_rows, step):
+            batch = whole.slice(start, step)
+            yield _key_batch(batch, "code", plan, keys)
+            if "mirror" in batch.schema.names:
+                # New units probe with the mirrored code; old ones are stored with it.
+                kept = batch.filter(pc.invert(batch.column("is_new"))) if stored_side else batch
+                yield _key_batch(kept, "mirror", plan, keys)
+
+
+def _key_batch(batch: pa.RecordBatch, name: str, plan: SlotPlan,
+               keys: Callable[[Codes, SlotPlan], Keys]) -> pa.RecordBatch:
+    codes = words_of(binary_rows(batch.column(name), 8 * plan.n_words))
+    values = keys(codes, plan)
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
+    words = [pa.array(np.ascontiguousarray(codes[:, word]).view(np.int64)) for word in range(plan.n_words)]
+    return pa.RecordBatch.from_arrays(
+        [batch.column("scope"), batch.column("content_id"), batch.column("is_new"),
+         pa.array(np.full(len(codes), name == "mirror")), *words,
+         pa.ListArray.from_arrays(offsets, values.ravel())],
+        names=["scope", "id", "is_new", "is_mirrored", *[f"w{word}" for word in range(plan.n_words)], "keys"])
+
+
+def _embedding_codes(embeddings: DataFrame, centre: npt.NDArray[np.float32], plan: SlotPlan) -> DataFrame:
+    """(content_id, code): coded where the vectors lie, so that no vector is shuffled."""
+    vectors = embeddings.where(F.col("embedding").isNotNull()).select("content_id", "embedding")
+    return vectors.mapInArrow(partial(_emit_codes, centre=centre, n_bits=plan.n_bits), "content_id string, code binary")
+
+
+def _emit_codes(batches: Batches, centre: npt.NDArray[np.float32], n_bits: int) -> Batches:
+    dim = len(centre)
+    step = max(1, _SLICE_BYTES // (8 * dim))
+    for whole in batches:
+        for start in range(0, whole.num_rows, step):
+            batch = whole.slice(start, step)
+            vectors = binary_rows(batch.column("embedding"), 2 * dim).view("<f2").astype(np.float32)
+            codes = srp_codes(vectors, centre, n_bits).astype(">u8")
+            fixed = pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(8 * codes.shape[1]), len(codes), [None, pa.py_buffer(codes.tobytes())])
+            yield pa.RecordBatch.from_arrays([batch.column("content_id"), fixed.cast(pa.binary())],
+                                             names=["content_id", "code"])

@@ -1,0 +1,132 @@
+"""Connected components of an edge list: contraction in DataFrames, then one bounded task for the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import Window as W
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from dupelake.errors import DupelakeError
+from dupelake.kernels.unionfind import label_table
+
+log = logging.getLogger(__name__)
+
+FINISH_EDGES = 500_000  # about 100 MB in one Python worker with ids of 40 bytes; faster than one round
+MAX_ROUNDS = 60         # codes are random, so a path of 10^12 vertices needs about 40
+_SEEDS = 4
+
+
+def connected_components(edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame], *,
+                         finish_edges: int = FINISH_EDGES, max_rounds: int = MAX_ROUNDS) -> DataFrame:
+    """Label every vertex that has an edge with the smallest vertex of its component.
+
+    Up to `finish_edges` distinct edges, one executor task labels them all (a graph of that size costs less there
+    than one round). Above it, vertices are coded as 64-bit hashes, and rounds of large-star and small-star contract
+    the graph until it is a forest of stars or small enough for that one task. Hashes make the order of vertices
+    random, so no numbering (a sorted path) is the bad case, and make every id eight bytes. Two vertices with one
+    code are looked for, never hoped away: another seed is taken.
+
+    Args:
+        edges: (src, dst) of one type that Spark can order: string, bigint or binary. Any order; repeats and loops are
+            allowed; a row with a null end is no edge.
+        checkpoint: materialises a DataFrame and returns one without lineage (a parquet folder, localCheckpoint);
+            what it stores must live as long as the result is read.
+        finish_edges: up to how many edges one task finishes; 0 contracts to the end.
+        max_rounds: rounds after which it gives up.
+
+    Returns:
+        (vertex, component) in the type of the ids, one row per vertex.
+
+    Raises:
+        DupelakeError: not done within `max_rounds`, or no seed gives each vertex its own code.
+
+    Reference:
+        Kiveris et al., Connected Components in MapReduce and Beyond, SoCC 2014.
+    """
+    src, dst = F.col("src"), F.col("dst")
+    pairs = checkpoint(edges.where(src.isNotNull() & dst.isNotNull())
+                       .select(F.least(src, dst).alias("small"), F.greatest(src, dst).alias("big")).distinct())
+    n_edges = pairs.count()
+    log.info("components: %d distinct edges", n_edges)
+    if n_edges <= finish_edges:
+        return _finish(pairs)
+    codes, seed = _codes(pairs, checkpoint)
+    small, big = _code(F.col("small"), seed), _code(F.col("big"), seed)
+    coded = pairs.where("small <> big").select(F.least(small, big).alias("small"), F.greatest(small, big).alias("big"))
+    labels = _contract(coded, checkpoint, finish_edges, max_rounds)
+    return _decode(codes, labels, checkpoint)
+
+
+def _finish(edges: DataFrame) -> DataFrame:
+    """Label a bounded graph in one task of an executor."""
+    kind = edges.schema["small"].dataType
+    schema = T.StructType([T.StructField("vertex", kind), T.StructField("component", kind)])
+    return edges.select("small", "big").coalesce(1).mapInArrow(_label_batches, schema)
+
+
+def _label_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    held = list(batches)
+    if held:
+        yield from label_table(pa.Table.from_batches(held)).combine_chunks().to_batches(max_chunksize=100_000)
+
+
+def _code(vertex: Column, seed: int) -> Column:
+    return F.xxhash64(F.lit(seed), vertex)
+
+
+def _codes(pairs: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]) -> tuple[DataFrame, int]:
+    """(vertex, code) with a seed that gives each vertex a code of its own."""
+    ends = pairs.select(F.col("small").alias("vertex")).union(pairs.select("big")).distinct()
+    for seed in range(_SEEDS):
+        codes = checkpoint(ends.select("vertex", _code(F.col("vertex"), seed).alias("code")))
+        n_vertices = codes.count()
+        if codes.select("code").distinct().count() == n_vertices:
+            return codes, seed
+        log.info("components: seed %d gives one code to several of %d vertices; trying another", seed, n_vertices)
+    raise DupelakeError(f"connected components: {_SEEDS} seeds gave one code to several of {n_vertices} vertices")
+
+
+def _contract(edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame],
+              finish_edges: int, max_rounds: int) -> DataFrame:
+    """(vertex, component) of coded edges, small < big."""
+    for number in range(1, max_rounds + 1):
+        edges = checkpoint(_round(edges))
+        n_edges = edges.count()
+        n_changed = edges.where("changed").count()
+        log.info("components: round %d leaves %d edges, %d of them changed", number, n_edges, n_changed)
+        if n_changed == 0:  # every vertex has one smaller neighbour at most, which has none: stars
+            return edges.select(F.col("big").alias("vertex"), F.col("small").alias("component"))
+        if n_edges <= finish_edges:
+            return _finish(edges)
+    raise DupelakeError(f"connected components: {n_changed} of {n_edges} edges still change after {max_rounds} rounds; "
+                        "raise max_rounds")
+
+
+def _round(edges: DataFrame) -> DataFrame:
+    """One large-star and one small-star; `changed` marks rows that came out of a change.
+
+    With edges as small < big, the smallest of a vertex and its neighbours is its smallest `small`, or itself where it
+    never stands as `big`. So neither step needs the edges in both directions, and each row becomes one row.
+    """
+    lowest = edges.groupBy(F.col("big").alias("small")).agg(F.min("small").alias("low"))
+    large = edges.join(lowest, "small", "left").select(
+        "big", F.coalesce("low", "small").alias("small"), F.col("low").isNotNull().alias("changed"))  # small < big
+    hooked = large.withColumn("low", F.min("small").over(W.partitionBy("big")))
+    is_lowest = F.col("small") == F.col("low")
+    return (hooked.select(F.when(is_lowest, F.col("big")).otherwise(F.col("small")).alias("big"),
+                          F.col("low").alias("small"),
+                          F.when(is_lowest, F.col("changed")).otherwise(F.lit(True)).alias("changed"))  # small < big
+            .groupBy("small", "big").agg(F.max("changed").alias("changed")))
+
+
+def _decode(codes: DataFrame, labels: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]) -> DataFrame:
+    """From coded labels to the smallest real vertex of each component; a vertex without a label is a root."""
+    labels = labels.select(F.col("vertex").alias("code"), F.col("component").alias("root"))
+    rooted = checkpoint(codes.join(labels, "code", "left").select("vertex", F.coalesce("root", "code").alias("root")))
+    smallest = rooted.groupBy("root").agg(F.min("vertex").alias("component"))
+    return rooted.join(smallest, "root").select("vertex", "component")

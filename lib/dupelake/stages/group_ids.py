@@ -1,0 +1,110 @@
+"""Group ids that last: which new group inherits which stored id, and the events that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import Window as W
+from pyspark.sql import functions as F
+
+
+def assign_ids(rows: DataFrame, previous: DataFrame, changes: DataFrame,
+               checkpoint: Callable[[DataFrame], DataFrame]) -> tuple[DataFrame, DataFrame]:
+    """Give each star of `rows` an id: an inherited one, else a new one.
+
+    A stored group has one claimant at most: the star that holds its keeper; where no star does (the keeper was deleted
+    or stands alone), the star that holds more than half of its members that still stand in any group. A star with
+    several claims takes one: a keeper's before a majority's, then the group born earliest, then the smaller id.
+
+    Args:
+        rows: (star, image_id, scope, is_keeper, group_size), one row per image.
+        previous: schema.GROUPS as stored.
+        changes: schema.GROUP_CHANGES as stored.
+        checkpoint: materialises a DataFrame and returns one without lineage.
+
+    Returns:
+        named (star, group_id, group_size, is_born), one row per star;
+        claims (star, old_id, shared, is_claim), one row per star and stored group with common images.
+    """
+    claims = checkpoint(_claims(rows, previous, changes))
+    inherited = claims.where("is_claim").groupBy("star").agg(
+        F.min(F.struct("weakness", "born_at", "old_id")).getField("old_id").alias("inherited"))
+    keepers = rows.where("is_keeper").select("star", "scope", F.col("image_id").alias("keeper_id"), "group_size")
+    stars = checkpoint(keepers.join(inherited, "star", "left"))
+    born = _new_ids(stars.where("inherited IS NULL"), previous, changes)
+    named = checkpoint(stars.join(born, "star", "left").select(
+        "star", F.coalesce("inherited", "new_id").alias("group_id"), "group_size",
+        F.col("inherited").isNull().alias("is_born")))
+    return named, claims
+
+
+def _claims(rows: DataFrame, previous: DataFrame, changes: DataFrame) -> DataFrame:
+    """Overlaps of new and stored groups, and whether they are a claim; `weakness` 0 by the keeper, 1 by majority."""
+    old = previous.select("image_id", F.col("group_id").alias("old_id"), F.col("is_keeper").alias("was_keeper"))
+    births = changes.where("event = 'born'").groupBy(F.col("group_id").alias("old_id")).agg(
+        F.unix_micros(F.min("changed_at")).alias("born_at"))
+    by_old = W.partitionBy("old_id")
+    shared = rows.select("star", "image_id").join(old, "image_id").groupBy("star", "old_id").agg(
+        F.count("*").alias("shared"), F.max("was_keeper").alias("has_keeper"))
+    weighed = shared.select("*", F.sum("shared").over(by_old).alias("standing"),
+                            F.max("has_keeper").over(by_old).alias("keeper_stands"))
+    by_majority = ~F.col("keeper_stands") & (F.col("shared") * 2 > F.col("standing"))
+    return weighed.join(births, "old_id", "left").select(
+        "star", "old_id", "shared", (F.col("has_keeper") | by_majority).alias("is_claim"),
+        F.when(F.col("has_keeper"), 0).otherwise(1).alias("weakness"),
+        F.coalesce("born_at", F.lit(2**63 - 1)).alias("born_at"))
+
+
+def _id(seed_number: Column) -> Column:
+    """32 hex digits from the scope, the keeper and how many ids of this seed were taken before."""
+    seed = F.to_json(F.struct("scope", "keeper_id", seed_number.alias("number")))  # quoted: fields cannot run together
+    return F.substring(F.sha2(seed.cast("binary"), 256), 1, 32)
+
+
+def _new_ids(stars: DataFrame, previous: DataFrame, changes: DataFrame) -> DataFrame:
+    """(star, new_id): the first id of the star's seed that no group ever had."""
+    used = previous.select(F.col("group_id").alias("id")).union(changes.select("group_id")).distinct()
+    # A seed takes one id a run at most, so one number more than there were runs (and than `previous` may hold without
+    # an event) is enough. Hardly any star needs more than the first.
+    first = stars.withColumn("id", _id(F.lit(0)))
+    fresh = first.join(used, "id", "left_anti").select("star", F.col("id").alias("new_id"))
+    n_runs = changes.select("run_id").distinct().count()
+    number = F.explode(F.sequence(F.lit(1), F.lit(n_runs + 2)))
+    later = (first.join(used, "id", "left_semi").drop("id").withColumn("number", number)
+             .withColumn("id", _id(F.col("number"))).join(used, "id", "left_anti")
+             .groupBy("star").agg(F.min(F.struct("number", "id")).getField("id").alias("new_id")))
+    return fresh.union(later)
+
+
+def list_changes(named: DataFrame, claims: DataFrame, previous: DataFrame) -> DataFrame:
+    """The events between `previous` and the groups of `named`.
+
+    A stored group that no star took over is merged into the star that had its claim, else it has ended.
+
+    Args:
+        named: of `assign_ids`.
+        claims: of `assign_ids`.
+        previous: schema.GROUPS as stored.
+
+    Returns:
+        (group_id, event, other_group_id, n_images), at most one row per group and event.
+    """
+    none = F.lit(None).cast("string")
+    old = previous.groupBy(F.col("group_id").alias("old_id")).agg(F.count("*").alias("old_size"))
+    kept = named.where("NOT is_born").join(old, named["group_id"] == old["old_id"])
+    newborn = named.where("is_born")
+    born = newborn.select("group_id", F.lit("born").alias("event"), none.alias("other_group_id"),
+                          F.col("group_size").alias("n_images"))
+    resized = kept.where("group_size <> old_size").select(
+        "group_id", F.when(F.col("group_size") > F.col("old_size"), "grew").otherwise("shrank"), none, "group_size")
+    # of several groups that live on, the one that gave most images; a tie goes to the smaller id
+    source = F.min(F.struct((-F.col("shared")).alias("fewest"), "old_id")).getField("old_id")
+    split = (newborn.join(claims, "star").join(kept.select("old_id"), "old_id", "left_semi")
+             .groupBy("group_id", "group_size").agg(source.alias("other"))
+             .select("group_id", F.lit("split_from"), "other", "group_size"))
+    gone = old.join(kept.select("old_id"), "old_id", "left_anti")
+    heir = claims.where("is_claim").join(named, "star").select("old_id", F.col("group_id").alias("heir"))
+    left = gone.join(heir, "old_id", "left").select(
+        "old_id", F.when(F.col("heir").isNull(), "ended").otherwise("merged_into"), "heir", F.lit(0))
+    return born.union(resized).union(split).union(left)

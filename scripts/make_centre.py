@@ -1,0 +1,32 @@
+"""Write the shipped reference centre of an embedding model: python scripts/make_centre.py [MODEL].
+
+Run it when the default model, its preprocessing or the list of reference images changes; the file's name
+holds both ids, so a stale one is never used. Remove the old file by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from dupelake.config import EmbedConfig
+from dupelake.kernels.centre import asset_path, compute_centre
+from dupelake.kernels.embedding import get_embedder
+
+
+def main() -> None:
+    """Compute the centre in float32 on the CPU and write it."""
+    embedder = get_embedder(EmbedConfig(model=sys.argv[1] if len(sys.argv) > 1 else "default", device="cpu"))
+    centre = compute_centre(embedder)
+    path = asset_path(embedder.model_id, embedder.preprocess_id)
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, centre)
+    print(f"{path}: {embedder.dim} dimensions, |centre|^2 {float(centre @ centre):.4f}")
+
+
+if __name__ == "__main__":
+    main()
