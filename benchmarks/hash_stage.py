@@ -7,6 +7,7 @@ out. Both are measured file by file, one right after the other, in CPU time of t
 median of each file counts, and a set's ratio is one of sums.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import os
@@ -107,7 +108,8 @@ def main() -> None:
         count, base, ours, parts = measure(files, cfg, args.repeat)
         if not count:
             continue
-        print(f"| {name} | {count} | {1e3 * base / count:.2f} | {1e3 * ours / count:.2f} | {ours / base:.2f} |", flush=True)
+        print(f"| {name} | {count} | {1e3 * base / count:.2f} | {1e3 * ours / count:.2f} | {ours / base:.2f} |",
+              flush=True)
         totals = [totals[0] + count, totals[1] + base, totals[2] + ours]
         all_parts = [a + b for a, b in zip(all_parts, parts, strict=True)]
     count, base, ours = totals

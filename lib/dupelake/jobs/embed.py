@@ -47,7 +47,8 @@ def body(run: Run, args: argparse.Namespace) -> None:
 
 def prepare_model(run: Run) -> tuple[str, str]:
     """Load the model once on the driver: its ids are checked against the stored ones, its centre is stored."""
-    from dupelake.kernels.embedding import get_embedder, reference_centre
+    from dupelake.kernels.centre import reference_centre
+    from dupelake.kernels.embedding import get_embedder
     from dupelake.stages.embed import check_models
 
     stored = [(r["model_id"], r["preprocess_id"]) for r in

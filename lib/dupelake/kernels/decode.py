@@ -120,7 +120,7 @@ def pixel_digest(rgb: NDArray[np.uint8]) -> str:
     """
     height, width = rgb.shape[:2]
     hasher = blake3(b"rgb" + width.to_bytes(4, "little") + height.to_bytes(4, "little"))
-    return hasher.update(rgb).hexdigest(length=16)  # C-contiguous, so read in place
+    return hasher.update(np.ascontiguousarray(rgb).data).hexdigest(length=16)
 
 
 def jpeg_stream_digest(data: bytes, orientation: int, icc_profile: bytes | None) -> str:

@@ -62,9 +62,9 @@ def content_id(data: bytes) -> str:
 
 
 def fingerprint_image(data: bytes, decode_cfg: DecodeConfig, hash_cfg: HashConfig) -> Fingerprint | Failure:
-    """All of `Fingerprint` for the bytes of a file, or a `Failure` with content_id and byte_size; never raises for bad bytes.
+    """All of `Fingerprint` for the bytes of a file, or a `Failure` with content_id and byte_size.
 
-    A failure of an empty file has no content_id: all empty files would share it.
+    Never raises on account of the bytes. A failure of an empty file has no content_id: all empty files would share it.
     """
     decoded = decode(data, decode_cfg)
     if isinstance(decoded, Failure):

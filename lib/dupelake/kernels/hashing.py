@@ -47,7 +47,7 @@ class Pdq:
 
 
 def phash(picture: Image.Image | NDArray[np.uint8]) -> np.uint64:
-    """pHash of a picture: Pillow image, or uint8 (height, width, 3) or (height, width); first bit highest.
+    """The pHash of a picture: Pillow image, or uint8 (height, width, 3) or (height, width); first bit highest.
 
     Bit for bit `imagehash.phash(Image.fromarray(picture))` (hash_size 8, highfreq_factor 4).
     """
@@ -55,7 +55,7 @@ def phash(picture: Image.Image | NDArray[np.uint8]) -> np.uint64:
 
 
 def phash_pair(grey: Image.Image) -> tuple[np.uint64, np.uint64]:
-    """pHash of a picture of mode L, and of the same mirrored left to right.
+    """The pHash of a picture of mode L, and of the same mirrored left to right.
 
     The mirror is taken of the 32 x 32 picture: Lanczos is symmetric, so it equals the 32 x 32 of the mirrored picture
     but for rounding by one grey level in rare cells.
@@ -111,8 +111,8 @@ def to_unsigned(stored: int) -> int:
     return int(stored) & 0xFFFF_FFFF_FFFF_FFFF
 
 
-def hamming_64(a: NDArray[np.int64] | NDArray[np.uint64], b: NDArray[np.int64] | NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Differing bits of 64-bit hashes (signed or not), broadcast; uint8, 0 to 64."""
+def hamming_64(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.uint8]:
+    """Differing bits of 64-bit hashes (int64 or uint64 arrays), broadcast; uint8, 0 to 64."""
     left, right = np.asarray(a).view(np.uint64), np.asarray(b).view(np.uint64)
     return np.bitwise_count(left ^ right)
 
@@ -308,7 +308,8 @@ def _pdq_coefficients_as_published(rgb: NDArray[np.uint8]) -> NDArray[np.float32
     dct = _pdq_dct().astype(np.float32)
     # cumsum adds in order, as the loops do; a product of matrices would not
     half = np.cumsum(dct[:, :, None] * luma[None], axis=1, dtype=np.float32)[:, -1]
-    return np.cumsum(half[:, None, :] * dct[None], axis=2, dtype=np.float32)[:, :, -1]
+    coefficients: NDArray[np.float32] = np.cumsum(half[:, None, :] * dct[None], axis=2, dtype=np.float32)[:, :, -1]
+    return coefficients
 
 
 def _box_as_published(lines: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -318,7 +319,7 @@ def _box_as_published(lines: NDArray[np.float32]) -> NDArray[np.float32]:
     steps = np.zeros((lines.shape[0], length + ahead, 2), np.float32)  # adding 0.0 changes no running sum
     steps[:, :length, 0] = lines
     np.negative(lines[:, :length + ahead - window], out=steps[:, window:, 1])
-    sums = np.cumsum(steps.reshape(lines.shape[0], -1), axis=1, dtype=np.float32)[:, 2 * ahead + 1::2]
+    sums: NDArray[np.float32] = np.cumsum(steps.reshape(lines.shape[0], -1), axis=1, dtype=np.float32)[:, 2 * ahead + 1::2]
     at = np.arange(length)
     counts = np.minimum(length, at + ahead + 1) - np.maximum(0, at - behind)
     return sums / counts.astype(np.float32)
@@ -344,7 +345,7 @@ def _pdq_bits(coefficients: NDArray[np.float32]) -> bytes:
 
 
 def _pdq_quality(filtered: NDArray[np.float32]) -> int:
-    """0 to 100: sum of gradients between neighbours, in whole percents of 255, over 90 (pdqImageDomainQualityMetric)."""
+    """Sum of gradients between neighbours, in whole percents of 255, over 90, at most 100 (pdqhashing.cpp)."""
     hundred, full = np.float32(100), np.float32(255)
     down = np.trunc((filtered[:-1] - filtered[1:]) * hundred / full)
     across = np.trunc((filtered[:, :-1] - filtered[:, 1:]) * hundred / full)

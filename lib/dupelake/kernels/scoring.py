@@ -35,8 +35,8 @@ def cosines(a: npt.NDArray[np.float16], b: npt.NDArray[np.float16]) -> npt.NDArr
     """Cosine of each pair of rows, normalised anew, in [-1, 1].
 
     Every float16 is a multiple of 2^-24, so a product of two is one of 2^-48, and a sum of products of unit vectors
-    stays below 2: it fits the 53 bits of a float64. So the sums are exact in whatever order they are made: a cosine does
-    not depend on its batch or machine, equal vectors give exactly 1.0, and the order of the two makes no difference.
+    stays below 2: it fits the 53 bits of a float64. So the sums are exact in whatever order they are made, a cosine
+    depends on no batch or machine, equal vectors give exactly 1.0, and the order of the two makes no difference.
 
     Args:
         a: float16 (n, dim), of about unit length.

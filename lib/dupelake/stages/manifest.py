@@ -145,8 +145,9 @@ def new_rows(manifest: DataFrame, images: DataFrame | None, *, partitions: list[
     todo = met.where(F.col("_id").isNull() | ~F.col("_stored_uri").eqNullSafe(F.col("uri")))
     todo = _conflicting(todo, taken, F.col("_asked"), F.col("_stored_uri"), "the images table")
     # Conflicts have an id of their own that may be stored already; so may losers whose winner is not stored yet.
-    known = stored.where(F.col("_id").rlike(_SUFFIX)).select(F.col("_id").alias("image_id"))
-    return conform(todo.join(known, "image_id", "left_anti"), MANIFEST)
+    known = stored.where(F.col("_id").rlike(_SUFFIX)).select(F.col("_id").alias("_known"))
+    is_known = (F.col("image_id") == F.col("_known")) & F.col("reason").isNotNull()
+    return conform(todo.join(known, is_known, "left_anti"), MANIFEST)
 
 
 def _unique_ids(rows: DataFrame) -> DataFrame:
