@@ -93,8 +93,8 @@ def main() -> None:
     device = torch.cuda.get_device_name() if embedder.device != "cpu" else f"CPU, {options.threads} thread(s)"
     print("| model | device | precision | batch | model alone, images/s | embed_jpegs, images/s | ratio |")
     print("|---|---|---|---|---|---|---|")
-    print(f"| {embedder.model_id} | {device} | {embedder.precision} | {embedder._batch_size} | {len(jpegs) / model_s:.1f} "
-          f"| {len(jpegs) / all_s:.1f} | {ratio:.2f} |")
+    print(f"| {embedder.model_id} | {device} | {embedder.precision} | {embedder._batch_size} "
+          f"| {len(jpegs) / model_s:.1f} | {len(jpegs) / all_s:.1f} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 
 import networkx as nx
 import numpy as np
@@ -137,11 +136,9 @@ def all_in(df, n):
 @pytest.mark.parametrize("finish_edges", [components.FINISH_EDGES, 0])
 def test_a_path_of_10000_takes_few_rounds(spark, checkpoint, finish_edges, caplog):
     caplog.set_level(logging.INFO, "dupelake")
-    started = time.perf_counter()
     assert all_in(connected_components(path_of(10_000, spark), checkpoint, finish_edges=finish_edges), 10_000)
-    seconds, rounds = time.perf_counter() - started, sum("round" in m for m in caplog.messages)
+    rounds = sum("round" in message for message in caplog.messages)
     assert rounds <= (14 if finish_edges == 0 else 0)  # log2(10,000) = 13.3
-    assert seconds < 60
 
 
 @pytest.mark.parametrize("finish_edges", [components.FINISH_EDGES, 0])
@@ -151,7 +148,7 @@ def test_a_star_of_100000_takes_few_rounds(spark, checkpoint, hub, finish_edges,
     star = spark.range(100_001).where(F.col("id") != hub).select(F.lit(hub).cast("bigint").alias("src"),
                                                                  F.col("id").alias("dst"))
     assert all_in(connected_components(star, checkpoint, finish_edges=finish_edges), 100_001)
-    rounds = sum("round" in m for m in caplog.messages)
+    rounds = sum("round" in message for message in caplog.messages)
     assert rounds <= (4 if finish_edges == 0 else 0)
 
 

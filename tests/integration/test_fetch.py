@@ -166,9 +166,9 @@ def test_nothing_listens(spark: SparkSession) -> None:
 def test_each_object_is_read_once(spark: SparkSession, server: str) -> None:
     rows = spark.createDataFrame([(f"{server}/file/once.jpg", None)], "uri string, reason string")
     got = fetch_remote(rows, LIMIT).where("fetched.reason is null and length(fetched.data) > 0")
-    assert got.select("fetched.data", "fetched.reason", "fetched.message").count() == 1
-    got.collect()
-    assert Handler.hits["/file/once.jpg"] == 2, "one read an action"
+    # A deterministic function would be copied into the filter and read a second time in the projection.
+    assert len(got.select("fetched.data", "fetched.reason").collect()) == 1
+    assert Handler.hits["/file/once.jpg"] == 1
 
 
 def test_local_and_failed_rows_are_left_alone(spark: SparkSession, server: str) -> None:

@@ -1,97 +1,20 @@
-"""Groups: the chain guard, keepers, reasons, and ids that last. Many small stories share a run, one scope each."""
+"""Groups: the chain guard, keepers, reasons. Many small stories share a run, one scope each."""
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from pyspark.sql import functions as F
+from group_corpus import NOON, Corpus, Nights, in_scope, parquet_checkpoint, stars_of
 
 from dupelake.config import ClusterConfig, Config, LshConfig
-from dupelake.schema import GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS
 from dupelake.stages import groups as stage
-from dupelake.stages.groups import build_groups
-
-NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
-
-
-class Corpus:
-    """Rows of images, hashes and pairs; content ids are the names of images unless a story says otherwise."""
-
-    def __init__(self):
-        self.images, self.pixels, self.pairs = {}, {}, {}
-
-    def image(self, image_id, scope, *, content=None, pixels=None, side=100, size=1000, fmt="JPEG", captured=None,
-              failed=False, deleted=False):
-        content = content or image_id
-        self.images[image_id] = dict(
-            image_id=image_id, uri=f"/{image_id}", partition="p", scope=scope, content_id=content, byte_size=size,
-            width_px=side, height_px=side, format=fmt, captured_at=captured, status="failed" if failed else "ok",
-            reason="truncated" if failed else None, ingested_at=NOON, deleted_at=NOON if deleted else None)
-        self.pixels[content] = pixels or f"digest of {content}"
-
-    def ladder(self, scope, *names):
-        """Images from the best to the worst."""
-        for place, name in enumerate(names):
-            self.image(name, scope, side=1000 - 10 * place)
-
-    def pair(self, a, b, *, score=0.9, kind="near", **more):
-        src, dst = sorted((a, b))
-        self.pairs[src, dst] = dict(
-            src_id=src, dst_id=dst, phash_bits=0, pdq_bits=4, is_mirrored=False, kind=kind, score=score,
-            is_duplicate=score >= 0.5, found_by="pdq", hash_version="h", join_version="j", decide_version="d") | more
-
-    def drop(self, *image_ids):
-        for image_id in image_ids:
-            self.images[image_id]["deleted_at"] = NOON
-
-    def frames(self, spark, partitions=2, seed=None):
-        hashes = [dict(content_id=c, pixel_digest=p, phash=0, phash_mirrored=0, pdq=b"", pdq_mirrored=b"",
-                       pdq_quality=100, is_low_information=False, hash_version="h") for c, p in self.pixels.items()]
-        out = []
-        for table, rows in ((IMAGES, list(self.images.values())), (HASHES, hashes), (PAIRS, list(self.pairs.values()))):
-            if seed is not None:
-                random.Random(seed).shuffle(rows)
-            tuples = [tuple(row.get(name) for name in table.columns) for row in rows]
-            out.append(spark.createDataFrame(tuples, table.schema).repartition(partitions))
-        return out
-
-
-class Nights:
-    """A warehouse in memory: each call is one run over the stored groups and events."""
-
-    def __init__(self, spark, checkpoint, cfg=None):
-        self.spark, self.checkpoint, self.cfg = spark, checkpoint, cfg or Config()
-        self.groups = spark.createDataFrame([], GROUPS.schema)
-        self.changes = spark.createDataFrame([], GROUP_CHANGES.schema)
-        self.number = 0
-
-    def run(self, corpus, **how):
-        self.number += 1
-        built = build_groups(*corpus.frames(self.spark, **how), self.groups, self.changes, self.cfg,
-                             f"run{self.number}", NOON + timedelta(days=self.number), self.checkpoint)
-        new = self.checkpoint(built.changes)
-        self.groups, self.changes = self.checkpoint(built.groups), self.checkpoint(self.changes.union(new))
-        assert built.groups.columns == GROUPS.columns
-        assert built.changes.columns == GROUP_CHANGES.columns
-        rows, events = self.groups.orderBy("image_id").collect(), new.orderBy("group_id", "event").collect()
-        assert len({(e.run_id, e.group_id, e.event) for e in events}) == len(events)
-        return rows, events
 
 
 @pytest.fixture(scope="module")
 def checkpoint(spark, tmp_path_factory):
-    folder, number = tmp_path_factory.mktemp("groups"), itertools.count()
-
-    def by_parquet(df):
-        path = str(folder / f"{next(number)}")
-        df.write.parquet(path)
-        return spark.read.schema(df.schema).parquet(path)
-
-    return by_parquet
+    return parquet_checkpoint(spark, tmp_path_factory.mktemp("groups"))
 
 
 def stories():
@@ -143,23 +66,9 @@ def first_night(spark, checkpoint):
     return nights, {row.image_id: row for row in rows}, events
 
 
-def stars_of(rows):
-    """{keeper: {members}} of some rows."""
-    out = {}
-    for _, group in itertools.groupby(sorted(rows, key=lambda r: r.group_id), key=lambda r: r.group_id):
-        group = list(group)
-        (keeper,) = [row.image_id for row in group if row.is_keeper]
-        assert {row.group_size for row in group} == {len(group)}
-        out[keeper] = {row.image_id for row in group} - {keeper}
-    return out
-
-
-def in_scope(rows, scope):
-    return stars_of([row for row in (rows.values() if isinstance(rows, dict) else rows) if row.scope == scope])
-
-
 @pytest.mark.parametrize(("scope", "stars"), [
-    ("chain", {"ch_a": {"ch_b"}}), ("tail", {"ta_a": {"ta_b"}, "ta_c": {"ta_d"}}), ("exact", {"ex_1": {"ex_2", "ex_3"}}),
+    ("chain", {"ch_a": {"ch_b"}}), ("tail", {"ta_a": {"ta_b"}, "ta_c": {"ta_d"}}),
+    ("exact", {"ex_1": {"ex_2", "ex_3"}}),
     ("pixel", {"px_2": {"px_1", "px_3"}}), ("kinds", {"ki_k": {"ki_m", "ki_e", "ki_c"}}), ("alone", {}),
     ("scope_x", {"sc_1": {"sc_3"}}), ("scope_y", {}), ("scope_z", {}),
     ("hub", {"hu_000": {f"hu_{i:03d}" for i in range(1, 100)}})])
@@ -186,10 +95,11 @@ def test_every_member_passed_against_its_keeper(first_night):
     ("ch_b", "copy", "near", True,
      "same picture as the keeper (PDQ 4 of 256 bits, pHash 0 of 64 bits), 990x990 against 1000x1000"),
     ("ex_1", "keeper", None, False,
-     "keeper: smallest image_id of 3 images; it and the next best are alike in pixels, compression, format, captured_at"),
+     "keeper: smallest image_id of 3 images; it and the next best are alike in pixels, compression, format, "
+     "captured_at"),
     ("ex_2", "copy", "exact", True, "same bytes as the keeper"),
-    ("px_2", "keeper", None, False, "keeper: least compressed (0.64 bits a pixel) of 3 images; it and the next best are "
-                                    "alike in pixels"),
+    ("px_2", "keeper", None, False,
+     "keeper: least compressed (0.64 bits a pixel) of 3 images; it and the next best are alike in pixels"),
     ("px_1", "copy", "pixel", True, "same pixels as the keeper, in a file with other bytes"),
     ("px_3", "copy", "near", True,
      "same picture as the keeper (PDQ 6 of 256 bits, pHash 2 of 64 bits), 50x50 against 100x100"),
@@ -277,7 +187,7 @@ def test_the_keeper_order_and_the_removable_kinds_are_configurable(spark, checkp
 def chains():
     """10,000 images from the best to the worst, and a morph of 1,000 steps of mixed quality: neighbours alone pass."""
     c = Corpus()
-    sides = random.Random(3).sample(range(100, 1100), 1000)
+    sides = random.Random(3).sample(range(100, 1100), 1000)  # noqa: S311
     for name, scope, steps in (("so", "sorted", 10_000), ("mo", "morph", 1000)):
         for i in range(steps):
             c.image(f"{name}_{i:05d}", scope, side=20_000 - i if name == "so" else sides[i])
@@ -298,142 +208,5 @@ def test_chains_are_cut_into_stars(spark, checkpoint):
     assert 600 < sum(1 + len(members) for members in morph.values()) <= 1000
 
 
-def nights_of_change():
-    """Five nights; each scope tells one story."""
-    c = Corpus()
-    for scope in ("grow", "merge", "merge_weak", "split", "end", "heir", "reborn", "swap"):
-        c.ladder(scope, *(f"{scope}_{i}" for i in range(8)))
-        c.drop(*(f"{scope}_{i}" for i in range(8)))
-
-    def show(scope, *numbers):
-        for i in numbers:
-            c.images[f"{scope}_{i}"]["deleted_at"] = None
-
-    def link(scope, *pairs, score=0.9):
-        for a, b in pairs:
-            c.pair(f"{scope}_{a}", f"{scope}_{b}", score=score, kind="near" if score >= 0.5 else None)
-
-    show("grow", 1, 2), link("grow", (1, 2), (0, 1), (0, 2), (1, 3), (0, 3))
-    show("merge", 4, 5), link("merge", (4, 5))
-    show("merge_weak", 1, 2, 3, 5, 6), link("merge_weak", (1, 2), (1, 3), (5, 6))
-    show("split", 1, 2, 3, 4, 5), link("split", (1, 2), (1, 3), (1, 4), (1, 5), (3, 4), (3, 5))
-    show("end", 1, 2), link("end", (1, 2))
-    show("heir", 1, 2, 3), link("heir", (1, 2), (1, 3), (2, 3))
-    show("reborn", 1, 2), link("reborn", (1, 2))
-    show("swap", 1, 2, 3), link("swap", (1, 2), (1, 3), (1, 4))
-    yield c
-    show("grow", 3)                                         # a worse one joins
-    show("merge", 1, 2), link("merge", (1, 2))              # a better pair beside the old one
-    link("split", (1, 3), (1, 4), (1, 5), score=0.3)        # a measure was corrected: 3, 4, 5 are a picture of their own
-    c.drop("end_2", "heir_1", "reborn_1", "swap_2")
-    show("swap", 4)
-    c.drop("merge_weak_1")                                  # a keeper without whom its members go to another group
-    link("merge_weak", (2, 5), (3, 5), (2, 6), (2, 3))
-    yield c
-    show("grow", 0)                                         # a better one takes the keeper's place
-    link("merge", (1, 4), (1, 5))                           # two keepers in one group: the older group lives on
-    show("reborn", 1)
-    yield c
-    c.drop("reborn_1")
-    yield c
-    show("reborn", 1)
-    yield c
-
-
-@pytest.fixture(scope="module")
-def life(spark, checkpoint):
-    nights, seen, ids = Nights(spark, checkpoint), [], {}
-    for corpus in nights_of_change():
-        rows, events = nights.run(corpus)
-        ids |= {row.group_id: row.scope for row in rows}
-        seen.append(({row.image_id: row for row in rows}, events))
-    return seen, ids
-
-
-def told(life, scope):
-    """Per night, the events of a scope with ids replaced by the order in which they were first seen."""
-    seen, ids = life
-    order = {}
-    out = []
-    for _, events in seen:
-        mine = [e for e in events if ids[e.group_id] == scope]
-        for event in sorted(mine, key=lambda e: e.event != "born"):
-            order.setdefault(event.group_id, len(order))
-        out.append(sorted((e.event, order[e.group_id], order.get(e.other_group_id), e.n_images) for e in mine))
-    return out
-
-
-@pytest.mark.parametrize(("scope", "nights"), [
-    ("grow", [[("born", 0, None, 2)], [("grew", 0, None, 3)], [("grew", 0, None, 4)], [], []]),
-    ("merge", [[("born", 0, None, 2)], [("born", 1, None, 2)],
-               [("grew", 0, None, 4), ("merged_into", 1, 0, 0)], [], []]),
-    ("split", [[("born", 0, None, 5)], [("born", 1, None, 3), ("shrank", 0, None, 2), ("split_from", 1, 0, 3)], [], [], []]),
-    ("end", [[("born", 0, None, 2)], [("ended", 0, None, 0)], [], [], []]),
-    ("heir", [[("born", 0, None, 3)], [("shrank", 0, None, 2)], [], [], []]),
-    ("reborn", [[("born", 0, None, 2)], [("ended", 0, None, 0)], [("born", 1, None, 2)], [("ended", 1, None, 0)],
-                [("born", 2, None, 2)]]),
-    ("swap", [[("born", 0, None, 3)], [], [], [], []])])
-def test_the_life_of_a_group(life, scope, nights):
-    assert told(life, scope) == nights
-
-
-def test_a_group_that_lost_its_keeper_merges_into_the_one_that_took_its_members(life):
-    seen, _ = life
-    small = seen[0][0]["merge_weak_5"].group_id
-    large = seen[0][0]["merge_weak_1"].group_id
-    assert small != large
-    # 2 is the best now and takes 3, 5 and 6: 5, the keeper of the small group, has first claim
-    assert {seen[1][0][f"merge_weak_{i}"].group_id for i in (2, 3, 5, 6)} == {small}
-    assert [(e.event, e.other_group_id, e.n_images) for e in seen[1][1] if e.group_id == large] == [
-        ("merged_into", small, 0)]
-
-
-def test_a_new_keeper_takes_over_the_id(life):
-    seen, _ = life
-    assert seen[1][0]["grow_1"].is_keeper
-    assert seen[2][0]["grow_0"].is_keeper
-    assert len({seen[night][0]["grow_2"].group_id for night in range(5)}) == 1
-
-
-def test_updated_at_moves_with_the_row_only(life):
-    seen, _ = life
-    at = [[seen[night][0][name].updated_at for night in range(5)] for name in ("grow_2", "heir_2")]
-    days = [datetime(2026, 11, 1 + n, 12) for n in range(1, 6)]
-    assert [[moment.replace(tzinfo=None) for moment in row] for row in at] == [
-        [days[0], days[1], days[2], days[2], days[2]], [days[0], days[1], days[1], days[1], days[1]]]
-
-
-def test_a_group_is_never_of_one_image_and_has_one_keeper(life):
-    for rows, _ in life[0]:
-        for keeper, members in stars_of(rows.values()).items():
-            assert members, keeper
-
-
 def test_an_empty_warehouse_gives_empty_tables(spark, checkpoint):
     assert Nights(spark, checkpoint).run(Corpus()) == ([], [])
-
-
-def test_an_id_in_use_is_not_given_to_a_newborn(spark, checkpoint):
-    """Even where the events are lost and only the stored groups know of the id."""
-    c = Corpus()
-    c.ladder("s", "a", "b", "c")
-    c.pair("a", "b")
-    nights = Nights(spark, checkpoint)
-    rows, _ = nights.run(c)
-    stored = [dataclasses.replace(Stored(row), image_id=name).row() for row, name in zip(rows, ("x", "y"), strict=True)]
-    nights.groups = spark.createDataFrame(stored, GROUPS.schema)  # its images are gone, the id is not
-    nights.changes = nights.changes.where(F.lit(False))
-    again, events = nights.run(c)
-    assert {row.group_id for row in again}.isdisjoint({row.group_id for row in rows})
-    assert sorted(e.event for e in events) == ["born", "ended"]
-
-
-@dataclasses.dataclass
-class Stored:
-    """A GROUPS row with one field to change."""
-
-    values: object
-    image_id: str = ""
-
-    def row(self):
-        return (self.image_id, *tuple(self.values)[1:])

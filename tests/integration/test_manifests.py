@@ -50,7 +50,7 @@ class TestFiles:
         assert read(spark, (tmp_path / ODD).as_uri()) == got
 
     def test_csv_with_bom_gzip_crlf_and_unnamed_index(self, spark: SparkSession, tmp_path: Path) -> None:
-        path = put(tmp_path / "m.csv.gz", gzip.compress("\ufeff,uri,scope\r\n0,/a.jpg,\r\n1,/b.jpg,me\r\n".encode()))
+        path = put(tmp_path / "m.csv.gz", gzip.compress("\ufeffuri,scope,\r\n/a.jpg,,0\r\n/b.jpg,me,1\r\n".encode()))
         assert [(row["uri"], row["scope"]) for row in read(spark, path)] == [("/a.jpg", None), ("/b.jpg", "me")]
 
     def test_csv_header_may_carry_spaces_and_capitals(self, spark: SparkSession, tmp_path: Path) -> None:

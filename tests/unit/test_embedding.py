@@ -1,4 +1,4 @@
-"""Embeddings: models that load strictly, vectors that depend on the picture alone, faults that stay with their image."""
+"""Embeddings: models load strictly, vectors depend on the picture alone, faults stay with their image."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_model_grammar_refuses(text: str) -> None:
 
 @pytest.mark.parametrize("options", ["mean=.5,.5", "std=0", "interpolation=cubic", "img_size=big"])
 def test_senseless_options_are_refused(options: str, shared_data: Path) -> None:
-    with pytest.raises(ModelError, match="embed.model"):
+    with pytest.raises(ModelError, match=r"embed\.model"):
         load_model(EmbedConfig(model=f"timm:mobilenetv2_100@{shared_data / MOBILENET}?{options}"))
 
 
@@ -258,7 +258,8 @@ def test_the_whole_picture_counts_squashed() -> None:
 
 
 @pytest.mark.parametrize("bad", [b"", None, b"\xff\xd8\xff\xe0 cut", b"GIF89a" + bytes(20)])
-def test_a_bad_thumbnail_is_its_own_error_only(embedder: kernel.Embedder, jpegs: list[bytes], bad: bytes | None) -> None:
+def test_a_bad_thumbnail_is_its_own_error_only(embedder: kernel.Embedder, jpegs: list[bytes],
+                                               bad: bytes | None) -> None:
     items = [jpegs[0], bad, jpegs[1]]
     batches = list(embedder.stream(items))
     vectors, errors = np.concatenate([v for v, _ in batches]), [e for _, faults in batches for e in faults]

@@ -58,8 +58,10 @@ def distance(a: bytes, b: bytes) -> int:
     return int(hashing.hamming_bytes(np.frombuffer(a, np.uint8), np.frombuffer(b, np.uint8)))
 
 
-def real(shared_data: Path, pattern: str, step: int = 1) -> list[tuple[Path, Decoded]]:
-    paths = sorted(shared_data.glob(pattern))[::step]
+def real(shared_data: Path, pattern: str, about: int) -> list[tuple[Path, Decoded]]:
+    """About so many pictures, evenly from the whole set."""
+    paths = sorted(shared_data.glob(pattern))
+    paths = paths[::max(1, len(paths) // about)]
     pictures = [(path, decode(path.read_bytes(), FULL)) for path in paths]
     assert pictures
     return [(path, picture) for path, picture in pictures if isinstance(picture, Decoded)]
@@ -77,7 +79,7 @@ def test_awkward_pictures_bit_for_bit(name):
 @pytest.mark.parametrize("pattern", ["clothing_small/validation/*/*.jpg", "imagenet_sample/**/*.JPEG", "pdq/**/*.jpg",
                                      "images4/**/*.png", "hydrus/**/*.*", "polyu/**/*.JPG"])
 def test_real_pictures_bit_for_bit(shared_data, pattern):
-    for path, picture in real(shared_data, pattern, 5 if "images4" not in pattern else 1):
+    for path, picture in real(shared_data, pattern, 8 if pattern.startswith("pdq") else 25):
         assert f"{int(hashing.phash(picture.image)):016x}" == str(imagehash.phash(picture.image)), path
         assert (hashing.pdq(picture.rgb).bits, hashing.pdq(picture.rgb).quality) == oracle(picture.rgb), path
 
@@ -86,9 +88,12 @@ def test_published_pdq_hashes(shared_data):
     with (shared_data / "pdq" / "reference_hashes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 20
+    pictures: dict[str, hashing.Pdq] = {}
     for row in rows:
         path = shared_data / "pdq" / "pdq" / row["file"]
-        ours = hashing.pdq(decode(path.read_bytes(), FULL).rgb)
+        if row["file"] not in pictures:
+            pictures[row["file"]] = hashing.pdq(decode(path.read_bytes(), FULL).rgb)
+        ours = pictures[row["file"]]
         assert distance(ours.bits, bytes.fromhex(row["pdqhash_pypi_hex"])) <= 2, row["file"]  # another JPEG decoder
         assert ours.quality == int(row["pdqhash_quality"]), row["file"]
         assert distance(ours.bits, bytes.fromhex(row["pdq_hex"])) <= max(16, int(row["hamming"])), row["file"]
@@ -103,11 +108,11 @@ def test_mirrored_equals_the_hash_of_the_mirrored_picture():
         assert (int(mirrored) ^ int(hashing.phash_pair(flipped)[0])).bit_count() <= 2
         assert (int(straight) ^ int(hashing.phash_pair(flipped)[1])).bit_count() <= 2
         ours, other = hashing.pdq(rgb), hashing.pdq(np.ascontiguousarray(rgb[:, ::-1]))
-        # the sampling at 64 x 64 is off centre by half a pixel, so the two are not exactly the same
-        assert distance(ours.mirrored, other.bits) <= 8
+        assert (ours.mirrored, ours.bits) == (other.bits, other.mirrored)
         assert distance(ours.bits, other.bits) > 60
-        dihedral, _ = pdqhash.compute_dihedral(rgb)
-        assert ours.mirrored in {np.packbits(bits.astype(np.uint8)).tobytes() for bits in dihedral}
+        # ThreatExchange's dihedral hash keeps the half pixel by which the sampling at 64 x 64 is off centre
+        dihedral = [np.packbits(bits.astype(np.uint8)).tobytes() for bits in pdqhash.compute_dihedral(rgb)[0]]
+        assert min(distance(ours.mirrored, other_way) for other_way in dihedral) <= 20
 
 
 def flag(rgb: np.ndarray, cfg: HashConfig = HashConfig()) -> bool:  # noqa: B008 - frozen
@@ -146,13 +151,13 @@ def test_low_information_edges():
 
 @pytest.mark.parametrize("pattern", ["clothing_small/**/*.jpg", "imagenet_sample/**/*.JPEG", "polyu/**/*.JPG"])
 def test_photographs_are_not_low_information(shared_data, pattern):
-    for path, picture in real(shared_data, pattern, 4):
+    for path, picture in real(shared_data, pattern, 50):
         assert not flag(picture.rgb), path
 
 
 def test_reduced_decoding_moves_hashes_by_few_bits():
     import io
-    for seed in range(4):
+    for seed in range(2):
         large = Image.fromarray(photo_like(400, 300, seed)).resize((3200, 2400), Image.Resampling.LANCZOS)
         out = io.BytesIO()
         large.filter(ImageFilter.UnsharpMask()).save(out, "JPEG", quality=90)

@@ -68,23 +68,19 @@ def pdq(rgb: NDArray[np.uint8]) -> Pdq:
     """PDQ of uint8 (height, width, 3) pixels, straight and mirrored.
 
     Both Jarosz passes (two box filters along each axis) and the sampling at 64 x 64 are linear, so they are one
-    banded matrix an axis. The mirrored hash is that of the mirrored 64 x 64 picture, by the sign of the DCT's odd
-    columns, as ThreatExchange's dihedral hashes are.
-
-    The reference adds up floats of 32 bits pixel by pixel, with errors of about 0.001 in a coefficient. Where one lies
-    as close as that to the median (drawings, symmetry, flats; under 1 % of photographs), its additions are repeated in
-    its order, at ten times the cost, so that its bits come out.
+    banded matrix an axis; the mirrored hash shares the first. It is exactly the hash of the mirrored picture:
+    ThreatExchange's dihedral hashes flip signs of the DCT instead, but since the sampling is off centre by half a
+    pixel, those are up to 16 bits from what a mirrored file gets.
     """
     height, width = rgb.shape[:2]
     if min(height, width) < _PDQ_MIN_SIDE:
         return Pdq(bytes(32), bytes(32), 0)
     pixels = np.ascontiguousarray(rgb)
-    filtered = _pdq_filter(pixels)
-    dct = _pdq_dct()
-    coefficients = (dct @ filtered @ dct.T).astype(np.float32)
-    if height * width <= _EXACT_MAX_PIXELS and (_has_tie(coefficients) or _has_tie(_mirror(coefficients))):
-        coefficients = _pdq_coefficients_as_published(pixels)
-    return Pdq(_pdq_bits(coefficients), _pdq_bits(_mirror(coefficients)), _pdq_quality(filtered.astype(np.float32)))
+    luma = _pdq_rows(pixels)
+    filtered = _pdq_columns(luma, height)
+    mirrored = _pdq_columns(luma[:, ::-1], height)
+    return Pdq(_pdq_bits(_pdq_coefficients(filtered, pixels)),
+               _pdq_bits(_pdq_coefficients(mirrored, pixels[:, ::-1])), _pdq_quality(filtered))
 
 
 def is_low_information(width_px: int, height_px: int, phash_bits: int, pdq_quality: int, cfg: HashConfig) -> bool:
@@ -225,12 +221,12 @@ def _sinc(x: float) -> float:
     return math.sin(x) / x
 
 
-def _pdq_filter(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Luma of uint8 (height, width, 3), filtered and sampled; float64 (64, 64), 0 to 255."""
+def _pdq_rows(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Luma of uint8 (height, width, 3), filtered and sampled along the columns; float32 (64, width), 0 to 255."""
     height, width = rgb.shape[:2]
-    luma = np.array(_LUMA)
+    luma = np.array(_LUMA, np.float32)
     if (height, width) == (_PDQ_SIDE, _PDQ_SIDE):  # pdqhashing.cpp takes such a picture unfiltered
-        return (rgb @ luma).astype(np.float32).astype(np.float64)
+        return _luma_as_published(rgb)
     starts, weights = _jarosz(height)
     flat = rgb.reshape(height, width * 3)
     taps = weights.shape[1]
@@ -242,8 +238,27 @@ def _pdq_filter(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
         else:
             block = _as_floats(flat[starts[first:first + step, None] + np.arange(taps)], np.float32)
         np.matmul(weights[first:first + step, None, :], block, out=filtered[first:first + step, None, :])
-    across = filtered.reshape(_PDQ_SIDE, width, 3) @ luma.astype(np.float32)
-    return (across @ _jarosz_matrix(width)).astype(np.float64)
+    return filtered.reshape(_PDQ_SIDE, width, 3) @ luma
+
+
+def _pdq_columns(luma: NDArray[np.float32], height: int) -> NDArray[np.float32]:
+    """Float32 (64, width) of a picture of that height, filtered and sampled along the rows; float32 (64, 64)."""
+    width = luma.shape[1]
+    return luma if (height, width) == (_PDQ_SIDE, _PDQ_SIDE) else luma @ _jarosz_matrix(width)
+
+
+def _pdq_coefficients(filtered: NDArray[np.float32], rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """DCT of the filtered (64, 64) picture, float32 (16, 16); `rgb` is the picture that it was made from.
+
+    The reference adds up floats of 32 bits pixel by pixel, with errors of about 0.001 in a coefficient. Where one lies
+    as close as that to the median (drawings, symmetry, flats; under 1 % of photographs), its additions are repeated in
+    its order, at ten times the cost, so that its bits come out.
+    """
+    dct = _pdq_dct()
+    coefficients = (dct @ filtered.astype(np.float64) @ dct.T).astype(np.float32)
+    if rgb.shape[0] * rgb.shape[1] <= _EXACT_MAX_PIXELS and _has_tie(coefficients):
+        return _pdq_coefficients_as_published(rgb)
+    return coefficients
 
 
 def _box_window(length: int) -> tuple[int, int, int]:
@@ -298,7 +313,7 @@ def _pdq_dct() -> NDArray[np.float64]:
 def _pdq_coefficients_as_published(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """float32 (16, 16): what pdqhashing.cpp computes for uint8 (height, width, 3), rounding by rounding."""
     height, width = rgb.shape[:2]
-    luma = (rgb[:, :, 0] * _LUMA[0] + rgb[:, :, 1] * _LUMA[1] + rgb[:, :, 2] * _LUMA[2]).astype(np.float32)
+    luma = _luma_as_published(rgb)
     if (height, width) != (_PDQ_SIDE, _PDQ_SIDE):
         for _ in range(2):
             luma = np.ascontiguousarray(_box_as_published(luma).T)
@@ -319,16 +334,16 @@ def _box_as_published(lines: NDArray[np.float32]) -> NDArray[np.float32]:
     steps = np.zeros((lines.shape[0], length + ahead, 2), np.float32)  # adding 0.0 changes no running sum
     steps[:, :length, 0] = lines
     np.negative(lines[:, :length + ahead - window], out=steps[:, window:, 1])
-    sums: NDArray[np.float32] = np.cumsum(steps.reshape(lines.shape[0], -1), axis=1, dtype=np.float32)[:, 2 * ahead + 1::2]
+    running = np.cumsum(steps.reshape(lines.shape[0], -1), axis=1, dtype=np.float32)
     at = np.arange(length)
     counts = np.minimum(length, at + ahead + 1) - np.maximum(0, at - behind)
-    return sums / counts.astype(np.float32)
+    means: NDArray[np.float32] = running[:, 2 * ahead + 1::2] / counts.astype(np.float32)
+    return means
 
 
-def _mirror(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
-    mirrored = coefficients.copy()
-    mirrored[:, ::2] *= -1  # columns are frequencies 1 to 16; the cosine of an odd one changes its sign
-    return mirrored
+def _luma_as_published(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Luma of uint8 (height, width, 3), float32 (height, width), rounded as pdqhash does."""
+    return (rgb[:, :, 0] * _LUMA[0] + rgb[:, :, 1] * _LUMA[1] + rgb[:, :, 2] * _LUMA[2]).astype(np.float32)
 
 
 def _has_tie(coefficients: NDArray[np.float32]) -> bool:

@@ -18,7 +18,6 @@ from math import acos, ceil, log, log1p, pi
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, norm
 
 from dupelake.kernels.mih import MAX_PROBE_BITS, Codes, SlotPlan, words_of
 
@@ -98,6 +97,8 @@ def collision_probability(plan: SlotPlan, cosine: float) -> float:
         plan: bands of any width, as `plan_srp` makes them, which cover the whole code.
         cosine: after centring.
     """
+    from scipy.stats import binom  # a second to import, which each Python worker would pay
+
     p = disagreement(cosine)
     missed = np.ones(1)
     for _, width in plan.slots:
@@ -110,6 +111,8 @@ def collision_probability(plan: SlotPlan, cosine: float) -> float:
 @lru_cache(maxsize=256)
 def _stranger_hit(band_bits: int, probe_bits: int) -> float:
     """Probability that two strangers share one band, averaged over their cosines."""
+    from scipy.stats import binom, norm
+
     cosines = norm.ppf((np.arange(1000) + 0.5) / 1000) * _STRANGER_SPREAD
     return float(np.mean(binom.cdf(probe_bits, band_bits, np.arccos(np.clip(cosines, -1, 1)) / pi)))
 
@@ -130,6 +133,8 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
     Raises:
         ValueError: no plan within 1,024 bits: the cosine is too low for this model and recall.
     """
+    from scipy.stats import binom
+
     cosine = centred_cosine(min_cosine, centre_norm2) if centre_norm2 < 1 else -1.0
     p = disagreement(min(cosine, _MAX_COSINE))
     missable = 1 - recall

@@ -65,7 +65,7 @@ def build_groups(images: DataFrame, hashes: DataFrame, pairs: DataFrame,  # noqa
     members = checkpoint(_members(images, classes, cfg))
     vertices = members.groupBy("vertex", "scope", "class_id").agg(F.min("rank").alias("rank"))
     edges = checkpoint(_edges(pairs, classes, vertices))
-    components = checkpoint(connected_components(edges.select("src", "dst"), checkpoint))
+    components = connected_components(edges.select("src", "dst"), checkpoint)
     stars = _stars(components, vertices, edges, checkpoint)
     rows = checkpoint(_rows(members, stars, edges, cfg.cluster))
     named, claims = assign_ids(rows, previous, changes, checkpoint)

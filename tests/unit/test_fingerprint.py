@@ -1,0 +1,107 @@
+"""kernels.fingerprint: one picture in, all columns out; thumbnails; laws that hold across re-encodings."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image
+
+from dupelake.config import DecodeConfig, HashConfig
+from dupelake.kernels import hashing
+from dupelake.kernels.decode import Failure
+from dupelake.kernels.fingerprint import Fingerprint, fingerprint_image
+from test_decode import encoded, scene, turned
+
+DECODE, HASH = DecodeConfig(), HashConfig()
+
+
+def fingerprint(data: bytes, hash_cfg: HashConfig = HASH) -> Fingerprint:
+    result = fingerprint_image(data, DECODE, hash_cfg)
+    assert isinstance(result, Fingerprint), result
+    return result
+
+
+def test_columns():
+    data = encoded(scene(400, 300), "JPEG")
+    result = fingerprint(data)
+    assert result.content_id == hashlib.sha256(data).hexdigest()[:32]
+    assert (result.byte_size, result.width_px, result.height_px, result.format) == (len(data), 400, 300, "JPEG")
+    assert hashing.to_unsigned(result.phash) == int(str(imagehash.phash(Image.open(io.BytesIO(data)))), 16)
+    assert -(1 << 63) <= result.phash_mirrored < 1 << 63
+    assert (len(result.pdq), len(result.pdq_mirrored), len(result.pixel_digest)) == (32, 32, 32)
+    assert not result.is_low_information
+    assert fingerprint(data) == result
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_all_orientations_have_one_fingerprint(kind):
+    prints = []
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        prints.append(fingerprint(encoded(turned(scene(200, 150), orientation), kind, exif=exif)))
+    for name in ("pixel_digest", "phash", "phash_mirrored", "pdq", "pdq_mirrored", "width_px", "height_px",
+                 "thumbnail_bytes"):
+        assert len({getattr(p, name) for p in prints}) == 1, name
+    assert len({p.content_id for p in prints}) == 8
+
+
+def test_mirrored_files_swap_their_hashes():
+    one = fingerprint(encoded(scene(301, 200)))
+    other = fingerprint(encoded(scene(301, 200).transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    assert (one.pdq, one.pdq_mirrored) == (other.pdq_mirrored, other.pdq)
+    assert (hashing.to_unsigned(one.phash) ^ hashing.to_unsigned(other.phash_mirrored)).bit_count() <= 2
+
+
+@pytest.mark.parametrize(("size", "expected"), [
+    ((400, 711), (180, 320)), ((320, 100), (320, 100)), ((100, 320), (100, 320)), ((321, 321), (320, 320)),
+    ((5000, 3), (320, 1)), ((3, 5000), (1, 320)), ((50, 40), (50, 40)), ((1280, 960), (320, 240))])
+def test_thumbnail_sizes(size, expected):
+    result = fingerprint(encoded(scene(*size)))
+    assert (result.thumbnail_width_px, result.thumbnail_height_px) == expected
+    with Image.open(io.BytesIO(result.thumbnail_bytes)) as thumbnail:
+        assert (thumbnail.size, thumbnail.format, thumbnail.mode) == (expected, "JPEG", "RGB")
+        assert [layer[1:3] for layer in thumbnail.layer] == [(1, 1)] * 3  # 4:4:4
+        assert not thumbnail.getexif()
+
+
+def test_thumbnails_look_like_the_picture():
+    for size in ((500, 375), (1500, 1000)):
+        picture = scene(*size)
+        result = fingerprint(encoded(picture))
+        thumbnail = np.asarray(Image.open(io.BytesIO(result.thumbnail_bytes))).astype(int)
+        best = picture.resize((result.thumbnail_width_px, result.thumbnail_height_px), Image.Resampling.LANCZOS)
+        assert np.abs(thumbnail - np.asarray(best)).mean() < 1.5
+
+
+def test_options_reach_the_thumbnail_and_the_flag():
+    data = encoded(scene(400, 300))
+    assert fingerprint(data, HashConfig(thumbnail_side_px=64)).thumbnail_width_px == 64
+    assert len(fingerprint(data, HashConfig(thumbnail_quality=50)).thumbnail_bytes) < \
+        len(fingerprint(data).thumbnail_bytes)
+    assert fingerprint(data, HashConfig(low_information_max_quality=100)).is_low_information
+    tiny = encoded(scene(15, 200))
+    assert fingerprint(tiny).is_low_information
+    assert not fingerprint(tiny, HashConfig(low_information_min_side_px=1)).is_low_information
+
+
+def test_smallest_pictures_are_hashed():
+    for size in ((1, 1), (1, 300), (4, 4), (5, 5)):
+        result = fingerprint(encoded(Image.new("RGB", size, "red")))
+        assert result.is_low_information
+        assert (result.width_px, result.height_px) == size
+
+
+def test_failures_know_their_content():
+    data = encoded(scene(), "JPEG")[:700]
+    result = fingerprint_image(data, DECODE, HASH)
+    assert isinstance(result, Failure)
+    assert (result.reason, result.byte_size) == ("truncated", 700)
+    assert result.content_id == hashlib.sha256(data).hexdigest()[:32]
+    empty = fingerprint_image(b"", DECODE, HASH)
+    assert isinstance(empty, Failure)
+    assert (empty.reason, empty.content_id, empty.byte_size) == ("empty", None, 0)
