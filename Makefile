@@ -49,6 +49,9 @@ check: dev  ## lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: jar
+jar: $(JAR)  ## the reader jar, for URIs that are not local
+
 .PHONY: package
 package: setup  ## dist/: the wheel, the reader jar, the packed environment for clusters
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

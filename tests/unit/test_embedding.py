@@ -68,10 +68,12 @@ def test_the_default_model_tells_copies_from_other_pictures(embedder: kernel.Emb
     copies, _ = embedder.embed_jpegs([jpeg(photo(name), side=240, quality=75) for name in PHOTOS])
     assert errors == [None] * len(PHOTOS)
     cosines = originals @ copies.T
-    assert np.diag(cosines).min() > 0.97
+    assert np.diag(cosines).min() > 0.95  # half as large and recompressed; without detail_px it is .89
+    recompressed, _ = embedder.embed_jpegs([jpeg(photo(name), quality=60) for name in PHOTOS])
+    assert np.sum(originals * recompressed, axis=1).min() > 0.97
     assert cosines[~np.eye(len(PHOTOS), dtype=bool)].max() < 0.8
     assert embedder.model_id == "tf_efficientnet_lite0-9ad156a2b217"
-    assert embedder.preprocess_id == "squash224-bicubic-mean.5-std.5-v1"
+    assert embedder.preprocess_id == "squash224-detail128-bicubic-mean.5-std.5-v1"
     assert embedder.dim == 1280
 
 
@@ -100,7 +102,7 @@ def test_a_model_id_follows_the_weights() -> None:
 
 
 def test_another_input_side_is_another_preprocessing() -> None:
-    assert load_model(EmbedConfig(input_side_px=160)).preprocess.preprocess_id.startswith("squash160-")
+    assert load_model(EmbedConfig(input_side_px=160)).preprocess.preprocess_id.startswith("squash160-detail91-")
 
 
 @pytest.mark.parametrize(("text", "parts"), [
@@ -122,7 +124,7 @@ def test_model_grammar_refuses(text: str) -> None:
         parse_model(text)
 
 
-@pytest.mark.parametrize("options", ["mean=.5,.5", "std=0", "interpolation=cubic", "img_size=big"])
+@pytest.mark.parametrize("options", ["mean=.5,.5", "std=0", "interpolation=cubic", "img_size=big", "detail_px=-1"])
 def test_senseless_options_are_refused(options: str, shared_data: Path) -> None:
     with pytest.raises(ModelError, match=r"embed\.model"):
         load_model(EmbedConfig(model=f"timm:mobilenetv2_100@{shared_data / MOBILENET}?{options}"))
@@ -151,9 +153,10 @@ def test_local_weights_load_with_what_the_file_says(shared_data: Path, jpegs: li
                                          "symmetric&mean=.485,.456,.406&std=.229,.224,.225"))
     assert by_file.model_id == by_hand.model_id
     assert by_file.model_id.startswith("mobilenetv2_100-")
-    assert by_file.preprocess.preprocess_id == by_hand.preprocess.preprocess_id == "squash224-bicubic-mean.5-std.5-v1"
+    assert by_file.preprocess == by_hand.preprocess
+    assert by_file.preprocess.preprocess_id == "squash224-detail128-bicubic-mean.5-std.5-v1"
     assert other.model_id != by_file.model_id  # other padding computes something else with the same weights
-    assert other.preprocess.preprocess_id == "squash224-bicubic-mean.485_.456_.406-std.229_.224_.225-v1"
+    assert other.preprocess.preprocess_id == "squash224-detail128-bicubic-mean.485_.456_.406-std.229_.224_.225-v1"
     vectors, errors = kernel.Embedder(by_file).embed_jpegs(jpegs)
     assert errors == [None] * len(jpegs)
     assert np.triu(vectors @ vectors.T, 1).max() < 0.8
@@ -183,7 +186,7 @@ def test_incomplete_weights_are_refused_even_where_timm_is_lax(tmp_path: Path, m
 
 def test_a_pickle_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m.pth").write_bytes(b"x")
-    with pytest.raises(ModelError, match="safetensors"):
+    with pytest.raises(ModelError, match="can run code when read"):
         load_model(EmbedConfig(model=f"timm:resnet18@{tmp_path / 'm.pth'}"))
 
 
@@ -342,10 +345,10 @@ def test_what_a_narrow_type_overflows_is_run_again_in_float32() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.linear = torch.nn.Linear(48, 48)
-            torch.nn.init.constant_(self.linear.weight, 3e4)
+            torch.nn.init.constant_(self.linear.weight, 6e4)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.linear(torch.nn.functional.adaptive_avg_pool2d(x, 4).flatten(1))
+            return self.linear(torch.nn.functional.adaptive_avg_pool2d(x, 4).flatten(1) + 1)
 
     embedder = toy(Large(), precision="float16")
     _, errors = embedder.embed_arrays(greys(3))
@@ -463,7 +466,7 @@ def test_a_missing_reference_image_is_an_error(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_centring_helps_on_real_photographs(embedder: kernel.Embedder, shared_data: Path) -> None:
-    names = sorted(os.listdir(shared_data / "imagenet_sample"))[::5]
+    names = sorted(os.listdir(shared_data / "imagenet_sample"))[::10]
     thumbnails = []
     for name in names:
         with Image.open(shared_data / "imagenet_sample" / name) as image:

@@ -277,6 +277,8 @@ def squash_array(pixels: PixelArray, preprocess: Preprocess) -> PixelArray:
 
 def _squash(image: Image.Image, preprocess: Preprocess) -> PixelArray:
     side, resample = preprocess.side_px, Image.Resampling[preprocess.interpolation.upper()]
+    if preprocess.detail_px:
+        image = image.resize((preprocess.detail_px, preprocess.detail_px), Image.Resampling.BILINEAR)
     return np.asarray(image.resize((side, side), resample))
 
 
@@ -343,7 +345,7 @@ def get_embedder(cfg: EmbedConfig, device: str | None = None, decode_threads: in
 def to_float16_bytes(vectors: FloatArray) -> list[bytes]:
     """Each unit row of float32 (n, dim) as little-endian float16.
 
-    Half the bytes of float32; cosines of rows read back differ by less than 1e-3 (by 1e-5 in practice), far below
+    Half the bytes of float32; cosines of rows read back differ by less than 1e-3 (by 6e-5 on 300 photographs), far below
     what any threshold resolves.
     """
     return [row.tobytes() for row in vectors.astype("<f2")]

@@ -336,9 +336,9 @@ def _box_as_published(lines: NDArray[np.float32]) -> NDArray[np.float32]:
     np.negative(lines[:, :length + ahead - window], out=steps[:, window:, 1])
     running = np.cumsum(steps.reshape(lines.shape[0], -1), axis=1, dtype=np.float32)
     at = np.arange(length)
-    counts = np.minimum(length, at + ahead + 1) - np.maximum(0, at - behind)
-    means: NDArray[np.float32] = running[:, 2 * ahead + 1::2] / counts.astype(np.float32)
-    return means
+    counts = (np.minimum(length, at + ahead + 1) - np.maximum(0, at - behind)).astype(np.float32)
+    sums: NDArray[np.float32] = running[:, 2 * ahead + 1::2]
+    return (sums / counts).astype(np.float32, copy=False)
 
 
 def _luma_as_published(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

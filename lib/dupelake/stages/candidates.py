@@ -132,11 +132,13 @@ def _leg_pairs(units: DataFrame, codes: DataFrame, plan: SlotPlan, *, mirrored: 
     once = ~F.col("s.is_new") | F.col("p.is_mirrored") | (a < b)  # two new units probe each other
     distance = sum((F.bit_count(F.col(f"p.w{word}").bitwiseXOR(F.col(f"s.w{word}")))
                     for word in range(plan.n_words)), F.lit(0))
-    # The key first: it is what sorts fast. "merge": rows are exploded after Spark estimates sizes, so
-    # that a broadcast would be chosen for tables that fit no driver; and it spills.
+    # Scopes stand in the key already; this is for those that share a hash. Written so that Spark does not make it a
+    # second column to sort by: one bigint sorts by radix, in half the time.
+    same_scope = F.least("p.scope", "s.scope") == F.greatest("p.scope", "s.scope")
+    # "merge": rows are exploded after Spark estimates sizes, so it would broadcast what fits no driver; and it spills.
     pairs = probing.hint("merge").join(stored, (
-        (F.col("p.key") == F.col("s.key")) & (F.col("p.scope") == F.col("s.scope")) & (a != b)
-        & ~(F.col("p.is_mirrored") & F.col("s.is_mirrored")) & once & (distance <= plan.max_bits)), "inner")
+        (F.col("p.key") == F.col("s.key")) & (distance <= plan.max_bits) & (a != b)
+        & ~(F.col("p.is_mirrored") & F.col("s.is_mirrored")) & once & same_scope), "inner")
     return pairs.select(  # low < high
         F.least(a, b).alias("low"), F.greatest(a, b).alias("high"), F.lit(leg).alias("leg"))
 
@@ -154,7 +156,8 @@ def _key_rows(coded: DataFrame, plan: SlotPlan, keys: Callable[[Codes, SlotPlan]
     n_tasks = int(coded.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
     spread = coded.select(columns).repartition(n_tasks, "content_id")
     rows = spread.mapInArrow(partial(_emit_keys, plan=plan, keys=keys, stored_side=stored_side), T.StructType(fields))
-    return rows.withColumn("key", F.explode("keys")).drop("keys")
+    rows = rows.withColumn("key", F.explode("keys")).drop("keys")
+    return rows.withColumn("key", F.col("key").bitwiseXOR(F.xxhash64("scope")))
 
 
 def _emit_keys(batches: Batches, plan: SlotPlan, keys: Callable[[Codes, SlotPlan], Keys], stored_side: bool) -> Batches:
