@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -264,14 +265,19 @@ def _check_together(config: Config, faults: list[str]) -> None:
 
 
 def _check_model(model: str, faults: list[str]) -> None:
-    scheme, colon, rest = model.partition(":")
-    if model in ("default", "none") or (scheme == "timm" and rest) or (scheme == "torchscript" and rest):
-        path = rest.partition("@")[2] if scheme == "timm" else rest if colon else ""
-        if path and not Path(path).is_file():
-            faults.append(f"embed.model: no file at {path}; give the path of the weights on this machine")
-        return
-    faults.append(f"embed.model: {model!r}; allowed is default, none, timm:NAME, timm:NAME@FILE.safetensors "
-                  "or torchscript:PATH")
+    scheme, _, rest = model.partition(":")
+    path = ""
+    if scheme == "timm" and rest:
+        path = re.sub(r"\?[a-z_]+=[^?]*$", "", rest).partition("@")[2]  # without the options of the model
+        if path and not path.endswith(".safetensors"):
+            faults.append(f"embed.model: {path} is no .safetensors file; convert the weights (pickles run code)")
+    elif scheme == "torchscript" and rest:
+        path = rest
+    elif model not in ("default", "none"):
+        faults.append(f"embed.model: {model!r}; allowed is default, none, timm:NAME, timm:NAME@FILE.safetensors "
+                      "(either with ?key=value&...) or torchscript:PATH")
+    if path and not Path(path).is_file():
+        faults.append(f"embed.model: no file at {path}; give the path of the weights on this machine")
 
 
 def _hint(word: str, known: Mapping[str, Any]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dupelake import errors
 from dupelake.config import Config, load_config
-from dupelake.errors import ConfigError, DupelakeError
+from dupelake.errors import ConfigError, DupelakeError, GateError
 from dupelake.runtime.logs import configure_logging
 from dupelake.runtime.run import Run
 from dupelake.runtime.session import build_session
@@ -72,8 +74,11 @@ def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
         code, message = error.exit_code, str(error)
         log.error("%s stopped: %s", run.job, error)
     except Exception as error:
-        code, message = 1, f"{type(error).__name__}: {str(error)[:2000]}"
-        log.exception("%s failed", run.job)
+        code, message = explain(error)
+        if code == 1:
+            log.exception("%s failed", run.job)
+        else:
+            log.error("%s stopped: %s", run.job, message)
     finally:
         run.staging.remove()
     run.finish(message)
@@ -81,10 +86,17 @@ def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
     return code
 
 
+def explain(error: Exception) -> tuple[int, str]:
+    """Exit code and message of an error; one of ours that a worker raised comes wrapped in Spark's."""
+    found = re.search(r"dupelake\.errors\.(\w+): (.+)", str(error))
+    kind = getattr(errors, found.group(1), None) if found else None
+    if found and isinstance(kind, type) and issubclass(kind, DupelakeError):
+        return kind.exit_code, found.group(2)
+    return 1, f"{type(error).__name__}: {str(error)[:2000]}"
+
+
 def check_failure_gate(run: Run) -> None:
     """Raise GateError when more images failed than run.max_failed_fraction allows."""
-    from dupelake.errors import GateError
-
     tried = run.counts.get("read", 0) - run.counts.get("skipped", 0)
     failed = run.counts.get("failed", 0)
     limit = run.config.run.max_failed_fraction

@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,13 +59,14 @@ class Preprocess:
     std: tuple[float, float, float]
     interpolation: str
     detail_px: int = 0
+    bfloat16: bool = False  # moves cosines by up to .03, so such vectors are another kind; float16's .001 are not
 
     @property
     def preprocess_id(self) -> str:
         """For example `squash224-detail128-bicubic-mean.5-std.5-v1`; fit for a file name."""
         detail = f"-detail{self.detail_px}" if self.detail_px else ""
         return (f"squash{self.side_px}{detail}-{self.interpolation}-mean{_channels_text(self.mean)}"
-                f"-std{_channels_text(self.std)}-v1")
+                f"-std{_channels_text(self.std)}-v1{'-bf16' if self.bfloat16 else ''}")
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def load_model(cfg: EmbedConfig) -> LoadedModel:
     module.eval()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
+    preprocess = replace(preprocess, bfloat16=cfg.precision == "bfloat16")
     return LoadedModel(module, _probe_dim(module, preprocess, cfg.model), model_id, preprocess)
 
 

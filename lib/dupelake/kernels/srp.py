@@ -136,6 +136,10 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
     from scipy.stats import binom
 
     cosine = centred_cosine(min_cosine, centre_norm2) if centre_norm2 < 1 else -1.0
+    refusal = (f"no code of {MAX_CODE_BITS} bits finds pairs at cosine {min_cosine} with recall {recall} "
+               f"(cosine {cosine:.2f} after centring); raise the cosine or lower the recall")
+    if cosine <= 0:  # strangers are as near
+        raise ValueError(refusal)
     p = disagreement(min(cosine, _MAX_COSINE))
     missable = 1 - recall
     best: tuple[float, SlotPlan] | None = None
@@ -150,7 +154,6 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
             cost = plan.cost(n_items * n_bands * _stranger_hit(k, probe_bits))
             if best is None or cost < best[0]:
                 best = cost, plan
-    if best is None or cosine <= 0:
-        raise ValueError(f"no code of {MAX_CODE_BITS} bits finds pairs at cosine {min_cosine} with recall {recall} "
-                         f"(cosine {cosine:.2f} after centring); raise the cosine or lower the recall")
+    if best is None:
+        raise ValueError(refusal)
     return best[1]

@@ -1,0 +1,176 @@
+"""The nightly job end to end on real photographs: nights against one batch, reruns, versions, single jobs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dupelake.jobs import cluster, embed, hash, lsh_join, nightly
+from dupelake.schema import ALL_TABLES, GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS, RUNS
+from dupelake.tables import Warehouse
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from pictures import write_two_nights
+
+FAST = ["--set", "embed.batch_size=16"]
+
+
+def rows(warehouse: Warehouse, table, drop=()) -> list[tuple]:
+    columns = [c for c in table.columns if c not in drop]
+    found = warehouse.read(table).select(columns).collect()
+    return sorted((tuple(bytes(v) if isinstance(v, bytearray) else v for v in r) for r in found), key=repr)
+
+
+def partition(warehouse: Warehouse) -> set[frozenset[str]]:
+    groups: dict[str, set[str]] = {}
+    for r in warehouse.read(GROUPS).collect():
+        groups.setdefault(r["group_id"], set()).add(r["image_id"])
+    return {frozenset(members) for members in groups.values()}
+
+
+def versions(warehouse: Warehouse) -> dict[str, int]:
+    return {t.name: warehouse.version(t) for t in ALL_TABLES if t is not RUNS}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    return write_two_nights(tmp_path_factory.mktemp("images") / "tree")
+
+
+@pytest.fixture(scope="module")
+def two_nights(spark, images, tmp_path_factory) -> Warehouse:
+    root = str(tmp_path_factory.mktemp("two") / "wh")
+    for night in ("2026-11-01", "2026-11-02"):
+        assert nightly.main([str(images), "--warehouse", root, "--partitions", night, *FAST]) == 0
+    return Warehouse(spark, root)
+
+
+@pytest.fixture(scope="module")
+def one_night(spark, images, tmp_path_factory) -> Warehouse:
+    root = str(tmp_path_factory.mktemp("one") / "wh")
+    assert nightly.main([str(images), "--warehouse", root, *FAST]) == 0
+    return Warehouse(spark, root)
+
+
+def names(warehouse: Warehouse) -> dict[str, str]:
+    return {r["image_id"]: Path(r["uri"]).name for r in warehouse.read(IMAGES).collect()}
+
+
+def test_two_nights_equal_one_batch(two_nights, one_night):
+    assert rows(two_nights, HASHES) == rows(one_night, HASHES)
+    assert rows(two_nights, PAIRS) == rows(one_night, PAIRS)
+    assert partition(two_nights) == partition(one_night)
+    drop = ("group_id", "updated_at")
+    assert rows(two_nights, GROUPS, drop) == rows(one_night, GROUPS, drop)
+
+
+def test_known_copies_are_found_and_nothing_else(one_night):
+    name = names(one_night)
+    found = {frozenset(name[i] for i in group) for group in partition(one_night)}
+    assert found == {
+        frozenset({"astronaut.png", "astronaut half.jpg", "astronaut q70 100%.jpg", "twin #1.png", "astronaut resaved.bmp"}),
+        frozenset({"camera.png", "camera mirrored.jpg"}), frozenset({"chelsea.png", "chelsea half.jpg"}),
+        frozenset({"coffee.png", "coffee q70 100%.jpg"}), frozenset({"coins.png", "coins half.jpg"}),
+        frozenset({"rocket.png", "rocket mirrored.jpg"}),
+        frozenset({"ihc.png", "ihc half.jpg", "ihc q70 100%.jpg"})}
+
+
+def test_kinds_relations_and_keepers(one_night):
+    name = names(one_night)
+    by_name = {name[r["image_id"]]: r for r in one_night.read(GROUPS).collect()}
+    keeper = by_name["astronaut resaved.bmp"]  # as many pixels as its twins, and the least compressed
+    assert keeper["is_keeper"]
+    assert keeper["kind"] is None
+    assert by_name["twin #1.png"]["kind"] == "pixel"
+    assert by_name["astronaut half.jpg"]["kind"] == "near"
+    assert by_name["astronaut half.jpg"]["is_removable"]
+    mirrored = by_name["camera mirrored.jpg"]
+    assert (mirrored["kind"], mirrored["relation"], mirrored["is_removable"]) == ("mirrored", "alternate", False)
+    assert all(r["score_to_keeper"] >= 0.5 for r in by_name.values())
+    assert all(r["reason"] for r in by_name.values())
+
+
+def test_counts_add_up_and_each_failure_has_its_reason(one_night):
+    run = one_night.read(RUNS).orderBy("started_at").first()
+    counts = run["counts"]
+    assert counts["read"] == counts["hashed"] + counts["skipped"] + counts["failed"] == 24
+    failed = {Path(r["uri"]).name: r for r in one_night.read(IMAGES).where("status = 'failed'").collect()}
+    assert {n: r["reason"] for n, r in failed.items()} == {
+        "empty.jpg": "empty", "text.jpg": "undecodable", "cut.png": "truncated"}
+    assert all(r["error_message"] for r in failed.values())
+    assert run["status"] == "succeeded"
+    assert counts["groups"] == 7
+
+
+def test_a_rerun_without_new_input_rewrites_nothing(two_nights, images):
+    before, state = versions(two_nights), rows(two_nights, GROUPS)
+    assert nightly.main([str(images), "--warehouse", two_nights.root, *FAST]) == 0
+    assert versions(two_nights) == before
+    assert rows(two_nights, GROUPS) == state
+
+
+def test_full_run_with_nothing_changed_changes_nothing(one_night, images):
+    before = versions(one_night)
+    assert nightly.main([str(images), "--warehouse", one_night.root, "--full", *FAST]) == 0
+    assert versions(one_night) == before
+
+
+def test_groups_grew_and_kept_their_ids(two_nights):
+    events = {(r["event"]) for r in two_nights.read(GROUP_CHANGES).collect()}
+    assert events == {"born", "grew"}
+    ids = {r["group_id"] for r in two_nights.read(GROUP_CHANGES).where("event = 'grew'").collect()}
+    assert ids <= {r["group_id"] for r in two_nights.read(GROUPS).collect()}
+
+
+def test_jobs_alone_give_the_same_tables(spark, one_night, images, tmp_path):
+    root = str(tmp_path / "wh")
+    assert hash.main([str(images), "--warehouse", root]) == 0
+    assert embed.main(["--warehouse", root, *FAST]) == 0
+    assert lsh_join.main(["--warehouse", root]) == 0
+    assert cluster.main(["--warehouse", root]) == 0
+    other = Warehouse(spark, root)
+    assert rows(other, PAIRS) == rows(one_night, PAIRS)
+    assert rows(other, GROUPS, ("updated_at",)) == rows(one_night, GROUPS, ("updated_at",))
+
+
+def test_new_thresholds_decide_again_without_touching_images(two_nights, images):
+    before = versions(two_nights)
+    strict = ["--set", "decide.pdq_max_bits=0", "--set", "decide.phash_max_bits=0", "--set", "decide.min_cosine=1.0"]
+    n_before = two_nights.read(PAIRS).where("is_duplicate").count()
+    assert nightly.main([str(images), "--warehouse", two_nights.root, *strict, *FAST]) == 0
+    after = versions(two_nights)
+    assert {t for t in before if after[t] != before[t]} == {"pairs", "groups", "group_changes"}
+    assert two_nights.read(PAIRS).where("is_duplicate").count() < n_before
+    assert nightly.main([str(images), "--warehouse", two_nights.root, *FAST]) == 0
+    assert two_nights.read(PAIRS).where("is_duplicate").count() == n_before
+
+
+@pytest.mark.parametrize("option", ["lsh.mirrored=false", "decode.reduced_jpeg_min_side_px=0", "embed.model=none"])
+def test_other_versions_are_refused_with_both_named(one_night, images, option, capsys):
+    before = versions(one_night)
+    assert nightly.main([str(images), "--warehouse", one_night.root, "--set", option]) == 2
+    assert versions(one_night) == before
+    failed = one_night.read(RUNS).where("status = 'failed'").orderBy("started_at", ascending=False).first()
+    assert "--full" in failed["error_message"]
+    capsys.readouterr()
+
+
+def test_bad_command_line_is_refused_before_spark_all_at_once(tmp_path, capsys):
+    code = nightly.main([str(tmp_path / "nowhere"), "--warehouse", str(tmp_path / "wh"), "--set", "lsh.pdq=3",
+                         "--set", "decide.min_cosine=7"])
+    said = capsys.readouterr().err
+    assert code == 2
+    for part in ("nowhere", "lsh.pdq: no such option", "decide.min_cosine: is 7"):
+        assert part in said
+    assert not (tmp_path / "wh").exists()
+
+
+def test_too_many_failures_end_with_3_and_written_results(spark, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.jpg").write_text("no", encoding="utf-8")
+    code = nightly.main([str(folder), "--warehouse", str(tmp_path / "wh"), "--set", "run.max_failed_fraction=0.5", *FAST])
+    assert code == 3
+    assert Warehouse(spark, str(tmp_path / "wh")).read(IMAGES).count() == 1

@@ -1,0 +1,44 @@
+"""Small real photographs (they ship inside scikit-image) and copies of them with known edits, for end-to-end tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import skimage
+from PIL import Image, ImageOps
+
+SOURCE = Path(skimage.__file__).parent / "data"
+SCENES = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "rocket.jpg", "ihc.png", "moon.png")
+
+
+def photograph(name: str, longest: int = 400) -> Image.Image:
+    with Image.open(SOURCE / name) as image:
+        picture = image.convert("RGB")
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return picture
+
+
+def write_two_nights(folder: Path) -> Path:
+    """date=2026-11-01: eight photographs and a small copy of some; date=2026-11-02: further copies, twins and broken files."""
+    first, second = folder / "date=2026-11-01", folder / "date=2026-11-02"
+    first.mkdir(parents=True)
+    second.mkdir()
+    for i, name in enumerate(SCENES):
+        picture, stem = photograph(name), Path(name).stem
+        picture.save(first / f"{stem}.png")
+        if i % 2 == 0:
+            picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS).save(
+                first / f"{stem} half.jpg", quality=85)
+        if i % 3 == 0:
+            picture.save(second / f"{stem} q70 100%.jpg", quality=70)
+        if i % 4 == 1:
+            ImageOps.mirror(picture).save(second / f"{stem} mirrored.jpg", quality=90)
+    astronaut = photograph("astronaut.png")
+    (second / "twin #1.png").write_bytes((first / "astronaut.png").read_bytes())  # equal bytes
+    astronaut.save(second / "astronaut resaved.bmp")  # equal pixels
+    Image.new("RGB", (300, 200), (200, 200, 200)).save(first / "blank.png")
+    Image.new("RGB", (310, 200), (190, 200, 200)).save(second / "blank too.png")
+    (second / "empty.jpg").write_bytes(b"")
+    (second / "text.jpg").write_text("no image", encoding="utf-8")
+    (second / "cut.png").write_bytes((first / "coffee.png").read_bytes()[:5000])
+    return folder
