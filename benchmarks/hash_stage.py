@@ -27,15 +27,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-import numpy as np
 from PIL import Image
 
 from dupelake.config import Config
 from dupelake.kernels import hashing
 from dupelake.kernels.decode import Decoded, decode, pixel_digest
-from dupelake.kernels.fingerprint import content_id, encode_thumbnail, fingerprint_image, make_thumbnail
+from dupelake.kernels.fingerprint import content_id, encode_thumbnail, fingerprint_image, make_thumbnail, to_grey
 
-PARTS = ("open, decode, digest", "of which pixel copy", "of which digest", "sha256", "grey", "pHash x 2", "PDQ x 2",
+PARTS = ("open, decode, digest", "of which digest", "sha256", "grey", "pHash x 2", "PDQ x 2",
          "thumbnail", "its JPEG")
 
 
@@ -55,15 +54,14 @@ def components(data: bytes, cfg: Config) -> list[float]:
     taken, decoded = seconds(lambda: decode(data, cfg.decode))
     if not isinstance(decoded, Decoded):
         return [0.0] * len(PARTS)
-    copy, _ = seconds(lambda: np.asarray(decoded.image))
     digest, _ = seconds(lambda: pixel_digest(decoded.rgb))
     sha, _ = seconds(lambda: content_id(data))
-    grey, image = seconds(lambda: decoded.image.convert("L"))
+    grey, image = seconds(lambda: to_grey(decoded.rgb))
     phash, _ = seconds(lambda: hashing.phash_pair(image))
     pdq, _ = seconds(lambda: hashing.pdq(decoded.rgb))
-    thumb, small = seconds(lambda: make_thumbnail(decoded.image, cfg.hash.thumbnail_side_px))
+    thumb, small = seconds(lambda: make_thumbnail(decoded.rgb, cfg.hash.thumbnail_side_px))
     jpeg, _ = seconds(lambda: encode_thumbnail(small, cfg.hash.thumbnail_quality))
-    return [taken, copy, digest, sha, grey, phash, pdq, thumb, jpeg]
+    return [taken, digest, sha, grey, phash, pdq, thumb, jpeg]
 
 
 def files_by_set(root: Path, limit: int) -> dict[str, list[Path]]:

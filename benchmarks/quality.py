@@ -1,4 +1,4 @@
-"""Detection quality on real images: the nightly job over each set, pairs and groups against the truth.
+"""Detection quality on real images: the nightly job over all sets, each a scope; pairs and groups against the truth.
 
     .venv/bin/python benchmarks/quality.py --data ../shared/data [--set decide.min_cosine=0.96 ...]
 
@@ -21,6 +21,7 @@ import argparse
 import csv
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -102,27 +103,80 @@ def edit_of(group: str, a: str, b: str) -> str:
     return {"bridge": "filtered or resized", "visual_dupe": "recompressed or scaled"}.get(group, text if len(text) < 20 else "resized or re-encoded")
 
 
-def found_pairs(warehouse: Warehouse, data: Path) -> tuple[set[Pair], set[Pair], dict[Pair, str]]:
-    """Image pairs by accepted pairs, by groups, and the evidence of the former; driver-side, small sets only."""
-    images = {r["image_id"]: (str(Path(r["uri"]).relative_to(data)), r["content_id"]) for r in
-              warehouse.read(IMAGES).where("status = 'ok'").select("image_id", "uri", "content_id").collect()}
-    by_content: dict[str, list[str]] = {}
-    for path, content in images.values():
-        by_content.setdefault(content, []).append(path)
-    edges: set[Pair] = {unordered(a, b) for paths in by_content.values() for a, b in combinations(sorted(paths), 2)}
-    evidence: dict[Pair, str] = {}
+def write_manifest(data: Path, sets: Sequence[str], path: Path) -> None:
+    """A CSV manifest of all files of the sets; the set is the scope, so that no pair leaves its set."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["uri", "scope"])
+        for name in sets:
+            writer.writerows([str(p), name] for p in sorted((data / name).rglob("*")) if is_image(p))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file of the sets is one of the pictures (the rest are READMEs, tables, licences)."""
+    return path.is_file() and path.suffix.lower() not in (".md", ".csv", ".txt", ".json", "")
+
+
+@dataclass
+class Found:
+    """What a run found in one set, by path relative to the data folder."""
+
+    edges: set[Pair] = field(default_factory=set)
+    grouped: set[Pair] = field(default_factory=set)
+    evidence: dict[Pair, str] = field(default_factory=dict)
+
+
+def load_found(warehouse: Warehouse, data: Path) -> dict[str, Found]:
+    """Image pairs by accepted pairs and by groups, by set; on the driver, which is right for these small sets."""
+    by_content: dict[tuple[str, str], list[str]] = {}
+    paths: dict[str, tuple[str, str]] = {}
+    for r in warehouse.read(IMAGES).where("status = 'ok'").select("image_id", "uri", "scope", "content_id").collect():
+        path = str(Path(r["uri"]).relative_to(data))
+        paths[r["image_id"]] = (r["scope"], path)
+        by_content.setdefault((r["scope"], r["content_id"]), []).append(path)
+    found: dict[str, Found] = {scope: Found() for scope, _ in paths.values()}
+    for (scope, _), twins in by_content.items():
+        found[scope].edges |= {unordered(a, b) for a, b in combinations(twins, 2)}
     for r in warehouse.read(PAIRS).where("is_duplicate").collect():
-        for a in by_content.get(r["src_id"], ()):
-            for b in by_content.get(r["dst_id"], ()):
-                edges.add(unordered(a, b))
-                evidence[unordered(a, b)] = (f"{r['kind']}: pHash {r['phash_bits']}/{r['phash_mirrored_bits']}, PDQ {r['pdq_bits']}/"
-                                             f"{r['pdq_mirrored_bits']} (q {r['pdq_quality']}), cosine {r['cosine_similarity'] or 0:.3f}")
-    groups = {images[r["image_id"]][0]: r["group_id"] for r in warehouse.read(GROUPS).select("image_id", "group_id").collect()}
-    return edges, set(group_pairs(groups)), evidence
+        text = (f"{r['kind']}: pHash {r['phash_bits']}/{r['phash_mirrored_bits']}, PDQ {r['pdq_bits']}/"
+                f"{r['pdq_mirrored_bits']} (quality {r['pdq_quality']}), cosine {r['cosine_similarity'] or 0:.3f}")
+        for scope, one in found.items():
+            for a in by_content.get((scope, r["src_id"]), ()):
+                for b in by_content.get((scope, r["dst_id"]), ()):
+                    one.edges.add(unordered(a, b))
+                    one.evidence[unordered(a, b)] = text
+    groups: dict[str, dict[str, str]] = {}
+    for r in warehouse.read(GROUPS).select("image_id", "group_id").collect():
+        scope, path = paths[r["image_id"]]
+        groups.setdefault(scope, {})[path] = r["group_id"]
+    for scope, labels in groups.items():
+        found[scope].grouped = set(group_pairs(labels))
+    return found
 
 
 def line(name: str, what: str, s: Scores) -> str:
-    return f"| {name} | {what} | {s.n_true} | {s.n_found} | {s.n_hit} | {s.precision:.3f} | {s.recall:.3f} | {s.f1:.3f} |"
+    return (f"| {name} | {what} | {s.n_true} | {s.n_found} | {s.n_hit} | {s.precision:.3f} | {s.recall:.3f} "
+            f"| {s.f1:.3f} |")
+
+
+def tell(data: Path, found: dict[str, Found], sets: Sequence[str], show: int) -> None:
+    """Print the tables and the pairs that are wrong or missed."""
+    edits, details = [], []
+    print("\n| set | of | true | found | right | precision | recall | F1 |\n|---|---|---|---|---|---|---|---|")
+    for name in sets:
+        truth, one = load_truth(data, name), found.get(name, Found())
+        print(line(name, "pairs", score_pair_sets(one.edges, truth.relation, truth.ignore)))
+        print(line(name, "groups", score_pair_sets(one.grouped, truth.relation, truth.ignore)))
+        for edit, s in recall_by_relation(one.edges, truth.relation).items():
+            if edit != "all":
+                edits.append(f"| {name} | {edit} | {s.n_true} | {s.recall:.3f} |")
+        wrong = sorted((one.edges | one.grouped) - set(truth.relation) - truth.ignore)
+        missed = sorted(set(truth.relation) - one.edges)
+        details.append(f"- {name}: {len(wrong)} wrong, {len(missed)} missed")
+        details += [f"  - wrong: {a} | {b} ({one.evidence.get((a, b), 'by group only')})" for a, b in wrong[:show]]
+        details += [f"  - missed ({truth.relation[(a, b)]}): {a} | {b}" for a, b in missed[:show]]
+    print("\n| set | edit | true pairs | recall (pairs) |\n|---|---|---|---|")
+    print("\n".join([*edits, "", *details]))
 
 
 def main() -> int:
@@ -130,35 +184,18 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", nargs="*", default=SETS)
     parser.add_argument("--set", action="append", default=[], dest="options")
-    parser.add_argument("--keep", type=Path, help="keep the warehouses here")
+    parser.add_argument("--warehouse", type=Path, help="keep the tables here; run again, only decisions are made anew")
     parser.add_argument("--show", type=int, default=12, help="wrong and missed pairs to list by set")
     args = parser.parse_args()
     data = args.data.resolve()
     options = [word for item in args.options for word in ("--set", item)]
-    tables, details = [], []
-    relations: dict[str, dict[str, Scores]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in args.sets:
-            root = (args.keep or Path(folder)) / name
-            if nightly.main([str(data / name), "--warehouse", str(root), *options]) != 0:
-                return 1
-            truth = load_truth(data, name)
-            edges, grouped, evidence = found_pairs(Warehouse(build_session("quality"), str(root)), data)
-            tables.append(line(name, "pairs", score_pair_sets(edges, truth.relation, truth.ignore)))
-            tables.append(line(name, "groups", score_pair_sets(grouped, truth.relation, truth.ignore)))
-            relations[name] = recall_by_relation(grouped, truth.relation)
-            wrong = sorted((edges | grouped) - set(truth.relation) - truth.ignore)
-            missed = sorted(set(truth.relation) - edges - grouped)
-            details += [f"- {name}: {len(wrong)} wrong, {len(missed)} missed"]
-            details += [f"  - wrong: {a} | {b} ({evidence.get((a, b), 'by group only')})" for a, b in wrong[:args.show]]
-            details += [f"  - missed ({truth.relation[(a, b)]}): {a} | {b}" for a, b in missed[:args.show]]
-    print("\n| set | of | true | found | right | precision | recall | F1 |\n|---|---|---|---|---|---|---|---|")
-    print("\n".join(tables))
-    print("\n| set | edit | true pairs | recall (groups) |\n|---|---|---|---|")
-    for name, rows in relations.items():
-        print("\n".join(f"| {name} | {edit} | {s.n_true} | {s.recall:.3f} |" for edit, s in rows.items() if edit != "all"))
-    print("\n" + "\n".join(details))
-    return 0
+        root = args.warehouse or Path(folder) / "warehouse"
+        write_manifest(data, args.sets, Path(folder) / "manifest.csv")
+        code = nightly.main([str(Path(folder) / "manifest.csv"), "--warehouse", str(root), *options])
+        if code == 0:
+            tell(data, load_found(Warehouse(build_session("quality"), str(root.absolute())), data), args.sets, args.show)
+    return code
 
 
 if __name__ == "__main__":

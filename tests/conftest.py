@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 os.environ["PYSPARK_PYTHON"] = sys.executable
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers are one core each
 
 SHARED_DATA = Path(os.environ.get("DUPELAKE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

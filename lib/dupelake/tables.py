@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.errors import SchemaError
@@ -21,6 +22,14 @@ from dupelake.schema import ALL_TABLES, Table, conform
 log = logging.getLogger(__name__)
 
 _STAGING = "_staging"
+
+
+def single_row(df: DataFrame) -> Row:
+    """The one row of an aggregate without groups."""
+    row = df.first()
+    if row is None:
+        raise SchemaError("an aggregate gave no row")
+    return row
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class Warehouse:
         """The number of the newest commit, -1 where there is no table."""
         if not self.exists(table):
             return -1
-        return int(DeltaTable.forPath(self.spark, self.path(table)).history(1).first()["version"])
+        return int(single_row(DeltaTable.forPath(self.spark, self.path(table)).history(1))["version"])
 
     def append(self, table: Table, rows: DataFrame) -> None:
         """Add `rows` without looking for their keys; for computed rows known to be absent."""
@@ -129,12 +138,11 @@ class Warehouse:
         merge = DeltaTable.forPath(self.spark, self.path(table)).alias("t").merge(source.alias("s"), on)
         if delete is not None:
             merge = merge.whenMatchedDelete("s._delete")
-        values = {name: f"s.{name}" for name in table.columns}
+        values: dict[str, str | Column] = {name: f"s.{name}" for name in table.columns}
         if update_when is not None:
             merge = merge.whenMatchedUpdate(f"NOT s._delete AND ({update_when})", set=values)
-        before = self.version(table)
         merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
-        return self._last_merge(table, before)
+        return self._last_merge(table)
 
     def _would_change(self, table: Table, source: DataFrame, on: str, update_when: str | None) -> bool:
         """Whether a merge of `source` would touch a row; Delta commits an update merge that touches none."""
@@ -147,11 +155,8 @@ class Warehouse:
             touches += f" OR ({matched} AND NOT s._delete AND ({update_when}))"
         return not s.join(t, F.expr(on), "left").where(touches).isEmpty()
 
-    def _last_merge(self, table: Table, before: int) -> WriteReport:
-        newest = DeltaTable.forPath(self.spark, self.path(table)).history(1).first()
-        if newest["version"] == before:  # Delta makes no commit when no row matched
-            return WriteReport()
-        metrics = newest["operationMetrics"]
+    def _last_merge(self, table: Table) -> WriteReport:
+        metrics = single_row(DeltaTable.forPath(self.spark, self.path(table)).history(1))["operationMetrics"]
         return WriteReport(*(int(metrics.get(f"numTargetRows{what}", 0)) for what in ("Inserted", "Updated", "Deleted")))
 
 
@@ -181,6 +186,6 @@ class Staging:
 
     def remove(self) -> None:
         """Delete the folder of this run (never a table, never an image)."""
-        jvm = self._spark._jvm  # noqa: SLF001
+        jvm: Any = self._spark._jvm
         path = jvm.org.apache.hadoop.fs.Path(self.root)
-        path.getFileSystem(self._spark._jsc.hadoopConfiguration()).delete(path, True)  # noqa: SLF001
+        path.getFileSystem(self._spark._jsc.hadoopConfiguration()).delete(path, True)

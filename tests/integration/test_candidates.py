@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
@@ -30,7 +31,11 @@ class Corpus:
         self.phash, self.phash_mirrored = (rng.integers(0, 256, (N, 8), np.uint8) for _ in range(2))
         self.pdq, self.pdq_mirrored = (rng.integers(0, 256, (N, 32), np.uint8) for _ in range(2))
         spread = rng.standard_normal((N, DIM))
-        copies = rng.permutation(N)[:1200].reshape(-1, 2)
+        order = rng.permutation(N)
+        copies = order[:1200].reshape(-1, 2)
+        for a, b in order[1200:1300].reshape(-1, 2):  # near in their mirrored codes alone: no pair
+            self.phash_mirrored[b] = flip(rng, self.phash_mirrored[a], 2)
+            self.pdq_mirrored[b] = flip(rng, self.pdq_mirrored[a], 2)
         for step, (a, b) in enumerate(copies):
             phash_bits, pdq_bits = (0, 5, 6, 7, 7, 8, 9)[step % 7], (0, 12, 25, 30, 31, 31, 32, 33)[step % 8]
             # straight; mirrored one way, the other way, or both, by differing bits
@@ -46,7 +51,7 @@ class Corpus:
                 spread[b] = spread[a] + spread[b] * 0.5 * rng.random()
         for i in copies[:40, 0]:
             self.phash_mirrored[i] = self.phash[i]  # a symmetric picture is no copy of itself
-        clones = rng.permutation(N)[:25]
+        clones = order[1300:1325]
         self.pdq[clones] = self.pdq[clones[0]]     # equal codes of different pixels are all pairs
         spread[clones] = spread[clones[0]]
         vectors = spread / np.linalg.norm(spread, axis=1, keepdims=True)
@@ -181,7 +186,10 @@ def test_partitions_change_nothing(spark, corpus, hashes, batch, partitions):
     assert pairs == {pair: by for pair, by in legs.items() if by}
 
 
-def test_scopes_are_never_compared(spark, corpus, hashes):
+@pytest.mark.parametrize("hashes_collide", [False, True])
+def test_scopes_are_never_compared(spark, corpus, hashes, monkeypatch, hashes_collide):
+    if hashes_collide:  # the hash of the scope in the key only spares work; what decides is the scope itself
+        monkeypatch.setattr("dupelake.stages.candidates.F.xxhash64", lambda *_: F.lit(7))
     rng = np.random.default_rng(4)
     held = [(scope, i) for i in range(N) for scope in ("a", "b") if rng.random() < 0.7]
     new = rng.random(len(held)) < 0.5

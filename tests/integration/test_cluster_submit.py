@@ -44,7 +44,7 @@ def wait_for(log: Path, pattern: str, process: subprocess.Popen[bytes], seconds:
     raise AssertionError(f"no {pattern} in {log}: {log.read_text(errors='replace')[-3000:]}")
 
 
-@pytest.fixture()
+@pytest.fixture
 def master(tmp_path):
     """URL of a standalone master with two workers of one core each; all ended afterwards."""
     env = dict(os.environ, SPARK_LOCAL_IP="127.0.0.1", SPARK_NO_DAEMONIZE="1", PYTHONPATH="")
@@ -74,7 +74,7 @@ def master(tmp_path):
                 process.wait(20)
 
 
-@pytest.fixture()
+@pytest.fixture
 def images(tmp_path) -> Path:
     """Twelve textured pictures, each with a smaller JPEG copy, and one that is no image."""
     folder = tmp_path / "images"

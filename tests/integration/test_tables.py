@@ -13,7 +13,7 @@ from dupelake.tables import Staging, Warehouse
 NOW = dt.datetime(2026, 11, 1, 2, 0, 0)
 
 
-@pytest.fixture()
+@pytest.fixture
 def warehouse(spark, tmp_path):
     return Warehouse(spark, str(tmp_path / "ware house #1"))
 

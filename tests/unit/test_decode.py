@@ -308,3 +308,50 @@ def test_reduced_jpegs_that_differ_in_dropped_coefficients_only_are_told_apart()
     assert one.scale == 4
     assert np.array_equal(one.rgb, other.rgb)
     assert one.pixel_digest != other.pixel_digest
+
+
+def pillows(data: bytes, scale: int = 1) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft(None, (image.width // scale, image.height // scale))
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1},
+                                     {"restart_marker_blocks": 3}, {"quality": 5}, {"keep_rgb": True}])
+@pytest.mark.parametrize("size", [(121, 83), (8, 8), (1, 300)])
+def test_jpegs_have_pillows_pixels(options, size):
+    data = encoded(scene(*size), "JPEG", **options)
+    assert np.array_equal(decoded(data).rgb, pillows(data))
+    assert np.array_equal(decoded(data + b"behind the end").rgb, pillows(data))
+
+
+@pytest.mark.parametrize(("side", "scale"), [(0, 1), (150, 2), (75, 4), (38, 8)])
+def test_real_jpegs_have_pillows_pixels(shared_data: Path, side, scale):
+    paths = sorted((shared_data / "imagenet_sample").glob("*.JPEG"))[::8]
+    paths += sorted((shared_data / "clothing_small").rglob("*.jpg"))[::20]
+    used = 0
+    for path in paths:
+        data = path.read_bytes()
+        result = decoded(data, DecodeConfig(reduced_jpeg_min_side_px=side))
+        with Image.open(path) as image:
+            plain = image.mode == "RGB" and not image.getexif() and not image.info.get("icc_profile")
+        if plain and result.scale == scale:
+            assert np.array_equal(result.rgb, pillows(data, scale)), path
+            used += 1
+    assert used > 5
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_cut_anywhere_is_pillows_pixels_or_its_refusal(progressive):
+    whole = encoded(scene(60, 40), "JPEG", progressive=progressive)
+    for end in range(2, len(whole), 3):
+        for tail in (b"", b"\xff\xd9", b"\xff\xe1\x40\x00\xff\xd9"):
+            data = whole[:end] + tail
+            result = decode(data, CFG)
+            try:
+                expected = pillows(data)
+            except Exception:
+                assert isinstance(result, Failure), (end, tail)
+            else:
+                assert isinstance(result, Decoded), (end, tail)
+                assert np.array_equal(result.rgb, expected), (end, tail)

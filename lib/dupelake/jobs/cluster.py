@@ -11,6 +11,7 @@ from dupelake.jobs.common import job_parser, run_job
 from dupelake.runtime.run import Run
 from dupelake.schema import GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS
 from dupelake.stages.groups import build_groups
+from dupelake.tables import single_row
 
 
 def body(run: Run, args: argparse.Namespace) -> None:
@@ -22,11 +23,12 @@ def body(run: Run, args: argparse.Namespace) -> None:
                              run.config, run.run_id, run.started_at, run.staging.checkpoint)
         groups = run.staging.save(built.groups, "groups")
         changes = run.staging.save(built.changes, "changes")
-        # null-safe: kind is null for keepers
-        same = [F.col(f"g.{c}").eqNullSafe(F.col(f"p.{c}")) for c in GROUPS.columns]
-        changed = groups.alias("g").join(previous.alias("p"), same, "left_anti")
+        stored = previous.select("image_id", F.struct(*GROUPS.columns).alias("before"))
+        differing = groups.withColumn("after", F.struct(*GROUPS.columns)).join(stored, "image_id", "left").where(
+            ~F.col("after").eqNullSafe(F.col("before")))
         gone = previous.join(groups, "image_id", "left_anti").select("image_id")
-        wh.merge(GROUPS, run.staging.save(changed, "changed"), update_when="true", delete=run.staging.save(gone, "gone"))
+        wh.merge(GROUPS, run.staging.save(differing.select(GROUPS.columns), "changed"), update_when="true",
+                 delete=run.staging.save(gone, "gone"))
         if not changes.isEmpty():
             wh.append(GROUP_CHANGES, changes)
     for row in changes.groupBy("event").agg(F.count(F.lit(1)).alias("n")).collect():  # one row per event
@@ -37,10 +39,10 @@ def body(run: Run, args: argparse.Namespace) -> None:
 def _count(run: Run) -> None:
     groups = run.warehouse.read(GROUPS)
     sizes = run.warehouse.read(IMAGES).select("image_id", "byte_size")
-    row = groups.join(sizes, "image_id").agg(
+    row = single_row(groups.join(sizes, "image_id").agg(
         F.count(F.lit(1)).alias("images"), F.count_if("is_keeper").alias("groups"),
         F.count_if("is_removable").alias("removable"),
-        F.coalesce(F.sum(F.when(F.col("is_removable"), F.col("byte_size"))), F.lit(0)).alias("bytes")).first()
+        F.coalesce(F.sum(F.when(F.col("is_removable"), F.col("byte_size"))), F.lit(0)).alias("bytes")))
     for name, column in (("groups", "groups"), ("images_grouped", "images"), ("removable", "removable"),
                          ("removable_bytes", "bytes")):
         run.count(name, row[column])

@@ -27,7 +27,7 @@ def body(run: Run, args: argparse.Namespace) -> None:
         model_id, preprocess_id = prepare_model(run)
     stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
     pending = run.warehouse.read(THUMBNAILS).join(stored.select("content_id"), "content_id", "left_anti")
-    n_pending = pending.select("content_id").agg(F.count(F.lit(1))).first()[0]
+    n_pending = pending.select("content_id").count()
     if n_pending == 0:
         return
     from dupelake.stages.embed import embed_contents

@@ -43,22 +43,15 @@ def body(run: Run, args: argparse.Namespace) -> None:
     for name in ("pairs_measured", "pairs_withdrawn"):
         run.count(name, 0)
     with run.step("units"):
-        units, joined, withdrawn = _units(run, hashes, versions.join, args.full)
-        pixel, stale_pixel = _pixel_changes(run, hashes)
-        n_new = joined.count()
-    stored = run.warehouse.read(PAIRS)
-    if n_new or not withdrawn.isEmpty() or not pixel.isEmpty() or not stale_pixel.isEmpty():
+        units, withdrawn = _units(run, hashes, args.full)
+        pixel = _pixel_changes(run, hashes)
+        n_new = units.where("is_new").count()
+    if n_new or not withdrawn.isEmpty() or not pixel.isEmpty():
+        stored = run.warehouse.read(PAIRS)
         with run.step("join"):
             measured = _measure(run, units, hashes, versions) if n_new else stored.limit(0)
         with run.step("write"):
-            ends = units.select("content_id").distinct()
-            gone = _without_ends(stored, ends, args.full, measured).unionByName(stale_pixel)
-            gone = run.staging.save(gone, "gone")
-            report = run.warehouse.merge(PAIRS, run.staging.save(measured.unionByName(pixel), "pairs"),
-                                         update_when="t.join_version <> s.join_version", delete=gone)
-            run.count("pairs_measured", report.inserted + report.updated)
-            run.count("pairs_withdrawn", report.deleted)
-            run.warehouse.merge(JOINED, joined, update_when="t.join_version <> s.join_version", delete=withdrawn)
+            _write(run, stored, measured, pixel, units, withdrawn, args.full, versions.join)
     with run.step("decide"):
         _decide_again(run)
     for row in run.warehouse.read(PAIRS).where("is_duplicate").groupBy("kind").agg(F.count(F.lit(1)).alias("n")).collect():
@@ -98,17 +91,27 @@ def _refuse_other_joins(run: Run, join_version: str, full: bool) -> None:
                               "everything again, or take back the options (lsh.*, embed.*) that changed")
 
 
-def _units(run: Run, hashes: DataFrame, join_version: str, full: bool) -> tuple[DataFrame, DataFrame, DataFrame]:
-    """All joinable units with is_new; the rows of `joined` to add; the keys of `joined` to delete."""
-    now = run.staging.save(joinable_units(run.warehouse.read(IMAGES), hashes, run.config.lsh), "units")
-    before = run.warehouse.read(JOINED)
-    met = before.where(F.lit(not full)).select("scope", "content_id", F.lit(True).alias("met"))
-    units = now.join(met, ["scope", "content_id"], "left").select(
-        "scope", "content_id", F.col("met").isNull().alias("is_new"))
-    units = run.staging.save(units, "is-new")
+def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFrame]:
+    """All joinable units with is_new, and the keys of `joined` that are no unit any more."""
+    key = ["scope", "content_id"]
+    now = joinable_units(run.warehouse.read(IMAGES), hashes, run.config.lsh).withColumn("is_unit", F.lit(True))
+    before = run.warehouse.read(JOINED).select(*key, F.lit(True).alias("met"))
+    both = run.staging.save(now.join(before, key, "full"), "units")  # staged: read by every leg
+    units = both.where("is_unit").select(*key, (F.col("met").isNull() | F.lit(full)).alias("is_new"))
+    return units, both.where("is_unit IS NULL").select(key)
+
+
+def _write(run: Run, stored: DataFrame, measured: DataFrame, pixel: DataFrame, units: DataFrame, withdrawn: DataFrame,
+           full: bool, join_version: str) -> None:
+    """Pairs first, then which contents they cover: killed in between, the next run measures the same again."""
+    stale_pixel = pixel.where("is_stale").select("src_id", "dst_id")
+    gone = run.staging.save(_without_ends(stored, units, full, measured).unionByName(stale_pixel), "gone")
+    rows = measured.unionByName(pixel.where("NOT is_stale").select(measured.columns))
+    report = run.warehouse.merge(PAIRS, rows, update_when="t.join_version <> s.join_version", delete=gone)
+    run.count("pairs_measured", report.inserted + report.updated)
+    run.count("pairs_withdrawn", report.deleted)
     joined = units.where("is_new").select("scope", "content_id", F.lit(join_version).alias("join_version"))
-    withdrawn = before.join(now, ["scope", "content_id"], "left_anti").select("scope", "content_id")
-    return units, joined, run.staging.save(withdrawn, "withdrawn")
+    run.warehouse.merge(JOINED, joined, update_when="t.join_version <> s.join_version", delete=withdrawn)
 
 
 def _measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) -> DataFrame:
@@ -122,21 +125,21 @@ def _measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) 
     return run.staging.save(scored, "scored")
 
 
-def _pixel_changes(run: Run, hashes: DataFrame) -> tuple[DataFrame, DataFrame]:
-    """Pixel pairs to insert, and keys of stored ones whose star has another centre now."""
-    wanted = run.staging.save(pixel_pairs(hashes, run.config.decide), "pixel")
-    stored = run.warehouse.read(PAIRS).where(F.col("found_by") == "pixel")
+def _pixel_changes(run: Run, hashes: DataFrame) -> DataFrame:
+    """Pixel pairs to insert, and with is_stale the stored ones whose star has another centre now."""
     key = ["src_id", "dst_id"]
-    missing = wanted.join(stored.select(key), key, "left_anti")
-    stale = stored.select(key).join(wanted.select(key), key, "left_anti")
-    return run.staging.save(missing, "pixel-new"), run.staging.save(stale, "pixel-stale")
+    wanted = pixel_pairs(hashes, run.config.decide).withColumn("is_wanted", F.lit(True))
+    stored = run.warehouse.read(PAIRS).where(F.col("found_by") == "pixel").select(*key, F.lit(True).alias("is_stored"))
+    differing = wanted.join(stored, key, "full").where("is_wanted IS NULL OR is_stored IS NULL")
+    return run.staging.save(differing.withColumn("is_stale", F.col("is_wanted").isNull()), "pixel")
 
 
-def _without_ends(stored: DataFrame, ends: DataFrame, full: bool, measured: DataFrame) -> DataFrame:
+def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: DataFrame) -> DataFrame:
     """Keys of stored pairs an end of which is no longer joinable; with --full, of all that were not found again."""
     near = stored.where(F.col("found_by") != "pixel").select("src_id", "dst_id")
     if full:
         return near.join(measured.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
+    ends = units.select("content_id").distinct()
     kept = (near.join(ends.withColumnRenamed("content_id", "src_id"), "src_id", "left_semi")
             .join(ends.withColumnRenamed("content_id", "dst_id"), "dst_id", "left_semi"))
     return near.join(kept, ["src_id", "dst_id"], "left_anti")

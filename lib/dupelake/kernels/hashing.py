@@ -21,17 +21,20 @@ from PIL import Image
 
 from dupelake.config import Config, HashConfig, fingerprint
 
-_REVISION = 1  # raise it with any change of this package that changes a hash, a flag, a digest or a thumbnail
+_REVISION = 2  # raise it with any change of this package that changes a hash, a flag, a digest or a thumbnail
 
 _LANCZOS = Image.Resampling.LANCZOS
 _PHASH_SIDE = 32   # imagehash: hash_size 8 times highfreq_factor 4
 _PDQ_SIDE = 64     # PDQ paper, "The PDQ Algorithm": the filtered picture is sampled at 64 x 64
 _PDQ_MIN_SIDE = 5  # pdqhashing.cpp, MIN_HASHABLE_DIM: smaller pictures get the zero hash of quality 0
 _LUMA = (0.299, 0.587, 0.114)  # downscaling.cpp: ITU-R BT.601 luma of R, G, B
+_PHASH_TIE = 1e-6  # of coefficients up to 1e6, with 16 digits
 _TIE = 0.001               # of a coefficient to the median; the reference's own rounding error
 _EXACT_MAX_PIXELS = 1 << 24  # its additions one by one need 24 bytes a pixel
 _BLOCK_BYTES = 1 << 21  # of one block of floats: two L2 caches; larger and smaller ones were slower
 _BLOCKS = threading.local()  # one block a thread, kept: fresh ones cost more in page faults than the sums over them
+
+_ALTERNATING = np.tile([1.0, -1.0], 4)
 
 _BLANK_PHASH = 1 << 63   # of every flat picture: only the constant coefficient is above the median, zero
 _BLANK_MAX_BITS = 4      # hydrus refuses pHashes within 4 bits of blank ("ClientImagePerceptualHashes")
@@ -51,17 +54,20 @@ def phash(picture: Image.Image | NDArray[np.uint8]) -> np.uint64:
 
     Bit for bit `imagehash.phash(Image.fromarray(picture))` (hash_size 8, highfreq_factor 4).
     """
-    return phash_pair(_grey(picture))[0]
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    return phash_pair(image.convert("L"))[0]
 
 
 def phash_pair(grey: Image.Image) -> tuple[np.uint64, np.uint64]:
     """The pHash of a picture of mode L, and of the same mirrored left to right.
 
     The mirror is taken of the 32 x 32 picture: Lanczos is symmetric, so it equals the 32 x 32 of the mirrored picture
-    but for rounding by one grey level in rare cells.
+    but for rounding by one grey level in rare cells. Mirroring turns the sign of every second column of the DCT.
     """
     small = _shrink_grey(grey)
-    return _phash_bits(small), _phash_bits(small[:, ::-1])
+    dct = _phash_dct()
+    low = dct @ small @ dct.T
+    return _phash_bits(low, small), _phash_bits(low * _ALTERNATING, small[:, ::-1])
 
 
 def pdq(rgb: NDArray[np.uint8]) -> Pdq:
@@ -76,11 +82,9 @@ def pdq(rgb: NDArray[np.uint8]) -> Pdq:
     if min(height, width) < _PDQ_MIN_SIDE:
         return Pdq(bytes(32), bytes(32), 0)
     pixels = np.ascontiguousarray(rgb)
-    luma = _pdq_rows(pixels)
-    filtered = _pdq_columns(luma, height)
-    mirrored = _pdq_columns(luma[:, ::-1], height)
-    return Pdq(_pdq_bits(_pdq_coefficients(filtered, pixels)),
-               _pdq_bits(_pdq_coefficients(mirrored, pixels[:, ::-1])), _pdq_quality(filtered))
+    both = _pdq_columns(_pdq_rows(pixels), height)
+    straight, mirrored = _pdq_coefficients(both, pixels)
+    return Pdq(_pdq_bits(straight), _pdq_bits(mirrored), _pdq_quality(both[0]))
 
 
 def is_low_information(width_px: int, height_px: int, phash_bits: int, pdq_quality: int, cfg: HashConfig) -> bool:
@@ -124,17 +128,13 @@ def hash_version(cfg: Config) -> str:
     It changes with the algorithms' revision, with every option that changes bits or what is accepted (decoding, the
     low-information rule, thumbnails), and with Pillow's major version: majors change conversions between modes, and
     pixel digests must be equal exactly. Minor versions bring decoder updates that keep the decoded pixels in all but
-    odd files, several times a year; recomputing every image for each would cost more than it saves.
+    odd files, several times a year; recomputing every image for each would cost more than it saves. Of OpenCV nothing
+    but thumbnails depends: its pixels of JPEGs are Pillow's.
     """
     options = cfg.as_dict()
     hashing = {k: v for k, v in options["hash"].items() if k not in ("batch_bytes", "rows_per_task")}
     digest = fingerprint([options["decode"], hashing])[:8]
     return f"h{_REVISION}-pillow{PIL.__version__.split('.')[0]}-{digest}"
-
-
-def _grey(picture: Image.Image | NDArray[np.uint8]) -> Image.Image:
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return image.convert("L")
 
 
 def _as_floats(pixels: NDArray[np.uint8], kind: type[np.float32] | type[np.float64]) -> NDArray[Any]:
@@ -149,76 +149,81 @@ def _as_floats(pixels: NDArray[np.uint8], kind: type[np.float32] | type[np.float
     return block
 
 
-def _phash_bits(small: NDArray[np.uint8]) -> np.uint64:
-    """uint8 (32, 32) to bits: low 8 x 8 of the type-II DCT, above their median."""
-    # scipy.fftpack as imagehash calls it: of a flat or striped picture most coefficients are rounding noise around
-    # the median, and another DCT would round otherwise.
-    low = scipy.fftpack.dct(scipy.fftpack.dct(small, axis=0), axis=1)[:8, :8]
+def _phash_bits(low: NDArray[np.float64], small: NDArray[Any]) -> np.uint64:
+    """The low (8, 8) of the type-II DCT of `small` (32, 32) to bits: above their median."""
     ordered = np.sort(low, axis=None)
+    if ordered[32] - ordered[31] < _PHASH_TIE:
+        # Of a flat or striped picture most coefficients are rounding noise around the median, and another DCT than
+        # imagehash's rounds otherwise.
+        low = scipy.fftpack.dct(scipy.fftpack.dct(small.astype(np.uint8), axis=0), axis=1)[:8, :8]
+        ordered = np.sort(low, axis=None)
     bits = low > (ordered[31] + ordered[32]) / 2  # np.median without its overhead
     return np.packbits(bits).view(">u8")[0].astype(np.uint64)
 
 
-def _shrink_grey(grey: Image.Image) -> NDArray[np.uint8]:
-    """`grey.resize((32, 32), LANCZOS)` bit for bit, uint8 (32, 32); the horizontal pass by BLAS, 3 times as fast.
+@lru_cache(maxsize=1)
+def _phash_dct() -> NDArray[np.float64]:
+    """float64 (8, 32): the first 8 frequencies of the type-II DCT of 32 samples, scaled as scipy does."""
+    frequency, position = np.arange(8)[:, None], np.arange(_PHASH_SIDE)[None, :]
+    return 2.0 * np.cos((math.pi / 2 / _PHASH_SIDE) * frequency * (2 * position + 1))
+
+
+def _shrink_grey(grey: Image.Image) -> NDArray[Any]:
+    """`grey.resize((32, 32), LANCZOS)` bit for bit, whole numbers (32, 32); by BLAS, 4 times as fast.
 
     Pillow (Resample.c, `ImagingResampleHorizontal_8bpc`) sums pixel times coefficient as integers of 22 fractional
     bits. Those sums stay below 2**53, so float64 holds them exactly, in any order of addition.
     """
     width, height = grey.size
-    if width <= 2 * _PHASH_SIDE or height < _PHASH_SIDE:
+    if min(width, height) <= 2 * _PHASH_SIDE:
         return np.asarray(grey.resize((_PHASH_SIDE, _PHASH_SIDE), _LANCZOS))
     pixels = np.asarray(grey)
-    rows = np.empty((height, _PHASH_SIDE), np.uint8)
+    rows = np.empty((height, _PHASH_SIDE))
     step = max(1, _BLOCK_BYTES // (8 * width))
+    blocks = _lanczos_blocks(width)
     for top in range(0, height, step):
         block = _as_floats(pixels[top:top + step], np.float64)
-        for first, left, right, weights in _lanczos_blocks(width):
-            sums = (block[:, left:right] @ weights).astype(np.int64)  # every sum is a whole number already
-            sums = (sums + (1 << 21)) >> 22
-            rows[top:top + step, first:first + weights.shape[1]] = np.clip(sums, 0, 255, out=sums)
-    return np.asarray(Image.fromarray(rows).resize((_PHASH_SIDE, _PHASH_SIDE), _LANCZOS))
+        for first, left, right, weights in blocks:
+            rows[top:top + step, first:first + 8] = block[:, left:right] @ weights
+    _round(rows)
+    small = np.empty((_PHASH_SIDE, _PHASH_SIDE))
+    for first, left, right, weights in _lanczos_blocks(height):
+        small[first:first + 8] = weights.T @ rows[left:right]
+    return _round(small)
 
 
-@lru_cache(maxsize=64)  # a few hundred kB at most each; corpora have few distinct widths
-def _lanczos_blocks(width: int) -> list[tuple[int, int, int, NDArray[np.float64]]]:
-    """Pillow's Lanczos coefficients from `width` to 32 columns, in 4 blocks: first output, input range, weights.
+def _round(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`values` to whole numbers within 0 to 255, halves up, in place."""
+    values += 0.5
+    np.floor(values, out=values)
+    return np.clip(values, 0.0, 255.0, out=values)
 
-    As Resample.c, `precompute_coeffs` and `normalize_coeffs_8bpc`, compute them, in the same order of operations.
+
+@lru_cache(maxsize=256)  # a few hundred kB at most each
+def _lanczos_blocks(length: int) -> list[tuple[int, int, int, NDArray[np.float64]]]:
+    """Pillow's Lanczos coefficients from `length` to 32 samples, in 4 blocks: first output, input range, weights.
+
+    As Resample.c, `precompute_coeffs` and `normalize_coeffs_8bpc`, compute them: multiples of 2**-22.
     """
-    scale = width / _PHASH_SIDE
+    scale = length / _PHASH_SIDE
     support = 3.0 * scale
-    columns: list[tuple[int, list[int]]] = []
-    for out in range(_PHASH_SIDE):
-        centre = (out + 0.5) * scale
-        low = max(int(centre - support + 0.5), 0)
-        high = min(int(centre + support + 0.5), width)
-        raw = [_lanczos((x + low - centre + 0.5) * (1.0 / scale)) for x in range(high - low)]
-        total = 0.0
-        for weight in raw:
-            total += weight
-        # C's cast truncates, after half a unit away from zero has been added
-        columns.append((low, [int(math.copysign(0.5, w) + w * (1 << 22)) for w in (r * (1.0 / total) for r in raw)]))
     blocks = []
     for first in range(0, _PHASH_SIDE, 8):
-        part = columns[first:first + 8]
-        left, right = min(low for low, _ in part), max(low + len(weights) for low, weights in part)
+        left = max(int((first + 0.5) * scale - support + 0.5), 0)
+        right = min(int((first + 7.5) * scale + support + 0.5), length)
         matrix = np.zeros((right - left, 8))
-        for column, (low, weights) in enumerate(part):
-            matrix[low - left:low - left + len(weights), column] = weights
+        for column in range(8):
+            centre = (first + column + 0.5) * scale
+            low = max(int(centre - support + 0.5), 0)
+            high = min(int(centre + support + 0.5), length)
+            x = (np.arange(high - low) + low - centre + 0.5) * (1.0 / scale)
+            raw = np.where(np.abs(x) < 3.0, np.sinc(x) * np.sinc(x / 3), 0.0)
+            weights = raw * (1.0 / np.cumsum(raw)[-1])  # cumsum adds in order, as C does
+            # C's cast truncates, after half a unit away from zero has been added
+            fixed = np.trunc(np.copysign(0.5, weights) + weights * (1 << 22))
+            matrix[low - left:high - left, column] = fixed / (1 << 22)
         blocks.append((first, left, right, matrix))
     return blocks
-
-
-def _lanczos(x: float) -> float:
-    return _sinc(x) * _sinc(x / 3) if -3.0 <= x < 3.0 else 0.0
-
-
-def _sinc(x: float) -> float:
-    if x == 0.0:
-        return 1.0
-    x = x * math.pi
-    return math.sin(x) / x
 
 
 def _pdq_rows(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -242,22 +247,32 @@ def _pdq_rows(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _pdq_columns(luma: NDArray[np.float32], height: int) -> NDArray[np.float32]:
-    """Float32 (64, width) of a picture of that height, filtered and sampled along the rows; float32 (64, 64)."""
-    width = luma.shape[1]
-    return luma if (height, width) == (_PDQ_SIDE, _PDQ_SIDE) else luma @ _jarosz_matrix(width)
+    """Float32 (64, width) of a picture of that height, filtered and sampled; (2, 64, 64): straight and mirrored."""
+    both = np.empty((2, _PDQ_SIDE, _PDQ_SIDE), np.float32)
+    if (height, luma.shape[1]) == (_PDQ_SIDE, _PDQ_SIDE):
+        both[0], both[1] = luma, luma[:, ::-1]
+        return both
+    for first, left, right, weights in _jarosz_blocks(luma.shape[1]):
+        block = luma[:, left:right] @ weights
+        last = _PDQ_SIDE - first
+        both[0, :, first:first + 16], both[1, :, last - 16:last] = block[:, :16], block[:, 16:]
+    return both
 
 
-def _pdq_coefficients(filtered: NDArray[np.float32], rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """DCT of the filtered (64, 64) picture, float32 (16, 16); `rgb` is the picture that it was made from.
+def _pdq_coefficients(both: NDArray[np.float32], rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """DCT of the filtered pictures (2, 64, 64), float32 (2, 16, 16); `rgb` is the picture that they were made from.
 
     The reference adds up floats of 32 bits pixel by pixel, with errors of about 0.001 in a coefficient. Where one lies
     as close as that to the median (drawings, symmetry, flats; under 1 % of photographs), its additions are repeated in
-    its order, at ten times the cost, so that its bits come out.
+    its order, at several times the cost, so that its bits come out.
     """
     dct = _pdq_dct()
-    coefficients = (dct @ filtered.astype(np.float64) @ dct.T).astype(np.float32)
-    if rgb.shape[0] * rgb.shape[1] <= _EXACT_MAX_PIXELS and _has_tie(coefficients):
-        return _pdq_coefficients_as_published(rgb)
+    coefficients = (dct @ both.astype(np.float64) @ dct.T).astype(np.float32)
+    if rgb.shape[0] * rgb.shape[1] <= _EXACT_MAX_PIXELS:
+        ties = [_has_tie(one) for one in coefficients]
+        if any(ties):
+            luma = _luma_as_published(rgb)
+            coefficients[ties] = _pdq_coefficients_as_published(np.stack((luma, luma[:, ::-1]))[ties])
     return coefficients
 
 
@@ -292,14 +307,24 @@ def _jarosz(length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return starts, weights.astype(np.float32)
 
 
-@lru_cache(maxsize=64)
-def _jarosz_matrix(length: int) -> NDArray[np.float32]:
-    """`_jarosz` as a dense matrix, float32 (length, 64)."""
+@lru_cache(maxsize=256)
+def _jarosz_blocks(length: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
+    """`_jarosz` along the rows, in 4 blocks of 16 outputs: first output, input range, weights (inputs, 32).
+
+    The first 16 columns are of the picture as it is, the others of the mirrored one: its last outputs have nearly the
+    same inputs as the first ones here, since only the sampling is off centre.
+    """
     starts, weights = _jarosz(length)
     matrix = np.zeros((length, _PDQ_SIDE), np.float32)
-    for column in range(_PDQ_SIDE):
-        matrix[starts[column]:starts[column] + weights.shape[1], column] = weights[column]
-    return matrix
+    np.put_along_axis(matrix, (starts[:, None] + np.arange(weights.shape[1])).T, weights.T, axis=0)
+    blocks = []
+    for first in range(0, _PDQ_SIDE, 16):
+        last = _PDQ_SIDE - first
+        part = np.hstack((matrix[:, first:first + 16], matrix[::-1, last - 16:last]))
+        used = np.flatnonzero(part.any(axis=1))
+        left, right = int(used[0]), int(used[-1]) + 1
+        blocks.append((first, left, right, np.ascontiguousarray(part[left:right])))
+    return blocks
 
 
 @lru_cache(maxsize=1)
@@ -310,35 +335,42 @@ def _pdq_dct() -> NDArray[np.float64]:
     return scale * np.cos((math.pi / 2 / _PDQ_SIDE) * frequency * (2 * position + 1))
 
 
-def _pdq_coefficients_as_published(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 (16, 16): what pdqhashing.cpp computes for uint8 (height, width, 3), rounding by rounding."""
-    height, width = rgb.shape[:2]
-    luma = _luma_as_published(rgb)
+def _pdq_coefficients_as_published(luma: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 (n, 16, 16): what pdqhashing.cpp computes of lumas (n, height, width), rounding by rounding."""
+    height, width = luma.shape[1:]
     if (height, width) != (_PDQ_SIDE, _PDQ_SIDE):
         for _ in range(2):
-            luma = np.ascontiguousarray(_box_as_published(luma).T)
-            luma = np.ascontiguousarray(_box_as_published(luma).T)
+            lines = _box_as_published(np.ascontiguousarray(luma.transpose(2, 0, 1)))
+            luma = _box_as_published(np.ascontiguousarray(lines.transpose(2, 1, 0))).transpose(1, 0, 2)
         rows, columns = (((np.arange(_PDQ_SIDE) + 0.5) * n / _PDQ_SIDE).astype(np.int64) for n in (height, width))
-        luma = luma[rows][:, columns]
+        luma = luma[:, rows][:, :, columns]
     dct = _pdq_dct().astype(np.float32)
-    # cumsum adds in order, as the loops do; a product of matrices would not
-    half = np.cumsum(dct[:, :, None] * luma[None], axis=1, dtype=np.float32)[:, -1]
-    coefficients: NDArray[np.float32] = np.cumsum(half[:, None, :] * dct[None], axis=2, dtype=np.float32)[:, :, -1]
+    # sums in order, as the loops do; a product of matrices would add otherwise
+    half = np.zeros((len(luma), 16, _PDQ_SIDE), np.float32)
+    for i in range(_PDQ_SIDE):
+        half += dct[:, i, None] * luma[:, i, None, :]
+    coefficients = np.zeros((len(luma), 16, 16), np.float32)
+    for i in range(_PDQ_SIDE):
+        coefficients += half[:, :, i, None] * dct[:, i]
     return coefficients
 
 
 def _box_as_published(lines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One box filter along the last axis, as box1DFloat's running sum: add the next sample, take the last one off."""
-    length = lines.shape[1]
+    """One box filter along the first axis, as box1DFloat's running sum: add the next sample, take the last one off."""
+    length = lines.shape[0]
     window, ahead, behind = _box_window(length)
-    steps = np.zeros((lines.shape[0], length + ahead, 2), np.float32)  # adding 0.0 changes no running sum
-    steps[:, :length, 0] = lines
-    np.negative(lines[:, :length + ahead - window], out=steps[:, window:, 1])
-    running = np.cumsum(steps.reshape(lines.shape[0], -1), axis=1, dtype=np.float32)
-    at = np.arange(length)
-    counts = (np.minimum(length, at + ahead + 1) - np.maximum(0, at - behind)).astype(np.float32)
-    sums: NDArray[np.float32] = running[:, 2 * ahead + 1::2]
-    return (sums / counts).astype(np.float32, copy=False)
+    sums = np.empty_like(lines)
+    samples, outputs = list(lines), list(sums)
+    total = np.zeros_like(samples[0])
+    for at in range(length + ahead):
+        target = outputs[max(0, at - ahead)]
+        if at < length:
+            total = np.add(total, samples[at], out=target)
+        if at >= window:
+            total = np.subtract(total, samples[at - window], out=target)
+    index = np.arange(length)[:, None, None]
+    sums /= (np.minimum(length, index + ahead + 1) - np.maximum(0, index - behind)).astype(np.float32)
+    return sums
 
 
 def _luma_as_published(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -347,9 +379,9 @@ def _luma_as_published(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _has_tie(coefficients: NDArray[np.float32]) -> bool:
-    """Whether a second coefficient lies within `_TIE` of the lower median."""
-    ordered = np.partition(coefficients, (126, 127, 128), axis=None)
-    return bool(min(ordered[127] - ordered[126], ordered[128] - ordered[127]) < _TIE)
+    """Whether the next one above the lower median is within `_TIE` of it: no other order of two moves a bit."""
+    ordered = np.partition(coefficients, (127, 128), axis=None)
+    return bool(ordered[128] - ordered[127] < _TIE)
 
 
 def _pdq_bits(coefficients: NDArray[np.float32]) -> bytes:

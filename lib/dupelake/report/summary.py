@@ -12,7 +12,7 @@ from pyspark.sql import window as W
 from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
 from dupelake.runtime.run import human_bytes
 from dupelake.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
-from dupelake.tables import Warehouse
+from dupelake.tables import Warehouse, single_row
 
 _MEMBERS_DRAWN = 7
 
@@ -30,9 +30,9 @@ def describe(warehouse: Warehouse) -> str:
     pairs = {r["kind"]: r["n"] for r in kinds.collect()}  # one row per kind
     lines.append(f"  pairs   {', '.join(f'{v} {k}' for k, v in sorted(pairs.items())) or 'no duplicates'}")
     groups = warehouse.read(GROUPS).join(images.select("image_id", "byte_size"), "image_id")
-    row = groups.agg(F.count(F.lit(1)).alias("n"), F.count_if("is_keeper").alias("groups"),
+    row = single_row(groups.agg(F.count(F.lit(1)).alias("n"), F.count_if("is_keeper").alias("groups"),
                      F.count_if("is_removable").alias("removable"),
-                     F.sum(F.when(F.col("is_removable"), F.col("byte_size"))).alias("bytes")).first()
+                     F.sum(F.when(F.col("is_removable"), F.col("byte_size"))).alias("bytes")))
     lines.append(f"  groups  {row['groups']} of {row['n']} images; {row['removable']} removable, "
                  f"{human_bytes(row['bytes'] or 0)}")
     last = warehouse.read(RUNS).orderBy(F.desc("started_at")).first()
@@ -44,7 +44,7 @@ def describe(warehouse: Warehouse) -> str:
 def write_contact_sheet(warehouse: Warehouse, out: Path, n_groups: int) -> int:
     """Draw the `n_groups` groups with most images into the PNG `out`; returns how many were drawn."""
     groups = load_groups(warehouse, n_groups)
-    total = warehouse.read(GROUPS).agg(F.count_if("is_keeper").alias("n")).first()["n"]
+    total = single_row(warehouse.read(GROUPS).agg(F.count_if("is_keeper").alias("n")))["n"]
     shown = f"{len(groups)} of {total} duplicate groups" if len(groups) < total else f"{total} duplicate groups"
     out.parent.mkdir(parents=True, exist_ok=True)
     draw_contact_sheet(groups, f"dupelake: {shown}").save(out)

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -37,7 +38,7 @@ def conf_file(name: str) -> Path:
 def read_properties(path: Path) -> dict[str, str]:
     """A Spark properties file as a dict: `key value` a line, `#` starts a comment line."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return dict(line.split(None, 1) for line in lines if line and not line.startswith("#"))  # type: ignore[misc]
+    return dict(line.split(None, 1) for line in lines if line and not line.startswith("#"))
 
 
 def jar_folder() -> Path:
@@ -124,7 +125,8 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
 def _check_delta(session: SparkSession) -> None:
     """Fail now, with the flag to add, where a spark-submit forgot Delta's jars or its extension."""
     try:
-        session._jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(  # noqa: SLF001
+        jvm: Any = session._jvm
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(
             "io.delta.sql.DeltaSparkSessionExtension")
     except Exception as error:
         raise EnvironmentFault(f"Spark came up without Delta Lake; add --packages {DELTA_PACKAGE} "

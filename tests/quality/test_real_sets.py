@@ -1,0 +1,71 @@
+"""Floors of detection quality on real images, and the corpus of broken files; skips, loudly, where the images are absent.
+
+One run over all sets, each a scope of its own. `benchmarks/quality.py` prints the same figures in full.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+
+from dupelake.jobs import nightly
+from dupelake.kernels.evaluation import score_pair_sets
+from dupelake.schema import IMAGES, RUNS
+from dupelake.tables import Warehouse
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from quality import Found, load_found, load_truth, write_manifest
+
+SETS = ("exif_orientation", "polyu", "pdq", "imagededup", "images4", "hydrus", "imagenet_sample", "clothing_small")
+BROKEN = ("pillow_tests", "pillow_heif")
+FLOORS = {}
+
+
+@pytest.fixture(scope="module")
+def warehouse(spark, shared_data, tmp_path_factory) -> Warehouse:
+    folder = tmp_path_factory.mktemp("quality")
+    manifest = folder / "manifest.csv"
+    write_manifest(shared_data, SETS + BROKEN, manifest)
+    assert nightly.main([str(manifest), "--warehouse", str(folder / "wh")]) == 0
+    return Warehouse(spark, str(folder / "wh"))
+
+
+@pytest.fixture(scope="module")
+def found(warehouse, shared_data) -> dict[str, Found]:
+    return load_found(warehouse, shared_data)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", SETS)
+def test_precision_and_recall_keep_their_floors(name, found, shared_data):
+    truth, one = load_truth(shared_data, name), found.get(name, Found())
+    pairs = score_pair_sets(one.edges, truth.relation, truth.ignore)
+    groups = score_pair_sets(one.grouped, truth.relation, truth.ignore)
+    min_precision, min_recall, max_wrong = FLOORS[name]
+    assert pairs.n_found - pairs.n_hit <= max_wrong, sorted(one.edges - set(truth.relation))[:20]
+    assert pairs.precision >= min_precision
+    assert pairs.recall >= min_recall
+    assert groups.n_found - groups.n_hit <= max_wrong
+
+
+def test_every_file_that_pillow_decodes_is_hashed_and_each_other_has_a_reason(warehouse, shared_data):
+    with (shared_data / "truth" / "format_corpus_decode.csv").open(newline="", encoding="utf-8") as file:
+        decodes = {r["path"]: r["decodes_pillow13"] == "1" for r in csv.DictReader(file)}
+    rows = {str(Path(r["uri"]).relative_to(shared_data)): r for r in warehouse.read(IMAGES).collect()}
+    tried = {path: row for path, row in rows.items() if path in decodes}
+    assert len(tried) > 1000
+    not_hashed = sorted(path for path, row in tried.items() if decodes[path] and row["status"] != "ok")
+    assert not not_hashed, not_hashed[:10]
+    failed = [row for row in tried.values() if row["status"] == "failed"]
+    assert len(failed) > 100
+    assert all(row["reason"] and row["error_message"] for row in failed)
+
+
+def test_counts_add_up_over_all_sets(warehouse):
+    counts = warehouse.read(RUNS).first()["counts"]
+    assert counts["read"] == counts["hashed"] + counts["skipped"] + counts["failed"]
+    assert counts["failed"] == sum(n for reason, n in counts.items() if reason.startswith("failed."))
+    assert counts["read"] == warehouse.read(IMAGES).count() + counts["skipped"]

@@ -1,0 +1,116 @@
+"""Contact sheets, run reports, Java check: what people and start-up scripts see."""
+
+from __future__ import annotations
+
+import io
+import logging
+import stat
+
+import pytest
+from PIL import Image
+
+from dupelake.errors import EnvironmentFault
+from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
+from dupelake.runtime.java import check_java, parse_major
+from dupelake.runtime.run import Run, human_bytes
+
+
+def jpeg(colour: tuple[int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (160, 120), colour).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def member(relation: str, *, removable: bool = False, thumbnail: bytes | None = b"") -> Member:
+    data = jpeg((10, 20, 200)) if thumbnail == b"" else thumbnail
+    return Member("id", "a rather long file name that does not fit below a tile.jpg", data, 1600, 1200, 123_456, "JPEG", relation,
+                  removable, None if relation == "keeper" else "near", 0.9)
+
+
+def colours(image: Image.Image) -> set[tuple[int, int, int]]:
+    return {colour for _, colour in image.getcolors(1 << 24)}
+
+
+def test_sheet_draws_a_row_a_group_with_its_frames_and_pictures():
+    groups = [SheetGroup("g1", 9, [member("keeper"), member("copy", removable=True), member("alternate")]),
+              SheetGroup("g2", 2, [member("keeper"), member("copy", removable=True, thumbnail=None)])]
+    sheet = draw_contact_sheet(groups, "two groups")
+    one = draw_contact_sheet(groups[:1], "one group")
+    assert sheet.height > one.height
+    assert {(34, 139, 34), (200, 50, 40), (215, 150, 20)} <= colours(sheet)
+    assert (215, 150, 20) not in colours(draw_contact_sheet(groups[1:], "no alternate"))
+    blue = sum(n for n, (r, g, b) in one.getcolors(1 << 24) if b > 150 and r < 60 and g < 60)
+    assert blue > 3 * 150 * 100  # three thumbnails were pasted
+
+
+def test_sheet_without_groups_and_with_broken_thumbnails_is_drawn():
+    assert draw_contact_sheet([], "none").height > 50
+    draw_contact_sheet([SheetGroup("g", 2, [member("keeper", thumbnail=b"no jpeg"), member("copy")])], "broken")
+
+
+def test_human_bytes():
+    assert [human_bytes(n) for n in (0, 1023, 1536, 5 * 1024**3, 3 * 1024**5)] == [
+        "0 B", "1023 B", "1.5 KiB", "5.0 GiB", "3072.0 TiB"]
+
+
+def test_run_report_says_what_people_need():
+    run = Run.__new__(Run)
+    run.run_id, run.job = "r", "nightly"
+    run.counts = {"read": 10, "hashed": 6, "skipped": 3, "failed": 1, "failed.truncated": 1, "contents_new": 5, "pairs_measured": 4,
+                  "pairs_withdrawn": 0, "pairs.near": 3, "groups": 2, "images_grouped": 5, "removable": 3, "removable_bytes": 2048,
+                  "changes.born": 2}
+    run.seconds = {"hash": 1.5, "cluster": 2.0}
+    text = run.report()
+    for part in ("10 read = 6 hashed + 3 skipped + 1 failed (1 truncated)", "3 near", "2 of 5 images", "2.0 KiB", "2 born",
+                 "hash 1.5, cluster 2.0; 3.5 in all"):
+        assert part in text
+
+
+@pytest.mark.parametrize(("said", "major"), [
+    ('openjdk version "17.0.15" 2025-04-15', 17), ('java version "1.8.0_412"', 8), ('openjdk version "21" 2023', 21), ("what", 0)])
+def test_java_version_is_read(said, major):
+    assert parse_major(said) == major
+
+
+@pytest.mark.parametrize(("script", "said"), [(None, "no Java found"), ("11.0.2", "is Java 11")])
+def test_missing_or_unsuitable_java_is_named_with_what_to_install(tmp_path, monkeypatch, script, said):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if script:
+        java = tmp_path / "java"
+        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{script}\"' >&2\n", encoding="utf-8")
+        java.chmod(java.stat().st_mode | stat.S_IEXEC)
+    with pytest.raises(EnvironmentFault, match=said) as caught:
+        check_java()
+    assert "openjdk-17-jdk-headless" in str(caught.value)
+
+
+def test_progress_prints_plain_lines_into_a_log_and_a_bar_on_a_terminal(monkeypatch, caplog):
+    from dupelake.runtime import logs
+
+    class Tracker:
+        def getActiveStageIds(self):
+            return [1]
+
+        def getStageInfo(self, stage):
+            return type("Info", (), {"numCompletedTasks": 3, "numTasks": 6})()
+
+    class Session:
+        sparkContext = type("Context", (), {"statusTracker": staticmethod(Tracker)})()
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(logs, "_REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(logs, "_LINE_SECONDS", 0.01)
+    import time
+
+    terminal = Terminal()
+    with logs.Progress(Session(), "hash", terminal):
+        time.sleep(0.1)
+    assert "###############..............." in terminal.getvalue()
+    logging.getLogger("dupelake").propagate = True
+    with caplog.at_level(logging.INFO, logger="dupelake"), logs.Progress(Session(), "hash", io.StringIO()):
+        time.sleep(0.1)
+    assert "hash: 3 of 6 tasks" in caplog.text
