@@ -91,7 +91,7 @@ class LshConfig:
 class DecideConfig:
     """Which measured pairs are duplicates; any signal alone suffices, each inclusive."""
 
-    phash_max_bits: int = _opt(4, low=0, high=16)
+    phash_max_bits: int = _opt(2, low=0, high=16)
     pdq_max_bits: int = _opt(31, low=0, high=63)
     pdq_min_quality: int = _opt(50, low=0, high=100)
     min_cosine: float = _opt(0.95, low=0.5, high=1.0)
