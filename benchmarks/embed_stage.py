@@ -50,13 +50,17 @@ def model_alone(embedder: Embedder, jpegs: list[bytes]) -> Callable[[], None]:
 
     size = embedder._batch_size
     pixels = torch.from_numpy(np.stack([squash_jpeg(data, embedder._preprocess) for data in jpegs]))
-    inputs = [part.to(embedder.device).permute(0, 3, 1, 2).float() * embedder._scale + embedder._shift
-              for part in pixels.split(size)]
+    inputs = [
+        part.to(embedder.device).permute(0, 3, 1, 2).float() * embedder._scale + embedder._shift
+        for part in pixels.split(size)
+    ]
 
     def run() -> None:
         narrow = embedder.precision != "float32"
-        with torch.inference_mode(), torch.autocast(embedder.device.partition(":")[0], enabled=narrow,
-                                                    dtype=getattr(torch, embedder.precision)):
+        with (
+            torch.inference_mode(),
+            torch.autocast(embedder.device.partition(":")[0], enabled=narrow, dtype=getattr(torch, embedder.precision)),
+        ):
             for batch in inputs:
                 embedder._module(batch)
         if embedder.device != "cpu":
@@ -93,8 +97,10 @@ def main() -> None:
     device = torch.cuda.get_device_name() if embedder.device != "cpu" else f"CPU, {options.threads} thread(s)"
     print("| model | device | precision | batch | model alone, images/s | embed_jpegs, images/s | ratio |")
     print("|---|---|---|---|---|---|---|")
-    print(f"| {embedder.model_id} | {device} | {embedder.precision} | {embedder._batch_size} "
-          f"| {len(jpegs) / model_s:.1f} | {len(jpegs) / all_s:.1f} | {ratio:.2f} |")
+    print(
+        f"| {embedder.model_id} | {device} | {embedder.precision} | {embedder._batch_size} "
+        f"| {len(jpegs) / model_s:.1f} | {len(jpegs) / all_s:.1f} | {ratio:.2f} |"
+    )
 
 
 if __name__ == "__main__":

@@ -34,8 +34,7 @@ from dupelake.kernels import hashing
 from dupelake.kernels.decode import Decoded, decode, pixel_digest
 from dupelake.kernels.fingerprint import content_id, encode_thumbnail, fingerprint_image, make_thumbnail, to_grey
 
-PARTS = ("open, decode, digest", "of which digest", "sha256", "grey", "pHash x 2", "PDQ x 2",
-         "thumbnail", "its JPEG")
+PARTS = ("open, decode, digest", "of which digest", "sha256", "grey", "pHash x 2", "PDQ x 2", "thumbnail", "its JPEG")
 
 
 def plain(data: bytes) -> None:
@@ -68,7 +67,7 @@ def files_by_set(root: Path, limit: int) -> dict[str, list[Path]]:
     sets = {}
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name not in ("truth", "weights")):
         files = sorted(p for p in folder.rglob("*") if p.is_file())
-        sets[folder.name] = files[::max(1, len(files) // limit)] if limit else files
+        sets[folder.name] = files[:: max(1, len(files) // limit)] if limit else files
     return sets
 
 
@@ -106,8 +105,10 @@ def main() -> None:
         count, base, ours, parts = measure(files, cfg, args.repeat)
         if not count:
             continue
-        print(f"| {name} | {count} | {1e3 * base / count:.2f} | {1e3 * ours / count:.2f} | {ours / base:.2f} |",
-              flush=True)
+        print(
+            f"| {name} | {count} | {1e3 * base / count:.2f} | {1e3 * ours / count:.2f} | {ours / base:.2f} |",
+            flush=True,
+        )
         totals = [totals[0] + count, totals[1] + base, totals[2] + ours]
         all_parts = [a + b for a, b in zip(all_parts, parts, strict=True)]
     count, base, ours = totals

@@ -43,9 +43,11 @@ def find_javac() -> Path:
         found = shutil.which("javac")
     if found is None:
         where = f"JAVA_HOME={home} and the PATH have" if home else "the PATH has"
-        raise BuildError(f"no Java compiler: {where} no javac. Install a JDK 17 or 21, not only a JRE (Debian, Ubuntu: "
-                         "apt-get install openjdk-17-jdk-headless), or set JAVA_HOME to one. Without the jar dupelake "
-                         "still reads local files; only s3a://, hdfs://, http:// and the like need it.")
+        raise BuildError(
+            f"no Java compiler: {where} no javac. Install a JDK 17 or 21, not only a JRE (Debian, Ubuntu: "
+            "apt-get install openjdk-17-jdk-headless), or set JAVA_HOME to one. Without the jar dupelake "
+            "still reads local files; only s3a://, hdfs://, http:// and the like need it."
+        )
     return Path(found)
 
 
@@ -87,8 +89,9 @@ def write_jar(classes: Path, jar: Path, stamp: str) -> None:
     unfinished = jar.with_name(f".{jar.name}.{os.getpid()}")
     with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
         entries = [("META-INF/MANIFEST.MF", manifest.encode())]
-        entries += [(path.relative_to(classes).as_posix(), path.read_bytes())
-                    for path in sorted(classes.rglob("*.class"))]
+        entries += [
+            (path.relative_to(classes).as_posix(), path.read_bytes()) for path in sorted(classes.rglob("*.class"))
+        ]
         for name, data in entries:
             info = zipfile.ZipInfo(name, _EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
@@ -113,8 +116,21 @@ def build(jar: Path = JAR, *, force: bool = False) -> bool:
         return False
     javac = find_javac()
     with tempfile.TemporaryDirectory(prefix="dupelake-jar-") as folder:
-        command = [str(javac), "--release", RELEASE, "-encoding", "UTF-8", "-proc:none", "-nowarn", "-g:none",
-                   "-cp", f"{jars}/*", "-d", folder, *map(str, sources)]
+        command = [
+            str(javac),
+            "--release",
+            RELEASE,
+            "-encoding",
+            "UTF-8",
+            "-proc:none",
+            "-nowarn",
+            "-g:none",
+            "-cp",
+            f"{jars}/*",
+            "-d",
+            folder,
+            *map(str, sources),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BuildError(f"{javac} refused the sources:\n{done.stderr.strip()}")

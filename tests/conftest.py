@@ -21,9 +21,16 @@ def spark(tmp_path_factory: pytest.TempPathFactory):
     from dupelake.runtime.session import build_session
 
     folder = tmp_path_factory.mktemp("spark")
-    session = build_session("dupelake-tests", {
-        "spark.master": "local[2]", "spark.driver.memory": "3g", "spark.sql.shuffle.partitions": "4",
-        "spark.sql.warehouse.dir": str(folder / "warehouse"), "spark.local.dir": str(folder / "local")})
+    session = build_session(
+        "dupelake-tests",
+        {
+            "spark.master": "local[2]",
+            "spark.driver.memory": "3g",
+            "spark.sql.shuffle.partitions": "4",
+            "spark.sql.warehouse.dir": str(folder / "warehouse"),
+            "spark.local.dir": str(folder / "local"),
+        },
+    )
     yield session
     session.stop()
 

@@ -19,7 +19,7 @@ def photograph(name: str, longest: int = 400) -> Image.Image:
 
 
 def write_two_nights(folder: Path) -> Path:
-    """date=2026-11-01: eight photographs and a small copy of some; date=2026-11-02: further copies, twins and broken files."""
+    """First night: eight photographs, small copies of some; second: further copies, twins, broken files."""
     first, second = folder / "date=2026-11-01", folder / "date=2026-11-02"
     first.mkdir(parents=True)
     second.mkdir()
@@ -28,7 +28,8 @@ def write_two_nights(folder: Path) -> Path:
         picture.save(first / f"{stem}.png")
         if i % 2 == 0:
             picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS).save(
-                first / f"{stem} half.jpg", quality=85)
+                first / f"{stem} half.jpg", quality=85
+            )
         if i % 3 == 0:
             picture.save(second / f"{stem} q70 100%.jpg", quality=70)
         if i % 4 == 1:

@@ -29,21 +29,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dupelake", description="Near-duplicate image detection on Spark and Delta Lake.")
+    parser = argparse.ArgumentParser(
+        prog="dupelake", description="Near-duplicate image detection on Spark and Delta Lake."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="the nightly job on this machine: dupelake run PATH... --warehouse DIR",
-                        add_help=False)
+    commands.add_parser(
+        "run", help="the nightly job on this machine: dupelake run PATH... --warehouse DIR", add_help=False
+    )
     report = commands.add_parser("report", help="the found groups as a contact sheet")
     report.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
     report.add_argument("--out", metavar="FILE", help="the PNG (default: contact-sheet.png in the present folder)")
-    report.add_argument("--groups", type=int, default=30, metavar="N", help="the N groups with most images (default 30)")
+    report.add_argument(
+        "--groups", type=int, default=30, metavar="N", help="the N groups with most images (default 30)"
+    )
     report.set_defaults(call=_report)
     demo = commands.add_parser("demo", help="sample images with known copies, two nights, a contact sheet")
     demo.add_argument("--out", default="demo-output", metavar="DIR", help="where images, tables and sheet go")
     demo.set_defaults(call=_demo)
     jars = commands.add_parser("jars", help="fetch Delta's jars once, for sessions without Maven")
-    jars.add_argument("--to", metavar="DIR", help="default: a folder of this Python environment, where it is looked for")
+    jars.add_argument(
+        "--to", metavar="DIR", help="default: a folder of this Python environment, where it is looked for"
+    )
     jars.set_defaults(call=_jars)
     return parser
 
@@ -82,7 +89,10 @@ def _demo(args: argparse.Namespace) -> int:
     out = Path(args.out).absolute()
     if (out / "images").exists() or (out / "warehouse").exists():
         if not (out / "truth.csv").exists():
-            print(f"dupelake demo: {out} holds images or tables that are not the demo's; give another --out", file=sys.stderr)
+            print(
+                f"dupelake demo: {out} holds images or tables that are not the demo's; give another --out",
+                file=sys.stderr,
+            )
             return 2
         for name in ("images", "warehouse"):  # of an earlier demo: truth.csv is its mark
             shutil.rmtree(out / name, ignore_errors=True)

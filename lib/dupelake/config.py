@@ -25,8 +25,9 @@ KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
 MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "directory")
 
 
-def _opt(default: Any, *, low: float | None = None, high: float | None = None,
-         one_of: Sequence[str] | None = None) -> Any:
+def _opt(
+    default: Any, *, low: float | None = None, high: float | None = None, one_of: Sequence[str] | None = None
+) -> Any:
     """Declare an option with its default and its inclusive range or allowed words."""
     meta = {"low": low, "high": high, "one_of": tuple(one_of) if one_of else None}
     return field(default=default, metadata=meta)
@@ -37,7 +38,7 @@ class ManifestConfig:
     """Where images come from."""
 
     format: str = _opt("auto", one_of=MANIFEST_FORMATS)
-    extensions: tuple[str, ...] = _opt(())          # of a directory; () takes every file
+    extensions: tuple[str, ...] = _opt(())  # of a directory; () takes every file
     default_scope: str = _opt("")
 
 
@@ -67,7 +68,7 @@ class HashConfig:
 class EmbedConfig:
     """The embed stage: which torch model, on what, in which batches."""
 
-    model: str = _opt("default")                    # default | timm:NAME[@FILE] | torchscript:PATH | none
+    model: str = _opt("default")  # default | timm:NAME[@FILE] | torchscript:PATH | none
     device: str = _opt("auto", one_of=("auto", "cpu", "cuda"))
     precision: str = _opt("auto", one_of=("auto", "float32", "bfloat16", "float16"))
     batch_size: int = _opt(64, low=1, high=8192)
@@ -102,9 +103,8 @@ class ClusterConfig:
     """Groups: keeper order, what may be removed."""
 
     keeper_order: tuple[str, ...] = _opt(KEEPER_CRITERIA)
-    format_order: tuple[str, ...] = _opt(
-        ("TIFF", "PNG", "BMP", "HEIF", "AVIF", "JPEG", "MPO", "WEBP", "GIF"))
-    removable_kinds: tuple[str, ...] = _opt(("exact", "pixel", "near"))
+    format_order: tuple[str, ...] = _opt(("TIFF", "PNG", "BMP", "HEIF", "AVIF", "JPEG", "MPO", "WEBP", "GIF"))
+    removable_kinds: tuple[str, ...] = _opt(("exact", "pixel"))
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _convert(value: Any, kind: Any, meta: Mapping[str, Any]) -> Any:
             raise ValueError(f"is {text!r}; allowed is one of {', '.join(meta['one_of'])}")
         return text
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"must be a list like [a, b], not {value!r}")
+        raise ValueError(f"must be a list like [a, b], not {value!r}")  # noqa: TRY004 - one kind of fault
     return tuple(str(v) for v in value)
 
 
@@ -247,15 +247,21 @@ def _check_together(config: Config, faults: list[str]) -> None:
     lsh, decide, cluster = config.lsh, config.decide, config.cluster
     for name in ("phash_max_bits", "pdq_max_bits"):
         if getattr(decide, name) > getattr(lsh, name):
-            faults.append(f"decide.{name}: {getattr(decide, name)} is wider than lsh.{name} ({getattr(lsh, name)}), "
-                          f"so pairs that it accepts are never proposed; raise lsh.{name} or lower it")
+            faults.append(
+                f"decide.{name}: {getattr(decide, name)} is wider than lsh.{name} ({getattr(lsh, name)}), "
+                f"so pairs that it accepts are never proposed; raise lsh.{name} or lower it"
+            )
     if decide.min_cosine < lsh.embedding_min_cosine:
-        faults.append(f"decide.min_cosine: {decide.min_cosine} is below lsh.embedding_min_cosine "
-                      f"({lsh.embedding_min_cosine}), so pairs that it accepts are never proposed; "
-                      "lower lsh.embedding_min_cosine or raise it")
+        faults.append(
+            f"decide.min_cosine: {decide.min_cosine} is below lsh.embedding_min_cosine "
+            f"({lsh.embedding_min_cosine}), so pairs that it accepts are never proposed; "
+            "lower lsh.embedding_min_cosine or raise it"
+        )
     if set(cluster.keeper_order) - set(KEEPER_CRITERIA) or len(set(cluster.keeper_order)) != len(cluster.keeper_order):
-        faults.append(f"cluster.keeper_order: {list(cluster.keeper_order)}; allowed is each of "
-                      f"{', '.join(KEEPER_CRITERIA)} at most once")
+        faults.append(
+            f"cluster.keeper_order: {list(cluster.keeper_order)}; allowed is each of "
+            f"{', '.join(KEEPER_CRITERIA)} at most once"
+        )
     elif not cluster.keeper_order or cluster.keeper_order[-1] != "image_id":
         faults.append("cluster.keeper_order: must end in image_id, so that no two images rank the same")
     for kind in cluster.removable_kinds:
@@ -274,8 +280,10 @@ def _check_model(model: str, faults: list[str]) -> None:
     elif scheme == "torchscript" and rest:
         path = rest
     elif model not in ("default", "none"):
-        faults.append(f"embed.model: {model!r}; allowed is default, none, timm:NAME, timm:NAME@FILE.safetensors "
-                      "(either with ?key=value&...) or torchscript:PATH")
+        faults.append(
+            f"embed.model: {model!r}; allowed is default, none, timm:NAME, timm:NAME@FILE.safetensors "
+            "(either with ?key=value&...) or torchscript:PATH"
+        )
     if path and not Path(path).is_file():
         faults.append(f"embed.model: no file at {path}; give the path of the weights on this machine")
 

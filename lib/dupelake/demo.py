@@ -16,9 +16,23 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 Edit = Callable[[Image.Image], Image.Image]
 
 # Photographs only (README.txt of skimage/data has their licences); each is its own scene.
-PHOTOGRAPHS = ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png",
-               "coins.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png",
-               "motorcycle_left.png", "retina.jpg", "rocket.jpg")
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
 NIGHTS = ("2026-11-01", "2026-11-02")
 
 
@@ -37,6 +51,7 @@ def _caption(image: Image.Image) -> Image.Image:
 
 def edits() -> dict[str, Callable[[Image.Image], tuple[str, bytes]]]:
     """The known edits: name -> function that gives file suffix and bytes."""
+
     def scaled(image: Image.Image, factor: float) -> Image.Image:
         size = (round(image.width * factor), round(image.height * factor))
         return image.resize(size, Image.Resampling.LANCZOS)

@@ -31,8 +31,14 @@ _KINDS = {"csv": "csv", "json": "json", "jsonl": "json", "ndjson": "json", "parq
 _PACKED = (".gz", ".bz2", ".zst", ".deflate", ".lz4", ".snappy")
 _GLOB = frozenset("{}[]*?\\")
 _INFER_PARTITIONS = "spark.sql.sources.partitionColumnTypeInference.enabled"
-_CSV = {"header": "true", "inferSchema": "false", "multiLine": "false", "encoding": "UTF-8",
-        "quote": '"', "escape": '"'}  # RFC 4180: a quote inside quotes is doubled; a backslash is a backslash
+_CSV = {
+    "header": "true",
+    "inferSchema": "false",
+    "multiLine": "false",
+    "encoding": "UTF-8",
+    "quote": '"',
+    "escape": '"',
+}  # RFC 4180: a quote inside quotes is doubled; a backslash is a backslash
 
 
 def read_manifests(spark: SparkSession, paths: Sequence[str], cfg: ManifestConfig) -> DataFrame:
@@ -105,7 +111,8 @@ class _Place:
                 raise ManifestError(f"there is no {path}")
             self.is_folder: bool = self._files.getFileStatus(where).isDirectory()
             self.is_delta: bool = self.is_folder and self._files.exists(
-                jvm.org.apache.hadoop.fs.Path(where, "_delta_log"))
+                jvm.org.apache.hadoop.fs.Path(where, "_delta_log")
+            )
         except Py4JJavaError as error:
             raise ManifestError(f"{path} cannot be reached: {_first_line(error)}") from error
 
@@ -116,8 +123,10 @@ class _Place:
         if not self.is_folder:
             kind = _kind_of(self.path)
             if kind is None:
-                raise ManifestError(f"cannot tell the format of {self.path} from its name; set manifest.format to "
-                                    "csv, json, parquet or delta, or name a folder of images")
+                raise ManifestError(
+                    f"cannot tell the format of {self.path} from its name; set manifest.format to "
+                    "csv, json, parquet or delta, or name a folder of images"
+                )
             return kind
         kinds: set[str] = set()
         for name in self._names():
@@ -128,8 +137,9 @@ class _Place:
         if not kinds:
             raise ManifestError(f"{self.path} is empty: neither a manifest nor an image is in it")
         if len(kinds) > 1:
-            raise ManifestError(f"{self.path} mixes {' and '.join(sorted(kinds))}; name them one by one, or set "
-                                "manifest.format")
+            raise ManifestError(
+                f"{self.path} mixes {' and '.join(sorted(kinds))}; name them one by one, or set manifest.format"
+            )
         return kinds.pop()
 
     def _names(self) -> Iterator[str]:
@@ -174,8 +184,11 @@ def _read_table(spark: SparkSession, place: _Place, kind: str) -> DataFrame:
     with _text_partitions(spark):
         if kind == "csv":
             return _read_csv(spark, place)
-        reader = spark.read.option("primitivesAsString", "true") if kind == "json" else spark.read.option(
-            "mergeSchema", "true")
+        reader = (
+            spark.read.option("primitivesAsString", "true")
+            if kind == "json"
+            else spark.read.option("mergeSchema", "true")
+        )
         return reader.format(kind).load(_literal(place.hadoop))
 
 
@@ -194,8 +207,9 @@ def _read_csv(spark: SparkSession, place: _Place) -> DataFrame:
     reader = spark.read.options(**_CSV)
     if len(headers) == 1:
         return reader.csv(_literal(place.hadoop))
-    parts = [reader.option("basePath", place.hadoop).csv([_literal(path) for path in paths])
-             for paths in headers.values()]
+    parts = [
+        reader.option("basePath", place.hadoop).csv([_literal(path) for path in paths]) for paths in headers.values()
+    ]
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), parts)
 
 

@@ -73,8 +73,13 @@ class Warehouse:
                 self._create(table)
 
     def _create(self, table: Table) -> None:
-        builder = (DeltaTable.createIfNotExists(self.spark).location(self.path(table)).comment(table.comment)
-                   .addColumns(table.schema).property("delta.enableDeletionVectors", "false"))
+        builder = (
+            DeltaTable.createIfNotExists(self.spark)
+            .location(self.path(table))
+            .comment(table.comment)
+            .addColumns(table.schema)
+            .property("delta.enableDeletionVectors", "false")
+        )
         if table.partition_by:
             builder = builder.partitionedBy(*table.partition_by)
         for name, condition in table.checks.items():  # in the creating commit: ALTER TABLE would add one commit each
@@ -111,8 +116,9 @@ class Warehouse:
         self.ensure(table)
         conform(rows, table.schema).write.format("delta").mode("overwrite").save(self.path(table))
 
-    def merge(self, table: Table, rows: DataFrame, *, update_when: str | None = None,
-              delete: DataFrame | None = None) -> WriteReport:
+    def merge(
+        self, table: Table, rows: DataFrame, *, update_when: str | None = None, delete: DataFrame | None = None
+    ) -> WriteReport:
         """Insert what is new by key, optionally update what is there and delete keys: one commit or none.
 
         Args:
@@ -157,7 +163,9 @@ class Warehouse:
 
     def _last_merge(self, table: Table) -> WriteReport:
         metrics = single_row(DeltaTable.forPath(self.spark, self.path(table)).history(1))["operationMetrics"]
-        return WriteReport(*(int(metrics.get(f"numTargetRows{what}", 0)) for what in ("Inserted", "Updated", "Deleted")))
+        return WriteReport(
+            *(int(metrics.get(f"numTargetRows{what}", 0)) for what in ("Inserted", "Updated", "Deleted"))
+        )
 
 
 class Staging:

@@ -14,7 +14,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session", autouse=True)
 def reader_jar() -> Path:
     """lib/dupelake/jars/dupelake-reader.jar; autouse, so that it precedes `spark`."""
-    done = subprocess.run([sys.executable, str(_ROOT / "scripts" / "build_jar.py")], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, str(_ROOT / "scripts" / "build_jar.py")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return _ROOT / "lib" / "dupelake" / "jars" / "dupelake-reader.jar"

@@ -19,13 +19,37 @@ class Corpus:
     def __init__(self):
         self.images, self.pixels, self.pairs = {}, {}, {}
 
-    def image(self, image_id, scope, *, content=None, pixels=None, side=100, size=1000, fmt="JPEG", captured=None,
-              failed=False, deleted=False):
+    def image(
+        self,
+        image_id,
+        scope,
+        *,
+        content=None,
+        pixels=None,
+        side=100,
+        size=1000,
+        fmt="JPEG",
+        captured=None,
+        failed=False,
+        deleted=False,
+    ):
         content = content or image_id
         self.images[image_id] = dict(
-            image_id=image_id, uri=f"/{image_id}", partition="p", scope=scope, content_id=content, byte_size=size,
-            width_px=side, height_px=side, format=fmt, captured_at=captured, status="failed" if failed else "ok",
-            reason="truncated" if failed else None, ingested_at=NOON, deleted_at=NOON if deleted else None)
+            image_id=image_id,
+            uri=f"/{image_id}",
+            partition="p",
+            scope=scope,
+            content_id=content,
+            byte_size=size,
+            width_px=side,
+            height_px=side,
+            format=fmt,
+            captured_at=captured,
+            status="failed" if failed else "ok",
+            reason="truncated" if failed else None,
+            ingested_at=NOON,
+            deleted_at=NOON if deleted else None,
+        )
         self.pixels[content] = pixels or f"digest of {content}"
 
     def ladder(self, scope, *names):
@@ -35,17 +59,43 @@ class Corpus:
 
     def pair(self, a, b, *, score=0.9, kind="near", **more):
         src, dst = sorted((a, b))
-        self.pairs[src, dst] = dict(
-            src_id=src, dst_id=dst, phash_bits=0, pdq_bits=4, is_mirrored=False, kind=kind, score=score,
-            is_duplicate=score >= 0.5, found_by="pdq", hash_version="h", join_version="j", decide_version="d") | more
+        self.pairs[src, dst] = (
+            dict(
+                src_id=src,
+                dst_id=dst,
+                phash_bits=0,
+                pdq_bits=4,
+                is_mirrored=False,
+                kind=kind,
+                score=score,
+                is_duplicate=score >= 0.5,
+                found_by="pdq",
+                hash_version="h",
+                join_version="j",
+                decide_version="d",
+            )
+            | more
+        )
 
     def drop(self, *image_ids):
         for image_id in image_ids:
             self.images[image_id]["deleted_at"] = NOON
 
     def frames(self, spark, partitions=2, seed=None):
-        hashes = [dict(content_id=c, pixel_digest=p, phash=0, phash_mirrored=0, pdq=b"", pdq_mirrored=b"",
-                       pdq_quality=100, is_low_information=False, hash_version="h") for c, p in self.pixels.items()]
+        hashes = [
+            dict(
+                content_id=c,
+                pixel_digest=p,
+                phash=0,
+                phash_mirrored=0,
+                pdq=b"",
+                pdq_mirrored=b"",
+                pdq_quality=100,
+                is_low_information=False,
+                hash_version="h",
+            )
+            for c, p in self.pixels.items()
+        ]
         out = []
         for table, rows in ((IMAGES, list(self.images.values())), (HASHES, hashes), (PAIRS, list(self.pairs.values()))):
             if seed is not None:
@@ -66,8 +116,15 @@ class Nights:
 
     def run(self, corpus, **how):
         self.number += 1
-        built = build_groups(*corpus.frames(self.spark, **how), self.groups, self.changes, self.cfg,
-                             f"run{self.number}", NOON + timedelta(days=self.number), self.checkpoint)
+        built = build_groups(
+            *corpus.frames(self.spark, **how),
+            self.groups,
+            self.changes,
+            self.cfg,
+            f"run{self.number}",
+            NOON + timedelta(days=self.number),
+            self.checkpoint,
+        )
         new = self.checkpoint(built.changes)
         self.groups, self.changes = self.checkpoint(built.groups), self.checkpoint(self.changes.union(new))
         assert built.groups.columns == GROUPS.columns

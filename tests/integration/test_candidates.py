@@ -52,7 +52,7 @@ class Corpus:
         for i in copies[:40, 0]:
             self.phash_mirrored[i] = self.phash[i]  # a symmetric picture is no copy of itself
         clones = order[1300:1325]
-        self.pdq[clones] = self.pdq[clones[0]]     # equal codes of different pixels are all pairs
+        self.pdq[clones] = self.pdq[clones[0]]  # equal codes of different pixels are all pairs
         spread[clones] = spread[clones[0]]
         vectors = spread / np.linalg.norm(spread, axis=1, keepdims=True)
         vectors[:, 0] += 0.5
@@ -63,11 +63,16 @@ class Corpus:
         def rows(array):
             return [row.tobytes() for row in array]
 
-        return pa.table({
-            "content_id": self.ids, "phash": self.phash.view(">i8")[:, 0].astype(np.int64),
-            "phash_mirrored": self.phash_mirrored.view(">i8")[:, 0].astype(np.int64),
-            "pdq": rows(self.pdq), "pdq_mirrored": rows(self.pdq_mirrored),
-            "embedding": [None if i == 0 else row.tobytes() for i, row in enumerate(self.vectors)]})
+        return pa.table(
+            {
+                "content_id": self.ids,
+                "phash": self.phash.view(">i8")[:, 0].astype(np.int64),
+                "phash_mirrored": self.phash_mirrored.view(">i8")[:, 0].astype(np.int64),
+                "pdq": rows(self.pdq),
+                "pdq_mirrored": rows(self.pdq_mirrored),
+                "embedding": [None if i == 0 else row.tobytes() for i, row in enumerate(self.vectors)],
+            }
+        )
 
     def near(self, name, max_bits, *, mirrored):
         """All pairs (i, j), i < j, within the radius, by brute force."""
@@ -156,8 +161,15 @@ def test_embedding_leg_reaches_its_recall(corpus, batch):
 
 
 def test_found_by_names_legs_in_fixed_order(batch):
-    assert set(batch.values()) <= {"phash", "pdq", "embedding", "phash+pdq", "phash+embedding", "pdq+embedding",
-                                   "phash+pdq+embedding"}
+    assert set(batch.values()) <= {
+        "phash",
+        "pdq",
+        "embedding",
+        "phash+pdq",
+        "phash+embedding",
+        "pdq+embedding",
+        "phash+pdq+embedding",
+    }
     assert "phash+pdq+embedding" in batch.values()
 
 
@@ -198,8 +210,12 @@ def test_scopes_are_never_compared(spark, corpus, hashes, monkeypatch, hashes_co
     is_new = {(scope, corpus.ids[i]): bool(flag) for (scope, i), flag in zip(held, new, strict=True)}
 
     def wanted(name, bits):
-        return {(a, b) for a, b in corpus.near(name, bits, mirrored=True) for scope in ("a", "b")
-                if (scope, a) in is_new and (scope, b) in is_new and (is_new[scope, a] or is_new[scope, b])}
+        return {
+            (a, b)
+            for a, b in corpus.near(name, bits, mirrored=True)
+            for scope in ("a", "b")
+            if (scope, a) in is_new and (scope, b) in is_new and (is_new[scope, a] or is_new[scope, b])
+        }
 
     assert by_leg(pairs, "phash") == wanted("phash", 7)
     assert by_leg(pairs, "pdq") == wanted("pdq", 31)
@@ -215,14 +231,30 @@ def test_joinable_units(spark):
         return f"{n:032x}"
 
     hashes = spark.createDataFrame(
-        [(content(1), "p", False), (content(2), "p", False), (content(3), "flat", True), (content(4), "q", False),
-         (content(5), "r", False), (content(6), "s", False)],
-        "content_id string, pixel_digest string, is_low_information boolean")
+        [
+            (content(1), "p", False),
+            (content(2), "p", False),
+            (content(3), "flat", True),
+            (content(4), "q", False),
+            (content(5), "r", False),
+            (content(6), "s", False),
+        ],
+        "content_id string, pixel_digest string, is_low_information boolean",
+    )
     images = spark.createDataFrame(
-        [("a", content(1), "ok", None), ("a", content(2), "ok", None), ("b", content(2), "ok", None),
-         ("a", content(3), "ok", None), ("a", content(4), "ok", None), ("a", content(4), "ok", None),
-         ("b", content(5), "ok", "2026-01-01"), ("b", None, "failed", None), ("b", content(6), "failed", None)],
-        "scope string, content_id string, status string, deleted_at string")
+        [
+            ("a", content(1), "ok", None),
+            ("a", content(2), "ok", None),
+            ("b", content(2), "ok", None),
+            ("a", content(3), "ok", None),
+            ("a", content(4), "ok", None),
+            ("a", content(4), "ok", None),
+            ("b", content(5), "ok", "2026-01-01"),
+            ("b", None, "failed", None),
+            ("b", content(6), "failed", None),
+        ],
+        "scope string, content_id string, status string, deleted_at string",
+    )
     # b holds the twin of content 1 only; equal pixels stand for each other in every scope
     within = {("a", content(1)), ("b", content(1)), ("a", content(4))}
     rows = [tuple(row) for row in joinable_units(images, hashes, CFG).collect()]

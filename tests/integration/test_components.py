@@ -24,8 +24,11 @@ SPECIAL = {
     "loops_beside_edges": [(1, 1), (1, 2), (2, 2), (9, 9)],
     "repeats_and_reversed": [(1, 2), (2, 1), (2, 1), (3, 2), (2, 3)],
     "chain_against_the_order": [(9, 1), (1, 8), (8, 2), (2, 7), (7, 3), (3, 6)],
-    "two_blobs_and_a_bridge": [*itertools.combinations(range(9), 2), *itertools.combinations(range(20, 29), 2),
-                               (4, 24)],
+    "two_blobs_and_a_bridge": [
+        *itertools.combinations(range(9), 2),
+        *itertools.combinations(range(20, 29), 2),
+        (4, 24),
+    ],
     "huge_longs": [(2**62, -(2**62)), (2**62, 5), (-1, 2**40)],
 }
 
@@ -66,16 +69,20 @@ def random_edges(seed, density, n=250):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_graphs_of_several_densities_equal_networkx(spark, checkpoint, seed, way):
-    edges = [(a + 1000 * part, b + 1000 * part) for part, density in enumerate((0.2, 0.4, 0.5, 0.6, 0.8, 1.5, 4.0))
-             for a, b in random_edges(100 * seed + part, density)]
+    edges = [
+        (a + 1000 * part, b + 1000 * part)
+        for part, density in enumerate((0.2, 0.4, 0.5, 0.6, 0.8, 1.5, 4.0))
+        for a, b in random_edges(100 * seed + part, density)
+    ]
     assert labels(connected_components(frame(spark, edges, "bigint"), checkpoint, **WAYS[way])) == expected(edges)
 
 
 def test_rounds_end_in_one_task_once_the_rest_is_small(spark, checkpoint, caplog):
     caplog.set_level(logging.INFO, "dupelake")
     edges = random_edges(3, 4.0)
-    assert labels(connected_components(frame(spark, edges, "string"), checkpoint, finish_edges=500)) == \
-        expected(edges, "string")
+    assert labels(connected_components(frame(spark, edges, "string"), checkpoint, finish_edges=500)) == expected(
+        edges, "string"
+    )
     rounds = [message for message in caplog.messages if "round" in message]
     assert rounds
     assert " 0 of them changed" not in rounds[-1]  # so it was the task that finished
@@ -145,8 +152,11 @@ def test_a_path_of_10000_takes_few_rounds(spark, checkpoint, finish_edges, caplo
 @pytest.mark.parametrize("hub", [0, 100_000])
 def test_a_star_of_100000_takes_few_rounds(spark, checkpoint, hub, finish_edges, caplog):
     caplog.set_level(logging.INFO, "dupelake")
-    star = spark.range(100_001).where(F.col("id") != hub).select(F.lit(hub).cast("bigint").alias("src"),
-                                                                 F.col("id").alias("dst"))
+    star = (
+        spark.range(100_001)
+        .where(F.col("id") != hub)
+        .select(F.lit(hub).cast("bigint").alias("src"), F.col("id").alias("dst"))
+    )
     assert all_in(connected_components(star, checkpoint, finish_edges=finish_edges), 100_001)
     rounds = sum("round" in message for message in caplog.messages)
     assert rounds <= (4 if finish_edges == 0 else 0)

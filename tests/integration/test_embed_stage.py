@@ -97,8 +97,17 @@ def test_stored_models_are_checked() -> None:
         embed.check_models([("m-2", "p-1"), ("m-1", "p-0")], "m-1", "p-1")
 
 
-@pytest.mark.parametrize(("address", "visible", "count", "pid", "index"), [
-    ("1", None, 4, 7, 1), ("3", "2,3", 2, 7, 1), ("3", "3", 1, 7, 0), ("5", None, 1, 7, 0),
-    ("GPU-ab", "GPU-ab", 1, 7, 0), (None, None, 4, 7, 3), (None, "2,3", 2, 8, 0)])
+@pytest.mark.parametrize(
+    ("address", "visible", "count", "pid", "index"),
+    [
+        ("1", None, 4, 7, 1),
+        ("3", "2,3", 2, 7, 1),
+        ("3", "3", 1, 7, 0),
+        ("5", None, 1, 7, 0),
+        ("GPU-ab", "GPU-ab", 1, 7, 0),
+        (None, None, 4, 7, 3),
+        (None, "2,3", 2, 8, 0),
+    ],
+)
 def test_the_gpu_that_spark_gave(address: str | None, visible: str | None, count: int, pid: int, index: int) -> None:
     assert embed.pick_gpu(address, visible, count, pid) == index

@@ -21,8 +21,18 @@ from dupelake.stages import fetch
 from dupelake.stages.fetch import fetch_remote, has_reader, is_remote
 
 ROOT = Path(__file__).resolve().parents[2]
-ODD_NAMES = ["plain.jpg", "with space.jpg", "100%25.jpg", "100%.jpg", "a#b.jpg", "what?.jpg", "Grüße 東京.jpg",
-             "[x]{y}*.jpg", "a+b&c=d.jpg", "back\\slash.jpg"]  # a:b.jpg: Hadoop's own local filesystem refuses it
+ODD_NAMES = [
+    "plain.jpg",
+    "with space.jpg",
+    "100%25.jpg",
+    "100%.jpg",
+    "a#b.jpg",
+    "what?.jpg",
+    "Grüße 東京.jpg",
+    "[x]{y}*.jpg",
+    "a+b&c=d.jpg",
+    "back\\slash.jpg",
+]  # a:b.jpg: Hadoop's own local filesystem refuses it
 LIMIT = 1000
 
 
@@ -39,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
             nth = self.hits[self.path] = self.hits.get(self.path, 0) + 1
         path = self.path.split("?")[0]
         if path.startswith("/file/"):
-            self.answer(200, content(unquote(path[len("/file/"):])))
+            self.answer(200, content(unquote(path[len("/file/") :])))
         elif path == "/query":
             self.answer(200, self.path.encode())
         elif path == "/flaky":
@@ -120,9 +130,17 @@ def test_bad_objects_are_rows_with_a_reason(spark: SparkSession, mount: tuple[st
     (folder / "at-limit").write_bytes(b"x" * LIMIT)
     (folder / "large").write_bytes(b"x" * (LIMIT + 1))
     (folder / "sub").mkdir()
-    wanted = {f"{base}/none.jpg": "missing", f"{base}/empty": "empty", f"{base}/at-limit": None,
-              f"{base}/large": "too_large", f"{base}/sub": "not_a_file", "nosuch://h/a.jpg": "no_filesystem",
-              "s3a:///": "no_filesystem", "viewfs://unmounted/a": "unreadable", "hdfs://": "unreadable"}
+    wanted = {
+        f"{base}/none.jpg": "missing",
+        f"{base}/empty": "empty",
+        f"{base}/at-limit": None,
+        f"{base}/large": "too_large",
+        f"{base}/sub": "not_a_file",
+        "nosuch://h/a.jpg": "no_filesystem",
+        "s3a:///": "no_filesystem",
+        "viewfs://unmounted/a": "unreadable",
+        "hdfs://": "unreadable",
+    }
     got = fetched(spark, list(wanted))
     assert {uri: row.reason for uri, row in got.items()} == wanted
     assert all((row.data is None) == (row.reason is not None) == (row.message is not None) for row in got.values())
@@ -138,19 +156,34 @@ def test_an_unreadable_file_is_not_called_missing(spark: SparkSession, mount: tu
 
 
 def test_http_uses_the_uri_as_written(spark: SparkSession, server: str) -> None:
-    wanted = {f"{server}/file/plain.jpg": "plain.jpg", f"{server}/file/a%20b%23.jpg": "a b#.jpg",
-              f"{server}/file/a b.jpg": "a b.jpg", f"{server}/file/Grüße 東京.jpg": "Grüße 東京.jpg",
-              f"{server}/file/100%.jpg": "100%.jpg", f"{server}/file/[x].jpg": "[x].jpg",
-              f"{server}/file/a.jpg#frag": "a.jpg", f"{server}/moved": "plain.jpg"}
+    wanted = {
+        f"{server}/file/plain.jpg": "plain.jpg",
+        f"{server}/file/a%20b%23.jpg": "a b#.jpg",
+        f"{server}/file/a b.jpg": "a b.jpg",
+        f"{server}/file/Grüße 東京.jpg": "Grüße 東京.jpg",
+        f"{server}/file/100%.jpg": "100%.jpg",
+        f"{server}/file/[x].jpg": "[x].jpg",
+        f"{server}/file/a.jpg#frag": "a.jpg",
+        f"{server}/moved": "plain.jpg",
+    }
     got = fetched(spark, [*wanted, f"{server}/query?a=1&b=%2F"])
     assert bytes(got.pop(f"{server}/query?a=1&b=%2F").data) == b"/query?a=1&b=%2F"
     assert {uri: bytes(row.data) for uri, row in got.items()} == {uri: content(n) for uri, n in wanted.items()}
 
 
 def test_http_faults(spark: SparkSession, server: str) -> None:
-    wanted = {"/nothing": "missing", "/secret": "unreadable", "/down": "unreadable", "/cut": "unreadable",
-              "/flaky": None, "/cut-once": None, "/big": "too_large", "/big-unannounced": "too_large",
-              "/unannounced": None, "/empty": "empty"}
+    wanted = {
+        "/nothing": "missing",
+        "/secret": "unreadable",
+        "/down": "unreadable",
+        "/cut": "unreadable",
+        "/flaky": None,
+        "/cut-once": None,
+        "/big": "too_large",
+        "/big-unannounced": "too_large",
+        "/unannounced": None,
+        "/empty": "empty",
+    }
     got = fetched(spark, [server + path for path in wanted])
     assert {uri.removeprefix(server): row.reason for uri, row in got.items()} == wanted
     assert "503" in got[f"{server}/down"].message
@@ -193,9 +226,32 @@ def test_without_the_jar_rows_say_how_to_get_it(spark: SparkSession, monkeypatch
 
 
 def test_is_remote_agrees_with_local_path(spark: SparkSession) -> None:
-    uris = ["/a", "a", "a:b.jpg", "C:\\x", "file:/a", "file:///a", "FILE:///a", "file://h/a", "file://a", "file:a", "",
-            "s3a://b/k", "S3A://b/k", "x-y+z.1://h", "1a://b", "://a", "a//b", "hdfs:/a", "http://h/a b", "né://x",
-            " s3a://b", "a\ns3a://b", "/dir/s3a://b", "files://h/a"]
+    uris = [
+        "/a",
+        "a",
+        "a:b.jpg",
+        "C:\\x",
+        "file:/a",
+        "file:///a",
+        "FILE:///a",
+        "file://h/a",
+        "file://a",
+        "file:a",
+        "",
+        "s3a://b/k",
+        "S3A://b/k",
+        "x-y+z.1://h",
+        "1a://b",
+        "://a",
+        "a//b",
+        "hdfs:/a",
+        "http://h/a b",
+        "né://x",
+        " s3a://b",
+        "a\ns3a://b",
+        "/dir/s3a://b",
+        "files://h/a",
+    ]
     rows = spark.createDataFrame([(uri,) for uri in uris], "uri string")
     got = {row.uri: row.remote for row in rows.select("uri", is_remote(rows.uri).alias("remote")).collect()}
     assert got == {uri: local_path(uri) is None for uri in uris}

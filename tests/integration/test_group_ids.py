@@ -40,16 +40,16 @@ def nights_of_change():
     show("reborn", 1, 2), link("reborn", (1, 2))
     show("swap", 1, 2, 3), link("swap", (1, 2), (1, 3), (1, 4))
     yield c
-    show("grow", 3)                                         # a worse one joins
-    show("merge", 1, 2), link("merge", (1, 2))              # a better pair beside the old one
-    link("split", (1, 3), (1, 4), (1, 5), score=0.3)        # measured anew: 3, 4, 5 are a picture of their own
+    show("grow", 3)  # a worse one joins
+    show("merge", 1, 2), link("merge", (1, 2))  # a better pair beside the old one
+    link("split", (1, 3), (1, 4), (1, 5), score=0.3)  # measured anew: 3, 4, 5 are a picture of their own
     c.drop("end_2", "heir_1", "reborn_1", "swap_2")
     show("swap", 4)
-    c.drop("merge_weak_1")                                  # a keeper without whom its members go to another group
+    c.drop("merge_weak_1")  # a keeper without whom its members go to another group
     link("merge_weak", (2, 5), (3, 5), (2, 6), (2, 3))
     yield c
-    show("grow", 0)                                         # a better one takes the keeper's place
-    link("merge", (1, 4), (1, 5))                           # two keepers in one group: the older group lives on
+    show("grow", 0)  # a better one takes the keeper's place
+    link("merge", (1, 4), (1, 5))  # two keepers in one group: the older group lives on
     show("reborn", 1)
     yield c
     c.drop("reborn_1")
@@ -81,17 +81,39 @@ def told(life, scope):
     return out
 
 
-@pytest.mark.parametrize(("scope", "nights"), [
-    ("grow", [[("born", 0, None, 2)], [("grew", 0, None, 3)], [("grew", 0, None, 4)], [], []]),
-    ("merge", [[("born", 0, None, 2)], [("born", 1, None, 2)],
-               [("grew", 0, None, 4), ("merged_into", 1, 0, 0)], [], []]),
-    ("split", [[("born", 0, None, 5)],
-               [("born", 1, None, 3), ("shrank", 0, None, 2), ("split_from", 1, 0, 3)], [], [], []]),
-    ("end", [[("born", 0, None, 2)], [("ended", 0, None, 0)], [], [], []]),
-    ("heir", [[("born", 0, None, 3)], [("shrank", 0, None, 2)], [], [], []]),
-    ("reborn", [[("born", 0, None, 2)], [("ended", 0, None, 0)], [("born", 1, None, 2)], [("ended", 1, None, 0)],
-                [("born", 2, None, 2)]]),
-    ("swap", [[("born", 0, None, 3)], [], [], [], []])])
+@pytest.mark.parametrize(
+    ("scope", "nights"),
+    [
+        ("grow", [[("born", 0, None, 2)], [("grew", 0, None, 3)], [("grew", 0, None, 4)], [], []]),
+        (
+            "merge",
+            [[("born", 0, None, 2)], [("born", 1, None, 2)], [("grew", 0, None, 4), ("merged_into", 1, 0, 0)], [], []],
+        ),
+        (
+            "split",
+            [
+                [("born", 0, None, 5)],
+                [("born", 1, None, 3), ("shrank", 0, None, 2), ("split_from", 1, 0, 3)],
+                [],
+                [],
+                [],
+            ],
+        ),
+        ("end", [[("born", 0, None, 2)], [("ended", 0, None, 0)], [], [], []]),
+        ("heir", [[("born", 0, None, 3)], [("shrank", 0, None, 2)], [], [], []]),
+        (
+            "reborn",
+            [
+                [("born", 0, None, 2)],
+                [("ended", 0, None, 0)],
+                [("born", 1, None, 2)],
+                [("ended", 1, None, 0)],
+                [("born", 2, None, 2)],
+            ],
+        ),
+        ("swap", [[("born", 0, None, 3)], [], [], [], []]),
+    ],
+)
 def test_the_life_of_a_group(life, scope, nights):
     assert told(life, scope) == nights
 
@@ -104,7 +126,8 @@ def test_a_group_that_lost_its_keeper_merges_into_the_one_that_took_its_members(
     # 2 is the best now and takes 3, 5 and 6: 5, the keeper of the small group, has first claim
     assert {seen[1][0][f"merge_weak_{i}"].group_id for i in (2, 3, 5, 6)} == {small}
     assert [(e.event, e.other_group_id, e.n_images) for e in seen[1][1] if e.group_id == large] == [
-        ("merged_into", small, 0)]
+        ("merged_into", small, 0)
+    ]
 
 
 def test_a_new_keeper_takes_over_the_id(life):
@@ -119,7 +142,9 @@ def test_updated_at_moves_with_the_row_only(life):
     at = [[seen[night][0][name].updated_at for night in range(5)] for name in ("grow_2", "heir_2")]
     days = [datetime(2026, 11, 1 + n, 12) for n in range(1, 6)]
     assert [[moment.replace(tzinfo=None) for moment in row] for row in at] == [
-        [days[0], days[1], days[2], days[2], days[2]], [days[0], days[1], days[1], days[1], days[1]]]
+        [days[0], days[1], days[2], days[2], days[2]],
+        [days[0], days[1], days[1], days[1], days[1]],
+    ]
 
 
 def test_a_group_is_never_of_one_image_and_has_one_keeper(life):

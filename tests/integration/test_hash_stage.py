@@ -22,8 +22,19 @@ from dupelake.stages.fetch import FETCHED
 from dupelake.stages.hash import HASHED, hash_images
 
 INPUT = T.StructType([*MANIFEST.fields, T.StructField("fetched", FETCHED)])
-NAMES = ["plain.png", "with space.png", "100%.png", "50%20off.png", "a#b.png", "what?.png", "ünïcode 猫.png", "a:b.png",
-         "quote'\".png", "back\\slash.png", "emoji 🐈.png"]
+NAMES = [
+    "plain.png",
+    "with space.png",
+    "100%.png",
+    "50%20off.png",
+    "a#b.png",
+    "what?.png",
+    "ünïcode 猫.png",
+    "a:b.png",
+    "quote'\".png",
+    "back\\slash.png",
+    "emoji 🐈.png",
+]
 
 
 def png(seed: int, side: int = 90) -> bytes:
@@ -34,8 +45,20 @@ def png(seed: int, side: int = 90) -> bytes:
 
 
 def manifest(spark: SparkSession, rows: list[dict]):
-    full = [{"image_id": f"i{at}", "partition": "2026-01-01", "scope": "s", "captured_at": None, "extra": {"k": "v"},
-             "reason": None, "error_message": None, "fetched": None, **row} for at, row in enumerate(rows)]
+    full = [
+        {
+            "image_id": f"i{at}",
+            "partition": "2026-01-01",
+            "scope": "s",
+            "captured_at": None,
+            "extra": {"k": "v"},
+            "reason": None,
+            "error_message": None,
+            "fetched": None,
+            **row,
+        }
+        for at, row in enumerate(rows)
+    ]
     return spark.createDataFrame([tuple(row[name] for name in INPUT.fieldNames()) for row in full], INPUT)
 
 
@@ -79,8 +102,14 @@ def test_names_survive(spark, tmp_path: Path):
 
 def test_failures_are_rows(spark, tmp_path: Path):
     good = png(1)
-    files = {"good.png": good, "empty.png": b"", "text.txt": b"no image", "cut.png": good[:len(good) // 2],
-             "big.png": good + bytes(200_000), "last.png": png(2)}
+    files = {
+        "good.png": good,
+        "empty.png": b"",
+        "text.txt": b"no image",
+        "cut.png": good[: len(good) // 2],
+        "big.png": good + bytes(200_000),
+        "last.png": png(2),
+    }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "folder").mkdir()
@@ -90,12 +119,18 @@ def test_failures_are_rows(spark, tmp_path: Path):
     (tmp_path / "locked.png").chmod(0)
     fetched = {"bytes": (good, None, None), "refused": (None, "missing", "no such object"), "none": (b"", None, None)}
     cases = [
-        ({"uri": str(tmp_path / "good.png")}, None), ({"uri": str(tmp_path / "gone.png")}, "missing"),
-        ({"uri": str(tmp_path / "good.png" / "below")}, "missing"), ({"uri": str(tmp_path / "dangling")}, "missing"),
-        ({"uri": str(tmp_path / "folder")}, "not_a_file"), ({"uri": str(tmp_path / "pipe")}, "not_a_file"),
-        ({"uri": str(tmp_path / "empty.png")}, "empty"), ({"uri": str(tmp_path / "text.txt")}, "undecodable"),
-        ({"uri": str(tmp_path / "cut.png")}, "truncated"), ({"uri": str(tmp_path / "big.png")}, "too_large"),
-        ({"uri": "nul\0byte.png"}, "unreadable"), ({"uri": "x" * 5000}, "unreadable"),
+        ({"uri": str(tmp_path / "good.png")}, None),
+        ({"uri": str(tmp_path / "gone.png")}, "missing"),
+        ({"uri": str(tmp_path / "good.png" / "below")}, "missing"),
+        ({"uri": str(tmp_path / "dangling")}, "missing"),
+        ({"uri": str(tmp_path / "folder")}, "not_a_file"),
+        ({"uri": str(tmp_path / "pipe")}, "not_a_file"),
+        ({"uri": str(tmp_path / "empty.png")}, "empty"),
+        ({"uri": str(tmp_path / "text.txt")}, "undecodable"),
+        ({"uri": str(tmp_path / "cut.png")}, "truncated"),
+        ({"uri": str(tmp_path / "big.png")}, "too_large"),
+        ({"uri": "nul\0byte.png"}, "unreadable"),
+        ({"uri": "x" * 5000}, "unreadable"),
         ({"uri": None, "reason": "no_uri", "error_message": "the row has no uri"}, "no_uri"),
         ({"uri": str(tmp_path / "good.png"), "reason": "repeated_id", "error_message": "other uri"}, "repeated_id"),
         ({"uri": "s3a://bucket/a.png", "fetched": fetched["bytes"]}, None),
@@ -114,8 +149,18 @@ def test_failures_are_rows(spark, tmp_path: Path):
         assert row.status == ("failed" if reason else "ok")
         if reason:
             assert row.error_message
-            assert all(row[name] is None for name in ("phash", "pdq", "pixel_digest", "hash_version", "width_px",
-                                                      "thumbnail_bytes", "is_low_information"))
+            assert all(
+                row[name] is None
+                for name in (
+                    "phash",
+                    "pdq",
+                    "pixel_digest",
+                    "hash_version",
+                    "width_px",
+                    "thumbnail_bytes",
+                    "is_low_information",
+                )
+            )
     assert len(got[8].content_id) == 32  # truncated, but read
     assert got[8].byte_size == len(files["cut.png"])
     assert got[9].byte_size == len(files["big.png"])
@@ -127,16 +172,39 @@ def test_output_batches_are_bounded_in_bytes(spark, tmp_path: Path):
     import pyarrow as pa
 
     from dupelake.stages.hash import _mapper
+
     path = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)).save(path)
     cfg = Config(hash=HashConfig(batch_bytes=1 << 20))
     batch = pa.RecordBatch.from_pylist(
-        [{"image_id": str(at), "uri": str(path), "partition": "p", "scope": "", "captured_at": None, "extra": None,
-          "reason": None, "error_message": None, "fetched": None} for at in range(30)],
-        pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("partition", pa.string()), ("scope", pa.string()),
-                   ("captured_at", pa.timestamp("us", "UTC")), ("extra", pa.map_(pa.string(), pa.string())),
-                   ("reason", pa.string()), ("error_message", pa.string()),
-                   ("fetched", pa.struct([("data", pa.binary()), ("reason", pa.string()), ("message", pa.string())]))]))
+        [
+            {
+                "image_id": str(at),
+                "uri": str(path),
+                "partition": "p",
+                "scope": "",
+                "captured_at": None,
+                "extra": None,
+                "reason": None,
+                "error_message": None,
+                "fetched": None,
+            }
+            for at in range(30)
+        ],
+        pa.schema(
+            [
+                ("image_id", pa.string()),
+                ("uri", pa.string()),
+                ("partition", pa.string()),
+                ("scope", pa.string()),
+                ("captured_at", pa.timestamp("us", "UTC")),
+                ("extra", pa.map_(pa.string(), pa.string())),
+                ("reason", pa.string()),
+                ("error_message", pa.string()),
+                ("fetched", pa.struct([("data", pa.binary()), ("reason", pa.string()), ("message", pa.string())])),
+            ]
+        ),
+    )
     out = list(_mapper(cfg)(iter([batch])))
     assert len(out) > 2
     assert max(b.nbytes for b in out) < 2 * (1 << 20)

@@ -30,8 +30,9 @@ def frame(spark: SparkSession, schema: str, *rows: tuple[Any, ...]) -> DataFrame
     return spark.createDataFrame(list(rows), schema)
 
 
-def normal(spark: SparkSession, *rows: tuple[Any, ...], schema: str = "image_id string, uri string, partition string"
-           ) -> DataFrame:
+def normal(
+    spark: SparkSession, *rows: tuple[Any, ...], schema: str = "image_id string, uri string, partition string"
+) -> DataFrame:
     return normalise(frame(spark, schema, *rows), CFG)
 
 
@@ -54,32 +55,53 @@ class TestNormalise:
     def test_defaults_and_schema(self, spark: SparkSession) -> None:
         out = normal(spark, ("/a b%20#.jpg",), schema="URI string")
         assert [(f.name, f.dataType) for f in out.schema] == [(f.name, f.dataType) for f in MANIFEST]
-        assert table(out) == {digest("/a b%20#.jpg"): {
-            "image_id": digest("/a b%20#.jpg"), "uri": "/a b%20#.jpg", "partition": "all", "scope": "house",
-            "captured_at": None, "extra": None, "reason": None, "error_message": None}}
+        assert table(out) == {
+            digest("/a b%20#.jpg"): {
+                "image_id": digest("/a b%20#.jpg"),
+                "uri": "/a b%20#.jpg",
+                "partition": "all",
+                "scope": "house",
+                "captured_at": None,
+                "extra": None,
+                "reason": None,
+                "error_message": None,
+            }
+        }
 
     def test_given_values(self, spark: SparkSession) -> None:
         when = dt.datetime(2024, 5, 1, 12, 30, 0, 250_000)
         given = (" x ", " /a ", dt.date(2026, 11, 1), " me ", when, 7, (1, "z"), None, bytearray(b"\xff"), 1.5)
-        out = normal(spark, given,
-                     schema="Image_ID string, Uri string, `PARTITION ` date, scope string, captured_at timestamp, "
-                            "n int, nested struct<a int, b string>, nothing string, raw binary, `dotted.name` double")
+        out = normal(
+            spark,
+            given,
+            schema="Image_ID string, Uri string, `PARTITION ` date, scope string, captured_at timestamp, "
+            "n int, nested struct<a int, b string>, nothing string, raw binary, `dotted.name` double",
+        )
         row = table(out)["x"]
         assert (row["uri"], row["partition"], row["scope"], row["captured_at"]) == (" /a ", "2026-11-01", "me", when)
         assert row["extra"] == {"n": "7", "nested": '{"a":1,"b":"z"}', "raw": "/w==", "dotted.name": "1.5"}
 
     def test_blank_values_are_no_values(self, spark: SparkSession) -> None:
-        row = table(normal(spark, ("  ", "/a", " ", "\t"), schema="image_id string, uri string, partition string, "
-                           "scope string"))[digest("/a")]
+        row = table(
+            normal(spark, ("  ", "/a", " ", "\t"), schema="image_id string, uri string, partition string, scope string")
+        )[digest("/a")]
         assert (row["partition"], row["scope"]) == ("all", "house")
 
     def test_captured_at(self, spark: SparkSession) -> None:
         times = {
-            "2024-05-01": dt.datetime(2024, 5, 1), "2024-05-01T12:30:00Z": dt.datetime(2024, 5, 1, 12, 30),
+            "2024-05-01": dt.datetime(2024, 5, 1),
+            "2024-05-01T12:30:00Z": dt.datetime(2024, 5, 1, 12, 30),
             "2024-05-01T12:30:00+02:00": dt.datetime(2024, 5, 1, 10, 30),
             "2024:05:01 12:30:00": dt.datetime(2024, 5, 1, 12, 30),
-            "12:30": None, "0000:00:00 00:00:00": None, "0000-01-01": None, "now": None, "soon": None,
-            "2024-02-31": None, "1700000000": None, "20240501": None}
+            "12:30": None,
+            "0000:00:00 00:00:00": None,
+            "0000-01-01": None,
+            "now": None,
+            "soon": None,
+            "2024-02-31": None,
+            "1700000000": None,
+            "20240501": None,
+        }
         rows = table(normal(spark, *[(text, text) for text in times], schema="uri string, captured_at string"))
         assert {row["uri"]: row["captured_at"] for row in rows.values()} == times
         kept = {row["uri"]: row["extra"] for row in rows.values()}
@@ -94,20 +116,36 @@ class TestNormalise:
         assert table(again) == first
 
     def test_conflicts(self, spark: SparkSession) -> None:
-        rows = [("i", "/b", "1"), ("i", "/a", "2"), ("i", "/c", "1"), ("i", "/c", "0"), ("i", "/a", "3"),
-                ("k", "/a", "1")]
+        rows = [
+            ("i", "/b", "1"),
+            ("i", "/a", "2"),
+            ("i", "/c", "1"),
+            ("i", "/c", "0"),
+            ("i", "/a", "3"),
+            ("k", "/a", "1"),
+        ]
         out = table(normal(spark, *rows))
         assert {key: (row["uri"], row["partition"], row["reason"]) for key, row in out.items()} == {
-            "i": ("/c", "0", None), loser("i", "/b"): ("/b", "1", "image_id_conflict"),
-            loser("i", "/a"): ("/a", "2", "image_id_conflict"), "k": ("/a", "1", None)}
+            "i": ("/c", "0", None),
+            loser("i", "/b"): ("/b", "1", "image_id_conflict"),
+            loser("i", "/a"): ("/a", "2", "image_id_conflict"),
+            "k": ("/a", "1", None),
+        }
         message = out[loser("i", "/a")]["error_message"]
         assert "image_id i " in message
         assert message.endswith("/c")
         assert table(normal(spark, *reversed(rows))) == out
 
     def test_rows_without_uri(self, spark: SparkSession) -> None:
-        rows = [("i", None, "1"), ("j", "  ", "1"), (None, None, "1"), (None, "", "2"), (None, None, "1"),
-                ("k", "/a", "9"), ("k", None, "1")]
+        rows = [
+            ("i", None, "1"),
+            ("j", "  ", "1"),
+            (None, None, "1"),
+            (None, "", "2"),
+            (None, None, "1"),
+            ("k", "/a", "9"),
+            ("k", None, "1"),
+        ]
         out = table(normal(spark, *rows))
         no_uri = {key for key, row in out.items() if row["reason"] == "no_uri"}
         assert len(out) == 6
@@ -129,8 +167,9 @@ class TestNormalise:
 
 class TestNewRows:
     def test_first_run_takes_all_second_none(self, spark: SparkSession) -> None:
-        night = normal(spark, ("i", "/a", "1"), ("i", "/b", "1"), ("j", None, "1"), (None, "/c", "2"),
-                       (None, None, "3"))
+        night = normal(
+            spark, ("i", "/a", "1"), ("i", "/b", "1"), ("j", None, "1"), (None, "/c", "2"), (None, None, "3")
+        )
         first = new_rows(night, None)
         assert ids(first) == ids(night)
         assert new_rows(night, stored(first)).count() == 0
@@ -141,8 +180,9 @@ class TestNewRows:
         assert set(ids(new_rows(more, stored(night)))) == {"late", "next"}
 
     def test_options(self, spark: SparkSession) -> None:
-        rows = normal(spark, ("a", "/a", "2026-11-01"), ("b", "/b", "2026-11-02"), ("c", "/c", "2026-11-03"),
-                      ("d", "/d", None))
+        rows = normal(
+            spark, ("a", "/a", "2026-11-01"), ("b", "/b", "2026-11-02"), ("c", "/c", "2026-11-03"), ("d", "/d", None)
+        )
         images = stored(rows.where("image_id = 'b'"))
         assert set(ids(new_rows(rows, images, partitions=["2026-11-01", "2026-11-02"]))) == {"a"}
         assert set(ids(new_rows(rows, images, since="2026-11-02"))) == {"c", "d"}

@@ -18,9 +18,17 @@ from dupelake.kernels.uris import local_path
 from dupelake.manifests import read_manifest, read_manifests
 
 ODD = "odd [x]{y}* 100% %41 #1 ü 東京"
-URIS = ["/d/plain.jpg", "/d/with space.jpg", '/d/quote".jpg', "/d/comma,.jpg", "/d/100%25 #.jpg",
-        "/d/Grüße 東京\u2028.jpg",
-        "/d/back\\slash.jpg", " /d/leading space.jpg", "/d/007"]
+URIS = [
+    "/d/plain.jpg",
+    "/d/with space.jpg",
+    '/d/quote".jpg',
+    "/d/comma,.jpg",
+    "/d/100%25 #.jpg",
+    "/d/Grüße 東京\u2028.jpg",
+    "/d/back\\slash.jpg",
+    " /d/leading space.jpg",
+    "/d/007",
+]
 
 
 def rows(frame: DataFrame) -> list[dict[str, Any]]:
@@ -76,10 +84,13 @@ class TestFiles:
     def test_several_are_united_by_name_as_text(self, spark: SparkSession, tmp_path: Path) -> None:
         put(tmp_path / "a.csv", "uri,partition\n/a.jpg,2026-11-02\n")
         spark.createDataFrame([("/b.jpg", dt.date(2026, 11, 1), 5)], "URI string, partition date, n int").write.parquet(
-            str(tmp_path / "b"))
+            str(tmp_path / "b")
+        )
         got = read_manifests(spark, [str(tmp_path / "a.csv"), str(tmp_path / "b")], ManifestConfig())
-        assert rows(got) == [{"uri": "/a.jpg", "partition": "2026-11-02", "n": None},
-                             {"uri": "/b.jpg", "partition": "2026-11-01", "n": "5"}]
+        assert rows(got) == [
+            {"uri": "/a.jpg", "partition": "2026-11-02", "n": None},
+            {"uri": "/b.jpg", "partition": "2026-11-01", "n": "5"},
+        ]
 
 
 class TestFolders:
@@ -94,9 +105,13 @@ class TestFolders:
     def test_csv_files_of_different_columns_are_read_by_name(self, spark: SparkSession, tmp_path: Path) -> None:
         put(tmp_path / "partition=1" / f"{ODD}.csv", "uri,scope\n/a.jpg,me\n")
         put(tmp_path / "partition=2" / "m.csv", "camera,scope,uri\nx,you,/b.jpg\n")
-        assert read(spark, tmp_path) == sorted([
-            {"uri": "/a.jpg", "scope": "me", "camera": None, "partition": "1"},
-            {"uri": "/b.jpg", "scope": "you", "camera": "x", "partition": "2"}], key=str)
+        assert read(spark, tmp_path) == sorted(
+            [
+                {"uri": "/a.jpg", "scope": "me", "camera": None, "partition": "1"},
+                {"uri": "/b.jpg", "scope": "you", "camera": "x", "partition": "2"},
+            ],
+            key=str,
+        )
 
     def test_parquet_files_of_different_columns(self, spark: SparkSession, tmp_path: Path) -> None:
         spark.sql("select '/a.jpg' uri").write.parquet(str(tmp_path / "partition=1"))
@@ -112,8 +127,10 @@ class TestFolders:
 class TestTrees:
     def test_names_links_and_hidden_files(self, spark: SparkSession, tmp_path: Path) -> None:
         root = tmp_path / ODD
-        kept = [put(root / name) for name in ("top.jpg", "a:b.jpg", "_DSC1.JPG", f"sub/{ODD}.jpg", "sub/deep/er/x",
-                                              "line\nbreak.jpg")]
+        kept = [
+            put(root / name)
+            for name in ("top.jpg", "a:b.jpg", "_DSC1.JPG", f"sub/{ODD}.jpg", "sub/deep/er/x", "line\nbreak.jpg")
+        ]
         for name in (".hidden.jpg", ".git/x.jpg", "sub/.thumb/x.jpg", "_SUCCESS", "sub/_delta_log/0.json"):
             put(root / name)
         outside = put(tmp_path / "outside" / "o.jpg")
@@ -144,8 +161,12 @@ class TestTrees:
             path = put(tmp_path / folder / "a.jpg")
             os.utime(path, (0, dt.datetime(2020, 2, 3, 23, 59, tzinfo=dt.UTC).timestamp()))
         got = {str(Path(row["uri"]).parent.relative_to(tmp_path)): row["partition"] for row in read(spark, tmp_path)}
-        assert got == {"partition=2026-11-01/x": "2026-11-01", "dt=7/date=8": "8", "plain": "2020-02-03",
-                       "mydate=3": "2020-02-03"}
+        assert got == {
+            "partition=2026-11-01/x": "2026-11-01",
+            "dt=7/date=8": "8",
+            "plain": "2020-02-03",
+            "mydate=3": "2020-02-03",
+        }
 
     def test_remote_tree_through_sparks_lister(self, spark: SparkSession, tmp_path: Path) -> None:
         name = f"dupelaketree{os.getpid()}"
@@ -153,25 +174,33 @@ class TestTrees:
         for sub in (f"{ODD}/{ODD}.jpg", f"{ODD}/dt=9/b.JPG", f"{ODD}/c.txt"):
             os.utime(put(tmp_path / sub), (0, 86_400 * 366))
         got = read(spark, f"viewfs://{name}/p/{ODD}", extensions=("jpg",))
-        assert got == sorted([{"uri": f"viewfs://{name}/p/{ODD}/{ODD}.jpg", "partition": "1971-01-02"},
-                              {"uri": f"viewfs://{name}/p/{ODD}/dt=9/b.JPG", "partition": "9"}], key=str)
+        assert got == sorted(
+            [
+                {"uri": f"viewfs://{name}/p/{ODD}/{ODD}.jpg", "partition": "1971-01-02"},
+                {"uri": f"viewfs://{name}/p/{ODD}/dt=9/b.JPG", "partition": "9"},
+            ],
+            key=str,
+        )
 
 
 class TestRefusals:
-    @pytest.mark.parametrize(("name", "text", "message"), [
-        ("m.csv", "uri,scope,uri\n/a,b,c\n", "twice: uri"),
-        ("m.csv", "uri, URI \n/a,b\n", "twice: uri"),
-        ("m.csv", '"uri","x","X"\n/a,b,c\n', "twice: x"),
-        ("m.csv", "url,n\n/a,1\n", r"no column `uri`; its columns are \['url', 'n'\]"),
-        ("m.csv", "", "no header line"),
-        ("m.csv", "\n\nurl\n/a\n", "no column `uri`"),
-        ("m.json", '{"uri": "/a", "URI": "/b"}\n', "(?i)uri"),
-        ("m.json", '{"url": "/a"}\n', "no column `uri`"),
-        ("m.json", '[\n{"uri":\n"/a"}\n]\n', "one object a line"),
-        ("m.parquet", "not parquet", "cannot be read as parquet"),
-        ("m.dat", "x", "cannot tell the format"),
-        ("sub/a.csv", "url\n/a\n", "no column `uri`"),
-    ])
+    @pytest.mark.parametrize(
+        ("name", "text", "message"),
+        [
+            ("m.csv", "uri,scope,uri\n/a,b,c\n", "twice: uri"),
+            ("m.csv", "uri, URI \n/a,b\n", "twice: uri"),
+            ("m.csv", '"uri","x","X"\n/a,b,c\n', "twice: x"),
+            ("m.csv", "url,n\n/a,1\n", r"no column `uri`; its columns are \['url', 'n'\]"),
+            ("m.csv", "", "no header line"),
+            ("m.csv", "\n\nurl\n/a\n", "no column `uri`"),
+            ("m.json", '{"uri": "/a", "URI": "/b"}\n', "(?i)uri"),
+            ("m.json", '{"url": "/a"}\n', "no column `uri`"),
+            ("m.json", '[\n{"uri":\n"/a"}\n]\n', "one object a line"),
+            ("m.parquet", "not parquet", "cannot be read as parquet"),
+            ("m.dat", "x", "cannot tell the format"),
+            ("sub/a.csv", "url\n/a\n", "no column `uri`"),
+        ],
+    )
     def test_unusable_files(self, spark: SparkSession, tmp_path: Path, name: str, text: str, message: str) -> None:
         put(tmp_path / name, text)
         with pytest.raises(ManifestError, match=message):

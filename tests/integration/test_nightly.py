@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,11 +74,16 @@ def test_known_copies_are_found_and_nothing_else(one_night):
     name = names(one_night)
     found = {frozenset(name[i] for i in group) for group in partition(one_night)}
     assert found == {
-        frozenset({"astronaut.png", "astronaut half.jpg", "astronaut q70 100%.jpg", "twin #1.png", "astronaut resaved.bmp"}),
-        frozenset({"camera.png", "camera mirrored.jpg"}), frozenset({"chelsea.png", "chelsea half.jpg"}),
-        frozenset({"coffee.png", "coffee q70 100%.jpg"}), frozenset({"coins.png", "coins half.jpg"}),
+        frozenset(
+            {"astronaut.png", "astronaut half.jpg", "astronaut q70 100%.jpg", "twin #1.png", "astronaut resaved.bmp"}
+        ),
+        frozenset({"camera.png", "camera mirrored.jpg"}),
+        frozenset({"chelsea.png", "chelsea half.jpg"}),
+        frozenset({"coffee.png", "coffee q70 100%.jpg"}),
+        frozenset({"coins.png", "coins half.jpg"}),
         frozenset({"rocket.png", "rocket mirrored.jpg"}),
-        frozenset({"ihc.png", "ihc half.jpg", "ihc q70 100%.jpg"})}
+        frozenset({"ihc.png", "ihc half.jpg", "ihc q70 100%.jpg"}),
+    }
 
 
 def test_kinds_relations_and_keepers(one_night):
@@ -85,7 +94,9 @@ def test_kinds_relations_and_keepers(one_night):
     assert keeper["kind"] is None
     assert by_name["twin #1.png"]["kind"] == "pixel"
     assert by_name["astronaut half.jpg"]["kind"] == "near"
-    assert by_name["astronaut half.jpg"]["is_removable"]
+    assert by_name["twin #1.png"]["is_removable"]
+    half = by_name["astronaut half.jpg"]
+    assert (half["relation"], half["is_removable"]) == ("copy", False)  # near: not removable unless configured
     mirrored = by_name["camera mirrored.jpg"]
     assert (mirrored["kind"], mirrored["relation"], mirrored["is_removable"]) == ("mirrored", "alternate", False)
     assert all(r["score_to_keeper"] >= 0.5 for r in by_name.values())
@@ -98,7 +109,10 @@ def test_counts_add_up_and_each_failure_has_its_reason(one_night):
     assert counts["read"] == counts["hashed"] + counts["skipped"] + counts["failed"] == 24
     failed = {Path(r["uri"]).name: r for r in one_night.read(IMAGES).where("status = 'failed'").collect()}
     assert {n: r["reason"] for n, r in failed.items()} == {
-        "empty.jpg": "empty", "text.jpg": "undecodable", "cut.png": "truncated"}
+        "empty.jpg": "empty",
+        "text.jpg": "undecodable",
+        "cut.png": "truncated",
+    }
     assert all(r["error_message"] for r in failed.values())
     assert run["status"] == "succeeded"
     assert counts["groups"] == 7
@@ -157,9 +171,40 @@ def test_other_versions_are_refused_with_both_named(one_night, images, option, c
     capsys.readouterr()
 
 
+def test_killed_in_the_middle_and_started_again_equals_an_unkilled_run(spark, one_night, images, tmp_path):
+    """A real process, SIGKILLed with its JVM as soon as its first table of images is committed."""
+    root = tmp_path / "wh"
+    command = [sys.executable, "-m", "dupelake.cli", "run", str(images), "--warehouse", str(root), *FAST]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        until = time.monotonic() + 240
+        commit = root / "hashes" / "_delta_log" / f"{1:020d}.json"
+        while not commit.exists() and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(30) == -signal.SIGKILL, (tmp_path / "log").read_text()[-2000:]
+    killed = Warehouse(spark, str(root))
+    assert killed.read(GROUPS).isEmpty()
+    assert nightly.main([str(images), "--warehouse", str(root), *FAST]) == 0
+    for table in (HASHES, PAIRS):
+        assert rows(killed, table) == rows(one_night, table), table.name
+    drop = ("updated_at", "ingested_at")
+    assert rows(killed, IMAGES, drop) == rows(one_night, IMAGES, drop)
+    assert rows(killed, GROUPS, drop) == rows(one_night, GROUPS, drop)
+
+
 def test_bad_command_line_is_refused_before_spark_all_at_once(tmp_path, capsys):
-    code = nightly.main([str(tmp_path / "nowhere"), "--warehouse", str(tmp_path / "wh"), "--set", "lsh.pdq=3",
-                         "--set", "decide.min_cosine=7"])
+    code = nightly.main(
+        [
+            str(tmp_path / "nowhere"),
+            "--warehouse",
+            str(tmp_path / "wh"),
+            "--set",
+            "lsh.pdq=3",
+            "--set",
+            "decide.min_cosine=7",
+        ]
+    )
     said = capsys.readouterr().err
     assert code == 2
     for part in ("nowhere", "lsh.pdq: no such option", "decide.min_cosine: is 7"):
@@ -171,6 +216,8 @@ def test_too_many_failures_end_with_3_and_written_results(spark, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "a.jpg").write_text("no", encoding="utf-8")
-    code = nightly.main([str(folder), "--warehouse", str(tmp_path / "wh"), "--set", "run.max_failed_fraction=0.5", *FAST])
+    code = nightly.main(
+        [str(folder), "--warehouse", str(tmp_path / "wh"), "--set", "run.max_failed_fraction=0.5", *FAST]
+    )
     assert code == 3
     assert Warehouse(spark, str(tmp_path / "wh")).read(IMAGES).count() == 1

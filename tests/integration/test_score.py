@@ -22,8 +22,10 @@ EVIDENCE = ["phash_bits", "phash_mirrored_bits", "pdq_bits", "pdq_mirrored_bits"
 def corpus():
     rng = np.random.default_rng(21)
     ids = sorted(rng.bytes(16).hex() for _ in range(N))
-    codes = {name: rng.integers(0, 256, (N, n), np.uint8)
-             for name, n in (("phash", 8), ("phash_mirrored", 8), ("pdq", 32), ("pdq_mirrored", 32))}
+    codes = {
+        name: rng.integers(0, 256, (N, n), np.uint8)
+        for name, n in (("phash", 8), ("phash_mirrored", 8), ("pdq", 32), ("pdq_mirrored", 32))
+    }
     vectors = rng.standard_normal((N, DIM))
     vectors[1] = vectors[0]
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f2")
@@ -34,18 +36,30 @@ def corpus():
 
 def frames(spark, *, version=lambda i: "v1", preprocess=lambda i: "p1"):
     ids, codes, vectors, quality = corpus()
-    table = {"content_id": ids, "pixel_digest": ids, "is_low_information": [False] * N,
-             "pdq_quality": pa.array(quality, pa.int32()), "hash_version": [version(i) for i in range(N)]}
+    table = {
+        "content_id": ids,
+        "pixel_digest": ids,
+        "is_low_information": [False] * N,
+        "pdq_quality": pa.array(quality, pa.int32()),
+        "hash_version": [version(i) for i in range(N)],
+    }
     for name, code in codes.items():
-        table[name] = (code.view(">i8")[:, 0].astype(np.int64) if "phash" in name else [row.tobytes() for row in code])
+        table[name] = code.view(">i8")[:, 0].astype(np.int64) if "phash" in name else [row.tobytes() for row in code]
     embedded = [i for i in range(N) if i != 5]
-    embeddings = pa.table({
-        "content_id": [ids[i] for i in embedded] * 2, "model_id": ["m1"] * len(embedded) + ["other"] * len(embedded),
-        "preprocess_id": [preprocess(i) for i in embedded] * 2,
-        "embedding": [vectors[i].tobytes() for i in embedded] + [b"\0\0"] * len(embedded)})
+    embeddings = pa.table(
+        {
+            "content_id": [ids[i] for i in embedded] * 2,
+            "model_id": ["m1"] * len(embedded) + ["other"] * len(embedded),
+            "preprocess_id": [preprocess(i) for i in embedded] * 2,
+            "embedding": [vectors[i].tobytes() for i in embedded] + [b"\0\0"] * len(embedded),
+        }
+    )
     pairs = [(ids[i], ids[j], "pdq") for i, j in itertools.combinations(range(N), 2) if (i + j) % 3 == 1]
-    return spark.createDataFrame(pairs, "src_id string, dst_id string, found_by string"), \
-        spark.createDataFrame(pa.table(table)), spark.createDataFrame(embeddings)
+    return (
+        spark.createDataFrame(pairs, "src_id string, dst_id string, found_by string"),
+        spark.createDataFrame(pa.table(table)),
+        spark.createDataFrame(embeddings),
+    )
 
 
 def bits(a, b):
@@ -71,8 +85,15 @@ def decision(row, cfg):
         edited = max(0.0, 0.5 * cosine / t) if cosine < t else 1.0 if t == 1 else 0.5 + 0.5 * (cosine - t) / (1 - t)
     straight_best, mirrored_best = max(straight), max(mirrored)
     is_mirrored = mirrored_best > straight_best
-    kind = ("mirrored" if is_mirrored and mirrored_best >= 0.5 else "near" if straight_best >= 0.5
-            else "edited" if edited >= 0.5 else None)
+    kind = (
+        "mirrored"
+        if is_mirrored and mirrored_best >= 0.5
+        else "near"
+        if straight_best >= 0.5
+        else "edited"
+        if edited >= 0.5
+        else None
+    )
     return max(straight_best, mirrored_best, edited), kind is not None, is_mirrored, kind
 
 
@@ -107,8 +128,11 @@ def test_evidence_against_numpy(spark):
 
 def test_without_embeddings(spark):
     pairs, hashes, _ = frames(spark)
-    row = score_pairs(pairs, hashes, None, CFG, "j1", None).agg(
-        F.count("cosine_similarity").alias("c"), F.count("model_id").alias("m"), F.count("score").alias("s")).first()
+    row = (
+        score_pairs(pairs, hashes, None, CFG, "j1", None)
+        .agg(F.count("cosine_similarity").alias("c"), F.count("model_id").alias("m"), F.count("score").alias("s"))
+        .first()
+    )
     assert (row.c, row.m, row.s) == (0, 0, pairs.count())
 
 
@@ -117,7 +141,8 @@ GRID = [
     for phash, phash_m in ((0, 30), (4, 5), (5, 4), (32, 64), (5, 6))
     for pdq, pdq_m in ((0, 128), (31, 32), (32, 31), (33, 140), (256, 120))
     for quality in (49, 50)
-    for cosine in (None, -0.3, 0.0, float(np.nextafter(0.95, 0)), 0.95, float(np.nextafter(0.95, 1)), 1.0)]
+    for cosine in (None, -0.3, 0.0, float(np.nextafter(0.95, 0)), 0.95, float(np.nextafter(0.95, 1)), 1.0)
+]
 THRESHOLDS = [CFG, DecideConfig(0, 0, 50, 1.0), DecideConfig(16, 63, 0, 0.5), DecideConfig(5, 32, 50, 0.95)]
 
 
@@ -125,8 +150,11 @@ def evidence(spark, grid=GRID):
     rows = [(f"a{i:04d}", f"b{i:04d}", "pdq", *row, "v1", "m1", "j1") for i, row in enumerate(grid)]
     kinds = ["int"] * 5 + ["double"]
     columns = ", ".join(f"{name} {kind}" for name, kind in zip(EVIDENCE, kinds, strict=True))
-    return spark.createDataFrame(rows, f"src_id string, dst_id string, found_by string, {columns}, "
-                                       "hash_version string, model_id string, join_version string")
+    return spark.createDataFrame(
+        rows,
+        f"src_id string, dst_id string, found_by string, {columns}, "
+        "hash_version string, model_id string, join_version string",
+    )
 
 
 @pytest.mark.parametrize("cfg", THRESHOLDS, ids=str)
@@ -136,10 +164,11 @@ def test_decisions_at_and_around_thresholds(spark, cfg):
         assert (row.score, row.is_duplicate, row.is_mirrored, row.kind) == (score, is_duplicate, is_mirrored, kind), row
         assert row.is_duplicate == (row.score >= 0.5)
         assert 0 <= row.score <= 1
-        passes = (min(row.phash_bits, row.phash_mirrored_bits) <= cfg.phash_max_bits
-                  or (row.pdq_quality >= cfg.pdq_min_quality
-                      and min(row.pdq_bits, row.pdq_mirrored_bits) <= cfg.pdq_max_bits)
-                  or (row.cosine_similarity is not None and row.cosine_similarity >= cfg.min_cosine))
+        passes = (
+            min(row.phash_bits, row.phash_mirrored_bits) <= cfg.phash_max_bits
+            or (row.pdq_quality >= cfg.pdq_min_quality and min(row.pdq_bits, row.pdq_mirrored_bits) <= cfg.pdq_max_bits)
+            or (row.cosine_similarity is not None and row.cosine_similarity >= cfg.min_cosine)
+        )
         assert row.is_duplicate == passes, row
         assert row.decide_version == decide_version(cfg)
 
@@ -147,12 +176,23 @@ def test_decisions_at_and_around_thresholds(spark, cfg):
 @pytest.mark.parametrize("threshold", [0, 1, 3, 7, 10, 13, 16])
 def test_every_signal_scores_exactly_half_at_its_threshold(spark, threshold):
     cfg = DecideConfig(threshold, 3 * threshold, 50, 0.5 + threshold / 37)
-    far = {"phash_bits": 64, "phash_mirrored_bits": 64, "pdq_bits": 256, "pdq_mirrored_bits": 256,
-           "pdq_quality": 50, "cosine_similarity": -1.0}
-    at = {"phash_bits": threshold, "phash_mirrored_bits": threshold, "pdq_bits": 3 * threshold,
-          "pdq_mirrored_bits": 3 * threshold, "cosine_similarity": cfg.min_cosine}
+    far = {
+        "phash_bits": 64,
+        "phash_mirrored_bits": 64,
+        "pdq_bits": 256,
+        "pdq_mirrored_bits": 256,
+        "pdq_quality": 50,
+        "cosine_similarity": -1.0,
+    }
+    at = {
+        "phash_bits": threshold,
+        "phash_mirrored_bits": threshold,
+        "pdq_bits": 3 * threshold,
+        "pdq_mirrored_bits": 3 * threshold,
+        "cosine_similarity": cfg.min_cosine,
+    }
     rows = [(far | {name: value})[column] for name, value in at.items() for column in EVIDENCE]
-    rows = [tuple(rows[i:i + len(EVIDENCE)]) for i in range(0, len(rows), len(EVIDENCE))]
+    rows = [tuple(rows[i : i + len(EVIDENCE)]) for i in range(0, len(rows), len(EVIDENCE))]
     scores = [row.score for row in decide(evidence(spark, rows), cfg).orderBy("src_id").collect()]
     assert scores == [0.5 if threshold else 1.0] * 4 + [0.5]
 
@@ -196,4 +236,5 @@ def test_pixel_pairs_are_stars(spark):
         assert (row.hash_version, row.join_version, row.decide_version) == ("v1", "pixel", decide_version(CFG))
     again = decide(pixel_pairs(twins, CFG), THRESHOLDS[1])
     assert {(row.kind, row.score, row.decide_version) for row in again.collect()} == {
-        ("pixel", 1.0, decide_version(THRESHOLDS[1]))}
+        ("pixel", 1.0, decide_version(THRESHOLDS[1]))
+    }

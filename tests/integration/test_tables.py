@@ -35,8 +35,12 @@ def test_merge_inserts_updates_deletes_and_commits_only_for_changes(spark, wareh
     when = "t.hash_version <> s.hash_version"
     assert not warehouse.merge(HASHES, hashes(spark, hash_row()), update_when=when).changed
     assert warehouse.version(HASHES) == version
-    again = warehouse.merge(HASHES, hashes(spark, hash_row(version="v2")), update_when=when,
-                            delete=hashes(spark, hash_row("b" * 32)).select("content_id"))
+    again = warehouse.merge(
+        HASHES,
+        hashes(spark, hash_row(version="v2")),
+        update_when=when,
+        delete=hashes(spark, hash_row("b" * 32)).select("content_id"),
+    )
     assert (again.inserted, again.updated, again.deleted) == (0, 1, 1)
     assert [r["hash_version"] for r in warehouse.read(HASHES).collect()] == ["v2"]
 
@@ -54,14 +58,18 @@ def test_every_table_has_its_comments_and_stays_readable_by_others(warehouse):
         assert warehouse.read(table).isEmpty()
 
 
-@pytest.mark.parametrize(("table", "row", "constraint"), [
-    (HASHES, hash_row(quality=101), "quality_range"),
-    (IMAGES, ("i", "u", "p", "", None, 1, 1, 1, "PNG", None, None, "ok", None, None, NOW, None), "ok_has_content"),
-    (PAIRS, ("b", "a", 0, 0, 0, 0, 90, None, False, "near", 1.0, True, "pdq", "v", None, "j", "d"), "ordered"),
-    (PAIRS, ("a", "b", 0, 0, 0, 0, 90, None, False, None, 0.4, True, "pdq", "v", None, "j", "d"), "decided"),
-    (GROUPS, ("i", "g", "", "c", True, "keeper", True, 1.0, None, "r", 2, NOW), "keeper_stays"),
-    (GROUPS, ("i", "g", "", "c", False, "copy", True, 0.4, "near", "r", 2, NOW), "score_passes"),
-], ids=lambda v: v if isinstance(v, str) else getattr(v, "name", ""))
+@pytest.mark.parametrize(
+    ("table", "row", "constraint"),
+    [
+        (HASHES, hash_row(quality=101), "quality_range"),
+        (IMAGES, ("i", "u", "p", "", None, 1, 1, 1, "PNG", None, None, "ok", None, None, NOW, None), "ok_has_content"),
+        (PAIRS, ("b", "a", 0, 0, 0, 0, 90, None, False, "near", 1.0, True, "pdq", "v", None, "j", "d"), "ordered"),
+        (PAIRS, ("a", "b", 0, 0, 0, 0, 90, None, False, None, 0.4, True, "pdq", "v", None, "j", "d"), "decided"),
+        (GROUPS, ("i", "g", "", "c", True, "keeper", True, 1.0, None, "r", 2, NOW), "keeper_stays"),
+        (GROUPS, ("i", "g", "", "c", False, "copy", True, 0.4, "near", "r", 2, NOW), "score_passes"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else getattr(v, "name", ""),
+)
 def test_constraints_refuse_bad_rows(spark, warehouse, table, row, constraint):
     with pytest.raises(Exception, match=constraint):
         warehouse.append(table, spark.createDataFrame([row], table.schema))
@@ -72,15 +80,49 @@ def test_polars_and_duckdb_read_what_spark_wrote(spark, warehouse):
     import duckdb
     import polars as pl
 
-    rows = [("img-1", "/x/ü #.png", "2026-11-01", "", "a" * 32, 10, 4, 3, "PNG", NOW, {"camera": "X"}, "ok", None, None,
-             NOW, None),
-            ("img-2", None, "2026-11-01", "", None, None, None, None, None, None, None, "failed", "no_uri", "no uri", NOW,
-             None)]
+    rows = [
+        (
+            "img-1",
+            "/x/ü #.png",
+            "2026-11-01",
+            "",
+            "a" * 32,
+            10,
+            4,
+            3,
+            "PNG",
+            NOW,
+            {"camera": "X"},
+            "ok",
+            None,
+            None,
+            NOW,
+            None,
+        ),
+        (
+            "img-2",
+            None,
+            "2026-11-01",
+            "",
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
+            "failed",
+            "no_uri",
+            "no uri",
+            NOW,
+            None,
+        ),
+    ]
     warehouse.append(IMAGES, spark.createDataFrame(rows, IMAGES.schema))
     table = deltalake.DeltaTable(warehouse.path(IMAGES))
     frame = pl.from_arrow(table.to_pyarrow_table())
     assert dict(frame.sort("image_id").select("image_id", "status").iter_rows()) == {"img-1": "ok", "img-2": "failed"}
-    arrow = table.to_pyarrow_table()
+    arrow = table.to_pyarrow_table()  # noqa: F841 - DuckDB finds it by its name
     got = duckdb.sql("select uri, extra['camera'] as camera from arrow where status = 'ok'").fetchall()
     assert got[0][0] == "/x/ü #.png"
     assert "X" in str(got[0][1])

@@ -70,11 +70,17 @@ def test_stages_do_not_act(path):
     if path.name in ("components.py", "groups.py", "group_ids.py"):  # components loops until it has converged, and
         acts -= {"first", "isEmpty", "count"}  # the others size their buckets; all are handed a checkpoint to act with
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    called = {node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and not node.args
-              and isinstance(node.func, ast.Attribute)}
+    called = {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and not node.args and isinstance(node.func, ast.Attribute)
+    }
     assert not called & acts, called & acts
-    chained = {node.value.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
-               and isinstance(node.value, ast.Attribute)}  # df.write.format, spark.read.parquet, df.rdd.map
+    chained = {
+        node.value.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute)
+    }  # df.write.format, spark.read.parquet, df.rdd.map
     assert not chained & {"read", "write", "rdd"}
 
 

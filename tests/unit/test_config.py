@@ -34,26 +34,35 @@ def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("decide:\n  pdq_max_bit: 20\n  min_cosine: 1.5\nlhs: {}\nhash: 3\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        load_config(file, ["embed.batch_size=many", "oops", "decode.accept_truncated=1", "cluster.keeper_order=[pixels]"])
+        load_config(
+            file, ["embed.batch_size=many", "oops", "decode.accept_truncated=1", "cluster.keeper_order=[pixels]"]
+        )
     faults = caught.value.faults
-    for expected in ("decide.pdq_max_bit: no such option; did you mean pdq_max_bits?",
-                     "decide.min_cosine: is 1.5; allowed is 0.5 to 1.0",
-                     "lhs: no such section; did you mean lsh?", "hash: must hold options",
-                     "embed.batch_size: must be a whole number", "--set oops: must be section.key=value",
-                     "decode.accept_truncated: must be true or false"):
+    for expected in (
+        "decide.pdq_max_bit: no such option; did you mean pdq_max_bits?",
+        "decide.min_cosine: is 1.5; allowed is 0.5 to 1.0",
+        "lhs: no such section; did you mean lsh?",
+        "hash: must hold options",
+        "embed.batch_size: must be a whole number",
+        "--set oops: must be section.key=value",
+        "decode.accept_truncated: must be true or false",
+    ):
         assert any(expected in fault for fault in faults), (expected, faults)
 
 
-@pytest.mark.parametrize(("sets", "field"), [
-    (["decide.pdq_max_bits=40"], "decide.pdq_max_bits"),
-    (["decide.min_cosine=0.8"], "decide.min_cosine"),
-    (["cluster.keeper_order=[image_id, pixels]"], "cluster.keeper_order"),
-    (["cluster.keeper_order=[pixels, pixels, image_id]"], "cluster.keeper_order"),
-    (["cluster.removable_kinds=[nearly]"], "cluster.removable_kinds"),
-    (["embed.model=resnet50"], "embed.model"),
-    (["embed.model=torchscript:/no/such/file.pt"], "embed.model"),
-    (["decode.max_pixels=.nan"], "decode.max_pixels"),
-])
+@pytest.mark.parametrize(
+    ("sets", "field"),
+    [
+        (["decide.pdq_max_bits=40"], "decide.pdq_max_bits"),
+        (["decide.min_cosine=0.8"], "decide.min_cosine"),
+        (["cluster.keeper_order=[image_id, pixels]"], "cluster.keeper_order"),
+        (["cluster.keeper_order=[pixels, pixels, image_id]"], "cluster.keeper_order"),
+        (["cluster.removable_kinds=[nearly]"], "cluster.removable_kinds"),
+        (["embed.model=resnet50"], "embed.model"),
+        (["embed.model=torchscript:/no/such/file.pt"], "embed.model"),
+        (["decode.max_pixels=.nan"], "decode.max_pixels"),
+    ],
+)
 def test_contradictions_are_refused(sets, field):
     with pytest.raises(ConfigError, match=field):
         load_config(None, sets)
@@ -70,8 +79,15 @@ def test_fingerprint_changes_with_every_option():
         body = getattr(Config(), section.name)
         for option in dataclasses.fields(body):
             value = getattr(body, option.name)
-            other = (not value) if isinstance(value, bool) else value + 1 if isinstance(value, int | float) \
-                else (*value, "x") if isinstance(value, tuple) else value + "x"
+            other = (
+                (not value)
+                if isinstance(value, bool)
+                else value + 1
+                if isinstance(value, int | float)
+                else (*value, "x")
+                if isinstance(value, tuple)
+                else value + "x"
+            )
             changed = dataclasses.replace(Config(), **{section.name: dataclasses.replace(body, **{option.name: other})})
             prints.add(changed.fingerprint())
     n_options = sum(len(dataclasses.fields(getattr(Config(), s.name))) for s in dataclasses.fields(Config))

@@ -61,8 +61,15 @@ def test_formats_decode_to_about_the_same_pixels(kind):
 def turned(image: Image.Image, orientation: int) -> Image.Image:
     """What a camera stores for `image` under an orientation: the inverse of what turns it upright."""
     t = Image.Transpose
-    inverse = {2: t.FLIP_LEFT_RIGHT, 3: t.ROTATE_180, 4: t.FLIP_TOP_BOTTOM, 5: t.TRANSPOSE, 6: t.ROTATE_90,
-               7: t.TRANSVERSE, 8: t.ROTATE_270}
+    inverse = {
+        2: t.FLIP_LEFT_RIGHT,
+        3: t.ROTATE_180,
+        4: t.FLIP_TOP_BOTTOM,
+        5: t.TRANSPOSE,
+        6: t.ROTATE_90,
+        7: t.TRANSVERSE,
+        8: t.ROTATE_270,
+    }
     return image.transpose(inverse[orientation]) if orientation in inverse else image
 
 
@@ -106,8 +113,10 @@ def test_a_broken_exif_block_is_no_reason_to_refuse(block):
 
 def test_first_frame_counts():
     frames = [scene(seed=1), scene(seed=2)]
-    data = {kind: encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-            for kind, options in {"GIF": {}, "PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "MPO": {}}.items()}
+    data = {
+        kind: encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        for kind, options in {"GIF": {}, "PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "MPO": {}}.items()
+    }
     for kind, both in data.items():
         alone = encoded(frames[0], "JPEG" if kind == "MPO" else kind, **({"lossless": True} if kind == "WEBP" else {}))
         assert np.array_equal(decoded(both).rgb, decoded(alone).rgb), kind
@@ -167,12 +176,17 @@ def test_profiles_are_converted_to_srgb():
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert decoded(encoded(scene(), icc_profile=srgb)).pixel_digest == decoded(encoded(scene())).pixel_digest
     swapped = bytearray(srgb)  # primaries exchanged: a valid profile under which red is green
-    at = {bytes(swapped[128 + 4 + 12 * i:][:4]): 128 + 4 + 12 * i for i in range(struct.unpack(">I", srgb[128:132])[0])}
+    at = {
+        bytes(swapped[128 + 4 + 12 * i :][:4]): 128 + 4 + 12 * i for i in range(struct.unpack(">I", srgb[128:132])[0])
+    }
     red, green = at[b"rXYZ"], at[b"gXYZ"]
-    swapped[red + 4:red + 12], swapped[green + 4:green + 12] = swapped[green + 4:green + 12], swapped[red + 4:red + 12]
+    swapped[red + 4 : red + 12], swapped[green + 4 : green + 12] = (
+        swapped[green + 4 : green + 12],
+        swapped[red + 4 : red + 12],
+    )
     description = swapped.find("sRGB".encode("utf-16-be"))
     assert description > 0
-    swapped[description:description + 8] = "abcd".encode("utf-16-be")
+    swapped[description : description + 8] = "abcd".encode("utf-16-be")
     turned_colours = decoded(encoded(scene(), icc_profile=bytes(swapped))).rgb.astype(int)
     assert np.abs(turned_colours - np.asarray(scene())[:, :, [1, 0, 2]]).max() <= 3
     grey_under_rgb_profile = encoded(scene().convert("L"), icc_profile=bytes(swapped))
@@ -181,16 +195,24 @@ def test_profiles_are_converted_to_srgb():
 
 def test_a_broken_profile_is_ignored():
     for profile in (b"junk", b"\0" * 200):
-        assert decoded(encoded(scene(), "JPEG", icc_profile=profile)).pixel_digest == \
-            decoded(encoded(scene(), "JPEG")).pixel_digest
+        assert (
+            decoded(encoded(scene(), "JPEG", icc_profile=profile)).pixel_digest
+            == decoded(encoded(scene(), "JPEG")).pixel_digest
+        )
 
 
 def png_of(width: int, height: int) -> bytes:
     """A valid PNG header that promises more than its few bytes could hold."""
+
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b""))
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_limits():
@@ -208,7 +230,7 @@ def test_limits():
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP"])
 def test_truncated(kind):
     data = encoded(scene(300, 200), kind)
-    cut = data[:len(data) * 2 // 3]
+    cut = data[: len(data) * 2 // 3]
     assert failed(cut) in (("truncated",) if kind in ("JPEG", "PNG", "BMP", "GIF") else ("truncated", "undecodable"))
     if kind in ("JPEG", "PNG", "BMP"):
         accepted = decoded(cut, DecodeConfig(accept_truncated=True))
@@ -253,8 +275,10 @@ def test_no_bytes_raise():
 
 
 def test_digest_laws():
-    assert decoded(encoded(Image.new("RGB", (100, 500)))).pixel_digest != \
-        decoded(encoded(Image.new("RGB", (200, 250)))).pixel_digest
+    assert (
+        decoded(encoded(Image.new("RGB", (100, 500)))).pixel_digest
+        != decoded(encoded(Image.new("RGB", (200, 250)))).pixel_digest
+    )
     jpeg = encoded(scene(), "JPEG")
     pixels = decoded(jpeg)
     assert decoded(encoded(pixels.image, "PNG")).pixel_digest == pixels.pixel_digest
@@ -303,8 +327,9 @@ def test_reduced_jpegs_that_differ_in_dropped_coefficients_only_are_told_apart()
     wave = np.cos((2 * np.arange(8) + 1) * 6 * np.pi / 16)
     fine = flat.copy()
     fine[80:88, 80:88] += 80 * np.outer(wave, wave)  # libjpeg leaves out frequencies 2, 4, 6 at 1/4
-    one, other = (decoded(encoded(Image.fromarray(p.round().astype(np.uint8)), "JPEG", quality=50), small)
-                  for p in (flat, fine))
+    one, other = (
+        decoded(encoded(Image.fromarray(p.round().astype(np.uint8)), "JPEG", quality=50), small) for p in (flat, fine)
+    )
     assert one.scale == 4
     assert np.array_equal(one.rgb, other.rgb)
     assert one.pixel_digest != other.pixel_digest
@@ -316,8 +341,18 @@ def pillows(data: bytes, scale: int = 1) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1},
-                                     {"restart_marker_blocks": 3}, {"quality": 5}, {"keep_rgb": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"subsampling": 0},
+        {"subsampling": 1},
+        {"restart_marker_blocks": 3},
+        {"quality": 5},
+        {"keep_rgb": True},
+    ],
+)
 @pytest.mark.parametrize("size", [(121, 83), (8, 8), (1, 300)])
 def test_jpegs_have_pillows_pixels(options, size):
     data = encoded(scene(*size), "JPEG", **options)

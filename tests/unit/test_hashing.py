@@ -36,12 +36,27 @@ def drawing() -> np.ndarray:
     return np.asarray(image)
 
 
-SHAPES = [(5, 5), (5, 900), (31, 40), (32, 32), (64, 64), (65, 63), (64, 65), (127, 128), (129, 200), (333, 500),
-          (1200, 1000), (47, 2100), (2500, 90)]
+SHAPES = [
+    (5, 5),
+    (5, 900),
+    (31, 40),
+    (32, 32),
+    (64, 64),
+    (65, 63),
+    (64, 65),
+    (127, 128),
+    (129, 200),
+    (333, 500),
+    (1200, 1000),
+    (47, 2100),
+    (2500, 90),
+]
 AWKWARD = {
     **{f"noise {w}x{h}": photo_like(w, h, w) for w, h in SHAPES},
-    "black": np.zeros((200, 300, 3), np.uint8), "white": np.full((128, 128, 3), 255, np.uint8),
-    "grey 77": np.full((90, 77, 3), 77, np.uint8), "drawing": drawing(),
+    "black": np.zeros((200, 300, 3), np.uint8),
+    "white": np.full((128, 128, 3), 255, np.uint8),
+    "grey 77": np.full((90, 77, 3), 77, np.uint8),
+    "drawing": drawing(),
     "horizontal ramp": np.repeat(np.tile(np.arange(256, dtype=np.uint8), (100, 1))[..., None], 3, 2),
     "vertical ramp": np.repeat(np.tile(np.arange(256, dtype=np.uint8)[:, None], (1, 100))[..., None], 3, 2),
     "checkers": np.repeat((np.indices((160, 160)).sum(0) // 8 % 2 * 255).astype(np.uint8)[..., None], 3, 2),
@@ -61,7 +76,7 @@ def distance(a: bytes, b: bytes) -> int:
 def real(shared_data: Path, pattern: str, about: int) -> list[tuple[Path, Decoded]]:
     """About so many pictures, evenly from the whole set."""
     paths = sorted(shared_data.glob(pattern))
-    paths = paths[::max(1, len(paths) // about)]
+    paths = paths[:: max(1, len(paths) // about)]
     pictures = [(path, decode(path.read_bytes(), FULL)) for path in paths]
     assert pictures
     return [(path, picture) for path, picture in pictures if isinstance(picture, Decoded)]
@@ -76,8 +91,17 @@ def test_awkward_pictures_bit_for_bit(name):
     assert (hashing.pdq(rgb).bits, hashing.pdq(rgb).quality) == oracle(rgb)
 
 
-@pytest.mark.parametrize("pattern", ["clothing_small/validation/*/*.jpg", "imagenet_sample/**/*.JPEG", "pdq/**/*.jpg",
-                                     "images4/**/*.png", "hydrus/**/*.*", "polyu/**/*.JPG"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "clothing_small/validation/*/*.jpg",
+        "imagenet_sample/**/*.JPEG",
+        "pdq/**/*.jpg",
+        "images4/**/*.png",
+        "hydrus/**/*.*",
+        "polyu/**/*.JPG",
+    ],
+)
 def test_real_pictures_bit_for_bit(shared_data, pattern):
     for path, picture in real(shared_data, pattern, 8 if pattern.startswith("pdq") else 25):
         assert f"{int(hashing.phash(picture.image)):016x}" == str(imagehash.phash(picture.image)), path
@@ -140,9 +164,9 @@ def test_low_information_flags_flats_and_ramps():
 def test_low_information_edges():
     cfg = HashConfig()
     blank = 1 << 63
-    assert hashing.is_low_information(400, 300, blank ^ 0b1111, 100, cfg)       # 4 bits from blank
+    assert hashing.is_low_information(400, 300, blank ^ 0b1111, 100, cfg)  # 4 bits from blank
     assert not hashing.is_low_information(400, 300, blank ^ 0b11111, 100, cfg)  # 5 bits
-    assert hashing.is_low_information(400, 300, -(1 << 63), 100, cfg)           # as BIGINT
+    assert hashing.is_low_information(400, 300, -(1 << 63), 100, cfg)  # as BIGINT
     assert hashing.is_low_information(400, 15, 0xF0F0F0F0, 100, cfg)
     assert not hashing.is_low_information(16, 400, 0xF0F0F0F0, 100, cfg)
     assert hashing.is_low_information(400, 300, 0xF0F0F0F0, cfg.low_information_max_quality, cfg)
@@ -157,6 +181,7 @@ def test_photographs_are_not_low_information(shared_data, pattern):
 
 def test_reduced_decoding_moves_hashes_by_few_bits():
     import io
+
     for seed in range(2):
         large = Image.fromarray(photo_like(400, 300, seed)).resize((3200, 2400), Image.Resampling.LANCZOS)
         out = io.BytesIO()
@@ -184,8 +209,12 @@ def test_hash_version_changes_with_what_changes_bits():
     assert len(version) <= 32
     for section, changes in {
         "decode": {"max_pixels": 1000, "accept_truncated": True, "reduced_jpeg_min_side_px": 512, "max_bytes": 99},
-        "hash": {"thumbnail_side_px": 256, "thumbnail_quality": 80, "low_information_max_quality": 5,
-                 "low_information_min_side_px": 3},
+        "hash": {
+            "thumbnail_side_px": 256,
+            "thumbnail_quality": 80,
+            "low_information_max_quality": 5,
+            "low_information_min_side_px": 3,
+        },
     }.items():
         for name, value in changes.items():
             other = dataclasses.replace(getattr(base, section), **{name: value})

@@ -91,14 +91,15 @@ def test_worst_case_bits_spread_evenly_over_slots():
     plan = plan_exact(256, 31, 1e6)
     a, bits = np.zeros((1, 256), np.uint8), np.zeros((1, 256), np.uint8)
     for slot, (start, width) in enumerate(plan.slots):
-        bits[0, start:start + width][:1 if slot == 9 else 2] = 1  # 31 bits: one in slot 9, two in all others
+        bits[0, start : start + width][: 1 if slot == 9 else 2] = 1  # 31 bits: one in slot 9, two in all others
     shared = meet(slot_keys(codes_of(a), plan), probe_keys(codes_of(bits), plan))
     assert np.flatnonzero(shared[0]).tolist() == [9]
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 48), min_size=1, max_size=8), st.integers(0, 9), st.integers(0, 2),
-       st.integers(0, 2**32))
+@given(
+    st.lists(st.integers(1, 48), min_size=1, max_size=8), st.integers(0, 9), st.integers(0, 2), st.integers(0, 2**32)
+)
 def test_keys_say_slot_and_value(widths, gap, probe_bits, seed):
     starts = np.cumsum([gap, *widths[:-1]])
     n_bits = int(gap + sum(widths) + 3)
@@ -107,8 +108,10 @@ def test_keys_say_slot_and_value(widths, gap, probe_bits, seed):
     keys, probes = slot_keys(codes_of(bits), plan), probe_keys(codes_of(bits), plan)
     assert (keys.shape, keys.dtype, probes.shape) == ((3, plan.n_slots), np.int64, (3, plan.n_probes))
     for row in range(3):
-        wanted = [slot << VALUE_BITS | int("".join(map(str, bits[row, start:start + width])), 2)
-                  for slot, (start, width) in enumerate(plan.slots)]
+        wanted = [
+            slot << VALUE_BITS | int("".join(map(str, bits[row, start : start + width])), 2)
+            for slot, (start, width) in enumerate(plan.slots)
+        ]
         assert keys[row].tolist() == wanted
         assert len(set(probes[row].tolist())) == plan.n_probes
         for probe in probes[row].tolist():

@@ -23,8 +23,19 @@ def jpeg(colour: tuple[int, int, int]) -> bytes:
 
 def member(relation: str, *, removable: bool = False, thumbnail: bytes | None = b"") -> Member:
     data = jpeg((10, 20, 200)) if thumbnail == b"" else thumbnail
-    return Member("id", "a rather long file name that does not fit below a tile.jpg", data, 1600, 1200, 123_456, "JPEG", relation,
-                  removable, None if relation == "keeper" else "near", 0.9)
+    return Member(
+        "id",
+        "a rather long file name that does not fit below a tile.jpg",
+        data,
+        1600,
+        1200,
+        123_456,
+        "JPEG",
+        relation,
+        removable,
+        None if relation == "keeper" else "near",
+        0.9,
+    )
 
 
 def colours(image: Image.Image) -> set[tuple[int, int, int]]:
@@ -32,12 +43,14 @@ def colours(image: Image.Image) -> set[tuple[int, int, int]]:
 
 
 def test_sheet_draws_a_row_a_group_with_its_frames_and_pictures():
-    groups = [SheetGroup("g1", 9, [member("keeper"), member("copy", removable=True), member("alternate")]),
-              SheetGroup("g2", 2, [member("keeper"), member("copy", removable=True, thumbnail=None)])]
+    groups = [
+        SheetGroup("g1", 9, [member("keeper"), member("copy", removable=True), member("alternate")]),
+        SheetGroup("g2", 2, [member("keeper"), member("copy", thumbnail=None)]),
+    ]
     sheet = draw_contact_sheet(groups, "two groups")
     one = draw_contact_sheet(groups[:1], "one group")
     assert sheet.height > one.height
-    assert {(34, 139, 34), (200, 50, 40), (215, 150, 20)} <= colours(sheet)
+    assert {(34, 139, 34), (200, 50, 40), (40, 90, 200), (215, 150, 20)} <= colours(sheet)
     assert (215, 150, 20) not in colours(draw_contact_sheet(groups[1:], "no alternate"))
     blue = sum(n for n, (r, g, b) in one.getcolors(1 << 24) if b > 150 and r < 60 and g < 60)
     assert blue > 3 * 150 * 100  # three thumbnails were pasted
@@ -50,24 +63,55 @@ def test_sheet_without_groups_and_with_broken_thumbnails_is_drawn():
 
 def test_human_bytes():
     assert [human_bytes(n) for n in (0, 1023, 1536, 5 * 1024**3, 3 * 1024**5)] == [
-        "0 B", "1023 B", "1.5 KiB", "5.0 GiB", "3072.0 TiB"]
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "5.0 GiB",
+        "3072.0 TiB",
+    ]
 
 
 def test_run_report_says_what_people_need():
     run = Run.__new__(Run)
     run.run_id, run.job = "r", "nightly"
-    run.counts = {"read": 10, "hashed": 6, "skipped": 3, "failed": 1, "failed.truncated": 1, "contents_new": 5, "pairs_measured": 4,
-                  "pairs_withdrawn": 0, "pairs.near": 3, "groups": 2, "images_grouped": 5, "removable": 3, "removable_bytes": 2048,
-                  "changes.born": 2}
+    run.counts = {
+        "read": 10,
+        "hashed": 6,
+        "skipped": 3,
+        "failed": 1,
+        "failed.truncated": 1,
+        "contents_new": 5,
+        "pairs_measured": 4,
+        "pairs_withdrawn": 0,
+        "pairs.near": 3,
+        "groups": 2,
+        "images_grouped": 5,
+        "copies": 4,
+        "removable": 3,
+        "removable_bytes": 2048,
+        "changes.born": 2,
+    }
     run.seconds = {"hash": 1.5, "cluster": 2.0}
     text = run.report()
-    for part in ("10 read = 6 hashed + 3 skipped + 1 failed (1 truncated)", "3 near", "2 of 5 images", "2.0 KiB", "2 born",
-                 "hash 1.5, cluster 2.0; 3.5 in all"):
+    for part in (
+        "10 read = 6 hashed + 3 skipped + 1 failed (1 truncated)",
+        "3 near",
+        "2 of 5 images, 4 copies; 3 removable, 2.0 KiB",
+        "2 born",
+        "hash 1.5, cluster 2.0; 3.5 in all",
+    ):
         assert part in text
 
 
-@pytest.mark.parametrize(("said", "major"), [
-    ('openjdk version "17.0.15" 2025-04-15', 17), ('java version "1.8.0_412"', 8), ('openjdk version "21" 2023', 21), ("what", 0)])
+@pytest.mark.parametrize(
+    ("said", "major"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('java version "1.8.0_412"', 8),
+        ('openjdk version "21" 2023', 21),
+        ("what", 0),
+    ],
+)
 def test_java_version_is_read(said, major):
     assert parse_major(said) == major
 
@@ -114,3 +158,13 @@ def test_progress_prints_plain_lines_into_a_log_and_a_bar_on_a_terminal(monkeypa
     with caplog.at_level(logging.INFO, logger="dupelake"), logs.Progress(Session(), "hash", io.StringIO()):
         time.sleep(0.1)
     assert "hash: 3 of 6 tasks" in caplog.text
+
+
+def test_errors_of_workers_keep_their_exit_code_and_message():
+    from dupelake.errors import GateError, VersionMixError
+    from dupelake.jobs.common import explain
+
+    assert explain(GateError("too many")) == (3, "too many")
+    wrapped = RuntimeError("PythonException: Traceback ...\ndupelake.errors.VersionMixError: a and b\n  at org.apache")
+    assert explain(wrapped) == (VersionMixError.exit_code, "a and b")
+    assert explain(ValueError("x")) == (1, "ValueError: x")

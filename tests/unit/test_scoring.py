@@ -22,8 +22,9 @@ def test_bits_against_python(n_bytes):
     whole = [[int.from_bytes(row.tobytes()) for row in side] for side in raw]
     straight, mirrored = straight_and_mirrored_bits(*[words_of(side) for side in raw])
     assert straight.tolist() == [(a ^ b).bit_count() for a, b in zip(whole[0], whole[2], strict=True)]
-    assert mirrored.tolist() == [min((ma ^ b).bit_count(), (a ^ mb).bit_count())
-                                 for a, ma, b, mb in zip(*whole, strict=True)]
+    assert mirrored.tolist() == [
+        min((ma ^ b).bit_count(), (a ^ mb).bit_count()) for a, ma, b, mb in zip(*whole, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("dim", [3, 64, 1280])
@@ -46,7 +47,7 @@ def test_cosine_depends_on_no_batch_and_no_order_of_summation():
     rng = np.random.default_rng(1)
     a, b = unit(rng, 97, 1280), unit(rng, 97, 1280)
     whole = cosines(a, b)
-    assert [float(cosines(a[i:i + 1], b[i:i + 1])[0]) for i in range(97)] == whole.tolist()
+    assert [float(cosines(a[i : i + 1], b[i : i + 1])[0]) for i in range(97)] == whole.tolist()
     order = rng.permutation(1280)
     assert (cosines(a[:, order], b[:, order]) == whole).all()
 

@@ -100,7 +100,7 @@ def test_codes_are_equal_in_every_batch_and_order():
     a, _, _ = planted(np.random.default_rng(2), 0.9, 257, 1280)
     centre = a.mean(axis=0)
     whole = srp_codes(a, centre, 300)
-    assert (np.concatenate([srp_codes(a[i:i + 1], centre, 300) for i in range(len(a))]) == whole).all()
+    assert (np.concatenate([srp_codes(a[i : i + 1], centre, 300) for i in range(len(a))]) == whole).all()
     assert (srp_codes(np.asfortranarray(a[::-1]), centre, 300)[::-1] == whole).all()
 
 

@@ -10,27 +10,31 @@ import pytest
 from dupelake.kernels.uris import local_path
 
 
-@pytest.mark.parametrize(("uri", "path"), [
-    ("/data/a.jpg", "/data/a.jpg"),
-    ("rel/a b.jpg", "rel/a b.jpg"),
-    ("a:b.jpg", "a:b.jpg"),
-    ("C:\\pictures\\a.jpg", "C:\\pictures\\a.jpg"),
-    ("/data/100%25 #1?.jpg", "/data/100%25 #1?.jpg"),
-    ("file:/data/a.jpg", "/data/a.jpg"),
-    ("file:///data/a%20b%23.jpg", "/data/a b#.jpg"),
-    ("FILE:///data/a.jpg", "/data/a.jpg"),
-    ("file://localhost/data/a.jpg", "/data/a.jpg"),
-    ("file:///data/100% #1?.jpg", "/data/100% #1?.jpg"),
-    ("file:a.jpg", "file:a.jpg"),
-    ("file://a.jpg", "file://a.jpg"),
-    ("", ""),
-])
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("/data/a.jpg", "/data/a.jpg"),
+        ("rel/a b.jpg", "rel/a b.jpg"),
+        ("a:b.jpg", "a:b.jpg"),
+        ("C:\\pictures\\a.jpg", "C:\\pictures\\a.jpg"),
+        ("/data/100%25 #1?.jpg", "/data/100%25 #1?.jpg"),
+        ("file:/data/a.jpg", "/data/a.jpg"),
+        ("file:///data/a%20b%23.jpg", "/data/a b#.jpg"),
+        ("FILE:///data/a.jpg", "/data/a.jpg"),
+        ("file://localhost/data/a.jpg", "/data/a.jpg"),
+        ("file:///data/100% #1?.jpg", "/data/100% #1?.jpg"),
+        ("file:a.jpg", "file:a.jpg"),
+        ("file://a.jpg", "file://a.jpg"),
+        ("", ""),
+    ],
+)
 def test_local(uri: str, path: str) -> None:
     assert local_path(uri) == path
 
 
-@pytest.mark.parametrize("uri", ["s3a://b/k", "hdfs://n:8020/a", "abfss://c@a/x", "http://h/a.jpg", "viewfs:///a",
-                                 "S3://b/k"])
+@pytest.mark.parametrize(
+    "uri", ["s3a://b/k", "hdfs://n:8020/a", "abfss://c@a/x", "http://h/a.jpg", "viewfs:///a", "S3://b/k"]
+)
 def test_not_local(uri: str) -> None:
     assert local_path(uri) is None
 

@@ -19,16 +19,32 @@ def body(run: Run, args: argparse.Namespace) -> None:
     wh = run.warehouse
     with run.step("cluster"):
         previous = wh.read(GROUPS)
-        built = build_groups(wh.read(IMAGES), wh.read(HASHES), wh.read(PAIRS), previous, wh.read(GROUP_CHANGES),
-                             run.config, run.run_id, run.started_at, run.staging.checkpoint)
+        built = build_groups(
+            wh.read(IMAGES),
+            wh.read(HASHES),
+            wh.read(PAIRS),
+            previous,
+            wh.read(GROUP_CHANGES),
+            run.config,
+            run.run_id,
+            run.started_at,
+            run.staging.checkpoint,
+        )
         groups = run.staging.save(built.groups, "groups")
         changes = run.staging.save(built.changes, "changes")
         stored = previous.select("image_id", F.struct(*GROUPS.columns).alias("before"))
-        differing = groups.withColumn("after", F.struct(*GROUPS.columns)).join(stored, "image_id", "left").where(
-            ~F.col("after").eqNullSafe(F.col("before")))
+        differing = (
+            groups.withColumn("after", F.struct(*GROUPS.columns))
+            .join(stored, "image_id", "left")
+            .where(~F.col("after").eqNullSafe(F.col("before")))
+        )
         gone = previous.join(groups, "image_id", "left_anti").select("image_id")
-        wh.merge(GROUPS, run.staging.save(differing.select(GROUPS.columns), "changed"), update_when="true",
-                 delete=run.staging.save(gone, "gone"))
+        wh.merge(
+            GROUPS,
+            run.staging.save(differing.select(GROUPS.columns), "changed"),
+            update_when="true",
+            delete=run.staging.save(gone, "gone"),
+        )
         if not changes.isEmpty():
             wh.append(GROUP_CHANGES, changes)
     for row in changes.groupBy("event").agg(F.count(F.lit(1)).alias("n")).collect():  # one row per event
@@ -39,13 +55,17 @@ def body(run: Run, args: argparse.Namespace) -> None:
 def _count(run: Run) -> None:
     groups = run.warehouse.read(GROUPS)
     sizes = run.warehouse.read(IMAGES).select("image_id", "byte_size")
-    row = single_row(groups.join(sizes, "image_id").agg(
-        F.count(F.lit(1)).alias("images"), F.count_if("is_keeper").alias("groups"),
-        F.count_if("is_removable").alias("removable"),
-        F.coalesce(F.sum(F.when(F.col("is_removable"), F.col("byte_size"))), F.lit(0)).alias("bytes")))
-    for name, column in (("groups", "groups"), ("images_grouped", "images"), ("removable", "removable"),
-                         ("removable_bytes", "bytes")):
-        run.count(name, row[column])
+    row = single_row(
+        groups.join(sizes, "image_id").agg(
+            F.count(F.lit(1)).alias("images_grouped"),
+            F.count_if("is_keeper").alias("groups"),
+            F.count_if(F.col("relation") == "copy").alias("copies"),
+            F.count_if("is_removable").alias("removable"),
+            F.coalesce(F.sum(F.when(F.col("is_removable"), F.col("byte_size"))), F.lit(0)).alias("removable_bytes"),
+        )
+    )
+    for name in ("groups", "images_grouped", "copies", "removable", "removable_bytes"):
+        run.count(name, row[name])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

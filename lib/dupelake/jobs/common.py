@@ -26,18 +26,30 @@ def job_parser(prog: str, description: str, *, manifests: bool) -> argparse.Argu
     """The options of a job; `manifests` adds the paths and the selection of partitions."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
     if manifests:
-        parser.add_argument("paths", nargs="+", metavar="PATH",
-                            help="manifest (CSV, JSON lines, Parquet, Delta) or directory of images")
+        parser.add_argument(
+            "paths", nargs="+", metavar="PATH", help="manifest (CSV, JSON lines, Parquet, Delta) or directory of images"
+        )
         parser.add_argument("--partitions", metavar="A,B", help="only these partitions of the manifest")
         parser.add_argument("--since", metavar="PARTITION", help="only partitions from this one on (text order)")
     if manifests or prog == "lsh_join.py":
         parser.add_argument("--full", action="store_true", help="read, hash and join everything again")
     parser.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
     parser.add_argument("--config", metavar="FILE", help="YAML file over the defaults (conf/base.yaml lists them)")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="sets",
-                        help="one option over the file; may be repeated")
-    parser.add_argument("--spark", action="append", default=[], metavar="KEY=VALUE",
-                        help="a Spark setting, outside spark-submit; may be repeated")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        dest="sets",
+        help="one option over the file; may be repeated",
+    )
+    parser.add_argument(
+        "--spark",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a Spark setting, outside spark-submit; may be repeated",
+    )
     return parser
 
 
@@ -70,24 +82,23 @@ def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
         run.warehouse.ensure()
         body(run, args)
         check_failure_gate(run)
-    except DupelakeError as error:
-        code, message = error.exit_code, str(error)
-        log.error("%s stopped: %s", run.job, error)
     except Exception as error:
         code, message = explain(error)
-        if code == 1:
-            log.exception("%s failed", run.job)
-        else:
-            log.error("%s stopped: %s", run.job, message)
-    finally:
+        log.error("%s stopped: %s", run.job, message, exc_info=code == 1)  # noqa: TRY400 - ours say it all
+    try:
         run.staging.remove()
-    run.finish(message)
+        run.finish(message)
+    except Exception:  # Spark is gone; the exit code must still tell
+        log.exception("the run's row could not be written")
+        code = code or 1
     print(run.report(), flush=True)  # noqa: T201
     return code
 
 
 def explain(error: Exception) -> tuple[int, str]:
     """Exit code and message of an error; one of ours that a worker raised comes wrapped in Spark's."""
+    if isinstance(error, DupelakeError):
+        return error.exit_code, str(error)
     found = re.search(r"dupelake\.errors\.(\w+): (.+)", str(error))
     kind = getattr(errors, found.group(1), None) if found else None
     if found and isinstance(kind, type) and issubclass(kind, DupelakeError):
@@ -101,8 +112,10 @@ def check_failure_gate(run: Run) -> None:
     failed = run.counts.get("failed", 0)
     limit = run.config.run.max_failed_fraction
     if tried and failed / tried > limit:
-        raise GateError(f"{failed} of {tried} images failed, more than run.max_failed_fraction = {limit} allows; "
-                        "the results of the others are written")
+        raise GateError(
+            f"{failed} of {tried} images failed, more than run.max_failed_fraction = {limit} allows; "
+            "the results of the others are written"
+        )
 
 
 def _check(args: argparse.Namespace) -> tuple[Config, str, dict[str, str]]:

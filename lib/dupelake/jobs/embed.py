@@ -33,8 +33,9 @@ def body(run: Run, args: argparse.Namespace) -> None:
     from dupelake.stages.embed import embed_contents
 
     with run.step("embed"):
-        n_tasks = max(run.warehouse.spark.sparkContext.defaultParallelism,
-                      math.ceil(n_pending / run.config.embed.rows_per_task))
+        n_tasks = max(
+            run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_pending / run.config.embed.rows_per_task)
+        )
         rows = embed_contents(pending.repartition(n_tasks, "content_id"), run.config.embed, model_id, preprocess_id)
         seen = Observation("embed")
         rows = rows.observe(seen, F.count(F.lit(1)).alias("n"), F.count("error_message").alias("n_failed"))
@@ -46,21 +47,28 @@ def body(run: Run, args: argparse.Namespace) -> None:
 
 
 def prepare_model(run: Run) -> tuple[str, str]:
-    """Load the model once on the driver: its ids are checked against the stored ones, its centre is stored."""
+    """Ids of the configured model, checked against the stored ones; its centre is stored the first time.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        VersionMixError: the model is stored with another preprocessing.
+    """
     from dupelake.kernels.centre import reference_centre
     from dupelake.kernels.embedding import get_embedder
-    from dupelake.stages.embed import check_models
+    from dupelake.stages.embed import check_models, describe_model
 
-    stored = [(r["model_id"], r["preprocess_id"]) for r in
-              run.warehouse.read(MODELS).select("model_id", "preprocess_id").collect()]  # one row per model ever used
-    embedder = get_embedder(run.config.embed)
-    check_models(stored, embedder.model_id, embedder.preprocess_id)
-    run.versions |= {"model": embedder.model_id, "preprocess": embedder.preprocess_id}
-    if (embedder.model_id, embedder.preprocess_id) not in stored:
-        centre = reference_centre(embedder).astype("<f4").tobytes()
-        row = (embedder.model_id, embedder.preprocess_id, embedder.dim, bytearray(centre))
+    stored = [
+        (r["model_id"], r["preprocess_id"])
+        for r in run.warehouse.read(MODELS).select("model_id", "preprocess_id").collect()
+    ]  # one row per model ever used
+    model_id, preprocess_id, dim = describe_model(run.config.embed)
+    check_models(stored, model_id, preprocess_id)
+    run.versions |= {"model": model_id, "preprocess": preprocess_id}
+    if (model_id, preprocess_id) not in stored:
+        centre = reference_centre(get_embedder(run.config.embed)).astype("<f4").tobytes()
+        row = (model_id, preprocess_id, dim, bytearray(centre))
         run.warehouse.merge(MODELS, run.warehouse.spark.createDataFrame([row], MODELS.schema))
-    return embedder.model_id, embedder.preprocess_id
+    return model_id, preprocess_id
 
 
 def main(argv: Sequence[str] | None = None) -> int:

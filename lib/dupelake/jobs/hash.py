@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 def body(run: Run, args: argparse.Namespace) -> None:
     """Hash the rows of the manifests that `images` lacks (all of them with --full)."""
     partitions, since, full = selection(args)
-    version = hash_version(run.config)
-    run.versions["hash"] = version
-    _refuse_other_versions(run, version, full)
+    refuse_other_versions(run, full)
     rows = _rows_to_do(run, [absolute(path) for path in args.paths], partitions, since, full)
     n_rows = run.counts["read"] - run.counts["skipped"]
     for name in ("hashed", "failed", "contents_new"):
@@ -36,8 +34,9 @@ def body(run: Run, args: argparse.Namespace) -> None:
     if n_rows == 0:
         return
     with run.step("hash"):
-        n_tasks = max(run.warehouse.spark.sparkContext.defaultParallelism,
-                      math.ceil(n_rows / run.config.hash.rows_per_task))
+        n_tasks = max(
+            run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.hash.rows_per_task)
+        )
         spread = rows.repartition(n_tasks, "image_id")  # by key: a retried task gets the same rows
         fetched = fetch_remote(spread, run.config.decode.max_bytes)
         hashed = run.staging.save(hash_images(fetched, run.config), "hashed")
@@ -45,13 +44,15 @@ def body(run: Run, args: argparse.Namespace) -> None:
         _write(run, hashed, full)
 
 
-def _rows_to_do(run: Run, paths: Sequence[str], partitions: list[str] | None, since: str | None,
-                full: bool) -> DataFrame:
+def _rows_to_do(
+    run: Run, paths: Sequence[str], partitions: list[str] | None, since: str | None, full: bool
+) -> DataFrame:
     with run.step("manifest"):
         raw = read_manifests(run.warehouse.spark, paths, run.config.manifest)
         manifest = normalise(raw, run.config.manifest)
         rows = run.staging.save(
-            new_rows(manifest, run.warehouse.read(IMAGES), partitions=partitions, since=since, full=full), "rows")
+            new_rows(manifest, run.warehouse.read(IMAGES), partitions=partitions, since=since, full=full), "rows"
+        )
         n_rows = rows.count()
         run.count("read", raw.count())
         run.count("skipped", run.counts["read"] - n_rows)  # known already, repeated, or in another partition
@@ -59,25 +60,37 @@ def _rows_to_do(run: Run, paths: Sequence[str], partitions: list[str] | None, si
     return rows
 
 
-def _refuse_other_versions(run: Run, version: str, full: bool) -> None:
+def refuse_other_versions(run: Run, full: bool) -> None:
+    """Stop where the warehouse holds hashes of another version, unless `full` makes them all anew.
+
+    Raises:
+        VersionMixError: names both versions and the fix.
+    """
+    version = hash_version(run.config)
+    run.versions["hash"] = version
     other = run.warehouse.read(HASHES).where(F.col("hash_version") != version).select("hash_version").first()
     if other is not None and not full:
-        raise VersionMixError(f"the warehouse holds hashes of version {other[0]}, this run would make {version}; "
-                              "they are never compared: run with --full to hash every image again, "
-                              "or take back the options (decode.*, hash.*) that changed")
+        raise VersionMixError(
+            f"the warehouse holds hashes of version {other[0]}, this run would make {version}; "
+            "they are never compared: run with --full to hash every image again, "
+            "or take back the options (decode.*, hash.*) that changed"
+        )
 
 
 def _write(run: Run, hashed: DataFrame, full: bool) -> None:
     """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
     contents = hashed.where(F.col("status") == OK).dropDuplicates(["content_id"])  # equal bytes, equal values
-    report = run.warehouse.merge(HASHES, contents,
-                                 update_when="t.hash_version <> s.hash_version" if full else None)
-    thumbnails = contents.select("content_id", F.col("thumbnail_bytes").alias("bytes"),
-                                 F.col("thumbnail_width_px").alias("width_px"),
-                                 F.col("thumbnail_height_px").alias("height_px"))
+    report = run.warehouse.merge(HASHES, contents, update_when="t.hash_version <> s.hash_version" if full else None)
+    thumbnails = contents.select(
+        "content_id",
+        F.col("thumbnail_bytes").alias("bytes"),
+        F.col("thumbnail_width_px").alias("width_px"),
+        F.col("thumbnail_height_px").alias("height_px"),
+    )
     run.warehouse.merge(THUMBNAILS, thumbnails, update_when="t.bytes <> s.bytes" if full else None)
-    images = (hashed.withColumn("ingested_at", F.lit(run.started_at))
-              .withColumn("deleted_at", F.lit(None).cast("timestamp")))
+    images = hashed.withColumn("ingested_at", F.lit(run.started_at)).withColumn(
+        "deleted_at", F.lit(None).cast("timestamp")
+    )
     run.warehouse.merge(IMAGES, images, update_when=_image_changed())
     run.count("contents_new", report.inserted)
     for row in hashed.groupBy("status", "reason").agg(F.count(F.lit(1)).alias("n")).collect():  # one row per reason

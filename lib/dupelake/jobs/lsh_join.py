@@ -36,9 +36,7 @@ class Versions:
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """Join new contents with all others, measure what is proposed, withdraw what lost its ground."""
-    versions = current_versions(run)
-    run.versions["join"] = versions.join
-    _refuse_other_joins(run, versions.join, args.full)
+    versions = check_versions(run, args.full)
     hashes = run.warehouse.read(HASHES).where(F.col("hash_version") == versions.hash)
     for name in ("pairs_measured", "pairs_withdrawn"):
         run.count(name, 0)
@@ -54,7 +52,9 @@ def body(run: Run, args: argparse.Namespace) -> None:
             _write(run, stored, measured, pixel, units, withdrawn, args.full, versions.join)
     with run.step("decide"):
         _decide_again(run)
-    for row in run.warehouse.read(PAIRS).where("is_duplicate").groupBy("kind").agg(F.count(F.lit(1)).alias("n")).collect():
+    for row in (
+        run.warehouse.read(PAIRS).where("is_duplicate").groupBy("kind").agg(F.count(F.lit(1)).alias("n")).collect()
+    ):
         run.count(f"pairs.{row['kind']}", row["n"])  # one row per kind
 
 
@@ -70,25 +70,42 @@ def current_versions(run: Run) -> Versions:
         from dupelake.stages.embed import describe_model
 
         model, preprocess, _ = describe_model(run.config.embed)
-        row = run.warehouse.read(MODELS).where(
-            (F.col("model_id") == model) & (F.col("preprocess_id") == preprocess)).first()
+        row = (
+            run.warehouse.read(MODELS)
+            .where((F.col("model_id") == model) & (F.col("preprocess_id") == preprocess))
+            .first()
+        )
         if row is None:
-            raise ModelError(f"the warehouse holds no embeddings of model {model} ({preprocess}); run the embed job "
-                             "with the same configuration first, or set embed.model=none")
+            raise ModelError(
+                f"the warehouse holds no embeddings of model {model} ({preprocess}); run the embed job "
+                "with the same configuration first, or set embed.model=none"
+            )
         centre = np.frombuffer(bytes(row["centre"]), dtype="<f4")
-    join = fingerprint({"revision": JOIN_REVISION, "hash": version, "model": model, "preprocess": preprocess,
-                        **asdict(run.config.lsh)})
+    join = fingerprint(
+        {"revision": JOIN_REVISION, "hash": version, "model": model, "preprocess": preprocess, **asdict(run.config.lsh)}
+    )
     return Versions(version, model, preprocess, centre, join)
 
 
-def _refuse_other_joins(run: Run, join_version: str, full: bool) -> None:
+def check_versions(run: Run, full: bool) -> Versions:
+    """The versions of this run; stops where stored pairs were joined otherwise, unless `full` joins all anew.
+
+    Raises:
+        ModelError: as `current_versions`.
+        VersionMixError: names both versions and the fix.
+    """
+    versions = current_versions(run)
+    run.versions["join"] = join_version = versions.join
     other = run.warehouse.read(JOINED).where(F.col("join_version") != join_version).first()
     if other is not None and not full:
         pair = run.warehouse.read(PAIRS).where(F.col("join_version") == other["join_version"]).first()
         made = f" (hashes {pair['hash_version']}, model {pair['model_id']})" if pair else ""
-        raise VersionMixError(f"stored pairs were joined by version {other['join_version']}{made}, this run would join "
-                              f"by {join_version} ({run.versions}); they are never mixed: run with --full to join "
-                              "everything again, or take back the options (lsh.*, embed.*) that changed")
+        raise VersionMixError(
+            f"stored pairs were joined by version {other['join_version']}{made}, this run would join "
+            f"by {join_version} ({run.versions}); they are never mixed: run with --full to join "
+            "everything again, or take back the options (lsh.*, embed.*) that changed"
+        )
+    return versions
 
 
 def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFrame]:
@@ -101,8 +118,16 @@ def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFram
     return units, both.where("is_unit IS NULL").select(key)
 
 
-def _write(run: Run, stored: DataFrame, measured: DataFrame, pixel: DataFrame, units: DataFrame, withdrawn: DataFrame,
-           full: bool, join_version: str) -> None:
+def _write(
+    run: Run,
+    stored: DataFrame,
+    measured: DataFrame,
+    pixel: DataFrame,
+    units: DataFrame,
+    withdrawn: DataFrame,
+    full: bool,
+    join_version: str,
+) -> None:
     """Pairs first, then which contents they cover: killed in between, the next run measures the same again."""
     stale_pixel = pixel.where("is_stale").select("src_id", "dst_id")
     gone = run.staging.save(_without_ends(stored, units, full, measured).unionByName(stale_pixel), "gone")
@@ -118,9 +143,11 @@ def _measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) 
     embeddings = None
     if versions.model is not None:
         embeddings = run.warehouse.read(EMBEDDINGS).where(
-            (F.col("model_id") == versions.model) & F.col("embedding").isNotNull())
+            (F.col("model_id") == versions.model) & F.col("embedding").isNotNull()
+        )
     candidates = run.staging.save(
-        candidate_pairs(units, hashes, embeddings, versions.centre, run.config.lsh), "candidates")
+        candidate_pairs(units, hashes, embeddings, versions.centre, run.config.lsh), "candidates"
+    )
     scored = score_pairs(candidates, hashes, embeddings, run.config.decide, versions.join, versions.model)
     return run.staging.save(scored, "scored")
 
@@ -140,8 +167,9 @@ def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: Dat
     if full:
         return near.join(measured.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
     ends = units.select("content_id").distinct()
-    kept = (near.join(ends.withColumnRenamed("content_id", "src_id"), "src_id", "left_semi")
-            .join(ends.withColumnRenamed("content_id", "dst_id"), "dst_id", "left_semi"))
+    kept = near.join(ends.withColumnRenamed("content_id", "src_id"), "src_id", "left_semi").join(
+        ends.withColumnRenamed("content_id", "dst_id"), "dst_id", "left_semi"
+    )
     return near.join(kept, ["src_id", "dst_id"], "left_anti")
 
 
@@ -152,8 +180,11 @@ def _decide_again(run: Run) -> None:
     if old.isEmpty():
         return
     log.info("the thresholds changed: deciding stored pairs again from their evidence")
-    run.warehouse.merge(PAIRS, run.staging.save(decide(old, run.config.decide), "decided"),
-                        update_when="t.decide_version <> s.decide_version")
+    run.warehouse.merge(
+        PAIRS,
+        run.staging.save(decide(old, run.config.decide), "decided"),
+        update_when="t.decide_version <> s.decide_version",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,12 @@ from dupelake.runtime.run import Run
 
 
 def body(run: Run, args: argparse.Namespace) -> None:
-    """The four jobs one after the other."""
+    """The four jobs one after the other; versions that must not mix are refused before the first of them works."""
+    hash.refuse_other_versions(run, args.full)
+    if run.config.embed.model != "none":
+        with run.step("model"):
+            embed.prepare_model(run)
+    lsh_join.check_versions(run, args.full)
     for job in (hash, embed, lsh_join, cluster):
         job.body(run, args)
 

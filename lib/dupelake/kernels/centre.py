@@ -21,13 +21,39 @@ ASSETS = Path(__file__).parent / "assets"
 # Inside the scikit-image wheel (skimage/data; nothing is downloaded). Listed by name, so that a later
 # wheel with more pictures gives the same centre.
 REFERENCE_IMAGES = (
-    "astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "clock_motion.png", "coffee.png",
-    "coins.png", "color.png", "grass.png", "gravel.png", "horse.png", "hubble_deep_field.jpg", "ihc.png", "logo.png",
-    "microaneurysms.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg", "text.png")
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "cell.png",
+    "chelsea.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "color.png",
+    "grass.png",
+    "gravel.png",
+    "horse.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "logo.png",
+    "microaneurysms.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "page.png",
+    "retina.jpg",
+    "rocket.jpg",
+    "text.png",
+)
 _LONGEST_SIDE_PX = 320  # as thumbnails are
 # Left, top, right, bottom as shares: the whole picture, its corners, its middle.
-_VIEWS = ((0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.6, 0.6), (0.4, 0.0, 1.0, 0.6), (0.0, 0.4, 0.6, 1.0), (0.4, 0.4, 1.0, 1.0),
-          (0.2, 0.2, 0.8, 0.8))
+_VIEWS = (
+    (0.0, 0.0, 1.0, 1.0),
+    (0.0, 0.0, 0.6, 0.6),
+    (0.4, 0.0, 1.0, 0.6),
+    (0.0, 0.4, 0.6, 1.0),
+    (0.4, 0.4, 1.0, 1.0),
+    (0.2, 0.2, 0.8, 0.8),
+)
 
 
 def reference_centre(embedder: Embedder) -> FloatArray:
@@ -56,8 +82,10 @@ def compute_centre(embedder: Embedder) -> FloatArray:
     vectors, errors = embedder.embed_arrays(views)
     faults = [error for error in errors if error]
     if faults:
-        raise ModelError(f"{embedder.model_id} gives no vector for {len(faults)} of {len(views)} reference images "
-                         f"({faults[0]}); it cannot serve as a descriptor")
+        raise ModelError(
+            f"{embedder.model_id} gives no vector for {len(faults)} of {len(views)} reference images "
+            f"({faults[0]}); it cannot serve as a descriptor"
+        )
     return vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
@@ -70,8 +98,9 @@ def reference_views(name: str) -> list[PixelArray]:
         with Image.open(path) as file:
             image = file.convert("RGBA")
     except OSError as error:
-        raise ModelError(f"the reference image {path} is absent or unreadable ({error}); "
-                         "install scikit-image>=0.25 again") from error
+        raise ModelError(
+            f"the reference image {path} is absent or unreadable ({error}); install scikit-image>=0.25 again"
+        ) from error
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image)
     whole = white.convert("RGB")

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -23,9 +22,10 @@ import numpy as np
 import pillow_heif
 from blake3 import blake3
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from dupelake.config import DecodeConfig
+from dupelake.kernels.colour import pixels_to_srgb, to_srgb
 
 pillow_heif.register_heif_opener()
 Image.init()
@@ -41,14 +41,19 @@ _PILLOW_SWITCHES = threading.Lock()
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, 4.6.4 A, tag 274: what turns the stored picture upright.
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], Any]] = {
-    2: lambda rgb: cv2.flip(rgb, 1), 3: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_180), 4: lambda rgb: cv2.flip(rgb, 0),
-    5: cv2.transpose, 6: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_90_CLOCKWISE),
+    2: lambda rgb: cv2.flip(rgb, 1),
+    3: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_180),
+    4: lambda rgb: cv2.flip(rgb, 0),
+    5: cv2.transpose,
+    6: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_90_CLOCKWISE),
     7: lambda rgb: cv2.rotate(cv2.transpose(rgb), cv2.ROTATE_180),
     8: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 # 16, 32 and 64: of IMREAD_REDUCED_COLOR_2, _4 and _8, which ask for BGR
-_JPEG_FLAGS = {scale: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | reduced
-               for scale, reduced in {1: 0, 2: 16, 4: 32, 8: 64}.items()}
+_JPEG_FLAGS = {
+    scale: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | reduced
+    for scale, reduced in {1: 0, 2: 16, 4: 32, 8: 64}.items()
+}
 # How decoders word "the file ends too early" (Pillow's own plugins, libtiff, libheif).
 _TRUNCATED = re.compile(r"truncat|not enough image data|expected to read \d+ bytes|end of file|premature", re.I)
 _BOMB = re.compile(r"decompression bomb|exceeds limit|decompressed data too large|security limit", re.I)
@@ -152,7 +157,7 @@ def jpeg_stream_digest(data: bytes, orientation: int, icc_profile: bytes | None)
     try:
         for marker, start, end in _jpeg_segments(data):
             if marker == 0xE0:  # APP0: only its presence matters, libjpeg guesses the colour space by it
-                has_jfif = has_jfif or data[start + 4:start + 9] == b"JFIF\0"
+                has_jfif = has_jfif or data[start + 4 : start + 9] == b"JFIF\0"
             elif marker == 0xEE or not (0xE0 <= marker <= 0xEF or marker == 0xFE):  # APP14, and all but APPn, COM
                 hasher.update(view[start:end])
     except (IndexError, ValueError):
@@ -189,7 +194,7 @@ def _decode(data: bytes, cfg: DecodeConfig) -> Decoded | Failure:
         rgb = _plain_jpeg(opened, data, scale)
         if rgb is None:
             opened.load()
-        rgb = np.asarray(_to_srgb(opened, profile)) if rgb is None else _pixels_to_srgb(rgb, profile)
+        rgb = np.asarray(to_srgb(opened, profile)) if rgb is None else pixels_to_srgb(rgb, profile)
         # Only now: Pillow turns TIFFs while loading and then reports no orientation; pillow-heif does so on opening.
         orientation = _orientation(opened)
     if scale == 1:
@@ -227,25 +232,16 @@ def _is_whole_jpeg(data: bytes) -> bool:
         for marker, start, end in _jpeg_segments(data, scans=False):
             if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
                 frames += 1
-                components = data[start + 9:start + 10]
+                components = data[start + 9 : start + 10]
                 if marker > 0xC2 or data[start + 4] != 8:
                     return False
             elif marker == 0xDA and frames == 1:
-                if data[start + 4:start + 5] == components and data.rfind(b"\xff\xd9", end) >= 0:
+                if data[start + 4 : start + 5] == components and data.rfind(b"\xff\xd9", end) >= 0:
                     break
                 return sum(1 for _ in _jpeg_segments(data)) > 0  # raises where the walk does not end well
     except (IndexError, ValueError):
         return False
     return frames == 1
-
-
-def _pixels_to_srgb(rgb: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
-    """`rgb` through its ICC profile, if that changes anything."""
-    if not profile:
-        return rgb
-    image = Image.fromarray(rgb)
-    converted = _apply_profile(image, profile)
-    return rgb if converted is image else np.asarray(converted)
 
 
 def _failure(error: Exception) -> Failure:
@@ -278,94 +274,6 @@ def _orientation(opened: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """`image` (loaded) of any mode as RGB: 8 bit, alpha on white, through its ICC profile."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return _apply_profile(image, profile)
-    if image.mode.startswith(("I", "F")):
-        return _apply_profile(_scale_to_8_bit(image), profile)
-    if image.mode == "LAB":
-        return _cms(image, _lab_to_srgb())
-    alpha = None
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        image = image.convert("RGB")
-    elif image.mode not in ("L", "CMYK"):  # these two have profiles of their own kind
-        image = image.convert("RGB")
-    rgb = _apply_profile(image, profile)
-    if alpha is None or alpha.getextrema() == (255, 255):
-        return rgb
-    white = Image.new("RGB", rgb.size, (255, 255, 255))
-    white.paste(rgb, mask=alpha)
-    return white
-
-
-def _scale_to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, or floating, as L.
-
-    Integers within 0..65535 are read as 16 bit, floats within 0..1 as fractions and within 0..255 as 8 bit;
-    any other range (elevation, signed data) is stretched from its minimum to its maximum.
-    """
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I") and low >= 0 and high <= 65535:
-        grey = values / 257.0
-    elif low >= 0 and high <= 1:
-        grey = values * 255.0
-    elif low >= 0 and high <= 255:
-        grey = values
-    else:
-        grey = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
-    key = image.info.get("transparency")
-    if isinstance(key, int):  # PNG's tRNS of a 16-bit grey picture: this one value is transparent
-        grey = np.where(values == key, 255.0, grey)
-    return Image.fromarray((grey + 0.5).astype(np.uint8))
-
-
-def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """`image` of mode RGB, L or CMYK as sRGB; a profile that is broken or of another colour space is ignored."""
-    if profile:
-        try:
-            transform = _profile_to_srgb(profile, image.mode)
-            if transform is not None:
-                return _cms(image, transform)
-        except Exception:  # littlecms refuses many real profiles; the numbers themselves are the best guess left
-            return image.convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _cms(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    converted = ImageCms.applyTransform(image, transform)
-    if converted is None:
-        raise ValueError("no image came out of the colour transform")
-    return converted
-
-
-@lru_cache(maxsize=32)  # a camera writes the same profile into every file; building a transform takes milliseconds
-def _profile_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Transform from `profile` to sRGB; None when it is of another colour space, or changes nothing to speak of."""
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if source.profile.xcolor_space.strip() != {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}[mode]:
-        return None
-    if "srgb" in (source.profile.profile_description or "").lower():
-        return None
-    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-    if mode == "RGB":
-        # Unnamed sRGB is common (Google, Facebook): compare on a grid of colours; 2 of 255 is below JPEG's own noise.
-        steps = np.linspace(0, 255, 9).round().astype(np.uint8)
-        grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(27, 27, 3)
-        moved = np.asarray(_cms(Image.fromarray(grid), transform)).astype(np.int16) - grid
-        if int(np.abs(moved).max()) <= 2:
-            return None
-    return transform
-
-
-@lru_cache(maxsize=1)
-def _lab_to_srgb() -> ImageCms.ImageCmsTransform:
-    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
-
-
 def _jpeg_segments(data: bytes, *, scans: bool = True) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment up to the first EOI; of SOS with its entropy-coded data (ITU-T T.81, B).
 
@@ -386,7 +294,7 @@ def _jpeg_segments(data: bytes, *, scans: bool = True) -> Iterator[tuple[int, in
         marker = data[at + 1]
         if marker == 0xD9:
             return
-        end = at + 2 + int.from_bytes(data[at + 2:at + 4], "big")
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == 0xDA and not scans:
             yield marker, at, end
             return

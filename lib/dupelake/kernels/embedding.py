@@ -36,10 +36,10 @@ PixelArray = NDArray[np.uint8]
 # On one core, EfficientNet-Lite0: 16 ms an image in batches of 4, 19 of 8, 28 of 16, 34 of 64 (activations leave the
 # cache), so embed.batch_size counts on GPUs only.
 CPU_BATCH = 4
-_BATCHES_AHEAD = 2         # decoded while the GPU works: bounds memory to that many batches of pixels
+_BATCHES_AHEAD = 2  # decoded while the GPU works: bounds memory to that many batches of pixels
 _OOM_WAITS_S = (0.5, 2.0)  # other workers on the GPU may just hold its memory: wait before giving one image up
-_REGROW_AFTER = 32         # batches without trouble until a batch size that was halved doubles again
-_SMALLEST_NORM = 1e-12     # of an unnormalised vector; below it there is no direction
+_REGROW_AFTER = 32  # batches without trouble until a batch size that was halved doubles again
+_SMALLEST_NORM = 1e-12  # of an unnormalised vector; below it there is no direction
 # Autocast on CUDA is float16, and what float16 overflows is run again in float32. Why not bfloat16:
 # emulated on the CPU, default model, 24 photographs: an image's cosine with its own float32 vector is at least
 # .9958 in bfloat16 and .99996 in float16; a pair's cosine moves by up to .029 and .0012.
@@ -58,8 +58,15 @@ class Embedder:
         precision: float32, or what autocast computes in.
     """
 
-    def __init__(self, model: LoadedModel, device: str = "cpu", *, precision: str = "auto", batch_size: int = 64,
-                 decode_threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        device: str = "cpu",
+        *,
+        precision: str = "auto",
+        batch_size: int = 64,
+        decode_threads: int = 1,
+    ) -> None:
         """Move the model to the device.
 
         Args:
@@ -82,7 +89,7 @@ class Embedder:
         self._decode_threads = decode_threads
         self._batch_size = batch_size if self._on_gpu else min(batch_size, CPU_BATCH)
         self._limit = self._batch_size  # halved when memory runs out
-        self._calm = 0                  # batches since then
+        self._calm = 0  # batches since then
         self._module = model.module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         mean, std = np.array(model.preprocess.mean), np.array(model.preprocess.std)
         self._scale = torch.tensor(1 / (255 * std), dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
@@ -111,8 +118,11 @@ class Embedder:
             errors.extend(faults)
         return np.concatenate(vectors), errors
 
-    def _stream(self, items: Iterable[Any], squash: Callable[[Any, Preprocess], PixelArray],
-                ) -> Iterator[tuple[FloatArray, list[str | None]]]:
+    def _stream(
+        self,
+        items: Iterable[Any],
+        squash: Callable[[Any, Preprocess], PixelArray],
+    ) -> Iterator[tuple[FloatArray, list[str | None]]]:
         """Keep the device busy: launch a batch before the vectors of the one before it are fetched."""
         launched: _Batch | None = None
         for batch in self._decoded(items, squash):
@@ -164,7 +174,7 @@ class Embedder:
             size = min(self._limit, len(batch.errors) - start)
             out_of_memory = None
             try:
-                parts.append(self._forward(batch.pixels[start:start + size], self.precision))
+                parts.append(self._forward(batch.pixels[start : start + size], self.precision))
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -201,14 +211,20 @@ class Embedder:
         """Vectors float32 (n, dim) on the device, not normalised, of pixels uint8 (n, side, side, 3)."""
         import torch
 
-        with torch.inference_mode(), torch.autocast(
-                self.device.partition(":")[0], dtype=getattr(torch, precision), enabled=precision != "float32"):
+        with (
+            torch.inference_mode(),
+            torch.autocast(
+                self.device.partition(":")[0], dtype=getattr(torch, precision), enabled=precision != "float32"
+            ),
+        ):
             moved = pixels.to(self.device, non_blocking=True)
             # Rows of RGB triples seen as (n, 3, side, side) are channels_last already: nothing is copied for it.
             out = self._module(moved.permute(0, 3, 1, 2).float() * self._scale + self._shift)
             if out.shape != (len(pixels), self.dim):
-                raise ModelError(f"{self.model_id} gives {tuple(out.shape)} for {len(pixels)} images; "
-                                 f"({len(pixels)}, {self.dim}) is expected: one vector an image, whatever the batch")
+                raise ModelError(
+                    f"{self.model_id} gives {tuple(out.shape)} for {len(pixels)} images; "
+                    f"({len(pixels)}, {self.dim}) is expected: one vector an image, whatever the batch"
+                )
             return out.float()
 
     def _finish(self, batch: _Batch) -> tuple[FloatArray, list[str | None]]:
@@ -217,7 +233,7 @@ class Embedder:
         overflowed = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(overflowed) and self.precision != "float32":
             for row in overflowed:
-                vectors[row] = self._forward(batch.pixels[row:row + 1], "float32").cpu().numpy()[0]
+                vectors[row] = self._forward(batch.pixels[row : row + 1], "float32").cpu().numpy()[0]
         finite = np.isfinite(vectors).all(axis=1)
         norms = np.linalg.norm(np.where(finite[:, None], vectors, 0).astype(np.float64), axis=1)
         for row in np.flatnonzero(~(norms > _SMALLEST_NORM)):
@@ -238,8 +254,9 @@ class _Batch:
     parts: list[torch.Tensor]
 
 
-def _decode_into(batch: _Batch, i: int, item: Any, squash: Callable[[Any, Preprocess], PixelArray],
-                 preprocess: Preprocess) -> None:
+def _decode_into(
+    batch: _Batch, i: int, item: Any, squash: Callable[[Any, Preprocess], PixelArray], preprocess: Preprocess
+) -> None:
     try:
         batch.view[i] = squash(item, preprocess)
     except MemoryError:
@@ -295,8 +312,10 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError("embed.device is cuda, but torch sees no CUDA device in this process; set it to auto or cpu, "
-                         "or give the worker a GPU (driver, CUDA build of torch, CUDA_VISIBLE_DEVICES)")
+        raise ModelError(
+            "embed.device is cuda, but torch sees no CUDA device in this process; set it to auto or cpu, "
+            "or give the worker a GPU (driver, CUDA build of torch, CUDA_VISIBLE_DEVICES)"
+        )
     return device
 
 
@@ -310,7 +329,8 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     import torch
 
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED"))
+        words in str(error) for words in ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")
+    )
 
 
 def limit_threads(n: int) -> None:
@@ -335,8 +355,9 @@ def get_embedder(cfg: EmbedConfig, device: str | None = None, decode_threads: in
         ModelError: as `load_model` and `resolve_device`.
     """
     resolved = resolve_device(device or cfg.device)  # before the weights are read: a missing GPU fails at once
-    return Embedder(load_model(cfg), resolved, precision=cfg.precision, batch_size=cfg.batch_size,
-                    decode_threads=decode_threads)
+    return Embedder(
+        load_model(cfg), resolved, precision=cfg.precision, batch_size=cfg.batch_size, decode_threads=decode_threads
+    )
 
 
 def to_float16_bytes(vectors: FloatArray) -> list[bytes]:

@@ -113,8 +113,13 @@ def b_cubed(found: Mapping[str, str], truth: Mapping[str, str], items: Iterable[
     if not universe:
         return BCubed(1.0, 1.0)
     # Labels of either side are kept apart from the items that stand alone.
-    cells = {item: ((True, found[item]) if item in found else (False, item),
-                    (True, truth[item]) if item in truth else (False, item)) for item in universe}
+    cells = {
+        item: (
+            (True, found[item]) if item in found else (False, item),
+            (True, truth[item]) if item in truth else (False, item),
+        )
+        for item in universe
+    }
     n_found, n_true = Counter(cell[0] for cell in cells.values()), Counter(cell[1] for cell in cells.values())
     n_both = Counter(cells.values())
     precision = sum(n * n / n_found[cell[0]] for cell, n in n_both.items()) / len(universe)

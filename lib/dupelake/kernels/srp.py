@@ -21,17 +21,17 @@ import numpy.typing as npt
 
 from dupelake.kernels.mih import MAX_PROBE_BITS, Codes, SlotPlan, words_of
 
-SEED = 20_020_519              # part of every code: another seed is another join version
-PLANNING_ITEMS = 1_000_000     # what parameters are planned for; fixed, so that they do not move with the corpus
+SEED = 20_020_519  # part of every code: another seed is another join version
+PLANNING_ITEMS = 1_000_000  # what parameters are planned for; fixed, so that they do not move with the corpus
 MIN_BAND_BITS, MAX_BAND_BITS = 8, 40
-MAX_CODE_BITS = 1024           # a code travels in every row of the join
-_GRID = 2.0**16                # vectors are rounded to this grid; 2^-17 of a unit vector moves an angle by nothing
-_MEAN = 12 * 0xFFFF // 2       # of twelve uniform 16-bit integers: 393,210, whole
-_MISS_BY_FILTER = 0.2          # share of the allowed misses that the filter on the whole code may use
+MAX_CODE_BITS = 1024  # a code travels in every row of the join
+_GRID = 2.0**16  # vectors are rounded to this grid; 2^-17 of a unit vector moves an angle by nothing
+_MEAN = 12 * 0xFFFF // 2  # of twelve uniform 16-bit integers: 393,210, whole
+_MISS_BY_FILTER = 0.2  # share of the allowed misses that the filter on the whole code may use
 # Strangers are not at right angles: their cosines after centring spread about 0. Photographs under ImageNet networks:
 # raw median .31, 99.9 % below .73, hence about 0.2. At k = 16 they share a band 5 times as often as fair bits would.
 _STRANGER_SPREAD = 0.2
-_MAX_COSINE = 0.9999           # plan no tighter: float16 storage alone moves equal directions by about this
+_MAX_COSINE = 0.9999  # plan no tighter: float16 storage alone moves equal directions by about this
 
 
 @lru_cache(maxsize=4)
@@ -69,7 +69,7 @@ def srp_codes(vectors: npt.NDArray[np.float32], centre: npt.NDArray[np.float32],
     # Whole numbers below 2^53 in every partial sum (2^19 * 2^16 * sqrt(dim) * length), so any order gives the same.
     signs = grid @ projections(vectors.shape[1], n_bits) >= 0
     packed = np.zeros((len(vectors), -(-n_bits // 64) * 8), np.uint8)
-    packed[:, :-(-n_bits // 8)] = np.packbits(signs, axis=1)
+    packed[:, : -(-n_bits // 8)] = np.packbits(signs, axis=1)
     return words_of(packed)
 
 
@@ -103,8 +103,8 @@ def collision_probability(plan: SlotPlan, cosine: float) -> float:
     missed = np.ones(1)
     for _, width in plan.slots:
         band = binom.pmf(np.arange(width + 1), width, p)
-        band[:plan.probe_bits + 1] = 0
-        missed = np.convolve(missed, band)[:plan.max_bits + 1]
+        band[: plan.probe_bits + 1] = 0
+        missed = np.convolve(missed, band)[: plan.max_bits + 1]
     return float(binom.cdf(plan.max_bits, plan.n_bits, p) - missed.sum())
 
 
@@ -136,8 +136,10 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
     from scipy.stats import binom
 
     cosine = centred_cosine(min_cosine, centre_norm2) if centre_norm2 < 1 else -1.0
-    refusal = (f"no code of {MAX_CODE_BITS} bits finds pairs at cosine {min_cosine} with recall {recall} "
-               f"(cosine {cosine:.2f} after centring); raise the cosine or lower the recall")
+    refusal = (
+        f"no code of {MAX_CODE_BITS} bits finds pairs at cosine {min_cosine} with recall {recall} "
+        f"(cosine {cosine:.2f} after centring); raise the cosine or lower the recall"
+    )
     if cosine <= 0:  # strangers are as near
         raise ValueError(refusal)
     p = disagreement(min(cosine, _MAX_COSINE))

@@ -22,7 +22,7 @@ def local_path(uri: str) -> str | None:
     """
     match = _FILE.match(uri)
     if match:
-        return os.fsdecode(unquote_to_bytes(uri[match.end():]))
+        return os.fsdecode(unquote_to_bytes(uri[match.end() :]))
     if _SCHEME.match(uri):
         # file://name without a path: no other filesystem will have it either, so it stays a (missing) local file.
         return uri if uri[:5].lower() == "file:" else None

@@ -14,7 +14,8 @@ _GAP_PX = 10
 _HEAD_PX = 34
 _FONT_PX = 12
 _BACK, _INK, _GREY = (250, 250, 250), (25, 25, 25), (110, 110, 110)
-_KEEP, _REMOVE, _ALTERNATE = (34, 139, 34), (200, 50, 40), (215, 150, 20)
+_KEEP, _REMOVE, _COPY, _ALTERNATE = (34, 139, 34), (200, 50, 40), (40, 90, 200), (215, 150, 20)
+_FRAMES = {"keeper": _KEEP, "copy": _COPY, "alternate": _ALTERNATE}
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,15 @@ def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 
         columns: tiles a row; members beyond them are counted in words.
 
     Returns:
-        An RGB image. Green frames stand for keepers, red ones for removable copies, amber ones for
-        alternates and for copies that the configuration keeps.
+        An RGB image. Green frames stand for keepers, red ones for removable copies, blue ones for copies of
+        a kind that the configuration does not mark removable, amber ones for alternates.
     """
     width = columns * (_TILE_PX + _GAP_PX) + _GAP_PX
     row_px = _HEAD_PX + _TILE_PX + _CAPTION_PX
     sheet = Image.new("RGB", (width, 2 * _HEAD_PX + max(1, len(groups)) * row_px), _BACK)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP_PX, _GAP_PX), title, _INK, _font(17))
-    legend = "green: keeper    red: removable copy    amber: alternate, or kept by configuration"
+    legend = "green: keeper    red: removable copy    blue: copy, not marked removable    amber: alternate"
     draw.text((_GAP_PX, _HEAD_PX + 4), legend, _GREY, _font(_FONT_PX))
     if not groups:
         draw.text((_GAP_PX, 2 * _HEAD_PX + 20), "No duplicate groups.", _INK, _font(17))
@@ -80,7 +81,7 @@ def _draw_group(sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup
 
 
 def _draw_member(sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, left: int, top: int) -> None:
-    colour = _KEEP if member.relation == "keeper" else _REMOVE if member.is_removable else _ALTERNATE
+    colour = _REMOVE if member.is_removable else _FRAMES[member.relation]
     draw.rectangle([left, top, left + _TILE_PX - 1, top + _TILE_PX - 1], fill=(235, 235, 235), outline=colour, width=3)
     tile = _thumbnail(member.thumbnail)
     if tile is None:
@@ -88,7 +89,11 @@ def _draw_member(sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, 
     else:
         sheet.paste(tile, (left + (_TILE_PX - tile.width) // 2, top + (_TILE_PX - tile.height) // 2))
     what = member.relation if member.kind is None else f"{member.relation}: {member.kind} {member.score:.2f}"
-    lines = (member.name, f"{member.width_px}x{member.height_px} {member.format} {member.byte_size / 1024:.0f} KiB", what)
+    lines = (
+        member.name,
+        f"{member.width_px}x{member.height_px} {member.format} {member.byte_size / 1024:.0f} KiB",
+        what,
+    )
     for i, line in enumerate(lines):
         draw.text((left, top + _TILE_PX + 3 + i * 16), _fit(draw, line), colour if i == 2 else _INK, _font(_FONT_PX))
 

@@ -20,21 +20,33 @@ _MEMBERS_DRAWN = 7
 def describe(warehouse: Warehouse) -> str:
     """The state of the warehouse in a few lines."""
     images = warehouse.read(IMAGES)
-    by_status = {r["reason"] or "ok": r["n"] for r in  # one row per reason
-                 images.groupBy("reason").agg(F.count(F.lit(1)).alias("n")).collect()}
+    by_status = {
+        r["reason"] or "ok": r["n"]
+        for r in images.groupBy("reason").agg(F.count(F.lit(1)).alias("n")).collect()  # one row per reason
+    }
     failed = {k: v for k, v in sorted(by_status.items()) if k != "ok"}
-    lines = [f"Warehouse {warehouse.root}",
-             f"  images  {sum(by_status.values())}, {by_status.get('ok', 0)} ok"
-             + (f", failed: {', '.join(f'{v} {k}' for k, v in failed.items())}" if failed else "")]
+    lines = [
+        f"Warehouse {warehouse.root}",
+        f"  images  {sum(by_status.values())}, {by_status.get('ok', 0)} ok"
+        + (f", failed: {', '.join(f'{v} {k}' for k, v in failed.items())}" if failed else ""),
+    ]
     kinds = warehouse.read(PAIRS).where("is_duplicate").groupBy("kind").agg(F.count(F.lit(1)).alias("n"))
     pairs = {r["kind"]: r["n"] for r in kinds.collect()}  # one row per kind
     lines.append(f"  pairs   {', '.join(f'{v} {k}' for k, v in sorted(pairs.items())) or 'no duplicates'}")
     groups = warehouse.read(GROUPS).join(images.select("image_id", "byte_size"), "image_id")
-    row = single_row(groups.agg(F.count(F.lit(1)).alias("n"), F.count_if("is_keeper").alias("groups"),
-                     F.count_if("is_removable").alias("removable"),
-                     F.sum(F.when(F.col("is_removable"), F.col("byte_size"))).alias("bytes")))
-    lines.append(f"  groups  {row['groups']} of {row['n']} images; {row['removable']} removable, "
-                 f"{human_bytes(row['bytes'] or 0)}")
+    row = single_row(
+        groups.agg(
+            F.count(F.lit(1)).alias("n"),
+            F.count_if("is_keeper").alias("groups"),
+            F.count_if(F.col("relation") == "copy").alias("copies"),
+            F.count_if("is_removable").alias("removable"),
+            F.sum(F.when(F.col("is_removable"), F.col("byte_size"))).alias("bytes"),
+        )
+    )
+    lines.append(
+        f"  groups  {row['groups']} of {row['n']} images, {row['copies']} copies; {row['removable']} removable, "
+        f"{human_bytes(row['bytes'] or 0)}"
+    )
     last = warehouse.read(RUNS).orderBy(F.desc("started_at")).first()
     if last is not None:
         lines.append(f"  last    {last['job']} {last['run_id']} {last['status']}")
@@ -56,22 +68,40 @@ def load_groups(warehouse: Warehouse, n_groups: int) -> list[SheetGroup]:
     groups = warehouse.read(GROUPS)
     chosen = groups.where("is_keeper").orderBy(F.desc("group_size"), "group_id").limit(n_groups).select("group_id")
     order = W.Window.partitionBy("group_id").orderBy(F.desc("is_keeper"), F.desc("score_to_keeper"), "image_id")
-    drawn = (groups.join(F.broadcast(chosen), "group_id").withColumn("place", F.row_number().over(order))
-             .where(F.col("place") <= _MEMBERS_DRAWN))
+    drawn = (
+        groups.join(F.broadcast(chosen), "group_id")
+        .withColumn("place", F.row_number().over(order))
+        .where(F.col("place") <= _MEMBERS_DRAWN)
+    )
     images = warehouse.read(IMAGES).select("image_id", "uri", "width_px", "height_px", "byte_size", "format")
     thumbnails = warehouse.read(THUMBNAILS).select("content_id", "bytes")
-    rows = drawn.join(images, "image_id").join(thumbnails, "content_id", "left").orderBy(
-        F.desc("group_size"), "group_id", "place").collect()  # at most n_groups * _MEMBERS_DRAWN rows
+    rows = (
+        drawn.join(images, "image_id")
+        .join(thumbnails, "content_id", "left")
+        .orderBy(F.desc("group_size"), "group_id", "place")
+        .collect()
+    )  # at most n_groups * _MEMBERS_DRAWN rows
     members: dict[str, list[Row]] = {}
     for row in rows:
         members.setdefault(row["group_id"], []).append(row)
-    return [SheetGroup(group_id, found[0]["group_size"], [_member(row) for row in found])
-            for group_id, found in members.items()]
+    return [
+        SheetGroup(group_id, found[0]["group_size"], [_member(row) for row in found])
+        for group_id, found in members.items()
+    ]
 
 
 def _member(row: Row) -> Member:
     name = row["uri"].rstrip("/").rsplit("/", 1)[-1]
-    return Member(row["image_id"], unquote(name) if row["uri"].startswith("file:") else name,
-                  bytes(row["bytes"]) if row["bytes"] is not None else None, row["width_px"], row["height_px"],
-                  row["byte_size"], row["format"], row["relation"], row["is_removable"], row["kind"],
-                  row["score_to_keeper"])
+    return Member(
+        row["image_id"],
+        unquote(name) if row["uri"].startswith("file:") else name,
+        bytes(row["bytes"]) if row["bytes"] is not None else None,
+        row["width_px"],
+        row["height_px"],
+        row["byte_size"],
+        row["format"],
+        row["relation"],
+        row["is_removable"],
+        row["kind"],
+        row["score_to_keeper"],
+    )

@@ -28,7 +28,9 @@ def check_java() -> str:
     said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     major = parse_major(said)
     if major not in JAVA_VERSIONS:
-        raise EnvironmentFault(f"{java} is Java {major or 'of an unknown version'}; Spark 4.2 runs on 17 or 21. {ADVICE}")
+        raise EnvironmentFault(
+            f"{java} is Java {major or 'of an unknown version'}; Spark 4.2 runs on 17 or 21. {ADVICE}"
+        )
     return java
 
 

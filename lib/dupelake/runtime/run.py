@@ -39,8 +39,11 @@ class Run:
     def __post_init__(self) -> None:
         self.run_id = self.run_id or new_run_id(self.started_at)
         self.staging = Staging(self.warehouse, self.run_id)
-        self.versions |= {"dupelake": __version__, "spark": self.warehouse.spark.version,
-                          "delta": metadata.version("delta-spark")}
+        self.versions |= {
+            "dupelake": __version__,
+            "spark": self.warehouse.spark.version,
+            "delta": metadata.version("delta-spark"),
+        }
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -59,9 +62,20 @@ class Run:
     def finish(self, error: str | None = None) -> None:
         """Write the row of this run."""
         finished = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-        row = (self.run_id, self.job, "failed" if error else "succeeded", self.started_at, finished,
-               json.dumps(list(self.arguments)), self.config.fingerprint(), json.dumps(self.config.as_dict()),
-               self.versions, self.counts, self.seconds, error)
+        row = (
+            self.run_id,
+            self.job,
+            "failed" if error else "succeeded",
+            self.started_at,
+            finished,
+            json.dumps(list(self.arguments)),
+            self.config.fingerprint(),
+            json.dumps(self.config.as_dict()),
+            self.versions,
+            self.counts,
+            self.seconds,
+            error,
+        )
         frame = self.warehouse.spark.createDataFrame([row], RUNS.schema)
         self.warehouse.append(RUNS, frame.coalesce(1))
 
@@ -71,19 +85,25 @@ class Run:
         if "read" in counts:
             reasons = {k.removeprefix("failed."): v for k, v in counts.items() if k.startswith("failed.")}
             failed = ", ".join(f"{v} {k}" for k, v in sorted(reasons.items()))
-            lines.append(f"  images   {counts['read']} read = {counts['hashed']} hashed + {counts['skipped']} skipped "
-                         f"+ {counts['failed']} failed" + (f" ({failed})" if failed else ""))
+            lines.append(
+                f"  images   {counts['read']} read = {counts['hashed']} hashed + {counts['skipped']} skipped "
+                f"+ {counts['failed']} failed" + (f" ({failed})" if failed else "")
+            )
         if "contents_new" in counts:
             lines.append(f"  contents {counts['contents_new']} new")
         if "embedded" in counts:
             lines.append(f"  embedded {counts['embedded']} contents, {counts['embed_failed']} failed")
         if "pairs_measured" in counts:
-            lines.append(f"  pairs    {counts['pairs_measured']} measured, {counts['pairs_withdrawn']} withdrawn; in all "
-                         + (_kinds(counts, "pairs.") or "no duplicates"))
+            lines.append(
+                f"  pairs    {counts['pairs_measured']} measured, {counts['pairs_withdrawn']} withdrawn; in all "
+                + (_kinds(counts, "pairs.") or "no duplicates")
+            )
         if "groups" in counts:
-            lines.append(f"  groups   {counts['groups']} of {counts['images_grouped']} images; "
-                         f"{counts['removable']} removable, {human_bytes(counts['removable_bytes'])}"
-                         + (f"; changes: {_kinds(counts, 'changes.')}" if _kinds(counts, "changes.") else ""))
+            lines.append(
+                f"  groups   {counts['groups']} of {counts['images_grouped']} images, {counts['copies']} copies; "
+                f"{counts['removable']} removable, {human_bytes(counts['removable_bytes'])}"
+                + (f"; changes: {_kinds(counts, 'changes.')}" if _kinds(counts, "changes.") else "")
+            )
         took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
         lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all")
         return "\n".join(lines)

@@ -51,8 +51,9 @@ def local_jars() -> list[str]:
     folder = jar_folder()
     delta = sorted(folder.glob("*.jar"))
     if "DUPELAKE_JARS" in os.environ and not any(jar.name.startswith("delta-spark_") for jar in delta):
-        raise EnvironmentFault(f"DUPELAKE_JARS={folder} holds no delta-spark jar; fill it with "
-                               f"`dupelake jars --to {folder}` or unset it")
+        raise EnvironmentFault(
+            f"DUPELAKE_JARS={folder} holds no delta-spark jar; fill it with `dupelake jars --to {folder}` or unset it"
+        )
     own = sorted((Path(__file__).resolve().parents[1] / "jars").glob("*.jar"))
     return [str(path) for path in [*delta, *own]]
 
@@ -64,10 +65,17 @@ def collect_jars(target: Path) -> int:
         return len(list(target.glob("*.jar")))
     check_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    session = (SparkSession.builder.appName("dupelake-jars").master("local[1]")
-               .config("spark.ui.enabled", "false").config("spark.jars.packages", DELTA_PACKAGE).getOrCreate())
+    session = (
+        SparkSession.builder.appName("dupelake-jars")
+        .master("local[1]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.jars.packages", DELTA_PACKAGE)
+        .getOrCreate()
+    )
     uris = (session.sparkContext.getConf().get("spark.jars") or "").split(",")
-    shipped = {_artifact(jar.name) for jar in Path(os.environ.get("SPARK_HOME") or _pyspark_home(), "jars").glob("*.jar")}
+    shipped = {
+        _artifact(jar.name) for jar in Path(os.environ.get("SPARK_HOME") or _pyspark_home(), "jars").glob("*.jar")
+    }
     for uri in filter(None, uris):
         jar = Path(uri.removeprefix("file:"))
         name = jar.name.partition("_")[2]  # Ivy's name is organisation_artifact-version.jar
@@ -127,11 +135,16 @@ def _check_delta(session: SparkSession) -> None:
     try:
         jvm: Any = session._jvm
         jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(
-            "io.delta.sql.DeltaSparkSessionExtension")
+            "io.delta.sql.DeltaSparkSessionExtension"
+        )
     except Exception as error:
-        raise EnvironmentFault(f"Spark came up without Delta Lake; add --packages {DELTA_PACKAGE} "
-                               "(or --jars with its files) to spark-submit") from error
+        raise EnvironmentFault(
+            f"Spark came up without Delta Lake; add --packages {DELTA_PACKAGE} "
+            "(or --jars with its files) to spark-submit"
+        ) from error
     extensions = session.sparkContext.getConf().get("spark.sql.extensions", "")
     if _REQUIRED["spark.sql.extensions"] not in (extensions or ""):
-        raise EnvironmentFault("Spark came up without Delta's extension; add --conf "
-                               f"spark.sql.extensions={_REQUIRED['spark.sql.extensions']}")
+        raise EnvironmentFault(
+            "Spark came up without Delta's extension; add --conf "
+            f"spark.sql.extensions={_REQUIRED['spark.sql.extensions']}"
+        )

@@ -47,15 +47,24 @@ def joinable_units(images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> Data
     scope = F.col("scope") if cfg.scope == "within" else F.lit("")
     live = images.where((F.col("status") == "ok") & F.col("deleted_at").isNull())
     held = live.select(scope.alias("scope"), "content_id").distinct()
-    pictures = (held.join(hashes.where(~F.col("is_low_information")).select("content_id", "pixel_digest"), "content_id")
-                .select("scope", "pixel_digest").distinct())  # before the join below, so that no digest is hot in it
+    pictures = (
+        held.join(hashes.where(~F.col("is_low_information")).select("content_id", "pixel_digest"), "content_id")
+        .select("scope", "pixel_digest")
+        .distinct()
+    )  # before the join below, so that no digest is hot in it
     representatives = hashes.groupBy("pixel_digest").agg(F.min("content_id").alias("content_id"))
     return pictures.join(representatives, "pixel_digest").select("scope", "content_id")
 
 
-def candidate_pairs(units: DataFrame, hashes: DataFrame, embeddings: DataFrame | None,
-                    centre: npt.NDArray[np.float32] | None, cfg: LshConfig, *,
-                    n_items: float = PLANNING_ITEMS) -> DataFrame:
+def candidate_pairs(
+    units: DataFrame,
+    hashes: DataFrame,
+    embeddings: DataFrame | None,
+    centre: npt.NDArray[np.float32] | None,
+    cfg: LshConfig,
+    *,
+    n_items: float = PLANNING_ITEMS,
+) -> DataFrame:
     """Propose pairs of which one unit at least is new; over nights, the pairs of one batch.
 
     Args:
@@ -77,8 +86,9 @@ def candidate_pairs(units: DataFrame, hashes: DataFrame, embeddings: DataFrame |
     make n^2 / 2 times n_slots verified rows before the last aggregation.
     """
     both = cfg.mirrored
-    phash = hashes.select("content_id", _bigint_bytes("phash").alias("code"),
-                          _bigint_bytes("phash_mirrored").alias("mirror"))
+    phash = hashes.select(
+        "content_id", _bigint_bytes("phash").alias("code"), _bigint_bytes("phash_mirrored").alias("mirror")
+    )
     pdq = hashes.select("content_id", F.col("pdq").alias("code"), F.col("pdq_mirrored").alias("mirror"))
     found = _leg_pairs(units, phash, plan_exact(64, cfg.phash_max_bits, n_items), mirrored=both, leg=0)
     found = found.unionAll(_leg_pairs(units, pdq, plan_exact(256, cfg.pdq_max_bits, n_items), mirrored=both, leg=1))
@@ -90,8 +100,10 @@ def candidate_pairs(units: DataFrame, hashes: DataFrame, embeddings: DataFrame |
         found = found.unionAll(_leg_pairs(units, codes, plan, mirrored=False, leg=2))
     legs = found.groupBy("low", "high").agg(*[F.max(F.col("leg") == leg).alias(name) for leg, name in enumerate(LEGS)])
     return legs.select(
-        F.lower(F.hex("low")).alias("src_id"), F.lower(F.hex("high")).alias("dst_id"),
-        F.concat_ws("+", *[F.when(F.col(name), F.lit(name)) for name in LEGS]).alias("found_by"))
+        F.lower(F.hex("low")).alias("src_id"),
+        F.lower(F.hex("high")).alias("dst_id"),
+        F.concat_ws("+", *[F.when(F.col(name), F.lit(name)) for name in LEGS]).alias("found_by"),
+    )
 
 
 def embedding_plan(centre: npt.NDArray[np.float32], cfg: LshConfig) -> SlotPlan:
@@ -130,26 +142,41 @@ def _leg_pairs(units: DataFrame, codes: DataFrame, plan: SlotPlan, *, mirrored: 
     probing = _key_rows(coded.where("is_new"), plan, probe_keys, mirrored).alias("p")
     a, b = F.col("p.id"), F.col("s.id")
     once = ~F.col("s.is_new") | F.col("p.is_mirrored") | (a < b)  # two new units probe each other
-    distance = sum((F.bit_count(F.col(f"p.w{word}").bitwiseXOR(F.col(f"s.w{word}")))
-                    for word in range(plan.n_words)), F.lit(0))
+    distance = sum(
+        (F.bit_count(F.col(f"p.w{word}").bitwiseXOR(F.col(f"s.w{word}"))) for word in range(plan.n_words)), F.lit(0)
+    )
     # Scopes stand in the key already; this is for those that share a hash. Written so that Spark does not make it a
     # second column to sort by: one bigint sorts by radix, in half the time.
     same_scope = F.least("p.scope", "s.scope") == F.greatest("p.scope", "s.scope")
     # "merge": rows are exploded after Spark estimates sizes, so it would broadcast what fits no driver; and it spills.
-    pairs = probing.hint("merge").join(stored, (
-        (F.col("p.key") == F.col("s.key")) & (distance <= plan.max_bits) & (a != b)
-        & ~(F.col("p.is_mirrored") & F.col("s.is_mirrored")) & once & same_scope), "inner")
+    pairs = probing.hint("merge").join(
+        stored,
+        (
+            (F.col("p.key") == F.col("s.key"))
+            & (distance <= plan.max_bits)
+            & (a != b)
+            & ~(F.col("p.is_mirrored") & F.col("s.is_mirrored"))
+            & once
+            & same_scope
+        ),
+        "inner",
+    )
     return pairs.select(  # low < high
-        F.least(a, b).alias("low"), F.greatest(a, b).alias("high"), F.lit(leg).alias("leg"))
+        F.least(a, b).alias("low"), F.greatest(a, b).alias("high"), F.lit(leg).alias("leg")
+    )
 
 
 def _key_rows(coded: DataFrame, plan: SlotPlan, keys: Callable[[Codes, SlotPlan], Keys], mirrored: bool) -> DataFrame:
     """(scope, id, is_new, is_mirrored, w0.., key): a row for every key of every code."""
     stored_side = keys is slot_keys
-    fields = [T.StructField("scope", T.StringType()), T.StructField("id", T.BinaryType()),
-              T.StructField("is_new", T.BooleanType()), T.StructField("is_mirrored", T.BooleanType()),
-              *[T.StructField(f"w{word}", T.LongType()) for word in range(plan.n_words)],
-              T.StructField("keys", T.ArrayType(T.LongType(), False))]
+    fields = [
+        T.StructField("scope", T.StringType()),
+        T.StructField("id", T.BinaryType()),
+        T.StructField("is_new", T.BooleanType()),
+        T.StructField("is_mirrored", T.BooleanType()),
+        *[T.StructField(f"w{word}", T.LongType()) for word in range(plan.n_words)],
+        T.StructField("keys", T.ArrayType(T.LongType(), False)),
+    ]
     columns = ["scope", "content_id", "is_new", "code", *(["mirror"] if mirrored else [])]
     # By number, which adaptive execution leaves alone: it would put these few bytes in one task, and a unit
     # becomes hundreds of rows here.
@@ -172,17 +199,24 @@ def _emit_keys(batches: Batches, plan: SlotPlan, keys: Callable[[Codes, SlotPlan
                 yield _key_batch(kept, "mirror", plan, keys)
 
 
-def _key_batch(batch: pa.RecordBatch, name: str, plan: SlotPlan,
-               keys: Callable[[Codes, SlotPlan], Keys]) -> pa.RecordBatch:
+def _key_batch(
+    batch: pa.RecordBatch, name: str, plan: SlotPlan, keys: Callable[[Codes, SlotPlan], Keys]
+) -> pa.RecordBatch:
     codes = words_of(binary_rows(batch.column(name), 8 * plan.n_words))
     values = keys(codes, plan)
     offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
     words = [pa.array(np.ascontiguousarray(codes[:, word]).view(np.int64)) for word in range(plan.n_words)]
     return pa.RecordBatch.from_arrays(
-        [batch.column("scope"), batch.column("content_id"), batch.column("is_new"),
-         pa.array(np.full(len(codes), name == "mirror")), *words,
-         pa.ListArray.from_arrays(offsets, values.ravel())],
-        names=["scope", "id", "is_new", "is_mirrored", *[f"w{word}" for word in range(plan.n_words)], "keys"])
+        [
+            batch.column("scope"),
+            batch.column("content_id"),
+            batch.column("is_new"),
+            pa.array(np.full(len(codes), name == "mirror")),
+            *words,
+            pa.ListArray.from_arrays(offsets, values.ravel()),
+        ],
+        names=["scope", "id", "is_new", "is_mirrored", *[f"w{word}" for word in range(plan.n_words)], "keys"],
+    )
 
 
 def _embedding_codes(embeddings: DataFrame, centre: npt.NDArray[np.float32], plan: SlotPlan) -> DataFrame:
@@ -200,6 +234,8 @@ def _emit_codes(batches: Batches, centre: npt.NDArray[np.float32], n_bits: int) 
             vectors = binary_rows(batch.column("embedding"), 2 * dim).view("<f2").astype(np.float32)
             codes = srp_codes(vectors, centre, n_bits).astype(">u8")
             fixed = pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(8 * codes.shape[1]), len(codes), [None, pa.py_buffer(codes.tobytes())])
-            yield pa.RecordBatch.from_arrays([batch.column("content_id"), fixed.cast(pa.binary())],
-                                             names=["content_id", "code"])
+                pa.binary(8 * codes.shape[1]), len(codes), [None, pa.py_buffer(codes.tobytes())]
+            )
+            yield pa.RecordBatch.from_arrays(
+                [batch.column("content_id"), fixed.cast(pa.binary())], names=["content_id", "code"]
+            )

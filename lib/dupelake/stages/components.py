@@ -17,12 +17,17 @@ from dupelake.kernels.unionfind import label_table
 log = logging.getLogger(__name__)
 
 FINISH_EDGES = 500_000  # about 100 MB in one Python worker with ids of 40 bytes; faster than one round
-MAX_ROUNDS = 60         # codes are random, so a path of 10^12 vertices needs about 40
+MAX_ROUNDS = 60  # codes are random, so a path of 10^12 vertices needs about 40
 _SEEDS = 4
 
 
-def connected_components(edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame], *,
-                         finish_edges: int = FINISH_EDGES, max_rounds: int = MAX_ROUNDS) -> DataFrame:
+def connected_components(
+    edges: DataFrame,
+    checkpoint: Callable[[DataFrame], DataFrame],
+    *,
+    finish_edges: int = FINISH_EDGES,
+    max_rounds: int = MAX_ROUNDS,
+) -> DataFrame:
     """Label every vertex that has an edge with the smallest vertex of its component.
 
     Up to `finish_edges` distinct edges, one executor task labels them all (a graph of that size costs less there
@@ -49,8 +54,11 @@ def connected_components(edges: DataFrame, checkpoint: Callable[[DataFrame], Dat
         Kiveris et al., Connected Components in MapReduce and Beyond, SoCC 2014.
     """
     src, dst = F.col("src"), F.col("dst")
-    pairs = checkpoint(edges.where(src.isNotNull() & dst.isNotNull())
-                       .select(F.least(src, dst).alias("small"), F.greatest(src, dst).alias("big")).distinct())
+    pairs = checkpoint(
+        edges.where(src.isNotNull() & dst.isNotNull())
+        .select(F.least(src, dst).alias("small"), F.greatest(src, dst).alias("big"))
+        .distinct()
+    )
     n_edges = pairs.count()
     log.info("components: %d distinct edges", n_edges)
     if n_edges <= finish_edges:
@@ -91,8 +99,9 @@ def _codes(pairs: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]) -> tu
     raise DupelakeError(f"connected components: {_SEEDS} seeds gave one code to several of {n_vertices} vertices")
 
 
-def _contract(edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame],
-              finish_edges: int, max_rounds: int) -> DataFrame:
+def _contract(
+    edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame], finish_edges: int, max_rounds: int
+) -> DataFrame:
     """(vertex, component) of coded edges, small < big."""
     for number in range(1, max_rounds + 1):
         edges = checkpoint(_round(edges))
@@ -103,8 +112,9 @@ def _contract(edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame],
             return edges.select(F.col("big").alias("vertex"), F.col("small").alias("component"))
         if n_edges <= finish_edges:
             return _finish(edges)
-    raise DupelakeError(f"connected components: {n_changed} of {n_edges} edges still change after {max_rounds} rounds; "
-                        "raise max_rounds")
+    raise DupelakeError(
+        f"connected components: {n_changed} of {n_edges} edges still change after {max_rounds} rounds; raise max_rounds"
+    )
 
 
 def _round(edges: DataFrame) -> DataFrame:
@@ -115,13 +125,19 @@ def _round(edges: DataFrame) -> DataFrame:
     """
     lowest = edges.groupBy(F.col("big").alias("small")).agg(F.min("small").alias("low"))
     large = edges.join(lowest, "small", "left").select(
-        "big", F.coalesce("low", "small").alias("small"), F.col("low").isNotNull().alias("changed"))  # small < big
+        "big", F.coalesce("low", "small").alias("small"), F.col("low").isNotNull().alias("changed")
+    )  # small < big
     hooked = large.withColumn("low", F.min("small").over(W.partitionBy("big")))
     is_lowest = F.col("small") == F.col("low")
-    return (hooked.select(F.when(is_lowest, F.col("big")).otherwise(F.col("small")).alias("big"),
-                          F.col("low").alias("small"),
-                          F.when(is_lowest, F.col("changed")).otherwise(F.lit(True)).alias("changed"))  # small < big
-            .groupBy("small", "big").agg(F.max("changed").alias("changed")))
+    return (
+        hooked.select(
+            F.when(is_lowest, F.col("big")).otherwise(F.col("small")).alias("big"),
+            F.col("low").alias("small"),
+            F.when(is_lowest, F.col("changed")).otherwise(F.lit(True)).alias("changed"),
+        )  # small < big
+        .groupBy("small", "big")
+        .agg(F.max("changed").alias("changed"))
+    )
 
 
 def _decode(codes: DataFrame, labels: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]) -> DataFrame:

@@ -48,7 +48,8 @@ def check_models(stored_rows: Iterable[tuple[str, str]], model_id: str, preproce
             raise VersionMixError(
                 f"the warehouse holds embeddings of {model_id} with preprocessing {stored_preprocess}, and the "
                 f"configuration asks for {preprocess_id}; their vectors must not be compared. Set embed.input_side_px "
-                "and the options of embed.model back, or use a new warehouse")
+                "and the options of embed.model back, or use a new warehouse"
+            )
 
 
 def embed_contents(thumbnails: DataFrame, cfg: EmbedConfig, model_id: str, preprocess_id: str) -> DataFrame:
@@ -67,19 +68,22 @@ def embed_contents(thumbnails: DataFrame, cfg: EmbedConfig, model_id: str, prepr
         Lazily; its tasks raise ModelError where the model cannot be loaded and VersionMixError where a worker
         loads another model (both reach the driver inside Spark's PythonException).
     """
+
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield from _embed_batches(batches, cfg, model_id, preprocess_id)
 
     return thumbnails.select("content_id", "bytes").mapInArrow(run, schema.EMBEDDINGS.schema)
 
 
-def _embed_batches(batches: Iterator[pa.RecordBatch], cfg: EmbedConfig, model_id: str,
-                   preprocess_id: str) -> Iterator[pa.RecordBatch]:
+def _embed_batches(
+    batches: Iterator[pa.RecordBatch], cfg: EmbedConfig, model_id: str, preprocess_id: str
+) -> Iterator[pa.RecordBatch]:
     embedder = _worker_embedder(cfg)
     if (embedder.model_id, embedder.preprocess_id) != (model_id, preprocess_id):
         raise VersionMixError(
             f"the driver embeds with {model_id} and {preprocess_id}, this worker loaded {embedder.model_id} and "
-            f"{embedder.preprocess_id}; install equal packages and equal model files on every machine")
+            f"{embedder.preprocess_id}; install equal packages and equal model files on every machine"
+        )
     ids: deque[str] = deque()  # of images under way: read from Spark, not yet handed back
 
     def thumbnails() -> Iterator[bytes | None]:
@@ -99,13 +103,15 @@ def _embed_batches(batches: Iterator[pa.RecordBatch], cfg: EmbedConfig, model_id
         yield _record_batch(rows, model_id, preprocess_id)
 
 
-def _record_batch(rows: list[tuple[str, bytes | None, str | None]], model_id: str,
-                  preprocess_id: str) -> pa.RecordBatch:
+def _record_batch(
+    rows: list[tuple[str, bytes | None, str | None]], model_id: str, preprocess_id: str
+) -> pa.RecordBatch:
     content_ids, vectors, errors = zip(*rows, strict=True)
     columns = [content_ids, [model_id] * len(rows), [preprocess_id] * len(rows), vectors, errors]
     arrow = to_arrow_schema(schema.EMBEDDINGS.schema)
     return pa.RecordBatch.from_arrays(
-        [pa.array(values, kind) for values, kind in zip(columns, arrow.types, strict=True)], schema=arrow)
+        [pa.array(values, kind) for values, kind in zip(columns, arrow.types, strict=True)], schema=arrow
+    )
 
 
 def _worker_embedder(cfg: EmbedConfig) -> kernel.Embedder:

@@ -18,16 +18,20 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-FETCHED = T.StructType([
-    T.StructField("data", T.BinaryType()),
-    T.StructField("reason", T.StringType()),
-    T.StructField("message", T.StringType()),
-])
+FETCHED = T.StructType(
+    [
+        T.StructField("data", T.BinaryType()),
+        T.StructField("reason", T.StringType()),
+        T.StructField("message", T.StringType()),
+    ]
+)
 
 _READER_CLASS = "io.dupelake.ReadUri"
 _READER_UDF = "dupelake_read_uri"  # ReadUri.NAME
-_NO_READER = ("reading {scheme}:// needs lib/dupelake/jars/dupelake-reader.jar: build it with `make jar` "
-              "(python scripts/build_jar.py, needs a JDK), and with spark-submit name it in --jars")
+_NO_READER = (
+    "reading {scheme}:// needs lib/dupelake/jars/dupelake-reader.jar: build it with `make jar` "
+    "(python scripts/build_jar.py, needs a JDK), and with spark-submit name it in --jars"
+)
 
 
 def is_remote(uri: Column) -> Column:
@@ -77,6 +81,9 @@ def fetch_remote(rows: DataFrame, max_bytes: int) -> DataFrame:
     else:
         before, after = _NO_READER.split("{scheme}")
         message = F.concat(F.lit(before), F.substring_index(uri, "://", 1), F.lit(after))
-        fetched = F.struct(F.lit(None).cast("binary").alias("data"), F.lit("no_remote_reader").alias("reason"),
-                           message.alias("message"))
+        fetched = F.struct(
+            F.lit(None).cast("binary").alias("data"),
+            F.lit("no_remote_reader").alias("reason"),
+            message.alias("message"),
+        )
     return rows.withColumn("fetched", F.when(wanted, fetched).cast(FETCHED))

@@ -9,8 +9,9 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 
-def assign_ids(rows: DataFrame, previous: DataFrame, changes: DataFrame,
-               checkpoint: Callable[[DataFrame], DataFrame]) -> tuple[DataFrame, DataFrame]:
+def assign_ids(
+    rows: DataFrame, previous: DataFrame, changes: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]
+) -> tuple[DataFrame, DataFrame]:
     """Give each star of `rows` an id: an inherited one, else a new one.
 
     A stored group has one claimant at most: the star that holds its keeper; where no star does (the keeper was deleted
@@ -28,32 +29,52 @@ def assign_ids(rows: DataFrame, previous: DataFrame, changes: DataFrame,
         claims (star, old_id, shared, is_claim), one row per star and stored group with common images.
     """
     claims = checkpoint(_claims(rows, previous, changes))
-    inherited = claims.where("is_claim").groupBy("star").agg(
-        F.min(F.struct("weakness", "born_at", "old_id")).getField("old_id").alias("inherited"))
+    inherited = (
+        claims.where("is_claim")
+        .groupBy("star")
+        .agg(F.min(F.struct("weakness", "born_at", "old_id")).getField("old_id").alias("inherited"))
+    )
     keepers = rows.where("is_keeper").select("star", "scope", F.col("image_id").alias("keeper_id"), "group_size")
     stars = checkpoint(keepers.join(inherited, "star", "left"))
     born = _new_ids(stars.where("inherited IS NULL"), previous, changes)
-    named = checkpoint(stars.join(born, "star", "left").select(
-        "star", F.coalesce("inherited", "new_id").alias("group_id"), "group_size",
-        F.col("inherited").isNull().alias("is_born")))
+    named = checkpoint(
+        stars.join(born, "star", "left").select(
+            "star",
+            F.coalesce("inherited", "new_id").alias("group_id"),
+            "group_size",
+            F.col("inherited").isNull().alias("is_born"),
+        )
+    )
     return named, claims
 
 
 def _claims(rows: DataFrame, previous: DataFrame, changes: DataFrame) -> DataFrame:
     """Overlaps of new and stored groups, and whether they are a claim; `weakness` 0 by the keeper, 1 by majority."""
     old = previous.select("image_id", F.col("group_id").alias("old_id"), F.col("is_keeper").alias("was_keeper"))
-    births = changes.where("event = 'born'").groupBy(F.col("group_id").alias("old_id")).agg(
-        F.unix_micros(F.min("changed_at")).alias("born_at"))
+    births = (
+        changes.where("event = 'born'")
+        .groupBy(F.col("group_id").alias("old_id"))
+        .agg(F.unix_micros(F.min("changed_at")).alias("born_at"))
+    )
     by_old = W.partitionBy("old_id")
-    shared = rows.select("star", "image_id").join(old, "image_id").groupBy("star", "old_id").agg(
-        F.count("*").alias("shared"), F.max("was_keeper").alias("has_keeper"))
-    weighed = shared.select("*", F.sum("shared").over(by_old).alias("standing"),
-                            F.max("has_keeper").over(by_old).alias("keeper_stands"))
+    shared = (
+        rows.select("star", "image_id")
+        .join(old, "image_id")
+        .groupBy("star", "old_id")
+        .agg(F.count("*").alias("shared"), F.max("was_keeper").alias("has_keeper"))
+    )
+    weighed = shared.select(
+        "*", F.sum("shared").over(by_old).alias("standing"), F.max("has_keeper").over(by_old).alias("keeper_stands")
+    )
     by_majority = ~F.col("keeper_stands") & (F.col("shared") * 2 > F.col("standing"))
     return weighed.join(births, "old_id", "left").select(
-        "star", "old_id", "shared", (F.col("has_keeper") | by_majority).alias("is_claim"),
+        "star",
+        "old_id",
+        "shared",
+        (F.col("has_keeper") | by_majority).alias("is_claim"),
         F.when(F.col("has_keeper"), 0).otherwise(1).alias("weakness"),
-        F.coalesce("born_at", F.lit(2**63 - 1)).alias("born_at"))
+        F.coalesce("born_at", F.lit(2**63 - 1)).alias("born_at"),
+    )
 
 
 def _id(seed_number: Column) -> Column:
@@ -71,9 +92,15 @@ def _new_ids(stars: DataFrame, previous: DataFrame, changes: DataFrame) -> DataF
     fresh = first.join(used, "id", "left_anti").select("star", F.col("id").alias("new_id"))
     n_runs = changes.select("run_id").distinct().count()
     number = F.explode(F.sequence(F.lit(1), F.lit(n_runs + 2)))
-    later = (first.join(used, "id", "left_semi").drop("id").withColumn("number", number)
-             .withColumn("id", _id(F.col("number"))).join(used, "id", "left_anti")
-             .groupBy("star").agg(F.min(F.struct("number", "id")).getField("id").alias("new_id")))
+    later = (
+        first.join(used, "id", "left_semi")
+        .drop("id")
+        .withColumn("number", number)
+        .withColumn("id", _id(F.col("number")))
+        .join(used, "id", "left_anti")
+        .groupBy("star")
+        .agg(F.min(F.struct("number", "id")).getField("id").alias("new_id"))
+    )
     return fresh.union(later)
 
 
@@ -94,17 +121,24 @@ def list_changes(named: DataFrame, claims: DataFrame, previous: DataFrame) -> Da
     old = previous.groupBy(F.col("group_id").alias("old_id")).agg(F.count("*").alias("old_size"))
     kept = named.where("NOT is_born").join(old, named["group_id"] == old["old_id"])
     newborn = named.where("is_born")
-    born = newborn.select("group_id", F.lit("born").alias("event"), none.alias("other_group_id"),
-                          F.col("group_size").alias("n_images"))
+    born = newborn.select(
+        "group_id", F.lit("born").alias("event"), none.alias("other_group_id"), F.col("group_size").alias("n_images")
+    )
     resized = kept.where("group_size <> old_size").select(
-        "group_id", F.when(F.col("group_size") > F.col("old_size"), "grew").otherwise("shrank"), none, "group_size")
+        "group_id", F.when(F.col("group_size") > F.col("old_size"), "grew").otherwise("shrank"), none, "group_size"
+    )
     # of several groups that live on, the one that gave most images; a tie goes to the smaller id
     source = F.min(F.struct((-F.col("shared")).alias("fewest"), "old_id")).getField("old_id")
-    split = (newborn.join(claims, "star").join(kept.select("old_id"), "old_id", "left_semi")
-             .groupBy("group_id", "group_size").agg(source.alias("other"))
-             .select("group_id", F.lit("split_from"), "other", "group_size"))
+    split = (
+        newborn.join(claims, "star")
+        .join(kept.select("old_id"), "old_id", "left_semi")
+        .groupBy("group_id", "group_size")
+        .agg(source.alias("other"))
+        .select("group_id", F.lit("split_from"), "other", "group_size")
+    )
     gone = old.join(kept.select("old_id"), "old_id", "left_anti")
     heir = claims.where("is_claim").join(named, "star").select("old_id", F.col("group_id").alias("heir"))
     left = gone.join(heir, "old_id", "left").select(
-        "old_id", F.when(F.col("heir").isNull(), "ended").otherwise("merged_into"), "heir", F.lit(0))
+        "old_id", F.when(F.col("heir").isNull(), "ended").otherwise("merged_into"), "heir", F.lit(0)
+    )
     return born.union(resized).union(split).union(left)

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-_SAME = {"near": "same picture as the keeper", "mirrored": "the keeper's picture, mirrored",
-         "edited": "the keeper's picture, edited", "crop": "a crop of the keeper's picture",
-         "rotated": "the keeper's picture, rotated", "recoloured": "the keeper's picture, recoloured"}
+_SAME = {
+    "near": "same picture as the keeper",
+    "mirrored": "the keeper's picture, mirrored",
+    "edited": "the keeper's picture, edited",
+    "crop": "a crop of the keeper's picture",
+    "rotated": "the keeper's picture, rotated",
+    "recoloured": "the keeper's picture, recoloured",
+}
 
 
 def evidence_of() -> Column:
@@ -20,8 +25,12 @@ def evidence_of() -> Column:
         return F.when(distance.isNotNull(), F.format_string(f"{name} %d of {n_bits} bits", distance))
 
     cosine = F.when(F.col("cosine_similarity").isNotNull(), F.format_string("cosine %.3f", "cosine_similarity"))
-    return F.concat_ws(", ", bits("PDQ", "pdq_bits", "pdq_mirrored_bits", 256),
-                       bits("pHash", "phash_bits", "phash_mirrored_bits", 64), cosine)
+    return F.concat_ws(
+        ", ",
+        bits("PDQ", "pdq_bits", "pdq_mirrored_bits", 256),
+        bits("pHash", "phash_bits", "phash_mirrored_bits", 64),
+        cosine,
+    )
 
 
 def keeper_reason(order: Sequence[str]) -> Column:
@@ -38,15 +47,21 @@ def keeper_reason(order: Sequence[str]) -> Column:
         "pixels": F.format_string("most pixels (%dx%d)", "width_px", "height_px"),
         "compression": F.format_string("least compressed (%.2f bits a pixel)", bits),
         "format": F.concat(F.lit("preferred format ("), F.coalesce("format", F.lit("unknown")), F.lit(")")),
-        "captured_at": F.concat(F.lit("captured first ("),
-                                F.date_format("captured_at", "yyyy-MM-dd HH:mm:ss"), F.lit(")")),
+        "captured_at": F.concat(
+            F.lit("captured first ("), F.date_format("captured_at", "yyyy-MM-dd HH:mm:ss"), F.lit(")")
+        ),
         "image_id": F.lit("smallest image_id"),
     }
     reasons = []
     for place, name in enumerate(order):
         alike = f" and the next best are alike in {', '.join(order[:place])}" if place else ""
-        said = F.concat(F.lit("keeper: "), texts[name], F.lit(" of "), F.col("group_size").cast("string"),
-                        F.lit(f" images; it{alike}" if alike else " images"))
+        said = F.concat(
+            F.lit("keeper: "),
+            texts[name],
+            F.lit(" of "),
+            F.col("group_size").cast("string"),
+            F.lit(f" images; it{alike}" if alike else " images"),
+        )
         reasons.append(F.when(F.col(f"rank.{name}") != F.col(f"next_rank.{name}"), said))
     return F.coalesce(*reasons)
 
@@ -56,11 +71,14 @@ def member_reason() -> Column:
     size = F.format_string("%dx%d", "width_px", "height_px")
     keeper_size = F.format_string("%dx%d", "keeper.width_px", "keeper.height_px")
     sizes = F.when(size == keeper_size, F.concat(F.lit(", both "), size)).otherwise(
-        F.concat(F.lit(", "), size, F.lit(" against "), keeper_size))
+        F.concat(F.lit(", "), size, F.lit(" against "), keeper_size)
+    )
     measured = F.when(F.col("evidence") != "", F.concat(F.lit(" ("), F.col("evidence"), F.lit(")"))).otherwise("")
     words = F.lit("another version of the keeper's picture")
     for kind, text in _SAME.items():
         words = F.when(F.col("kind") == kind, text).otherwise(words)
-    return (F.when(F.col("kind") == "exact", "same bytes as the keeper")
-            .when(F.col("kind") == "pixel", "same pixels as the keeper, in a file with other bytes")
-            .otherwise(F.concat(words, measured, sizes)))
+    return (
+        F.when(F.col("kind") == "exact", "same bytes as the keeper")
+        .when(F.col("kind") == "pixel", "same pixels as the keeper, in a file with other bytes")
+        .otherwise(F.concat(words, measured, sizes))
+    )

@@ -35,13 +35,21 @@ ARCS_PER_CALL = 100_000  # components are packed into calls of about this many e
 class Groups:
     """What `build_groups` returns; both are lazy and read `previous`, so materialise them before writing that table."""
 
-    groups: DataFrame   # schema.GROUPS: all groups as they are now
+    groups: DataFrame  # schema.GROUPS: all groups as they are now
     changes: DataFrame  # schema.GROUP_CHANGES: the events of this run only
 
 
-def build_groups(images: DataFrame, hashes: DataFrame, pairs: DataFrame,  # noqa: PLR0917 - one per table
-                 previous: DataFrame, changes: DataFrame,
-                 cfg: Config, run_id: str, now: datetime, checkpoint: Callable[[DataFrame], DataFrame]) -> Groups:
+def build_groups(
+    images: DataFrame,
+    hashes: DataFrame,
+    pairs: DataFrame,
+    previous: DataFrame,
+    changes: DataFrame,
+    cfg: Config,
+    run_id: str,
+    now: datetime,
+    checkpoint: Callable[[DataFrame], DataFrame],
+) -> Groups:
     """Groups of copies with a keeper each, under ids that last, and the events since the previous groups.
 
     Every member passed against its keeper directly (design 5.3): components are cut into stars, greedily in keeper
@@ -71,7 +79,8 @@ def build_groups(images: DataFrame, hashes: DataFrame, pairs: DataFrame,  # noqa
     named, claims = assign_ids(rows, previous, changes, checkpoint)
     stamp = F.lit(now if now.tzinfo else now.replace(tzinfo=UTC)).cast("timestamp")
     events = list_changes(named, claims, previous).select(
-        F.lit(run_id).alias("run_id"), "group_id", "event", "other_group_id", "n_images", stamp.alias("changed_at"))
+        F.lit(run_id).alias("run_id"), "group_id", "event", "other_group_id", "n_images", stamp.alias("changed_at")
+    )
     groups = rows.join(named.select("star", "group_id"), "star")
     return Groups(conform(_stamped(groups, previous, stamp), GROUPS.schema), conform(events, GROUP_CHANGES.schema))
 
@@ -79,8 +88,11 @@ def build_groups(images: DataFrame, hashes: DataFrame, pairs: DataFrame,  # noqa
 def _classes(hashes: DataFrame) -> DataFrame:
     """(content_id, class_id) of the contents that share their pixels with another; every other one is its own class."""
     shared = hashes.groupBy("pixel_digest").agg(F.min("content_id").alias("class_id"), F.count("*").alias("n"))
-    return hashes.select("content_id", "pixel_digest").join(shared.where("n > 1"), "pixel_digest").select(
-        "content_id", "class_id")
+    return (
+        hashes.select("content_id", "pixel_digest")
+        .join(shared.where("n > 1"), "pixel_digest")
+        .select("content_id", "class_id")
+    )
 
 
 def _class_of(df: DataFrame, classes: DataFrame, column: str, name: str) -> DataFrame:
@@ -93,11 +105,13 @@ def _members(images: DataFrame, classes: DataFrame, cfg: Config) -> DataFrame:
     """One row per live image with its vertex and its rank; a smaller rank is a better image."""
     scope = F.lit("") if cfg.lsh.scope == "across" else F.col("scope")
     live = images.where((F.col("status") == OK) & F.col("deleted_at").isNull()).select(
-        "image_id", scope.alias("scope"), "content_id", "byte_size", "width_px", "height_px", "format", "captured_at")
+        "image_id", scope.alias("scope"), "content_id", "byte_size", "width_px", "height_px", "format", "captured_at"
+    )
     # no content id holds a slash, so class and scope cannot run into each other
     vertex = F.concat("class_id", F.lit("/"), F.col("scope"))
     return _class_of(live, classes, "content_id", "class_id").withColumns(
-        {"vertex": vertex, "rank": _rank(cfg.cluster)})
+        {"vertex": vertex, "rank": _rank(cfg.cluster)}
+    )
 
 
 def criteria(cfg: ClusterConfig) -> tuple[str, ...]:
@@ -132,16 +146,21 @@ def _edges(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataFra
     accepted = pairs.where("is_duplicate").select("src_id", "dst_id", "score", "kind", evidence_of().alias("evidence"))
     mapped = _class_of(_class_of(accepted, classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
     best = mapped.groupBy(F.least("a", "b").alias("a"), F.greatest("a", "b").alias("b")).agg(
-        F.max(F.struct("score", "kind", "evidence")).alias("best"))
+        F.max(F.struct("score", "kind", "evidence")).alias("best")
+    )
     ends = vertices.select("vertex", "scope", "class_id")
     left = ends.select(F.col("class_id").alias("a"), "scope", F.col("vertex").alias("va"))
     right = ends.select(F.col("class_id").alias("b"), "scope", F.col("vertex").alias("vb"))
-    return best.join(left, "a").join(right, ["b", "scope"]).select(
-        F.least("va", "vb").alias("src"), F.greatest("va", "vb").alias("dst"), "best.*")
+    return (
+        best.join(left, "a")
+        .join(right, ["b", "scope"])
+        .select(F.least("va", "vb").alias("src"), F.greatest("va", "vb").alias("dst"), "best.*")
+    )
 
 
-def _stars(components: DataFrame, vertices: DataFrame, edges: DataFrame,
-           checkpoint: Callable[[DataFrame], DataFrame]) -> DataFrame:
+def _stars(
+    components: DataFrame, vertices: DataFrame, edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]
+) -> DataFrame:
     """(vertex, star): the keeper vertex of each vertex that has an edge.
 
     Whole components are packed into buckets, ranks become integers within a bucket, and the kernel sees integers only.
@@ -150,8 +169,11 @@ def _stars(components: DataFrame, vertices: DataFrame, edges: DataFrame,
     n_buckets = edges.count() // ARCS_PER_CALL + 1
     bucket = F.pmod(F.xxhash64("component"), F.lit(n_buckets)).alias("bucket")
     by_rank = W.partitionBy("bucket").orderBy("rank")
-    placed = checkpoint(components.join(vertices.select("vertex", "rank"), "vertex").select("vertex", "rank", bucket)
-                        .select("vertex", "bucket", F.row_number().over(by_rank).cast("bigint").alias("place")))
+    placed = checkpoint(
+        components.join(vertices.select("vertex", "rank"), "vertex")
+        .select("vertex", "rank", bucket)
+        .select("vertex", "bucket", F.row_number().over(by_rank).cast("bigint").alias("place"))
+    )
     src = placed.select(F.col("vertex").alias("src"), "bucket", F.col("place").alias("a"))
     dst = placed.select(F.col("vertex").alias("dst"), F.col("place").alias("b"))
     arcs = edges.select("src", "dst").join(src, "src").join(dst, "dst").select("bucket", "a", "b")
@@ -171,28 +193,63 @@ def _rows(members: DataFrame, stars: DataFrame, edges: DataFrame, cfg: ClusterCo
     """GROUPS rows under their star instead of a group id; stars of one image are left out."""
     star, by_rank = W.partitionBy("star"), W.partitionBy("star").orderBy("rank")
     shown = F.struct("vertex", "content_id", "width_px", "height_px")
-    ranked = members.join(stars, "vertex", "left").withColumn("star", F.coalesce("star", "vertex")).select(
-        "*", F.count("*").over(star).cast("int").alias("group_size"), F.row_number().over(by_rank).alias("place"),
-        F.first(shown).over(by_rank).alias("keeper"), F.lead("rank").over(by_rank).alias("next_rank"))
+    ranked = (
+        members.join(stars, "vertex", "left")
+        .withColumn("star", F.coalesce("star", "vertex"))
+        .select(
+            "*",
+            F.count("*").over(star).cast("int").alias("group_size"),
+            F.row_number().over(by_rank).alias("place"),
+            F.first(shown).over(by_rank).alias("keeper"),
+            F.lead("rank").over(by_rank).alias("next_rank"),
+        )
+    )
     grouped = ranked.where("group_size >= 2")
     # The best image of a star is the best of its keeper vertex, since that vertex outranks those that it took.
-    links = edges.select(F.col("src").alias("low"), F.col("dst").alias("high"),
-                         F.col("score").alias("pair_score"), F.col("kind").alias("pair_kind"), "evidence")
+    links = edges.select(
+        F.col("src").alias("low"),
+        F.col("dst").alias("high"),
+        F.col("score").alias("pair_score"),
+        F.col("kind").alias("pair_kind"),
+        "evidence",
+    )
     linked = grouped.withColumns({"low": F.least("vertex", "star"), "high": F.greatest("vertex", "star")}).join(
-        links, ["low", "high"], "left")
+        links, ["low", "high"], "left"
+    )
     is_keeper, is_twin = F.col("place") == 1, F.col("vertex") == F.col("star")
-    kind = (F.when(is_keeper, F.lit(None).cast("string"))
-            .when(F.col("content_id") == F.col("keeper.content_id"), "exact")
-            .when(is_twin, "pixel").otherwise(F.col("pair_kind")))
-    relation = (F.when(F.col("is_keeper"), "keeper").when(F.col("kind").isin(*COPY_KINDS), "copy")
-                .otherwise("alternate"))
+    kind = (
+        F.when(is_keeper, F.lit(None).cast("string"))
+        .when(F.col("content_id") == F.col("keeper.content_id"), "exact")
+        .when(is_twin, "pixel")
+        .otherwise(F.col("pair_kind"))
+    )
+    relation = F.when(F.col("is_keeper"), "keeper").when(F.col("kind").isin(*COPY_KINDS), "copy").otherwise("alternate")
     is_removable = (F.col("relation") == "copy") & F.col("kind").isin(*cfg.removable_kinds)
     reason = F.when(F.col("is_keeper"), keeper_reason(criteria(cfg))).otherwise(member_reason())
-    return (linked.withColumns({"is_keeper": is_keeper, "kind": kind,
-                                "score_to_keeper": F.when(is_twin, F.lit(1.0)).otherwise(F.col("pair_score"))})
-            .withColumn("relation", relation).withColumns({"is_removable": is_removable, "reason": reason})
-            .select("star", "image_id", "scope", "content_id", "is_keeper", "relation", "is_removable",
-                    "score_to_keeper", "kind", "reason", "group_size"))
+    return (
+        linked.withColumns(
+            {
+                "is_keeper": is_keeper,
+                "kind": kind,
+                "score_to_keeper": F.when(is_twin, F.lit(1.0)).otherwise(F.col("pair_score")),
+            }
+        )
+        .withColumn("relation", relation)
+        .withColumns({"is_removable": is_removable, "reason": reason})
+        .select(
+            "star",
+            "image_id",
+            "scope",
+            "content_id",
+            "is_keeper",
+            "relation",
+            "is_removable",
+            "score_to_keeper",
+            "kind",
+            "reason",
+            "group_size",
+        )
+    )
 
 
 def _stamped(groups: DataFrame, previous: DataFrame, stamp: Column) -> DataFrame:
@@ -200,5 +257,8 @@ def _stamped(groups: DataFrame, previous: DataFrame, stamp: Column) -> DataFrame
     fields = [name for name in GROUPS.columns if name != "updated_at"]
     same = [F.col(f"new.{name}").eqNullSafe(F.col(f"old.{name}")) for name in fields if name != "image_id"]
     old = previous.select(GROUPS.columns)
-    return groups.alias("new").join(old.alias("old"), [F.col("new.image_id") == F.col("old.image_id"), *same], "left") \
+    return (
+        groups.alias("new")
+        .join(old.alias("old"), [F.col("new.image_id") == F.col("old.image_id"), *same], "left")
         .select(*(f"new.{name}" for name in fields), F.coalesce("old.updated_at", stamp).alias("updated_at"))
+    )

@@ -32,19 +32,25 @@ def _nullable(fields: Iterable[T.StructField]) -> list[T.StructField]:
     return [T.StructField(field.name, field.dataType, True, field.metadata) for field in fields]
 
 
-HASHED = T.StructType([
-    *(field for field in IMAGES.schema.fields if field.name not in ("ingested_at", "deleted_at")),
-    *_nullable(field for field in HASHES.schema.fields if field.name != "content_id"),
-    T.StructField("thumbnail_bytes", T.BinaryType()),
-    T.StructField("thumbnail_width_px", T.IntegerType()),
-    T.StructField("thumbnail_height_px", T.IntegerType()),
-])
+HASHED = T.StructType(
+    [
+        *(field for field in IMAGES.schema.fields if field.name not in ("ingested_at", "deleted_at")),
+        *_nullable(field for field in HASHES.schema.fields if field.name != "content_id"),
+        T.StructField("thumbnail_bytes", T.BinaryType()),
+        T.StructField("thumbnail_width_px", T.IntegerType()),
+        T.StructField("thumbnail_height_px", T.IntegerType()),
+    ]
+)
 """What `hash_images` gives: IMAGES without the run's times, HASHES (null in failed rows), the thumbnail."""
 
 _NEW = {field.name: field.dataType for field in HASHED.fields if field.name not in _KEPT}
 _ARROW: dict[type[T.DataType], pa.DataType] = {
-    T.StringType: pa.string(), T.LongType: pa.int64(), T.IntegerType: pa.int32(), T.BooleanType: pa.bool_(),
-    T.BinaryType: pa.binary()}
+    T.StringType: pa.string(),
+    T.LongType: pa.int64(),
+    T.IntegerType: pa.int32(),
+    T.BooleanType: pa.bool_(),
+    T.BinaryType: pa.binary(),
+}
 
 
 def hash_images(rows: DataFrame, cfg: Config) -> DataFrame:
@@ -75,7 +81,7 @@ def read_local(path: str, uri: str, max_bytes: int) -> bytes | Failure:
         try:
             info = os.stat(path)
         except OSError as error:
-            literal = uri[uri.find("/"):] if uri[:5].lower() == "file:" and "%" in uri else ""
+            literal = uri[uri.find("/") :] if uri[:5].lower() == "file:" and "%" in uri else ""
             literal = "/" + literal.lstrip("/") if literal else ""
             if error.errno != errno.ENOENT or not literal or not os.path.exists(literal):
                 raise
@@ -83,8 +89,9 @@ def read_local(path: str, uri: str, max_bytes: int) -> bytes | Failure:
         if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device could take for ever
             return Failure("not_a_file", f"{path} is no regular file")
         if info.st_size > max_bytes:
-            return Failure("too_large", f"{info.st_size} bytes, more than decode.max_bytes ({max_bytes})",
-                           byte_size=info.st_size)
+            return Failure(
+                "too_large", f"{info.st_size} bytes, more than decode.max_bytes ({max_bytes})", byte_size=info.st_size
+            )
         with open(path, "rb") as file:
             data = file.read(max_bytes + 1)  # it may have grown meanwhile; decode refuses what is over the limit
     except (FileNotFoundError, NotADirectoryError):
@@ -152,14 +159,20 @@ def _bytes_of(uri: str | None, fetched: pa.StructScalar, cfg: Config) -> bytes |
 def _values(result: Fingerprint | Failure, version: str) -> dict[str, Any]:
     """The new columns of one row; what is absent is null."""
     if isinstance(result, Failure):
-        return {"status": FAILED, "reason": result.reason, "error_message": result.message,
-                "content_id": result.content_id, "byte_size": result.byte_size}
+        return {
+            "status": FAILED,
+            "reason": result.reason,
+            "error_message": result.message,
+            "content_id": result.content_id,
+            "byte_size": result.byte_size,
+        }
     return {**vars(result), "status": OK, "hash_version": version}
 
 
 def _output(batch: pa.RecordBatch, start: int, done: list[dict[str, Any]]) -> pa.RecordBatch:
     kept = {name: batch.column(name).slice(start, len(done)) for name in _KEPT}
-    columns = [kept[name] if name in kept
-               else pa.array([values.get(name) for values in done], _ARROW[type(_NEW[name])])
-               for name in HASHED.fieldNames()]
+    columns = [
+        kept[name] if name in kept else pa.array([values.get(name) for values in done], _ARROW[type(_NEW[name])])
+        for name in HASHED.fieldNames()
+    ]
     return pa.RecordBatch.from_arrays(columns, names=HASHED.fieldNames())

@@ -99,8 +99,10 @@ def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
     uri = F.when(~F.col("uri").rlike(r"^\s*$"), F.col("uri"))
     given_id = _given(text, "image_id")
     captured = _given(text, "captured_at")
-    time = F.when(captured.rlike(_YEAR_FIRST),
-                  F.coalesce(captured.try_cast("timestamp"), F.try_to_timestamp(captured, F.lit(_EXIF_TIME))))
+    time = F.when(
+        captured.rlike(_YEAR_FIRST),
+        F.coalesce(captured.try_cast("timestamp"), F.try_to_timestamp(captured, F.lit(_EXIF_TIME))),
+    )
     rows = text.select(
         F.coalesce(given_id, _digest(F.coalesce(uri, whole_row), 32)).alias("image_id"),
         uri.alias("uri"),
@@ -108,12 +110,19 @@ def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
         F.coalesce(_given(text, "scope"), F.lit(cfg.default_scope)).alias("scope"),
         time.alias("captured_at"),
         _extra(names, F.when(time.isNull(), captured)).alias("extra"),
-        F.xxhash64(whole_row).alias("_tie"))
+        F.xxhash64(whole_row).alias("_tie"),
+    )
     return conform(_unique_ids(rows), MANIFEST)
 
 
-def new_rows(manifest: DataFrame, images: DataFrame | None, *, partitions: list[str] | None = None,
-             since: str | None = None, full: bool = False) -> DataFrame:
+def new_rows(
+    manifest: DataFrame,
+    images: DataFrame | None,
+    *,
+    partitions: list[str] | None = None,
+    since: str | None = None,
+    full: bool = False,
+) -> DataFrame:
     """The rows of a manifest that a run processes.
 
     Without options every row that is not stored yet, late rows of old partitions included: equal manifests give no
@@ -155,11 +164,15 @@ def _unique_ids(rows: DataFrame) -> DataFrame:
     # The first window's shuffle by image_id serves the second one too.
     by_id = W.Window.partitionBy("image_id").orderBy(F.col("uri").isNull(), "partition", "uri", "_tie")
     by_pair = W.Window.partitionBy("image_id", "uri").orderBy("partition", "_tie")
-    marked = (rows.withColumn("_winner", F.first("uri").over(by_id))
-              .withColumn("_nth", F.row_number().over(by_pair)).where(F.col("_nth") == 1))
+    marked = (
+        rows.withColumn("_winner", F.first("uri").over(by_id))
+        .withColumn("_nth", F.row_number().over(by_pair))
+        .where(F.col("_nth") == 1)
+    )
     no_uri = F.col("uri").isNull()
-    marked = (marked.withColumn("reason", F.when(no_uri, F.lit(NO_URI)))
-              .withColumn("error_message", F.when(no_uri, F.lit("the row has no uri"))))
+    marked = marked.withColumn("reason", F.when(no_uri, F.lit(NO_URI))).withColumn(
+        "error_message", F.when(no_uri, F.lit("the row has no uri"))
+    )
     lost = F.col("_winner").isNotNull() & ~F.col("_winner").eqNullSafe(F.col("uri"))
     return _conflicting(marked, lost, F.col("image_id"), F.col("_winner"), "the manifest")
 
@@ -169,10 +182,13 @@ def _conflicting(rows: DataFrame, lost: Column, asked: Column, winner: Column, w
     own = F.concat(asked, F.lit("~"), _digest(F.coalesce(F.col("uri"), F.lit("")), _SUFFIX_DIGITS))
     message = F.concat(F.lit("image_id "), asked, F.lit(f" stands in {where} for "), winner)
     clash = lost & F.col("uri").isNotNull()
-    return rows.withColumns({
-        "image_id": F.when(lost, own).otherwise(F.col("image_id")),
-        "reason": F.when(clash, F.lit(CONFLICT)).otherwise(F.col("reason")),
-        "error_message": F.when(clash, message).otherwise(F.col("error_message"))})
+    return rows.withColumns(
+        {
+            "image_id": F.when(lost, own).otherwise(F.col("image_id")),
+            "reason": F.when(clash, F.lit(CONFLICT)).otherwise(F.col("reason")),
+            "error_message": F.when(clash, message).otherwise(F.col("error_message")),
+        }
+    )
 
 
 def _extra(names: Sequence[str], captured: Column) -> Column:

@@ -21,23 +21,36 @@ from dupelake.kernels.mih import binary_rows, words_of
 from dupelake.kernels.scoring import cosines, refuse_mixed, straight_and_mirrored_bits
 from dupelake.schema import PAIRS, conform
 
-PIXEL = "pixel"            # found_by, kind and join_version of pairs of equal pixels: no join found them
-ACCEPTED = 0.5             # score at the threshold of the best signal
+PIXEL = "pixel"  # found_by, kind and join_version of pairs of equal pixels: no join found them
+ACCEPTED = 0.5  # score at the threshold of the best signal
 PHASH_RANDOM_BITS, PDQ_RANDOM_BITS = 32, 128  # what unrelated pictures are apart
-_SLICE_BYTES = 16 << 20    # of one intermediate array in a Python worker, whatever the size of a batch
+_SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
 _HASHES = ("phash", "phash_mirrored", "pdq", "pdq_mirrored", "pdq_quality", "hash_version")
-_EVIDENCE = T.StructType([
-    T.StructField("src_id", T.StringType()), T.StructField("dst_id", T.StringType()),
-    T.StructField("found_by", T.StringType()),
-    *[T.StructField(name, T.IntegerType()) for name in
-      ("phash_bits", "phash_mirrored_bits", "pdq_bits", "pdq_mirrored_bits", "pdq_quality")],
-    T.StructField("cosine_similarity", T.DoubleType()), T.StructField("hash_version", T.StringType())])
+_EVIDENCE = T.StructType(
+    [
+        T.StructField("src_id", T.StringType()),
+        T.StructField("dst_id", T.StringType()),
+        T.StructField("found_by", T.StringType()),
+        *[
+            T.StructField(name, T.IntegerType())
+            for name in ("phash_bits", "phash_mirrored_bits", "pdq_bits", "pdq_mirrored_bits", "pdq_quality")
+        ],
+        T.StructField("cosine_similarity", T.DoubleType()),
+        T.StructField("hash_version", T.StringType()),
+    ]
+)
 
 Batches = Iterator[pa.RecordBatch]
 
 
-def score_pairs(pairs: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, cfg: DecideConfig,  # noqa: PLR0917
-                join_version: str, model_id: str | None) -> DataFrame:
+def score_pairs(
+    pairs: DataFrame,
+    hashes: DataFrame,
+    embeddings: DataFrame | None,
+    cfg: DecideConfig,
+    join_version: str,
+    model_id: str | None,
+) -> DataFrame:
     """Measure each pair by hashes and embeddings, and decide it.
 
     Args:
@@ -63,8 +76,10 @@ def score_pairs(pairs: DataFrame, hashes: DataFrame, embeddings: DataFrame | Non
         measured = measured.join(hashes.select(F.col("content_id").alias(key), *columns), key, "inner")
     for side, key in (("a", "src_id"), ("b", "dst_id")):
         if embeddings is None or model_id is None:
-            columns = [F.lit(None).cast("binary").alias(f"{side}_embedding"),
-                       F.lit(None).cast("string").alias(f"{side}_preprocess_id")]
+            columns = [
+                F.lit(None).cast("binary").alias(f"{side}_embedding"),
+                F.lit(None).cast("string").alias(f"{side}_preprocess_id"),
+            ]
             measured = measured.select("*", *columns)
             continue
         held = embeddings.where((F.col("model_id") == model_id) & F.col("embedding").isNotNull())
@@ -95,10 +110,15 @@ def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
     # Hashes are functions of the pixels and the version, so one side's are the other's.
     sides = [F.col(name).alias(f"{side}_{name}") for side in "ab" for name in _HASHES[:-1]]
     rows = star.select(
-        F.col("first.content_id").alias("src_id"), F.col("content_id").alias("dst_id"), F.lit(PIXEL).alias("found_by"),
-        *sides, F.col("first.hash_version").alias("a_hash_version"), F.col("hash_version").alias("b_hash_version"),
+        F.col("first.content_id").alias("src_id"),
+        F.col("content_id").alias("dst_id"),
+        F.lit(PIXEL).alias("found_by"),
+        *sides,
+        F.col("first.hash_version").alias("a_hash_version"),
+        F.col("hash_version").alias("b_hash_version"),
         *[F.lit(None).cast("binary").alias(f"{side}_embedding") for side in "ab"],
-        *[F.lit(None).cast("string").alias(f"{side}_preprocess_id") for side in "ab"])
+        *[F.lit(None).cast("string").alias(f"{side}_preprocess_id") for side in "ab"],
+    )
     evidence = rows.mapInArrow(_measure_batches, _EVIDENCE)
     versions = F.lit(None).cast("string").alias("model_id"), F.lit(PIXEL).alias("join_version")
     return decide(evidence.select("*", *versions), cfg)
@@ -123,24 +143,37 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
         PAIRS.
     """
     usable = F.col("pdq_quality") >= cfg.pdq_min_quality
-    phash, phash_mirrored = (_bits_value(F.col(name), cfg.phash_max_bits, PHASH_RANDOM_BITS)
-                             for name in ("phash_bits", "phash_mirrored_bits"))
-    pdq, pdq_mirrored = (F.when(usable, _bits_value(F.col(name), cfg.pdq_max_bits, PDQ_RANDOM_BITS))
-                         for name in ("pdq_bits", "pdq_mirrored_bits"))
+    phash, phash_mirrored = (
+        _bits_value(F.col(name), cfg.phash_max_bits, PHASH_RANDOM_BITS)
+        for name in ("phash_bits", "phash_mirrored_bits")
+    )
+    pdq, pdq_mirrored = (
+        F.when(usable, _bits_value(F.col(name), cfg.pdq_max_bits, PDQ_RANDOM_BITS))
+        for name in ("pdq_bits", "pdq_mirrored_bits")
+    )
     valued = pairs.select(
-        "*", F.coalesce(F.greatest(phash, pdq), F.lit(0.0)).alias("_straight"),
+        "*",
+        F.coalesce(F.greatest(phash, pdq), F.lit(0.0)).alias("_straight"),
         F.coalesce(F.greatest(phash_mirrored, pdq_mirrored), F.lit(0.0)).alias("_mirrored"),
-        F.coalesce(_cosine_value(F.col("cosine_similarity"), cfg.min_cosine), F.lit(0.0)).alias("_cosine"))
+        F.coalesce(_cosine_value(F.col("cosine_similarity"), cfg.min_cosine), F.lit(0.0)).alias("_cosine"),
+    )
     is_pixel = F.col("found_by") == PIXEL
     straight, mirrored, cosine = F.col("_straight"), F.col("_mirrored"), F.col("_cosine")
     score = F.when(is_pixel, F.lit(1.0)).otherwise(F.greatest(straight, mirrored, cosine))
     is_mirrored = ~is_pixel & (mirrored > straight)
-    kind = (F.when(is_pixel, F.lit(PIXEL))
-            .when(is_mirrored & (mirrored >= ACCEPTED), F.lit("mirrored"))
-            .when(straight >= ACCEPTED, F.lit("near"))
-            .when(cosine >= ACCEPTED, F.lit("edited")))
-    decided = {"is_mirrored": is_mirrored, "kind": kind, "score": score, "is_duplicate": score >= ACCEPTED,
-               "decide_version": F.lit(decide_version(cfg))}
+    kind = (
+        F.when(is_pixel, F.lit(PIXEL))
+        .when(is_mirrored & (mirrored >= ACCEPTED), F.lit("mirrored"))
+        .when(straight >= ACCEPTED, F.lit("near"))
+        .when(cosine >= ACCEPTED, F.lit("edited"))
+    )
+    decided = {
+        "is_mirrored": is_mirrored,
+        "kind": kind,
+        "score": score,
+        "is_duplicate": score >= ACCEPTED,
+        "decide_version": F.lit(decide_version(cfg)),
+    }
     return conform(valued.withColumns(decided), PAIRS.schema)
 
 
@@ -169,17 +202,26 @@ def _measure_batches(batches: Batches) -> Batches:
 
 def _measure(batch: pa.RecordBatch) -> pa.RecordBatch:
     refuse_mixed("hashes of version", batch["a_hash_version"].to_pylist(), batch["b_hash_version"].to_pylist())
-    sides = [words_of(np.asarray(batch[f"{side}_{name}"]).astype(">i8").view(np.uint8).reshape(-1, 8))
-             for side in "ab" for name in ("phash", "phash_mirrored")]
+    sides = [
+        words_of(np.asarray(batch[f"{side}_{name}"]).astype(">i8").view(np.uint8).reshape(-1, 8))
+        for side in "ab"
+        for name in ("phash", "phash_mirrored")
+    ]
     phash, phash_mirrored = straight_and_mirrored_bits(*sides)
     sides = [words_of(binary_rows(batch[f"{side}_{name}"], 32)) for side in "ab" for name in ("pdq", "pdq_mirrored")]
     pdq, pdq_mirrored = straight_and_mirrored_bits(*sides)
     quality = np.minimum(np.asarray(batch["a_pdq_quality"]), np.asarray(batch["b_pdq_quality"])).astype(np.int32)
     return pa.RecordBatch.from_arrays(
-        [batch["src_id"], batch["dst_id"], batch["found_by"],
-         *[pa.array(column) for column in (phash, phash_mirrored, pdq, pdq_mirrored, quality)],
-         _cosine_column(batch), batch["a_hash_version"]],
-        names=_EVIDENCE.fieldNames())
+        [
+            batch["src_id"],
+            batch["dst_id"],
+            batch["found_by"],
+            *[pa.array(column) for column in (phash, phash_mirrored, pdq, pdq_mirrored, quality)],
+            _cosine_column(batch),
+            batch["a_hash_version"],
+        ],
+        names=_EVIDENCE.fieldNames(),
+    )
 
 
 def _cosine_column(batch: pa.RecordBatch) -> pa.Array:
