@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +69,9 @@ class Warehouse:
 
     def ensure(self, *tables: Table) -> None:
         """Make those of `tables` (default: all) that do not exist, with comments and constraints."""
-        for table in tables or ALL_TABLES:
-            if not self.exists(table):
-                self._create(table)
+        missing = [table for table in tables or ALL_TABLES if not self.exists(table)]
+        with ThreadPoolExecutor(max_workers=4) as pool:  # each is a commit to a log of its own, and mostly waits
+            list(pool.map(self._create, missing))
 
     def _create(self, table: Table) -> None:
         builder = (

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from dupelake.runtime.session import local_jars
-from dupelake.schema import GROUPS, HASHES, PAIRS
+from dupelake.schema import GROUPS, HASHES, MODELS, PAIRS
 from dupelake.tables import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -190,6 +190,6 @@ def test_submitted_run_gives_the_tables_of_local_mode(spark, master, images, tmp
 
     assert nightly.main([str(images), "--warehouse", str(tmp_path / "local")]) == 0
     ours, theirs = Warehouse(spark, str(tmp_path / "local")), Warehouse(spark, str(tmp_path / "cluster"))
-    for table in (HASHES, PAIRS, GROUPS):
+    for table in (HASHES, MODELS, PAIRS, GROUPS):
         assert rows(ours, table) == rows(theirs, table), table.name
     assert len(rows(ours, GROUPS)) == 16

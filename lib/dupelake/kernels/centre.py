@@ -8,6 +8,8 @@ the model alone.
 
 from __future__ import annotations
 
+import io
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +60,11 @@ _VIEWS = (
 
 def reference_centre(embedder: Embedder) -> FloatArray:
     """The centre of the embedder's model, float32 (dim,): shipped for the default model, computed for others."""
-    path = asset_path(embedder.model_id, embedder.preprocess_id)
-    if path.is_file():
-        shipped: FloatArray = np.load(path, allow_pickle=False)
+    # Through the import system: under spark-submit --py-files the package lies in a zip, where paths end.
+    name = asset_path(embedder.model_id, embedder.preprocess_id).name
+    asset = resources.files("dupelake.kernels").joinpath("assets", name)
+    if asset.is_file():
+        shipped: FloatArray = np.load(io.BytesIO(asset.read_bytes()), allow_pickle=False)
         if shipped.shape == (embedder.dim,) and shipped.dtype == np.float32:
             return shipped
     return compute_centre(embedder)

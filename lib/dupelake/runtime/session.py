@@ -114,6 +114,8 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
     if not submitted:
         check_java()
         settings |= read_properties(conf_file("spark-local.conf"))
+        # Few rows: many small tasks cost more than they bring, and each Python step takes this many.
+        settings["spark.sql.shuffle.partitions"] = str(max(4, 2 * (os.cpu_count() or 1)))
         jars = local_jars()
         if not any("delta-spark" in jar for jar in jars):
             settings["spark.jars.packages"] = DELTA_PACKAGE
