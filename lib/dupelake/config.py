@@ -73,7 +73,7 @@ class EmbedConfig:
     precision: str = _opt("auto", one_of=("auto", "float32", "bfloat16", "float16"))
     batch_size: int = _opt(64, low=1, high=8192)
     input_side_px: int = _opt(0, low=0, high=1024)  # 0: what the model was trained with (TorchScript: 224)
-    rows_per_task: int = _opt(512, low=1, high=1_000_000)
+    rows_per_task: int = _opt(128, low=1, high=1_000_000)
 
 
 @dataclass(frozen=True)

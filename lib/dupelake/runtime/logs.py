@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
 
+_CLEAR = "\r\033[K"  # to the start of the line, and empty it
 _BAR_CELLS = 30
 _REFRESH_SECONDS = 0.3
 _LINE_SECONDS = 15.0
@@ -21,7 +22,10 @@ _LINE_SECONDS = 15.0
 def configure_logging(run_id: str, level: int = logging.INFO) -> None:
     """Send dupelake's log lines to stderr, each with time and run id; touches no other logger."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s [{run_id}] %(message)s", "%Y-%m-%d %H:%M:%S"))
+    start = _CLEAR if sys.stderr.isatty() else ""  # a bar may stand in the line
+    handler.setFormatter(
+        logging.Formatter(f"{start}%(asctime)s %(levelname)s [{run_id}] %(message)s", "%Y-%m-%d %H:%M:%S")
+    )
     root = logging.getLogger("dupelake")
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -56,7 +60,7 @@ class Progress:
         self._stop.set()
         self._thread.join(timeout=5)
         if self._is_terminal:
-            self._stream.write("\r\033[K")
+            self._stream.write(_CLEAR)
             self._stream.flush()
 
     def _tasks(self) -> tuple[int, int]:
@@ -76,7 +80,7 @@ class Progress:
             if self._is_terminal:
                 filled = _BAR_CELLS * done // total if total else 0
                 bar = "#" * filled + "." * (_BAR_CELLS - filled)
-                self._stream.write(f"\r\033[K{self._step:<9} [{bar}] {done}/{total} tasks {seconds:5.0f} s")
+                self._stream.write(f"{_CLEAR}{self._step:<9} [{bar}] {done}/{total} tasks {seconds:5.0f} s")
                 self._stream.flush()
             else:
                 log.info("%s: %d of %d tasks of the running stages done after %.0f s", self._step, done, total, seconds)

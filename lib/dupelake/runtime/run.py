@@ -52,8 +52,9 @@ class Run:
         start = time.monotonic()
         with Progress(self.warehouse.spark, name):
             yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
-        log.info("%s: done in %.1f s", name, self.seconds[name])
+        took = time.monotonic() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + took
+        log.info("%s: done in %.1f s", name, took)
 
     def count(self, name: str, n: int) -> None:
         """Set the count `name`."""
