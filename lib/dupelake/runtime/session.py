@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,8 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
     if not submitted:
         check_java()
         settings |= read_properties(conf_file("spark-local.conf"))
+        # Spark makes this folder, empty, where it is started; nothing of ours lies in it.
+        settings["spark.sql.warehouse.dir"] = str(Path(tempfile.gettempdir(), "dupelake-spark-warehouse"))
         # Few rows: many small tasks cost more than they bring, and each Python step takes this many.
         settings["spark.sql.shuffle.partitions"] = str(max(4, 2 * (os.cpu_count() or 1)))
         jars = local_jars()
