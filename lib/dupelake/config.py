@@ -65,6 +65,15 @@ class HashConfig:
 
 
 @dataclass(frozen=True)
+class FeaturesConfig:
+    """Local features of thumbnails, and their visual words."""
+
+    max_keypoints: int = _opt(400, low=50, high=450)
+    max_words: int = _opt(150, low=20, high=400)
+    vocabulary: str = _opt("default")  # default | the path of a file that `dupelake vocabulary` wrote
+
+
+@dataclass(frozen=True)
 class EmbedConfig:
     """The embed stage: which torch model, on what, in which batches."""
 
@@ -85,6 +94,9 @@ class LshConfig:
     mirrored: bool = _opt(True)
     embedding_min_cosine: float = _opt(0.92, low=0.5, high=1.0)
     embedding_recall: float = _opt(0.95, low=0.5, high=0.9999)
+    words: bool = _opt(True)
+    word_min_votes: int = _opt(5, low=1, high=100)
+    word_max_images: int = _opt(20_000, low=10, high=100_000_000)  # of one word and scope; more: counted and left out
     scope: str = _opt("within", one_of=("within", "across"))
 
 
@@ -95,7 +107,13 @@ class DecideConfig:
     phash_max_bits: int = _opt(2, low=0, high=16)
     pdq_max_bits: int = _opt(31, low=0, high=63)
     pdq_min_quality: int = _opt(50, low=0, high=100)
-    min_cosine: float = _opt(0.95, low=0.5, high=1.0)
+    min_inliers: int = _opt(12, low=4, high=400)
+    min_inlier_spread: float = _opt(0.3, low=0.0, high=1.0)
+    min_aligned_ncc: float = _opt(0.8, low=0.0, high=1.0)
+    min_agreeing_share: float = _opt(0.5, low=0.0, high=1.0)
+    min_direct_ncc: float = _opt(0.9, low=0.0, high=1.0)  # of pictures aligned without keypoints
+    max_local_difference: float = _opt(0.25, low=0.0, high=1.0)  # above it: edited
+    max_colour_difference: float = _opt(0.1, low=0.0, high=1.0)  # above it: recoloured
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,7 @@ class ClusterConfig:
 
     keeper_order: tuple[str, ...] = _opt(KEEPER_CRITERIA)
     format_order: tuple[str, ...] = _opt(("TIFF", "PNG", "BMP", "HEIF", "AVIF", "JPEG", "MPO", "WEBP", "GIF"))
+    copy_kinds: tuple[str, ...] = _opt(("exact", "pixel", "near", "crop", "mirrored", "rotated"))
     removable_kinds: tuple[str, ...] = _opt(("exact", "pixel"))
 
 
@@ -112,6 +131,7 @@ class RunConfig:
     """The run as a whole."""
 
     max_failed_fraction: float = _opt(1.0, low=0.0, high=1.0)  # above it the run exits 3, after writing
+    planted_images: int = _opt(16, low=0, high=10_000)  # new images of which copies are planted in memory; 0 = none
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,7 @@ class Config:
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     hash: HashConfig = field(default_factory=HashConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
     lsh: LshConfig = field(default_factory=LshConfig)
     decide: DecideConfig = field(default_factory=DecideConfig)
@@ -251,12 +272,6 @@ def _check_together(config: Config, faults: list[str]) -> None:
                 f"decide.{name}: {getattr(decide, name)} is wider than lsh.{name} ({getattr(lsh, name)}), "
                 f"so pairs that it accepts are never proposed; raise lsh.{name} or lower it"
             )
-    if decide.min_cosine < lsh.embedding_min_cosine:
-        faults.append(
-            f"decide.min_cosine: {decide.min_cosine} is below lsh.embedding_min_cosine "
-            f"({lsh.embedding_min_cosine}), so pairs that it accepts are never proposed; "
-            "lower lsh.embedding_min_cosine or raise it"
-        )
     if set(cluster.keeper_order) - set(KEEPER_CRITERIA) or len(set(cluster.keeper_order)) != len(cluster.keeper_order):
         faults.append(
             f"cluster.keeper_order: {list(cluster.keeper_order)}; allowed is each of "
@@ -264,9 +279,21 @@ def _check_together(config: Config, faults: list[str]) -> None:
         )
     elif not cluster.keeper_order or cluster.keeper_order[-1] != "image_id":
         faults.append("cluster.keeper_order: must end in image_id, so that no two images rank the same")
+    for name in ("copy_kinds", "removable_kinds"):
+        for kind in getattr(cluster, name):
+            if kind not in KINDS:
+                faults.append(f"cluster.{name}: {kind!r} is no kind; allowed is any of {', '.join(KINDS)}")
     for kind in cluster.removable_kinds:
-        if kind not in KINDS:
-            faults.append(f"cluster.removable_kinds: {kind!r} is no kind; allowed is any of {', '.join(KINDS)}")
+        if kind in KINDS and kind not in cluster.copy_kinds:
+            faults.append(
+                f"cluster.removable_kinds: {kind} is no copy by cluster.copy_kinds, and only copies are removable; "
+                "take it out here or add it there"
+            )
+    if config.features.vocabulary != "default" and not Path(config.features.vocabulary).is_file():
+        faults.append(
+            f"features.vocabulary: no file at {config.features.vocabulary}; give default, or a file that "
+            "`dupelake vocabulary` wrote"
+        )
     _check_model(config.embed.model, faults)
 
 

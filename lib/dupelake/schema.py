@@ -48,6 +48,7 @@ _S, _L, _I, _B, _D, _TS, _BIN = (
 _COUNTS = T.MapType(T.StringType(), T.LongType(), False)
 _SECONDS = T.MapType(T.StringType(), T.DoubleType(), False)
 _WORDS = T.MapType(T.StringType(), T.StringType(), True)
+_BOX = T.StructType([T.StructField(name, T.DoubleType()) for name in ("x", "y", "width", "height")])
 
 OK, FAILED = "ok", "failed"
 
@@ -116,6 +117,12 @@ HASHES = Table(
             _col("pdq_quality", _I, "0 to 100; below 50 PDQ says little", null=False),
             _col("is_low_information", _B, "flat, blank or tiny: never joined by hash or embedding", null=False),
             _col(
+                "detail",
+                _D,
+                "0 to 1: share of the linear resolution that carries detail; low when enlarged",
+                null=False,
+            ),
+            _col(
                 "hash_version", _S, "what computed the row, decoding included; versions are never compared", null=False
             ),
         ]
@@ -141,6 +148,24 @@ THUMBNAILS = Table(
     ),
     key=("content_id",),
     checks={"not_empty": "length(bytes) > 0"},
+)
+
+FEATURES = Table(
+    "features",
+    "One row per distinct content: local features of its thumbnail, and the visual words made of them.",
+    T.StructType(
+        [
+            _col("content_id", _S, "first 16 bytes of sha256(file bytes), hex", null=False),
+            _col("n_keypoints", _I, "how many, strongest first", null=False),
+            _col("keypoints", _BIN, "8 bytes each: uint16 x, y, scale (1/32 px), angle (1/65536 turn); little-endian"),
+            _col("descriptors", _BIN, "128 bytes each: RootSIFT times 512"),
+            _col("words", _BIN, "visual words of the keypoints that the join uses; kernels.vocabulary packs them"),
+            _col("error_message", _S, "null, or why there are no features"),
+            _col("feature_version", _S, "what computed the row, the vocabulary included", null=False),
+        ]
+    ),
+    key=("content_id",),
+    checks={"size": "length(keypoints) + length(descriptors) + length(words) <= 65536"},
 )
 
 MODELS = Table(
@@ -188,12 +213,30 @@ PAIRS = Table(
             _col("pdq_mirrored_bits", _I, "the same with one picture mirrored: the smaller of both directions"),
             _col("pdq_quality", _I, "the lower quality of the two"),
             _col("cosine_similarity", _D, "of the embeddings, -1 to 1; null without embeddings"),
-            _col("is_mirrored", _B, "the mirrored signals agree better than the straight ones", null=False),
-            _col("kind", _S, "pixel, near, mirrored or edited; null when not a duplicate"),
+            _col(
+                "n_inliers",
+                _I,
+                "matched keypoints at distinct points that fit the alignment; 0: aligned without keypoints",
+            ),
+            _col("inlier_spread", _D, "0 to 1: share of the overlap's 4 x 4 cells that hold an inlier"),
+            _col("aligned_ncc", _D, "-1 to 1: correlation of gradients over the overlap after alignment"),
+            _col("agreeing_share", _D, "0 to 1: share of the overlap's cells with structure that agree"),
+            _col("src_overlap", _D, "0 to 1: share of the source picture that the other shows"),
+            _col("dst_overlap", _D, "0 to 1: share of the destination picture that the other shows"),
+            _col("scale", _D, "full-size pixels of the destination for one of the source"),
+            _col("rotation_degrees", _D, "-180 to 180: clockwise turn from source (mirrored first) to destination"),
+            _col("is_mirrored", _B, "one is the mirror image of the other", null=False),
+            _col("largest_local_difference", _D, "0 to 1: of the cell of the overlap that differs most"),
+            _col("difference_box", _BOX, "where in the source, as fractions of its width and height"),
+            _col("colour_difference", _D, "0 to 1: of colours over the overlap"),
+            _col("kind", _S, "pixel, near, crop, mirrored, rotated, edited, recoloured; null when not a duplicate"),
             _col("score", _D, "0 to 1: 1 identical, 0.5 exactly at the threshold of its best signal", null=False),
             _col("is_duplicate", _B, "score >= 0.5: one signal at least passes its threshold", null=False),
-            _col("found_by", _S, "legs that proposed it: pixel, or phash, pdq, embedding joined by +", null=False),
+            _col(
+                "found_by", _S, "legs that proposed it: pixel, or phash, pdq, words, embedding joined by +", null=False
+            ),
             _col("hash_version", _S, "version of both hashes", null=False),
+            _col("verify_version", _S, "version of features and verification; null where not aligned"),
             _col("model_id", _S, "model of both embeddings; null without"),
             _col("join_version", _S, "fingerprint of what proposed it", null=False),
             _col("decide_version", _S, "fingerprint of the thresholds that decided it", null=False),
@@ -238,7 +281,7 @@ GROUPS = Table(
                 "score of the pair with the keeper itself; 1 for equal bytes or pixels",
                 null=False,
             ),
-            _col("kind", _S, "exact, pixel, near, mirrored, edited; null for the keeper"),
+            _col("kind", _S, "exact, pixel, near, crop, mirrored, rotated, edited, recoloured; null for the keeper"),
             _col("reason", _S, "why, in words", null=False),
             _col("group_size", _I, "images in the group", null=False),
             _col("updated_at", _TS, "start of the run that last changed this row (UTC)", null=False),
@@ -288,6 +331,11 @@ RUNS = Table(
                 "counts", _COUNTS, "rows in, out, failed by reason, pairs by kind, groups, removable bytes", null=False
             ),
             _col("seconds", _SECONDS, "wall-clock by stage", null=False),
+            _col(
+                "recall",
+                _S,
+                "JSON: of copies planted in memory, how many were found, by edit; null where none were planted",
+            ),
             _col("error_message", _S, "null when it succeeded"),
         ]
     ),
@@ -295,7 +343,7 @@ RUNS = Table(
     checks={"status_known": "status IN ('succeeded', 'failed')"},
 )
 
-ALL_TABLES = (IMAGES, HASHES, THUMBNAILS, MODELS, EMBEDDINGS, PAIRS, JOINED, GROUPS, GROUP_CHANGES, RUNS)
+ALL_TABLES = (IMAGES, HASHES, THUMBNAILS, FEATURES, MODELS, EMBEDDINGS, PAIRS, JOINED, GROUPS, GROUP_CHANGES, RUNS)
 
 
 def conform(df: DataFrame, schema: T.StructType) -> DataFrame:

@@ -1,0 +1,113 @@
+"""Local features of a thumbnail: SIFT keypoints with RootSIFT descriptors, as the `features` table keeps them.
+
+SIFT: D. Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 2004, as OpenCV implements it.
+RootSIFT: R. Arandjelovic, A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+DESCRIPTOR_DIM = 128
+ROOT_SCALE = 512.0  # RootSIFT values are mostly below .5: one byte each, clipped
+_POSITION_UNITS, _SCALE_UNITS, _ANGLE_UNITS = 32.0, 32.0, 65536.0 / 360.0
+_KEYPOINT = np.dtype([("x", "<u2"), ("y", "<u2"), ("scale", "<u2"), ("angle", "<u2")])
+
+
+@dataclass(frozen=True)
+class Features:
+    """Keypoints of one picture, strongest response first.
+
+    Attributes:
+        xy: float32 (n, 2), pixels of the thumbnail, x to the right, y down.
+        scale: float32 (n,), diameter of the neighbourhood in pixels of the thumbnail (OpenCV's `size`).
+        angle: float32 (n,), degrees clockwise, 0 <= angle < 360 (OpenCV's `angle`).
+        descriptors: uint8 (n, 128), RootSIFT times 512, clipped: 4 x 4 cells row by row, 8 orientations each.
+    """
+
+    xy: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    angle: NDArray[np.float32]
+    descriptors: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+
+def extract_features(grey: NDArray[np.uint8], max_keypoints: int) -> Features:
+    """The strongest keypoints of a grey picture.
+
+    Args:
+        grey: uint8 (h, w).
+        max_keypoints: how many at most, by response; ties by position, so that the outcome is a function of the pixels.
+    """
+    sift = cv2.SIFT_create(nfeatures=max_keypoints)
+    found, raw = sift.detectAndCompute(grey, None)
+    if raw is None or not len(found):
+        return _empty()
+    rows = np.array([(*k.pt, k.size, k.angle, k.response) for k in found], np.float32)
+    order = np.lexsort((rows[:, 3], rows[:, 2], rows[:, 1], rows[:, 0], -rows[:, 4]))[:max_keypoints]
+    rows = rows[order]
+    angle = np.mod(rows[:, 3], np.float32(360.0))
+    return Features(rows[:, :2].copy(), rows[:, 2].copy(), angle, root_sift(raw[order]))
+
+
+def root_sift(raw: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """RootSIFT bytes of raw SIFT descriptors, float32 (n, 128)."""
+    total = np.maximum(raw.sum(axis=1, keepdims=True), 1e-9)
+    return np.minimum(np.sqrt(raw / total) * ROOT_SCALE + 0.5, 255.0).astype(np.uint8)
+
+
+def pack_features(features: Features) -> tuple[bytes, bytes]:
+    """(keypoints, descriptors) as the table stores them: 8 and 128 bytes a keypoint, little-endian."""
+    packed = np.empty(len(features), _KEYPOINT)
+    packed["x"], packed["y"] = np.rint(features.xy * _POSITION_UNITS).T
+    packed["scale"] = np.rint(np.minimum(features.scale * _SCALE_UNITS, 65535.0))
+    packed["angle"] = np.rint(features.angle * _ANGLE_UNITS).astype(np.int64) % 65536
+    return packed.tobytes(), features.descriptors.tobytes()
+
+
+def unpack_features(keypoints: bytes, descriptors: bytes) -> Features:
+    """The inverse of `pack_features`, to a 32nd of a pixel."""
+    packed = np.frombuffer(keypoints, _KEYPOINT)
+    xy = np.stack([packed["x"], packed["y"]], axis=1).astype(np.float32) / np.float32(_POSITION_UNITS)
+    return Features(
+        xy,
+        packed["scale"].astype(np.float32) / np.float32(_SCALE_UNITS),
+        (packed["angle"] / _ANGLE_UNITS).astype(np.float32),
+        np.frombuffer(descriptors, np.uint8).reshape(-1, DESCRIPTOR_DIM),
+    )
+
+
+def mirrored_features(features: Features, width_px: int) -> Features:
+    """Those of the picture mirrored left to right, without a second detection.
+
+    A mirrored SIFT descriptor is a permutation of its bins: rows of the 4 x 4 grid reversed (the grid is aligned with
+    the orientation of the keypoint), orientation o to -o mod 8.
+    """
+    xy = features.xy.copy()
+    xy[:, 0] = width_px - 1 - xy[:, 0]
+    angle = np.mod(180.0 - features.angle, np.float32(360.0)).astype(np.float32)
+    return Features(xy, features.scale, angle, features.descriptors[:, MIRROR_PERMUTATION])
+
+
+def _mirror_permutation() -> NDArray[np.intp]:
+    index = np.arange(DESCRIPTOR_DIM).reshape(4, 4, 8)
+    return index[::-1][:, :, (-np.arange(8)) % 8].ravel()
+
+
+MIRROR_PERMUTATION = _mirror_permutation()
+"""intp (128,): descriptors[:, MIRROR_PERMUTATION] are those of the mirrored picture."""
+
+
+def _empty() -> Features:
+    return Features(
+        np.empty((0, 2), np.float32),
+        np.empty(0, np.float32),
+        np.empty(0, np.float32),
+        np.empty((0, DESCRIPTOR_DIM), np.uint8),
+    )
