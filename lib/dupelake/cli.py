@@ -1,4 +1,4 @@
-"""The console command `dupelake`: run, report, demo, jars."""
+"""The console command `dupelake`: run, report, evaluate, vocabulary, demo, jars."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         "--groups", type=int, default=30, metavar="N", help="the N groups with most images (default 30)"
     )
     report.set_defaults(call=_report)
+    _add_evaluate(commands)
+    _add_vocabulary(commands)
     demo = commands.add_parser("demo", help="sample images with known copies, two nights, a contact sheet")
     demo.add_argument("--out", default="demo-output", metavar="DIR", help="where images, tables and sheet go")
     demo.set_defaults(call=_demo)
@@ -77,6 +79,103 @@ def _report(args: argparse.Namespace) -> int:
     write_contact_sheet(warehouse, out, args.groups)
     print(describe(warehouse))
     print(f"Contact sheet: {out}")
+    return 0
+
+
+def _add_vocabulary(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    vocabulary = commands.add_parser("vocabulary", help="train visual words on the pictures of a warehouse")
+    vocabulary.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; only read")
+    vocabulary.add_argument("--out", required=True, metavar="FILE", help="the vocabulary, for features.vocabulary")
+    vocabulary.add_argument("--seed", type=int, default=0, help="of the sample and the training (default 0)")
+    vocabulary.add_argument(
+        "--images", type=int, default=4000, metavar="N", help="train on N pictures (default 4000, at most 10000)"
+    )
+    vocabulary.set_defaults(call=_vocabulary)
+
+
+def _vocabulary(args: argparse.Namespace) -> int:
+    from dupelake.errors import ConfigError
+    from dupelake.jobs.common import absolute
+    from dupelake.jobs.vocabulary import MAX_IMAGES, train_on_warehouse
+    from dupelake.runtime.session import build_session
+    from dupelake.schema import FEATURES
+    from dupelake.tables import Warehouse
+
+    out = Path(args.out).absolute()
+    faults = []
+    if not 0 < args.images <= MAX_IMAGES:
+        faults.append(f"--images {args.images}: allowed is 1 to {MAX_IMAGES}")
+    if args.seed < 0:
+        faults.append(f"--seed {args.seed}: must be 0 or more")
+    if not out.parent.is_dir() or out.is_dir():
+        faults.append(f"--out {out}: give a file in a folder that exists")
+    if faults:
+        raise ConfigError(faults)
+    warehouse = Warehouse(build_session("dupelake-vocabulary"), absolute(args.warehouse))
+    if not warehouse.exists(FEATURES):
+        print(f"dupelake vocabulary: no features under {warehouse.root}; run `dupelake run` first", file=sys.stderr)
+        return 2
+    vocabulary = train_on_warehouse(warehouse, out, args.seed, args.images)
+    print(f"{out}: version {vocabulary.version}, {len(vocabulary.stop_words)} stop words")
+    print(f"To use it: --set features.vocabulary={out}; a warehouse with other features needs --full once.")
+    return 0
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser("evaluate", help="found groups and pairs against a truth file: figures and pictures")
+    evaluate.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
+    evaluate.add_argument("--truth", required=True, metavar="CSV", help="pairs or groups of images (docs/evaluate.md)")
+    evaluate.add_argument(
+        "--out", default="evaluation", metavar="DIR", help="where the files go (default: evaluation in this folder)"
+    )
+    evaluate.add_argument(
+        "--by",
+        default="auto",
+        choices=("auto", "image_id", "uri", "name"),
+        help="what the truth names images by; name: the end of the uri's path (default: whichever matches)",
+    )
+    evaluate.add_argument(
+        "--closed",
+        action="store_true",
+        help="the truth names every duplicate: found pairs with an image that it does not name are false",
+    )
+    evaluate.add_argument(
+        "--candidates", type=int, default=36, metavar="N", help="draw the N worst false and missed pairs (default 36)"
+    )
+    evaluate.set_defaults(call=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from dupelake.errors import ConfigError
+    from dupelake.jobs.common import absolute, is_local, local
+    from dupelake.report.evaluate import evaluate
+    from dupelake.report.evaluation_files import describe, write_files
+    from dupelake.report.truth import read_truth
+    from dupelake.runtime.session import build_session
+    from dupelake.schema import IMAGES
+    from dupelake.tables import Warehouse
+
+    faults = []
+    if args.candidates < 0:
+        faults.append(f"--candidates {args.candidates}: must be 0 or more")
+    if is_local(args.warehouse) and not Path(local(args.warehouse)).is_dir():
+        faults.append(f"--warehouse {args.warehouse}: there is no such folder; run `dupelake run` first")
+    out = Path(args.out).absolute()
+    if out.exists() and not out.is_dir():
+        faults.append(f"--out {args.out}: is a file; give a folder")
+    try:
+        truth = read_truth(Path(args.truth))
+    except ConfigError as error:
+        faults += error.faults
+    if faults:
+        raise ConfigError(faults)
+    warehouse = Warehouse(build_session("dupelake-evaluate"), absolute(args.warehouse))
+    if not warehouse.exists(IMAGES):
+        raise ConfigError([f"--warehouse {args.warehouse}: holds no dupelake tables; run `dupelake run` first"])
+    result = evaluate(warehouse, truth, by=args.by, closed=args.closed, n_shown=args.candidates)
+    files = write_files(result, out)
+    print(describe(result))
+    print(f"\nIn {out}: {', '.join(path.name for path in files)}")
     return 0
 
 

@@ -235,6 +235,7 @@ PAIRS = Table(
             _col(
                 "found_by", _S, "legs that proposed it: pixel, or phash, pdq, words, embedding joined by +", null=False
             ),
+            _col("error_message", _S, "null, or why it could not be aligned"),
             _col("hash_version", _S, "version of both hashes", null=False),
             _col("verify_version", _S, "version of features and verification; null where not aligned"),
             _col("model_id", _S, "model of both embeddings; null without"),

@@ -6,10 +6,13 @@ import random
 from datetime import timedelta
 
 import pytest
-from group_corpus import NOON, Corpus, Nights, in_scope, parquet_checkpoint, stars_of
+from group_corpus import NOON, Corpus, Nights, in_scope, parquet_checkpoint, shapes, stars_of
 
 from dupelake.config import ClusterConfig, Config, LshConfig
+from dupelake.kernels.bridges import COMPOSITE_DST, SINGLE
 from dupelake.stages import groups as stage
+
+FIT = "(64 keypoints fit, aligned correlation 0.93)"
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +22,7 @@ def checkpoint(spark, tmp_path_factory):
 
 def stories():
     c = Corpus()
+    shapes(c)
     c.ladder("chain", "ch_a", "ch_b", "ch_c")  # a-b and b-c pass, a-c does not
     c.pair("ch_a", "ch_b", score=0.6)
     c.pair("ch_b", "ch_c")
@@ -87,6 +91,13 @@ def first_night(spark, checkpoint):
         ("scope_y", {}),
         ("scope_z", {}),
         ("hub", {"hu_000": {f"hu_{i:03d}" for i in range(1, 100)}}),
+        ("fuller", {"fu_f": {"fu_c"}}),
+        ("tiny", {"ti_c": {"ti_f"}}),
+        ("enlarged", {"en_o": {"en_e", "en_s"}}),
+        ("words", {"wo_k": {"wo_crop", "wo_edit", "wo_text", "wo_turn", "wo_flip", "wo_frame", "wo_red"}}),
+        ("collage", {"co_p0": {"co_p1", "co_x"}, "co_q0": {"co_q1"}}),
+        ("false", {"le_0": {"le_1", "le_2"}, "ri_0": {"ri_1", "ri_2"}}),
+        ("crops", {"cr_f": {"cr_a1", "cr_a2", "cr_b1", "cr_b2"}}),
     ],
 )
 def test_who_stands_with_whom(first_night, scope, stars):
@@ -144,19 +155,117 @@ def test_every_member_passed_against_its_keeper(first_night):
         ),
         (
             "ki_m",
-            "alternate",
+            "copy",
             "mirrored",
             False,
-            "the keeper's picture, mirrored (PDQ 9 of 256 bits, pHash 3 of 64 bits, "
-            "cosine 0.973), 990x990 against 1000x1000",
+            "mirrored copy (PDQ 9 of 256 bits, pHash 3 of 64 bits, cosine 0.973), 990x990 against 1000x1000",
         ),
-        ("ki_e", "alternate", "edited", False, "the keeper's picture, edited, 980x980 against 1000x1000"),
+        ("ki_e", "alternate", "edited", False, "edited, 980x980 against 1000x1000"),
         (
             "ki_c",
+            "copy",
+            "crop",
+            False,
+            "970x970 crop showing 100 % of the keeper (PDQ 4 of 256 bits, pHash 0 of 64 bits)",
+        ),
+        (
+            "fu_f",
+            "keeper",
+            None,
+            False,
+            "keeper: fullest picture (shows 1.9 times what the next best shows) of 2 images",
+        ),
+        (
+            "fu_c",
             "alternate",
             "crop",
             False,
-            "a crop of the keeper's picture (PDQ 4 of 256 bits, pHash 0 of 64 bits), 970x970 against 1000x1000",
+            f"1100x1100 crop showing 52 % of the keeper, finer than the keeper there {FIT}",
+        ),
+        (
+            "ti_c",
+            "keeper",
+            None,
+            False,
+            "keeper: finest picture (the next best shows more, but at 6 % of its resolution) of 2 images",
+        ),
+        (
+            "ti_f",
+            "alternate",
+            "crop",
+            False,
+            "shows more than the keeper at the edges, 50 % of it is not in the keeper, lower resolution "
+            f"{FIT}, 100x100 against 800x800",
+        ),
+        (
+            "en_o",
+            "keeper",
+            None,
+            False,
+            "keeper: most detail (1200x800; the 2400x1600 copy is enlarged) of 3 images",
+        ),
+        (
+            "en_e",
+            "copy",
+            "near",
+            False,
+            "same picture as the keeper (PDQ 4 of 256 bits, pHash 0 of 64 bits), 2400x1600 against 1200x800",
+        ),
+        ("wo_crop", "copy", "crop", False, f"1920x1080 crop showing 54 % of the keeper {FIT}"),
+        (
+            "wo_edit",
+            "alternate",
+            "edited",
+            False,
+            f"edited: differs most at left top (about 12 % of the picture's area) {FIT}, 1280x750 against 2560x1500",
+        ),
+        (
+            "wo_text",
+            "alternate",
+            "edited",
+            False,
+            "edited: differs most at bottom of the keeper (about 2 % of the picture's area), 1280x750 against "
+            "2560x1500",
+        ),
+        ("wo_turn", "copy", "rotated", False, f"rotated by 90 degrees {FIT}, 750x1280 against 2560x1500"),
+        (
+            "wo_flip",
+            "copy",
+            "mirrored",
+            False,
+            f"mirrored copy, showing 30 % of the keeper {FIT}, 1280x1080 against 2560x1500",
+        ),
+        (
+            "wo_frame",
+            "alternate",
+            "near",
+            False,
+            "same picture as the keeper, 8 % of it is not in the keeper, lower resolution "
+            f"{FIT}, 1300x800 against 2560x1500",
+        ),
+        ("wo_red", "alternate", "recoloured", False, f"recoloured copy {FIT}, 1280x750 against 2560x1500"),
+        (
+            "co_x",
+            "alternate",
+            "crop",
+            False,
+            "shows more than the keeper at the edges, 70 % of it is not in the keeper, lower resolution "
+            f"{FIT}, 3000x3000 against 1500x1500; a composite: 2 links to other pictures that it shows cut",
+        ),
+        (
+            "co_q0",
+            "keeper",
+            None,
+            False,
+            "keeper: most pixels (1500x1500) of 2 images; 1 link cut as a bridge to other pictures",
+        ),
+        (
+            "ri_2",
+            "copy",
+            "near",
+            False,
+            "same picture as the keeper (PDQ 4 of 256 bits, pHash 0 of 64 bits), 98x98 against 100x100; "
+            "1 link cut as a bridge to other pictures",
         ),
     ],
 )
@@ -175,6 +284,7 @@ def test_each_group_is_born_once_under_an_id_of_32_hex_digits(first_night):
 
 def test_a_rerun_in_another_order_and_partitioning_changes_nothing(spark, first_night, monkeypatch):
     nights, rows, _ = first_night
+    cuts = nights.cuts
     monkeypatch.setattr(stage, "ARCS_PER_CALL", 10)  # many calls of the kernel instead of one
     spark.conf.set("spark.sql.shuffle.partitions", "8")
     try:
@@ -183,6 +293,13 @@ def test_a_rerun_in_another_order_and_partitioning_changes_nothing(spark, first_
         spark.conf.set("spark.sql.shuffle.partitions", "4")
     assert events == []
     assert again == [rows[image_id] for image_id in sorted(rows)]  # updated_at included
+    assert nights.cuts == cuts
+    assert {(row.src, row.dst, row.cut) for row in cuts} == {
+        ("co_q0/collage", "co_x/collage", COMPOSITE_DST),
+        ("co_q1/collage", "co_x/collage", COMPOSITE_DST),
+        ("le_0/false", "ri_2/false", SINGLE),
+    }
+    assert len({row.component for row in cuts}) == 2
 
 
 def test_across_scopes_images_are_compared_and_groups_have_no_scope(spark, checkpoint):

@@ -202,12 +202,12 @@ def test_bad_command_line_is_refused_before_spark_all_at_once(tmp_path, capsys):
             "--set",
             "lsh.pdq=3",
             "--set",
-            "decide.min_cosine=7",
+            "decide.min_inliers=1",
         ]
     )
     said = capsys.readouterr().err
     assert code == 2
-    for part in ("nowhere", "lsh.pdq: no such option", "decide.min_cosine: is 7"):
+    for part in ("nowhere", "lsh.pdq: no such option", "decide.min_inliers: is 1"):
         assert part in said
     assert not (tmp_path / "wh").exists()
 

@@ -24,15 +24,15 @@ def test_base_yaml_loads_to_the_defaults():
 
 def test_set_wins_over_file(tmp_path):
     file = tmp_path / "c.yaml"
-    file.write_text("decide:\n  pdq_max_bits: 20\n  min_cosine: 0.97\n", encoding="utf-8")
+    file.write_text("decide:\n  pdq_max_bits: 20\n  min_aligned_ncc: 0.97\n", encoding="utf-8")
     config = load_config(file, ["decide.pdq_max_bits=24", "cluster.removable_kinds=[exact]"])
-    assert (config.decide.pdq_max_bits, config.decide.min_cosine) == (24, 0.97)
+    assert (config.decide.pdq_max_bits, config.decide.min_aligned_ncc) == (24, 0.97)
     assert config.cluster.removable_kinds == ("exact",)
 
 
 def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
     file = tmp_path / "c.yaml"
-    file.write_text("decide:\n  pdq_max_bit: 20\n  min_cosine: 1.5\nlhs: {}\nhash: 3\n", encoding="utf-8")
+    file.write_text("decide:\n  pdq_max_bit: 20\n  min_aligned_ncc: 1.5\nlhs: {}\nhash: 3\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load_config(
             file, ["embed.batch_size=many", "oops", "decode.accept_truncated=1", "cluster.keeper_order=[pixels]"]
@@ -40,7 +40,7 @@ def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
     faults = caught.value.faults
     for expected in (
         "decide.pdq_max_bit: no such option; did you mean pdq_max_bits?",
-        "decide.min_cosine: is 1.5; allowed is 0.5 to 1.0",
+        "decide.min_aligned_ncc: is 1.5; allowed is 0.0 to 1.0",
         "lhs: no such section; did you mean lsh?",
         "hash: must hold options",
         "embed.batch_size: must be a whole number",
@@ -54,7 +54,9 @@ def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
     ("sets", "field"),
     [
         (["decide.pdq_max_bits=40"], "decide.pdq_max_bits"),
-        (["decide.min_cosine=0.8"], "decide.min_cosine"),
+        (["cluster.copy_kinds=[nearly]"], "cluster.copy_kinds"),
+        (["cluster.copy_kinds=[exact]", "cluster.removable_kinds=[exact, near]"], "cluster.removable_kinds"),
+        (["features.vocabulary=/no/such/file"], "features.vocabulary"),
         (["cluster.keeper_order=[image_id, pixels]"], "cluster.keeper_order"),
         (["cluster.keeper_order=[pixels, pixels, image_id]"], "cluster.keeper_order"),
         (["cluster.removable_kinds=[nearly]"], "cluster.removable_kinds"),

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 
+import cv2
 import imagehash
 import numpy as np
 import pytest
 from PIL import Image
 from test_decode import encoded, scene, turned
 
-from dupelake.config import DecodeConfig, HashConfig
+from dupelake.config import DecodeConfig, FeaturesConfig, HashConfig
+from dupelake.errors import ModelError
+from dupelake.kernels import fingerprint as module
 from dupelake.kernels import hashing
 from dupelake.kernels.decode import Failure
+from dupelake.kernels.features import MIRROR_PERMUTATION, unpack_features
 from dupelake.kernels.fingerprint import Fingerprint, fingerprint_image
+from dupelake.kernels.vocabulary import unpack_words
 
 DECODE, HASH = DecodeConfig(), HashConfig()
+
+from pictures import photograph
 
 
 def fingerprint(data: bytes, hash_cfg: HashConfig = HASH) -> Fingerprint:
@@ -115,6 +123,88 @@ def test_smallest_pictures_are_hashed():
         result = fingerprint(encoded(Image.new("RGB", size, "red")))
         assert result.is_low_information
         assert (result.width_px, result.height_px) == size
+        assert (result.n_keypoints, result.keypoints, result.descriptors) == (0, b"", b"")
+        assert (result.features_error, result.detail) == (None, 1.0)
+        words = unpack_words(result.words)
+        assert (len(words), words.width_px, words.height_px) == (0, *size)
+
+
+def detailed(width: int, height: int) -> Image.Image:
+    """Blobs of several sizes: a picture with many keypoints."""
+    rng = np.random.default_rng(5)
+    layers = [
+        Image.fromarray(rng.integers(0, 256, (height // step, width // step, 3), np.uint8)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        for step in (5, 11, 23)
+    ]
+    return Image.fromarray(np.mean([np.asarray(layer) for layer in layers], axis=0).astype(np.uint8))
+
+
+def test_features_are_those_of_the_thumbnail():
+    picture = detailed(640, 480)
+    result = fingerprint(encoded(picture))
+    features, words = unpack_features(result.keypoints, result.descriptors), unpack_words(result.words)
+    assert result.n_keypoints == len(features) > 200
+    assert len(result.keypoints) + len(result.descriptors) + len(result.words) <= 65_536
+    assert (words.width_px, words.height_px) == (result.thumbnail_width_px, result.thumbnail_height_px) == (320, 240)
+    assert features.xy[:, 0].max() < 320
+    assert 60 < features.xy[:, 1].max() < 240
+    assert len(words) >= 30
+    at = [np.flatnonzero((features.xy == xy).all(axis=1)) for xy in words.xy]
+    assert all(len(found) for found in at), "each word stands at one of the keypoints"
+    mirrored = fingerprint(encoded(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    assert np.isin(words.mirrored[:, 0], unpack_words(mirrored.words).probes).mean() > 0.5
+    few = fingerprint_image(encoded(picture), DECODE, HASH, FeaturesConfig(max_keypoints=50, max_words=20))
+    assert isinstance(few, Fingerprint)
+    assert (few.n_keypoints, len(unpack_words(few.words))) == (50, 20)
+    assert few.descriptors == result.descriptors[: 50 * len(MIRROR_PERMUTATION)]
+
+
+def test_the_largest_features_fit_the_table():
+    high = {option.name: option.metadata["high"] for option in dataclasses.fields(FeaturesConfig)}
+    most = FeaturesConfig(max_keypoints=high["max_keypoints"], max_words=high["max_words"])
+    result = fingerprint_image(encoded(detailed(1200, 900)), DECODE, HASH, most)
+    assert isinstance(result, Fingerprint)
+    assert result.n_keypoints == most.max_keypoints
+    assert len(unpack_words(result.words)) >= 0.8 * most.max_words
+    assert len(result.keypoints) + len(result.descriptors) + len(result.words) <= 65_536
+
+
+@pytest.mark.parametrize("fault", [MemoryError("no room"), RuntimeError("broken"), cv2.error("odd")])
+def test_failed_features_leave_the_rest(monkeypatch, fault):
+    data = encoded(detailed(400, 300))
+    whole = fingerprint(data)
+
+    def fail(*_args):
+        raise fault
+
+    monkeypatch.setattr(module, "extract_features", fail)
+    result = fingerprint(data)
+    assert result.features_error
+    assert type(fault).__name__ in result.features_error
+    assert (result.n_keypoints, result.keypoints, result.descriptors, len(unpack_words(result.words))) == (
+        0,
+        b"",
+        b"",
+        0,
+    )
+    lost = {"n_keypoints", "keypoints", "descriptors", "words", "features_error"}
+    assert {k: x for k, x in vars(result).items() if k not in lost} == {
+        k: x for k, x in vars(whole).items() if k not in lost
+    }
+
+
+def test_detail_tells_an_enlarged_picture():
+    small = photograph("coffee.png", 300)
+    assert fingerprint(encoded(small)).detail == 1.0
+    assert fingerprint(encoded(small.resize((1200, 800), Image.Resampling.BICUBIC))).detail < 0.6
+
+
+def test_an_unreadable_vocabulary_is_no_fault_of_the_image(tmp_path):
+    (tmp_path / "broken.npz").write_text("no archive")
+    with pytest.raises(ModelError, match="broken"):
+        fingerprint_image(encoded(scene()), DECODE, HASH, FeaturesConfig(vocabulary=str(tmp_path / "broken.npz")))
 
 
 def test_failures_know_their_content():

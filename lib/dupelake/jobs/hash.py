@@ -1,4 +1,4 @@
-"""The hash job: manifests in; images, hashes and thumbnails out. Each new image is read and decoded once."""
+"""The hash job: manifests in; images, hashes, thumbnails and features out. Each new image is read and decoded once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pyspark.sql import functions as F
 from dupelake.errors import VersionMixError
 from dupelake.jobs.common import absolute, job_parser, run_job, selection
 from dupelake.kernels.hashing import hash_version
+from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
 from dupelake.runtime.run import Run
-from dupelake.schema import FAILED, HASHES, IMAGES, OK, THUMBNAILS
+from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK, THUMBNAILS
 from dupelake.stages.fetch import fetch_remote
 from dupelake.stages.hash import hash_images
 from dupelake.stages.manifest import new_rows, normalise
@@ -29,7 +30,7 @@ def body(run: Run, args: argparse.Namespace) -> None:
     refuse_other_versions(run, full)
     rows = _rows_to_do(run, [absolute(path) for path in args.paths], partitions, since, full)
     n_rows = run.counts["read"] - run.counts["skipped"]
-    for name in ("hashed", "failed", "contents_new"):
+    for name in ("hashed", "failed", "contents_new", "features_failed"):
         run.count(name, 0)
     if n_rows == 0:
         return
@@ -61,20 +62,25 @@ def _rows_to_do(
 
 
 def refuse_other_versions(run: Run, full: bool) -> None:
-    """Stop where the warehouse holds hashes of another version, unless `full` makes them all anew.
+    """Stop where the warehouse holds hashes or features of another version, unless `full` makes them all anew.
 
     Raises:
         VersionMixError: names both versions and the fix.
+        ModelError: the vocabulary of visual words cannot be read.
     """
-    version = hash_version(run.config)
-    run.versions["hash"] = version
-    other = run.warehouse.read(HASHES).where(F.col("hash_version") != version).select("hash_version").first()
-    if other is not None and not full:
-        raise VersionMixError(
-            f"the warehouse holds hashes of version {other[0]}, this run would make {version}; "
-            "they are never compared: run with --full to hash every image again, "
-            "or take back the options (decode.*, hash.*) that changed"
-        )
+    for table, name, version, options in (
+        (HASHES, "hash", hash_version(run.config), "decode.*, hash.*"),
+        (FEATURES, "feature", feature_version(run.config), "features.*, hash.thumbnail_side_px"),
+    ):
+        column = f"{name}_version"
+        run.versions[name] = version
+        other = run.warehouse.read(table).where(F.col(column) != version).select(column).first()
+        if other is not None and not full:
+            raise VersionMixError(
+                f"the warehouse holds {table.name} of version {other[0]}, this run would make {version}; "
+                "they are never compared: run with --full to hash every image again, "
+                f"or take back the options ({options}) that changed"
+            )
 
 
 def _write(run: Run, hashed: DataFrame, full: bool) -> None:
@@ -87,18 +93,38 @@ def _write(run: Run, hashed: DataFrame, full: bool) -> None:
         F.col("thumbnail_width_px").alias("width_px"),
         F.col("thumbnail_height_px").alias("height_px"),
     )
+    features = contents.withColumn("error_message", F.col("features_error"))
+    mended = "t.feature_version <> s.feature_version OR (t.error_message IS NOT NULL AND s.error_message IS NULL)"
+    run.warehouse.merge(FEATURES, features, update_when=mended if full else None)
     run.warehouse.merge(THUMBNAILS, thumbnails, update_when="t.bytes <> s.bytes" if full else None)
     images = hashed.withColumn("ingested_at", F.lit(run.started_at)).withColumn(
         "deleted_at", F.lit(None).cast("timestamp")
     )
     run.warehouse.merge(IMAGES, images, update_when=_image_changed())
     run.count("contents_new", report.inserted)
+    _count_features_failed(run, contents)
     for row in hashed.groupBy("status", "reason").agg(F.count(F.lit(1)).alias("n")).collect():  # one row per reason
         if row["status"] == FAILED:
             run.count(f"failed.{row['reason']}", row["n"])
             run.counts["failed"] += row["n"]
         else:
             run.counts["hashed"] += row["n"]
+
+
+def _count_features_failed(run: Run, contents: DataFrame) -> None:
+    """Pictures whose local features failed stay hashed: they are counted, and one of them is named in the log."""
+    failed = contents.where("features_error IS NOT NULL")
+    row = failed.agg(
+        F.count(F.lit(1)).alias("n"), F.min_by(F.struct("uri", "features_error"), "image_id").alias("first")
+    ).collect()[0]
+    run.count("features_failed", row["n"])
+    if row["n"]:
+        log.warning(
+            "%d contents have no local features, the first is %s: %s; only hashes and embeddings find their copies",
+            row["n"],
+            row["first"]["uri"],
+            row["first"]["features_error"],
+        )
 
 
 def _image_changed() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 from pyspark.sql import DataFrame
@@ -14,24 +14,17 @@ from pyspark.sql import functions as F
 from dupelake.config import fingerprint
 from dupelake.errors import ModelError, VersionMixError
 from dupelake.jobs.common import job_parser, run_job
+from dupelake.jobs.measure import Versions, measure
 from dupelake.kernels.hashing import hash_version
+from dupelake.kernels.vocabulary import feature_version
 from dupelake.runtime.run import Run
-from dupelake.schema import EMBEDDINGS, HASHES, IMAGES, JOINED, MODELS, PAIRS
-from dupelake.stages.candidates import JOIN_REVISION, candidate_pairs, joinable_units
-from dupelake.stages.score import decide, decide_version, pixel_pairs, score_pairs
+from dupelake.schema import HASHES, IMAGES, JOINED, MODELS, PAIRS
+from dupelake.stages.align import verify_version
+from dupelake.stages.candidates import JOIN_REVISION, joinable_units
+from dupelake.stages.decide import decide, decide_version
+from dupelake.stages.score import pixel_pairs
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Versions:
-    """What the join compares, and the fingerprint of how."""
-
-    hash: str
-    model: str | None
-    preprocess: str | None
-    centre: np.ndarray | None
-    join: str
 
 
 def body(run: Run, args: argparse.Namespace) -> None:
@@ -46,8 +39,7 @@ def body(run: Run, args: argparse.Namespace) -> None:
         n_new = units.where("is_new").count()
     if n_new or not withdrawn.isEmpty() or not pixel.isEmpty():
         stored = run.warehouse.read(PAIRS)
-        with run.step("join"):
-            measured = _measure(run, units, hashes, versions) if n_new else stored.limit(0)
+        measured = measure(run, units, hashes, versions) if n_new else stored.limit(0)
         with run.step("write"):
             _write(run, stored, measured, pixel, units, withdrawn, args.full, versions.join)
     with run.step("decide"):
@@ -81,10 +73,11 @@ def current_versions(run: Run) -> Versions:
                 "with the same configuration first, or set embed.model=none"
             )
         centre = np.frombuffer(bytes(row["centre"]), dtype="<f4")
-    join = fingerprint(
-        {"revision": JOIN_REVISION, "hash": version, "model": model, "preprocess": preprocess, **asdict(run.config.lsh)}
-    )
-    return Versions(version, model, preprocess, centre, join)
+    features = feature_version(run.config)
+    verify = verify_version(features)
+    compared = {"hash": version, "verify": verify, "model": model, "preprocess": preprocess}
+    join = fingerprint({"revision": JOIN_REVISION, **compared, **asdict(run.config.lsh)})
+    return Versions(version, features, verify, model, preprocess, centre, join)
 
 
 def check_versions(run: Run, full: bool) -> Versions:
@@ -137,19 +130,6 @@ def _write(
     run.count("pairs_withdrawn", report.deleted)
     joined = units.where("is_new").select("scope", "content_id", F.lit(join_version).alias("join_version"))
     run.warehouse.merge(JOINED, joined, update_when="t.join_version <> s.join_version", delete=withdrawn)
-
-
-def _measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) -> DataFrame:
-    embeddings = None
-    if versions.model is not None:
-        embeddings = run.warehouse.read(EMBEDDINGS).where(
-            (F.col("model_id") == versions.model) & F.col("embedding").isNotNull()
-        )
-    candidates = run.staging.save(
-        candidate_pairs(units, hashes, embeddings, versions.centre, run.config.lsh), "candidates"
-    )
-    scored = score_pairs(candidates, hashes, embeddings, run.config.decide, versions.join, versions.model)
-    return run.staging.save(scored, "scored")
 
 
 def _pixel_changes(run: Run, hashes: DataFrame) -> DataFrame:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import comb
+from math import comb, sqrt
 
 Pair = tuple[str, str]
 
@@ -39,6 +39,55 @@ class Scores:
     def f1(self) -> float:
         """Harmonic mean of precision and recall."""
         return f1(self.precision, self.recall)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Pairs within blocks (found groups, or the two ends of a found edge), counted and never enumerated.
+
+    A truth of groups judges every pair by the groups of its two items. A truth of pairs judges the pairs that it
+    lists, and of the rest those that lie in two groups, which are false: that a and c are copies because a-b and b-c
+    are listed is likely, but not said, so such a pair counts on neither side.
+
+    Attributes:
+        n_pairs: pairs found in all.
+        n_same: of these, in one group of the truth.
+        n_certain: of these, in one group and not ambiguous; 0 for a truth of pairs.
+        n_listed_true: found pairs that the truth lists as duplicates.
+        n_listed_same: found pairs that the truth lists, ambiguous ones apart, in one group of the truth.
+        n_ambiguous: found pairs that the truth lists as ambiguous, in two groups of the truth.
+    """
+
+    n_pairs: int = 0
+    n_same: int = 0
+    n_certain: int = 0
+    n_listed_true: int = 0
+    n_listed_same: int = 0
+    n_ambiguous: int = 0
+
+    @property
+    def n_judged(self) -> int:
+        """Found pairs that the truth says something about."""
+        return self.n_pairs - self.n_same + self.n_certain + self.n_listed_same - self.n_ambiguous
+
+    @property
+    def n_hit(self) -> int:
+        """Found pairs that are true."""
+        return self.n_certain + self.n_listed_true
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.n_pairs + other.n_pairs,
+            self.n_same + other.n_same,
+            self.n_certain + other.n_certain,
+            self.n_listed_true + other.n_listed_true,
+            self.n_listed_same + other.n_listed_same,
+            self.n_ambiguous + other.n_ambiguous,
+        )
+
+    def scores(self, n_true: int) -> Scores:
+        """Precision, recall and F1, where the truth holds `n_true` pairs."""
+        return Scores(self.n_judged, n_true, self.n_hit)
 
 
 @dataclass(frozen=True)
@@ -113,15 +162,18 @@ def b_cubed(found: Mapping[str, str], truth: Mapping[str, str], items: Iterable[
     if not universe:
         return BCubed(1.0, 1.0)
     # Labels of either side are kept apart from the items that stand alone.
-    cells = {
-        item: (
+    n_both = Counter(
+        (
             (True, found[item]) if item in found else (False, item),
             (True, truth[item]) if item in truth else (False, item),
         )
         for item in universe
-    }
-    n_found, n_true = Counter(cell[0] for cell in cells.values()), Counter(cell[1] for cell in cells.values())
-    n_both = Counter(cells.values())
+    )
+    n_found: Counter[tuple[bool, str]] = Counter()
+    n_true: Counter[tuple[bool, str]] = Counter()
+    for (mine, right), n in n_both.items():
+        n_found[mine] += n
+        n_true[right] += n
     precision = sum(n * n / n_found[cell[0]] for cell, n in n_both.items()) / len(universe)
     recall = sum(n * n / n_true[cell[1]] for cell, n in n_both.items()) / len(universe)
     return BCubed(precision, recall)
@@ -146,6 +198,70 @@ def recall_by_relation(found: Iterable[Pair], truth: Mapping[Pair, str]) -> dict
     n_hit = Counter(relation for pair, relation in relations.items() if pair in hits)
     rows = {name: Scores(n_hit[name], n, n_hit[name]) for name, n in sorted(n_true.items())}
     return {**rows, "all": Scores(n_hit.total(), n_true.total(), n_hit.total())}
+
+
+def wilson_interval(n_hit: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson 1927), which stays in [0, 1] and holds for few trials.
+
+    Args:
+        n_hit: successes, 0 to n.
+        n: trials; 0 gives (0, 1), for nothing is known.
+        z: quantile of the normal distribution; the default gives 95 %.
+
+    Raises:
+        ValueError: n_hit is not in [0, n].
+    """
+    if not 0 <= n_hit <= n:
+        raise ValueError(f"{n_hit} successes of {n} trials")
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = n_hit / n, z * z
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return (0.0 if n_hit == 0 else max(0.0, middle - half)), (1.0 if n_hit == n else min(1.0, middle + half))
+
+
+def sweep(
+    thresholds: Sequence[float], buckets: Mapping[int, tuple[int, int]], always: tuple[int, int], n_true: int
+) -> list[tuple[float, Scores]]:
+    """Scores at each of a row of thresholds, from the pairs counted by how many of the thresholds they pass.
+
+    Args:
+        thresholds: from the loosest to the strictest.
+        buckets: number of thresholds passed (the loosest first) to (judged pairs, true pairs).
+        always: judged and true pairs that pass whatever the threshold.
+        n_true: pairs of the truth, those included that have no value.
+
+    Returns:
+        (threshold, Scores) in the order given.
+
+    Raises:
+        ValueError: a bucket is not in [0, len(thresholds)].
+    """
+    if buckets and not 0 <= min(buckets) <= max(buckets) <= len(thresholds):
+        raise ValueError(f"buckets {min(buckets)} to {max(buckets)} of {len(thresholds)} thresholds")
+    rows, (n_judged, n_hit) = [], always
+    for place in range(len(thresholds), 0, -1):
+        more = buckets.get(place, (0, 0))
+        n_judged, n_hit = n_judged + more[0], n_hit + more[1]
+        rows.append((thresholds[place - 1], Scores(n_judged, n_true, n_hit)))
+    return rows[::-1]
+
+
+def average_precision(curve: Sequence[Scores]) -> float:
+    """Area under a precision-recall curve by steps: the sum of precision times gain in recall (no interpolation).
+
+    Args:
+        curve: from the strictest threshold to the loosest, so that recall never falls.
+
+    Returns:
+        0 to 1. Between two thresholds precision is taken where it ends, so that few thresholds never flatter.
+    """
+    area, before = 0.0, 0.0
+    for point in curve:
+        area += (point.recall - before) * point.precision
+        before = point.recall
+    return area
 
 
 def _pair_set(pairs: Iterable[Pair]) -> set[Pair]:

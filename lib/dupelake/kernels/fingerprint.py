@@ -1,7 +1,7 @@
-"""One image file to everything that the hash stage stores of it: ids, hashes, flags, thumbnail. One decode, one thread.
+"""One image file to all that the hash stage stores of it: ids, hashes, flags, thumbnail, local features; one decode.
 
 Passes over the full-size pixels: the decoder's own, digest, PDQ's first axis, grey (Pillow), pHash's first axis,
-thumbnail (OpenCV). Everything after those works on pictures that fit a cache.
+thumbnail (OpenCV). Everything after those works on pictures that fit a cache. One thread.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dupelake.config import DecodeConfig, HashConfig
+from dupelake.config import DecodeConfig, FeaturesConfig, HashConfig
 from dupelake.kernels import hashing
 from dupelake.kernels.decode import Failure, decode
+from dupelake.kernels.detail import measure_detail
+from dupelake.kernels.features import extract_features, no_features, pack_features
+from dupelake.kernels.vocabulary import Vocabulary, load_vocabulary, make_words, no_words, pack_words
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is known of one image; columns of `images`, `hashes` and `thumbnails` by the same names.
+    """What is known of one image; columns of `images`, `hashes`, `thumbnails`, `features` by the same names.
 
     Attributes:
         content_id: first 16 bytes of sha256(file bytes), 32 hex digits.
@@ -37,9 +40,15 @@ class Fingerprint:
         pdq_mirrored: 32 bytes.
         pdq_quality: 0 to 100.
         is_low_information: hashes of this picture say nothing.
+        detail: 0 to 1, share of the linear resolution that carries detail.
         thumbnail_bytes: JPEG, 4:4:4, without metadata.
         thumbnail_width_px: longest side at most `HashConfig.thumbnail_side_px`.
         thumbnail_height_px: the other side, at least 1.
+        n_keypoints: of the thumbnail; 0 is right for a flat one.
+        keypoints: as kernels.features packs them, strongest first.
+        descriptors: as kernels.features packs them.
+        words: as kernels.vocabulary packs them.
+        features_error: null, or why there are no features although the picture may have some.
     """
 
     content_id: str
@@ -54,9 +63,15 @@ class Fingerprint:
     pdq_mirrored: bytes
     pdq_quality: int
     is_low_information: bool
+    detail: float
     thumbnail_bytes: bytes
     thumbnail_width_px: int
     thumbnail_height_px: int
+    n_keypoints: int
+    keypoints: bytes
+    descriptors: bytes
+    words: bytes
+    features_error: str | None
 
 
 def content_id(data: bytes) -> str:
@@ -64,19 +79,39 @@ def content_id(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def fingerprint_image(data: bytes, decode_cfg: DecodeConfig, hash_cfg: HashConfig) -> Fingerprint | Failure:
+def fingerprint_image(
+    data: bytes,
+    decode_cfg: DecodeConfig,
+    hash_cfg: HashConfig,
+    features_cfg: FeaturesConfig | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> Fingerprint | Failure:
     """All of `Fingerprint` for the bytes of a file, or a `Failure` with content_id and byte_size.
 
     Never raises on account of the bytes. A failure of an empty file has no content_id: all empty files would share it.
+
+    Args:
+        data: of the file.
+        decode_cfg: what is accepted.
+        hash_cfg: thumbnail and low-information rule.
+        features_cfg: keypoints and words; None for the defaults.
+        vocabulary: of the words; None for the one that `features_cfg` names.
+
+    Raises:
+        ModelError: that vocabulary cannot be read.
     """
+    features_cfg = features_cfg or FeaturesConfig()
+    vocabulary = vocabulary or load_vocabulary(features_cfg.vocabulary)
     decoded = decode(data, decode_cfg)
     if isinstance(decoded, Failure):
         return replace(decoded, content_id=content_id(data) if data else None, byte_size=len(data))
     try:
-        straight, mirrored = hashing.phash_pair(to_grey(decoded.rgb))
+        grey = to_grey(decoded.rgb)
+        straight, mirrored = hashing.phash_pair(grey)
         pdq = hashing.pdq(decoded.rgb)
         thumbnail = make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
         thumbnail_bytes = encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality)
+        detail = measure_detail(np.asarray(grey))
     except MemoryError:
         return Failure("out_of_memory", "not enough memory to hash it", content_id(data), len(data))
     return Fingerprint(
@@ -94,10 +129,33 @@ def fingerprint_image(data: bytes, decode_cfg: DecodeConfig, hash_cfg: HashConfi
         is_low_information=hashing.is_low_information(
             decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg
         ),
+        detail=detail,
         thumbnail_bytes=thumbnail_bytes,
         thumbnail_width_px=thumbnail.shape[1],
         thumbnail_height_px=thumbnail.shape[0],
+        **_features_of(thumbnail, features_cfg, vocabulary),
     )
+
+
+def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The columns of `features`. Whatever goes wrong is this picture's `features_error`, and the hashes stand."""
+    height, width = thumbnail.shape[:2]
+    try:
+        grey: Any = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)
+        features = extract_features(grey, cfg.max_keypoints)
+        words = make_words(features, vocabulary, cfg.max_words)
+        error = None
+    except Exception as fault:  # MemoryError and cv2.error among them
+        features, words = no_features(), no_words()
+        error = f"{type(fault).__name__}: {fault}"[:500]
+    keypoints, descriptors = pack_features(features)
+    return {
+        "n_keypoints": len(features),
+        "keypoints": keypoints,
+        "descriptors": descriptors,
+        "words": pack_words(words, features, width, height),
+        "features_error": error,
+    }
 
 
 def to_grey(rgb: NDArray[np.uint8]) -> Image.Image:

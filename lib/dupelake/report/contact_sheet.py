@@ -13,7 +13,7 @@ _CAPTION_PX = 62
 _GAP_PX = 10
 _HEAD_PX = 34
 _FONT_PX = 12
-_BACK, _INK, _GREY = (250, 250, 250), (25, 25, 25), (110, 110, 110)
+BACK, INK, GREY = (250, 250, 250), (25, 25, 25), (110, 110, 110)
 _KEEP, _REMOVE, _COPY, _ALTERNATE = (34, 139, 34), (200, 50, 40), (40, 90, 200), (215, 150, 20)
 _FRAMES = {"keeper": _KEEP, "copy": _COPY, "alternate": _ALTERNATE}
 
@@ -58,13 +58,13 @@ def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 
     """
     width = columns * (_TILE_PX + _GAP_PX) + _GAP_PX
     row_px = _HEAD_PX + _TILE_PX + _CAPTION_PX
-    sheet = Image.new("RGB", (width, 2 * _HEAD_PX + max(1, len(groups)) * row_px), _BACK)
+    sheet = Image.new("RGB", (width, 2 * _HEAD_PX + max(1, len(groups)) * row_px), BACK)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP_PX, _GAP_PX), title, _INK, _font(17))
+    draw.text((_GAP_PX, _GAP_PX), title, INK, font(17))
     legend = "green: keeper    red: removable copy    blue: copy, not marked removable    amber: alternate"
-    draw.text((_GAP_PX, _HEAD_PX + 4), legend, _GREY, _font(_FONT_PX))
+    draw.text((_GAP_PX, _HEAD_PX + 4), legend, GREY, font(_FONT_PX))
     if not groups:
-        draw.text((_GAP_PX, 2 * _HEAD_PX + 20), "No duplicate groups.", _INK, _font(17))
+        draw.text((_GAP_PX, 2 * _HEAD_PX + 20), "No duplicate groups.", INK, font(17))
     for i, group in enumerate(groups):
         _draw_group(sheet, draw, group, 2 * _HEAD_PX + i * row_px, columns)
     return sheet
@@ -74,7 +74,7 @@ def _draw_group(sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup
     hidden = group.size - min(len(group.members), columns)
     more = f"; {hidden} more not drawn" if hidden > 0 else ""
     draw.line([(_GAP_PX, top + 4), (sheet.width - _GAP_PX, top + 4)], (220, 220, 220))
-    draw.text((_GAP_PX, top + 10), f"group {group.group_id[:12]}: {group.size} images{more}", _INK, _font(13))
+    draw.text((_GAP_PX, top + 10), f"group {group.group_id[:12]}: {group.size} images{more}", INK, font(13))
     for column, member in enumerate(group.members[:columns]):
         left = _GAP_PX + column * (_TILE_PX + _GAP_PX)
         _draw_member(sheet, draw, member, left, top + _HEAD_PX)
@@ -83,9 +83,9 @@ def _draw_group(sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup
 def _draw_member(sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, left: int, top: int) -> None:
     colour = _REMOVE if member.is_removable else _FRAMES[member.relation]
     draw.rectangle([left, top, left + _TILE_PX - 1, top + _TILE_PX - 1], fill=(235, 235, 235), outline=colour, width=3)
-    tile = _thumbnail(member.thumbnail)
+    tile = load_thumbnail(member.thumbnail, _TILE_PX - 8)
     if tile is None:
-        draw.text((left + 12, top + _TILE_PX // 2), "no thumbnail", _GREY, _font(_FONT_PX))
+        draw.text((left + 12, top + _TILE_PX // 2), "no thumbnail", GREY, font(_FONT_PX))
     else:
         sheet.paste(tile, (left + (_TILE_PX - tile.width) // 2, top + (_TILE_PX - tile.height) // 2))
     what = member.relation if member.kind is None else f"{member.relation}: {member.kind} {member.score:.2f}"
@@ -95,10 +95,16 @@ def _draw_member(sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, 
         what,
     )
     for i, line in enumerate(lines):
-        draw.text((left, top + _TILE_PX + 3 + i * 16), _fit(draw, line), colour if i == 2 else _INK, _font(_FONT_PX))
+        draw.text(
+            (left, top + _TILE_PX + 3 + i * 16),
+            fit_text(draw, line, _TILE_PX, _FONT_PX),
+            colour if i == 2 else INK,
+            font(_FONT_PX),
+        )
 
 
-def _thumbnail(data: bytes | None) -> Image.Image | None:
+def load_thumbnail(data: bytes | None, side_px: int) -> Image.Image | None:
+    """A stored thumbnail as RGB, no side longer than `side_px`; None where there is none or it does not decode."""
     if data is None:
         return None
     try:
@@ -106,20 +112,20 @@ def _thumbnail(data: bytes | None) -> Image.Image | None:
             tile = image.convert("RGB")
     except OSError:
         return None
-    tile.thumbnail((_TILE_PX - 8, _TILE_PX - 8), Image.Resampling.LANCZOS)
+    tile.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     return tile
 
 
-def _fit(draw: ImageDraw.ImageDraw, line: str) -> str:
-    """`line`, its middle cut out where it is wider than a tile."""
-    font = _font(_FONT_PX)
-    if draw.textlength(line, font) <= _TILE_PX:
+def fit_text(draw: ImageDraw.ImageDraw, line: str, width_px: int, size: int) -> str:
+    """`line`, its middle cut out where it is wider than `width_px` in a font of `size` pixels."""
+    if draw.textlength(line, font(size)) <= width_px:
         return line
     keep = len(line) // 2
-    while keep > 2 and draw.textlength(f"{line[:keep]}…{line[-keep:]}", font) > _TILE_PX:
+    while keep > 2 and draw.textlength(f"{line[:keep]}…{line[-keep:]}", font(size)) > width_px:
         keep -= 1
     return f"{line[:keep]}…{line[-keep:]}"
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Pillow's own font."""
     return ImageFont.load_default(size)

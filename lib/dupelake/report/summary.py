@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
 from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
-from dupelake.runtime.run import human_bytes
+from dupelake.runtime.run import human_bytes, recall_in_words
 from dupelake.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
 from dupelake.tables import Warehouse, single_row
 
@@ -50,6 +50,9 @@ def describe(warehouse: Warehouse) -> str:
     last = warehouse.read(RUNS).orderBy(F.desc("started_at")).first()
     if last is not None:
         lines.append(f"  last    {last['job']} {last['run_id']} {last['status']}")
+    measured = warehouse.read(RUNS).where("recall IS NOT NULL").orderBy(F.desc("started_at")).first()
+    if measured is not None:
+        lines.append(f"  recall  {recall_in_words(measured['recall'])}, in {measured['run_id']}")
     return "\n".join(lines)
 
 

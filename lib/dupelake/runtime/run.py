@@ -34,6 +34,7 @@ class Run:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    recall: str | None = None
     staging: Staging = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +76,7 @@ class Run:
             self.versions,
             self.counts,
             self.seconds,
+            self.recall,
             error,
         )
         frame = self.warehouse.spark.createDataFrame([row], RUNS.schema)
@@ -99,6 +101,8 @@ class Run:
                 f"  pairs    {counts['pairs_measured']} measured, {counts['pairs_withdrawn']} withdrawn; in all "
                 + (_kinds(counts, "pairs.") or "no duplicates")
             )
+        if self.recall is not None:
+            lines.append("  recall   " + recall_in_words(self.recall))
         if "groups" in counts:
             lines.append(
                 f"  groups   {counts['groups']} of {counts['images_grouped']} images, {counts['copies']} copies; "
@@ -108,6 +112,17 @@ class Run:
         took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
         lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all")
         return "\n".join(lines)
+
+
+def recall_in_words(recall: str) -> str:
+    """The shares of planted copies that were found, in one line, from the JSON of `runs.recall`."""
+    shares = json.loads(recall)
+    whole = shares["all"]
+    by_edit = ", ".join(f"{edit} {s['found']}/{s['planted']}" for edit, s in sorted(shares["by_edit"].items()))
+    return (
+        f"{whole['found']} of {whole['planted']} planted copies found "
+        f"({whole['share']:.0%}, 95 % interval {whole['low']:.0%} to {whole['high']:.0%}): {by_edit}"
+    )
 
 
 def new_run_id(started_at: dt.datetime) -> str:

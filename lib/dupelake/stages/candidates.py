@@ -25,8 +25,9 @@ from dupelake.errors import ConfigError
 from dupelake.kernels.mih import Codes, Keys, SlotPlan, binary_rows, plan_exact, probe_keys, slot_keys, words_of
 from dupelake.kernels.srp import PLANNING_ITEMS, plan_srp, srp_codes
 
-JOIN_REVISION = 1  # raise it when a change here, or in the kernels it calls, proposes other pairs
-LEGS = ("phash", "pdq", "embedding")  # order within found_by
+JOIN_REVISION = 2  # raise it when a change here, or in the kernels it calls, proposes other pairs
+LEGS = ("phash", "pdq", "embedding", "words")  # order within found_by; the index is the leg's number
+WORDS_LEG = LEGS.index("words")
 _SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
 
 Batches = Iterator[pa.RecordBatch]
@@ -63,6 +64,7 @@ def candidate_pairs(
     centre: npt.NDArray[np.float32] | None,
     cfg: LshConfig,
     *,
+    words: DataFrame | None = None,
     n_items: float = PLANNING_ITEMS,
 ) -> DataFrame:
     """Propose pairs of which one unit at least is new; over nights, the pairs of one batch.
@@ -73,6 +75,7 @@ def candidate_pairs(
         embeddings: EMBEDDINGS of one model, or None for the hash legs only. Rows without embedding are passed over.
         centre: float32 (dim,) of that model.
         cfg: radii, wanted cosine and recall.
+        words: (low, high, leg) of the visual words, as stages.words gives them for the same units, or None.
         n_items: about how many units there are; changes cost, never pairs.
 
     Returns:
@@ -98,6 +101,8 @@ def candidate_pairs(
         plan = embedding_plan(centre, cfg)
         codes = _embedding_codes(embeddings, centre, plan)
         found = found.unionAll(_leg_pairs(units, codes, plan, mirrored=False, leg=2))
+    if words is not None:
+        found = found.unionAll(words.select("low", "high", "leg"))
     legs = found.groupBy("low", "high").agg(*[F.max(F.col("leg") == leg).alias(name) for leg, name in enumerate(LEGS)])
     return legs.select(
         F.lower(F.hex("low")).alias("src_id"),

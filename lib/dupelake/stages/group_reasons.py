@@ -1,4 +1,8 @@
-"""Why an image is a keeper or a member, in words that a person understands."""
+"""Why an image is a keeper or a member, in words that a person understands; what makes a member a copy.
+
+`link` is the pair of a member with its keeper as the member sees it: overlap (share of the member that the keeper
+shows), keeper_overlap, scale and resolution (of the member for one of the keeper), rotation, box, kind, evidence.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,9 @@ from collections.abc import Sequence
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-_SAME = {
-    "near": "same picture as the keeper",
-    "mirrored": "the keeper's picture, mirrored",
-    "edited": "the keeper's picture, edited",
-    "crop": "a crop of the keeper's picture",
-    "rotated": "the keeper's picture, rotated",
-    "recoloured": "the keeper's picture, recoloured",
-}
+from dupelake.kernels.bridges import COARSE, FINER, FINER_DETAIL, MORE, WHOLE
+
+_LOWER = 0.8  # linear resolution, relative to the keeper's, that is called lower
 
 
 def evidence_of() -> Column:
@@ -24,27 +23,62 @@ def evidence_of() -> Column:
         distance = F.when(F.col("is_mirrored"), F.col(mirrored)).otherwise(F.col(straight))
         return F.when(distance.isNotNull(), F.format_string(f"{name} %d of {n_bits} bits", distance))
 
-    cosine = F.when(F.col("cosine_similarity").isNotNull(), F.format_string("cosine %.3f", "cosine_similarity"))
+    def measured(name: str, form: str) -> Column:
+        return F.when(F.col(name).isNotNull(), F.format_string(form, name))
+
     return F.concat_ws(
         ", ",
         bits("PDQ", "pdq_bits", "pdq_mirrored_bits", 256),
         bits("pHash", "phash_bits", "phash_mirrored_bits", 64),
-        cosine,
+        measured("cosine_similarity", "cosine %.3f"),
+        F.when(F.col("n_inliers") > 0, F.format_string("%d keypoints fit", "n_inliers")),
+        measured("aligned_ncc", "aligned correlation %.2f"),
     )
 
 
+def shows_no_more() -> Column:
+    """Whether a member shows nothing that its keeper lacks: it lies wholly in the keeper, and no finer.
+
+    `FINER` and `FINER_DETAIL` as kernels.bridges.is_finer has it.
+    """
+    return (F.col("link.overlap") >= WHOLE) & ~_is_finer()
+
+
+def _is_finer() -> Column:
+    scale, resolution = F.col("link.scale"), F.col("link.resolution")
+    return ((resolution > FINER) & (scale > FINER)) | (resolution > FINER_DETAIL)
+
+
+def _size(prefix: str = "") -> Column:
+    return F.format_string("%dx%d", f"{prefix}width_px", f"{prefix}height_px")
+
+
+def _percent(share: Column) -> Column:
+    return F.format_string("%d %%", F.round(share * 100).cast("int"))
+
+
 def keeper_reason(order: Sequence[str]) -> Column:
-    """The first criterion in which the keeper differs from the next best image, and those in which both are alike.
+    """What the keeper has over the next best image: it shows more, or the first criterion in which they differ.
 
     Args:
-        order: the criteria, as the fields of `rank` and `next_rank`.
+        order: the criteria, as the fields of `rank` and `next.rank`.
 
     Returns:
-        Text from rank, next_rank, width_px, height_px, format, captured_at and group_size.
+        Text from rank, next, largest, width_px, height_px, format, captured_at and group_size.
     """
     bits = -F.col("rank.compression") * 8
+    area = F.col("width_px").cast("bigint") * F.col("height_px")
+    enlarged = F.format_string(
+        "most detail (%dx%d; the %dx%d copy is enlarged)",
+        "width_px",
+        "height_px",
+        "largest.width_px",
+        "largest.height_px",
+    )
     texts = {
-        "pixels": F.format_string("most pixels (%dx%d)", "width_px", "height_px"),
+        "pixels": F.when(F.col("largest.area_px") > area, enlarged).otherwise(
+            F.concat(F.lit("most pixels ("), _size(), F.lit(")"))
+        ),
         "compression": F.format_string("least compressed (%.2f bits a pixel)", bits),
         "format": F.concat(F.lit("preferred format ("), F.coalesce("format", F.lit("unknown")), F.lit(")")),
         "captured_at": F.concat(
@@ -52,33 +86,98 @@ def keeper_reason(order: Sequence[str]) -> Column:
         ),
         "image_id": F.lit("smallest image_id"),
     }
-    reasons = []
+    said = [F.when(shown.isNotNull(), _keeper_of(shown)) for shown in _by_what_it_shows()]
     for place, name in enumerate(order):
-        alike = f" and the next best are alike in {', '.join(order[:place])}" if place else ""
-        said = F.concat(
-            F.lit("keeper: "),
-            texts[name],
-            F.lit(" of "),
-            F.col("group_size").cast("string"),
-            F.lit(f" images; it{alike}" if alike else " images"),
-        )
-        reasons.append(F.when(F.col(f"rank.{name}") != F.col(f"next_rank.{name}"), said))
-    return F.coalesce(*reasons)
+        alike = f"; it and the next best are alike in {', '.join(order[:place])}" if place else ""
+        differs = F.col(f"rank.{name}") != F.col(f"next.rank.{name}")
+        said.append(F.when(differs, _keeper_of(texts[name], alike)))
+    return F.coalesce(*said)
+
+
+def _keeper_of(words: Column, more: str = "") -> Column:
+    return F.concat(
+        F.lit("keeper: "), words, F.lit(" of "), F.col("group_size").cast("string"), F.lit(f" images{more}")
+    )
+
+
+def _by_what_it_shows() -> tuple[Column, Column]:
+    """Words where the keeper is fuller than the next best, and where it is finer than a fuller one; else null."""
+    theirs, ours = F.col("next.link.overlap"), F.col("next.link.keeper_overlap")
+    resolution = F.col("next.link.resolution")
+    fuller = (theirs >= WHOLE) & (ours <= theirs - MORE) & (resolution * COARSE <= 1)
+    times = F.format_string("fullest picture (shows %.1f times what the next best shows)", 1.0 / ours)
+    coarse = (ours >= WHOLE) & (theirs <= ours - MORE) & (resolution < COARSE)
+    finer = F.concat(
+        F.lit("finest picture (the next best shows more, but at "),
+        _percent(resolution),
+        F.lit(" of its resolution)"),
+    )
+    return F.when(fuller, times), F.when(coarse, finer)
 
 
 def member_reason() -> Column:
-    """How a member relates to its keeper; from kind, evidence, sizes and the struct `keeper`."""
-    size = F.format_string("%dx%d", "width_px", "height_px")
-    keeper_size = F.format_string("%dx%d", "keeper.width_px", "keeper.height_px")
-    sizes = F.when(size == keeper_size, F.concat(F.lit(", both "), size)).otherwise(
-        F.concat(F.lit(", "), size, F.lit(" against "), keeper_size)
+    """How a member relates to its keeper; from kind, link, sizes and the struct `keeper`."""
+    kind, own, keeper = F.col("kind"), F.col("link.overlap"), F.col("link.keeper_overlap")
+    evidence = F.col("link.evidence")
+    measured = F.when(evidence != "", F.concat(F.lit(" ("), evidence, F.lit(")"))).otherwise("")
+    sizes = F.when(_size() == _size("keeper."), F.concat(F.lit(", both "), _size())).otherwise(
+        F.concat(F.lit(", "), _size(), F.lit(" against "), _size("keeper."))
     )
-    measured = F.when(F.col("evidence") != "", F.concat(F.lit(" ("), F.col("evidence"), F.lit(")"))).otherwise("")
-    words = F.lit("another version of the keeper's picture")
-    for kind, text in _SAME.items():
-        words = F.when(F.col("kind") == kind, text).otherwise(words)
+    part = F.when(keeper < WHOLE, F.concat(F.lit(", showing "), _percent(keeper), F.lit(" of the keeper")))
+    more = F.when(own < WHOLE, F.concat(F.lit(", "), _percent(F.lit(1.0) - own), F.lit(" of it is not in the keeper")))
+    words = F.concat(_words(), F.coalesce(part, F.lit("")), F.coalesce(more, F.lit("")), _resolution())
+    crop = F.concat(_size(), F.lit(" crop showing "), _percent(keeper), F.lit(" of the keeper"), _resolution())
     return (
-        F.when(F.col("kind") == "exact", "same bytes as the keeper")
-        .when(F.col("kind") == "pixel", "same pixels as the keeper, in a file with other bytes")
+        F.when(kind == "exact", "same bytes as the keeper")
+        .when(kind == "pixel", "same pixels as the keeper, in a file with other bytes")
+        .when((kind == "crop") & (own >= WHOLE), F.concat(crop, measured))
         .otherwise(F.concat(words, measured, sizes))
     )
+
+
+def _words() -> Column:
+    """What a member is to its keeper, by kind."""
+    kind, keeper, turn = F.col("kind"), F.col("link.keeper_overlap"), F.col("link.rotation")
+    beside = F.when(keeper >= WHOLE, "shows more than the keeper at the edges").otherwise("overlaps with the keeper")
+    return (
+        F.when(kind == "near", "same picture as the keeper")
+        .when(kind == "crop", beside)
+        .when(kind == "mirrored", "mirrored copy")
+        .when((kind == "rotated") & turn.isNotNull(), F.format_string("rotated by %.0f degrees", turn))
+        .when(kind == "rotated", "rotated copy")
+        .when(kind == "recoloured", "recoloured copy")
+        .when(kind == "edited", F.concat(F.lit("edited"), F.coalesce(_where(), F.lit(""))))
+        .otherwise("another version of the keeper's picture")
+    )
+
+
+def _where() -> Column:
+    """Where an edited member differs most; null if that was not measured."""
+    box = F.col("link.box")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    side = F.when(x < 1 / 3, "left").when(x > 2 / 3, "right")
+    height = F.when(y < 1 / 3, "top").when(y > 2 / 3, "bottom")
+    place = F.concat_ws(" ", side, height)
+    said = F.concat(
+        F.lit(": differs most at "),
+        F.when(place == "", "the centre").otherwise(place),
+        F.when(F.col("link.box_is_own"), "").otherwise(" of the keeper"),
+        F.lit(" (about "),
+        F.when(box["width"] * box["height"] < 0.01, "1 %").otherwise(_percent(box["width"] * box["height"])),
+        F.lit(" of the picture's area)"),
+    )
+    return F.when(box.isNotNull(), said)
+
+
+def _resolution() -> Column:
+    """Said where it makes a difference: of what is finer, and of what shows more."""
+    lower = (F.col("link.overlap") < WHOLE) & (F.col("link.resolution") < _LOWER)
+    return F.when(_is_finer(), ", finer than the keeper there").when(lower, ", lower resolution").otherwise("")
+
+
+def bridge_reason() -> Column:
+    """What was cut around an image, from n_cut and is_composite; empty where nothing was."""
+    links = F.format_string("%d %s", "n_cut", F.when(F.col("n_cut") == 1, "link").otherwise("links"))
+    composite = F.concat(F.lit("; a composite: "), links, F.lit(" to other pictures that it shows cut"))
+    single = F.concat(F.lit("; "), links, F.lit(" cut as a bridge to other pictures"))
+    return F.when(F.col("n_cut") == 0, "").when(F.col("is_composite"), composite).otherwise(single)

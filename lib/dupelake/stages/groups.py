@@ -13,30 +13,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig, Config
-from dupelake.kernels.stars import star_cover
+from dupelake.kernels.bridges import KEPT
 from dupelake.schema import GROUP_CHANGES, GROUPS, OK, conform
 from dupelake.stages.components import connected_components
 from dupelake.stages.group_ids import assign_ids, list_changes
-from dupelake.stages.group_reasons import evidence_of, keeper_reason, member_reason
+from dupelake.stages.group_reasons import bridge_reason, keeper_reason, member_reason, shows_no_more
+from dupelake.stages.keepers import class_of, criteria, edges_of, judged_arcs, rank_of, stars_of, vertices_of
 
-# A copy shows nothing that the keeper lacks. These kinds promise that by what they are; whether an edited or mirrored
-# picture does too is for geometric verification to say, so until then all other kinds are alternates.
-COPY_KINDS = ("exact", "pixel", "near")
 ARCS_PER_CALL = 100_000  # components are packed into calls of about this many edges: a call costs milliseconds
 
 
 @dataclass(frozen=True)
 class Groups:
-    """What `build_groups` returns; both are lazy and read `previous`, so materialise them before writing that table."""
+    """What `build_groups` returns; all are lazy and read `previous`, so materialise them before writing that table."""
 
     groups: DataFrame  # schema.GROUPS: all groups as they are now
     changes: DataFrame  # schema.GROUP_CHANGES: the events of this run only
+    cuts: (
+        DataFrame  # (component, src, dst, cut): links between pixel classes that no group rests on; see kernels.bridges
+    )
 
 
 def build_groups(
@@ -52,8 +52,9 @@ def build_groups(
 ) -> Groups:
     """Groups of copies with a keeper each, under ids that last, and the events since the previous groups.
 
-    Every member passed against its keeper directly (design 5.3): components are cut into stars, greedily in keeper
-    order. A rerun on equal input gives equal rows and no event.
+    Every member passed against its keeper directly (design 5.3): bridges are cut, and what is left of the components
+    becomes stars, greedily in keeper order: the fullest picture, then measured resolution, then as configured. A rerun
+    on equal input gives equal rows and no event.
 
     Args:
         images: schema.IMAGES; failed and deleted ones take no part.
@@ -70,19 +71,23 @@ def build_groups(
         Groups, with rows in no particular order.
     """
     classes = _classes(hashes)
-    members = checkpoint(_members(images, classes, cfg))
-    vertices = members.groupBy("vertex", "scope", "class_id").agg(F.min("rank").alias("rank"))
-    edges = checkpoint(_edges(pairs, classes, vertices))
+    members = checkpoint(_members(images, hashes, classes, cfg))
+    vertices = vertices_of(members)
+    edges = checkpoint(edges_of(pairs, classes, vertices))
     components = connected_components(edges.select("src", "dst"), checkpoint)
-    stars = _stars(components, vertices, edges, checkpoint)
-    rows = checkpoint(_rows(members, stars, edges, cfg.cluster))
+    placed, arcs = judged_arcs(components, vertices, edges, edges.count() // ARCS_PER_CALL + 1, checkpoint)
+    rows = checkpoint(_rows(members, stars_of(placed, arcs), edges, cfg.cluster))
     named, claims = assign_ids(rows, previous, changes, checkpoint)
     stamp = F.lit(now if now.tzinfo else now.replace(tzinfo=UTC)).cast("timestamp")
     events = list_changes(named, claims, previous).select(
         F.lit(run_id).alias("run_id"), "group_id", "event", "other_group_id", "n_images", stamp.alias("changed_at")
     )
     groups = rows.join(named.select("star", "group_id"), "star")
-    return Groups(conform(_stamped(groups, previous, stamp), GROUPS.schema), conform(events, GROUP_CHANGES.schema))
+    return Groups(
+        conform(_stamped(groups, previous, stamp), GROUPS.schema),
+        conform(events, GROUP_CHANGES.schema),
+        arcs.where(F.col("cut") != KEPT).select("component", "src", "dst", "cut"),
+    )
 
 
 def _classes(hashes: DataFrame) -> DataFrame:
@@ -95,160 +100,107 @@ def _classes(hashes: DataFrame) -> DataFrame:
     )
 
 
-def _class_of(df: DataFrame, classes: DataFrame, column: str, name: str) -> DataFrame:
-    """`df` with the class of the content in `column` as `name`."""
-    known = classes.select(F.col("content_id").alias(column), F.col("class_id").alias(name))
-    return df.join(known, column, "left").withColumn(name, F.coalesce(name, column))
-
-
-def _members(images: DataFrame, classes: DataFrame, cfg: Config) -> DataFrame:
+def _members(images: DataFrame, hashes: DataFrame, classes: DataFrame, cfg: Config) -> DataFrame:
     """One row per live image with its vertex and its rank; a smaller rank is a better image."""
     scope = F.lit("") if cfg.lsh.scope == "across" else F.col("scope")
     live = images.where((F.col("status") == OK) & F.col("deleted_at").isNull()).select(
         "image_id", scope.alias("scope"), "content_id", "byte_size", "width_px", "height_px", "format", "captured_at"
     )
+    measured = live.join(hashes.select("content_id", "detail"), "content_id", "left").fillna(1.0, ["detail"])
     # no content id holds a slash, so class and scope cannot run into each other
     vertex = F.concat("class_id", F.lit("/"), F.col("scope"))
-    return _class_of(live, classes, "content_id", "class_id").withColumns(
-        {"vertex": vertex, "rank": _rank(cfg.cluster)}
+    return class_of(measured, classes, "content_id", "class_id").withColumns(
+        {"vertex": vertex, "rank": rank_of(cfg.cluster)}
     )
-
-
-def criteria(cfg: ClusterConfig) -> tuple[str, ...]:
-    """The keeper order as configured; image_id always closes it, so that no two images rank the same."""
-    return (*(name for name in cfg.keeper_order if name != "image_id"), "image_id")
-
-
-def _rank(cfg: ClusterConfig) -> Column:
-    """The keeper order as a struct that sorts ascending, best image first.
-
-    Only compression is a fraction: one IEEE division of two integers, the same bits on every machine.
-    """
-    pixels = F.col("width_px").cast("bigint") * F.col("height_px")
-    formats = F.array(F.lit(""), *(F.lit(name.upper()) for name in cfg.format_order))
-    place = F.coalesce(F.array_position(formats, F.upper("format")), F.lit(0))  # from 2 up; 0 or 1 where unlisted
-    keys = {
-        "pixels": -pixels,
-        "compression": -(F.coalesce("byte_size", F.lit(0)).cast("double") / pixels),
-        "format": F.when(place < 2, len(cfg.format_order) + 2).otherwise(place),
-        "captured_at": F.coalesce(F.unix_micros("captured_at"), F.lit(2**63 - 1)),
-        "image_id": F.col("image_id"),
-    }
-    return F.struct(*(keys[name].alias(name) for name in criteria(cfg)))
-
-
-def _edges(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataFrame:
-    """(src, dst, score, kind, evidence): accepted pairs as edges between vertices of one scope, src < dst, unique.
-
-    Each content stands for its class here, so a pair measured before a smaller content id joined the class still
-    counts. Should two pairs say something about the same two classes, the better score speaks.
-    """
-    accepted = pairs.where("is_duplicate").select("src_id", "dst_id", "score", "kind", evidence_of().alias("evidence"))
-    mapped = _class_of(_class_of(accepted, classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
-    best = mapped.groupBy(F.least("a", "b").alias("a"), F.greatest("a", "b").alias("b")).agg(
-        F.max(F.struct("score", "kind", "evidence")).alias("best")
-    )
-    ends = vertices.select("vertex", "scope", "class_id")
-    left = ends.select(F.col("class_id").alias("a"), "scope", F.col("vertex").alias("va"))
-    right = ends.select(F.col("class_id").alias("b"), "scope", F.col("vertex").alias("vb"))
-    return (
-        best.join(left, "a")
-        .join(right, ["b", "scope"])
-        .select(F.least("va", "vb").alias("src"), F.greatest("va", "vb").alias("dst"), "best.*")
-    )
-
-
-def _stars(
-    components: DataFrame, vertices: DataFrame, edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]
-) -> DataFrame:
-    """(vertex, star): the keeper vertex of each vertex that has an edge.
-
-    Whole components are packed into buckets, ranks become integers within a bucket, and the kernel sees integers only.
-    How components are packed changes nothing: they do not feel each other.
-    """
-    n_buckets = edges.count() // ARCS_PER_CALL + 1
-    bucket = F.pmod(F.xxhash64("component"), F.lit(n_buckets)).alias("bucket")
-    by_rank = W.partitionBy("bucket").orderBy("rank")
-    placed = checkpoint(
-        components.join(vertices.select("vertex", "rank"), "vertex")
-        .select("vertex", "rank", bucket)
-        .select("vertex", "bucket", F.row_number().over(by_rank).cast("bigint").alias("place"))
-    )
-    src = placed.select(F.col("vertex").alias("src"), "bucket", F.col("place").alias("a"))
-    dst = placed.select(F.col("vertex").alias("dst"), F.col("place").alias("b"))
-    arcs = edges.select("src", "dst").join(src, "src").join(dst, "dst").select("bucket", "a", "b")
-    centres = arcs.groupBy("bucket").applyInArrow(_cover, "bucket bigint, place bigint, centre bigint")
-    keepers = placed.select("bucket", F.col("place").alias("centre"), F.col("vertex").alias("star"))
-    return placed.join(centres, ["bucket", "place"]).join(keepers, ["bucket", "centre"]).select("vertex", "star")
-
-
-def _cover(arcs: pa.Table) -> pa.Table:
-    """The star cover of all components of one bucket."""
-    places, centres = star_cover(arcs["a"].to_numpy(), arcs["b"].to_numpy())
-    bucket = pa.repeat(arcs["bucket"][0], len(places))
-    return pa.table({"bucket": bucket, "place": places, "centre": centres})
 
 
 def _rows(members: DataFrame, stars: DataFrame, edges: DataFrame, cfg: ClusterConfig) -> DataFrame:
     """GROUPS rows under their star instead of a group id; stars of one image are left out."""
-    star, by_rank = W.partitionBy("star"), W.partitionBy("star").orderBy("rank")
-    shown = F.struct("vertex", "content_id", "width_px", "height_px")
-    ranked = (
-        members.join(stars, "vertex", "left")
-        .withColumn("star", F.coalesce("star", "vertex"))
-        .select(
-            "*",
-            F.count("*").over(star).cast("int").alias("group_size"),
-            F.row_number().over(by_rank).alias("place"),
-            F.first(shown).over(by_rank).alias("keeper"),
-            F.lead("rank").over(by_rank).alias("next_rank"),
-        )
-    )
-    grouped = ranked.where("group_size >= 2")
-    # The best image of a star is the best of its keeper vertex, since that vertex outranks those that it took.
-    links = edges.select(
-        F.col("src").alias("low"),
-        F.col("dst").alias("high"),
-        F.col("score").alias("pair_score"),
-        F.col("kind").alias("pair_kind"),
-        "evidence",
-    )
-    linked = grouped.withColumns({"low": F.least("vertex", "star"), "high": F.greatest("vertex", "star")}).join(
-        links, ["low", "high"], "left"
-    )
+    linked = _linked(members, stars, edges)
     is_keeper, is_twin = F.col("place") == 1, F.col("vertex") == F.col("star")
     kind = (
         F.when(is_keeper, F.lit(None).cast("string"))
         .when(F.col("content_id") == F.col("keeper.content_id"), "exact")
         .when(is_twin, "pixel")
-        .otherwise(F.col("pair_kind"))
+        .otherwise(F.col("link.kind"))
     )
-    relation = F.when(F.col("is_keeper"), "keeper").when(F.col("kind").isin(*COPY_KINDS), "copy").otherwise("alternate")
+    is_copy = F.col("kind").isin("exact", "pixel") | (F.col("kind").isin(*cfg.copy_kinds) & shows_no_more())
+    relation = F.when(F.col("is_keeper"), "keeper").when(is_copy, "copy").otherwise("alternate")
     is_removable = (F.col("relation") == "copy") & F.col("kind").isin(*cfg.removable_kinds)
-    reason = F.when(F.col("is_keeper"), keeper_reason(criteria(cfg))).otherwise(member_reason())
+    reason = F.concat(
+        F.when(F.col("is_keeper"), keeper_reason(criteria(cfg))).otherwise(member_reason()), bridge_reason()
+    )
     return (
         linked.withColumns(
             {
                 "is_keeper": is_keeper,
                 "kind": kind,
-                "score_to_keeper": F.when(is_twin, F.lit(1.0)).otherwise(F.col("pair_score")),
+                "score_to_keeper": F.when(is_twin, F.lit(1.0)).otherwise(F.col("link.score")),
             }
         )
         .withColumn("relation", relation)
         .withColumns({"is_removable": is_removable, "reason": reason})
-        .select(
-            "star",
-            "image_id",
-            "scope",
-            "content_id",
-            "is_keeper",
-            "relation",
-            "is_removable",
-            "score_to_keeper",
-            "kind",
-            "reason",
-            "group_size",
+        .select("star", *(name for name in GROUPS.columns if name not in ("group_id", "updated_at")))
+    )
+
+
+def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame) -> DataFrame:
+    """Members of stars of two images or more, each with its keeper, its link to it, and what stands next to them.
+
+    Returns:
+        members with star, n_better, n_cut, is_composite; group_size; place, 1 for the keeper; structs keeper and
+        link (null for twins of the keeper); next, the rank and link of the next best; largest, the image of most
+        pixels among those that what they show sets no lower than the keeper.
+    """
+    by_star = W.partitionBy("star")
+    # The keeper is the best image of the star's vertex; that vertex stands before those that it took.
+    ordered = by_star.orderBy(F.col("vertex") != F.col("star"), "n_better", "rank")
+    placed = (
+        members.join(stars, "vertex", "left")
+        .withColumn("star", F.coalesce("star", "vertex"))
+        .fillna(0, ["n_better", "n_cut"])
+        .withColumns({"group_size": F.count("*").over(by_star).cast("int"), "place": F.row_number().over(ordered)})
+        .where("group_size >= 2")
+    )
+    links = edges.select(F.col("src").alias("low"), F.col("dst").alias("high"), _link_of("src"), _link_of("dst"))
+    link = F.when(F.col("vertex") == F.col("low"), F.col("of_src")).otherwise(F.col("of_dst"))
+    shown = F.struct("vertex", "content_id", "width_px", "height_px", "n_better")
+    return (
+        placed.withColumns({"low": F.least("vertex", "star"), "high": F.greatest("vertex", "star")})
+        .join(links, ["low", "high"], "left")
+        .withColumn("link", link)
+        .withColumns(
+            {
+                "keeper": F.first(shown).over(ordered),
+                "next": F.lead(F.struct("rank", "link")).over(ordered),
+            }
         )
+        .withColumn("largest", F.max(_area_if_level()).over(by_star))
+    )
+
+
+def _link_of(end: str) -> Column:
+    """An edge as the member at `end` sees it, as struct `of_END`."""
+    is_src = end == "src"
+    mine, other = ("src", "dst") if is_src else ("dst", "src")
+    turned = [(1.0 / F.col(name) if is_src else F.col(name)).alias(name) for name in ("scale", "resolution")]
+    return F.struct(
+        "score",
+        "kind",
+        "evidence",
+        F.col(f"{mine}_overlap").alias("overlap"),
+        F.col(f"{other}_overlap").alias("keeper_overlap"),
+        *turned,
+        "rotation",
+        "box",
+        (F.col("box_of_src") if is_src else ~F.col("box_of_src")).alias("box_is_own"),
+    ).alias(f"of_{end}")
+
+
+def _area_if_level() -> Column:
+    area = F.col("width_px").cast("bigint") * F.col("height_px")
+    return F.when(
+        F.col("n_better") <= F.col("keeper.n_better"), F.struct(area.alias("area_px"), "width_px", "height_px")
     )
 
 

@@ -1,4 +1,4 @@
-"""Manifest rows to images, hashes and thumbnails: each file read once and decoded once, in the Python worker.
+"""Manifest rows to images, hashes, thumbnails and features: each file read and decoded once, in the Python worker.
 
 Bytes of local files never cross from the JVM: the worker opens them itself. Remote ones arrive in `fetched`
 (stages.fetch). One bad image is one failed row; the batch goes on.
@@ -21,11 +21,11 @@ from dupelake.kernels.decode import Failure
 from dupelake.kernels.fingerprint import Fingerprint, fingerprint_image
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.uris import local_path
-from dupelake.schema import FAILED, HASHES, IMAGES, OK
+from dupelake.kernels.vocabulary import Vocabulary, feature_version, load_vocabulary
+from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK
 
 # Taken over from the manifest row as they are.
 _KEPT = ("image_id", "uri", "partition", "scope", "captured_at", "extra")
-_HASH_COLUMNS = tuple(name for name in HASHES.columns if name != "content_id")
 
 
 def _nullable(fields: Iterable[T.StructField]) -> list[T.StructField]:
@@ -39,16 +39,21 @@ HASHED = T.StructType(
         T.StructField("thumbnail_bytes", T.BinaryType()),
         T.StructField("thumbnail_width_px", T.IntegerType()),
         T.StructField("thumbnail_height_px", T.IntegerType()),
+        *_nullable(field for field in FEATURES.schema.fields if field.name not in ("content_id", "error_message")),
+        T.StructField("features_error", T.StringType()),
     ]
 )
-"""What `hash_images` gives: IMAGES without the run's times, HASHES (null in failed rows), the thumbnail."""
+"""What `hash_images` gives: IMAGES without the run's times, then, null in failed rows, HASHES, the thumbnail, FEATURES
+(whose error_message is `features_error` here)."""
 
+_LARGE = tuple(field.name for field in HASHED.fields if field.dataType == T.BinaryType())
 _NEW = {field.name: field.dataType for field in HASHED.fields if field.name not in _KEPT}
 _ARROW: dict[type[T.DataType], pa.DataType] = {
     T.StringType: pa.string(),
     T.LongType: pa.int64(),
     T.IntegerType: pa.int32(),
     T.BooleanType: pa.bool_(),
+    T.DoubleType: pa.float64(),
     T.BinaryType: pa.binary(),
 }
 
@@ -59,11 +64,14 @@ def hash_images(rows: DataFrame, cfg: Config) -> DataFrame:
     Args:
         rows: columns of schema.MANIFEST and `fetched struct<data binary, reason string, message string>`, which is
             null for local files. Rows whose `reason` is set already pass through as failed.
-        cfg: sections `decode` and `hash`; batches are handed on as soon as they hold `hash.batch_bytes`.
+        cfg: sections `decode`, `hash` and `features`; batches are handed on as soon as they hold `hash.batch_bytes`.
 
     Returns:
         HASHED. Failed rows carry `reason` and `error_message`, and `content_id` and `byte_size` where the file could
         be read. Besides those of kernels.decode.Failure, reasons of local files are missing, unreadable, not_a_file.
+
+    Raises:
+        ModelError: the vocabulary cannot be read; here, on the driver, before a task starts.
     """
     return rows.mapInArrow(_mapper(cfg), HASHED)
 
@@ -102,18 +110,24 @@ def read_local(path: str, uri: str, max_bytes: int) -> bytes | Failure:
 
 
 def _mapper(cfg: Config) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function that runs in the workers; it carries the configuration and nothing else."""
-    version = hash_version(cfg)
+    """The function that runs in the workers; it carries the configuration and the vocabulary.
+
+    The vocabulary (some 200 KB) travels with it, so that the file of a user's own need only lie on the driver.
+    """
+    versions = {"hash_version": hash_version(cfg), "feature_version": feature_version(cfg)}
+    vocabulary = load_vocabulary(cfg.features.vocabulary)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield from _hash_batch(batch, cfg, version)
+            yield from _hash_batch(batch, cfg, vocabulary, versions)
 
     return run
 
 
-def _hash_batch(batch: pa.RecordBatch, cfg: Config, version: str) -> Iterator[pa.RecordBatch]:
-    """Hashes the rows of one input batch; hands on whenever the thumbnails at hand reach `hash.batch_bytes`."""
+def _hash_batch(
+    batch: pa.RecordBatch, cfg: Config, vocabulary: Vocabulary, versions: dict[str, str]
+) -> Iterator[pa.RecordBatch]:
+    """Hashes the rows of one input batch; hands on whenever the bytes at hand reach `hash.batch_bytes`."""
     uris, reasons, messages = (batch.column(name).to_pylist() for name in ("uri", "reason", "error_message"))
     fetched = batch.column("fetched")
     done: list[dict[str, Any]] = []
@@ -122,10 +136,10 @@ def _hash_batch(batch: pa.RecordBatch, cfg: Config, version: str) -> Iterator[pa
         if reason is not None:
             result: Fingerprint | Failure = Failure(reason, message or reason)
         else:
-            result = _hash_row(uri, fetched[at], cfg)
-        values = _values(result, version)
+            result = _hash_row(uri, fetched[at], cfg, vocabulary)
+        values = _values(result, versions)
         done.append(values)
-        held += len(values.get("thumbnail_bytes") or b"") + 512  # of the other columns, roughly
+        held += sum(len(values.get(name) or b"") for name in _LARGE) + 512  # of the other columns, roughly
         if held >= cfg.hash.batch_bytes:
             yield _output(batch, start, done)
             start, held, done = at + 1, 0, []
@@ -133,12 +147,12 @@ def _hash_batch(batch: pa.RecordBatch, cfg: Config, version: str) -> Iterator[pa
         yield _output(batch, start, done)
 
 
-def _hash_row(uri: str | None, fetched: pa.StructScalar, cfg: Config) -> Fingerprint | Failure:
+def _hash_row(uri: str | None, fetched: pa.StructScalar, cfg: Config, vocabulary: Vocabulary) -> Fingerprint | Failure:
     data = _bytes_of(uri, fetched, cfg)
     if isinstance(data, Failure):
         return data
     try:
-        return fingerprint_image(data, cfg.decode, cfg.hash)
+        return fingerprint_image(data, cfg.decode, cfg.hash, cfg.features, vocabulary)
     except Exception as error:  # a fault of ours must not take the other images of the batch with it
         return Failure("internal_error", f"{type(error).__name__}: {error}"[:500], byte_size=len(data))
 
@@ -156,7 +170,7 @@ def _bytes_of(uri: str | None, fetched: pa.StructScalar, cfg: Config) -> bytes |
     return read_local(path, uri, cfg.decode.max_bytes)
 
 
-def _values(result: Fingerprint | Failure, version: str) -> dict[str, Any]:
+def _values(result: Fingerprint | Failure, versions: dict[str, str]) -> dict[str, Any]:
     """The new columns of one row; what is absent is null."""
     if isinstance(result, Failure):
         return {
@@ -166,7 +180,7 @@ def _values(result: Fingerprint | Failure, version: str) -> dict[str, Any]:
             "content_id": result.content_id,
             "byte_size": result.byte_size,
         }
-    return {**vars(result), "status": OK, "hash_version": version}
+    return {**vars(result), **versions, "status": OK}
 
 
 def _output(batch: pa.RecordBatch, start: int, done: list[dict[str, Any]]) -> pa.RecordBatch:

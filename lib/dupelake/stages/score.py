@@ -1,29 +1,25 @@
-"""Scores: measure proposed pairs by all signals, then decide by thresholds.
+"""Scores: measure proposed pairs by all signals: bits, cosines, and the alignment of their thumbnails.
 
-Measuring and deciding are apart. The evidence of a pair is a function of its two contents and the versions; a decision
-is a function of the evidence and the thresholds, in JVM expressions only, so that other thresholds decide stored pairs
-again without a look at hashes, embeddings or images.
+The evidence of a pair is a function of its two contents and the versions, nothing else; stages.decide judges it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from dupelake.config import DecideConfig, fingerprint
+from dupelake.config import DecideConfig
 from dupelake.kernels.mih import binary_rows, words_of
 from dupelake.kernels.scoring import cosines, refuse_mixed, straight_and_mirrored_bits
-from dupelake.schema import PAIRS, conform
+from dupelake.schema import PAIRS
+from dupelake.stages.decide import PIXEL, decide
 
-PIXEL = "pixel"  # found_by, kind and join_version of pairs of equal pixels: no join found them
-ACCEPTED = 0.5  # score at the threshold of the best signal
-PHASH_RANDOM_BITS, PDQ_RANDOM_BITS = 32, 128  # what unrelated pictures are apart
+_DECISION = ("kind", "score", "is_duplicate", "decide_version")
 _SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
 _HASHES = ("phash", "phash_mirrored", "pdq", "pdq_mirrored", "pdq_quality", "hash_version")
 _EVIDENCE = T.StructType(
@@ -43,26 +39,20 @@ _EVIDENCE = T.StructType(
 Batches = Iterator[pa.RecordBatch]
 
 
-def score_pairs(
-    pairs: DataFrame,
-    hashes: DataFrame,
-    embeddings: DataFrame | None,
-    cfg: DecideConfig,
-    join_version: str,
-    model_id: str | None,
+def measure_pairs(
+    pairs: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, join_version: str, model_id: str | None
 ) -> DataFrame:
-    """Measure each pair by hashes and embeddings, and decide it.
+    """Measure each pair by hashes and embeddings.
 
     Args:
         pairs: (src_id, dst_id, found_by), src_id < dst_id, each once.
         hashes: HASHES; a pair without hashes on both sides is left out.
         embeddings: EMBEDDINGS, or None. A pair without embeddings of `model_id` on both sides has a null cosine.
-        cfg: thresholds.
         join_version: fingerprint of what proposed the pairs.
         model_id: model whose embeddings are compared.
 
     Returns:
-        PAIRS, one row per pair.
+        Columns of PAIRS, without those of the alignment and the decision; one row per pair.
 
     Raises:
         VersionMixError: inside the worker, so that Spark hands on a PythonException whose message holds it: two
@@ -87,7 +77,7 @@ def score_pairs(
         measured = measured.join(held.select(F.col("content_id").alias(key), *columns), key, "left")
     evidence = measured.mapInArrow(_measure_batches, _EVIDENCE)
     model = F.when(F.col("cosine_similarity").isNotNull(), F.lit(model_id)).cast("string")
-    return decide(evidence.select("*", model.alias("model_id"), F.lit(join_version).alias("join_version")), cfg)
+    return evidence.select("*", model.alias("model_id"), F.lit(join_version).alias("join_version"))
 
 
 def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
@@ -121,75 +111,20 @@ def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
     )
     evidence = rows.mapInArrow(_measure_batches, _EVIDENCE)
     versions = F.lit(None).cast("string").alias("model_id"), F.lit(PIXEL).alias("join_version")
-    return decide(evidence.select("*", *versions), cfg)
+    return decide(without_alignment(evidence.select("*", *versions)), cfg)
 
 
-def decide_version(cfg: DecideConfig) -> str:
-    """Fingerprint of the thresholds."""
-    return fingerprint(dataclasses.asdict(cfg))
+def with_alignment(measured: DataFrame, aligned: DataFrame, version: str) -> DataFrame:
+    """`measured` with the columns of stages.align.ALIGNED, and the version of what aligned it."""
+    both = measured.join(aligned, ["src_id", "dst_id"], "left")
+    known = F.when(F.col("aligned_ncc").isNotNull(), F.lit(version)).cast("string")
+    return both.withColumn("verify_version", known)
 
 
-def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
-    """Score, verdict and kind of pairs from their evidence, by JVM expressions alone.
-
-    Each signal has a value: 1 for identical, exactly 0.5 at its threshold, 0 where unrelated pictures are,
-    linear between. The best signal is the score. Signals that are null, and PDQ below its quality, have no value.
-
-    Args:
-        pairs: the evidence columns of PAIRS, with found_by and the versions; decisions that are there are replaced.
-        cfg: thresholds, each inclusive.
-
-    Returns:
-        PAIRS.
-    """
-    usable = F.col("pdq_quality") >= cfg.pdq_min_quality
-    phash, phash_mirrored = (
-        _bits_value(F.col(name), cfg.phash_max_bits, PHASH_RANDOM_BITS)
-        for name in ("phash_bits", "phash_mirrored_bits")
-    )
-    pdq, pdq_mirrored = (
-        F.when(usable, _bits_value(F.col(name), cfg.pdq_max_bits, PDQ_RANDOM_BITS))
-        for name in ("pdq_bits", "pdq_mirrored_bits")
-    )
-    valued = pairs.select(
-        "*",
-        F.coalesce(F.greatest(phash, pdq), F.lit(0.0)).alias("_straight"),
-        F.coalesce(F.greatest(phash_mirrored, pdq_mirrored), F.lit(0.0)).alias("_mirrored"),
-        F.coalesce(_cosine_value(F.col("cosine_similarity"), cfg.min_cosine), F.lit(0.0)).alias("_cosine"),
-    )
-    is_pixel = F.col("found_by") == PIXEL
-    straight, mirrored, cosine = F.col("_straight"), F.col("_mirrored"), F.col("_cosine")
-    score = F.when(is_pixel, F.lit(1.0)).otherwise(F.greatest(straight, mirrored, cosine))
-    is_mirrored = ~is_pixel & (mirrored > straight)
-    kind = (
-        F.when(is_pixel, F.lit(PIXEL))
-        .when(is_mirrored & (mirrored >= ACCEPTED), F.lit("mirrored"))
-        .when(straight >= ACCEPTED, F.lit("near"))
-        .when(cosine >= ACCEPTED, F.lit("edited"))
-    )
-    decided = {
-        "is_mirrored": is_mirrored,
-        "kind": kind,
-        "score": score,
-        "is_duplicate": score >= ACCEPTED,
-        "decide_version": F.lit(decide_version(cfg)),
-    }
-    return conform(valued.withColumns(decided), PAIRS.schema)
-
-
-def _bits_value(bits: Column, threshold: int, random_bits: int) -> Column:
-    """1 at 0 bits, exactly 0.5 at the threshold (which is whole, so threshold / threshold is 1), 0 at random_bits."""
-    inside = 1.0 - 0.5 * bits / threshold if threshold else F.lit(1.0)
-    outside = F.greatest(0.5 * (random_bits - bits) / (random_bits - threshold), F.lit(0.0))  # below 0.5
-    return F.when(bits <= threshold, inside).when(bits > threshold, outside)
-
-
-def _cosine_value(cosine: Column, threshold: float) -> Column:
-    """1 at cosine 1, exactly 0.5 at the threshold, 0 at 0 and below."""
-    inside = 0.5 + 0.5 * ((cosine - threshold) / (1.0 - threshold)) if threshold < 1 else F.lit(1.0)
-    # x / t < 1 for all floats x < t, since the quotient is at most 1 - 2^-53, which is a float.
-    outside = F.greatest(0.5 * (cosine / threshold), F.lit(0.0))
-    return F.when(cosine >= threshold, inside).when(cosine < threshold, outside)
+def without_alignment(measured: DataFrame) -> DataFrame:
+    """`measured` with null in the columns of the alignment."""
+    fields = [f for f in PAIRS.schema.fields if f.name not in measured.columns and f.name not in _DECISION]
+    return measured.select("*", *[F.lit(None).cast(f.dataType).alias(f.name) for f in fields])
 
 
 def _measure_batches(batches: Batches) -> Batches:

@@ -1,0 +1,183 @@
+"""What the join job measures: candidates of all legs, their bits, cosines and alignments, and the planted copies."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.kernels.evaluation import wilson_interval
+from dupelake.runtime.run import Run
+from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, OK, PAIRS, THUMBNAILS, conform
+from dupelake.stages.align import align_pairs
+from dupelake.stages.candidates import candidate_pairs
+from dupelake.stages.decide import decide
+from dupelake.stages.planted import found_copies, plant_copies, sample_units
+from dupelake.stages.score import measure_pairs, with_alignment
+from dupelake.stages.words import word_pairs
+from dupelake.tables import single_row
+
+log = logging.getLogger(__name__)
+
+PAIRS_PER_TASK = 256  # some 2 s of alignment
+_KEY = ["src_id", "dst_id"]
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What the join compares, and the fingerprint of how."""
+
+    hash: str
+    features: str
+    verify: str
+    model: str | None
+    preprocess: str | None
+    centre: npt.NDArray[np.float32] | None
+    join: str
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What is known of the contents that are joined, the planted ones among them."""
+
+    units: DataFrame
+    hashes: DataFrame
+    thumbnails: DataFrame
+    features: DataFrame
+    embeddings: DataFrame | None
+    sizes: DataFrame
+
+
+def measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) -> DataFrame:
+    """PAIRS of every candidate of the new units, decided; how many planted copies were found goes into the run.
+
+    Args:
+        run: its counts and `recall` are filled.
+        units: (scope, content_id, is_new), staged.
+        hashes: HASHES of the present version.
+        versions: what is compared.
+    """
+    with run.step("plant"):
+        copies = _plant(run, units)
+    inputs = _inputs(run, units, hashes, versions, copies)
+    with run.step("join"):
+        candidates = _candidates(run, inputs, versions, copies)
+        n_pairs = candidates.count()
+    with run.step("align"):
+        decided = _decide(run, candidates, inputs, versions, n_pairs)
+    if copies is None:
+        return decided
+    _certify(run, copies, decided)
+    planted = copies.select("content_id")
+    return decided.join(F.broadcast(planted.withColumnRenamed("content_id", "src_id")), "src_id", "left_anti").join(
+        F.broadcast(planted.withColumnRenamed("content_id", "dst_id")), "dst_id", "left_anti"
+    )
+
+
+def _plant(run: Run, units: DataFrame) -> DataFrame | None:
+    """COPIES of a sample of the new units, staged; None where the configuration wants none."""
+    if run.config.run.planted_images == 0:
+        return None
+    sample = sample_units(units, run.config.run.planted_images)
+    return run.staging.save(plant_copies(sample, run.warehouse.read(THUMBNAILS), run.config), "planted")
+
+
+def _inputs(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, copies: DataFrame | None) -> _Inputs:
+    images = run.warehouse.read(IMAGES).where(F.col("status") == OK)
+    sizes = images.groupBy("content_id").agg(F.min("width_px").alias("full_width_px"))  # equal bytes, equal width
+    thumbnails = run.warehouse.read(THUMBNAILS)
+    features = run.warehouse.read(FEATURES).where(F.col("feature_version") == versions.features)
+    embeddings = None
+    if versions.model is not None:
+        embeddings = run.warehouse.read(EMBEDDINGS).where(
+            (F.col("model_id") == versions.model) & F.col("embedding").isNotNull()
+        )
+    units = units.select("scope", "content_id", "is_new")
+    if copies is None:
+        return _Inputs(units, hashes, thumbnails, features, embeddings, sizes)
+    made = copies.where("error_message IS NULL")
+    planted = made.where(~F.col("is_low_information")).select("scope", "content_id", F.lit(True).alias("is_new"))
+    if embeddings is not None:
+        from dupelake.stages.embed import embed_contents
+
+        assert versions.model is not None  # noqa: S101 - for the type checker
+        assert versions.preprocess is not None  # noqa: S101
+        vectors = embed_contents(made, run.config.embed, versions.model, versions.preprocess)
+        embeddings = embeddings.unionByName(run.staging.save(vectors, "planted-embeddings"))
+    return _Inputs(
+        units.unionByName(planted),
+        hashes.unionByName(conform(made, HASHES.schema)),
+        thumbnails.unionByName(conform(made, THUMBNAILS.schema)),
+        features.unionByName(conform(made, FEATURES.schema)),
+        embeddings,
+        sizes.unionByName(made.select("content_id", "full_width_px")),
+    )
+
+
+def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame | None) -> DataFrame:
+    """Candidate pairs, staged; of the planted copies only those with their own originals."""
+    lsh, words = run.config.lsh, None
+    if lsh.words:
+        found = word_pairs(inputs.units, inputs.features, lsh, run.staging.checkpoint)
+        words = run.staging.save(found.pairs, "words")
+        dropped = single_row(found.dropped)
+        for name in dropped.asDict():
+            run.count(f"words.{name}", dropped[name] or 0)
+        if dropped["words"]:
+            log.warning(
+                "%d visual words are held by more than lsh.word_max_images = %d images of a scope and were left out, "
+                "with %d votes; pairs that only they would find are not proposed",
+                *(dropped["words"], lsh.word_max_images, dropped["votes"]),
+            )
+    proposed = candidate_pairs(inputs.units, inputs.hashes, inputs.embeddings, versions.centre, lsh, words=words)
+    if copies is not None:
+        lineage = F.broadcast(copies.select("content_id", "parent_id"))
+        for side, other in (("src_id", "dst_id"), ("dst_id", "src_id")):
+            renamed = lineage.select(F.col("content_id").alias(side), F.col("parent_id").alias(f"{side}_parent"))
+            proposed = proposed.join(renamed, side, "left").where(
+                F.col(f"{side}_parent").isNull() | (F.col(f"{side}_parent") == F.col(other))
+            )
+    return run.staging.save(proposed.select(*_KEY, "found_by"), "candidates")
+
+
+def _decide(run: Run, candidates: DataFrame, inputs: _Inputs, versions: Versions, n_pairs: int) -> DataFrame:
+    n_tasks = max(run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_pairs / PAIRS_PER_TASK))
+    measured = measure_pairs(candidates, inputs.hashes, inputs.embeddings, versions.join, versions.model)
+    aligned = align_pairs(candidates, inputs.thumbnails, inputs.features, inputs.sizes, n_tasks)
+    evidence = with_alignment(measured, run.staging.save(aligned, "aligned"), versions.verify)
+    decided = run.staging.save(decide(evidence, run.config.decide), "decided")
+    failed = decided.where("error_message IS NOT NULL")
+    run.count("pairs_not_aligned", failed.count())
+    if run.counts["pairs_not_aligned"]:
+        first = failed.select(*_KEY, "error_message").first()
+        log.warning("%d pairs could not be aligned, for example %s", run.counts["pairs_not_aligned"], first)
+    return decided
+
+
+def _certify(run: Run, copies: DataFrame, decided: DataFrame) -> None:
+    """How many planted copies were found, by edit, with 95 % intervals, into the run's row."""
+    rows = found_copies(copies, conform(decided, PAIRS.schema)).orderBy("edit").collect()  # one row per edit
+    if not rows:
+        return
+    by_edit = {row["edit"]: _share(row["n_found"], row["n_planted"]) | {"proposed": row["n_proposed"]} for row in rows}
+    total = _share(sum(r["n_found"] for r in rows), sum(r["n_planted"] for r in rows))
+    run.recall = json.dumps({"all": total, "by_edit": by_edit})
+    run.count("copies_planted", total["planted"])
+    run.count("copies_found", total["found"])
+
+
+def _share(n_found: int, n_planted: int) -> dict[str, float]:
+    low, high = wilson_interval(n_found, n_planted)
+    return {
+        "found": n_found,
+        "planted": n_planted,
+        "share": round(n_found / n_planted, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }

@@ -1,0 +1,281 @@
+"""One picture laid onto another: content boxes, the overlap, refinement on pixels, correlation of gradients by cells.
+
+Refinement: Gauss-Newton on a projective map (S. Baker, I. Matthews, "Lucas-Kanade 20 years on", IJCV 2004), on locally
+normalised pixels and with robust weights, so that neither light nor a sticker pulls it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Matrix = NDArray[np.float64]
+Box = tuple[int, int, int, int]
+
+_REFINE_SIDES_PX = (80, 176)
+MIN_OVERLAP_PX = 24  # of the shorter side; less shows nothing that could be told apart
+
+
+def content_box(rgb: NDArray[np.uint8]) -> Box:
+    """(x, y, width, height) of a picture without its uniform borders (frames, letterbox bars, paper).
+
+    A line belongs to a border while its pixels keep to the colour of the border's outermost line. Where nothing, or
+    less than a tenth of a side, would remain, the whole picture is its content.
+    """
+    height, width = rgb.shape[:2]
+    top, bottom = _border(rgb), _border(rgb[::-1])
+    turned = rgb.transpose(1, 0, 2)
+    left, right = _border(turned), _border(turned[::-1])
+    if width - left - right < max(16, 0.1 * width) or height - top - bottom < max(16, 0.1 * height):
+        return 0, 0, width, height
+    return left, top, width - left - right, height - top - bottom
+
+
+def _border(lines: NDArray[np.uint8]) -> int:
+    """How many of the first lines are one uniform colour, to what JPEG makes of it."""
+    colour = np.median(lines[0], axis=0).astype(np.float32)
+    if _breaks(lines[:1], colour)[0]:
+        return 0
+    for start in range(0, len(lines), 32):
+        bad = _breaks(lines[start : start + 32], colour)
+        if bad.any():
+            return start + int(bad.argmax()) + 1  # the next line is half border
+    return len(lines)
+
+
+def _breaks(lines: NDArray[np.uint8], colour: FloatArray) -> NDArray[np.bool_]:
+    """Which lines are not of the colour: one pixel far from it, or more than one in 50 not close."""
+    off = np.abs(lines.astype(np.float32) - colour).max(axis=2)
+    return (off.max(axis=1) > 48.0) | ((off > 14.0).mean(axis=1) > 0.02)
+
+
+def corners(box: Box) -> Matrix:
+    """Corners of a box of pixels, float64 (4, 2): the outer edges, pixel centres being whole numbers."""
+    x, y, w, h = box
+    return np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], np.float64) - 0.5
+
+
+def box_transform(src: Box, dst: Box, turn: Matrix) -> Matrix:
+    """The map, float64 (3, 3), that lays box `src` onto box `dst` after a turn of the unit square about its centre.
+
+    Args:
+        src: box of pixels.
+        dst: box of pixels.
+        turn: float64 (2, 2), one of the eight symmetries of the square.
+    """
+    to_unit = np.array(
+        [[2 / src[2], 0, -(2 * src[0] - 1) / src[2] - 1], [0, 2 / src[3], -(2 * src[1] - 1) / src[3] - 1]]
+    )
+    to_unit = np.vstack([to_unit, [0, 0, 1]])
+    turned = np.eye(3)
+    turned[:2, :2] = turn
+    back = np.array(
+        [
+            [dst[2] / 2, 0, dst[0] - 0.5 + dst[2] / 2],
+            [0, dst[3] / 2, dst[1] - 0.5 + dst[3] / 2],
+            [0, 0, 1],
+        ]
+    )
+    return back @ turned @ to_unit
+
+
+def linear_part(transform: Matrix, xy: Matrix) -> Matrix:
+    """Derivative, float64 (2, 2), of a projective map at a point."""
+    point = np.append(xy, 1.0)
+    x, y, w = transform @ point
+    return (transform[:2, :2] - np.outer([x / w, y / w], transform[2, :2])) / w
+
+
+def move(transform: Matrix, xy: Matrix) -> Matrix:
+    """Points, float64 (n, 2), through a projective map."""
+    homogeneous = xy @ transform[:, :2].T + transform[:, 2]
+    return homogeneous[:, :2] / homogeneous[:, 2:]
+
+
+class Overlap(NamedTuple):
+    """The part of a pair that both show, in pixels of the coarser picture.
+
+    Attributes:
+        src: float32 (h, w), grey of the source.
+        dst: float32 (h, w), grey of the destination.
+        mask: uint8 (h, w), 1 where both show content.
+        src_share: of the source's content that lies in the overlap.
+        dst_share: the same of the destination.
+        src_view: float64 (3, 3), pixels of the overlap to pixels of the source.
+        dst_view: the same to the destination.
+    """
+
+    src: FloatArray
+    dst: FloatArray
+    mask: NDArray[np.uint8]
+    src_share: float
+    dst_share: float
+    src_view: Matrix
+    dst_view: Matrix
+
+
+def lay(
+    src: NDArray[np.uint8], dst: NDArray[np.uint8], src_box: Box, dst_box: Box, transform: Matrix
+) -> Overlap | None:
+    """Both pictures in the frame of the coarser one, cut to what both show; None where that is next to nothing.
+
+    Args:
+        src: uint8 (h, w), grey.
+        dst: uint8 (h, w), grey.
+        src_box: content of the source.
+        dst_box: content of the destination.
+        transform: float64 (3, 3), pixels of the source to pixels of the destination.
+    """
+    inverse = np.linalg.inv(transform)
+    src_corners = corners(src_box)
+    ahead = (np.column_stack([src_corners, np.ones(4)]) @ transform[2]) / transform[2, 2]
+    back = (np.column_stack([corners(dst_box), np.ones(4)]) @ inverse[2]) / inverse[2, 2]
+    if min(ahead.min(), back.min()) < 0.2:  # a horizon close by: no edit makes that
+        return None
+    shared = _intersection(src_corners, move(inverse, corners(dst_box)))
+    if shared is None:
+        return None
+    area = _area(shared)
+    shared_dst = move(transform, shared)
+    src_share, dst_share = area / (src_box[2] * src_box[3]), _area(shared_dst) / (dst_box[2] * dst_box[3])
+    src_is_frame = _area(shared_dst) >= area
+    outline = shared if src_is_frame else shared_dst
+    low = np.maximum(np.floor(outline.min(axis=0) + 0.5), 0).astype(int)
+    limit = np.array((src if src_is_frame else dst).shape[::-1])
+    high = np.minimum(np.ceil(outline.max(axis=0) + 0.5), limit).astype(int)
+    size = high - low
+    if size.min() < MIN_OVERLAP_PX:
+        return None
+    shift = np.array([[1.0, 0, low[0]], [0, 1, low[1]], [0, 0, 1]])
+    frame, other, to_other = (src, dst, transform @ shift) if src_is_frame else (dst, src, inverse @ shift)
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    cv2.fillConvexPoly(mask, np.round((outline - low) * 16).astype(np.int32), 1, cv2.LINE_8, 4)
+    own = frame[low[1] : high[1], low[0] : high[0]].astype(np.float32)
+    warped = warp(other, to_other, (int(size[0]), int(size[1])))
+    first, second = (own, warped) if src_is_frame else (warped, own)
+    views = (shift, to_other) if src_is_frame else (to_other, shift)
+    return Overlap(first, second, mask, min(1.0, src_share), min(1.0, dst_share), *views)
+
+
+def warp(picture: NDArray[np.uint8], view: Matrix, size: tuple[int, int]) -> FloatArray:
+    """float32 picture of `size` (width, height) seen through `view`, which maps its pixels to those of `picture`.
+
+    Where the view makes smaller, the picture is first reduced by means over areas, so that nothing aliases.
+    """
+    height, width = picture.shape[:2]
+    linear = linear_part(view, np.array([size[0] / 2, size[1] / 2]))
+    rates = np.hypot(linear[:, 0], linear[:, 1])
+    if rates.max() > 1.25:
+        small = [max(1, round(side / max(1.0, rate))) for side, rate in zip((width, height), rates, strict=True)]
+        picture = cv2.resize(picture, (small[0], small[1]), interpolation=cv2.INTER_AREA)
+        fx, fy = small[0] / width, small[1] / height
+        view = np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]]) @ view
+    return _sample(picture, view, size).astype(np.float32)
+
+
+def _sample(picture: NDArray[Any], view: Matrix, size: tuple[int, int]) -> NDArray[Any]:
+    """`picture` through `view`, bilinear, its edge repeated outside."""
+    view = view / view[2, 2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    if np.abs(view[2, :2]).max() * max(size) < 1e-5:  # without perspective, in a third of the time
+        return cv2.warpAffine(picture, view[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpPerspective(picture, view, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _area(polygon: Matrix) -> float:
+    x, y = polygon.T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def _intersection(first: Matrix, second: Matrix) -> Matrix | None:
+    area, polygon = cv2.intersectConvexConvex(first.astype(np.float32), second.astype(np.float32))
+    if polygon is None or len(polygon) < 3 or area <= 0:
+        return None
+    return polygon[:, 0].astype(np.float64)
+
+
+def normalised(grey: FloatArray, mask: NDArray[np.uint8] | None = None) -> FloatArray:
+    """`grey` less its local mean, over its local deviation (a floor under it, so that flat places stay flat)."""
+    side = max(5, (min(grey.shape) // 8) | 1)
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
+    mean = cv2.blur(smooth, (side, side))
+    deviation = cv2.blur(smooth * smooth, (side, side)) - mean * mean
+    return (smooth - mean) / np.sqrt(np.maximum(deviation, 0.0) + 36.0)
+
+
+def refine(frame: FloatArray, other: FloatArray, mask: NDArray[np.uint8], start: Matrix, iterations: int = 4) -> Matrix:
+    """The projective map, float64 (3, 3), of pixels of `frame` to pixels of `other` near `start` that fits best."""
+    height, width = frame.shape
+    template, moving = normalised(frame), normalised(other)
+    gx = cv2.Sobel(template, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+    gy = cv2.Sobel(template, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    inside = cv2.erode(mask, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    places = np.flatnonzero(inside.ravel())
+    if len(places) < 200:
+        return start
+    ys, xs = places // width, places % width
+    half = max(width, height) / 2
+    x, y = ((xs - width / 2) / half).astype(np.float32), ((ys - height / 2) / half).astype(np.float32)
+    gx, gy, values = gx.ravel()[places], gy.ravel()[places], template.ravel()[places]
+    slope = gx * x + gy * y
+    jacobian = np.stack([gx * x, gx * y, gx, gy * x, gy * y, gy, -slope * x, -slope * y], axis=1) * np.float32(half)
+    unit = np.array([[1 / half, 0, -width / 2 / half], [0, 1 / half, -height / 2 / half], [0, 0, 1]])
+    unit_inverse = np.linalg.inv(unit)
+    best, best_cost, current = start, np.inf, start
+    for step in range(iterations + 1):
+        residual = _sample(moving, current, (width, height)).ravel()[places] - values
+        weight = 1.0 / (1.0 + np.square(residual / 0.7))
+        cost = float((residual * residual * weight).mean())
+        if cost > best_cost * 0.999:
+            if cost < best_cost:
+                best = current
+            break
+        best, best_cost = current, cost
+        if step == iterations:
+            break
+        weighted = jacobian * weight[:, None]
+        normal = (weighted.T @ jacobian).astype(np.float64)
+        normal += np.diag(np.diag(normal) * 1e-3 + 1e-3 * np.trace(normal) / 8 * np.array([0, 0, 0, 0, 0, 0, 1, 1]))
+        try:
+            delta = np.linalg.solve(normal, (weighted.T @ residual).astype(np.float64))
+        except np.linalg.LinAlgError:
+            break
+        increment = np.eye(3) + np.array(
+            [[delta[0], delta[1], delta[2]], [delta[3], delta[4], delta[5]], [delta[6], delta[7], 0]]
+        )
+        try:
+            current = current @ unit_inverse @ np.linalg.inv(increment) @ unit
+        except np.linalg.LinAlgError:
+            break
+        current = current / current[2, 2]
+    return best
+
+
+def refine_transform(overlap: Overlap) -> Matrix | None:
+    """The map of src to dst, float64 (3, 3), after refinement on a small copy of the overlap and then a larger one.
+
+    None where refinement would move a corner by more than a twelfth of the overlap: then there was no alignment near.
+    """
+    height, width = overlap.mask.shape
+    total = np.eye(3)
+    for side in _REFINE_SIDES_PX:
+        factor = min(1.0, side / max(height, width))
+        size = max(8, round(width * factor)), max(8, round(height * factor))
+        src = cv2.resize(overlap.src, size, interpolation=cv2.INTER_AREA)
+        dst = cv2.resize(overlap.dst, size, interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(overlap.mask, size, interpolation=cv2.INTER_NEAREST)
+        fx, fy = size[0] / width, size[1] / height
+        shrink = np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
+        found = refine(src, dst, mask, shrink @ total @ np.linalg.inv(shrink))
+        total = np.linalg.inv(shrink) @ found @ shrink
+        if factor == 1.0:
+            break
+    edge = corners((0, 0, width, height))
+    if not np.abs(move(total, edge) - edge).max() < max(height, width) / 12 + 2:
+        return None
+    transform = overlap.dst_view @ total @ np.linalg.inv(overlap.src_view)
+    return transform / transform[2, 2]

@@ -1,0 +1,151 @@
+"""Measured resolution: which share of a picture's linear resolution carries detail. An enlarged one has pixels only.
+
+Two signs are looked for. A smooth filter (bilinear, bicubic, Lanczos) leaves a cliff in the spectrum at the old
+resolution, where that of a photograph falls evenly, about as 1/f^2 (Field, Relations between the statistics of natural
+images and the response properties of cortical cells, JOSA A 1987). Repeated pixels (nearest) leave no cliff, but rows
+in which every so-manyth difference between neighbours is nothing (Gallagher, Detection of linear and cubic
+interpolation in JPEG compressed images, CRV 2005, uses the same period).
+
+A blurred or very smooth photograph has a cliff too and measures low; an enlarged copy of it measures lower still.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+DETAIL_VERSION = 1
+
+Floats = NDArray[np.float64]
+
+_WINDOWS = (128, 64, 32)  # samples of a spectrum; the longest that the picture holds
+_LINES = 64  # rows, and columns, that are looked at
+_STARTS = 4  # windows along each
+_FLAT = 4.0  # mean power per sample (of 8-bit levels squared) below which nothing can be said
+# Measured on ImageNet photographs, original and enlarged with three filters and saved at JPEG 50 to 95:
+_CLIFF_DB = 3.5  # how far the third of an octave above a cliff lies below the octave under it, throughout
+_MARGIN = 0.84  # filters roll off beyond the old resolution; one step lower, an enlarged copy seldom measures more
+_STEPS_AN_OCTAVE = 4
+_LOWEST = 2.0**-2.5  # softer photographs measure this, so that of two soft ones the larger counts for more
+_PROFILE = 1024  # differences along a row or column that the search for repeated pixels takes
+# Measured on the same photographs: 99 % of originals have no such period, 95 % repeated 2 or 3 times (JPEG 50) do
+_MODULATION = 0.1
+_PROMINENCE = 10.0  # times the median of all periods
+_SLOW = 25  # neighbours whose mean is a slow change
+_NEARLY_HALF = 0.49  # of the sampling rate: every second one
+
+
+def measure_detail(grey: NDArray[np.uint8]) -> float:
+    """The share of the linear resolution that carries detail, in four steps an octave: 1, .84, .71, .59, .5, ... .18.
+
+    Width and height times it are the size at which the picture could be stored without loss that shows. It looks at
+    256 windows of 128 samples each way at most, so its cost does not grow with the picture.
+
+    Args:
+        grey: uint8 (h, w), not enlarged or reduced for this measurement.
+
+    Returns:
+        1.0 for a sharp picture, and for one that is too small (a side below 32 px) or too flat to tell.
+
+    Raises:
+        ValueError: not a two-dimensional uint8 array.
+    """
+    if grey.ndim != 2 or grey.dtype != np.uint8:
+        raise ValueError(f"grey must be uint8 (h, w), not {grey.dtype} {grey.shape}")
+    size = next((n for n in _WINDOWS if n <= min(grey.shape)), 0)
+    if not size:
+        return 1.0
+    lines = [_lines(grey), _lines(grey.T)]
+    power = np.add(*(_power(a, size) for a in lines)) / 2
+    if power[1 : size // 4].sum() < _FLAT:
+        return 1.0
+    share = min(_cliff(power), _repetition(*lines))
+    if share >= 1:
+        return 1.0
+    steps = np.floor(_STEPS_AN_OCTAVE * np.log2(share) + 1e-9)
+    return float(max(2.0 ** (steps / _STEPS_AN_OCTAVE), _LOWEST))
+
+
+def _lines(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Rows spread over the picture, at most `_LINES`."""
+    height = grey.shape[0]
+    return grey[np.arange(min(height, _LINES)) * height // min(height, _LINES)]
+
+
+def _power(lines: NDArray[np.uint8], size: int) -> Floats:
+    """Mean power spectrum of windows along the lines: float64 (size / 2 + 1,)."""
+    room = lines.shape[1] - size
+    n_starts = min(_STARTS, 1 + room // (size // 4))
+    starts = [room * i // max(n_starts - 1, 1) for i in range(n_starts)]
+    cut = np.concatenate([lines[:, s : s + size] for s in starts]).astype(np.float32)
+    window = _window(size)
+    cut -= cut.mean(axis=1, keepdims=True)
+    spectrum = fft.rfft(cut * window, axis=1)
+    power = (spectrum.real**2 + spectrum.imag**2).mean(axis=0, dtype=np.float64)
+    return np.asarray(power / float((window**2).sum()), np.float64)
+
+
+@functools.cache
+def _window(size: int) -> NDArray[np.float32]:
+    """Hann window."""
+    return np.hanning(size + 2)[1:-1].astype(np.float32)
+
+
+def _cliff(power: Floats) -> float:
+    """Where the whitened spectrum falls for good, as a share of the highest frequency, less a margin; 1 if nowhere."""
+    n = len(power) - 1
+    level = 10 * np.log10(power * np.arange(n + 1) ** 2.0 + 1e-9)
+    # medians of five bins: the borders of JPEG's blocks are peaks of one bin at every eighth of the sampling rate
+    level = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(level, 2, mode="edge"), 5), axis=1)
+    for k in range(max(6, n // 10), n - 1):
+        below = level[max(3, k // 2) : int(k * 0.85)].mean()
+        above = level[k : min(n, max(k + 4, int(k * 1.3)))]
+        if (above < below - _CLIFF_DB).all():
+            return _MARGIN * k / n
+    return 1.0
+
+
+def _repetition(rows: NDArray[np.uint8], columns: NDArray[np.uint8]) -> float:
+    """1 / s where pixels were repeated s times on average (a fraction, too), both ways alike; else 1.
+
+    Pixels repeated s times leave mean differences between neighbours that are peaks with period s where s >= 2, and
+    holes with period s / (s - 1) where s < 2.
+    """
+    profiles = [profile for profile in (_differences(rows), _differences(columns)) if profile is not None]
+    if len(profiles) < 2:
+        return 1.0
+    spectra = [np.abs(fft.rfft(profile, 4 * _PROFILE))[_PROFILE // 2 :] for profile in profiles]  # from 1/8 on
+    modulation = np.sqrt(spectra[0] * spectra[1])
+    k = int(modulation.argmax())
+    if modulation[k] < max(_MODULATION, _PROMINENCE * float(np.median(modulation))):
+        return 1.0
+    frequency = (k + _PROFILE // 2) / (4 * _PROFILE)
+    skew = sum(_skew(profile, frequency) for profile in profiles)
+    return frequency if skew > 0 or frequency > _NEARLY_HALF else 1 - frequency
+
+
+def _differences(lines: NDArray[np.uint8]) -> Floats | None:
+    """Mean differences between neighbours along the lines less their slow changes, as shares of their sum.
+
+    The borders of JPEG's blocks count as nothing. None for flat lines.
+    """
+    difference = np.abs(np.diff(lines[:, : _PROFILE + 1].astype(np.int16), axis=1)).mean(axis=0)
+    inner = np.arange(len(difference)) % 8 != 7
+    total = float(difference[inner].sum())
+    if total <= 0:
+        return None
+    centred = np.where(inner, difference - total / inner.sum(), 0.0)
+    slow = np.convolve(centred, np.full(_SLOW, 1 / _SLOW), "same")
+    return np.asarray(np.where(inner, centred - slow, 0.0) / total, np.float64)
+
+
+def _skew(profile: Floats, frequency: float) -> float:
+    """Above 0 if the profile, folded by its period, has peaks of the width `frequency`; below 0 if it has holes."""
+    places = np.arange(len(profile))
+    places = places[places % 8 != 7]
+    part = (places[:, None] * frequency - np.arange(24) / 24) % 1 < frequency
+    fold = (part.T @ profile[places]) / np.maximum(part.sum(axis=0), 1)
+    return float(fold.max() + fold.min())

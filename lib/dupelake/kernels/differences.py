@@ -1,0 +1,300 @@
+"""What differs once one picture lies on the other: cell by cell in structure, in level, and in colour."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Mask = NDArray[np.uint8]
+
+AGREEING_NCC = 0.6  # of a cell
+_FLAT_ENERGY = 0.5  # mean squared gradient (levels per pixel) below which a cell shows nothing
+_MIN_CELLS = 6  # structured ones; fewer prove nothing
+_CELL_PX = (8, 24)
+_CELLS_ACROSS = 14
+_MIN_CELL_SHARE = 0.4  # of a cell that must lie in the overlap
+_ALIKE_RATIO = 0.35  # of contrasts, from which both sides show something in a cell that differs
+_PAPER_SHARPNESS = 3.5  # thin strokes; photographs lie at 1.9 to 4.5, but not on paper of one level
+_PAPER_NCC = 0.8
+_PAPER_WEIGHT = 3.0  # of a cell that differs
+_MARGIN = np.ones((7, 7), np.uint8)  # resampling and JPEG mix what lies beyond the edge into it
+_DIFFERENCE_CELL_PX = 4  # of half the resolution
+_SEEN_DIFFERENCE = 0.02
+_FULL_DIFFERENCE = 64.0  # levels beyond what encoding explains that count as 1
+
+
+class Agreement(NamedTuple):
+    """How far gradients of both sides agree over the overlap.
+
+    Attributes:
+        ncc: -1 to 1, correlation over the cells that agree; over all structured ones where none does.
+        share: 0 to 1, of the structured cells, those that agree; 0 where too few are structured.
+        contradicting: 0 to 1, share of the structured cells in which each side shows what the other lacks; what an
+            edit adds or covers counts on one side alone.
+    """
+
+    ncc: float
+    share: float
+    contradicting: float
+
+    def quality(self) -> float:
+        """0 to 1, to choose the better of two alignments."""
+        return self.share * max(0.0, self.ncc)
+
+
+class Difference(NamedTuple):
+    """What differs beyond what encoding explains.
+
+    Attributes:
+        largest: 0 to 1, of the cell that differs most.
+        box: float (x0, y0, x1, y1) in pixels of what was compared; None where nothing differs.
+        colour: 0 to 1, of colours over all.
+    """
+
+    largest: float
+    box: tuple[float, float, float, float] | None
+    colour: float
+
+
+def gradients(grey: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Sobel derivatives in levels per pixel, x and y."""
+    return (
+        cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8),
+        cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8),
+    )
+
+
+def cell_means(image: FloatArray, side: int) -> FloatArray:
+    """Mean over each cell of side x side pixels, those cut off at the right and below padded with zeros."""
+    rows, columns = -(-image.shape[0] // side), -(-image.shape[1] // side)
+    padded = cv2.copyMakeBorder(
+        image, 0, rows * side - image.shape[0], 0, columns * side - image.shape[1], cv2.BORDER_CONSTANT, value=0.0
+    )
+    return cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA)
+
+
+def _sharpness(grey: FloatArray, mask: FloatArray) -> float:
+    """Energy of gradients over that of the smoothed picture's: falls with blur, rises with noise and thin strokes."""
+    fine, coarse = 0.0, 0.0
+    for d in gradients(grey):
+        fine += float(np.dot((d * mask).ravel(), d.ravel()))
+    half = grey.shape[1] // 2 or 1, grey.shape[0] // 2 or 1
+    smooth = cv2.GaussianBlur(cv2.resize(grey, half, interpolation=cv2.INTER_AREA), (0, 0), 1.0)
+    inside = cv2.resize(mask, half, interpolation=cv2.INTER_NEAREST)
+    for d in gradients(smooth):
+        coarse += float(np.dot((d * inside).ravel(), d.ravel()))
+    return fine / (coarse + 1e-6)  # four times fewer pixels, each with twice the slope: no factor between them
+
+
+def _match_sharpness(
+    first: FloatArray, second: FloatArray, mask: FloatArray, sharpness: tuple[float, float]
+) -> tuple[FloatArray, FloatArray]:
+    """Both, the sharper one blurred until it is as soft as the other: compare at the coarser resolution of the two."""
+    a, b = sharpness
+    if max(a, b) < 1.15 * min(a, b):
+        return first, second
+    sharper, target = (first, b) if a > b else (second, a)
+    for sigma in (0.7, 1.0, 1.4, 2.0, 2.8, 4.0):
+        soft = cv2.GaussianBlur(sharper, (0, 0), sigma)
+        if _sharpness(soft, mask) <= 1.15 * target:
+            break
+    return (soft, second) if a > b else (first, soft)
+
+
+def agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> Agreement:
+    """Compare gradients cell by cell, each cell with one pixel of play.
+
+    Args:
+        src: float32 (h, w), grey.
+        dst: float32 (h, w), grey, aligned.
+        mask: uint8 (h, w), 1 where both show content.
+    """
+    inside = cv2.erode(mask, _MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(np.float32)
+    a, b = (cv2.GaussianBlur(g, (0, 0), 1.0) for g in (src, dst))
+    sharpness = _sharpness(a, inside), _sharpness(b, inside)
+    is_paper = max(sharpness) > _PAPER_SHARPNESS and min(_paper_share(g, inside) for g in (src, dst)) > 0.5
+    a, b = _match_sharpness(a, b, inside, sharpness)
+    side = int(np.clip(round(max(src.shape) / _CELLS_ACROSS), *_CELL_PX))
+    share = cell_means(inside, side)
+    found = _correlate(a, b, inside, side, share)
+    return _judge(*found, share, is_paper)
+
+
+def _paper_share(grey: FloatArray, inside: FloatArray) -> float:
+    """Share of the pixels at the commonest level, give or take 6 of 256."""
+    levels = np.bincount((np.clip(grey, 0, 255) * (1 / 4)).astype(np.intp).ravel(), inside.ravel(), 64)
+    around = np.convolve(levels, np.ones(3), mode="same")
+    return float(around[int(levels.argmax())] / max(levels.sum(), 1.0))
+
+
+def _correlate(
+    a: FloatArray, b: FloatArray, inside: FloatArray, side: int, share: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """By cells: correlation of gradients, the best within one pixel of play, and the energies of both sides."""
+    ax, ay = (g * inside for g in gradients(a))
+    bx, by = (g * inside for g in gradients(b))
+    src_energy = cell_means(ax * ax + ay * ay, side)
+    dst_energy = cell_means(bx * bx + by * by, side)
+    ncc = cell_means(ax * bx + ay * by, side) / np.sqrt(src_energy * dst_energy + 1e-9)
+    if ncc[(share > _MIN_CELL_SHARE) & (src_energy + dst_energy > _FLAT_ENERGY)].min(initial=1.0) > 0.9:
+        return ncc, src_energy, dst_energy
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            if dx == dy == 0:
+                continue
+            sx, sy = _shifted(bx, dx, dy), _shifted(by, dx, dy)
+            energy = cell_means(sx * sx + sy * sy, side)
+            ncc = np.maximum(ncc, cell_means(ax * sx + ay * sy, side) / np.sqrt(src_energy * energy + 1e-9))
+    return ncc, src_energy, dst_energy
+
+
+def _shifted(image: FloatArray, dx: int, dy: int) -> FloatArray:
+    out = np.zeros_like(image)
+    h, w = image.shape
+    out[max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = image[
+        max(-dy, 0) : h + min(-dy, 0), max(-dx, 0) : w + min(-dx, 0)
+    ]
+    return out
+
+
+def _judge(
+    ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray, is_paper: bool
+) -> Agreement:
+    valid = share > _MIN_CELL_SHARE
+    if valid.sum() < _MIN_CELLS:
+        return Agreement(0.0, 0.0, 0.0)
+    n, s, d = ncc[valid], src_energy[valid] / share[valid], dst_energy[valid] / share[valid]
+    in_src, in_dst = s > _structure_threshold(s, d, n), d > _structure_threshold(d, s, n)
+    structured = in_src | in_dst
+    count = int(structured.sum())
+    if count < _MIN_CELLS:
+        return Agreement(0.0, 0.0, 0.0)
+    # templates have most of their structure in common: on paper only what agrees closely counts
+    agrees = structured & (n > (_PAPER_NCC if is_paper else AGREEING_NCC))
+    counted = agrees if agrees.any() else structured
+    weight = np.sqrt(s * d)[counted]
+    weight = np.minimum(weight, np.median(weight)) + 1e-9  # no few strong edges may speak for the whole
+    correlation = float((n[counted] * weight).sum() / weight.sum())
+    ratio = np.sqrt(d / np.maximum(s, 1e-6))
+    ratio /= np.median(ratio[counted])  # contrast may have changed; above 1, dst shows more than src does
+    part = n * np.maximum(ratio, 1.0 / np.maximum(ratio, 1e-6))  # how much of the weaker side the stronger contains
+    veiled = structured & ~agrees & (n > 0.3) & (part > 0.7) & (part < 1.6)  # under a watermark: counts neither way
+    if is_paper:
+        veiled[:] = False
+    differs = structured & ~agrees & ~veiled
+    alike = (ratio > _ALIKE_RATIO) & (ratio < 1 / _ALIKE_RATIO)
+    lost = differs & in_src & ((ratio < 1.0) | (in_dst & alike))
+    gained = differs & in_dst & ((ratio >= 1.0) | (in_src & alike))
+    clear = max(1, count - int(veiled.sum()))
+    agreeing = float(agrees.sum()) / clear
+    if is_paper:
+        agreeing = max(0.0, 1.0 - _PAPER_WEIGHT * (1.0 - agreeing))
+    return Agreement(correlation, agreeing, float(min(lost.sum(), gained.sum())) / count)
+
+
+def _structure_threshold(energy: FloatArray, other: FloatArray, ncc: FloatArray) -> float:
+    """The energy from which a cell of one side shows something: above flat, above its own noise.
+
+    Noise is what the other side does not explain where the other side is quiet.
+    """
+    mean = float(energy.mean())
+    quiet = other <= np.quantile(other, 0.25)
+    noise = float(np.median(energy[quiet] * (1.0 - np.square(np.clip(ncc[quiet], 0.0, 1.0)))))
+    return max(_FLAT_ENERGY, 0.1 * mean, min(3.0 * noise, 0.3 * mean))
+
+
+def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
+    """What differs between two aligned pictures in colour, beyond light, encoding and resolution.
+
+    Args:
+        src: float32 (h, w, 3), at half the resolution of the overlap: what is finer is mostly encoding.
+        dst: float32 (h, w, 3), aligned.
+        mask: uint8 (h, w), 1 where both show content.
+    """
+    inside = cv2.erode(mask, _MARGIN[:5, :5], borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(np.float32)
+    side = _DIFFERENCE_CELL_PX
+    share = cell_means(inside, side)
+    valid = share > 0.5
+    if valid.sum() < _MIN_CELLS:
+        return Difference(0.0, None, 0.0)
+    a, b = (cv2.GaussianBlur(g, (0, 0), 0.8) for g in (src, dst))
+    where = inside > 0
+    residual = (b - _predict_colours(a, b, where)) * inside[:, :, None]
+    deviation = np.sqrt(cell_means(np.square(residual).sum(axis=2) / 3.0, side) / np.maximum(share, 0.1))
+    activity = np.maximum(_activity(a, inside, side, share), _activity(b, inside, side, share))
+    excess = np.where(valid, deviation - _explained(deviation, activity, valid), 0.0)
+    score = np.clip(excess / _FULL_DIFFERENCE, 0.0, 1.0).astype(np.float32)
+    largest = float(score.max())
+    box = _box(score, side, (mask.shape[1], mask.shape[0])) if largest > _SEEN_DIFFERENCE else None
+    return Difference(largest, box, _colour_difference(a, b, where, inside, share, valid))
+
+
+def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatArray) -> FloatArray:
+    grey = picture.mean(axis=2)
+    gx, gy = gradients(grey)
+    return np.sqrt(cell_means((gx * gx + gy * gy) * inside, side) / np.maximum(share, 0.1))
+
+
+def _explained(deviation: FloatArray, activity: FloatArray, valid: NDArray[np.bool_]) -> FloatArray:
+    """Levels of difference that encoding, noise and blur explain in each cell: a base and a part of the activity."""
+    d, g = deviation[valid], activity[valid]
+    calm = g <= np.median(g)
+    base = float(np.median(d[calm]))
+    rate = float(np.median(np.maximum(d[~calm] - base, 0.0) / np.maximum(g[~calm], 1.0))) if (~calm).any() else 0.0
+    return 2.5 * (base + rate * activity) + 4.0
+
+
+def _predict_colours(src: FloatArray, dst: FloatArray, where: NDArray[np.bool_]) -> FloatArray:
+    """`dst` as far as a smooth map of colours makes it out of `src`: squares by robust least squares."""
+    x, y = src[where], dst[where]
+    step = max(1, len(x) // 3000)
+    terms, y = _colour_terms(x[::step]).astype(np.float64), y[::step].astype(np.float64)
+    weight = np.ones(len(terms))
+    for _ in range(3):
+        weighted = terms * weight[:, None]
+        solution = np.linalg.solve(weighted.T @ terms + np.eye(terms.shape[1]) * 1e-3 * len(terms), weighted.T @ y)
+        error = np.sqrt(np.square(y - terms @ solution).mean(axis=1))
+        weight = 1.0 / (1.0 + np.square(error / (2.0 * np.median(error) + 1.0)))
+    return (_colour_terms(src.reshape(-1, 3)) @ solution.astype(np.float32)).reshape(src.shape)
+
+
+def _colour_terms(colours: FloatArray) -> FloatArray:
+    x = (colours - 128.0) * np.float32(1 / 128)
+    terms = np.empty((len(x), 7), np.float32)
+    terms[:, 0], terms[:, 1:4], terms[:, 4:] = 1.0, x, x * x
+    return terms
+
+
+def _colour_difference(
+    a: FloatArray,
+    b: FloatArray,
+    where: NDArray[np.bool_],
+    inside: FloatArray,
+    share: FloatArray,
+    valid: NDArray[np.bool_],
+) -> float:
+    """0 to 1: how far hues and saturations moved beyond what one curve for all three channels explains."""
+    levels = np.clip(a, 0, 255).astype(np.uint8)
+    which = (levels[where] >> 3).ravel()
+    count = np.bincount(which, minlength=32)
+    held = count > 0
+    mean = np.bincount(which, b[where].ravel(), 32)[held] / count[held]
+    curve = np.interp(np.arange(256), np.arange(32)[held] * 8 + 3.5, np.maximum.accumulate(mean)).astype(np.float32)
+    residual = b - curve[levels]
+    residual -= residual.mean(axis=2, keepdims=True)
+    side = _DIFFERENCE_CELL_PX
+    means = cell_means(residual * inside[:, :, None], side) / np.maximum(share, 0.1)[:, :, None]
+    return float(np.clip(np.sqrt(np.square(means).sum(axis=2))[valid].mean() / _FULL_DIFFERENCE, 0.0, 1.0))
+
+
+def _box(score: FloatArray, side: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The cells around the one that differs most that differ at least half as much, (x0, y0, x1, y1) in pixels."""
+    peak = np.unravel_index(int(score.argmax()), score.shape)
+    _, labels = cv2.connectedComponents((score >= 0.5 * score.max()).astype(np.uint8), connectivity=8)
+    rows, columns = np.nonzero(labels == labels[peak])
+    x1, y1 = min((columns.max() + 1) * side, size[0]), min((rows.max() + 1) * side, size[1])
+    return float(columns.min() * side), float(rows.min() * side), float(x1), float(y1)

@@ -1,0 +1,287 @@
+"""Geometric verification of one pair of pictures: the entry point of matching, alignment and differences."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dupelake.kernels.align import (
+    Box,
+    FloatArray,
+    Matrix,
+    Overlap,
+    box_transform,
+    content_box,
+    lay,
+    linear_part,
+    move,
+    refine_transform,
+    warp,
+)
+from dupelake.kernels.differences import Agreement, Difference, agreement, difference
+from dupelake.kernels.features import Features
+from dupelake.kernels.matching import Consensus, find_consensus, fit_homography
+
+VERIFY_REVISION = 1  # raise it with any change here, in matching, align or differences that changes a number
+_MIN_SMALL_NCC = 0.7  # of 32 x 32 pixels, for a look at the whole
+_MIN_INLIERS = 5
+_MANY_INLIERS = 15
+_HOPELESS_SHARE = 0.3  # no edit leaves less of a picture; below it nothing is measured exactly
+_COARSE_SIDE_PX = 128
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One side of a pair; what is derived from it is computed once and kept.
+
+    Attributes:
+        rgb: uint8 (h, w, 3), the decoded thumbnail.
+        features: its keypoints, in pixels of `rgb`.
+    """
+
+    rgb: NDArray[np.uint8]
+    features: Features
+
+    @cached_property
+    def grey(self) -> NDArray[np.uint8]:
+        """uint8 (h, w)."""
+        return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY)
+
+    @cached_property
+    def content(self) -> Box:
+        """The box of pixels without uniform borders."""
+        return content_box(self.rgb)
+
+    @property
+    def whole(self) -> Box:
+        """The box of all pixels."""
+        return 0, 0, self.rgb.shape[1], self.rgb.shape[0]
+
+    @cached_property
+    def _small(self) -> dict[Box, FloatArray]:
+        return {}
+
+    def small(self, box: Box) -> FloatArray:
+        """float32 (32, 32): a box squashed to a square, without its mean, of unit length."""
+        if box not in self._small:
+            x, y, width, height = box
+            square = cv2.resize(self.grey[y : y + height, x : x + width], (64, 64), interpolation=cv2.INTER_AREA)
+            values = cv2.resize(square, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+            values -= values.mean()
+            self._small[box] = values / max(float(np.linalg.norm(values)), 1e-6)
+        return self._small[box]
+
+    def turned(self, box: Box) -> list[FloatArray]:
+        """`small` in the eight ways of the square, in the order of `_TURNS`."""
+        plain = self.small(box)
+        return [np.rot90(plain if k < 4 else plain[:, ::-1], -(k % 4)) for k in range(8)]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What was measured of a pair after one picture was laid onto the other.
+
+    Attributes:
+        n_inliers: matched keypoints at distinct points that fit the alignment; 0 when aligned without keypoints.
+        inlier_spread: 0 to 1, share of the overlap's 4 x 4 cells that hold an inlier; 0 without keypoints.
+        aligned_ncc: -1 to 1, correlation of gradients over the overlap.
+        agreeing_share: 0 to 1, share of the overlap's structured cells that agree.
+        contradicting_share: 0 to 1, share of the structured cells in which each side shows what the other lacks: two
+            people before one wall; an edit only adds or only covers.
+        src_overlap: 0 to 1, share of the source's content (uniform borders stripped) that the other shows.
+        dst_overlap: the same of the destination.
+        scale: thumbnail pixels of dst for one of src.
+        rotation_degrees: -180 to 180, clockwise from source (mirrored first) to destination.
+        is_mirrored: one is the mirror image of the other.
+        largest_local_difference: 0 to 1, of the cell that differs most; 1 where less than 0.3 of the cells agree.
+        difference_box: x, y, width, height of what differs, in fractions of src; zeros where nothing does.
+        colour_difference: 0 to 1, of colours over the overlap; 0, not measured, where less than 0.3 of the cells agree.
+    """
+
+    n_inliers: int
+    inlier_spread: float
+    aligned_ncc: float
+    agreeing_share: float
+    contradicting_share: float
+    src_overlap: float
+    dst_overlap: float
+    scale: float
+    rotation_degrees: float
+    is_mirrored: bool
+    largest_local_difference: float
+    difference_box: tuple[float, float, float, float]
+    colour_difference: float
+
+
+def pair_seed(src_id: str, dst_id: str) -> int:
+    """Seed of what is random in the verification of a pair: 63 bits, a function of the two ids alone."""
+    return int.from_bytes(hashlib.blake2b(f"{src_id}\n{dst_id}".encode(), digest_size=8).digest(), "little") >> 1
+
+
+def verify_pair(src: Picture, dst: Picture, seed: int) -> Alignment | None:
+    """Lay one picture onto the other and measure how far they agree; None where no alignment was found.
+
+    The cheapest hypothesis first: the whole pictures (or their contents without borders) on each other, straight,
+    mirrored and turned by quarters; then keypoints, straight and mirrored. The first that agrees nearly everywhere is
+    taken, else the one that agrees best.
+    """
+    best: _Fit | None = None
+    for transform in _direct_transforms(src, dst):
+        best = _better(best, _fit(src, dst, transform, None))
+        if best is not None and best.is_sure():
+            return _measure(src, dst, best)
+    for mirrored in (False, True):
+        consensus = find_consensus(src.features, dst.features, mirrored, seed)
+        if consensus is None or consensus.n_inliers < _MIN_INLIERS:
+            continue
+        best = _better(best, _fit(src, dst, fit_homography(consensus), consensus))
+        if consensus.n_inliers >= _MANY_INLIERS:  # of the mirror image next to nothing matches straight
+            break
+    return None if best is None else _measure(src, dst, best)
+
+
+class _Fit(NamedTuple):
+    """One alignment and how far it holds."""
+
+    overlap: Overlap
+    transform: Matrix
+    agreement: Agreement
+    consensus: Consensus | None
+
+    def is_sure(self) -> bool:
+        """Whether nothing that agrees better is left to be found: what differs is an edit, no misalignment."""
+        found = self.agreement
+        return found.share >= 0.75 and found.ncc >= 0.88 and found.contradicting <= 0.15
+
+
+def _better(first: _Fit | None, second: _Fit | None) -> _Fit | None:
+    if first is None or second is None:
+        return first or second
+    return second if second.agreement.quality() > first.agreement.quality() else first
+
+
+def _fit(src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | None) -> _Fit | None:
+    """Lay, refine and compare; direct alignments are compared before, since most need no refinement."""
+    try:
+        overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
+        if overlap is None:
+            return None
+        first = None
+        if consensus is None:
+            first = _Fit(overlap, transform, agreement(overlap.src, overlap.dst, overlap.mask), consensus)
+            if first.agreement.share >= 0.98 and first.agreement.ncc >= 0.96:
+                return first
+        refined = refine_transform(overlap)
+        if refined is not None:
+            transform = refined
+            overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
+    except np.linalg.LinAlgError:
+        return None
+    if overlap is None:
+        return first
+    found = _coarse_agreement(overlap)
+    if found.share >= _HOPELESS_SHARE:
+        found = agreement(overlap.src, overlap.dst, overlap.mask)
+    return _better(first, _Fit(overlap, transform, found, consensus))
+
+
+def _coarse_agreement(overlap: Overlap) -> Agreement:
+    """Of a small copy, at a fraction of the cost: what disagrees there disagrees in full size too."""
+    height, width = overlap.mask.shape
+    factor = min(1.0, _COARSE_SIDE_PX / max(height, width))
+    size = max(8, round(width * factor)), max(8, round(height * factor))
+    src, dst = (cv2.resize(g, size, interpolation=cv2.INTER_AREA) for g in (overlap.src, overlap.dst))
+    return agreement(src, dst, cv2.resize(overlap.mask, size, interpolation=cv2.INTER_NEAREST))
+
+
+def _direct_transforms(src: Picture, dst: Picture) -> list[Matrix]:
+    """The likeliest of the eight ways to lay the whole onto the whole, and content onto content, best first."""
+    found: list[tuple[float, Matrix]] = []
+    for a, b in dict.fromkeys([(src.whole, dst.whole), (src.content, dst.content)]):
+        values = [float(np.vdot(turned, dst.small(b))) for turned in src.turned(a)]
+        which = int(np.argmax(values))
+        if values[which] >= _MIN_SMALL_NCC:
+            found.append((-values[which], box_transform(a, b, _TURNS[which])))
+    found.sort(key=lambda item: item[0])
+    if len(found) == 2 and found[0][0] < -0.97 and found[1][0] < -0.97:
+        return [found[0][1]]  # borders of a pixel or two: refinement reaches one from the other
+    return [transform for _, transform in found]
+
+
+def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
+    overlap = fit.overlap
+    size = overlap.mask.shape[1], overlap.mask.shape[0]
+    half = max(1, size[0] // 2), max(1, size[1] // 2)
+    differs = Difference(1.0, (0.0, 0.0, float(half[0]), float(half[1])), 0.0)
+    if fit.agreement.share >= _HOPELESS_SHARE:
+        differs = difference(
+            warp(src.rgb, overlap.src_view @ _DOUBLE, half),
+            warp(dst.rgb, overlap.dst_view @ _DOUBLE, half),
+            cv2.resize(overlap.mask, half, interpolation=cv2.INTER_NEAREST),
+        )
+    middle = move(overlap.src_view, np.array([[size[0] / 2, size[1] / 2]]))[0]
+    linear = linear_part(fit.transform, middle)
+    mirrored = bool(np.linalg.det(linear) < 0)
+    if mirrored:
+        linear = linear @ np.diag([-1.0, 1.0])
+    n_inliers, spread = 0, 0.0
+    if fit.consensus is not None:
+        n_inliers, spread = fit.consensus.n_inliers, _spread(fit.consensus, overlap)
+    return Alignment(
+        n_inliers=n_inliers,
+        inlier_spread=spread,
+        aligned_ncc=fit.agreement.ncc,
+        agreeing_share=fit.agreement.share,
+        contradicting_share=fit.agreement.contradicting,
+        src_overlap=overlap.src_share,
+        dst_overlap=overlap.dst_share,
+        scale=float(np.sqrt(abs(np.linalg.det(linear)))),
+        rotation_degrees=float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
+        is_mirrored=mirrored,
+        largest_local_difference=differs.largest,
+        difference_box=_box_in_src(differs.box, overlap, src),
+        colour_difference=differs.colour,
+    )
+
+
+def _spread(consensus: Consensus, overlap: Overlap) -> float:
+    """Share of the 4 x 4 cells of the overlap's box that hold an inlier, of those that lie in the overlap."""
+    height, width = overlap.mask.shape
+    xy = move(np.linalg.inv(overlap.src_view), consensus.src_xy.astype(np.float64))
+    cells = np.floor(xy / (width, height) * 4).astype(int)
+    cells = cells[((cells >= 0) & (cells < 4)).all(axis=1)]
+    held = len(np.unique(cells[:, 1] * 4 + cells[:, 0]))
+    covered = int((cv2.resize(overlap.mask.astype(np.float32), (4, 4), interpolation=cv2.INTER_AREA) > 0.25).sum())
+    return min(1.0, held / max(1, covered))
+
+
+def _box_in_src(
+    box: tuple[float, float, float, float] | None, overlap: Overlap, src: Picture
+) -> tuple[float, float, float, float]:
+    if box is None:
+        return 0.0, 0.0, 0.0, 0.0
+    x0, y0, x1, y1 = box
+    edge = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) - 0.5
+    size = np.array(src.rgb.shape[1::-1], np.float64)
+    outline = np.clip((move(overlap.src_view @ _DOUBLE, edge) + 0.5) / size, 0.0, 1.0)
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
+
+
+def _turns() -> list[Matrix]:
+    quarters = [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)]
+    plain = [np.array([[c, -s], [s, c]]) for c, s in quarters]
+    return plain + [turn @ np.diag([-1.0, 1.0]) for turn in plain]
+
+
+_DOUBLE = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
+"""Pixels of a picture of half the size to pixels of the picture."""
+
+_TURNS = _turns()
+"""The eight symmetries of the square, each clockwise by quarters (y down), the last four mirrored first."""

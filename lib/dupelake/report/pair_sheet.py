@@ -1,0 +1,175 @@
+"""Draw pairs of images with their evidence beneath: why were they joined, why missed? Pillow only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from dupelake.report.contact_sheet import BACK, GREY, INK, fit_text, font, load_thumbnail
+
+TILE_PX = 220
+_GAP_PX, _HEAD_PX, _FONT_PX, _LINE_PX, _LINES = 12, 62, 12, 16, 10
+CARD_WIDTH_PX = 2 * TILE_PX + 4
+CARD_HEIGHT_PX = TILE_PX + _LINES * _LINE_PX + 8
+BOX_COLOUR, _FALSE, _MISSED, _TILE = (235, 30, 140), (200, 50, 40), (200, 120, 0), (235, 235, 235)
+FRAME_COLOURS = {"false": _FALSE, "missed": _MISSED}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a pair, as it is drawn."""
+
+    name: str
+    thumbnail: bytes | None
+    width_px: int | None
+    height_px: int | None
+
+
+@dataclass(frozen=True)
+class PairCard:
+    """A pair: the source of the evidence on the left.
+
+    Attributes:
+        source: left picture; `difference_box` lies in it.
+        other: right picture.
+        headline: what is wrong, one line.
+        evidence: columns of PAIRS, or None where the pair was never measured.
+        note: further line, such as the groups of the two.
+    """
+
+    source: Picture
+    other: Picture
+    headline: str
+    evidence: Mapping[str, Any] | None
+    note: str = ""
+
+
+def draw_pair_sheet(cards: Sequence[PairCard], title: str, frame: str, columns: int = 3) -> Image.Image:
+    """A sheet of cards, row by row.
+
+    Args:
+        cards: in the order in which they are drawn; none gives a sheet that says so.
+        title: the line at the top.
+        frame: `false` or `missed`, which colours the headlines.
+        columns: cards a row.
+
+    Returns:
+        An RGB image, `columns` cards wide at most. The largest local difference is outlined in pink on the source.
+    """
+    columns = max(1, min(columns, len(cards)))
+    rows = -(-len(cards) // columns)
+    width = max(2, columns) * (CARD_WIDTH_PX + _GAP_PX) + _GAP_PX
+    sheet = Image.new("RGB", (width, _HEAD_PX + max(60, rows * (CARD_HEIGHT_PX + _GAP_PX))), BACK)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP_PX, 10), title, INK, font(17))
+    legend = "left: source of the evidence, its largest local difference outlined; right: destination"
+    draw.text((_GAP_PX, 36), legend, GREY, font(_FONT_PX))
+    if not cards:
+        draw.text((_GAP_PX, _HEAD_PX + 15), "None.", INK, font(17))
+    for i, card in enumerate(cards):
+        row, column = divmod(i, columns)
+        left = _GAP_PX + column * (CARD_WIDTH_PX + _GAP_PX)
+        _draw_card(sheet, draw, card, left, _HEAD_PX + row * (CARD_HEIGHT_PX + _GAP_PX), FRAME_COLOURS[frame])
+    return sheet
+
+
+def evidence_lines(evidence: Mapping[str, Any] | None) -> list[str]:
+    """What was measured of a pair, in lines of at most about 70 characters; what was not measured is left out."""
+    if evidence is None:
+        return ["not measured"]
+    e = evidence
+    kind = e.get("kind") or "no duplicate"
+    return [
+        line
+        for line in (
+            f"score {e['score']:.3f}, {kind}, found by {e['found_by'].replace('+', ' + ')}",
+            _join(
+                _part("pHash {} of 64", e, "phash_bits"),
+                _part("mirrored {}", e, "phash_mirrored_bits"),
+                _part("PDQ {} of 256", e, "pdq_bits"),
+                _part("mirrored {}", e, "pdq_mirrored_bits"),
+                _part("quality {}", e, "pdq_quality"),
+            ),
+            _join(
+                _part("cosine {:.3f}", e, "cosine_similarity"),
+                _part("{} inliers", e, "n_inliers"),
+                _part("spread {:.2f}", e, "inlier_spread"),
+                _part("ncc {:.3f}", e, "aligned_ncc"),
+                _part("cells agreeing {:.2f}", e, "agreeing_share"),
+            ),
+            _join(
+                _part("overlap {:.0%}", e, "src_overlap"),
+                _part("and {:.0%}", e, "dst_overlap"),
+                _part("scale {:.2f}", e, "scale"),
+                _part("turn {:.0f}°", e, "rotation_degrees"),
+                "mirrored" if e.get("is_mirrored") else "",
+            ),
+            _join(
+                _part("largest local difference {:.2f}", e, "largest_local_difference"),
+                _part("colour difference {:.2f}", e, "colour_difference"),
+            ),
+        )
+        if line
+    ]
+
+
+def _part(form: str, evidence: Mapping[str, Any], name: str) -> str:
+    value = evidence.get(name)
+    return "" if value is None else form.format(value)
+
+
+def _join(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _draw_card(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, card: PairCard, left: int, top: int, colour: tuple[int, int, int]
+) -> None:
+    box = card.evidence.get("difference_box") if card.evidence is not None else None
+    for i, picture in enumerate((card.source, card.other)):
+        _draw_picture(sheet, draw, picture, left + i * (TILE_PX + 4), top, box if i == 0 else None)
+    sizes = [
+        f"{picture.name} ({picture.width_px}x{picture.height_px})" if picture.width_px else picture.name
+        for picture in (card.source, card.other)
+    ]
+    for i, text in enumerate(sizes):
+        place = (left + i * (TILE_PX + 4), top + TILE_PX + 3)
+        draw.text(place, fit_text(draw, text, TILE_PX, _FONT_PX), INK, font(_FONT_PX))
+    lines = [(card.headline, colour), *((line, INK) for line in evidence_lines(card.evidence)), (card.note, GREY)]
+    for i, (text, ink) in enumerate([line for line in lines if line[0]][: _LINES - 1], start=1):
+        place = (left, top + TILE_PX + 3 + i * _LINE_PX)
+        draw.text(place, fit_text(draw, text, CARD_WIDTH_PX, _FONT_PX), ink, font(_FONT_PX))
+
+
+def _draw_picture(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    picture: Picture,
+    left: int,
+    top: int,
+    box: Mapping[str, float | None] | None,
+) -> None:
+    draw.rectangle([left, top, left + TILE_PX - 1, top + TILE_PX - 1], fill=_TILE)
+    tile = load_thumbnail(picture.thumbnail, TILE_PX)
+    if tile is None:
+        draw.text((left + 12, top + TILE_PX // 2), "no thumbnail", GREY, font(_FONT_PX))
+        return
+    x, y = left + (TILE_PX - tile.width) // 2, top + (TILE_PX - tile.height) // 2
+    sheet.paste(tile, (x, y))
+    corners = _corners(box, tile.width, tile.height)
+    if corners is not None:
+        x0, y0, x1, y1 = corners
+        draw.rectangle([x + x0, y + y0, x + x1, y + y1], outline=BOX_COLOUR, width=2)
+
+
+def _corners(box: Mapping[str, float | None] | None, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """Pixels of a box given as fractions, cut at the picture's edges; None where there is no box."""
+    if box is None or any(box[name] is None for name in ("x", "y", "width", "height")):
+        return None
+    x, y, w, h = (float(box[name] or 0.0) for name in ("x", "y", "width", "height"))
+    x0, y0 = (round(min(max(low, 0.0), 1.0) * (size - 1)) for low, size in ((x, width), (y, height)))
+    x1, y1 = (round(min(max(high, 0.0), 1.0) * (size - 1)) for high, size in ((x + w, width), (y + h, height)))
+    return x0, y0, max(x0 + 1, x1), max(y0 + 1, y1)

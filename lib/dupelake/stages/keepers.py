@@ -1,0 +1,207 @@
+"""Edges between vertices with what each end shows of the other; bridges cut; each vertex under its keeper.
+
+A vertex is a class of equal pixels within one scope (see `groups`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import Window as W
+from pyspark.sql import functions as F
+
+from dupelake.config import ClusterConfig
+from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, better_end, cut_bridges
+from dupelake.kernels.stars import star_cover
+from dupelake.stages.group_reasons import evidence_of
+
+_SHOWN = ("src_overlap", "dst_overlap", "scale", "resolution")
+_ARCS = "bucket bigint, component string, src string, dst string, a bigint, b bigint, better bigint, cut bigint"
+_PLACED = "bucket bigint, place bigint, centre bigint, n_better bigint, n_cut bigint, is_composite boolean"
+
+
+def criteria(cfg: ClusterConfig) -> tuple[str, ...]:
+    """The keeper order as configured; image_id always closes it, so that no two images rank the same."""
+    return (*(name for name in cfg.keeper_order if name != "image_id"), "image_id")
+
+
+def rank_of(cfg: ClusterConfig) -> Column:
+    """The keeper order as a struct that sorts ascending, best image first; from the columns of an image and `detail`.
+
+    `pixels` are measured ones: both sides times the share of them that carries detail, so that enlarging wins nothing.
+    All fractions are single IEEE operations on integers and stored doubles, the same bits on every machine.
+    """
+    pixels = F.col("width_px").cast("bigint") * F.col("height_px")
+    formats = F.array(F.lit(""), *(F.lit(name.upper()) for name in cfg.format_order))
+    place = F.coalesce(F.array_position(formats, F.upper("format")), F.lit(0))  # from 2 up; 0 or 1 where unlisted
+    keys = {
+        "pixels": -F.round(pixels * F.col("detail") * F.col("detail")).cast("bigint"),
+        "compression": -(F.coalesce("byte_size", F.lit(0)).cast("double") / pixels),
+        "format": F.when(place < 2, len(cfg.format_order) + 2).otherwise(place),
+        "captured_at": F.coalesce(F.unix_micros("captured_at"), F.lit(2**63 - 1)),
+        "image_id": F.col("image_id"),
+    }
+    return F.struct(*(keys[name].alias(name) for name in criteria(cfg)))
+
+
+def vertices_of(members: DataFrame) -> DataFrame:
+    """(vertex, scope, class_id, rank, area_px, detail): one row per vertex, with the rank of its best image."""
+    area = F.col("width_px").cast("bigint") * F.col("height_px")
+    best = F.min(F.struct("rank", area.alias("area_px"), "detail")).alias("best")
+    return members.groupBy("vertex", "scope", "class_id").agg(best).select("vertex", "scope", "class_id", "best.*")
+
+
+def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataFrame:
+    """Accepted pairs as edges between vertices of one scope, src < dst, unique.
+
+    Each content stands for its class here, so a pair measured before a smaller content id joined the class still
+    counts. Should two pairs say something about the same two classes, the better score speaks. A pair that was not
+    aligned (decided by bits, or by equal pixels) shows each picture wholly in the other.
+
+    Args:
+        pairs: schema.PAIRS.
+        classes: (content_id, class_id) of the contents that share their pixels.
+        vertices: as `vertices_of` gives them.
+
+    Returns:
+        (src, dst, score, kind, evidence, src_overlap, dst_overlap, scale, resolution, rotation,
+        box_of_src, box): scale in pixels of dst for one of src, resolution the same for measured ones,
+        rotation in degrees either way, box where they differ most, in fractions of src or dst.
+    """
+    columns = ("score", "kind", "evidence", "src_overlap", "dst_overlap", "scale", "rotation", "box")
+    accepted = pairs.where("is_duplicate").select(
+        "src_id",
+        "dst_id",
+        "score",
+        "kind",
+        evidence_of().alias("evidence"),
+        F.coalesce("src_overlap", F.lit(1.0)).alias("src_overlap"),
+        F.coalesce("dst_overlap", F.lit(1.0)).alias("dst_overlap"),
+        "scale",
+        F.abs("rotation_degrees").alias("rotation"),
+        F.col("difference_box").alias("box"),
+    )
+    mapped = class_of(class_of(accepted, classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
+    ends = [
+        vertices.select(
+            F.col("class_id").alias(end),
+            "scope",
+            F.col("vertex").alias(f"v{end}"),
+            F.col("area_px").alias(f"area_{end}"),
+            F.col("detail").alias(f"detail_{end}"),
+        )
+        for end in "ab"
+    ]
+    between = mapped.join(ends[0], "a").join(ends[1], ["b", "scope"])
+    by_area = F.sqrt(F.col("area_b").cast("double") / F.col("area_a"))
+    measured = between.withColumn("scale", F.coalesce("scale", by_area))
+    flip = F.col("va") > F.col("vb")
+    turned = {
+        "src": F.least("va", "vb"),
+        "dst": F.greatest("va", "vb"),
+        "src_overlap": F.when(flip, F.col("dst_overlap")).otherwise(F.col("src_overlap")),
+        "dst_overlap": F.when(flip, F.col("src_overlap")).otherwise(F.col("dst_overlap")),
+        "scale": F.when(flip, 1.0 / F.col("scale")).otherwise(F.col("scale")),
+        "box_of_src": ~flip,
+        "detail_src": F.when(flip, F.col("detail_b")).otherwise(F.col("detail_a")),
+        "detail_dst": F.when(flip, F.col("detail_a")).otherwise(F.col("detail_b")),
+    }
+    best = measured.select(
+        *(column.alias(name) for name, column in turned.items()), *(name for name in columns if name not in turned)
+    )
+    resolution = F.col("scale") * F.col("detail_dst") / F.col("detail_src")
+    spoken = F.struct("score", *columns[1:-1], "box_of_src", "box", resolution.alias("resolution"))
+    return best.groupBy("src", "dst").agg(F.max(spoken).alias("best")).select("src", "dst", "best.*")
+
+
+def class_of(df: DataFrame, classes: DataFrame, column: str, name: str) -> DataFrame:
+    """`df` with the class of the content in `column` as `name`."""
+    known = classes.select(F.col("content_id").alias(column), F.col("class_id").alias(name))
+    return df.join(known, column, "left").withColumn(name, F.coalesce(name, column))
+
+
+def judged_arcs(
+    components: DataFrame,
+    vertices: DataFrame,
+    edges: DataFrame,
+    n_buckets: int,
+    checkpoint: Callable[[DataFrame], DataFrame],
+) -> tuple[DataFrame, DataFrame]:
+    """Edges between integers, each marked as kept or cut; and what the integers stand for.
+
+    Whole components are packed into buckets, ranks become integers within a bucket, and the kernels see integers only.
+    How components are packed changes nothing: they do not feel each other.
+
+    Args:
+        components: (vertex, component).
+        vertices: as `vertices_of` gives them.
+        edges: as `edges_of` gives them.
+        n_buckets: how many calls of the kernels share the components.
+        checkpoint: materialises a DataFrame and returns one without lineage.
+
+    Returns:
+        placed (vertex, component, bucket, place), and arcs (bucket, component, src, dst, a, b, better, cut): a and b
+        places, better 1 where a is the better keeper by what it shows, -1 where b is; cut a code of kernels.bridges.
+    """
+    bucket = F.pmod(F.xxhash64("component"), F.lit(n_buckets)).alias("bucket")
+    by_rank = W.partitionBy("bucket").orderBy("rank")
+    placed = checkpoint(
+        components.join(vertices.select("vertex", "rank"), "vertex")
+        .select("vertex", "component", "rank", bucket)
+        .select("vertex", "component", "bucket", F.row_number().over(by_rank).cast("bigint").alias("place"))
+    )
+    src = placed.select(F.col("vertex").alias("src"), "component", "bucket", F.col("place").alias("a"))
+    dst = placed.select(F.col("vertex").alias("dst"), F.col("place").alias("b"))
+    arcs = edges.join(src, "src").join(dst, "dst").select("bucket", "component", "src", "dst", "a", "b", *_SHOWN)
+    return placed, checkpoint(arcs.groupBy("bucket").applyInArrow(_judge, _ARCS))
+
+
+def stars_of(placed: DataFrame, arcs: DataFrame) -> DataFrame:
+    """(vertex, star, n_better, n_cut, is_composite): the keeper vertex of each vertex that has an edge.
+
+    n_better: how many neighbours are better keepers by what they show; n_cut: links to it that were cut.
+    """
+    centres = arcs.groupBy("bucket").applyInArrow(_cover, _PLACED)
+    keepers = placed.select("bucket", F.col("place").alias("centre"), F.col("vertex").alias("star"))
+    return (
+        placed.join(centres, ["bucket", "place"])
+        .join(keepers, ["bucket", "centre"])
+        .select("vertex", "star", "n_better", "n_cut", "is_composite")
+    )
+
+
+def _judge(arcs: pa.Table) -> pa.Table:
+    """The arcs of one bucket with their better end, and whether they are cut."""
+    src_overlap, dst_overlap, scale, resolution = (arcs[name].to_numpy() for name in _SHOWN)
+    cut = cut_bridges(arcs["a"].to_numpy(), arcs["b"].to_numpy(), src_overlap, dst_overlap, scale, resolution)
+    better = better_end(src_overlap, dst_overlap, resolution)
+    kept = arcs.select(["bucket", "component", "src", "dst", "a", "b"])
+    return kept.append_column("better", pa.array(better.astype(np.int64))).append_column(
+        "cut", pa.array(cut.astype(np.int64))
+    )
+
+
+def _cover(arcs: pa.Table) -> pa.Table:
+    """The star cover of all components of one bucket, over the arcs that were kept."""
+    a, b, better, cut = (arcs[name].to_numpy() for name in ("a", "b", "better", "cut"))
+    n = int(max(a.max(), b.max())) + 1
+    kept = cut == KEPT
+    beaten = np.concatenate([a[kept & (better < 0)], b[kept & (better > 0)]])
+    n_better = np.bincount(beaten, minlength=n)
+    order = np.lexsort((np.arange(n), n_better))  # fewest better neighbours first, then the place
+    turn = np.empty(n, np.int64)
+    turn[order] = np.arange(n)
+    found, centres = star_cover(turn[a[kept]], turn[b[kept]])
+    centre = np.arange(n)
+    centre[order[found]] = order[centres]
+    places = np.unique(np.concatenate([a, b]))
+    n_cut = np.bincount(np.concatenate([a[~kept], b[~kept]]), minlength=n)
+    composite = np.zeros(n, np.bool_)
+    composite[a[cut == COMPOSITE_SRC]] = True
+    composite[b[cut == COMPOSITE_DST]] = True
+    columns = {"centre": centre, "n_better": n_better, "n_cut": n_cut, "is_composite": composite}
+    table = {"bucket": pa.repeat(arcs["bucket"][0], len(places)), "place": places}
+    return pa.table(table | {name: values[places] for name, values in columns.items()})
