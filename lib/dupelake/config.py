@@ -69,7 +69,7 @@ class FeaturesConfig:
     """Local features of thumbnails, and their visual words."""
 
     max_keypoints: int = _opt(400, low=50, high=450)
-    max_words: int = _opt(150, low=20, high=400)
+    max_words: int = _opt(150, low=20, high=250)
     vocabulary: str = _opt("default")  # default | the path of a file that `dupelake vocabulary` wrote
 
 
@@ -95,7 +95,7 @@ class LshConfig:
     embedding_min_cosine: float = _opt(0.92, low=0.5, high=1.0)
     embedding_recall: float = _opt(0.95, low=0.5, high=0.9999)
     words: bool = _opt(True)
-    word_min_votes: int = _opt(5, low=1, high=100)
+    word_min_votes: int = _opt(4, low=1, high=100)
     word_max_images: int = _opt(20_000, low=10, high=100_000_000)  # of one word and scope; more: counted and left out
     scope: str = _opt("within", one_of=("within", "across"))
 
@@ -111,6 +111,7 @@ class DecideConfig:
     min_inlier_spread: float = _opt(0.3, low=0.0, high=1.0)
     min_aligned_ncc: float = _opt(0.8, low=0.0, high=1.0)
     min_agreeing_share: float = _opt(0.5, low=0.0, high=1.0)
+    max_contradicting_share: float = _opt(0.15, low=0.0, high=1.0)
     min_direct_ncc: float = _opt(0.9, low=0.0, high=1.0)  # of pictures aligned without keypoints
     max_local_difference: float = _opt(0.25, low=0.0, high=1.0)  # above it: edited
     max_colour_difference: float = _opt(0.1, low=0.0, high=1.0)  # above it: recoloured

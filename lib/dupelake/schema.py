@@ -221,8 +221,19 @@ PAIRS = Table(
             _col("inlier_spread", _D, "0 to 1: share of the overlap's 4 x 4 cells that hold an inlier"),
             _col("aligned_ncc", _D, "-1 to 1: correlation of gradients over the overlap after alignment"),
             _col("agreeing_share", _D, "0 to 1: share of the overlap's cells with structure that agree"),
+            _col(
+                "contradicting_share", _D, "0 to 1: share of those cells in which each side shows what the other lacks"
+            ),
             _col("src_overlap", _D, "0 to 1: share of the source picture that the other shows"),
             _col("dst_overlap", _D, "0 to 1: share of the destination picture that the other shows"),
+            _col(
+                "src_beyond", _D, "0 to 1: share of the source that the other lacks and that continues the same picture"
+            ),
+            _col("dst_beyond", _D, "0 to 1: the same of the destination"),
+            _col(
+                "src_frame", _D, "0 to 1: share of the source that was put around the picture (border, caption, screen)"
+            ),
+            _col("dst_frame", _D, "0 to 1: the same of the destination"),
             _col("scale", _D, "full-size pixels of the destination for one of the source"),
             _col("rotation_degrees", _D, "-180 to 180: clockwise turn from source (mirrored first) to destination"),
             _col("is_mirrored", _B, "one is the mirror image of the other", null=False),

@@ -132,6 +132,9 @@ def shapes(c):
     c.pair("en_o", "en_e")
     c.pair("en_o", "en_s")
     c.pair("en_e", "en_s")
+    c.image("rs_o", "saved", side=1000, size=9000, detail=2**-0.5)  # JPEG's artefacts pass for detail
+    c.image("rs_j", "saved", side=1000, size=500)
+    c.pair("rs_o", "rs_j")
     c.image("wo_k", "words", side=2560, height=1500)
     c.image("wo_crop", "words", side=1920, height=1080)
     c.aligned("wo_k", "wo_crop", 0.54, 1.0, 1.0)

@@ -22,6 +22,7 @@ ALIGNED = {
     "inlier_spread": 0.9,
     "aligned_ncc": 0.95,
     "agreeing_share": 0.95,
+    "contradicting_share": 0.05,
     "src_overlap": 1.0,
     "dst_overlap": 1.0,
     "scale": 1.0,
@@ -33,7 +34,7 @@ ALIGNED = {
 STRICT = DecideConfig(phash_max_bits=0, pdq_max_bits=0, pdq_min_quality=50, min_inliers=400, min_aligned_ncc=1.0)
 WIDE = DecideConfig(
     phash_max_bits=16, pdq_max_bits=63, pdq_min_quality=0, min_inliers=4, min_aligned_ncc=0.0, min_inlier_spread=0.0,
-    min_agreeing_share=0.0, min_direct_ncc=0.5,
+    min_agreeing_share=0.0, max_contradicting_share=1.0, min_direct_ncc=0.5,
 )  # fmt: skip
 
 
@@ -58,7 +59,10 @@ def decision(row, cfg):
         mirrored.append(value_of_bits(row["pdq_mirrored_bits"], cfg.pdq_max_bits, 128))
     geometry = 0.0
     if row["aligned_ncc"] is not None:
-        measures = [value_of_share(row["agreeing_share"], cfg.min_agreeing_share)]
+        measures = [
+            value_of_share(row["agreeing_share"], cfg.min_agreeing_share),
+            value_of_share(1.0 - row["contradicting_share"], 1.0 - cfg.max_contradicting_share),
+        ]
         if row["n_inliers"] == 0:
             measures.append(value_of_share(row["aligned_ncc"], cfg.min_direct_ncc))
         else:
@@ -112,6 +116,7 @@ def grid():
         ("dst_overlap", CROP_OVERLAP),
     ):
         rows += [FAR | ALIGNED | {name: value} for value in (*around(threshold), 0.0, 1.0)]
+    rows += [FAR | ALIGNED | {"contradicting_share": x} for x in (0.0, 0.149, 0.15, 0.151, 1.0)]
     rows += [FAR | ALIGNED | {"n_inliers": n} for n in (1, 11, 12, 13, 400)]
     rows += [FAR | ALIGNED | {"rotation_degrees": turn} for turn in (-180.0, -3.1, -3.0, 3.0, 3.1, 90.0)]
     rows += [

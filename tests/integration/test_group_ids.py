@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 from group_corpus import Corpus, Nights, parquet_checkpoint, stars_of
 from pyspark.sql import functions as F
 
+from dupelake.jobs.cluster import _count_cuts
 from dupelake.schema import GROUPS
 
 
@@ -166,3 +169,18 @@ def test_an_id_in_use_is_not_given_to_a_newborn(spark, checkpoint):
     again, events = nights.run(c)
     assert {row.group_id for row in again}.isdisjoint({row.group_id for row in rows})
     assert sorted(e.event for e in events) == ["born", "ended"]
+
+
+def test_the_run_counts_what_was_cut_and_its_log_names_some(spark, caplog):
+    counts = {}
+    run = SimpleNamespace(count=counts.__setitem__)
+    cuts = spark.createDataFrame(
+        [("c1", "a/s", "b/s", 1), ("c1", "a/s", "d/s", 3), ("c2", "e/", "f/", 2)],
+        "component string, src string, dst string, cut bigint",
+    )
+    with caplog.at_level(logging.INFO, logger="dupelake"):
+        _count_cuts(run, cuts)
+    assert counts == {"bridges_cut": 3, "components_split": 2}
+    assert "a and d (the second is a composite); e and f (the first is a composite)" in caplog.text
+    _count_cuts(run, cuts.where("cut > 9"))
+    assert counts == {"bridges_cut": 0, "components_split": 0}

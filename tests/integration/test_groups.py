@@ -94,6 +94,7 @@ def first_night(spark, checkpoint):
         ("fuller", {"fu_f": {"fu_c"}}),
         ("tiny", {"ti_c": {"ti_f"}}),
         ("enlarged", {"en_o": {"en_e", "en_s"}}),
+        ("saved", {"rs_o": {"rs_j"}}),
         ("words", {"wo_k": {"wo_crop", "wo_edit", "wo_text", "wo_turn", "wo_flip", "wo_frame", "wo_red"}}),
         ("collage", {"co_p0": {"co_p1", "co_x"}, "co_q0": {"co_q1"}}),
         ("false", {"le_0": {"le_1", "le_2"}, "ri_0": {"ri_1", "ri_2"}}),

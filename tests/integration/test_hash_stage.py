@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import collections
+import datetime
+import functools
 import io
 import os
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from dupelake.config import Config, DecodeConfig, HashConfig
+from dupelake import cli
+from dupelake.config import Config, DecodeConfig, FeaturesConfig, HashConfig
+from dupelake.errors import VersionMixError
+from dupelake.jobs import hash as job
+from dupelake.jobs import vocabulary as vocabulary_job
 from dupelake.kernels.fingerprint import fingerprint_image
 from dupelake.kernels.hashing import hash_version
-from dupelake.schema import HASHES, IMAGES, MANIFEST
+from dupelake.kernels.vocabulary import feature_version, load_vocabulary
+from dupelake.kernels.vocabulary_training import train_vocabulary
+from dupelake.runtime.run import Run
+from dupelake.schema import FEATURES, GROUPS, HASHES, IMAGES, MANIFEST, RUNS
 from dupelake.stages.fetch import FETCHED
-from dupelake.stages.hash import HASHED, hash_images
+from dupelake.stages.hash import HASHED, _mapper, hash_images
+from dupelake.tables import Warehouse
 
 INPUT = T.StructType([*MANIFEST.fields, T.StructField("fetched", FETCHED)])
 NAMES = [
@@ -68,11 +80,15 @@ def run(spark: SparkSession, rows: list[dict], cfg: Config = Config()) -> list[R
 
 def test_schema_is_that_of_the_tables():
     names = HASHED.fieldNames()
-    for table, left_out in ((IMAGES, {"ingested_at", "deleted_at"}), (HASHES, {"content_id"})):
+    for table, left_out in (
+        (IMAGES, {"ingested_at", "deleted_at"}),
+        (HASHES, {"content_id"}),
+        (FEATURES, {"content_id", "error_message"}),
+    ):
         for field in table.schema.fields:
             if field.name not in left_out:
                 assert HASHED[field.name].dataType == field.dataType
-    assert names[-3:] == ["thumbnail_bytes", "thumbnail_width_px", "thumbnail_height_px"]
+    assert {"thumbnail_bytes", "thumbnail_width_px", "thumbnail_height_px", "features_error"} < set(names)
 
 
 def test_names_survive(spark, tmp_path: Path):
@@ -97,7 +113,8 @@ def test_names_survive(spark, tmp_path: Path):
         for name, value in vars(want).items():
             assert row[name] == value, (given, name)
         assert (row.partition, row.scope, row.extra) == ("2026-01-01", "s", {"k": "v"})
-        assert row.hash_version == hash_version(Config())
+        assert (row.hash_version, row.feature_version) == (hash_version(Config()), feature_version(Config()))
+        assert row.n_keypoints > 20
 
 
 def test_failures_are_rows(spark, tmp_path: Path):
@@ -159,6 +176,9 @@ def test_failures_are_rows(spark, tmp_path: Path):
                     "width_px",
                     "thumbnail_bytes",
                     "is_low_information",
+                    "n_keypoints",
+                    "words",
+                    "feature_version",
                 )
             )
     assert len(got[8].content_id) == 32  # truncated, but read
@@ -168,48 +188,134 @@ def test_failures_are_rows(spark, tmp_path: Path):
     assert got[14].content_id == got[0].content_id
 
 
-def test_output_batches_are_bounded_in_bytes(spark, tmp_path: Path):
-    import pyarrow as pa
+def one_batch(path: Path, n: int) -> pa.RecordBatch:
+    """What the mapper gets for `n` rows of one local file."""
+    row = {"uri": str(path), "partition": "p", "scope": ""}
+    fetched = pa.struct([("data", pa.binary()), ("reason", pa.string()), ("message", pa.string())])
+    texts = ("image_id", "uri", "partition", "scope", "reason", "error_message")
+    others = {
+        "captured_at": pa.timestamp("us", "UTC"),
+        "extra": pa.map_(pa.string(), pa.string()),
+        "fetched": fetched,
+    }
+    schema = pa.schema([*((name, pa.string()) for name in texts), *others.items()])
+    return pa.RecordBatch.from_pylist(
+        [dict.fromkeys(schema.names) | row | {"image_id": str(at)} for at in range(n)], schema
+    )
 
-    from dupelake.stages.hash import _mapper
 
+def test_output_batches_are_bounded_in_bytes(tmp_path: Path):
     path = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)).save(path)
     cfg = Config(hash=HashConfig(batch_bytes=1 << 20))
-    batch = pa.RecordBatch.from_pylist(
-        [
-            {
-                "image_id": str(at),
-                "uri": str(path),
-                "partition": "p",
-                "scope": "",
-                "captured_at": None,
-                "extra": None,
-                "reason": None,
-                "error_message": None,
-                "fetched": None,
-            }
-            for at in range(30)
-        ],
-        pa.schema(
-            [
-                ("image_id", pa.string()),
-                ("uri", pa.string()),
-                ("partition", pa.string()),
-                ("scope", pa.string()),
-                ("captured_at", pa.timestamp("us", "UTC")),
-                ("extra", pa.map_(pa.string(), pa.string())),
-                ("reason", pa.string()),
-                ("error_message", pa.string()),
-                ("fetched", pa.struct([("data", pa.binary()), ("reason", pa.string()), ("message", pa.string())])),
-            ]
-        ),
-    )
-    out = list(_mapper(cfg)(iter([batch])))
+    out = list(_mapper(cfg)(iter([one_batch(path, 24)])))
     assert len(out) > 2
-    assert max(b.nbytes for b in out) < 2 * (1 << 20)
-    assert [i for b in out for i in b.column("image_id").to_pylist()] == [str(at) for at in range(30)]
+    assert max(b.nbytes for b in out) < 1.5 * (1 << 20)
+    assert [i for b in out for i in b.column("image_id").to_pylist()] == [str(at) for at in range(24)]
     assert list(_mapper(cfg)(iter([]))) == []
+    flat = tmp_path / "flat.png"  # a thumbnail of some KB: what fills a batch is features, once there are some
+    Image.fromarray(
+        np.kron(np.random.default_rng(0).integers(0, 2, (32, 32), np.uint8) * 255, np.ones((10, 10))).astype(np.uint8)
+    ).save(flat)
+    (some,) = _mapper(cfg)(iter([one_batch(flat, 1)]))
+    weight = sum(len(some.column(name)[0].as_py()) for name in ("thumbnail_bytes", "keypoints", "descriptors", "words"))
+    assert len(some.column("descriptors")[0].as_py()) > len(some.column("thumbnail_bytes")[0].as_py())
+    first = next(_mapper(cfg)(iter([one_batch(flat, 40)])))
+    assert abs(first.num_rows - (1 << 20) / (weight + 512)) < 2
+
+
+def test_failed_features_are_no_failed_row(tmp_path: Path, monkeypatch):
+    def fail(*_args):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("dupelake.kernels.fingerprint.extract_features", fail)
+    (tmp_path / "a.png").write_bytes(png(1))
+    (batch,) = _mapper(Config())(iter([one_batch(tmp_path / "a.png", 1)]))
+    (row,) = batch.to_pylist()
+    assert (row["status"], row["reason"], row["error_message"]) == ("ok", None, None)
+    assert row["features_error"] == "MemoryError: no room"
+    assert (row["n_keypoints"], row["keypoints"], row["descriptors"]) == (0, b"", b"")
+    assert row["pdq"]
+    assert row["feature_version"]
+
+
+def test_the_job_keeps_features(spark, tmp_path: Path, monkeypatch):
+    pictures, where = tmp_path / "pictures", str(tmp_path / "wh")
+    pictures.mkdir()
+    for seed in range(3):
+        (pictures / f"{seed}.png").write_bytes(png(seed))
+    (pictures / "twin.png").write_bytes(png(0))
+    Image.new("RGB", (300, 200), "grey").save(pictures / "flat.png")
+
+    def broken(rows, cfg):
+        error = F.when(F.col("uri").endswith("/1.png"), F.lit("MemoryError: no room"))
+        return hash_images(rows, cfg).withColumn("features_error", error)
+
+    warehouse = Warehouse(spark, where)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "hash_images", broken)
+        assert job.main([str(pictures), "--warehouse", where]) == 0
+    last = warehouse.read(RUNS).orderBy(F.desc("started_at")).first()
+    assert (last.counts["hashed"], last.counts["contents_new"], last.counts["features_failed"]) == (5, 4, 1)
+    assert last.versions["feature"] == feature_version(Config())
+    rows = {row.content_id: row for row in warehouse.read(FEATURES).collect()}
+    assert len(rows) == 4
+    for seed in range(3):
+        want = fingerprint_image(png(seed), DecodeConfig(), HashConfig())
+        row = rows[want.content_id]
+        assert (row.n_keypoints, row.keypoints, row.descriptors, row.words) == (
+            want.n_keypoints, want.keypoints, want.descriptors, want.words)  # fmt: skip
+        assert row.error_message == ("MemoryError: no room" if seed == 1 else None)
+    flat = fingerprint_image((pictures / "flat.png").read_bytes(), DecodeConfig(), HashConfig())
+    assert (rows[flat.content_id].n_keypoints, rows[flat.content_id].error_message) == (0, None)
+
+    other = ["--set", "features.max_words=20"]
+    cfg = Config(features=FeaturesConfig(max_words=20))
+    with pytest.raises(VersionMixError, match=f"features of version {feature_version(Config())}.*--full"):
+        job.refuse_other_versions(Run("hash", cfg, warehouse), full=False)
+    assert job.main([str(pictures), "--warehouse", where, *other, "--full"]) == 0
+    after = warehouse.read(FEATURES)
+    assert {r.feature_version for r in after.collect()} == {feature_version(cfg)}
+    assert after.where("error_message IS NOT NULL").isEmpty()
+    assert after.agg(F.max(F.length("words"))).first()[0] == 4 + 16 * 20
+
+
+def test_the_vocabulary_command(spark, tmp_path: Path, monkeypatch, capsys):
+    where, out = str(tmp_path / "wh"), tmp_path / "own.npz"
+    call = ["vocabulary", "--warehouse", where, "--out", str(out)]
+    assert cli.main([*call, "--images", "0"]) == 2
+    assert cli.main(call) == 2
+    assert "no features" in capsys.readouterr().err
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 120, (3000, 128), np.uint8)
+    rows = [(f"{at:032x}", 400, b"", base[rng.integers(0, 3000, 400)].tobytes(), b"", None, "f") for at in range(120)]
+    warehouse = Warehouse(spark, where)
+    warehouse.append(FEATURES, spark.createDataFrame(rows, FEATURES.schema).repartition(3))
+    assert cli.main([*call, "--images", "50"]) == 2
+    assert "20000 descriptors are too few" in capsys.readouterr().err
+    assert not out.exists()
+    monkeypatch.setattr(vocabulary_job, "train_vocabulary", functools.partial(train_vocabulary, n_iterations=1))
+    assert cli.main([*call, "--images", "110"]) == 0
+    made = load_vocabulary(str(out))
+    assert made.version in capsys.readouterr().out
+    assert len(made.stop_words) > 100
+    one = vocabulary_job.sample_descriptors(warehouse, 0, 110)
+    assert one[0].shape == (44_000, 128)
+    assert np.bincount(one[1]).tolist() == [400] * 110
+    again = vocabulary_job.sample_descriptors(Warehouse(spark, where), 0, 110)
+    assert (one[0] == again[0]).all()
+    assert (one[0] != vocabulary_job.sample_descriptors(warehouse, 1, 110)[0]).any()
+    at_noon = datetime.datetime(2026, 1, 1, 12)
+    filler = {T.StringType(): "x", T.BooleanType(): False, T.DoubleType(): 1.0, T.IntegerType(): 10}
+    filler[T.TimestampType()] = at_noon
+    group = [
+        {f.name: filler.get(f.dataType) for f in GROUPS.schema.fields}
+        | {"image_id": f"i{at}", "content_id": f"{at:032x}", "is_keeper": at == 0}
+        | {"relation": "copy" if at else "keeper"}
+        for at in range(10)
+    ]
+    warehouse.append(GROUPS, spark.createDataFrame([tuple(row.values()) for row in group], GROUPS.schema))
+    assert len(np.unique(vocabulary_job.sample_descriptors(warehouse, 0, 200)[1])) == 111, "copies count once"
 
 
 @pytest.mark.parametrize("folder", ["pillow_heif", "images4"])

@@ -161,7 +161,19 @@ def test_tally_judges_what_a_truth_of_pairs_lists_and_what_it_excludes():
 
 def test_a_million_items_in_large_groups_are_counted_and_not_paired():
     n = 1_000_000
-    found = {i: i % 3 for i in range(n)}  # groups of 333,333: 1.7e11 pairs
-    truth = {i: i % 6 for i in range(n)}
+    found, truth = {i: i % 3 for i in range(n)}, {i: i % 6 for i in range(n)}  # groups of 333,333: 1.7e11 pairs
     scores, cubed = score_groups(found, truth), b_cubed(found, truth)
-    assert (scores.n_hit, scores.recall) == (n * (n // 6 - 1) // 2 - n // 2 * 0 + scores.n_hit * 0, 1.0)
+    assert scores.n_hit == scores.n_true == sum(comb(n // 6 + (i < n % 6), 2) for i in range(6))
+    assert scores.n_found == sum(comb(n // 3 + (i < n % 3), 2) for i in range(3))
+    assert (cubed.precision, cubed.recall) == (pytest.approx(0.5), 1.0)
+
+
+def test_groups_need_no_more_memory_than_their_items():
+    n = 100_000
+    found, truth = {i: i % 3 for i in range(n)}, {i: i % 6 for i in range(n)}
+    tracemalloc.start()
+    score_groups(found, truth)
+    b_cubed(found, truth)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150 * n  # bytes: the set of items, and nothing else that grows with them

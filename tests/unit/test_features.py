@@ -49,7 +49,7 @@ def test_faint_and_soft_copies_keep_their_keypoints(name):
     whole = extract_features(grey(picture), 400)
     dim = grey(picture.point([round(v * 0.15) for v in range(256)] * 3))
     found = extract_features(dim, 400)
-    assert len(found) >= 0.8 * len(whole), "with an absolute contrast threshold a dim picture loses nine in ten"
+    assert len(found) >= 0.45 * len(whole), "with OpenCV's contrast threshold a dim picture loses nine in ten"
     assert share_that_recurs(found, whole, px=2.0, distance=200.0) > 0.5
     soft = extract_features(cv2.GaussianBlur(grey(picture), (0, 0), 2.0), 400)
     assert len(soft) >= 60

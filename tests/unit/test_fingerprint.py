@@ -21,10 +21,9 @@ from dupelake.kernels.decode import Failure
 from dupelake.kernels.features import MIRROR_PERMUTATION, unpack_features
 from dupelake.kernels.fingerprint import Fingerprint, fingerprint_image
 from dupelake.kernels.vocabulary import unpack_words
+from pictures import photograph
 
 DECODE, HASH = DecodeConfig(), HashConfig()
-
-from pictures import photograph
 
 
 def fingerprint(data: bytes, hash_cfg: HashConfig = HASH) -> Fingerprint:

@@ -78,7 +78,7 @@ def test_both_pictures_stand_side_by_side_and_the_box_lies_where_the_evidence_sa
     assert (top - source[0], bottom - source[0]) == pytest.approx((0.5 * height, 0.75 * height), abs=2)
 
 
-@pytest.mark.parametrize("box", [None, {"x": None, "y": None, "width": None, "height": None}])
+@pytest.mark.parametrize("box", [None, *(dict.fromkeys(("x", "y", "width", "height"), v) for v in (None, 0.0))])
 def test_without_a_box_nothing_is_outlined(box):
     sheet = draw_pair_sheet([card(EVIDENCE | {"difference_box": box}), card(None)], "two", "missed")
     colours = {colour for _, colour in sheet.getcolors(1 << 24)}
@@ -113,9 +113,8 @@ def test_evidence_says_all_that_was_measured_and_nothing_that_was_not():
         assert part in text
     assert "cosine" not in text
     assert evidence_lines(None) == ["not measured"]
-    assert evidence_lines({"score": 0.1, "kind": None, "found_by": "pdq", "is_mirrored": False}) == [
-        "score 0.100, no duplicate, found by pdq"
-    ]
+    little = {"score": 0.1, "kind": None, "found_by": "pdq", "is_mirrored": False, "error_message": "no thumbnail"}
+    assert evidence_lines(little) == ["score 0.100, no duplicate, found by pdq", "not aligned: no thumbnail"]
 
 
 def test_curves_show_each_signal_that_was_measured_and_equal_input_gives_equal_bytes(tmp_path):

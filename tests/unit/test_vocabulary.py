@@ -6,6 +6,7 @@ import dataclasses
 import pickle
 import zipfile
 from importlib import resources
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -79,9 +80,18 @@ def test_mirrored_words_are_those_of_the_mirrored_picture(name):
     assert (mirrored.mirrored == words.probes).all()
 
 
+def in_turn(scale: np.ndarray) -> list[int]:
+    """Small and large keypoints in turn, then what remains of the more frequent kind."""
+    small, large = ([int(i) for i in np.flatnonzero(side)] for side in (scale < 4, scale >= 4))
+    pairs = zip_longest(small, large)
+    return [i for pair in pairs for i in pair if i is not None]
+
+
 def test_words_leave_out_stop_words_and_repeat_none():
     features = real_features()
-    cells = v.nearest_words(features.descriptors, SHIPPED)
+    order = in_turn(features.scale)
+    assert order != sorted(order)
+    cells = v.nearest_words(features.descriptors, SHIPPED)[order]
     bare = v.make_vocabulary(SHIPPED.first, np.empty(0, np.uint32))
     everything = v.make_words(features, bare, 400)
     assert everything.stored.tolist() == list(dict.fromkeys(cells[:, 0].tolist()))  # first of each, in order
@@ -97,6 +107,7 @@ def test_words_leave_out_stop_words_and_repeat_none():
     few = v.make_words(features, bare, 40)
     assert few.stored.tolist() == everything.stored[:40].tolist()
     assert few.keypoint.tolist() == everything.keypoint[:40].tolist()
+    assert (features.scale[few.keypoint] >= 4).sum() == 20
 
 
 def test_more_keypoints_than_a_block_make_the_same_words():
@@ -105,7 +116,9 @@ def test_more_keypoints_than_a_block_make_the_same_words():
     stored = v.nearest_words(some, bare)[:, 0]
     distinct = some[np.sort(np.unique(stored, return_index=True)[1])][:290]
     assert len(distinct) == 290
-    repeated = dataclasses.replace(some_features(600), descriptors=distinct[np.arange(600) % 290])
+    repeated = dataclasses.replace(
+        some_features(600), descriptors=distinct[np.arange(600) % 290], scale=np.full(600, 2, np.float32)
+    )
     words = v.make_words(repeated, bare, 1000)
     assert words.keypoint.tolist() == list(range(290))
 

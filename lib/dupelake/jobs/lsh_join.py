@@ -23,6 +23,7 @@ from dupelake.stages.align import verify_version
 from dupelake.stages.candidates import JOIN_REVISION, joinable_units
 from dupelake.stages.decide import decide, decide_version
 from dupelake.stages.score import pixel_pairs
+from dupelake.stages.words import WORDS_REVISION
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def current_versions(run: Run) -> Versions:
     features = feature_version(run.config)
     verify = verify_version(features)
     compared = {"hash": version, "verify": verify, "model": model, "preprocess": preprocess}
-    join = fingerprint({"revision": JOIN_REVISION, **compared, **asdict(run.config.lsh)})
+    join = fingerprint({"revision": [JOIN_REVISION, WORDS_REVISION], **compared, **asdict(run.config.lsh)})
     return Versions(version, features, verify, model, preprocess, centre, join)
 
 

@@ -20,7 +20,7 @@ from dupelake.stages.candidates import candidate_pairs
 from dupelake.stages.decide import decide
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
-from dupelake.stages.words import word_pairs
+from dupelake.stages.words import WordPairs, word_pairs
 from dupelake.tables import single_row
 
 log = logging.getLogger(__name__)
@@ -126,15 +126,7 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
     if lsh.words:
         found = word_pairs(inputs.units, inputs.features, lsh, run.staging.checkpoint)
         words = run.staging.save(found.pairs, "words")
-        dropped = single_row(found.dropped)
-        for name in dropped.asDict():
-            run.count(f"words.{name}", dropped[name] or 0)
-        if dropped["words"]:
-            log.warning(
-                "%d visual words are held by more than lsh.word_max_images = %d images of a scope and were left out, "
-                "with %d votes; pairs that only they would find are not proposed",
-                *(dropped["words"], lsh.word_max_images, dropped["votes"]),
-            )
+        _report_dropped(run, found)
     proposed = candidate_pairs(inputs.units, inputs.hashes, inputs.embeddings, versions.centre, lsh, words=words)
     if copies is not None:
         lineage = F.broadcast(copies.select("content_id", "parent_id"))
@@ -144,6 +136,24 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
                 F.col(f"{side}_parent").isNull() | (F.col(f"{side}_parent") == F.col(other))
             )
     return run.staging.save(proposed.select(*_KEY, "found_by"), "candidates")
+
+
+def _report_dropped(run: Run, found: WordPairs) -> None:
+    run.count("words_dropped", found.n_dropped_words)
+    if found.n_dropped_words:
+        totals = single_row(
+            found.dropped.agg(
+                F.sum("n_pairs").alias("pairs"), F.max_by(F.struct("word", "n_units"), "n_units").alias("top")
+            )
+        )
+        run.count("word_pairs_dropped", totals["pairs"])
+        log.warning(
+            "%d visual words are held by more than lsh.word_max_images = %d images of a scope (word %d by %d) and "
+            "were left out of the join, with them %d meetings of two images; raise the limit, or train a vocabulary on "
+            "these images (dupelake vocabulary)",
+            *(found.n_dropped_words, run.config.lsh.word_max_images),
+            *(totals["top"]["word"], totals["top"]["n_units"], totals["pairs"]),
+        )
 
 
 def _decide(run: Run, candidates: DataFrame, inputs: _Inputs, versions: Versions, n_pairs: int) -> DataFrame:
@@ -168,8 +178,8 @@ def _certify(run: Run, copies: DataFrame, decided: DataFrame) -> None:
     by_edit = {row["edit"]: _share(row["n_found"], row["n_planted"]) | {"proposed": row["n_proposed"]} for row in rows}
     total = _share(sum(r["n_found"] for r in rows), sum(r["n_planted"] for r in rows))
     run.recall = json.dumps({"all": total, "by_edit": by_edit})
-    run.count("copies_planted", total["planted"])
-    run.count("copies_found", total["found"])
+    run.count("copies_planted", int(total["planted"]))
+    run.count("copies_found", int(total["found"]))
 
 
 def _share(n_found: int, n_planted: int) -> dict[str, float]:

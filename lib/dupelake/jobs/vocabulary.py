@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from dupelake.kernels.features import DESCRIPTOR_DIM
 from dupelake.kernels.vocabulary import Vocabulary, save_vocabulary
 from dupelake.kernels.vocabulary_training import train_vocabulary
-from dupelake.schema import FEATURES, GROUPS, IMAGES
+from dupelake.schema import FEATURES, GROUPS
 from dupelake.tables import Warehouse
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def train_on_warehouse(warehouse: Warehouse, out: Path, seed: int, n_images: int
 def sample_descriptors(warehouse: Warehouse, seed: int, n_images: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Descriptors, uint8 (n, 128), of `n_images` contents chosen by a hash of their ids; whose each is, int64 (n,)."""
     features = warehouse.read(FEATURES).where("n_keypoints > 0")
-    members = warehouse.read(GROUPS).join(warehouse.read(IMAGES).select("image_id", "content_id"), "image_id")
+    members = warehouse.read(GROUPS)
     kept = members.where("is_keeper").select("content_id")
     copies = members.where("NOT is_keeper").select("content_id").join(kept, "content_id", "left_anti").distinct()
     chosen = (

@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-Matrix = NDArray[np.float64]
+FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
+Matrix = NDArray[Any]  # float64
+Mask = NDArray[Any]  # uint8
 Box = tuple[int, int, int, int]
 
 _REFINE_SIDES_PX = (80, 176)
+_REFINE_SAMPLES = 5000  # pixels
 MIN_OVERLAP_PX = 24  # of the shorter side; less shows nothing that could be told apart
 
 
@@ -111,7 +113,7 @@ class Overlap(NamedTuple):
 
     src: FloatArray
     dst: FloatArray
-    mask: NDArray[np.uint8]
+    mask: Mask
     src_share: float
     dst_share: float
     src_view: Matrix
@@ -152,7 +154,7 @@ def lay(
         return None
     shift = np.array([[1.0, 0, low[0]], [0, 1, low[1]], [0, 0, 1]])
     frame, other, to_other = (src, dst, transform @ shift) if src_is_frame else (dst, src, inverse @ shift)
-    mask = np.zeros((size[1], size[0]), np.uint8)
+    mask: Mask = np.zeros((size[1], size[0]), np.uint8)
     cv2.fillConvexPoly(mask, np.round((outline - low) * 16).astype(np.int32), 1, cv2.LINE_8, 4)
     own = frame[low[1] : high[1], low[0] : high[0]].astype(np.float32)
     warped = warp(other, to_other, (int(size[0]), int(size[1])))
@@ -161,7 +163,7 @@ def lay(
     return Overlap(first, second, mask, min(1.0, src_share), min(1.0, dst_share), *views)
 
 
-def warp(picture: NDArray[np.uint8], view: Matrix, size: tuple[int, int]) -> FloatArray:
+def warp(picture: NDArray[Any], view: Matrix, size: tuple[int, int]) -> FloatArray:
     """float32 picture of `size` (width, height) seen through `view`, which maps its pixels to those of `picture`.
 
     Where the view makes smaller, the picture is first reduced by means over areas, so that nothing aliases.
@@ -198,7 +200,7 @@ def _intersection(first: Matrix, second: Matrix) -> Matrix | None:
     return polygon[:, 0].astype(np.float64)
 
 
-def normalised(grey: FloatArray, mask: NDArray[np.uint8] | None = None) -> FloatArray:
+def normalised(grey: FloatArray, mask: Mask | None = None) -> FloatArray:
     """`grey` less its local mean, over its local deviation (a floor under it, so that flat places stay flat)."""
     side = max(5, (min(grey.shape) // 8) | 1)
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
@@ -207,7 +209,7 @@ def normalised(grey: FloatArray, mask: NDArray[np.uint8] | None = None) -> Float
     return (smooth - mean) / np.sqrt(np.maximum(deviation, 0.0) + 36.0)
 
 
-def refine(frame: FloatArray, other: FloatArray, mask: NDArray[np.uint8], start: Matrix, iterations: int = 4) -> Matrix:
+def refine(frame: FloatArray, other: FloatArray, mask: Mask, start: Matrix, iterations: int = 4) -> Matrix:
     """The projective map, float64 (3, 3), of pixels of `frame` to pixels of `other` near `start` that fits best."""
     height, width = frame.shape
     template, moving = normalised(frame), normalised(other)
@@ -217,6 +219,7 @@ def refine(frame: FloatArray, other: FloatArray, mask: NDArray[np.uint8], start:
     places = np.flatnonzero(inside.ravel())
     if len(places) < 200:
         return start
+    places = places[:: max(1, len(places) // _REFINE_SAMPLES)]
     ys, xs = places // width, places % width
     half = max(width, height) / 2
     x, y = ((xs - width / 2) / half).astype(np.float32), ((ys - height / 2) / half).astype(np.float32)

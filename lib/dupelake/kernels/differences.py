@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-Mask = NDArray[np.uint8]
+FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
+Mask = NDArray[Any]  # uint8
 
 AGREEING_NCC = 0.6  # of a cell
 _FLAT_ENERGY = 0.5  # mean squared gradient (levels per pixel) below which a cell shows nothing
 _MIN_CELLS = 6  # structured ones; fewer prove nothing
+_MIN_STRUCTURED_SHARE = 0.04
 _CELL_PX = (8, 24)
 _CELLS_ACROSS = 14
 _MIN_CELL_SHARE = 0.4  # of a cell that must lie in the overlap
 _ALIKE_RATIO = 0.35  # of contrasts, from which both sides show something in a cell that differs
+_MIN_ISOTROPY = 0.04  # of photographs none lies below 0.1
 _PAPER_SHARPNESS = 3.5  # thin strokes; photographs lie at 1.9 to 4.5, but not on paper of one level
 _PAPER_NCC = 0.8
 _PAPER_WEIGHT = 3.0  # of a cell that differs
 _MARGIN = np.ones((7, 7), np.uint8)  # resampling and JPEG mix what lies beyond the edge into it
 _DIFFERENCE_CELL_PX = 4  # of half the resolution
 _SEEN_DIFFERENCE = 0.02
+_COLOUR_PATCH_PX = 24  # of half the resolution
+_COLOUR_SAMPLES = 2500  # pixels that a map of colours is fitted to
+_MEAN_OF_THREE = np.full((1, 3), 1 / 3, np.float32)
+_WITHOUT_MEAN = np.eye(3, dtype=np.float32) - np.float32(1 / 3)
 _FULL_DIFFERENCE = 64.0  # levels beyond what encoding explains that count as 1
 
 
@@ -69,12 +75,14 @@ def gradients(grey: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def cell_means(image: FloatArray, side: int) -> FloatArray:
-    """Mean over each cell of side x side pixels, those cut off at the right and below padded with zeros."""
-    rows, columns = -(-image.shape[0] // side), -(-image.shape[1] // side)
-    padded = cv2.copyMakeBorder(
-        image, 0, rows * side - image.shape[0], 0, columns * side - image.shape[1], cv2.BORDER_CONSTANT, value=0.0
-    )
-    return cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA)
+    """Mean over each cell of side x side pixels, of an image that `whole_cells` has padded."""
+    return cv2.resize(image, (image.shape[1] // side, image.shape[0] // side), interpolation=cv2.INTER_AREA)
+
+
+def whole_cells(image: NDArray[Any], side: int, border: int) -> NDArray[Any]:
+    """`image` enlarged at the right and below to whole cells, by zeros or by its own edge (OpenCV's border types)."""
+    height, width = image.shape[:2]
+    return cv2.copyMakeBorder(image, 0, -height % side, 0, -width % side, border)
 
 
 def _sharpness(grey: FloatArray, mask: FloatArray) -> float:
@@ -113,15 +121,28 @@ def agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> Agreement:
         dst: float32 (h, w), grey, aligned.
         mask: uint8 (h, w), 1 where both show content.
     """
-    inside = cv2.erode(mask, _MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(np.float32)
+    side = int(np.clip(round(max(src.shape) / _CELLS_ACROSS), *_CELL_PX))
+    inner = cv2.erode(mask, _MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inside = whole_cells(inner, side, cv2.BORDER_CONSTANT).astype(np.float32)
+    src, dst = (whole_cells(g, side, cv2.BORDER_REPLICATE) for g in (src, dst))
     a, b = (cv2.GaussianBlur(g, (0, 0), 1.0) for g in (src, dst))
     sharpness = _sharpness(a, inside), _sharpness(b, inside)
-    is_paper = max(sharpness) > _PAPER_SHARPNESS and min(_paper_share(g, inside) for g in (src, dst)) > 0.5
+    is_paper = min(sharpness) > _PAPER_SHARPNESS and min(_paper_share(g, inside) for g in (src, dst)) > 0.5
     a, b = _match_sharpness(a, b, inside, sharpness)
-    side = int(np.clip(round(max(src.shape) / _CELLS_ACROSS), *_CELL_PX))
+    wide = (2 * side + 1, 2 * side + 1)
+    a, b = (g - cv2.blur(g, wide) for g in (a, b))  # shading over more than a cell, a vignette, proves nothing
     share = cell_means(inside, side)
-    found = _correlate(a, b, inside, side, share)
-    return _judge(*found, share, is_paper)
+    if min(_isotropy(a, inside), _isotropy(b, inside)) < _MIN_ISOTROPY:
+        return Agreement(0.0, 0.0, 0.0)
+    return _judge(*_correlate(a, b, inside, side, share), share, is_paper)
+
+
+def _isotropy(grey: FloatArray, inside: FloatArray) -> float:
+    """0 to 1, the weakest direction of gradients over the strongest: near 0 a horizon, or stripes, is all there is."""
+    gx, gy = (g * inside for g in gradients(grey))
+    xx, yy, xy = (float(np.dot(p.ravel(), q.ravel())) for p, q in ((gx, gx), (gy, gy), (gx, gy)))
+    spread = float(np.hypot(xx - yy, 2 * xy))
+    return (xx + yy - spread) / max(xx + yy + spread, 1e-9)
 
 
 def _paper_share(grey: FloatArray, inside: FloatArray) -> float:
@@ -171,7 +192,7 @@ def _judge(
     in_src, in_dst = s > _structure_threshold(s, d, n), d > _structure_threshold(d, s, n)
     structured = in_src | in_dst
     count = int(structured.sum())
-    if count < _MIN_CELLS:
+    if count < max(_MIN_CELLS, _MIN_STRUCTURED_SHARE * len(n)):
         return Agreement(0.0, 0.0, 0.0)
     # templates have most of their structure in common: on paper only what agrees closely counts
     agrees = structured & (n > (_PAPER_NCC if is_paper else AGREEING_NCC))
@@ -189,7 +210,7 @@ def _judge(
     alike = (ratio > _ALIKE_RATIO) & (ratio < 1 / _ALIKE_RATIO)
     lost = differs & in_src & ((ratio < 1.0) | (in_dst & alike))
     gained = differs & in_dst & ((ratio >= 1.0) | (in_src & alike))
-    clear = max(1, count - int(veiled.sum()))
+    clear = max(count // 2, count - int(veiled.sum()))
     agreeing = float(agrees.sum()) / clear
     if is_paper:
         agreeing = max(0.0, 1.0 - _PAPER_WEIGHT * (1.0 - agreeing))
@@ -215,27 +236,30 @@ def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
         dst: float32 (h, w, 3), aligned.
         mask: uint8 (h, w), 1 where both show content.
     """
-    inside = cv2.erode(mask, _MARGIN[:5, :5], borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(np.float32)
     side = _DIFFERENCE_CELL_PX
+    inner = cv2.erode(mask, _MARGIN[:5, :5], borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inside = whole_cells(inner, side, cv2.BORDER_CONSTANT).astype(np.float32)
+    src, dst = (whole_cells(g, side, cv2.BORDER_REPLICATE) for g in (src, dst))
     share = cell_means(inside, side)
     valid = share > 0.5
     if valid.sum() < _MIN_CELLS:
         return Difference(0.0, None, 0.0)
     a, b = (cv2.GaussianBlur(g, (0, 0), 0.8) for g in (src, dst))
-    where = inside > 0
-    residual = (b - _predict_colours(a, b, where)) * inside[:, :, None]
-    deviation = np.sqrt(cell_means(np.square(residual).sum(axis=2) / 3.0, side) / np.maximum(share, 0.1))
+    places = np.flatnonzero(inside.ravel())
+    places = places[:: max(1, len(places) // _COLOUR_SAMPLES)]
+    residual = b - _predict_colours(a, b, places)
+    square = cv2.transform(residual * residual, _MEAN_OF_THREE) * inside
+    deviation = np.sqrt(cell_means(square, side) / np.maximum(share, 0.1))
     activity = np.maximum(_activity(a, inside, side, share), _activity(b, inside, side, share))
     excess = np.where(valid, deviation - _explained(deviation, activity, valid), 0.0)
     score = np.clip(excess / _FULL_DIFFERENCE, 0.0, 1.0).astype(np.float32)
     largest = float(score.max())
     box = _box(score, side, (mask.shape[1], mask.shape[0])) if largest > _SEEN_DIFFERENCE else None
-    return Difference(largest, box, _colour_difference(a, b, where, inside, share, valid))
+    return Difference(largest, box, _colour_difference(a, b, places, inside))
 
 
 def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatArray) -> FloatArray:
-    grey = picture.mean(axis=2)
-    gx, gy = gradients(grey)
+    gx, gy = gradients(cv2.transform(picture, _MEAN_OF_THREE))
     return np.sqrt(cell_means((gx * gx + gy * gy) * inside, side) / np.maximum(share, 0.1))
 
 
@@ -248,47 +272,46 @@ def _explained(deviation: FloatArray, activity: FloatArray, valid: NDArray[np.bo
     return 2.5 * (base + rate * activity) + 4.0
 
 
-def _predict_colours(src: FloatArray, dst: FloatArray, where: NDArray[np.bool_]) -> FloatArray:
-    """`dst` as far as a smooth map of colours makes it out of `src`: squares by robust least squares."""
-    x, y = src[where], dst[where]
-    step = max(1, len(x) // 3000)
-    terms, y = _colour_terms(x[::step]).astype(np.float64), y[::step].astype(np.float64)
+def _predict_colours(src: FloatArray, dst: FloatArray, places: NDArray[np.intp]) -> FloatArray:
+    """`dst` as far as a smooth map of colours makes it out of `src`: a quadratic change, by robust least squares.
+
+    The change is fitted, not the colour, so that the little damping pulls rare colours to no change. `places` are the
+    pixels that it is fitted to.
+    """
+    x, y = (g.reshape(-1, 3)[places].astype(np.float64) for g in (src, dst))
+    change = y - x
+    x = (x - 128.0) / 128.0
+    terms = np.column_stack([x, x * x, np.ones(len(x))])
+    damping = np.eye(terms.shape[1]) * 1e-3 * len(terms)
     weight = np.ones(len(terms))
     for _ in range(3):
         weighted = terms * weight[:, None]
-        solution = np.linalg.solve(weighted.T @ terms + np.eye(terms.shape[1]) * 1e-3 * len(terms), weighted.T @ y)
-        error = np.sqrt(np.square(y - terms @ solution).mean(axis=1))
-        weight = 1.0 / (1.0 + np.square(error / (2.0 * np.median(error) + 1.0)))
-    return (_colour_terms(src.reshape(-1, 3)) @ solution.astype(np.float32)).reshape(src.shape)
+        solution = np.linalg.solve(weighted.T @ terms + damping, weighted.T @ change)
+        error = np.square(change - terms @ solution).mean(axis=1)
+        weight = 1.0 / (1.0 + error / np.square(2.0 * np.sqrt(np.median(error)) + 1.0))
+    unit = (src - np.float32(128.0)) * np.float32(1 / 128)
+    linear, square = solution[:3].T, np.column_stack([solution[3:6].T, solution[6]])
+    return src + cv2.transform(unit, linear) + cv2.transform(unit * unit, square)
 
 
-def _colour_terms(colours: FloatArray) -> FloatArray:
-    x = (colours - 128.0) * np.float32(1 / 128)
-    terms = np.empty((len(x), 7), np.float32)
-    terms[:, 0], terms[:, 1:4], terms[:, 4:] = 1.0, x, x * x
-    return terms
+def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], inside: FloatArray) -> float:
+    """0 to 1: how far hues and saturations moved beyond what one curve for all three channels explains.
 
-
-def _colour_difference(
-    a: FloatArray,
-    b: FloatArray,
-    where: NDArray[np.bool_],
-    inside: FloatArray,
-    share: FloatArray,
-    valid: NDArray[np.bool_],
-) -> float:
-    """0 to 1: how far hues and saturations moved beyond what one curve for all three channels explains."""
+    Averaged over patches of a fifth of the shorter side: what JPEG does to colours has no direction at that size.
+    """
     levels = np.clip(a, 0, 255).astype(np.uint8)
-    which = (levels[where] >> 3).ravel()
+    which = (levels.reshape(-1, 3)[places] >> 3).ravel()
     count = np.bincount(which, minlength=32)
     held = count > 0
-    mean = np.bincount(which, b[where].ravel(), 32)[held] / count[held]
+    mean = np.bincount(which, b.reshape(-1, 3)[places].ravel(), 32)[held] / count[held]
     curve = np.interp(np.arange(256), np.arange(32)[held] * 8 + 3.5, np.maximum.accumulate(mean)).astype(np.float32)
-    residual = b - curve[levels]
-    residual -= residual.mean(axis=2, keepdims=True)
-    side = _DIFFERENCE_CELL_PX
-    means = cell_means(residual * inside[:, :, None], side) / np.maximum(share, 0.1)[:, :, None]
-    return float(np.clip(np.sqrt(np.square(means).sum(axis=2))[valid].mean() / _FULL_DIFFERENCE, 0.0, 1.0))
+    residual = cv2.transform(b - cv2.LUT(levels, curve), _WITHOUT_MEAN) * inside[:, :, None]
+    side = int(np.clip(min(inside.shape) // 5, 4, _COLOUR_PATCH_PX))
+    size = inside.shape[1] // side, inside.shape[0] // side
+    share = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
+    means = cv2.resize(residual, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 0.1)[:, :, None]
+    moved = np.sqrt(np.square(means).sum(axis=2))[share > 0.5]
+    return float(np.clip(moved.mean() / _FULL_DIFFERENCE, 0.0, 1.0)) if len(moved) else 0.0
 
 
 def _box(score: FloatArray, side: int, size: tuple[int, int]) -> tuple[float, float, float, float]:

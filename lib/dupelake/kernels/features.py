@@ -46,9 +46,9 @@ def extract_features(grey: NDArray[np.uint8], max_keypoints: int) -> Features:
     """The strongest keypoints of a grey picture; none of a flat one.
 
     OpenCV's default contrast threshold (.04) leaves a dim, dark or blurred copy few keypoints or none (measured: words
-    find 9 % of pictures at 15 % of their brightness, 99 % here). The strongest are taken anyway, so a low threshold
-    changes nothing where contrast abounds. The upsampled octave stays: small crops need it. Positions come without the
-    quarter of a pixel by which OpenCV's plain upsampling is off, which would count double in a mirrored picture.
+    find 9 of 100 pictures at 15 % of their brightness, here 50 of 50). The strongest are taken anyway, so a low
+    threshold changes nothing where contrast abounds. The upsampled octave stays, for small crops. Positions come
+    without the quarter of a pixel by which OpenCV's plain upsampling is off, which would count double in a mirror.
 
     Args:
         grey: uint8 (h, w).

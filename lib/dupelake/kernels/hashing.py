@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dupelake.config import Config, HashConfig, fingerprint
+from dupelake.kernels.detail import DETAIL_VERSION
 
 _REVISION = 2  # raise it with any change of this package that changes a hash, a flag, a digest or a thumbnail
 
@@ -125,7 +126,7 @@ def hamming_bytes(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int6
 def hash_version(cfg: Config) -> str:
     """What computed a row of hashes, for example 'h1-pillow13-0f3a6c1e'; rows of two versions are never compared.
 
-    It changes with the algorithms' revision, with every option that changes bits or what is accepted (decoding, the
+    It changes with the revisions of the algorithms (kernels.detail among them), with every option that changes bits or what is accepted (decoding, the
     low-information rule, thumbnails), and with Pillow's major version: majors change conversions between modes, and
     pixel digests must be equal exactly. Minor versions bring decoder updates that keep the decoded pixels in all but
     odd files, several times a year; recomputing every image for each would cost more than it saves. Of OpenCV nothing
@@ -133,7 +134,7 @@ def hash_version(cfg: Config) -> str:
     """
     options = cfg.as_dict()
     hashing = {k: v for k, v in options["hash"].items() if k not in ("batch_bytes", "rows_per_task")}
-    digest = fingerprint([options["decode"], hashing])[:8]
+    digest = fingerprint([options["decode"], hashing, DETAIL_VERSION])[:8]
     return f"h{_REVISION}-pillow{PIL.__version__.split('.')[0]}-{digest}"
 
 

@@ -8,6 +8,7 @@ RANSAC: M. Fischler, R. Bolles, CACM 1981.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from dupelake.kernels.features import MIRROR_PERMUTATION, Features
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
+Matrix = NDArray[Any]  # float64
 
 RATIO = 0.8  # of distances, squared below; Lowe's own
 MIN_MATCHES = 4
@@ -36,7 +38,7 @@ class Consensus:
         n_inliers: of them, at distinct points of both.
     """
 
-    transform: NDArray[np.float64]
+    transform: Matrix
     src_xy: FloatArray
     dst_xy: FloatArray
     n_inliers: int
@@ -82,15 +84,10 @@ def find_consensus(src: Features, dst: Features, mirrored: bool, seed: int) -> C
     """
     if min(len(src), len(dst)) < MIN_MATCHES:
         return None
-    left = src.descriptors[:, MIRROR_PERMUTATION] if mirrored else src.descriptors
-    distances = descriptor_distances(left.astype(np.float32), dst.descriptors.astype(np.float32))
+    distances, src_xy, src_angle = _oriented(src, dst, mirrored)
     rows, columns = match(distances)
     if len(rows) < MIN_MATCHES:
         return None
-    # mirrored about x = 0: positions turn negative, which no step below minds
-    flip = np.float32([-1, 1]) if mirrored else np.float32([1, 1])
-    src_xy = src.xy * flip
-    src_angle = np.float32(180.0) - src.angle if mirrored else src.angle
     loose = _loose_consensus(src_xy[rows], src.scale[rows], src_angle[rows], dst, columns)
     if loose.sum() < MIN_MATCHES:
         return None
@@ -100,9 +97,45 @@ def find_consensus(src: Features, dst: Features, mirrored: bool, seed: int) -> C
     affine, rows, columns = _guided(affine, src_xy, src.scale, src_angle, dst, distances)
     if affine is None or len(rows) < MIN_MATCHES:
         return None
-    transform = np.vstack([affine * np.append(flip, 1.0)[None] if mirrored else affine, [0.0, 0.0, 1.0]])
+    transform = np.vstack([affine * np.array([-1.0 if mirrored else 1.0, 1.0, 1.0]), [0.0, 0.0, 1.0]])
     inliers, others = src.xy[rows], dst.xy[columns]
     return Consensus(transform, inliers, others, min(n_distinct(inliers), n_distinct(others)))
+
+
+def find_support(src: Features, dst: Features, transform: Matrix, at: tuple[float, float]) -> Consensus:
+    """Keypoints that fit a map which was found without them; possibly none.
+
+    Args:
+        src: keypoints of the source.
+        dst: keypoints of the destination.
+        transform: float64 (3, 3), pixels of src to pixels of dst; taken for affine around `at`.
+        at: a point of the source, x and y.
+    """
+    empty = np.empty((0, 2), np.float32)
+    if not len(src) or not len(dst):
+        return Consensus(transform, empty, empty, 0)
+    row = transform @ (*at, 1.0)
+    linear = (transform[:2, :2] - np.outer(row[:2] / row[2], transform[2, :2])) / row[2]
+    affine = np.column_stack([linear, row[:2] / row[2] - linear @ at])
+    mirrored = bool(np.linalg.det(linear) < 0)
+    distances, src_xy, src_angle = _oriented(src, dst, mirrored)
+    if mirrored:
+        affine = affine * np.array([-1.0, 1.0, 1.0])
+    rows, columns = _predicted(affine, src_xy, src.scale, src_angle, dst, distances)
+    inliers, others = src.xy[rows], dst.xy[columns]
+    return Consensus(transform, inliers, others, min(n_distinct(inliers), n_distinct(others)))
+
+
+def _oriented(src: Features, dst: Features, mirrored: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(distances of descriptors, positions, angles) of src, mirrored about x = 0 where asked for.
+
+    Positions then turn negative, which nothing here minds.
+    """
+    left = src.descriptors[:, MIRROR_PERMUTATION] if mirrored else src.descriptors
+    distances = descriptor_distances(left.astype(np.float32), dst.descriptors.astype(np.float32))
+    if not mirrored:
+        return distances, src.xy, src.angle
+    return distances, src.xy * np.array([-1.0, 1.0], np.float32), np.float32(180.0) - src.angle
 
 
 def n_distinct(xy: FloatArray) -> int:
@@ -131,12 +164,12 @@ def _loose_consensus(
     return near[int(near.sum(axis=1).argmax())]
 
 
-def _tolerance(affine: NDArray[np.float64]) -> float:
+def _tolerance(affine: Matrix) -> float:
     """Pixels of dst that an inlier may be off: more where dst is the finer picture."""
     return 2.0 + 2.0 * max(1.0, float(np.sqrt(abs(np.linalg.det(affine[:, :2])))))
 
 
-def is_plausible(linear: NDArray[np.float64]) -> bool:
+def is_plausible(linear: Matrix) -> bool:
     """Whether a (2, 2) map is one that an edit makes: no collapse, no extreme squash or shear."""
     values = np.linalg.svd(linear, compute_uv=False)
     return bool(
@@ -149,7 +182,7 @@ def is_plausible(linear: NDArray[np.float64]) -> bool:
 
 def _ransac(
     src_xy: FloatArray, dst_xy: FloatArray, loose: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.float64] | None:
+) -> Matrix | None:
     """The affine map, float64 (2, 3), with the best truncated error over all matches."""
     pool = np.flatnonzero(loose)
     src, dst = src_xy.astype(np.float64), dst_xy.astype(np.float64)
@@ -173,7 +206,7 @@ def _ransac(
     return best
 
 
-def _best_maps(maps: NDArray[np.float64], src: NDArray[np.float64], dst: NDArray[np.float64]) -> NDArray[np.float64]:
+def _best_maps(maps: Matrix, src: Matrix, dst: Matrix) -> Matrix:
     """The plausible maps, lowest truncated error first."""
     det = maps[:, 0, 0] * maps[:, 1, 1] - maps[:, 0, 1] * maps[:, 1, 0]
     square = np.square(maps[:, :, :2]).sum(axis=(1, 2))
@@ -189,9 +222,7 @@ def _best_maps(maps: NDArray[np.float64], src: NDArray[np.float64], dst: NDArray
     return maps[np.argsort(cost, kind="stable")].astype(np.float64)
 
 
-def _polish(
-    affine: NDArray[np.float64], src: NDArray[np.float64], dst: NDArray[np.float64]
-) -> tuple[NDArray[np.float64] | None, float]:
+def _polish(affine: Matrix, src: Matrix, dst: Matrix) -> tuple[Matrix | None, float]:
     """Least squares over the inliers, three rounds; the map and its truncated error."""
     cost = float(len(src))
     for _ in range(3):
@@ -205,7 +236,7 @@ def _polish(
     return affine, cost
 
 
-def fit_affine(src: NDArray[np.float64], dst: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def fit_affine(src: Matrix, dst: Matrix) -> Matrix | None:
     """The affine map, float64 (2, 3), of least squares from (n, 2) to (n, 2); None where the points do not fix one."""
     if len(src) < 3:
         return None
@@ -219,44 +250,49 @@ def fit_affine(src: NDArray[np.float64], dst: NDArray[np.float64]) -> NDArray[np
 
 
 def _guided(
-    affine: NDArray[np.float64],
+    affine: Matrix,
     src_xy: FloatArray,
     src_scale: FloatArray,
     src_angle: FloatArray,
     dst: Features,
     distances: FloatArray,
-) -> tuple[NDArray[np.float64] | None, NDArray[np.intp], NDArray[np.intp]]:
+) -> tuple[Matrix | None, NDArray[np.intp], NDArray[np.intp]]:
+    """The map fitted anew over all matches that it predicts, and those that the new one predicts."""
+    rows, columns = _predicted(affine, src_xy, src_scale, src_angle, dst, distances)
+    fitted = fit_affine(src_xy[rows].astype(np.float64), dst.xy[columns].astype(np.float64))
+    if fitted is None or not is_plausible(fitted[:, :2]):
+        return None, rows, columns
+    return fitted, *_predicted(fitted, src_xy, src_scale, src_angle, dst, distances)
+
+
+def _predicted(
+    affine: Matrix,
+    src_xy: FloatArray,
+    src_scale: FloatArray,
+    src_angle: FloatArray,
+    dst: Features,
+    distances: FloatArray,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Matches that the map predicts, the ratio test left aside: near in place, scale, angle and descriptor.
 
     Each keypoint of either side at most once. What a repeated texture or a weak descriptor hid from the ratio test
-    comes back here, and the map is fitted anew over all of it.
+    comes back here.
     """
-    none = np.empty(0, np.intp)
-    for last in (False, True):
-        linear, limit = affine[:, :2], _tolerance(affine)
-        moved = (src_xy @ linear.T + affine[:, 2]).astype(np.float32)
-        rate = float(np.sqrt(abs(np.linalg.det(linear))))
-        radians = np.radians(src_angle)
-        heading = np.stack([np.cos(radians), np.sin(radians)], axis=1) @ linear.T
-        predicted = np.arctan2(heading[:, 1], heading[:, 0])
-        dx, dy = moved[:, :1] - dst.xy[None, :, 0], moved[:, 1:] - dst.xy[None, :, 1]
-        rows, columns = np.nonzero(dx * dx + dy * dy < limit * limit)
-        off = np.abs(np.log2(dst.scale[columns] / (src_scale[rows] * rate)))
-        turned = np.cos(np.radians(dst.angle[columns]) - predicted[rows])
-        distance = distances[rows, columns]
-        good = (off < 0.9) & (turned > 0.75) & (distance < _GUIDED_DISTANCE)
-        rows, columns, distance = rows[good], columns[good], distance[good]
-        order = np.lexsort((columns, rows, distance))
-        rows, columns = rows[order], columns[order]
-        first = _first_of_each(rows) & _first_of_each(columns)
-        rows, columns = rows[first], columns[first]
-        if last:
-            return affine, rows, columns
-        fitted = fit_affine(src_xy[rows].astype(np.float64), dst.xy[columns].astype(np.float64))
-        if fitted is None or not is_plausible(fitted[:, :2]):
-            return None, none, none
-        affine = fitted
-    return affine, none, none
+    linear, limit = affine[:, :2], _tolerance(affine)
+    moved = (src_xy @ linear.T + affine[:, 2]).astype(np.float32)
+    rate = float(np.sqrt(abs(np.linalg.det(linear))))
+    radians = np.radians(src_angle)
+    heading = np.stack([np.cos(radians), np.sin(radians)], axis=1) @ linear.T
+    turned = np.arctan2(heading[:, 1], heading[:, 0])
+    dx, dy = moved[:, :1] - dst.xy[None, :, 0], moved[:, 1:] - dst.xy[None, :, 1]
+    rows, columns = np.nonzero((dx * dx + dy * dy < limit * limit) & (distances < _GUIDED_DISTANCE))
+    off = np.abs(np.log2(dst.scale[columns] / (src_scale[rows] * rate)))
+    good = (off < 0.9) & (np.cos(np.radians(dst.angle[columns]) - turned[rows]) > 0.75)
+    rows, columns = rows[good], columns[good]
+    order = np.lexsort((columns, rows, distances[rows, columns]))
+    rows, columns = rows[order], columns[order]
+    first = _first_of_each(rows) & _first_of_each(columns)
+    return rows[first], columns[first]
 
 
 def _first_of_each(values: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -265,7 +301,7 @@ def _first_of_each(values: NDArray[np.intp]) -> NDArray[np.bool_]:
     return first
 
 
-def fit_homography(consensus: Consensus) -> NDArray[np.float64]:
+def fit_homography(consensus: Consensus) -> Matrix:
     """The projective map over the inliers where it fits clearly better and they are enough, else the affine."""
     if consensus.n_inliers < 16:
         return consensus.transform
@@ -276,6 +312,6 @@ def fit_homography(consensus: Consensus) -> NDArray[np.float64]:
     return found if after < 0.8 * before else consensus.transform
 
 
-def _median_error(transform: NDArray[np.float64], consensus: Consensus) -> float:
+def _median_error(transform: Matrix, consensus: Consensus) -> float:
     moved = cv2.perspectiveTransform(consensus.src_xy.astype(np.float64)[None], transform)[0]
     return float(np.median(np.hypot(*(moved - consensus.dst_xy).T)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,12 +26,13 @@ from dupelake.kernels.align import (
 )
 from dupelake.kernels.differences import Agreement, Difference, agreement, difference
 from dupelake.kernels.features import Features
-from dupelake.kernels.matching import Consensus, find_consensus, fit_homography
+from dupelake.kernels.frames import Shares, shares
+from dupelake.kernels.matching import Consensus, find_consensus, find_support, fit_homography
 
 VERIFY_REVISION = 1  # raise it with any change here, in matching, align or differences that changes a number
 _MIN_SMALL_NCC = 0.7  # of 32 x 32 pixels, for a look at the whole
 _MIN_INLIERS = 5
-_MANY_INLIERS = 15
+_HALF_SHARE = 0.5
 _HOPELESS_SHARE = 0.3  # no edit leaves less of a picture; below it nothing is measured exactly
 _COARSE_SIDE_PX = 128
 
@@ -49,7 +50,7 @@ class Picture:
     features: Features
 
     @cached_property
-    def grey(self) -> NDArray[np.uint8]:
+    def grey(self) -> NDArray[Any]:
         """uint8 (h, w)."""
         return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY)
 
@@ -94,8 +95,12 @@ class Alignment:
         agreeing_share: 0 to 1, share of the overlap's structured cells that agree.
         contradicting_share: 0 to 1, share of the structured cells in which each side shows what the other lacks: two
             people before one wall; an edit only adds or only covers.
-        src_overlap: 0 to 1, share of the source's content (uniform borders stripped) that the other shows.
+        src_overlap: 0 to 1, share of the source's content (flat frames are none) that the other shows.
         dst_overlap: the same of the destination.
+        src_beyond: 0 to 1, share of the source's content that the other lacks and that continues the same picture.
+        dst_beyond: the same of the destination.
+        src_frame: 0 to 1, share of the source that was put around the picture: borders, bars, captions, screens.
+        dst_frame: the same of the destination.
         scale: thumbnail pixels of dst for one of src.
         rotation_degrees: -180 to 180, clockwise from source (mirrored first) to destination.
         is_mirrored: one is the mirror image of the other.
@@ -111,6 +116,10 @@ class Alignment:
     contradicting_share: float
     src_overlap: float
     dst_overlap: float
+    src_beyond: float
+    dst_beyond: float
+    src_frame: float
+    dst_frame: float
     scale: float
     rotation_degrees: float
     is_mirrored: bool
@@ -135,15 +144,15 @@ def verify_pair(src: Picture, dst: Picture, seed: int) -> Alignment | None:
     for transform in _direct_transforms(src, dst):
         best = _better(best, _fit(src, dst, transform, None))
         if best is not None and best.is_sure():
-            return _measure(src, dst, best)
+            return _measure(src, dst, best if best.is_plain() else _supported(src, dst, best))
     for mirrored in (False, True):
         consensus = find_consensus(src.features, dst.features, mirrored, seed)
         if consensus is None or consensus.n_inliers < _MIN_INLIERS:
             continue
         best = _better(best, _fit(src, dst, fit_homography(consensus), consensus))
-        if consensus.n_inliers >= _MANY_INLIERS:  # of the mirror image next to nothing matches straight
+        if best is not None and best.agreement.share >= _HALF_SHARE:  # a face also matches its mirror image somewhat
             break
-    return None if best is None else _measure(src, dst, best)
+    return None if best is None else _measure(src, dst, _supported(src, dst, best))
 
 
 class _Fit(NamedTuple):
@@ -159,11 +168,26 @@ class _Fit(NamedTuple):
         found = self.agreement
         return found.share >= 0.75 and found.ncc >= 0.88 and found.contradicting <= 0.15
 
+    def is_plain(self) -> bool:
+        """Whether pixels alone tell that nothing differs: no keypoint needs to vouch for it."""
+        return self.agreement.share >= 0.95 and self.agreement.ncc >= 0.92
+
 
 def _better(first: _Fit | None, second: _Fit | None) -> _Fit | None:
+    """The one that agrees better; where they are close, the one that keypoints vouch for."""
     if first is None or second is None:
         return first or second
-    return second if second.agreement.quality() > first.agreement.quality() else first
+    lead = 0.9 if first.consensus is None and second.consensus is not None else 1.0
+    return second if second.agreement.quality() > lead * first.agreement.quality() else first
+
+
+def _supported(src: Picture, dst: Picture, fit: _Fit) -> _Fit:
+    """With the keypoints that vouch for an alignment that was found without them."""
+    if fit.consensus is not None:
+        return fit
+    middle = move(fit.overlap.src_view, np.array([fit.overlap.mask.shape[::-1]]) / 2)[0]
+    found = find_support(src.features, dst.features, fit.transform, (float(middle[0]), float(middle[1])))
+    return fit._replace(consensus=found)
 
 
 def _fit(src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | None) -> _Fit | None:
@@ -230,6 +254,7 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
     mirrored = bool(np.linalg.det(linear) < 0)
     if mirrored:
         linear = linear @ np.diag([-1.0, 1.0])
+    src_shares, dst_shares = _shares(src, dst, fit)
     n_inliers, spread = 0, 0.0
     if fit.consensus is not None:
         n_inliers, spread = fit.consensus.n_inliers, _spread(fit.consensus, overlap)
@@ -239,14 +264,31 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
         aligned_ncc=fit.agreement.ncc,
         agreeing_share=fit.agreement.share,
         contradicting_share=fit.agreement.contradicting,
-        src_overlap=overlap.src_share,
-        dst_overlap=overlap.dst_share,
+        src_overlap=src_shares.overlap,
+        dst_overlap=dst_shares.overlap,
+        src_beyond=src_shares.beyond,
+        dst_beyond=dst_shares.beyond,
+        src_frame=src_shares.frame,
+        dst_frame=dst_shares.frame,
         scale=float(np.sqrt(abs(np.linalg.det(linear)))),
         rotation_degrees=float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
         is_mirrored=mirrored,
         largest_local_difference=differs.largest,
         difference_box=_box_in_src(differs.box, overlap, src),
         colour_difference=differs.colour,
+    )
+
+
+def _shares(src: Picture, dst: Picture, fit: _Fit) -> tuple[Shares, Shares]:
+    """What each picture shows beside the shared part; of whole pictures on each other that is nothing."""
+    plain = Shares(1.0, 0.0, 0.0)
+    borderless = src.content == src.whole and dst.content == dst.whole
+    if borderless and min(fit.overlap.src_share, fit.overlap.dst_share) > 0.995:
+        return plain, plain
+    inverse = np.linalg.inv(fit.transform)
+    return (
+        shares(src.grey, src.content, dst.content, fit.transform),
+        shares(dst.grey, dst.content, src.content, inverse),
     )
 
 

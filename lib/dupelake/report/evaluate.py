@@ -65,6 +65,10 @@ class Evaluation:
         """Area under the precision-recall curve of each signal, over the thresholds of the sweep."""
         return {name: average_precision([s for _, s in reversed(rows)]) for name, rows in self.sweeps.items()}
 
+    def is_measured(self, signal: str) -> bool:
+        """Whether any pair passes one threshold of a signal and not another."""
+        return len({scores.n_found for _, scores in self.sweeps[signal]}) > 1
+
     def best(self, signal: str) -> tuple[float, Scores]:
         """The threshold of the highest F1; of equals the strictest."""
         return max(reversed(self.sweeps[signal]), key=lambda row: row[1].f1)
@@ -178,7 +182,7 @@ def as_dict(result: Evaluation) -> dict[str, Any]:
         ratios = {name: round(getattr(scores, name), 6) for name in ("precision", "recall", "f1")}
         return {**asdict(scores), **ratios}
 
-    areas = {name: round(area, 6) for name, area in result.average_precision.items()}
+    areas = {name: round(area, 6) for name, area in result.average_precision.items() if result.is_measured(name)}
     return {
         "truth": {
             "form": result.form,
@@ -198,6 +202,7 @@ def as_dict(result: Evaluation) -> dict[str, Any]:
         "best_threshold": {
             name: {"threshold": threshold, **figures(scores)}
             for name in result.sweeps
+            if result.is_measured(name)
             for threshold, scores in [result.best(name)]
         },
     }

@@ -53,6 +53,9 @@ def describe(result: Evaluation) -> str:
         lines.append(f"({len(result.relations) - 1 - _RELATIONS_SHOWN} more relations in recall_by_relation.csv)")
     lines += ["", f"{'signal':12}{'best threshold':>15}{'precision':>11}{'recall':>9}{'F1':>9}{'area':>9}"]
     for name, area in result.average_precision.items():
+        if not result.is_measured(name):
+            lines.append(f"{name:12}{'not measured':>15}")
+            continue
         threshold, s = result.best(name)
         lines.append(f"{name:12}{threshold:>15g}{s.precision:>11.4f}{s.recall:>9.4f}{s.f1:>9.4f}{area:>9.4f}")
     return "\n".join(lines)

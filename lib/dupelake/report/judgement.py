@@ -220,11 +220,11 @@ def true_pairs(case: Case) -> DataFrame:
 def with_state(pairs: DataFrame, case: Case) -> DataFrame:
     """`pairs` (a, b, ...: image ids) and what was found of each.
 
-    Adds for both sides `{side}_label`, `_vertex`, `_status`, `_scope`, `_picture`; then in_one_group, is_equal
+    Adds for both sides `{side}_label`, `_vertex`, `_status`, `_scope`, `_picture`, `_name`; then in_one_group, is_equal
     (pixels), is_duplicate (accepted, or equal pixels), and of the edge src_id, dst_id, src_picture, score, null where
     the pair was never proposed.
     """
-    known = _with_ends(pairs, case.items, "label", "vertex", "status", "scope", "picture")
+    known = _with_ends(pairs, case.items, "label", "vertex", "status", "scope", "picture", "name")
     edges = case.edges.select("va", "vb", "src_id", "dst_id", "src_picture", "score", "is_duplicate")
     return (
         known.withColumns({"va": F.least("a_vertex", "b_vertex"), "vb": F.greatest("a_vertex", "b_vertex")})

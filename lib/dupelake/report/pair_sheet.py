@@ -99,6 +99,7 @@ def evidence_lines(evidence: Mapping[str, Any] | None) -> list[str]:
                 _part("spread {:.2f}", e, "inlier_spread"),
                 _part("ncc {:.3f}", e, "aligned_ncc"),
                 _part("cells agreeing {:.2f}", e, "agreeing_share"),
+                _part("contradicting {:.2f}", e, "contradicting_share"),
             ),
             _join(
                 _part("overlap {:.0%}", e, "src_overlap"),
@@ -111,6 +112,7 @@ def evidence_lines(evidence: Mapping[str, Any] | None) -> list[str]:
                 _part("largest local difference {:.2f}", e, "largest_local_difference"),
                 _part("colour difference {:.2f}", e, "colour_difference"),
             ),
+            _part("not aligned: {}", e, "error_message"),
         )
         if line
     ]
@@ -166,10 +168,12 @@ def _draw_picture(
 
 
 def _corners(box: Mapping[str, float | None] | None, width: int, height: int) -> tuple[int, int, int, int] | None:
-    """Pixels of a box given as fractions, cut at the picture's edges; None where there is no box."""
+    """Pixels of a box given as fractions, cut at the picture's edges; None where there is no box, or an empty one."""
     if box is None or any(box[name] is None for name in ("x", "y", "width", "height")):
         return None
     x, y, w, h = (float(box[name] or 0.0) for name in ("x", "y", "width", "height"))
+    if w <= 0 or h <= 0:
+        return None
     x0, y0 = (round(min(max(low, 0.0), 1.0) * (size - 1)) for low, size in ((x, width), (y, height)))
     x1, y1 = (round(min(max(high, 0.0), 1.0) * (size - 1)) for high, size in ((x + w, width), (y + h, height)))
     return x0, y0, max(x0 + 1, x1), max(y0 + 1, y1)

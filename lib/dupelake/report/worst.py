@@ -67,7 +67,7 @@ def false_pairs(warehouse: Warehouse, case: Case, n: int) -> list[ShownPair]:
         rows += states.where(condition).orderBy(F.desc_nulls_last("value"), "a", "b").limit(n).collect()
     states.unpersist()
     listed = {(r["a"], r["b"]): r["relation"] for r in _listed_among(case, rows)}
-    return _shown(warehouse, case, rows, lambda row: _why_false(row, listed))
+    return _shown(warehouse, case, rows, lambda row: _why_false(row, listed, case.is_pairs))
 
 
 def missed_pairs(warehouse: Warehouse, case: Case, n: int) -> list[ShownPair]:
@@ -152,9 +152,14 @@ def _listed_among(case: Case, rows: Sequence[Row]) -> Iterable[Row]:
     return case.listed.join(F.broadcast(few), ["a", "b"]).select("a", "b", "relation").collect()  # one a row at most
 
 
-def _why_false(row: Row, listed: dict[tuple[str, str], str]) -> tuple[str, str]:
+def _why_false(row: Row, listed: dict[tuple[str, str], str], is_pairs: bool) -> tuple[str, str]:
     relation = listed.get((row["a"], row["b"]))
-    truth = "truth: different" if relation in (None, NO_RELATION) else f"truth: different ({relation})"
+    if row["a_name"] is None or row["b_name"] is None:
+        truth = "truth: names not both"
+    elif relation is not None:
+        truth = "truth: different" if relation == NO_RELATION else f"truth: different ({relation})"
+    else:
+        truth = "truth: not listed, nor linked" if is_pairs else "truth: two groups"
     if row["is_equal"]:
         return truth, "equal pixels"
     if row["is_duplicate"]:

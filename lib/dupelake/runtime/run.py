@@ -94,6 +94,8 @@ class Run:
             )
         if "contents_new" in counts:
             lines.append(f"  contents {counts['contents_new']} new")
+        if counts.get("features_failed"):
+            lines.append(f"  features {counts['features_failed']} contents without local features")
         if "embedded" in counts:
             lines.append(f"  embedded {counts['embedded']} contents, {counts['embed_failed']} failed")
         if "pairs_measured" in counts:
@@ -109,6 +111,8 @@ class Run:
                 f"{counts['removable']} removable, {human_bytes(counts['removable_bytes'])}"
                 + (f"; changes: {_kinds(counts, 'changes.')}" if _kinds(counts, "changes.") else "")
             )
+        if counts.get("bridges_cut"):
+            lines.append(f"  bridges  {counts['bridges_cut']} links cut in {counts['components_split']} components")
         took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
         lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all")
         return "\n".join(lines)

@@ -30,7 +30,7 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     """Score, verdict and kind of pairs from their evidence.
 
     Each signal has a value: 1 for identical, exactly 0.5 at its threshold, 0 where unrelated pictures are, linear
-    between. The value of the geometry is the smallest of its four measures', for all must pass; of bits and geometry
+    between. The value of the geometry is the smallest of its five measures', for all must pass; of bits and geometry
     the best is the score. Signals that are null, and PDQ below its quality, have no value. The cosine proposes pairs
     and decides none: at any threshold that finds crops it takes look-alikes too (design 6).
 
@@ -83,7 +83,10 @@ def _geometry_value(cfg: DecideConfig) -> Column:
     ncc = F.when(direct, _share_value(F.col("aligned_ncc"), cfg.min_direct_ncc)).otherwise(
         _share_value(F.col("aligned_ncc"), cfg.min_aligned_ncc)
     )
-    agreeing = _share_value(F.col("agreeing_share"), cfg.min_agreeing_share)
+    agreeing = F.least(
+        _share_value(F.col("agreeing_share"), cfg.min_agreeing_share),
+        _share_value(1.0 - F.col("contradicting_share"), 1.0 - cfg.max_contradicting_share),
+    )
     spread = _share_value(F.col("inlier_spread"), cfg.min_inlier_spread)
     n, least = F.col("n_inliers").cast("double"), float(cfg.min_inliers)
     inliers = F.when(n >= least, 1.0 - 0.5 * (least / n)).otherwise(0.5 * (n / least))

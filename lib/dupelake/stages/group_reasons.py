@@ -1,7 +1,8 @@
 """Why an image is a keeper or a member, in words that a person understands; what makes a member a copy.
 
 `link` is the pair of a member with its keeper as the member sees it: overlap (share of the member that the keeper
-shows), keeper_overlap, scale and resolution (of the member for one of the keeper), rotation, box, kind, evidence.
+shows), keeper_overlap, beyond and frame (of both, as kernels.bridges.Shown has them), scale and resolution (of the
+member for one of the keeper), rotation, box, kind, evidence.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from dupelake.kernels.bridges import COARSE, FINER, FINER_DETAIL, MORE, WHOLE
+from dupelake.kernels.bridges import COARSE, FINER, FINER_DETAIL, FRAMED, MORE, WHOLE
 
 _LOWER = 0.8  # linear resolution, relative to the keeper's, that is called lower
 
@@ -100,19 +101,33 @@ def _keeper_of(words: Column, more: str = "") -> Column:
     )
 
 
-def _by_what_it_shows() -> tuple[Column, Column]:
-    """Words where the keeper is fuller than the next best, and where it is finer than a fuller one; else null."""
+def _by_what_it_shows() -> tuple[Column, Column, Column]:
+    """Words where the keeper is fuller than the next best, finer than a fuller one, or has no frame; else null.
+
+    The rules are those of kernels.bridges.better_end.
+    """
     theirs, ours = F.col("next.link.overlap"), F.col("next.link.keeper_overlap")
+    beyond, keeper_beyond = F.col("next.link.beyond"), F.col("next.link.keeper_beyond")
     resolution = F.col("next.link.resolution")
-    fuller = (theirs >= WHOLE) & (ours <= theirs - MORE) & (resolution * COARSE <= 1)
+    fuller = (theirs >= WHOLE) & (keeper_beyond >= MORE) & (beyond < MORE) & (resolution * COARSE <= 1)
     times = F.format_string("fullest picture (shows %.1f times what the next best shows)", 1.0 / ours)
-    coarse = (ours >= WHOLE) & (theirs <= ours - MORE) & (resolution < COARSE)
+    coarse = (ours >= WHOLE) & (beyond >= MORE) & (keeper_beyond < MORE) & (resolution < COARSE)
+    framed = (
+        (ours >= WHOLE)
+        & (beyond < MORE)
+        & (keeper_beyond < MORE)
+        & (F.col("next.link.frame") - F.col("next.link.keeper_frame") >= FRAMED)
+        & (resolution <= FINER)
+    )
+    bare = F.concat(
+        F.lit("bare picture ("), _percent(F.col("next.link.frame")), F.lit(" of the next best is a frame around it)")
+    )
     finer = F.concat(
         F.lit("finest picture (the next best shows more, but at "),
         _percent(resolution),
         F.lit(" of its resolution)"),
     )
-    return F.when(fuller, times), F.when(coarse, finer)
+    return F.when(fuller, times), F.when(coarse, finer), F.when(framed, bare)
 
 
 def member_reason() -> Column:
@@ -124,7 +139,14 @@ def member_reason() -> Column:
         F.concat(F.lit(", "), _size(), F.lit(" against "), _size("keeper."))
     )
     part = F.when(keeper < WHOLE, F.concat(F.lit(", showing "), _percent(keeper), F.lit(" of the keeper")))
-    more = F.when(own < WHOLE, F.concat(F.lit(", "), _percent(F.lit(1.0) - own), F.lit(" of it is not in the keeper")))
+    frame = F.when(
+        F.col("link.frame") - F.col("link.keeper_frame") >= FRAMED,
+        F.concat(F.lit(", "), _percent(F.col("link.frame")), F.lit(" of it is a frame around the picture")),
+    )
+    more = F.coalesce(
+        frame,
+        F.when(own < WHOLE, F.concat(F.lit(", "), _percent(F.lit(1.0) - own), F.lit(" of it is not in the keeper"))),
+    )
     words = F.concat(_words(), F.coalesce(part, F.lit("")), F.coalesce(more, F.lit("")), _resolution())
     crop = F.concat(_size(), F.lit(" crop showing "), _percent(keeper), F.lit(" of the keeper"), _resolution())
     return (

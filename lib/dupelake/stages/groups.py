@@ -23,7 +23,7 @@ from dupelake.schema import GROUP_CHANGES, GROUPS, OK, conform
 from dupelake.stages.components import connected_components
 from dupelake.stages.group_ids import assign_ids, list_changes
 from dupelake.stages.group_reasons import bridge_reason, keeper_reason, member_reason, shows_no_more
-from dupelake.stages.keepers import class_of, criteria, edges_of, judged_arcs, rank_of, stars_of, vertices_of
+from dupelake.stages.keepers import class_of, criteria, edges_of, judged_arcs, ranked, stars_of, vertices_of
 
 ARCS_PER_CALL = 100_000  # components are packed into calls of about this many edges: a call costs milliseconds
 
@@ -71,11 +71,11 @@ def build_groups(
         Groups, with rows in no particular order.
     """
     classes = _classes(hashes)
-    members = checkpoint(_members(images, hashes, classes, cfg))
-    vertices = vertices_of(members)
-    edges = checkpoint(edges_of(pairs, classes, vertices))
+    live = checkpoint(_members(images, hashes, classes, cfg))
+    edges = checkpoint(edges_of(pairs, classes, vertices_of(live)))
+    members = ranked(live, edges, cfg.cluster)
     components = connected_components(edges.select("src", "dst"), checkpoint)
-    placed, arcs = judged_arcs(components, vertices, edges, edges.count() // ARCS_PER_CALL + 1, checkpoint)
+    placed, arcs = judged_arcs(components, members, edges, edges.count() // ARCS_PER_CALL + 1, checkpoint)
     rows = checkpoint(_rows(members, stars_of(placed, arcs), edges, cfg.cluster))
     named, claims = assign_ids(rows, previous, changes, checkpoint)
     stamp = F.lit(now if now.tzinfo else now.replace(tzinfo=UTC)).cast("timestamp")
@@ -101,7 +101,7 @@ def _classes(hashes: DataFrame) -> DataFrame:
 
 
 def _members(images: DataFrame, hashes: DataFrame, classes: DataFrame, cfg: Config) -> DataFrame:
-    """One row per live image with its vertex and its rank; a smaller rank is a better image."""
+    """One row per live image with its vertex and its detail."""
     scope = F.lit("") if cfg.lsh.scope == "across" else F.col("scope")
     live = images.where((F.col("status") == OK) & F.col("deleted_at").isNull()).select(
         "image_id", scope.alias("scope"), "content_id", "byte_size", "width_px", "height_px", "format", "captured_at"
@@ -109,9 +109,7 @@ def _members(images: DataFrame, hashes: DataFrame, classes: DataFrame, cfg: Conf
     measured = live.join(hashes.select("content_id", "detail"), "content_id", "left").fillna(1.0, ["detail"])
     # no content id holds a slash, so class and scope cannot run into each other
     vertex = F.concat("class_id", F.lit("/"), F.col("scope"))
-    return class_of(measured, classes, "content_id", "class_id").withColumns(
-        {"vertex": vertex, "rank": rank_of(cfg.cluster)}
-    )
+    return class_of(measured, classes, "content_id", "class_id").withColumn("vertex", vertex)
 
 
 def _rows(members: DataFrame, stars: DataFrame, edges: DataFrame, cfg: ClusterConfig) -> DataFrame:
@@ -190,6 +188,10 @@ def _link_of(end: str) -> Column:
         "evidence",
         F.col(f"{mine}_overlap").alias("overlap"),
         F.col(f"{other}_overlap").alias("keeper_overlap"),
+        F.col(f"{mine}_beyond").alias("beyond"),
+        F.col(f"{other}_beyond").alias("keeper_beyond"),
+        F.col(f"{mine}_frame").alias("frame"),
+        F.col(f"{other}_frame").alias("keeper_frame"),
         *turned,
         "rotation",
         "box",

@@ -14,11 +14,12 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig
-from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, better_end, cut_bridges
+from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, Shown, better_end, cut_bridges
 from dupelake.kernels.stars import star_cover
 from dupelake.stages.group_reasons import evidence_of
 
-_SHOWN = ("src_overlap", "dst_overlap", "scale", "resolution")
+_SHOWN = (*(f"{end}_{what}" for what in ("overlap", "beyond", "frame") for end in ("src", "dst")), "resolution")
+_DETAILS = ("detail_src", "detail_dst", "is_level")
 _ARCS = "bucket bigint, component string, src string, dst string, a bigint, b bigint, better bigint, cut bigint"
 _PLACED = "bucket bigint, place bigint, centre bigint, n_better bigint, n_cut bigint, is_composite boolean"
 
@@ -48,10 +49,25 @@ def rank_of(cfg: ClusterConfig) -> Column:
 
 
 def vertices_of(members: DataFrame) -> DataFrame:
-    """(vertex, scope, class_id, rank, area_px, detail): one row per vertex, with the rank of its best image."""
-    area = F.col("width_px").cast("bigint") * F.col("height_px")
-    best = F.min(F.struct("rank", area.alias("area_px"), "detail")).alias("best")
-    return members.groupBy("vertex", "scope", "class_id").agg(best).select("vertex", "scope", "class_id", "best.*")
+    """(vertex, scope, class_id, width_px, height_px, detail): one row per vertex; its images share their pixels."""
+    shown = F.min(F.struct("width_px", "height_px", "detail")).alias("shown")
+    return members.groupBy("vertex", "scope", "class_id").agg(shown).select("vertex", "scope", "class_id", "shown.*")
+
+
+def ranked(members: DataFrame, edges: DataFrame, cfg: ClusterConfig) -> DataFrame:
+    """`members` with their rank.
+
+    JPEG's artefacts look like detail to some extent. So of two pictures of one size that show the same, neither counts
+    as the more detailed: each takes the lower measure of itself and those of its neighbours, and the criteria after
+    pixels (compression first) decide.
+    """
+    level = edges.where("is_level")
+    ends = level.select(F.col("src").alias("vertex"), F.col("detail_dst").alias("level")).union(
+        level.select("dst", "detail_src")
+    )
+    lowest = ends.groupBy("vertex").agg(F.min("level").alias("level"))
+    levelled = members.join(lowest, "vertex", "left").withColumn("detail", F.least("detail", "level"))
+    return levelled.drop("level").withColumn("rank", rank_of(cfg))
 
 
 def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataFrame:
@@ -67,45 +83,40 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         vertices: as `vertices_of` gives them.
 
     Returns:
-        (src, dst, score, kind, evidence, src_overlap, dst_overlap, scale, resolution, rotation,
-        box_of_src, box): scale in pixels of dst for one of src, resolution the same for measured ones,
-        rotation in degrees either way, box where they differ most, in fractions of src or dst.
+        (src, dst, score, kind, evidence, overlap, beyond and frame of src and dst, scale, resolution, rotation,
+        box_of_src, box, detail_src, detail_dst, is_level): scale in pixels of dst for one of src, resolution the same
+        for measured ones; rotation in degrees either way; box where they differ most, in fractions of src or dst;
+        is_level where both are of one size and show the same.
     """
-    columns = ("score", "kind", "evidence", "src_overlap", "dst_overlap", "scale", "rotation", "box")
-    accepted = pairs.where("is_duplicate").select(
-        "src_id",
-        "dst_id",
-        "score",
-        "kind",
-        evidence_of().alias("evidence"),
-        F.coalesce("src_overlap", F.lit(1.0)).alias("src_overlap"),
-        F.coalesce("dst_overlap", F.lit(1.0)).alias("dst_overlap"),
-        "scale",
-        F.abs("rotation_degrees").alias("rotation"),
-        F.col("difference_box").alias("box"),
-    )
-    mapped = class_of(class_of(accepted, classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
+    columns = ("score", "kind", "evidence", *_SHOWN[:-1], "scale", "rotation", "box")
+    mapped = class_of(class_of(_accepted(pairs), classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
     ends = [
         vertices.select(
             F.col("class_id").alias(end),
             "scope",
             F.col("vertex").alias(f"v{end}"),
-            F.col("area_px").alias(f"area_{end}"),
+            F.struct("width_px", "height_px").alias(f"size_{end}"),
             F.col("detail").alias(f"detail_{end}"),
         )
         for end in "ab"
     ]
     between = mapped.join(ends[0], "a").join(ends[1], ["b", "scope"])
-    by_area = F.sqrt(F.col("area_b").cast("double") / F.col("area_a"))
+    area_a, area_b = (F.col(f"size_{end}.width_px").cast("double") * F.col(f"size_{end}.height_px") for end in "ab")
+    by_area = F.sqrt(area_b / area_a)
+    is_whole = (F.col("src_overlap") >= WHOLE) & (F.col("dst_overlap") >= WHOLE)
     measured = between.withColumn("scale", F.coalesce("scale", by_area))
     flip = F.col("va") > F.col("vb")
     turned = {
         "src": F.least("va", "vb"),
         "dst": F.greatest("va", "vb"),
-        "src_overlap": F.when(flip, F.col("dst_overlap")).otherwise(F.col("src_overlap")),
-        "dst_overlap": F.when(flip, F.col("src_overlap")).otherwise(F.col("dst_overlap")),
+        **{
+            f"{end}_{what}": F.when(flip, F.col(f"{other}_{what}")).otherwise(F.col(f"{end}_{what}"))
+            for what in ("overlap", "beyond", "frame")
+            for end, other in (("src", "dst"), ("dst", "src"))
+        },
         "scale": F.when(flip, 1.0 / F.col("scale")).otherwise(F.col("scale")),
         "box_of_src": ~flip,
+        "is_level": is_whole & (F.col("size_a") == F.col("size_b")),
         "detail_src": F.when(flip, F.col("detail_b")).otherwise(F.col("detail_a")),
         "detail_dst": F.when(flip, F.col("detail_a")).otherwise(F.col("detail_b")),
     }
@@ -113,8 +124,33 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         *(column.alias(name) for name, column in turned.items()), *(name for name in columns if name not in turned)
     )
     resolution = F.col("scale") * F.col("detail_dst") / F.col("detail_src")
-    spoken = F.struct("score", *columns[1:-1], "box_of_src", "box", resolution.alias("resolution"))
+    spoken = F.struct("score", *columns[1:-1], "box_of_src", "box", *_DETAILS, resolution.alias("resolution"))
     return best.groupBy("src", "dst").agg(F.max(spoken).alias("best")).select("src", "dst", "best.*")
+
+
+def _accepted(pairs: DataFrame) -> DataFrame:
+    """Duplicates; what was not aligned counts as shown wholly."""
+    return pairs.where("is_duplicate").select(
+        "src_id",
+        "dst_id",
+        "score",
+        "kind",
+        evidence_of().alias("evidence"),
+        *_shown_of("src"),
+        *_shown_of("dst"),
+        "scale",
+        F.abs("rotation_degrees").alias("rotation"),
+        F.col("difference_box").alias("box"),
+    )
+
+
+def _shown_of(end: str) -> list[Column]:
+    overlap = F.coalesce(f"{end}_overlap", F.lit(1.0))
+    return [
+        overlap.alias(f"{end}_overlap"),
+        F.coalesce(F.col(f"{end}_beyond"), F.lit(1.0) - overlap).alias(f"{end}_beyond"),
+        F.coalesce(f"{end}_frame", F.lit(0.0)).alias(f"{end}_frame"),
+    ]
 
 
 def class_of(df: DataFrame, classes: DataFrame, column: str, name: str) -> DataFrame:
@@ -125,7 +161,7 @@ def class_of(df: DataFrame, classes: DataFrame, column: str, name: str) -> DataF
 
 def judged_arcs(
     components: DataFrame,
-    vertices: DataFrame,
+    members: DataFrame,
     edges: DataFrame,
     n_buckets: int,
     checkpoint: Callable[[DataFrame], DataFrame],
@@ -137,7 +173,7 @@ def judged_arcs(
 
     Args:
         components: (vertex, component).
-        vertices: as `vertices_of` gives them.
+        members: as `ranked` gives them.
         edges: as `edges_of` gives them.
         n_buckets: how many calls of the kernels share the components.
         checkpoint: materialises a DataFrame and returns one without lineage.
@@ -149,13 +185,15 @@ def judged_arcs(
     bucket = F.pmod(F.xxhash64("component"), F.lit(n_buckets)).alias("bucket")
     by_rank = W.partitionBy("bucket").orderBy("rank")
     placed = checkpoint(
-        components.join(vertices.select("vertex", "rank"), "vertex")
+        components.join(members.groupBy("vertex").agg(F.min("rank").alias("rank")), "vertex")
         .select("vertex", "component", "rank", bucket)
         .select("vertex", "component", "bucket", F.row_number().over(by_rank).cast("bigint").alias("place"))
     )
     src = placed.select(F.col("vertex").alias("src"), "component", "bucket", F.col("place").alias("a"))
     dst = placed.select(F.col("vertex").alias("dst"), F.col("place").alias("b"))
-    arcs = edges.join(src, "src").join(dst, "dst").select("bucket", "component", "src", "dst", "a", "b", *_SHOWN)
+    arcs = (
+        edges.join(src, "src").join(dst, "dst").select("bucket", "component", "src", "dst", "a", "b", "scale", *_SHOWN)
+    )
     return placed, checkpoint(arcs.groupBy("bucket").applyInArrow(_judge, _ARCS))
 
 
@@ -175,9 +213,10 @@ def stars_of(placed: DataFrame, arcs: DataFrame) -> DataFrame:
 
 def _judge(arcs: pa.Table) -> pa.Table:
     """The arcs of one bucket with their better end, and whether they are cut."""
-    src_overlap, dst_overlap, scale, resolution = (arcs[name].to_numpy() for name in _SHOWN)
-    cut = cut_bridges(arcs["a"].to_numpy(), arcs["b"].to_numpy(), src_overlap, dst_overlap, scale, resolution)
-    better = better_end(src_overlap, dst_overlap, resolution)
+    shown = Shown(*(arcs[name].to_numpy() for name in _SHOWN))
+    a, b, scale = (arcs[name].to_numpy() for name in ("a", "b", "scale"))
+    cut = cut_bridges(a, b, shown.src_overlap, shown.dst_overlap, scale, shown.resolution)
+    better = better_end(shown)
     kept = arcs.select(["bucket", "component", "src", "dst", "a", "b"])
     return kept.append_column("better", pa.array(better.astype(np.int64))).append_column(
         "cut", pa.array(cut.astype(np.int64))

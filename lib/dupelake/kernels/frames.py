@@ -1,0 +1,109 @@
+"""What a picture shows beside the part that it shares with another: more of the scene, or something put around it.
+
+A crop was cut anywhere, so the fuller picture runs on across the edge of the crop. A caption bar, a screen, a filled
+corner or the neighbours in a collage begin at that edge: along it the two sides have nothing to do with each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dupelake.kernels.align import Box, Matrix, corners, move
+
+_GRID = 48  # points a side at which a picture is looked at
+_SIDE_POINTS = 64
+_STEP_PX = 2.0  # from the edge: alignment is good to a pixel
+_MIN_POINTS = 10
+_RUNS_ON_RATIO, _RUNS_ON_LEVELS = 1.7, 5.0  # a step over the edge, against steps of the same length beside it
+_FLAT_LEVELS = 12.0  # range of grey beyond which a place in a frame is not flat
+_HELD_SHARE = 0.05  # of such places, beyond which a frame is no mere frame
+
+
+class Shares(NamedTuple):
+    """Of one picture, against another that is laid onto it.
+
+    Attributes:
+        overlap: 0 to 1, share of its content that the other shows; flat frames are no content.
+        beyond: 0 to 1, share of its content that the other lacks and that continues the same picture.
+        frame: 0 to 1, share of all its pixels that was put around the picture: borders, bars, captions, screens.
+    """
+
+    overlap: float
+    beyond: float
+    frame: float
+
+
+def shares(grey: NDArray[Any], content: Box, other: Box, to_other: Matrix) -> Shares:
+    """How a picture divides into what the other shows, what continues it, and what frames it.
+
+    Args:
+        grey: uint8 (h, w).
+        content: box of the picture without uniform borders.
+        other: box of the other picture's content.
+        to_other: float64 (3, 3), pixels of this picture to pixels of the other.
+    """
+    height, width = grey.shape
+    xs = (np.arange(_GRID) + 0.5) * width / _GRID - 0.5
+    ys = (np.arange(_GRID) + 0.5) * height / _GRID - 0.5
+    points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+    inside = _in_box(points, content) & _in_box(move(to_other, points), other)
+    quad = move(np.linalg.inv(to_other), corners(other))
+    framed = ~_in_box(points, content)
+    for start, end in zip(quad, np.roll(quad, -1, axis=0), strict=True):
+        normal = _outward(start, end, quad.mean(axis=0))
+        beyond = (points - start) @ normal > 0
+        if not beyond.any() or _runs_on(grey, content, start, end, normal):
+            continue
+        framed |= beyond
+    framed &= ~inside
+    n_inside, n_more = int(inside.sum()), int((~inside & ~framed).sum())
+    total = max(1, n_inside + n_more + _n_held(grey, framed & _in_box(points, content), inside))
+    return Shares(n_inside / total, n_more / total, float(framed.mean()))
+
+
+def _in_box(points: Matrix, box: Box) -> NDArray[np.bool_]:
+    x, y, width, height = box
+    at_x, at_y = points[:, 0], points[:, 1]
+    return (at_x >= x - 0.5) & (at_x < x + width - 0.5) & (at_y >= y - 0.5) & (at_y < y + height - 0.5)
+
+
+def _outward(start: Matrix, end: Matrix, centre: Matrix) -> Matrix:
+    """Unit normal of a side, away from the centre."""
+    along = end - start
+    normal = np.array([along[1], -along[0]]) / max(float(np.hypot(*along)), 1e-9)
+    return normal if (start - centre) @ normal > 0 else -normal
+
+
+def _runs_on(grey: NDArray[Any], content: Box, start: Matrix, end: Matrix, normal: Matrix) -> bool:
+    """Whether the picture continues across a side; also where next to nothing of it lies beyond."""
+    along = start + np.linspace(0.04, 0.96, _SIDE_POINTS)[:, None] * (end - start)
+    offsets = _STEP_PX * np.array([-3.0, -1.0, 1.0, 3.0])
+    lines = along[None] + offsets[:, None, None] * normal
+    usable = np.all([_in_box(line, content) for line in lines], axis=0)
+    if usable.sum() < _MIN_POINTS:
+        return True
+    maps = lines[:, usable].astype(np.float32)
+    seen = cv2.remap(grey, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inner, at_edge, over_edge, outer = seen.astype(np.float32)
+    across = np.abs(over_edge - at_edge).mean()
+    beside = (np.abs(at_edge - inner).mean() + np.abs(outer - over_edge).mean()) / 2
+    return bool(across <= _RUNS_ON_RATIO * beside + _RUNS_ON_LEVELS)
+
+
+def _n_held(grey: NDArray[Any], framed: NDArray[np.bool_], inside: NDArray[np.bool_]) -> int:
+    """How many points the frame has, if it holds something (text, signs, another picture); 0 if it is flat."""
+    if not framed.any():
+        return 0
+    side = max(3, round(max(grey.shape) / 24) | 1)
+    kernel = np.ones((side, side), np.uint8)
+    spread = cv2.subtract(cv2.dilate(grey, kernel), cv2.erode(grey, kernel))
+    spread = cv2.resize(spread, (_GRID, _GRID), interpolation=cv2.INTER_NEAREST)
+    # beside the shared part the range is that of its edge
+    near = cv2.dilate(inside.reshape(_GRID, _GRID).astype(np.uint8), np.ones((7, 7), np.uint8))
+    clear = framed & (near.ravel() == 0)
+    held = clear & (spread.ravel() > _FLAT_LEVELS)
+    return int(framed.sum()) if held.sum() > _HELD_SHARE * clear.sum() else 0
