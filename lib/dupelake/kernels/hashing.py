@@ -126,7 +126,7 @@ def hamming_bytes(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int6
 def hash_version(cfg: Config) -> str:
     """What computed a row of hashes, for example 'h1-pillow13-0f3a6c1e'; rows of two versions are never compared.
 
-    It changes with the revisions of the algorithms (kernels.detail among them), with every option that changes bits or what is accepted (decoding, the
+    It changes with the algorithms' revisions, with every option that changes bits or what is accepted (decoding, the
     low-information rule, thumbnails), and with Pillow's major version: majors change conversions between modes, and
     pixel digests must be equal exactly. Minor versions bring decoder updates that keep the decoded pixels in all but
     odd files, several times a year; recomputing every image for each would cost more than it saves. Of OpenCV nothing
