@@ -68,34 +68,32 @@ def grouped(image_id, group_id, scope, content, keeper):
     )
 
 
-def write_tables(spark, root, images, digests, pairs, groups, thumbnails=(), lsh_scope="within"):
+def write_tables(spark, root, images, digests, pairs, groups, thumbnails=()):
     warehouse = Warehouse(spark, str(root))
-    run = dict(run_id="r", job="nightly", status="succeeded", started_at=NOON, finished_at=NOON, arguments="[]")
-    run |= dict(config_fingerprint="f", config=json.dumps({"lsh": {"scope": lsh_scope}}), versions={}, counts={})
     hashes = [
         HASH | dict(content_id=c, pixel_digest=d, is_low_information=False, detail=1.0) for c, d in digests.items()
     ]
-    runs = [run | dict(seconds={})]
-    tables = (
-        (IMAGES, images),
-        (HASHES, hashes),
-        (PAIRS, pairs),
-        (GROUPS, groups),
-        (THUMBNAILS, thumbnails),
-        (RUNS, runs),
-    )
+    tables = (IMAGES, images), (HASHES, hashes), (PAIRS, pairs), (GROUPS, groups), (THUMBNAILS, thumbnails)
     for table, rows in tables:
         values = [tuple(row.get(name) for name in table.columns) for row in rows]
         warehouse.overwrite(table, spark.createDataFrame(values, table.schema).coalesce(1))
     return warehouse
 
 
+def write_run(warehouse, lsh_scope):
+    """The one run in `runs`, whose configuration says how scopes were compared."""
+    run = dict(run_id="r", job="nightly", status="succeeded", started_at=NOON, finished_at=NOON, arguments="[]")
+    run |= dict(config_fingerprint="f", config=json.dumps({"lsh": {"scope": lsh_scope}}), versions={}, counts={})
+    values = tuple((run | dict(seconds={})).get(name) for name in RUNS.columns)
+    warehouse.overwrite(RUNS, warehouse.spark.createDataFrame([values], RUNS.schema))
+
+
 class World:
     """Seventy images of fifty contents of forty pictures in two scopes; every figure by brute force."""
 
-    def __init__(self, seed, across=False):
+    def __init__(self, seed):
         rng = self.rng = random.Random(seed)  # noqa: S311
-        self.across = across
+        self.across = False
         contents = [f"{i:032x}" for i in range(50)]
         self.digest = {c: f"{rng.randrange(40) + 1000:032x}" for c in contents}
         self.images = {}
@@ -127,8 +125,7 @@ class World:
             rows.append(grouped(image_id, group, row["scope"], row["content_id"], group not in seen))
             seen.add(group)
         images = [*self.images.values(), self.deleted]
-        scope = "across" if self.across else "within"
-        return write_tables(spark, root, images, self.digest, self.pairs, rows, lsh_scope=scope)
+        return write_tables(spark, root, images, self.digest, self.pairs, rows)
 
     def best_edges(self):
         """{two vertices: the row that speaks for them}."""

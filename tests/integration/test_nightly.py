@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from dupelake.config import Config
 from dupelake.jobs import cluster, embed, hash, lsh_join, nightly
-from dupelake.schema import ALL_TABLES, GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS, RUNS
+from dupelake.kernels.edits import PLANTED
+from dupelake.schema import (
+    ALL_TABLES,
+    EMBEDDINGS,
+    FEATURES,
+    GROUP_CHANGES,
+    GROUPS,
+    HASHES,
+    IMAGES,
+    JOINED,
+    PAIRS,
+    RUNS,
+    THUMBNAILS,
+)
 from dupelake.tables import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -98,9 +113,36 @@ def test_kinds_relations_and_keepers(one_night):
     half = by_name["astronaut half.jpg"]
     assert (half["relation"], half["is_removable"]) == ("copy", False)  # near: not removable unless configured
     mirrored = by_name["camera mirrored.jpg"]
-    assert (mirrored["kind"], mirrored["relation"], mirrored["is_removable"]) == ("mirrored", "alternate", False)
+    assert (mirrored["kind"], mirrored["relation"], mirrored["is_removable"]) == ("mirrored", "copy", False)
     assert all(r["score_to_keeper"] >= 0.5 for r in by_name.values())
     assert all(r["reason"] for r in by_name.values())
+
+
+def test_planted_copies_are_found_counted_and_in_no_table(one_night):
+    run = one_night.read(RUNS).orderBy("started_at").first()
+    recall = json.loads(run["recall"])
+    assert sorted(recall["by_edit"]) == sorted(f"{edit} {strength}" for edit, strength in PLANTED)
+    n_parents = min(Config().run.planted_images, one_night.read(JOINED).count())
+    assert {share["planted"] for share in recall["by_edit"].values()} == {n_parents}
+    assert recall["all"]["planted"] == n_parents * len(PLANTED) == run["counts"]["copies_planted"]
+    assert (
+        recall["all"]["found"] == sum(s["found"] for s in recall["by_edit"].values()) >= 0.8 * n_parents * len(PLANTED)
+    )
+    assert all(0 <= s["low"] <= s["share"] <= s["high"] <= 1 for s in recall["by_edit"].values())
+    assert recall["by_edit"]["jpeg 30.0"]["found"] == n_parents
+    contents = {r["content_id"] for r in one_night.read(IMAGES).where("status = 'ok'").collect()}
+    for table in (HASHES, THUMBNAILS, FEATURES, EMBEDDINGS, JOINED):
+        assert {r["content_id"] for r in one_night.read(table).select("content_id").collect()} <= contents, table.name
+    for side in ("src_id", "dst_id"):
+        assert {r[side] for r in one_night.read(PAIRS).select(side).collect()} <= contents
+
+
+def test_planting_changes_no_pair(spark, one_night, images, tmp_path):
+    root = str(tmp_path / "wh")
+    assert nightly.main([str(images), "--warehouse", root, "--set", "run.planted_images=0", *FAST]) == 0
+    without = Warehouse(spark, root)
+    assert rows(without, PAIRS) == rows(one_night, PAIRS)
+    assert without.read(RUNS).first()["recall"] is None
 
 
 def test_counts_add_up_and_each_failure_has_its_reason(one_night):
@@ -151,7 +193,8 @@ def test_jobs_alone_give_the_same_tables(spark, one_night, images, tmp_path):
 
 def test_new_thresholds_decide_again_without_touching_images(two_nights, images):
     before = versions(two_nights)
-    strict = ["--set", "decide.pdq_max_bits=0", "--set", "decide.phash_max_bits=0", "--set", "decide.min_cosine=1.0"]
+    strict = [f"decide.{option}" for option in ("pdq_max_bits=0", "phash_max_bits=0", "min_inliers=400")]
+    strict = [word for option in [*strict, "decide.min_direct_ncc=1.0"] for word in ("--set", option)]
     n_before = two_nights.read(PAIRS).where("is_duplicate").count()
     assert nightly.main([str(images), "--warehouse", two_nights.root, *strict, *FAST]) == 0
     after = versions(two_nights)
@@ -161,7 +204,10 @@ def test_new_thresholds_decide_again_without_touching_images(two_nights, images)
     assert two_nights.read(PAIRS).where("is_duplicate").count() == n_before
 
 
-@pytest.mark.parametrize("option", ["lsh.mirrored=false", "decode.reduced_jpeg_min_side_px=0", "embed.model=none"])
+@pytest.mark.parametrize(
+    "option",
+    ["lsh.mirrored=false", "decode.reduced_jpeg_min_side_px=0", "embed.model=none", "features.max_words=99"],
+)
 def test_other_versions_are_refused_with_both_named(one_night, images, option, capsys):
     before = versions(one_night)
     assert nightly.main([str(images), "--warehouse", one_night.root, "--set", option]) == 2

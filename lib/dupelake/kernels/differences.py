@@ -19,13 +19,13 @@ _CELL_PX = (8, 24)
 _CELLS_ACROSS = 14
 _MIN_CELL_SHARE = 0.4  # of a cell that must lie in the overlap
 _ALIKE_RATIO = 0.35  # of contrasts, from which both sides show something in a cell that differs
-_MIN_ISOTROPY = 0.04  # of photographs none lies below 0.1
 _PAPER_SHARPNESS = 3.5  # thin strokes; photographs lie at 1.9 to 4.5, but not on paper of one level
 _PAPER_NCC = 0.8
 _PAPER_WEIGHT = 3.0  # of a cell that differs
 _MARGIN = np.ones((7, 7), np.uint8)  # resampling and JPEG mix what lies beyond the edge into it
 _DIFFERENCE_CELL_PX = 4  # of half the resolution
 _SEEN_DIFFERENCE = 0.02
+_CLEAR_DIFFERENCE = 0.15  # copies stay below it
 _COLOUR_PATCH_PX = 24  # of half the resolution
 _COLOUR_SAMPLES = 2500  # pixels that a map of colours is fitted to
 _MEAN_OF_THREE = np.full((1, 3), 1 / 3, np.float32)
@@ -41,11 +41,14 @@ class Agreement(NamedTuple):
         share: 0 to 1, of the structured cells, those that agree; 0 where too few are structured.
         contradicting: 0 to 1, share of the structured cells in which each side shows what the other lacks; what an
             edit adds or covers counts on one side alone.
+        isotropy: 0 to 1, the weakest direction of shared gradients over the strongest; near 0, stripes or one edge
+            are all there is, and they agree at many places.
     """
 
     ncc: float
     share: float
     contradicting: float
+    isotropy: float = 1.0
 
     def quality(self) -> float:
         """0 to 1, to choose the better of two alignments."""
@@ -132,17 +135,18 @@ def agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> Agreement:
     wide = (2 * side + 1, 2 * side + 1)
     a, b = (g - cv2.blur(g, wide) for g in (a, b))  # shading over more than a cell, a vignette, proves nothing
     share = cell_means(inside, side)
-    if min(_isotropy(a, inside), _isotropy(b, inside)) < _MIN_ISOTROPY:
-        return Agreement(0.0, 0.0, 0.0)
-    return _judge(*_correlate(a, b, inside, side, share), share, is_paper)
+    found = _judge(*_correlate(a, b, inside, side, share), share, is_paper)
+    return found._replace(isotropy=_isotropy(a, b, inside))
 
 
-def _isotropy(grey: FloatArray, inside: FloatArray) -> float:
-    """0 to 1, the weakest direction of gradients over the strongest: near 0 a horizon, or stripes, is all there is."""
-    gx, gy = (g * inside for g in gradients(grey))
-    xx, yy, xy = (float(np.dot(p.ravel(), q.ravel())) for p, q in ((gx, gx), (gy, gy), (gx, gy)))
-    spread = float(np.hypot(xx - yy, 2 * xy))
-    return (xx + yy - spread) / max(xx + yy + spread, 1e-9)
+def _isotropy(a: FloatArray, b: FloatArray, inside: FloatArray) -> float:
+    """Of the gradients that both sides share: products of one with the other, in which noise cancels out."""
+    ax, ay = (g * inside for g in gradients(a))
+    bx, by = (g * inside for g in gradients(b))
+    xx, yy, xy = (float(np.dot(p.ravel(), q.ravel())) for p, q in ((ax, bx), (ay, by), (ax + ay, bx + by)))
+    cross = (xy - xx - yy) / 2  # of x with y, the mean of both orders
+    spread = float(np.hypot(xx - yy, 2 * cross))
+    return max(0.0, (xx + yy - spread) / max(xx + yy + spread, 1e-9))
 
 
 def _paper_share(grey: FloatArray, inside: FloatArray) -> float:
@@ -315,9 +319,11 @@ def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], i
 
 
 def _box(score: FloatArray, side: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The cells around the one that differs most that differ at least half as much, (x0, y0, x1, y1) in pixels."""
+    """The cells that differ clearly and touch, around the one that differs most: (x0, y0, x1, y1) in pixels."""
     peak = np.unravel_index(int(score.argmax()), score.shape)
-    _, labels = cv2.connectedComponents((score >= 0.5 * score.max()).astype(np.uint8), connectivity=8)
+    _, labels = cv2.connectedComponents(
+        (score >= min(0.5 * score.max(), _CLEAR_DIFFERENCE)).astype(np.uint8), connectivity=8
+    )
     rows, columns = np.nonzero(labels == labels[peak])
     x1, y1 = min((columns.max() + 1) * side, size[0]), min((rows.max() + 1) * side, size[1])
     return float(columns.min() * side), float(rows.min() * side), float(x1), float(y1)

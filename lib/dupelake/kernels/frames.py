@@ -19,6 +19,7 @@ _SIDE_POINTS = 64
 _STEP_PX = 2.0  # from the edge: alignment is good to a pixel
 _MIN_POINTS = 10
 _RUNS_ON_RATIO, _RUNS_ON_LEVELS = 1.7, 5.0  # a step over the edge, against steps of the same length beside it
+_RUNS_ON_CORRELATION = 0.6  # of the grey along both sides of the edge, where it lies on a contour of the scene
 _FLAT_LEVELS = 12.0  # range of grey beyond which a place in a frame is not flat
 _HELD_SHARE = 0.05  # of such places, beyond which a frame is no mere frame
 
@@ -91,7 +92,11 @@ def _runs_on(grey: NDArray[Any], content: Box, start: Matrix, end: Matrix, norma
     inner, at_edge, over_edge, outer = seen.astype(np.float32)
     across = np.abs(over_edge - at_edge).mean()
     beside = (np.abs(at_edge - inner).mean() + np.abs(outer - over_edge).mean()) / 2
-    return bool(across <= _RUNS_ON_RATIO * beside + _RUNS_ON_LEVELS)
+    if across <= _RUNS_ON_RATIO * beside + _RUNS_ON_LEVELS:
+        return True
+    first, second = at_edge - at_edge.mean(), over_edge - over_edge.mean()
+    length = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) >= _RUNS_ON_CORRELATION * length > 0
 
 
 def _n_held(grey: NDArray[Any], framed: NDArray[np.bool_], inside: NDArray[np.bool_]) -> int:

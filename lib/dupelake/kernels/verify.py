@@ -33,6 +33,8 @@ VERIFY_REVISION = 1  # raise it with any change here, in matching, align or diff
 _MIN_SMALL_NCC = 0.7  # of 32 x 32 pixels, for a look at the whole
 _MIN_INLIERS = 5
 _HALF_SHARE = 0.5
+_MIN_ISOTROPY = 0.004  # one straight horizon: below 0.0002; cut-outs of smooth things, true pairs: 0.0075 and more
+_VOUCHING = 12  # inliers
 _HOPELESS_SHARE = 0.3  # no edit leaves less of a picture; below it nothing is measured exactly
 _COARSE_SIDE_PX = 128
 
@@ -170,7 +172,8 @@ class _Fit(NamedTuple):
 
     def is_plain(self) -> bool:
         """Whether pixels alone tell that nothing differs: no keypoint needs to vouch for it."""
-        return self.agreement.share >= 0.95 and self.agreement.ncc >= 0.92
+        found = self.agreement
+        return found.share >= 0.95 and found.ncc >= 0.92 and found.isotropy >= _MIN_ISOTROPY
 
 
 def _better(first: _Fit | None, second: _Fit | None) -> _Fit | None:
@@ -182,12 +185,17 @@ def _better(first: _Fit | None, second: _Fit | None) -> _Fit | None:
 
 
 def _supported(src: Picture, dst: Picture, fit: _Fit) -> _Fit:
-    """With the keypoints that vouch for an alignment that was found without them."""
-    if fit.consensus is not None:
-        return fit
-    middle = move(fit.overlap.src_view, np.array([fit.overlap.mask.shape[::-1]]) / 2)[0]
-    found = find_support(src.features, dst.features, fit.transform, (float(middle[0]), float(middle[1])))
-    return fit._replace(consensus=found)
+    """With the keypoints that vouch for an alignment that was found without them.
+
+    Stripes, which agree wherever they are laid, agree nowhere unless keypoints vouch for the place.
+    """
+    if fit.consensus is None:
+        middle = move(fit.overlap.src_view, np.array([fit.overlap.mask.shape[::-1]]) / 2)[0]
+        found = find_support(src.features, dst.features, fit.transform, (float(middle[0]), float(middle[1])))
+        fit = fit._replace(consensus=found)
+    if fit.agreement.isotropy < _MIN_ISOTROPY and fit.consensus is not None and fit.consensus.n_inliers < _VOUCHING:
+        fit = fit._replace(agreement=fit.agreement._replace(share=0.0))
+    return fit
 
 
 def _fit(src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | None) -> _Fit | None:

@@ -93,7 +93,7 @@ def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
         distance of a picture to its own mirror image. The cosine is null: nobody need compute it.
 
     Raises:
-        VersionMixError: as in `score_pairs`.
+        VersionMixError: as in `measure_pairs`.
     """
     first = hashes.groupBy("pixel_digest").agg(F.min(F.struct("content_id", "hash_version")).alias("first"))
     star = hashes.join(first, "pixel_digest").where(F.col("content_id") > F.col("first.content_id"))  # src_id < dst_id

@@ -1,0 +1,127 @@
+"""Verification on the real sets: true pairs align, look-alikes do not; skips, loudly, without the images.
+
+No Spark: pictures are prepared as the hash stage prepares them. The rule is the one that `decide` defaults to.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from dupelake.kernels.verify import Picture, verify_pair
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from test_differences import MAX_COLOUR, MAX_LOCAL
+from test_verify import EDITS, is_same, prepared
+
+BLANK = ("uniform-", "proportions/")  # of one colour: nothing to align
+OTHER_CAMERA_DISTANCE = ("exif-rotn-1.jpg", "exif-rotn-6.jpg")  # agree in 64 % of the cells
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def groups(shared_data: Path, name: str) -> dict[str, list[str]]:
+    found = defaultdict(list)
+    with (shared_data / "truth" / name).open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found[row["group"]].append(row["path"])
+    return found
+
+
+def test_noisy_shots_of_one_scene_are_copies(shared_data):
+    missed, edited = [], []
+    for name, paths in groups(shared_data, "polyu_pairs.csv").items():
+        found = verify_pair(*(prepared(opened(shared_data / p)) for p in sorted(paths)), 1)
+        if not is_same(found):
+            missed.append((name, found))
+        elif found.largest_local_difference > MAX_LOCAL or found.colour_difference > MAX_COLOUR:
+            edited.append((name, found))
+    assert not missed
+    assert not edited
+
+
+def test_groups_of_other_tools_align(shared_data):
+    missed, n_pairs = [], 0
+    small = groups(shared_data, "small_sets_groups.csv")
+    for paths in (*small.values(), *groups(shared_data, "exif_orientation_groups.csv").values()):
+        pictures = [(p, prepared(opened(shared_data / p))) for p in sorted(paths) if not any(b in p for b in BLANK)]
+        for (a, first), (b, second) in itertools.combinations(pictures, 2):
+            if (Path(a).name, Path(b).name) == OTHER_CAMERA_DISTANCE:
+                continue
+            n_pairs += 1
+            if not is_same(verify_pair(first, second, 1)):
+                missed.append((a, b))
+    assert n_pairs > 500
+    assert not missed
+
+
+def test_hydrus_rules_scale_and_quality_make_copies_but_colour_and_correction_do_not(shared_data):
+    folder = shared_data / "hydrus" / "static" / "testing"
+    names = ("original", "scale", "grunky", "colour", "correction")
+    pictures = {n: prepared(opened(folder / f"visual_dupe_{n}.jpg")) for n in names}
+    for a, b in itertools.combinations(names, 2):
+        found = verify_pair(pictures[a], pictures[b], 1)
+        assert is_same(found)
+        if "colour" in (a, b):
+            assert found.colour_difference > 2 * MAX_COLOUR
+        elif "correction" in (a, b):
+            assert found.largest_local_difference > 2 * MAX_LOCAL
+        else:
+            assert found.largest_local_difference < MAX_LOCAL / 2
+            assert found.colour_difference < MAX_COLOUR / 2
+
+
+def likeliest_pairs(pictures: list[Picture], min_ncc: float) -> list[tuple[int, int]]:
+    """Those whose squashed pictures correlate in any of the eight ways of the square."""
+    plain = np.stack([p.small(p.whole).ravel() for p in pictures])
+    best = np.full((len(pictures), len(pictures)), -1.0)
+    for way in range(8):
+        turned = np.stack([p.turned(p.whole)[way].ravel() for p in pictures])
+        best = np.maximum(best, plain @ turned.T)
+    rows, columns = np.nonzero(np.triu(np.maximum(best, best.T) >= min_ncc, 1))
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "min_ncc", "at_least"), [("clothing_small", 0.7, 1000), ("imagenet_sample", 0.6, 200)]
+)
+def test_distinct_photographs_that_look_alike_are_not_the_same(name, min_ncc, at_least, shared_data):
+    paths = sorted(p for p in (shared_data / name).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    pictures = [prepared(opened(p)) for p in paths]
+    pairs = likeliest_pairs(pictures, min_ncc)
+    if name == "clothing_small":
+        place = {str(p.relative_to(shared_data)): i for i, p in enumerate(paths)}
+        with (shared_data / "truth" / "clothing_pairs.csv").open(newline="", encoding="utf-8") as file:
+            pairs += [(place[r["path_a"]], place[r["path_b"]]) for r in csv.DictReader(file)]
+    assert len(pairs) >= at_least
+    wrong = [(paths[i].name, paths[j].name) for i, j in pairs if is_same(verify_pair(pictures[i], pictures[j], 1))]
+    assert not wrong
+
+
+def test_edits_of_other_photographs_pass(shared_data):
+    paths = sorted((shared_data / "imagenet_sample").glob("*.JPEG"))[1::2][::6]  # not those it was tuned on
+    missed = defaultdict(list)
+    n = 0
+    for path in paths:
+        original = opened(path)
+        original.thumbnail((640, 640), Image.Resampling.LANCZOS)
+        if min(original.size) < 8 * 40:  # an eighth of it would show next to nothing
+            continue
+        n += 1
+        first = prepared(original)
+        for name, edit in EDITS.items():
+            if not is_same(verify_pair(first, prepared(edit(original)), 1)):
+                missed[name].append(path.name)
+    assert n >= 15
+    total = sum(map(len, missed.values()))
+    assert total <= 0.01 * n * len(EDITS), dict(missed)

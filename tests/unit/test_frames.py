@@ -1,0 +1,98 @@
+"""Frames told from the scene: crops run on across their edge, what was put around a picture does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageOps
+from skimage import data
+
+from dupelake.kernels.align import content_box
+from dupelake.kernels.frames import Shares, shares
+
+SCENES = ("astronaut", "coffee", "chelsea", "rocket")
+
+
+def scene(name):
+    picture = Image.fromarray(getattr(data, name)()).convert("RGB")
+    picture.thumbnail((320, 320))
+    return picture
+
+
+def looked_at(picture, other, x, y, factor=1.0, turn=None) -> Shares:
+    """`picture` against `other`, which lies in it at (x, y), `factor` pixels of it for one of `other`."""
+    rgb = np.asarray(picture)
+    to_other = np.array([[1 / factor, 0, -x / factor], [0, 1 / factor, -y / factor], [0, 0, 1.0]])
+    if turn is not None:
+        to_other = turn
+    box = content_box(np.asarray(other))
+    return shares(np.ascontiguousarray(rgb.mean(axis=2).astype(np.uint8)), content_box(rgb), box, to_other)
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("box", [(0.2, 0.1, 0.8, 0.9), (0, 0, 0.7, 0.7), (0.31, 0.27, 0.83, 0.71)])
+def test_a_crop_runs_on_in_the_fuller_picture(name, box):
+    full = scene(name)
+    corner = [round(b * s) for b, s in zip(box, full.size * 2, strict=True)]
+    crop = full.crop(corner)
+    area = crop.width * crop.height / (full.width * full.height)
+    fuller = looked_at(full, crop, *corner[:2])
+    assert fuller.overlap == pytest.approx(area, abs=0.04)
+    assert fuller.beyond == pytest.approx(1 - area, abs=0.04)
+    within = looked_at(crop, full, -corner[0], -corner[1])
+    assert (within.overlap, within.beyond) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_border_is_frame_and_no_content(name):
+    full = scene(name)
+    found = looked_at(ImageOps.expand(full, 30, (255, 255, 255)), full, 30, 30)
+    area = full.width * full.height / ((full.width + 60) * (full.height + 60))
+    assert found.overlap > 0.98
+    assert found.beyond < 0.02
+    assert found.frame == pytest.approx(1 - area, abs=0.05)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_caption_bar_is_frame_that_holds_something(name):
+    full = scene(name)
+    captioned = ImageOps.expand(full, (0, 0, 0, 50), (250, 250, 250))
+    draw = ImageDraw.Draw(captioned)
+    draw.text((20, full.height + 12), "when the build is green at last", fill=(0, 0, 0), font_size=20)
+    found = looked_at(captioned, full, 0, 0)
+    assert full.height / captioned.height - 0.03 < found.overlap < 0.94  # blank lines below the text are border
+    assert found.beyond < 0.02
+    assert found.frame == pytest.approx(50 / captioned.height, abs=0.04)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_filled_corners_of_a_turned_picture_are_frame(name):
+    full = scene(name)
+    turned = full.rotate(12, Image.Resampling.BICUBIC, expand=True, fillcolor=(0, 0, 0))
+    c, s = np.cos(np.radians(12)), np.sin(np.radians(12))
+    centre, middle = (np.array(size) / 2 - 0.5 for size in (turned.size, full.size))
+    linear = np.array([[c, -s], [s, c]])  # undoes a turn to the left in y-down coordinates
+    to_full = np.eye(3)
+    to_full[:2, :2], to_full[:2, 2] = linear, middle - linear @ centre
+    found = looked_at(turned, full, 0, 0, turn=to_full)
+    assert found.overlap > 0.9
+    assert found.beyond < 0.05
+    assert found.frame > 0.15
+
+
+def test_neighbours_in_a_collage_are_frame():
+    sheet = Image.new("RGB", (480, 320))
+    for k, name in enumerate(SCENES):
+        sheet.paste(scene(name).resize((240, 160)), (240 * (k % 2), 160 * (k // 2)))
+    coffee = scene("coffee")
+    to_coffee = np.array([[coffee.width / 240, 0, -240 * coffee.width / 240], [0, coffee.height / 160, 0], [0, 0, 1.0]])
+    found = looked_at(sheet, coffee, 0, 0, turn=to_coffee)
+    assert found.overlap == pytest.approx(0.25, abs=0.02)
+    assert found.beyond < 0.02
+    assert found.frame == pytest.approx(0.75, abs=0.02)
+
+
+def test_shares_add_up_where_nothing_is_flat():
+    full = scene("astronaut")
+    found = looked_at(full, full.crop((40, 50, 200, 240)), 40, 50)
+    assert found.overlap + found.beyond == pytest.approx(1.0)
