@@ -34,7 +34,8 @@ ALIGNED = {
 STRICT = DecideConfig(phash_max_bits=0, pdq_max_bits=0, pdq_min_quality=50, min_inliers=400, min_aligned_ncc=1.0)
 WIDE = DecideConfig(
     phash_max_bits=16, pdq_max_bits=63, pdq_min_quality=0, min_inliers=4, min_aligned_ncc=0.0, min_inlier_spread=0.0,
-    min_agreeing_share=0.0, max_contradicting_share=1.0, min_direct_ncc=0.5,
+    min_agreeing_share=0.0, max_contradicting_share=1.0, min_overlap=0.0, bits_min_agreeing_share=0.0,
+    min_direct_ncc=0.5,
 )  # fmt: skip
 
 
@@ -62,6 +63,7 @@ def decision(row, cfg):
         measures = [
             value_of_share(row["agreeing_share"], cfg.min_agreeing_share),
             value_of_share(1.0 - row["contradicting_share"], 1.0 - cfg.max_contradicting_share),
+            value_of_share(max(row["src_overlap"], row["dst_overlap"]), cfg.min_overlap),
         ]
         if row["n_inliers"] == 0:
             measures.append(value_of_share(row["aligned_ncc"], cfg.min_direct_ncc))
@@ -71,6 +73,9 @@ def decision(row, cfg):
             n, t = row["n_inliers"], cfg.min_inliers
             measures.append(1 - 0.5 * t / n if n >= t else 0.5 * n / t)
         geometry = min(measures)
+    straight, mirrored = [max(straight)], [max(mirrored)]
+    if row["aligned_ncc"] is not None and row["agreeing_share"] < cfg.bits_min_agreeing_share:
+        straight, mirrored = [min(0.49, *straight)], [min(0.49, *mirrored)]
     score = max(*straight, *mirrored, geometry)
     is_mirrored = row["is_mirrored"] if row["aligned_ncc"] is not None else max(mirrored) > max(straight)
     kind = None
@@ -104,7 +109,7 @@ def grid():
             ((0, 30), (2, 3), (3, 2), (32, 64), (4, 5)), ((0, 128), (31, 32), (32, 31), (33, 140)), (49, 50)
         )
     ]
-    wrong = {"n_inliers": 3, "agreeing_share": 0.0}  # an alignment that agrees in nothing: bits alone decide
+    wrong = {"n_inliers": 3, "agreeing_share": 0.6}  # an alignment that proves nothing and refutes nothing
     rows += [row | ALIGNED | wrong | {"is_mirrored": True} for row in rows[:8]]
     for name, threshold in (
         ("inlier_spread", CFG.min_inlier_spread),
@@ -116,8 +121,11 @@ def grid():
         ("dst_overlap", CROP_OVERLAP),
     ):
         rows += [FAR | ALIGNED | {name: value} for value in (*around(threshold), 0.0, 1.0)]
-    rows += [FAR | ALIGNED | {"contradicting_share": x} for x in (0.0, 0.149, 0.15, 0.151, 1.0)]
-    rows += [FAR | ALIGNED | {"n_inliers": n} for n in (1, 11, 12, 13, 400)]
+    rows += [FAR | ALIGNED | {"contradicting_share": x} for x in (0.0, 0.249, 0.25, 0.251, 1.0)]
+    rows += [FAR | ALIGNED | {"src_overlap": x, "dst_overlap": 0.1} for x in around(CFG.min_overlap)]
+    refutable = dict(zip(BITS, (0, 40, 0, 128, 100), strict=True)) | ALIGNED
+    rows += [refutable | {"agreeing_share": x} for x in around(CFG.bits_min_agreeing_share)]
+    rows += [FAR | ALIGNED | {"n_inliers": n} for n in (1, 9, 10, 11, 400)]
     rows += [FAR | ALIGNED | {"rotation_degrees": turn} for turn in (-180.0, -3.1, -3.0, 3.0, 3.1, 90.0)]
     rows += [
         FAR | ALIGNED | {"n_inliers": 0, "inlier_spread": 0.0, "aligned_ncc": x} for x in around(CFG.min_direct_ncc)

@@ -86,7 +86,7 @@ def likeliest_pairs(pictures: list[Picture], min_ncc: float) -> list[tuple[int, 
     plain = np.stack([p.small(p.whole).ravel() for p in pictures])
     best = np.full((len(pictures), len(pictures)), -1.0)
     for way in range(8):
-        turned = np.stack([p.turned(p.whole)[way].ravel() for p in pictures])
+        turned = np.stack([p.turned(p.whole)[way] for p in pictures])
         best = np.maximum(best, plain @ turned.T)
     rows, columns = np.nonzero(np.triu(np.maximum(best, best.T) >= min_ncc, 1))
     return list(zip(rows.tolist(), columns.tolist(), strict=True))

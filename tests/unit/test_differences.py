@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
-from test_verify import caption, curve, is_same, jpeg, noisy, part, scene, screenshot, sticker, text, verified
+from test_verify import (
+    caption,
+    curve,
+    is_same,
+    jpeg,
+    noisy,
+    part,
+    scene,
+    screenshot,
+    sticker,
+    text,
+    verified,
+    watermark,
+)
+
+from dupelake.kernels.differences import agreement
 
 SCENES = ("astronaut.png", "coffee.png", "chelsea.png")
 MAX_LOCAL, MAX_COLOUR = 0.15, 0.1
@@ -36,6 +52,40 @@ def test_copies_differ_nowhere(name):
         assert found.largest_local_difference <= MAX_LOCAL, source
         if name != "jpeg 5":  # its colours are coarser than some changes of colour
             assert found.colour_difference <= MAX_COLOUR, source
+
+
+def agreement_of(first: Image.Image, second: Image.Image):
+    a, b = (np.asarray(i.convert("L")).astype(np.float32) for i in (first, second))
+    return agreement(a, b, np.ones(a.shape, np.uint8))
+
+
+@pytest.mark.parametrize("source", SCENES)
+def test_pictures_are_compared_at_the_sharpness_of_the_softer(source):
+    found = agreement_of(scene(source), scene(source).filter(ImageFilter.GaussianBlur(5)))
+    assert found.share > 0.95
+    assert found.ncc > 0.9
+
+
+@pytest.mark.parametrize("source", SCENES)
+def test_what_shows_through_a_watermark_does_not_contradict(source):
+    found = agreement_of(scene(source), watermark(scene(source), 0.4))
+    assert found.share > 0.72
+    assert found.contradicting < 0.16
+
+
+def test_a_shift_of_a_pixel_within_a_cell_is_no_difference():
+    values = np.asarray(page_like())
+    shifted = values.copy()
+    shifted[60:180, :319] = values[61:181, 1:]  # half of it one pixel up and left
+    found = agreement(values, shifted, np.ones(values.shape, np.uint8))
+    assert found.share > 0.97
+    assert found.ncc > 0.95
+
+
+def page_like() -> np.ndarray:
+    """float32 (240, 320): fine texture, without two places that look alike."""
+    noise = np.random.default_rng(8).normal(0, 1, (240, 320)).astype(np.float32)
+    return np.clip(128 + 120 * cv2.GaussianBlur(noise, (0, 0), 1.0), 0, 255)
 
 
 def other_eyes(image: Image.Image, size: int = 26) -> Image.Image:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupelake.kernels.stars import star_cover
+from dupelake.kernels.stars import standing, star_cover
 
 edge_lists = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=0, max_size=150)
 
@@ -87,3 +87,17 @@ def test_a_star_of_100000_is_quick():
     vertices, centres = star_cover(leaves, np.zeros_like(leaves))
     assert len(vertices) == 100_001
     assert centres.max() == 0
+
+
+def test_standing_counts_upright_links_against_the_best_of_the_component():
+    # 0 agrees with four; 1 with three of them, 4 with 0 alone; 5 is its mirror image; 6 and 7 are another component
+    edges = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (0, 5), (6, 7)]
+    upright = np.array([True] * 6 + [False, True])
+    a, b = np.array(edges).T
+    assert standing(a, b, upright, 8).tolist() == [0, 2, 5, 5, 7, 10, 0, 0]
+    shuffled = np.random.default_rng(3).permutation(len(edges))
+    assert standing(b[shuffled], a[shuffled], upright[shuffled], 8).tolist() == [0, 2, 5, 5, 7, 10, 0, 0]
+
+
+def test_standing_of_nothing():
+    assert standing(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_), 2).tolist() == [0, 0]

@@ -20,12 +20,13 @@ from dupelake.stages.candidates import candidate_pairs
 from dupelake.stages.decide import decide
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
-from dupelake.stages.words import WordPairs, word_pairs
+from dupelake.stages.words import BLOCK_UNITS, WordPairs, word_pairs
 from dupelake.tables import single_row
 
 log = logging.getLogger(__name__)
 
 PAIRS_PER_TASK = 256  # some 2 s of alignment
+_MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
 _KEY = ["src_id", "dst_id"]
 
 
@@ -124,7 +125,10 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
     """Candidate pairs, staged; of the planted copies only those with their own originals."""
     lsh, words = run.config.lsh, None
     if lsh.words:
-        found = word_pairs(inputs.units, inputs.features, lsh, run.staging.checkpoint)
+        n_units = inputs.units.count()
+        found = word_pairs(
+            inputs.units, inputs.features, lsh, run.staging.checkpoint, block_units=_block_units(run, n_units)
+        )
         words = run.staging.save(found.pairs, "words")
         _report_dropped(run, found)
     proposed = candidate_pairs(inputs.units, inputs.hashes, inputs.embeddings, versions.centre, lsh, words=words)
@@ -136,6 +140,12 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
                 F.col(f"{side}_parent").isNull() | (F.col(f"{side}_parent") == F.col(other))
             )
     return run.staging.save(proposed.select(*_KEY, "found_by"), "candidates")
+
+
+def _block_units(run: Run, n_units: int) -> int:
+    """So few units a block that every core gets work: two blocks a core make twice as many meetings."""
+    wanted = math.ceil(n_units / (2 * run.warehouse.spark.sparkContext.defaultParallelism))
+    return min(BLOCK_UNITS, max(_MIN_BLOCK_UNITS, wanted))
 
 
 def _report_dropped(run: Run, found: WordPairs) -> None:

@@ -39,7 +39,8 @@ def content_box(rgb: NDArray[np.uint8]) -> Box:
 
 def _border(lines: NDArray[np.uint8]) -> int:
     """How many of the first lines are one uniform colour, to what JPEG makes of it."""
-    colour = np.median(lines[0], axis=0).astype(np.float32)
+    middle = np.partition(lines[0], len(lines[0]) // 2, axis=0)[len(lines[0]) // 2]
+    colour = middle.astype(np.float32)
     if _breaks(lines[:1], colour)[0]:
         return 0
     for start in range(0, len(lines), 32):

@@ -70,6 +70,10 @@ class Picture:
     def _small(self) -> dict[Box, FloatArray]:
         return {}
 
+    @cached_property
+    def _turned(self) -> dict[Box, FloatArray]:
+        return {}
+
     def small(self, box: Box) -> FloatArray:
         """float32 (32, 32): a box squashed to a square, without its mean, of unit length."""
         if box not in self._small:
@@ -80,10 +84,13 @@ class Picture:
             self._small[box] = values / max(float(np.linalg.norm(values)), 1e-6)
         return self._small[box]
 
-    def turned(self, box: Box) -> list[FloatArray]:
-        """`small` in the eight ways of the square, in the order of `_TURNS`."""
-        plain = self.small(box)
-        return [np.rot90(plain if k < 4 else plain[:, ::-1], -(k % 4)) for k in range(8)]
+    def turned(self, box: Box) -> FloatArray:
+        """float32 (8, 1024): `small` in the eight ways of the square, in the order of `_TURNS`."""
+        if box not in self._turned:
+            plain = self.small(box)
+            ways = [np.rot90(plain if k < 4 else plain[:, ::-1], -(k % 4)).ravel() for k in range(8)]
+            self._turned[box] = np.stack(ways)
+        return self._turned[box]
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,10 @@ class _Fit(NamedTuple):
         found = self.agreement
         return found.share >= 0.75 and found.ncc >= 0.88 and found.contradicting <= 0.15
 
+    def is_exact(self) -> bool:
+        """Whether what agrees does so too closely for refinement to gain anything."""
+        return self.agreement.ncc >= 0.96 and self.is_sure()
+
     def is_plain(self) -> bool:
         """Whether pixels alone tell that nothing differs: no keypoint needs to vouch for it."""
         found = self.agreement
@@ -207,7 +218,7 @@ def _fit(src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | N
         first = None
         if consensus is None:
             first = _Fit(overlap, transform, agreement(overlap.src, overlap.dst, overlap.mask), consensus)
-            if first.agreement.share >= 0.98 and first.agreement.ncc >= 0.96:
+            if first.is_exact():
                 return first
         refined = refine_transform(overlap)
         if refined is not None:
@@ -236,7 +247,7 @@ def _direct_transforms(src: Picture, dst: Picture) -> list[Matrix]:
     """The likeliest of the eight ways to lay the whole onto the whole, and content onto content, best first."""
     found: list[tuple[float, Matrix]] = []
     for a, b in dict.fromkeys([(src.whole, dst.whole), (src.content, dst.content)]):
-        values = [float(np.vdot(turned, dst.small(b))) for turned in src.turned(a)]
+        values = (src.turned(a) @ dst.small(b).ravel()).tolist()
         which = int(np.argmax(values))
         if values[which] >= _MIN_SMALL_NCC:
             found.append((-values[which], box_transform(a, b, _TURNS[which])))

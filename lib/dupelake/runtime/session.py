@@ -24,6 +24,9 @@ _REQUIRED = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
+    # One task, one core: two threads that wait for each other on a busy machine take 30 ms, not 1, for the product of
+    # two small matrices. Python workers get this from Spark, in local mode too.
+    "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
 }
 
 

@@ -16,6 +16,7 @@ from dupelake.schema import PAIRS, conform
 
 PIXEL = "pixel"  # found_by, kind and join_version of pairs of equal pixels: no join found them
 ACCEPTED = 0.5  # score at the threshold of the best signal
+REFUTED = 0.49  # most that bits score where the alignment refutes them
 PHASH_RANDOM_BITS, PDQ_RANDOM_BITS = 32, 128  # what unrelated pictures are apart
 CROP_OVERLAP = 0.95  # a picture of which the other shows less is shown in part
 TURN_DEGREES = 3.0  # a smaller turn is within what alignment leaves
@@ -30,7 +31,8 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     """Score, verdict and kind of pairs from their evidence.
 
     Each signal has a value: 1 for identical, exactly 0.5 at its threshold, 0 where unrelated pictures are, linear
-    between. The value of the geometry is the smallest of its five measures', for all must pass; of bits and geometry
+    between. Bits count only where the alignment, if one was found, does not refute them: pages of one template have
+    equal bits. The value of the geometry is the smallest of its measures', for all must pass; of bits and geometry
     the best is the score. Signals that are null, and PDQ below its quality, have no value. The cosine proposes pairs
     and decides none: at any threshold that finds crops it takes look-alikes too (design 6).
 
@@ -41,7 +43,10 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     Returns:
         PAIRS.
     """
-    straight, mirrored = _bits_values(cfg)
+    refuted = F.coalesce(F.col("agreeing_share") < cfg.bits_min_agreeing_share, F.lit(False))
+    straight, mirrored = (
+        F.when(refuted, F.least(value, F.lit(REFUTED))).otherwise(value) for value in _bits_values(cfg)
+    )
     valued = pairs.select(
         "*",
         F.coalesce(straight, F.lit(0.0)).alias("_straight"),
@@ -83,7 +88,9 @@ def _geometry_value(cfg: DecideConfig) -> Column:
     ncc = F.when(direct, _share_value(F.col("aligned_ncc"), cfg.min_direct_ncc)).otherwise(
         _share_value(F.col("aligned_ncc"), cfg.min_aligned_ncc)
     )
+    overlap = F.greatest("src_overlap", "dst_overlap")
     agreeing = F.least(
+        _share_value(overlap, cfg.min_overlap),
         _share_value(F.col("agreeing_share"), cfg.min_agreeing_share),
         _share_value(1.0 - F.col("contradicting_share"), 1.0 - cfg.max_contradicting_share),
     )

@@ -146,23 +146,23 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame) -> DataFrame
     """Members of stars of two images or more, each with its keeper, its link to it, and what stands next to them.
 
     Returns:
-        members with star, n_better, n_cut, is_composite; group_size; place, 1 for the keeper; structs keeper and
-        link (null for twins of the keeper); next, the rank and link of the next best; largest, the image of most
-        pixels among those that what they show sets no lower than the keeper.
+        members with star, n_better, standing, n_cut, is_composite; group_size; place, 1 for the keeper; structs keeper
+        and link (null for twins of the keeper); next, the rank, link and standing of the next best; largest, the image
+        of most pixels among those that what they show sets no lower than the keeper.
     """
     by_star = W.partitionBy("star")
     # The keeper is the best image of the star's vertex; that vertex stands before those that it took.
-    ordered = by_star.orderBy(F.col("vertex") != F.col("star"), "n_better", "rank")
+    ordered = by_star.orderBy(F.col("vertex") != F.col("star"), "n_better", "standing", "rank")
     placed = (
         members.join(stars, "vertex", "left")
         .withColumn("star", F.coalesce("star", "vertex"))
-        .fillna(0, ["n_better", "n_cut"])
+        .fillna(0, ["n_better", "standing", "n_cut"])
         .withColumns({"group_size": F.count("*").over(by_star).cast("int"), "place": F.row_number().over(ordered)})
         .where("group_size >= 2")
     )
     links = edges.select(F.col("src").alias("low"), F.col("dst").alias("high"), _link_of("src"), _link_of("dst"))
     link = F.when(F.col("vertex") == F.col("low"), F.col("of_src")).otherwise(F.col("of_dst"))
-    shown = F.struct("vertex", "content_id", "width_px", "height_px", "n_better")
+    shown = F.struct("vertex", "content_id", "width_px", "height_px", "n_better", "standing")
     return (
         placed.withColumns({"low": F.least("vertex", "star"), "high": F.greatest("vertex", "star")})
         .join(links, ["low", "high"], "left")
@@ -170,7 +170,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame) -> DataFrame
         .withColumns(
             {
                 "keeper": F.first(shown).over(ordered),
-                "next": F.lead(F.struct("rank", "link")).over(ordered),
+                "next": F.lead(F.struct("rank", "link", "standing")).over(ordered),
             }
         )
         .withColumn("largest", F.max(_area_if_level()).over(by_star))
@@ -202,7 +202,8 @@ def _link_of(end: str) -> Column:
 def _area_if_level() -> Column:
     area = F.col("width_px").cast("bigint") * F.col("height_px")
     return F.when(
-        F.col("n_better") <= F.col("keeper.n_better"), F.struct(area.alias("area_px"), "width_px", "height_px")
+        (F.col("n_better") <= F.col("keeper.n_better")) & (F.col("standing") <= F.col("keeper.standing")),
+        F.struct(area.alias("area_px"), "width_px", "height_px"),
     )
 
 

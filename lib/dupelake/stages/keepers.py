@@ -15,13 +15,18 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig
 from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, Shown, better_end, cut_bridges
-from dupelake.kernels.stars import star_cover
+from dupelake.kernels.stars import standing, star_cover
 from dupelake.stages.group_reasons import evidence_of
 
 _SHOWN = (*(f"{end}_{what}" for what in ("overlap", "beyond", "frame") for end in ("src", "dst")), "resolution")
 _DETAILS = ("detail_src", "detail_dst", "is_level")
-_ARCS = "bucket bigint, component string, src string, dst string, a bigint, b bigint, better bigint, cut bigint"
-_PLACED = "bucket bigint, place bigint, centre bigint, n_better bigint, n_cut bigint, is_composite boolean"
+_ARCS = (
+    "bucket bigint, component string, src string, dst string, a bigint, b bigint, is_upright boolean, "
+    "better bigint, cut bigint"
+)
+_PLACED = (
+    "bucket bigint, place bigint, centre bigint, n_better bigint, standing bigint, n_cut bigint, is_composite boolean"
+)
 
 
 def criteria(cfg: ClusterConfig) -> tuple[str, ...]:
@@ -191,23 +196,24 @@ def judged_arcs(
     )
     src = placed.select(F.col("vertex").alias("src"), "component", "bucket", F.col("place").alias("a"))
     dst = placed.select(F.col("vertex").alias("dst"), F.col("place").alias("b"))
-    arcs = (
-        edges.join(src, "src").join(dst, "dst").select("bucket", "component", "src", "dst", "a", "b", "scale", *_SHOWN)
-    )
+    is_upright = (~F.col("kind").isin("mirrored", "rotated")).alias("is_upright")
+    placed_edges = edges.join(src, "src").join(dst, "dst")
+    arcs = placed_edges.select("bucket", "component", "src", "dst", "a", "b", "scale", *_SHOWN, is_upright)
     return placed, checkpoint(arcs.groupBy("bucket").applyInArrow(_judge, _ARCS))
 
 
 def stars_of(placed: DataFrame, arcs: DataFrame) -> DataFrame:
-    """(vertex, star, n_better, n_cut, is_composite): the keeper vertex of each vertex that has an edge.
+    """(vertex, star, n_better, standing, n_cut, is_composite): the keeper vertex of each vertex that has an edge.
 
-    n_better: how many neighbours are better keepers by what they show; n_cut: links to it that were cut.
+    n_better: how many neighbours are better keepers by what they show; standing: as kernels.stars has it; n_cut: links
+    to it that were cut.
     """
     centres = arcs.groupBy("bucket").applyInArrow(_cover, _PLACED)
     keepers = placed.select("bucket", F.col("place").alias("centre"), F.col("vertex").alias("star"))
     return (
         placed.join(centres, ["bucket", "place"])
         .join(keepers, ["bucket", "centre"])
-        .select("vertex", "star", "n_better", "n_cut", "is_composite")
+        .select("vertex", "star", "n_better", "standing", "n_cut", "is_composite")
     )
 
 
@@ -217,7 +223,7 @@ def _judge(arcs: pa.Table) -> pa.Table:
     a, b, scale = (arcs[name].to_numpy() for name in ("a", "b", "scale"))
     cut = cut_bridges(a, b, shown.src_overlap, shown.dst_overlap, scale, shown.resolution)
     better = better_end(shown)
-    kept = arcs.select(["bucket", "component", "src", "dst", "a", "b"])
+    kept = arcs.select(["bucket", "component", "src", "dst", "a", "b", "is_upright"])
     return kept.append_column("better", pa.array(better.astype(np.int64))).append_column(
         "cut", pa.array(cut.astype(np.int64))
     )
@@ -230,7 +236,9 @@ def _cover(arcs: pa.Table) -> pa.Table:
     kept = cut == KEPT
     beaten = np.concatenate([a[kept & (better < 0)], b[kept & (better > 0)]])
     n_better = np.bincount(beaten, minlength=n)
-    order = np.lexsort((np.arange(n), n_better))  # fewest better neighbours first, then the place
+    upright = arcs["is_upright"].to_numpy()
+    stood = standing(a[kept], b[kept], upright[kept], n)
+    order = np.lexsort((np.arange(n), stood, n_better))  # fewest better neighbours first, then standing, then the place
     turn = np.empty(n, np.int64)
     turn[order] = np.arange(n)
     found, centres = star_cover(turn[a[kept]], turn[b[kept]])
@@ -241,6 +249,6 @@ def _cover(arcs: pa.Table) -> pa.Table:
     composite = np.zeros(n, np.bool_)
     composite[a[cut == COMPOSITE_SRC]] = True
     composite[b[cut == COMPOSITE_DST]] = True
-    columns = {"centre": centre, "n_better": n_better, "n_cut": n_cut, "is_composite": composite}
+    columns = {"centre": centre, "n_better": n_better, "standing": stood, "n_cut": n_cut, "is_composite": composite}
     table = {"bucket": pa.repeat(arcs["bucket"][0], len(places)), "place": places}
     return pa.table(table | {name: values[places] for name, values in columns.items()})
