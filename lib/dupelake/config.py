@@ -110,10 +110,10 @@ class DecideConfig:
     min_inliers: int = _opt(10, low=4, high=400)
     min_inlier_spread: float = _opt(0.25, low=0.0, high=1.0)
     min_aligned_ncc: float = _opt(0.75, low=0.0, high=1.0)
-    min_agreeing_share: float = _opt(0.7, low=0.0, high=1.0)
+    min_agreeing_share: float = _opt(0.75, low=0.0, high=1.0)
     max_contradicting_share: float = _opt(0.25, low=0.0, high=1.0)
     min_overlap: float = _opt(0.3, low=0.0, high=1.0)  # of the picture of which more is shown
-    bits_min_agreeing_share: float = _opt(0.5, low=0.0, high=1.0)  # where aligned, bits count from here on
+    bits_min_agreeing_share: float = _opt(0.6, low=0.0, high=1.0)  # where aligned, bits count from here on
     min_direct_ncc: float = _opt(0.9, low=0.0, high=1.0)  # of pictures aligned without keypoints
     max_local_difference: float = _opt(0.25, low=0.0, high=1.0)  # above it: edited
     max_colour_difference: float = _opt(0.1, low=0.0, high=1.0)  # above it: recoloured

@@ -44,7 +44,7 @@ def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
 
 
 def standing(a: Ints, b: Ints, is_upright: Flags, n: int) -> Ints:
-    """How far each vertex agrees with the rest of its component, in classes: 0 is best, 10 agrees with none.
+    """How far each vertex agrees with the rest of its component, in classes: 0 is best, 20 agrees with none.
 
     A keeper must pass against its members directly. A picture with noise, a sticker or a turn passes against fewer of
     them than the plain one, whatever its size or weight in bytes, and would leave the others without a group. Links
@@ -57,11 +57,11 @@ def standing(a: Ints, b: Ints, is_upright: Flags, n: int) -> Ints:
         n: number of vertices.
 
     Returns:
-        int64 (n,): tenths by which its number of upright links falls short of the most in its component.
+        int64 (n,): twentieths by which its number of upright links falls short of the most in its component.
     """
     links = np.bincount(np.concatenate([a[is_upright], b[is_upright]]), minlength=n)
     label = smallest_labels(a, b, n)
     most = np.zeros(n, np.int64)
     np.maximum.at(most, label, links)
     short = most[label] - links
-    return np.asarray(10 * short // np.maximum(most[label], 1), np.int64)
+    return np.asarray(20 * short // np.maximum(most[label], 1), np.int64)
