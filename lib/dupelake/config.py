@@ -107,15 +107,17 @@ class DecideConfig:
     phash_max_bits: int = _opt(2, low=0, high=16)
     pdq_max_bits: int = _opt(31, low=0, high=63)
     pdq_min_quality: int = _opt(50, low=0, high=100)
-    min_inliers: int = _opt(10, low=4, high=400)
+    min_inliers: int = _opt(20, low=4, high=400)
     min_inlier_spread: float = _opt(0.25, low=0.0, high=1.0)
     min_aligned_ncc: float = _opt(0.75, low=0.0, high=1.0)
     min_agreeing_share: float = _opt(0.75, low=0.0, high=1.0)
     max_contradicting_share: float = _opt(0.25, low=0.0, high=1.0)
     min_overlap: float = _opt(0.3, low=0.0, high=1.0)  # of the picture of which more is shown
     bits_min_agreeing_share: float = _opt(0.6, low=0.0, high=1.0)  # where aligned, bits count from here on
-    min_direct_ncc: float = _opt(0.9, low=0.0, high=1.0)  # of pictures aligned without keypoints
-    max_local_difference: float = _opt(0.25, low=0.0, high=1.0)  # above it: edited
+    min_direct_ncc: float = _opt(0.9, low=0.0, high=1.0)  # of pictures that agree so closely that no keypoint
+    min_direct_agreeing_share: float = _opt(0.9, low=0.0, high=1.0)  # needs to vouch for it: all three
+    max_direct_contradicting_share: float = _opt(0.05, low=0.0, high=1.0)
+    max_local_difference: float = _opt(0.15, low=0.0, high=1.0)  # above it: edited
     max_colour_difference: float = _opt(0.1, low=0.0, high=1.0)  # above it: recoloured
 
 

@@ -22,7 +22,7 @@ ALIGNED = {
     "inlier_spread": 0.9,
     "aligned_ncc": 0.95,
     "agreeing_share": 0.95,
-    "contradicting_share": 0.05,
+    "contradicting_share": 0.06,
     "src_overlap": 1.0,
     "dst_overlap": 1.0,
     "scale": 1.0,
@@ -60,19 +60,23 @@ def decision(row, cfg):
         mirrored.append(value_of_bits(row["pdq_mirrored_bits"], cfg.pdq_max_bits, 128))
     geometry = 0.0
     if row["aligned_ncc"] is not None:
-        measures = [
+        overlap = value_of_share(max(row["src_overlap"], row["dst_overlap"]), cfg.min_overlap)
+        n, t = row["n_inliers"], cfg.min_inliers
+        vouched = [
+            overlap,
+            1 - 0.5 * t / n if n >= t else 0.5 * n / t,
+            value_of_share(row["inlier_spread"], cfg.min_inlier_spread),
+            value_of_share(row["aligned_ncc"], cfg.min_aligned_ncc),
             value_of_share(row["agreeing_share"], cfg.min_agreeing_share),
             value_of_share(1.0 - row["contradicting_share"], 1.0 - cfg.max_contradicting_share),
-            value_of_share(max(row["src_overlap"], row["dst_overlap"]), cfg.min_overlap),
         ]
-        if row["n_inliers"] == 0:
-            measures.append(value_of_share(row["aligned_ncc"], cfg.min_direct_ncc))
-        else:
-            measures.append(value_of_share(row["aligned_ncc"], cfg.min_aligned_ncc))
-            measures.append(value_of_share(row["inlier_spread"], cfg.min_inlier_spread))
-            n, t = row["n_inliers"], cfg.min_inliers
-            measures.append(1 - 0.5 * t / n if n >= t else 0.5 * n / t)
-        geometry = min(measures)
+        close = [
+            overlap,
+            value_of_share(row["aligned_ncc"], cfg.min_direct_ncc),
+            value_of_share(row["agreeing_share"], cfg.min_direct_agreeing_share),
+            value_of_share(1.0 - row["contradicting_share"], 1.0 - cfg.max_direct_contradicting_share),
+        ]
+        geometry = max(min(vouched), min(close))
     straight, mirrored = [max(straight)], [max(mirrored)]
     if row["aligned_ncc"] is not None and row["agreeing_share"] < cfg.bits_min_agreeing_share:
         straight, mirrored = [min(0.49, *straight)], [min(0.49, *mirrored)]
@@ -109,7 +113,11 @@ def grid():
             ((0, 30), (2, 3), (3, 2), (32, 64), (4, 5)), ((0, 128), (31, 32), (32, 31), (33, 140)), (49, 50)
         )
     ]
-    wrong = {"n_inliers": 3, "agreeing_share": 0.6}  # an alignment that proves nothing and refutes nothing
+    wrong = {
+        "n_inliers": 3,
+        "agreeing_share": 0.6,
+        "aligned_ncc": 0.7,
+    }  # an alignment that proves nothing and refutes nothing
     rows += [row | ALIGNED | wrong | {"is_mirrored": True} for row in rows[:8]]
     for name, threshold in (
         ("inlier_spread", CFG.min_inlier_spread),
@@ -125,7 +133,7 @@ def grid():
     rows += [FAR | ALIGNED | {"src_overlap": x, "dst_overlap": 0.1} for x in around(CFG.min_overlap)]
     refutable = dict(zip(BITS, (0, 40, 0, 128, 100), strict=True)) | ALIGNED
     rows += [refutable | {"agreeing_share": x} for x in around(CFG.bits_min_agreeing_share)]
-    rows += [FAR | ALIGNED | {"n_inliers": n} for n in (1, 9, 10, 11, 400)]
+    rows += [FAR | ALIGNED | {"n_inliers": n} for n in (1, 19, 20, 21, 400)]
     rows += [FAR | ALIGNED | {"rotation_degrees": turn} for turn in (-180.0, -3.1, -3.0, 3.0, 3.1, 90.0)]
     rows += [
         FAR | ALIGNED | {"n_inliers": 0, "inlier_spread": 0.0, "aligned_ncc": x} for x in around(CFG.min_direct_ncc)

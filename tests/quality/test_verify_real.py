@@ -1,6 +1,6 @@
 """Verification on the real sets: true pairs align, look-alikes do not; skips, loudly, without the images.
 
-No Spark: pictures are prepared as the hash stage prepares them. The rule is the one that `decide` defaults to.
+No Spark: pictures are prepared as the hash stage prepares them. The rule is that of tests/unit/test_verify.py.
 """
 
 from __future__ import annotations

@@ -94,9 +94,9 @@ def test_standing_counts_upright_links_against_the_best_of_the_component():
     edges = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (0, 5), (6, 7)]
     upright = np.array([True] * 6 + [False, True])
     a, b = np.array(edges).T
-    assert standing(a, b, upright, 8).tolist() == [0, 5, 10, 10, 15, 20, 0, 0]
+    assert standing(a, b, upright, 8).tolist() == [0, 0, 5, 5, 10, 15, 0, 0]
     shuffled = np.random.default_rng(3).permutation(len(edges))
-    assert standing(b[shuffled], a[shuffled], upright[shuffled], 8).tolist() == [0, 5, 10, 10, 15, 20, 0, 0]
+    assert standing(b[shuffled], a[shuffled], upright[shuffled], 8).tolist() == [0, 0, 5, 5, 10, 15, 0, 0]
 
 
 def test_standing_of_nothing():

@@ -1,6 +1,6 @@
 """Verification of pairs: edits of real photographs pass, what only shares a part does not, and the map is the true one.
 
-`is_same` states the rule that the thresholds of `decide` are meant for.
+`is_same` is a rule over the evidence of its own, so that thresholds of `decide` may move without these tests.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def is_same(found: Alignment | None) -> bool:
         return False
     if found.contradicting_share > 0.2 or found.agreeing_share < 0.6 or found.aligned_ncc < 0.8:
         return False
-    keypoints = found.n_inliers >= 12 and found.inlier_spread >= 0.3
+    keypoints = found.n_inliers >= 20 and found.inlier_spread >= 0.3
     return keypoints or (found.aligned_ncc >= 0.9 and found.agreeing_share >= 0.9)
 
 

@@ -57,11 +57,12 @@ def standing(a: Ints, b: Ints, is_upright: Flags, n: int) -> Ints:
         n: number of vertices.
 
     Returns:
-        int64 (n,): twentieths by which its number of upright links falls short of the most in its component.
+        int64 (n,): twentieths by which its number of upright links falls short of the most in its component; one missing
+            link counts for nothing.
     """
     links = np.bincount(np.concatenate([a[is_upright], b[is_upright]]), minlength=n)
     label = smallest_labels(a, b, n)
     most = np.zeros(n, np.int64)
     np.maximum.at(most, label, links)
-    short = most[label] - links
+    short = np.maximum(most[label] - links - 1, 0)
     return np.asarray(20 * short // np.maximum(most[label], 1), np.int64)

@@ -83,21 +83,26 @@ def _bits_values(cfg: DecideConfig) -> tuple[Column, Column]:
 
 
 def _geometry_value(cfg: DecideConfig) -> Column:
-    """Of the alignment; null where none was found. Without keypoints (no inliers), correlation alone must carry it."""
-    direct = F.col("n_inliers") == 0
-    ncc = F.when(direct, _share_value(F.col("aligned_ncc"), cfg.min_direct_ncc)).otherwise(
-        _share_value(F.col("aligned_ncc"), cfg.min_aligned_ncc)
-    )
-    overlap = F.greatest("src_overlap", "dst_overlap")
-    agreeing = F.least(
-        _share_value(overlap, cfg.min_overlap),
-        _share_value(F.col("agreeing_share"), cfg.min_agreeing_share),
-        _share_value(1.0 - F.col("contradicting_share"), 1.0 - cfg.max_contradicting_share),
-    )
-    spread = _share_value(F.col("inlier_spread"), cfg.min_inlier_spread)
+    """Of the alignment; null where none was found. Keypoints vouch for it, or pixels agree so closely that none need."""
+    ncc, agreeing = F.col("aligned_ncc"), F.col("agreeing_share")
+    agreed = 1.0 - F.col("contradicting_share")
+    overlap = _share_value(F.greatest("src_overlap", "dst_overlap"), cfg.min_overlap)
     n, least = F.col("n_inliers").cast("double"), float(cfg.min_inliers)
-    inliers = F.when(n >= least, 1.0 - 0.5 * (least / n)).otherwise(0.5 * (n / least))
-    return F.when(direct, F.least(ncc, agreeing)).otherwise(F.least(ncc, agreeing, spread, inliers))
+    vouched = F.least(
+        overlap,
+        F.when(n >= least, 1.0 - 0.5 * (least / n)).otherwise(0.5 * (n / least)),
+        _share_value(F.col("inlier_spread"), cfg.min_inlier_spread),
+        _share_value(ncc, cfg.min_aligned_ncc),
+        _share_value(agreeing, cfg.min_agreeing_share),
+        _share_value(agreed, 1.0 - cfg.max_contradicting_share),
+    )
+    close = F.least(
+        overlap,
+        _share_value(ncc, cfg.min_direct_ncc),
+        _share_value(agreeing, cfg.min_direct_agreeing_share),
+        _share_value(agreed, 1.0 - cfg.max_direct_contradicting_share),
+    )
+    return F.greatest(vouched, close)
 
 
 def _aligned_kind(cfg: DecideConfig) -> Column:
