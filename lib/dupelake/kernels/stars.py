@@ -57,8 +57,8 @@ def standing(a: Ints, b: Ints, is_upright: Flags, n: int) -> Ints:
         n: number of vertices.
 
     Returns:
-        int64 (n,): twentieths by which its number of upright links falls short of the most in its component; one missing
-            link counts for nothing.
+        int64 (n,): twentieths by which its number of upright links falls short of the most in its component; one
+            missing link counts for nothing.
     """
     links = np.bincount(np.concatenate([a[is_upright], b[is_upright]]), minlength=n)
     label = smallest_labels(a, b, n)

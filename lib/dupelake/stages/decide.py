@@ -83,7 +83,7 @@ def _bits_values(cfg: DecideConfig) -> tuple[Column, Column]:
 
 
 def _geometry_value(cfg: DecideConfig) -> Column:
-    """Of the alignment; null where none was found. Keypoints vouch for it, or pixels agree so closely that none need."""
+    """Of the alignment; null where none was found. Keypoints vouch for it, or pixels agree too closely to need any."""
     ncc, agreeing = F.col("aligned_ncc"), F.col("agreeing_share")
     agreed = 1.0 - F.col("contradicting_share")
     overlap = _share_value(F.greatest("src_overlap", "dst_overlap"), cfg.min_overlap)
