@@ -16,7 +16,7 @@ N_CELLS = 400  # few, so that strangers share words by chance
 def packed(rng, stored, second, xy, scale, angle, width=320, height=240):
     n = len(stored)
     probes = np.stack([stored, second], axis=1).astype(np.uint32)
-    words = Words(np.arange(n, dtype=np.uint16), probes[:, 0].copy(), probes, mirrored_words(probes))
+    words = Words(np.arange(n, dtype=np.uint16), probes[:, 0].copy(), probes)
     features = Features(
         np.asarray(xy, np.float32).reshape(-1, 2),
         np.asarray(scale, np.float32),

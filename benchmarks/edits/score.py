@@ -7,32 +7,20 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import comb, sqrt
+from math import comb
 from pathlib import Path
 
 from benchmarks.edits.corpus import AMBIGUOUS, ORIGINAL, Row
 
 from dupelake.kernels.edits import EDITS
-from dupelake.kernels.evaluation import Pair, unordered
+from dupelake.kernels.evaluation import Pair, unordered, wilson_interval
 
 Cell = tuple[str, float]
 
-FULL_KEPT, FULL_SIDE_PX = (
-    0.495,
-    100,
-)  # "leaves 50 % or more of the picture and a short side of 100 px"; crops end on pixels
+# "leaves 50 % or more of the picture and a short side of 100 px"; crops end on pixels
+FULL_KEPT, FULL_SIDE_PX = 0.495, 100
 PART_KEPT = 0.245
 CROPS = ("crop", "crop_jpeg_resize", "mirror_crop", "grey_crop")
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927); (0, 1) of nothing."""
-    if not n:
-        return 0.0, 1.0
-    z = 1.959964
-    p, zz = hits / n, z * z / n
-    middle, half = p + zz / 2, z * sqrt(p * (1 - p) / n + zz / (4 * n))
-    return max(0.0, (middle - half) / (1 + zz)), min(1.0, (middle + half) / (1 + zz))
 
 
 @dataclass
@@ -53,7 +41,7 @@ class Share:
 
     def text(self) -> str:
         """`0.987 (0.950 to 0.997)`."""
-        low, high = wilson(self.hits, self.n)
+        low, high = wilson_interval(self.hits, self.n)
         return f"{number(self.value)} ({low:.3f} to {high:.3f})" if self.n else "-"
 
 

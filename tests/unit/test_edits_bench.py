@@ -13,9 +13,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.edits.corpus import Row, chosen_edits, collage_tiles
 from benchmarks.edits.report import section, write_section
-from benchmarks.edits.score import Result, read_result, score, wilson
+from benchmarks.edits.score import Result, read_result, score
 
 from dupelake.kernels.edits import grid
+from dupelake.kernels.evaluation import wilson_interval
 
 
 def row(image: str, group: str, edit: str = "original", relation: str = "original", kept: float = 1.0, side: int = 200):
@@ -97,8 +98,8 @@ def test_relations_are_read_where_the_original_is_the_keeper():
 def test_wilson_against_published_values():
     # Newcombe, Stat. Med. 17 (1998), table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
     for hits, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
-        assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
-    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+        assert wilson_interval(hits, n) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
 
 
 def test_results_that_name_no_image_of_the_corpus_are_refused(tmp_path):

@@ -20,6 +20,7 @@ from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK, THUMBNAILS
 from dupelake.stages.fetch import fetch_remote
 from dupelake.stages.hash import hash_images
 from dupelake.stages.manifest import new_rows, normalise
+from dupelake.tables import single_row
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +115,8 @@ def _write(run: Run, hashed: DataFrame, full: bool) -> None:
 def _count_features_failed(run: Run, contents: DataFrame) -> None:
     """Pictures whose local features failed stay hashed: they are counted, and one of them is named in the log."""
     failed = contents.where("features_error IS NOT NULL")
-    row = failed.agg(
-        F.count(F.lit(1)).alias("n"), F.min_by(F.struct("uri", "features_error"), "image_id").alias("first")
-    ).collect()[0]
+    first = F.min_by(F.struct("uri", "features_error"), "image_id").alias("first")
+    row = single_row(failed.agg(F.count(F.lit(1)).alias("n"), first))
     run.count("features_failed", row["n"])
     if row["n"]:
         log.warning(

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.runtime.run import Run
-from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, OK, PAIRS, THUMBNAILS, conform
+from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, OK, THUMBNAILS, conform
 from dupelake.stages.align import align_pairs
 from dupelake.stages.candidates import candidate_pairs
 from dupelake.stages.decide import decide
@@ -182,7 +182,7 @@ def _decide(run: Run, candidates: DataFrame, inputs: _Inputs, versions: Versions
 
 def _certify(run: Run, copies: DataFrame, decided: DataFrame) -> None:
     """How many planted copies were found, by edit, with 95 % intervals, into the run's row."""
-    rows = found_copies(copies, conform(decided, PAIRS.schema)).orderBy("edit").collect()  # one row per edit
+    rows = found_copies(copies, decided).orderBy("edit").collect()  # one row per edit
     if not rows:
         return
     by_edit = {row["edit"]: _share(row["n_found"], row["n_planted"]) | {"proposed": row["n_proposed"]} for row in rows}

@@ -70,13 +70,16 @@ class Words:
         stored: uint32 (n,), first cell * 2048 + second cell; under it the picture is found.
         probes: uint32 (n, 2), under which it looks for others: the nearest cell (equal to `stored`) and the second
             nearest, or NO_WORD where that is a stop word.
-        mirrored: uint32 (n, 2), the same for the picture mirrored left to right.
     """
 
     keypoint: NDArray[np.uint16]
     stored: NDArray[np.uint32]
     probes: NDArray[np.uint32]
-    mirrored: NDArray[np.uint32]
+
+    @property
+    def mirrored(self) -> NDArray[np.uint32]:
+        """uint32 (n, 2), `probes` of the picture mirrored left to right."""
+        return mirrored_words(self.probes)
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -91,7 +94,6 @@ class PackedWords:
         height_px: of the thumbnail.
         stored: uint32 (n,), as in Words.
         probes: uint32 (n, 2), as in Words.
-        mirrored: uint32 (n, 2), as in Words.
         xy: float32 (n, 2), pixels of the thumbnail, of the word's keypoint.
         scale: float32 (n,), pixels of the thumbnail.
         angle: float32 (n,), degrees, 0 <= angle < 360.
@@ -101,10 +103,14 @@ class PackedWords:
     height_px: int
     stored: NDArray[np.uint32]
     probes: NDArray[np.uint32]
-    mirrored: NDArray[np.uint32]
     xy: NDArray[np.float32]
     scale: NDArray[np.float32]
     angle: NDArray[np.float32]
+
+    @property
+    def mirrored(self) -> NDArray[np.uint32]:
+        """uint32 (n, 2), as in Words."""
+        return mirrored_words(self.probes)
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -218,7 +224,7 @@ def nearest_words(descriptors: NDArray[np.uint8], vocabulary: Vocabulary) -> NDA
 def no_words() -> Words:
     """Those of a picture without keypoints."""
     none = np.empty((0, 2), np.uint32)
-    return Words(np.empty(0, np.uint16), none[:, 0], none, none)
+    return Words(np.empty(0, np.uint16), none[:, 0], none)
 
 
 def make_words(features: Features, vocabulary: Vocabulary, max_words: int) -> Words:
@@ -240,7 +246,7 @@ def make_words(features: Features, vocabulary: Vocabulary, max_words: int) -> Wo
             break
     index, cells = index[:max_words], cells[:max_words]
     probes = np.where(is_stop_word(cells, vocabulary), np.uint32(NO_WORD), cells)
-    return Words(index.astype(np.uint16), cells[:, 0].copy(), probes, mirrored_words(probes))
+    return Words(index.astype(np.uint16), cells[:, 0].copy(), probes)
 
 
 def _small_and_large_in_turn(scale: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -278,7 +284,6 @@ def unpack_words(data: bytes) -> PackedWords:
         int(header["height"]),
         probes[:, 0].copy(),
         probes,
-        mirrored_words(probes),
         xy,
         scale,
         angle,

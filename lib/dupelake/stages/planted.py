@@ -23,7 +23,7 @@ from dupelake.kernels.edits import PLANTED, apply_edit
 from dupelake.kernels.fingerprint import fingerprint_image
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.thumbnails import decode_thumbnail
-from dupelake.kernels.vocabulary import feature_version
+from dupelake.kernels.vocabulary import Vocabulary, feature_version, load_vocabulary
 from dupelake.schema import FEATURES, HASHES, THUMBNAILS
 
 _STORED = [
@@ -63,7 +63,12 @@ def plant_copies(sample: DataFrame, thumbnails: DataFrame, cfg: Config) -> DataF
 
     Returns:
         COPIES; a copy that could not be made is a row with `error_message`.
+
+    Raises:
+        ModelError: the vocabulary cannot be read; here, on the driver: it travels to the tasks, as in stages.hash.
     """
+    versions = {"hash_version": hash_version(cfg), "feature_version": feature_version(cfg)}
+    vocabulary = load_vocabulary(cfg.features.vocabulary)
     parents = sample.join(thumbnails.select("content_id", "bytes"), "content_id")
     n_tasks = parents.sparkSession.sparkContext.defaultParallelism
 
@@ -71,7 +76,7 @@ def plant_copies(sample: DataFrame, thumbnails: DataFrame, cfg: Config) -> DataF
         arrow = to_arrow_schema(COPIES)
         for batch in batches:
             for parent in batch.to_pylist():
-                rows = [_copy(parent, edit, strength, cfg) for edit, strength in PLANTED]
+                rows = [versions | _copy(parent, edit, strength, cfg, vocabulary) for edit, strength in PLANTED]
                 yield pa.RecordBatch.from_arrays(
                     [pa.array([row.get(field.name) for row in rows], field.type) for field in arrow], schema=arrow
                 )
@@ -79,27 +84,24 @@ def plant_copies(sample: DataFrame, thumbnails: DataFrame, cfg: Config) -> DataF
     return parents.repartition(n_tasks, "content_id").mapInArrow(run, COPIES)
 
 
-def _copy(parent: dict[str, Any], edit: str, strength: Any, cfg: Config) -> dict[str, Any]:
+def _copy(parent: dict[str, Any], edit: str, strength: float, cfg: Config, vocabulary: Vocabulary) -> dict[str, Any]:
     name = f"{edit} {strength}"
     digest = hashlib.sha256(f"planted\n{parent['content_id']}\n{name}".encode()).hexdigest()
     row = {"content_id": digest[:32], "parent_id": parent["content_id"], "scope": parent["scope"], "edit": name}
     try:
         edited = apply_edit(decode_thumbnail(parent["bytes"]), edit, strength, int(digest[32:47], 16))
-        found = fingerprint_image(edited.data, cfg.decode, cfg.hash, cfg.features)
+        found = fingerprint_image(edited.data, cfg.decode, cfg.hash, cfg.features, vocabulary)
     except Exception as error:  # a copy that cannot be made is one that is not found, and says why
         return row | {"error_message": f"{type(error).__name__}: {error}"[:500]}
     if isinstance(found, Failure):
         return row | {"error_message": f"{found.reason}: {found.message}"}
-    values = vars(found)
     return {
-        **values,
+        **vars(found),
         **row,
         "full_width_px": found.width_px,
         "bytes": found.thumbnail_bytes,
         "width_px": found.thumbnail_width_px,
         "height_px": found.thumbnail_height_px,
-        "hash_version": hash_version(cfg),
-        "feature_version": feature_version(cfg),
     }
 
 

@@ -14,7 +14,6 @@ which two pictures match is the same from both sides.
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,8 +29,6 @@ from dupelake.kernels.vocabulary import NO_WORD, mirrored_words
 from dupelake.kernels.wordcheck import consistent_points
 from dupelake.kernels.wordjoin import LEFT, RIGHT, WordBlock, shared_words, unpack_block
 from dupelake.stages.candidates import WORDS_LEG
-
-log = logging.getLogger(__name__)
 
 WORDS_REVISION = 1  # raise it when a change here, or in the kernels it calls, proposes other pairs
 BLOCK_UNITS = 8192  # two blocks are 40 MB packed, and 70 MB more unpacked
@@ -266,9 +263,6 @@ def _hot_words(held: DataFrame, max_images: int) -> HotWords:
     found: dict[str, list[int]] = {}
     for row in _gathered(counts.where(F.col("count") > max_images)):  # at most max_words / max_images of all units
         found.setdefault(row["scope"], []).append(row["word"])
-    if found:
-        n_words = sum(map(len, found.values()))
-        log.warning("words: %d words are held by more than %d images of a scope and left out", n_words, max_images)
     return {scope: np.array(sorted(words), np.uint32) for scope, words in found.items()}
 
 
