@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from dupelake.errors import SchemaError
-from dupelake.schema import ALL_TABLES, GROUPS, HASHES, IMAGES, PAIRS, conform
+from dupelake.schema import ALL_TABLES, FEATURES, GROUPS, HASHES, IMAGES, PAIRS, conform
 from dupelake.tables import Staging, Warehouse
 
 NOW = dt.datetime(2026, 11, 1, 2, 0, 0)
@@ -19,7 +19,14 @@ def warehouse(spark, tmp_path):
 
 
 def hash_row(content_id="a" * 32, version="v1", quality=80):
-    return (content_id, "d" * 32, 1, -2, bytearray(32), bytearray(32), quality, False, version)
+    return (content_id, "d" * 32, 1, -2, bytearray(32), bytearray(32), quality, False, 1.0, version)
+
+
+def pair_row(src, dst, *, kind, score):
+    values = {"src_id": src, "dst_id": dst, "phash_bits": 0, "phash_mirrored_bits": 0, "pdq_bits": 0}
+    values |= {"pdq_mirrored_bits": 0, "pdq_quality": 90, "is_mirrored": False, "kind": kind, "score": score}
+    values |= {"is_duplicate": True, "found_by": "pdq", "hash_version": "v", "join_version": "j", "decide_version": "d"}
+    return tuple(values.get(name) for name in PAIRS.columns)
 
 
 def hashes(spark, *rows):
@@ -63,8 +70,9 @@ def test_every_table_has_its_comments_and_stays_readable_by_others(warehouse):
     [
         (HASHES, hash_row(quality=101), "quality_range"),
         (IMAGES, ("i", "u", "p", "", None, 1, 1, 1, "PNG", None, None, "ok", None, None, NOW, None), "ok_has_content"),
-        (PAIRS, ("b", "a", 0, 0, 0, 0, 90, None, False, "near", 1.0, True, "pdq", "v", None, "j", "d"), "ordered"),
-        (PAIRS, ("a", "b", 0, 0, 0, 0, 90, None, False, None, 0.4, True, "pdq", "v", None, "j", "d"), "decided"),
+        (PAIRS, pair_row("b", "a", kind="near", score=1.0), "ordered"),
+        (PAIRS, pair_row("a", "b", kind=None, score=0.4), "decided"),
+        (FEATURES, ("a", 450, bytearray(3600), bytearray(57600), bytearray(4337), None, "v"), "size"),
         (GROUPS, ("i", "g", "", "c", True, "keeper", True, 1.0, None, "r", 2, NOW), "keeper_stays"),
         (GROUPS, ("i", "g", "", "c", False, "copy", True, 0.4, "near", "r", 2, NOW), "score_passes"),
     ],
