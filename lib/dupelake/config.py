@@ -118,7 +118,7 @@ class DecideConfig:
     min_direct_agreeing_share: float = _opt(0.9, low=0.0, high=1.0)  # needs to vouch for it: all three
     max_direct_contradicting_share: float = _opt(0.05, low=0.0, high=1.0)
     max_local_difference: float = _opt(0.15, low=0.0, high=1.0)  # above it: edited
-    max_colour_difference: float = _opt(0.1, low=0.0, high=1.0)  # above it: recoloured
+    max_colour_difference: float = _opt(0.07, low=0.0, high=1.0)  # above it: recoloured
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ PAIRS = Table(
             _col("is_mirrored", _B, "one is the mirror image of the other", null=False),
             _col("largest_local_difference", _D, "0 to 1: of the cell of the overlap that differs most"),
             _col("difference_box", _BOX, "where in the source, as fractions of its width and height"),
-            _col("colour_difference", _D, "0 to 1: of colours over the overlap"),
+            _col("colour_difference", _D, "0 to 1: of tones, hues and saturations over the overlap"),
             _col("kind", _S, "pixel, near, crop, mirrored, rotated, edited, recoloured; null when not a duplicate"),
             _col("score", _D, "0 to 1: 1 identical, 0.5 exactly at the threshold of its best signal", null=False),
             _col("is_duplicate", _B, "score >= 0.5: one signal at least passes its threshold", null=False),

@@ -24,7 +24,7 @@ from test_verify import (
 from dupelake.kernels.differences import agreement
 
 SCENES = ("astronaut.png", "coffee.png", "chelsea.png")
-MAX_LOCAL, MAX_COLOUR = 0.15, 0.1
+MAX_LOCAL, MAX_COLOUR = 0.15, 0.07
 
 COPIES = {
     "jpeg 5": lambda i: jpeg(i, 5),
@@ -39,8 +39,11 @@ COPIES = {
     "squashed": lambda i: i.resize((330, 360), Image.Resampling.LANCZOS),
     "screenshot": screenshot,
     "sharpened": lambda i: i.filter(ImageFilter.UnsharpMask(2, 120, 0)),
+}
+OTHER_LIGHT = {
     "darker": lambda i: curve(i, lambda a: 255 * (a / 255) ** 1.5),
     "less contrast": lambda i: curve(i, lambda a: (a - 128) * 0.6 + 128),
+    "brighter": lambda i: curve(i, lambda a: a * 1.2),
 }
 
 
@@ -52,6 +55,14 @@ def test_copies_differ_nowhere(name):
         assert found.largest_local_difference <= MAX_LOCAL, source
         if name != "jpeg 5":  # its colours are coarser than some changes of colour
             assert found.colour_difference <= MAX_COLOUR, source
+
+
+@pytest.mark.parametrize("name", OTHER_LIGHT)
+def test_another_light_is_another_colour_and_no_other_picture(name):
+    for source in SCENES:
+        found = verified(scene(source), OTHER_LIGHT[name](scene(source)))
+        assert is_same(found)
+        assert found.colour_difference > MAX_COLOUR, source
 
 
 def agreement_of(first: Image.Image, second: Image.Image):

@@ -25,8 +25,11 @@ def looked_at(picture, other, x, y, factor=1.0, turn=None) -> Shares:
     to_other = np.array([[1 / factor, 0, -x / factor], [0, 1 / factor, -y / factor], [0, 0, 1.0]])
     if turn is not None:
         to_other = turn
-    box = content_box(np.asarray(other))
-    return shares(np.ascontiguousarray(rgb.mean(axis=2).astype(np.uint8)), content_box(rgb), box, to_other)
+    return shares(grey(rgb), content_box(rgb), grey(np.asarray(other)), content_box(np.asarray(other)), to_other)
+
+
+def grey(rgb):
+    return np.ascontiguousarray(rgb.mean(axis=2).astype(np.uint8))
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -90,6 +93,43 @@ def test_neighbours_in_a_collage_are_frame():
     assert found.overlap == pytest.approx(0.25, abs=0.02)
     assert found.beyond < 0.02
     assert found.frame == pytest.approx(0.75, abs=0.02)
+
+
+def margined(noise=0):
+    """A scene on a sheet of white, as product photographs are; with noise its margin is no flat border."""
+    sheet = ImageOps.expand(scene("astronaut"), (60, 20), (250, 250, 250))
+    if not noise:
+        return sheet
+    rgb = np.asarray(sheet) + np.random.default_rng(5).normal(0, noise, (sheet.height, sheet.width, 3))
+    return Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("noise", [8, 20])
+def test_a_blank_margin_that_noise_has_touched_is_nothing_more(noise):
+    plain, noisy = margined(), margined(noise)
+    assert content_box(np.asarray(noisy)) != content_box(np.asarray(plain))
+    for first, second in ((plain, noisy), (noisy, plain)):
+        found = looked_at(first, second, 0, 0)
+        assert (found.overlap, found.beyond, found.frame) == (1.0, 0.0, 0.0)
+
+
+def test_a_border_around_a_blank_margin_is_frame():
+    plain = margined()
+    bordered = ImageOps.expand(plain, 40, (0, 0, 0))
+    found = looked_at(bordered, plain, 40, 40)
+    assert (found.overlap, found.beyond) == (1.0, 0.0)
+    area = plain.width * plain.height / (bordered.width * bordered.height)
+    assert found.frame == pytest.approx(1 - area, abs=0.04)
+    assert looked_at(plain, bordered, -40, -40) == Shares(1.0, 0.0, 0.0)
+
+
+def test_another_picture_below_with_a_blank_edge_is_frame():
+    full = scene("coffee")
+    sheet = ImageOps.expand(full, (0, 0, 0, 120), (30, 30, 30))
+    ImageDraw.Draw(sheet).ellipse((60, full.height + 40, 200, full.height + 110), fill=(220, 220, 220))
+    found = looked_at(sheet, full, 0, 0)
+    assert found.beyond < 0.02
+    assert found.frame == pytest.approx(120 / sheet.height, abs=0.03)
 
 
 def test_shares_add_up_where_nothing_is_flat():

@@ -89,15 +89,22 @@ def test_a_star_of_100000_is_quick():
     assert centres.max() == 0
 
 
-def test_standing_counts_upright_links_against_the_best_of_the_component():
+def test_the_best_standing_is_the_medoids():
     # 0 agrees with four; 1 with three of them, 4 with 0 alone; 5 is its mirror image; 6 and 7 are another component
     edges = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (0, 5), (6, 7)]
-    upright = np.array([True] * 6 + [False, True])
+    agreement = np.array([1000] * 6 + [0, 900])
     a, b = np.array(edges).T
-    assert standing(a, b, upright, 8).tolist() == [0, 0, 5, 5, 10, 15, 0, 0]
+    wanted = [0, 5, 10, 10, 15, 20, 0, 0]
+    assert standing(a, b, agreement, 8).tolist() == wanted
     shuffled = np.random.default_rng(3).permutation(len(edges))
-    assert standing(b[shuffled], a[shuffled], upright[shuffled], 8).tolist() == [0, 0, 5, 5, 10, 15, 0, 0]
+    assert standing(b[shuffled], a[shuffled], agreement[shuffled], 8).tolist() == wanted
+
+
+def test_a_plain_picture_stands_before_its_edited_copies():
+    # each of three edits takes away 200; two of them, between edited copies, 400
+    a, b = np.array([(1, 0), (1, 2), (1, 3), (0, 2), (0, 3), (2, 3)]).T
+    assert standing(a, b, np.array([800] * 3 + [600] * 3), 4).tolist() == [3, 0, 3, 3]
 
 
 def test_standing_of_nothing():
-    assert standing(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_), 2).tolist() == [0, 0]
+    assert standing(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), 2).tolist() == [0, 0]

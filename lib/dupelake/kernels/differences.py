@@ -61,7 +61,7 @@ class Difference(NamedTuple):
     Attributes:
         largest: 0 to 1, of the cell that differs most.
         box: float (x0, y0, x1, y1) in pixels of what was compared; None where nothing differs.
-        colour: 0 to 1, of colours over all.
+        colour: 0 to 1, of colours over all: the larger of tones and of hues with saturations, in 64 levels.
     """
 
     largest: float
@@ -299,15 +299,19 @@ def _predict_colours(src: FloatArray, dst: FloatArray, places: NDArray[np.intp])
 
 
 def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], inside: FloatArray) -> float:
-    """0 to 1: how far hues and saturations moved beyond what one curve for all three channels explains.
+    """0 to 1: how far colours moved: by tones or by hues and saturations, whichever moved more.
 
-    Averaged over patches of a fifth of the shorter side: what JPEG does to colours has no direction at that size.
+    Tones: the mean shift of the one curve for all three channels that explains most (brightness, contrast, gamma; an
+    encoding keeps it within a level or two). Hues and saturations: what that curve does not explain, averaged over
+    patches of a fifth of the shorter side, where what JPEG does to colours has no direction.
     """
     levels = np.clip(a, 0, 255).astype(np.uint8)
     which = (levels.reshape(-1, 3)[places] >> 3).ravel()
     count = np.bincount(which, minlength=32)
     held = count > 0
     mean = np.bincount(which, b.reshape(-1, 3)[places].ravel(), 32)[held] / count[held]
+    own = np.bincount(which, a.reshape(-1, 3)[places].ravel(), 32)[held] / count[held]
+    tone = float((np.abs(mean - own) * count[held]).sum() / count.sum())
     curve = np.interp(np.arange(256), np.arange(32)[held] * 8 + 3.5, np.maximum.accumulate(mean)).astype(np.float32)
     residual = cv2.transform(b - cv2.LUT(levels, curve), _WITHOUT_MEAN) * inside[:, :, None]
     side = int(np.clip(min(inside.shape) // 5, 4, _COLOUR_PATCH_PX))
@@ -315,7 +319,8 @@ def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], i
     share = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
     means = cv2.resize(residual, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 0.1)[:, :, None]
     moved = np.sqrt(np.square(means).sum(axis=2))[share > 0.5]
-    return float(np.clip(moved.mean() / _FULL_DIFFERENCE, 0.0, 1.0)) if len(moved) else 0.0
+    hue = float(moved.mean()) if len(moved) else 0.0
+    return float(np.clip(max(tone, hue) / _FULL_DIFFERENCE, 0.0, 1.0))
 
 
 def _box(score: FloatArray, side: int, size: tuple[int, int]) -> tuple[float, float, float, float]:

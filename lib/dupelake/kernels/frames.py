@@ -20,7 +20,12 @@ _STEP_PX = 2.0  # from the edge: alignment is good to a pixel
 _MIN_POINTS = 10
 _RUNS_ON_RATIO, _RUNS_ON_LEVELS = 1.7, 5.0  # a step over the edge, against steps of the same length beside it
 _RUNS_ON_CORRELATION = 0.6  # of the grey along both sides of the edge, where it lies on a contour of the scene
+# Measured on 1,182 edges of crops, collages, screenshots and caption bars: these two find most junctions that the step
+# does not, and break 1 edge of a crop in 70.
+_ALONG_CORRELATION = 0.4  # of neighbouring lines on either side, where those of a junction are opposed
+_EMPTY_RATIO, _EMPTY_LEVELS = 0.06, 5.0  # of deviations along both sides: one is empty, the other is not
 _FLAT_LEVELS = 12.0  # range of grey beyond which a place in a frame is not flat
+_MARGIN_LEVELS = 32.0  # range of a picture's own blank margin, which noise, a filter or a watermark has touched
 _HELD_SHARE = 0.05  # of such places, beyond which a frame is no mere frame
 
 
@@ -38,12 +43,15 @@ class Shares(NamedTuple):
     frame: float
 
 
-def shares(grey: NDArray[Any], content: Box, other: Box, to_other: Matrix) -> Shares:
+def shares(grey: NDArray[Any], content: Box, other_grey: NDArray[Any], other: Box, to_other: Matrix) -> Shares:
     """How a picture divides into what the other shows, what continues it, and what frames it.
+
+    A blank margin that the other has too, though noise or a filter made it look like content there, is none of these.
 
     Args:
         grey: uint8 (h, w).
         content: box of the picture without uniform borders.
+        other_grey: uint8 (h, w), the other picture.
         other: box of the other picture's content.
         to_other: float64 (3, 3), pixels of this picture to pixels of the other.
     """
@@ -51,19 +59,38 @@ def shares(grey: NDArray[Any], content: Box, other: Box, to_other: Matrix) -> Sh
     xs = (np.arange(_GRID) + 0.5) * width / _GRID - 0.5
     ys = (np.arange(_GRID) + 0.5) * height / _GRID - 0.5
     points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-    inside = _in_box(points, content) & _in_box(move(to_other, points), other)
-    quad = move(np.linalg.inv(to_other), corners(other))
-    framed = ~_in_box(points, content)
+    places = move(to_other, points)
+    own, theirs = _in_box(points, content), _in_box(places, other)
+    inside = own & theirs
+    whole: Box = (0, 0, other_grey.shape[1], other_grey.shape[0])
+    margin = own & ~theirs & _in_box(places, whole)  # blank in the other; and here?
+    is_margin_shared = _is_blank(grey, points[margin])
+    blank = margin & is_margin_shared
+    gap = ~own & theirs  # blank here; and in the other?
+    if _is_blank(other_grey, places[gap]):
+        blank |= gap
+    quad = move(np.linalg.inv(to_other), corners(whole if is_margin_shared else other))
+    framed = ~own
     for start, end in zip(quad, np.roll(quad, -1, axis=0), strict=True):
         normal = _outward(start, end, quad.mean(axis=0))
         beyond = (points - start) @ normal > 0
         if not beyond.any() or _runs_on(grey, content, start, end, normal):
             continue
         framed |= beyond
-    framed &= ~inside
-    n_inside, n_more = int(inside.sum()), int((~inside & ~framed).sum())
+    framed &= ~inside & ~blank
+    n_inside, n_more = int(inside.sum()), int((~inside & ~framed & ~blank).sum())
     total = max(1, n_inside + n_more + _n_held(grey, framed & _in_box(points, content), inside))
     return Shares(n_inside / total, n_more / total, float(framed.mean()))
+
+
+def _is_blank(grey: NDArray[Any], points: Matrix) -> bool:
+    """Whether a picture shows nothing at these points but one level, give or take noise; False for no points."""
+    if len(points) == 0:
+        return False
+    smooth = cv2.medianBlur(grey, 5)
+    at = np.clip(np.rint(points).astype(np.intp), 0, np.array(grey.shape[::-1]) - 1)
+    low, high = np.quantile(smooth[at[:, 1], at[:, 0]], [0.05, 0.95])
+    return bool(high - low <= _MARGIN_LEVELS)
 
 
 def _in_box(points: Matrix, box: Box) -> NDArray[np.bool_]:
@@ -90,13 +117,31 @@ def _runs_on(grey: NDArray[Any], content: Box, start: Matrix, end: Matrix, norma
     maps = lines[:, usable].astype(np.float32)
     seen = cv2.remap(grey, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inner, at_edge, over_edge, outer = seen.astype(np.float32)
+    if _is_junction(inner, at_edge, over_edge, outer):
+        return False
     across = np.abs(over_edge - at_edge).mean()
     beside = (np.abs(at_edge - inner).mean() + np.abs(outer - over_edge).mean()) / 2
     if across <= _RUNS_ON_RATIO * beside + _RUNS_ON_LEVELS:
         return True
-    first, second = at_edge - at_edge.mean(), over_edge - over_edge.mean()
-    length = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) >= _RUNS_ON_CORRELATION * length > 0
+    return _correlation(at_edge, over_edge) >= _RUNS_ON_CORRELATION
+
+
+def _is_junction(inner: Matrix, at_edge: Matrix, over_edge: Matrix, outer: Matrix) -> bool:
+    """Whether two pictures meet here, by the grey along four lines: over the edge nothing goes on as beside it."""
+    first, second = float(at_edge.std()), float(over_edge.std())
+    if max(first, second) <= _EMPTY_LEVELS:
+        return False
+    if min(first, second) < _EMPTY_RATIO * max(first, second):
+        return True
+    beside = (_correlation(inner, at_edge) + _correlation(over_edge, outer)) / 2
+    return beside >= _ALONG_CORRELATION and _correlation(at_edge, over_edge) < 0
+
+
+def _correlation(first: Matrix, second: Matrix) -> float:
+    """-1 to 1; 0 where either is constant."""
+    a, b = first - first.mean(), second - second.mean()
+    length = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / length if length > 0 else 0.0
 
 
 def _n_held(grey: NDArray[Any], framed: NDArray[np.bool_], inside: NDArray[np.bool_]) -> int:

@@ -8,7 +8,6 @@ import numpy.typing as npt
 from dupelake.kernels.unionfind import smallest_labels
 
 Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 
 def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
@@ -43,26 +42,27 @@ def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
     return vertices, centre[vertices]
 
 
-def standing(a: Ints, b: Ints, is_upright: Flags, n: int) -> Ints:
+def standing(a: Ints, b: Ints, agreement: Ints, n: int) -> Ints:
     """How far each vertex agrees with the rest of its component, in classes: 0 is best, 20 agrees with none.
 
-    A keeper must pass against its members directly. A picture with noise, a sticker or a turn passes against fewer of
-    them than the plain one, whatever its size or weight in bytes, and would leave the others without a group. Links
-    between a picture and its mirrored or turned copy count for neither.
+    The medoid: an edited copy differs from another edited copy by both edits, from the plain picture by one. A picture
+    with noise, a sticker or another light is no keeper, whatever its size or weight in bytes; and a keeper must pass
+    against its members directly, which the plain picture does most often.
 
     Args:
         a: one end of each edge, integers in [0, n); no loops, no repeats.
         b: the other end.
-        is_upright: which edges join pictures of one orientation.
+        agreement: int64 (E,), 0 or more, of each edge; 0 for a picture and its mirrored or turned copy, which count
+            for neither. Integers, so that their sums do not depend on the order of the edges.
         n: number of vertices.
 
     Returns:
-        int64 (n,): twentieths by which its number of upright links falls short of the most in its component; one
-            missing link counts for nothing.
+        int64 (n,): twentieths by which its sum of agreements falls short of the most in its component.
     """
-    links = np.bincount(np.concatenate([a[is_upright], b[is_upright]]), minlength=n)
+    total = np.zeros(n, np.int64)
+    np.add.at(total, a, agreement)
+    np.add.at(total, b, agreement)
     label = smallest_labels(a, b, n)
     most = np.zeros(n, np.int64)
-    np.maximum.at(most, label, links)
-    short = np.maximum(most[label] - links - 1, 0)
-    return np.asarray(20 * short // np.maximum(most[label], 1), np.int64)
+    np.maximum.at(most, label, total)
+    return np.asarray(20 * (most[label] - total) // np.maximum(most[label], 1), np.int64)

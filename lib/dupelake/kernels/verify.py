@@ -29,7 +29,7 @@ from dupelake.kernels.features import Features
 from dupelake.kernels.frames import Shares, shares
 from dupelake.kernels.matching import Consensus, find_consensus, find_support, fit_homography
 
-VERIFY_REVISION = 1  # raise it with any change here, in matching, align or differences that changes a number
+VERIFY_REVISION = 2  # raise it with any change here, in matching, align or differences that changes a number
 _MIN_SMALL_NCC = 0.7  # of 32 x 32 pixels, for a look at the whole
 _MIN_INLIERS = 5
 _HALF_SHARE = 0.5
@@ -306,8 +306,8 @@ def _shares(src: Picture, dst: Picture, fit: _Fit) -> tuple[Shares, Shares]:
         return plain, plain
     inverse = np.linalg.inv(fit.transform)
     return (
-        shares(src.grey, src.content, dst.content, fit.transform),
-        shares(dst.grey, dst.content, src.content, inverse),
+        shares(src.grey, src.content, dst.grey, dst.content, fit.transform),
+        shares(dst.grey, dst.content, src.grey, src.content, inverse),
     )
 
 

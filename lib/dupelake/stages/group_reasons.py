@@ -89,7 +89,7 @@ def keeper_reason(order: Sequence[str]) -> Column:
     }
     said = [F.when(shown.isNotNull(), _keeper_of(shown)) for shown in _by_what_it_shows()]
     agrees = F.col("standing") < F.col("next.standing")
-    said.append(F.when(agrees, _keeper_of(F.lit("agrees with more copies than the next best"))))
+    said.append(F.when(agrees, _keeper_of(F.lit("agrees best with the other copies"))))
     for place, name in enumerate(order):
         alike = f"; it and the next best are alike in {', '.join(order[:place])}" if place else ""
         differs = F.col(f"rank.{name}") != F.col(f"next.rank.{name}")

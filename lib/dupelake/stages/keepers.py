@@ -22,8 +22,10 @@ _SHOWN = (*(f"{end}_{what}" for what in ("overlap", "beyond", "frame") for end i
 _DETAILS = ("detail_src", "detail_dst", "is_level")
 _ARCS = (
     "bucket bigint, component string, src string, dst string, a bigint, b bigint, is_upright boolean, "
-    "better bigint, cut bigint"
+    "agreement bigint, better bigint, cut bigint"
 )
+# What encoding leaves, by measure; and how heavily a correlation below it counts beside the other measures.
+_ENCODED_NCC, _ENCODED_SHARE, _ENCODED_DIFFERENCE, _ENCODED_COLOUR, _OFF_NCC = 0.985, 0.97, 0.05, 0.04, 3.0
 _PLACED = (
     "bucket bigint, place bigint, centre bigint, n_better bigint, standing bigint, n_cut bigint, is_composite boolean"
 )
@@ -88,12 +90,12 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         vertices: as `vertices_of` gives them.
 
     Returns:
-        (src, dst, score, kind, evidence, overlap, beyond and frame of src and dst, scale, resolution, rotation,
-        box_of_src, box, detail_src, detail_dst, is_level): scale in pixels of dst for one of src, resolution the same
-        for measured ones; rotation in degrees either way; box where they differ most, in fractions of src or dst;
-        is_level where both are of one size and show the same.
+        (src, dst, score, kind, evidence, agreement, overlap, beyond and frame of src and dst, scale, resolution,
+        rotation, box_of_src, box, detail_src, detail_dst, is_level): scale in pixels of dst for one of src, resolution
+        the same for measured ones; agreement in thousandths; rotation in degrees either way; box where they differ
+        most, in fractions of src or dst; is_level where both are of one size and show the same.
     """
-    columns = ("score", "kind", "evidence", *_SHOWN[:-1], "scale", "rotation", "box")
+    columns = ("score", "kind", "evidence", "agreement", *_SHOWN[:-1], "scale", "rotation", "box")
     mapped = class_of(class_of(_accepted(pairs), classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
     ends = [
         vertices.select(
@@ -128,9 +130,35 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
     best = measured.select(
         *(column.alias(name) for name, column in turned.items()), *(name for name in columns if name not in turned)
     )
-    resolution = F.col("scale") * F.col("detail_dst") / F.col("detail_src")
-    spoken = F.struct("score", *columns[1:-1], "box_of_src", "box", *_DETAILS, resolution.alias("resolution"))
+    spoken = F.struct("score", *columns[1:-1], "box_of_src", "box", *_DETAILS, _resolution().alias("resolution"))
     return best.groupBy("src", "dst").agg(F.max(spoken).alias("best")).select("src", "dst", "best.*")
+
+
+def _resolution() -> Column:
+    """Measured pixels of dst for one of src in the shared part, from scale, overlaps and details.
+
+    Detail is measured over a whole picture. Of two that show different parts it therefore only takes away what
+    enlarging added: a sharp corner of a soft picture is no finer than the picture.
+    """
+    scale, both_whole = F.col("scale"), (F.col("src_overlap") >= WHOLE) & (F.col("dst_overlap") >= WHOLE)
+    measured = scale * F.col("detail_dst") / F.col("detail_src")
+    bounded = F.least(F.greatest(measured, F.least(scale, F.lit(1.0))), F.greatest(scale, F.lit(1.0)))
+    return F.when(both_whole, measured).otherwise(bounded)
+
+
+def _agreement() -> Column:
+    """How far two pictures are the same but for encoding, size and frame, in thousandths; 500 where not aligned.
+
+    What encoding and resizing leave of each measure (on ImageNet photographs, JPEG 30 and better) takes away nothing.
+    """
+    beyond = [
+        _OFF_NCC * F.greatest(_ENCODED_NCC - F.col("aligned_ncc"), F.lit(0.0)),
+        F.greatest(_ENCODED_SHARE - F.col("agreeing_share"), F.lit(0.0)),
+        F.least(F.greatest(F.col("largest_local_difference") - _ENCODED_DIFFERENCE, F.lit(0.0)), F.lit(0.5)),
+        F.least(2.0 * F.greatest(F.col("colour_difference") - _ENCODED_COLOUR, F.lit(0.0)), F.lit(0.5)),
+    ]
+    off = beyond[0] + beyond[1] + beyond[2] + beyond[3]
+    return F.coalesce(F.round(1000.0 * F.greatest(1.0 - off, F.lit(0.0))), F.lit(500.0)).cast("bigint")
 
 
 def _accepted(pairs: DataFrame) -> DataFrame:
@@ -141,6 +169,7 @@ def _accepted(pairs: DataFrame) -> DataFrame:
         "score",
         "kind",
         evidence_of().alias("evidence"),
+        _agreement().alias("agreement"),
         *_shown_of("src"),
         *_shown_of("dst"),
         "scale",
@@ -184,8 +213,9 @@ def judged_arcs(
         checkpoint: materialises a DataFrame and returns one without lineage.
 
     Returns:
-        placed (vertex, component, bucket, place), and arcs (bucket, component, src, dst, a, b, better, cut): a and b
-        places, better 1 where a is the better keeper by what it shows, -1 where b is; cut a code of kernels.bridges.
+        placed (vertex, component, bucket, place), and arcs (bucket, component, src, dst, a, b, agreement, better,
+        cut): a and b places, agreement in thousandths, better 1 where a is the better keeper by what it
+        shows, -1 where b is; cut a code of kernels.bridges.
     """
     bucket = F.pmod(F.xxhash64("component"), F.lit(n_buckets)).alias("bucket")
     by_rank = W.partitionBy("bucket").orderBy("rank")
@@ -198,7 +228,7 @@ def judged_arcs(
     dst = placed.select(F.col("vertex").alias("dst"), F.col("place").alias("b"))
     is_upright = (~F.col("kind").isin("mirrored", "rotated")).alias("is_upright")
     placed_edges = edges.join(src, "src").join(dst, "dst")
-    arcs = placed_edges.select("bucket", "component", "src", "dst", "a", "b", "scale", *_SHOWN, is_upright)
+    arcs = placed_edges.select("bucket", "component", "src", "dst", "a", "b", "scale", *_SHOWN, is_upright, "agreement")
     return placed, checkpoint(arcs.groupBy("bucket").applyInArrow(_judge, _ARCS))
 
 
@@ -223,7 +253,7 @@ def _judge(arcs: pa.Table) -> pa.Table:
     a, b, scale = (arcs[name].to_numpy() for name in ("a", "b", "scale"))
     cut = cut_bridges(a, b, shown.src_overlap, shown.dst_overlap, scale, shown.resolution)
     better = better_end(shown)
-    kept = arcs.select(["bucket", "component", "src", "dst", "a", "b", "is_upright"])
+    kept = arcs.select(["bucket", "component", "src", "dst", "a", "b", "is_upright", "agreement"])
     return kept.append_column("better", pa.array(better.astype(np.int64))).append_column(
         "cut", pa.array(cut.astype(np.int64))
     )
@@ -236,8 +266,8 @@ def _cover(arcs: pa.Table) -> pa.Table:
     kept = cut == KEPT
     beaten = np.concatenate([a[kept & (better < 0)], b[kept & (better > 0)]])
     n_better = np.bincount(beaten, minlength=n)
-    upright = arcs["is_upright"].to_numpy()
-    stood = standing(a[kept], b[kept], upright[kept], n)
+    agreement = np.where(arcs["is_upright"].to_numpy(), arcs["agreement"].to_numpy(), 0)
+    stood = standing(a[kept], b[kept], agreement[kept], n)
     order = np.lexsort((np.arange(n), stood, n_better))  # fewest better neighbours first, then standing, then the place
     turn = np.empty(n, np.int64)
     turn[order] = np.arange(n)
