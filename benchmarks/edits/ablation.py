@@ -34,12 +34,27 @@ from dupelake.tables import Staging, Warehouse
 
 LEGS = ("phash", "pdq", "words", "embedding")
 GUARDS: dict[str, dict[str, Any]] = {
-    "inliers": {"min_inliers": 4},
-    "inlier spread": {"min_inlier_spread": 0.0},
+    "inliers": {"min_inliers": 4, "min_overlaid_inliers": 4},
+    "inlier spread": {"min_inlier_spread": 0.0, "min_overlaid_inlier_spread": 0.0},
     "gradient correlation": {"min_aligned_ncc": 0.0, "min_direct_ncc": 0.0},
-    "agreeing cells": {"min_agreeing_share": 0.0},
-    "contradicting cells": {"max_contradicting_share": 1.0},
-    "both kinds of cells": {"min_agreeing_share": 0.0, "max_contradicting_share": 1.0},
+    "agreeing cells": {
+        "min_agreeing_share": 0.0,
+        "min_direct_agreeing_share": 0.0,
+        "min_overlaid_agreeing_share": 0.0,
+    },
+    "contradicting cells": {
+        "max_contradicting_share": 1.0,
+        "max_direct_contradicting_share": 1.0,
+        "max_overlaid_contradicting_share": 1.0,
+    },
+    "overlap": {"min_overlap": 0.0},
+    "alignment refuting bits": {"bits_min_agreeing_share": 0.0},
+}
+GUARDS["both kinds of cells"] = GUARDS["agreeing cells"] | GUARDS["contradicting cells"]
+# 1 asks for more than an alignment has: the way is closed
+WAYS: dict[str, dict[str, Any]] = {
+    "pixels that need no keypoint": {"min_direct_ncc": 1.0, "min_direct_agreeing_share": 1.0},
+    "overlaid": {"min_overlaid_inliers": 400, "min_overlaid_inlier_spread": 1.0, "min_overlaid_agreeing_share": 1.0},
 }
 BEGIN, END = "<!-- ablation: written by benchmarks/edits/ablation.py -->", "<!-- ablation: end -->"
 QUALITY = Path(__file__).parents[1] / "quality.md"
@@ -66,7 +81,8 @@ def variants() -> list[tuple[str, Change, dict[str, Any], bool]]:
     rows += [(f"without leg {leg}", without_leg(leg), {}, True) for leg in LEGS]
     rows += [(f"leg {leg} alone", only_leg(leg), {}, True) for leg in ("words", "embedding")]
     rows += [(f"without {name}", as_they_are, change, True) for name, change in GUARDS.items()]
-    rows.append(("bits decide nothing", as_they_are, {"phash_max_bits": 0, "pdq_max_bits": 0}, True))
+    rows += [(f"without the way: {name}", as_they_are, change, True) for name, change in WAYS.items()]
+    rows.append(("bits decide nothing but at 0", as_they_are, {"phash_max_bits": 0, "pdq_max_bits": 0}, True))
     rows.append(("without chain guard", as_they_are, {}, False))
     return rows
 

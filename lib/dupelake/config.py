@@ -113,10 +113,14 @@ class DecideConfig:
     min_agreeing_share: float = _opt(0.75, low=0.0, high=1.0)
     max_contradicting_share: float = _opt(0.25, low=0.0, high=1.0)
     min_overlap: float = _opt(0.3, low=0.0, high=1.0)  # of the picture of which more is shown
-    bits_min_agreeing_share: float = _opt(0.6, low=0.0, high=1.0)  # where aligned, bits count from here on
+    bits_min_agreeing_share: float = _opt(0.68, low=0.0, high=1.0)  # where aligned, bits count from here on
     min_direct_ncc: float = _opt(0.9, low=0.0, high=1.0)  # of pictures that agree so closely that no keypoint
     min_direct_agreeing_share: float = _opt(0.9, low=0.0, high=1.0)  # needs to vouch for it: all three
     max_direct_contradicting_share: float = _opt(0.05, low=0.0, high=1.0)
+    min_overlaid_inliers: int = _opt(40, low=4, high=400)  # of pictures of which one was written over: more keypoints,
+    min_overlaid_inlier_spread: float = _opt(0.5, low=0.0, high=1.0)  # in more places, for fewer agreeing cells, if
+    min_overlaid_agreeing_share: float = _opt(0.6, low=0.0, high=1.0)  # what differs is on one side alone
+    max_overlaid_contradicting_share: float = _opt(0.1, low=0.0, high=1.0)
     max_local_difference: float = _opt(0.15, low=0.0, high=1.0)  # above it: edited
     max_colour_difference: float = _opt(0.07, low=0.0, high=1.0)  # above it: recoloured
 

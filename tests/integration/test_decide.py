@@ -31,7 +31,9 @@ ALIGNED = {
     "largest_local_difference": 0.0,
     "colour_difference": 0.0,
 }
-STRICT = DecideConfig(phash_max_bits=0, pdq_max_bits=0, pdq_min_quality=50, min_inliers=400, min_aligned_ncc=1.0)
+STRICT = DecideConfig(
+    phash_max_bits=0, pdq_max_bits=0, pdq_min_quality=50, min_inliers=400, min_overlaid_inliers=400, min_aligned_ncc=1.0
+)
 WIDE = DecideConfig(
     phash_max_bits=16, pdq_max_bits=63, pdq_min_quality=0, min_inliers=4, min_aligned_ncc=0.0, min_inlier_spread=0.0,
     min_agreeing_share=0.0, max_contradicting_share=1.0, min_overlap=0.0, bits_min_agreeing_share=0.0,
@@ -76,7 +78,16 @@ def decision(row, cfg):
             value_of_share(row["agreeing_share"], cfg.min_direct_agreeing_share),
             value_of_share(1.0 - row["contradicting_share"], 1.0 - cfg.max_direct_contradicting_share),
         ]
-        geometry = max(min(vouched), min(close))
+        t = cfg.min_overlaid_inliers
+        overlaid = [
+            overlap,
+            1 - 0.5 * t / n if n >= t else 0.5 * n / t,
+            value_of_share(row["inlier_spread"], cfg.min_overlaid_inlier_spread),
+            value_of_share(row["aligned_ncc"], cfg.min_aligned_ncc),
+            value_of_share(row["agreeing_share"], cfg.min_overlaid_agreeing_share),
+            value_of_share(1.0 - row["contradicting_share"], 1.0 - cfg.max_overlaid_contradicting_share),
+        ]
+        geometry = max(min(vouched), min(close), min(overlaid))
     straight, mirrored = [max(straight)], [max(mirrored)]
     if row["aligned_ncc"] is not None and row["agreeing_share"] < cfg.bits_min_agreeing_share:
         straight, mirrored = [min(0.49, *straight)], [min(0.49, *mirrored)]
@@ -138,6 +149,14 @@ def grid():
     rows += [
         FAR | ALIGNED | {"n_inliers": 0, "inlier_spread": 0.0, "aligned_ncc": x} for x in around(CFG.min_direct_ncc)
     ]
+    overlaid = {"agreeing_share": 0.62, "contradicting_share": 0.02}
+    rows += [FAR | ALIGNED | overlaid | {"n_inliers": n} for n in (39, 40, 41)]
+    for name, threshold in (
+        ("inlier_spread", CFG.min_overlaid_inlier_spread),
+        ("agreeing_share", CFG.min_overlaid_agreeing_share),
+        ("contradicting_share", CFG.max_overlaid_contradicting_share),
+    ):
+        rows += [FAR | ALIGNED | overlaid | {name: value} for value in around(threshold)]
     changes = {"largest_local_difference": 0.9, "colour_difference": 0.9, "is_mirrored": True, "rotation_degrees": 90.0}
     changes["src_overlap"] = 0.4
     for n in range(1, 6):  # the gravest of several names the kind

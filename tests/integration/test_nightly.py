@@ -193,7 +193,10 @@ def test_jobs_alone_give_the_same_tables(spark, one_night, images, tmp_path):
 
 def test_new_thresholds_decide_again_without_touching_images(two_nights, images):
     before = versions(two_nights)
-    strict = [f"decide.{option}" for option in ("pdq_max_bits=0", "phash_max_bits=0", "min_inliers=400")]
+    strict = [
+        f"decide.{option}"
+        for option in ("pdq_max_bits=0", "phash_max_bits=0", "min_inliers=400", "min_overlaid_inliers=400")
+    ]
     strict = [word for option in [*strict, "decide.min_direct_ncc=1.0"] for word in ("--set", option)]
     n_before = two_nights.read(PAIRS).where("is_duplicate").count()
     assert nightly.main([str(images), "--warehouse", two_nights.root, *strict, *FAST]) == 0

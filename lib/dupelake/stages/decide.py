@@ -83,15 +83,19 @@ def _bits_values(cfg: DecideConfig) -> tuple[Column, Column]:
 
 
 def _geometry_value(cfg: DecideConfig) -> Column:
-    """Of the alignment; null where none was found. Keypoints vouch for it, or pixels agree too closely to need any."""
+    """Of the alignment; null where none was found. Three ways to pass, the best counts.
+
+    Keypoints vouch for it; or pixels agree too closely to need any; or one picture was written over (a caption, a
+    sticker): fewer cells agree then, but hardly one shows something of both, and more keypoints must vouch.
+    """
     ncc, agreeing = F.col("aligned_ncc"), F.col("agreeing_share")
     agreed = 1.0 - F.col("contradicting_share")
     overlap = _share_value(F.greatest("src_overlap", "dst_overlap"), cfg.min_overlap)
-    n, least = F.col("n_inliers").cast("double"), float(cfg.min_inliers)
+    spread = F.col("inlier_spread")
     vouched = F.least(
         overlap,
-        F.when(n >= least, 1.0 - 0.5 * (least / n)).otherwise(0.5 * (n / least)),
-        _share_value(F.col("inlier_spread"), cfg.min_inlier_spread),
+        _inliers_value(cfg.min_inliers),
+        _share_value(spread, cfg.min_inlier_spread),
         _share_value(ncc, cfg.min_aligned_ncc),
         _share_value(agreeing, cfg.min_agreeing_share),
         _share_value(agreed, 1.0 - cfg.max_contradicting_share),
@@ -102,7 +106,20 @@ def _geometry_value(cfg: DecideConfig) -> Column:
         _share_value(agreeing, cfg.min_direct_agreeing_share),
         _share_value(agreed, 1.0 - cfg.max_direct_contradicting_share),
     )
-    return F.greatest(vouched, close)
+    overlaid = F.least(
+        overlap,
+        _inliers_value(cfg.min_overlaid_inliers),
+        _share_value(spread, cfg.min_overlaid_inlier_spread),
+        _share_value(ncc, cfg.min_aligned_ncc),
+        _share_value(agreeing, cfg.min_overlaid_agreeing_share),
+        _share_value(agreed, 1.0 - cfg.max_overlaid_contradicting_share),
+    )
+    return F.greatest(vouched, close, overlaid)
+
+
+def _inliers_value(least: int) -> Column:
+    n, threshold = F.col("n_inliers").cast("double"), float(least)
+    return F.when(n >= threshold, 1.0 - 0.5 * (threshold / n)).otherwise(0.5 * (n / threshold))
 
 
 def _aligned_kind(cfg: DecideConfig) -> Column:
