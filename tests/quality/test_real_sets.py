@@ -25,13 +25,14 @@ BROKEN = ("pillow_tests", "pillow_heif")
 FLOORS = {
     "exif_orientation": (1.0, 1.0, 0),
     "polyu": (1.0, 0.98, 0),
-    "pdq": (1.0, 0.50, 0),  # the rest is turned or flipped
-    "imagededup": (1.0, 0.74, 0),  # the rest is rotated
-    "images4": (1.0, 0.43, 0),  # the rest is rotated
-    "hydrus": (0.3, 1.0, 7),  # a changed colour and a correction count as near copies
+    "pdq": (1.0, 0.95, 0),  # the rest is turned or flipped, and squashed
+    "imagededup": (1.0, 0.98, 0),
+    "images4": (1.0, 0.93, 0),  # the rest is turned, and reduced by repeated pixels
+    "hydrus": (1.0, 1.0, 0),  # a changed colour and a correction are alternates
     "imagenet_sample": (1.0, 1.0, 0),
     "clothing_small": (1.0, 1.0, 0),
 }
+MIN_GROUP_RECALL = 0.97  # of every set: what two squashed or turned copies miss, their common original holds together
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def test_precision_and_recall_keep_their_floors(name, found, shared_data):
     assert pairs.precision >= min_precision
     assert pairs.recall >= min_recall
     assert groups.n_found - groups.n_hit <= max_wrong
+    assert groups.recall >= MIN_GROUP_RECALL
 
 
 def test_every_file_that_pillow_decodes_is_hashed_and_each_other_has_a_reason(warehouse, shared_data):
