@@ -1,4 +1,4 @@
-"""The console command `dupelake`: run, report, evaluate, vocabulary, demo, jars."""
+"""The console command `dupelake`: run, report, evaluate, decide, review, vocabulary, demo, jars."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dupelake import __version__
 from dupelake.errors import DupelakeError
+
+if TYPE_CHECKING:
+    from dupelake.tables import Warehouse
 
 # This module's business is the terminal.
 # ruff: noqa: T201
@@ -20,6 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["run"]:
         return _run(argv[1:])
+    if argv[:1] == ["forget"]:
+        return _forget(argv[1:])
+    if argv[:1] == ["maintain"]:
+        return _maintain(argv[1:])
+    if argv[:1] == ["plan"]:
+        return _plan(argv[1:])
     args = _parser().parse_args(argv)
     try:
         return int(args.call(args))
@@ -37,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "run", help="the nightly job on this machine: dupelake run PATH... --warehouse DIR", add_help=False
     )
+    commands.add_parser("forget", help="take images out by hand: dupelake forget --image ID ...", add_help=False)
+    commands.add_parser("plan", help="what a run would do; takes the options of run", add_help=False)
+    commands.add_parser("maintain", help="compact the tables, drop old versions: dupelake maintain ...", add_help=False)
     report = commands.add_parser("report", help="the found groups as a contact sheet")
     report.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
     report.add_argument("--out", metavar="FILE", help="the PNG (default: contact-sheet.png in the present folder)")
@@ -45,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(call=_report)
     _add_evaluate(commands)
+    _add_decide(commands)
+    _add_review(commands)
     _add_vocabulary(commands)
     demo = commands.add_parser("demo", help="sample images with known copies, two nights, a contact sheet")
     demo.add_argument("--out", default="demo-output", metavar="DIR", help="where images, tables and sheet go")
@@ -64,6 +79,36 @@ def _run(argv: Sequence[str]) -> int:
     return run_job("nightly", job_parser("dupelake run", nightly.__doc__ or "", manifests=True), nightly.body, argv)
 
 
+def _forget(argv: Sequence[str]) -> int:
+    from dupelake.jobs import forget
+    from dupelake.jobs.common import run_job
+
+    return run_job("forget", forget.parser("dupelake forget"), forget.body, argv)
+
+
+def _maintain(argv: Sequence[str]) -> int:
+    from dupelake.jobs import maintain
+    from dupelake.jobs.common import run_job
+
+    return run_job("maintain", maintain.parser("dupelake maintain"), maintain.body, argv)
+
+
+def _plan(argv: Sequence[str]) -> int:
+    from dupelake.jobs.common import check_arguments, job_parser
+    from dupelake.jobs.plan import describe_plan
+    from dupelake.runtime.session import build_session
+    from dupelake.tables import Warehouse
+
+    args = job_parser("dupelake plan", "What a run would do; nothing is written.", manifests=True).parse_args(argv)
+    try:
+        config, root, settings = check_arguments(args)
+        print(describe_plan(Warehouse(build_session("dupelake-plan", settings), root), config, args))
+    except DupelakeError as error:
+        print(f"dupelake plan: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 def _report(args: argparse.Namespace) -> int:
     from dupelake.jobs.common import absolute
     from dupelake.report.summary import describe, write_contact_sheet
@@ -79,6 +124,90 @@ def _report(args: argparse.Namespace) -> int:
     write_contact_sheet(warehouse, out, args.groups)
     print(describe(warehouse))
     print(f"Contact sheet: {out}")
+    return 0
+
+
+def _add_decide(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    decide = commands.add_parser(
+        "decide", help="add a person's verdicts on images: duplicate, not_duplicate, alternate, keeper, withdrawn"
+    )
+    decide.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
+    decide.add_argument("--author", required=True, metavar="NAME", help="who decides")
+    decide.add_argument("--csv", metavar="FILE", help="columns image_id, other_image_id, verdict, note (review.csv)")
+    decide.add_argument("--note", metavar="TEXT", help="why, in words")
+    decide.add_argument("--again", action="store_true", help="add what this author's latest verdict says already")
+    decide.add_argument("image", nargs="?", metavar="IMAGE", help="image_id or uri")
+    decide.add_argument("verdict", nargs="?", metavar="VERDICT")
+    decide.add_argument("other", nargs="?", metavar="OTHER", help="image_id or uri of the second image")
+    decide.set_defaults(call=_decide)
+
+
+def _decide(args: argparse.Namespace) -> int:
+    from dupelake.errors import ConfigError
+    from dupelake.jobs.decisions import Line, decide, faults_of, read_lines
+
+    lines: list[Line] = []
+    faults, n_blank = [], 0
+    if not args.author.strip():
+        faults.append("--author: is empty; give a name")
+    if (args.csv is None) == (args.image is None):
+        faults.append("give either --csv FILE or IMAGE VERDICT [OTHER]")
+    elif args.csv is None:
+        lines = [Line("arguments", args.image, args.verdict or "", args.other, args.note)]
+    else:
+        try:
+            lines, n_blank = read_lines(Path(args.csv))
+        except ConfigError as error:
+            faults += error.faults
+    faults += faults_of(lines)
+    warehouse = _existing("decide", args.warehouse, faults)
+    blank = f"; {n_blank} rows without a verdict left out" if n_blank else ""
+    done = decide(warehouse, lines, args.author.strip(), again=args.again)
+    print(f"{done.added} verdicts added, {done.known} already given by {args.author.strip()}{blank}.")
+    if done.added:
+        print("The next run applies them; jobs/cluster.py does so at once.")
+    return 0
+
+
+def _existing(command: str, root: str, faults: list[str]) -> Warehouse:
+    """The warehouse under `root`; all faults at once, those of the command line before Spark starts."""
+    from dupelake.errors import ConfigError
+    from dupelake.jobs.common import absolute, is_local, local
+    from dupelake.runtime.session import build_session
+    from dupelake.schema import IMAGES
+    from dupelake.tables import Warehouse
+
+    if is_local(root) and not Path(local(root)).is_dir():
+        faults = [*faults, f"--warehouse {root}: there is no such folder; run `dupelake run` first"]
+    if faults:
+        raise ConfigError(faults)
+    warehouse = Warehouse(build_session(f"dupelake-{command}"), absolute(root))
+    if not warehouse.exists(IMAGES):
+        raise ConfigError([f"--warehouse {root}: holds no dupelake tables; run `dupelake run` first"])
+    return warehouse
+
+
+def _add_review(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    review = commands.add_parser("review", help="what most deserves a person's look, as one HTML page and a CSV")
+    review.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
+    review.add_argument("--out", required=True, metavar="DIR", help="where review.html and review.csv go")
+    review.add_argument("--limit", type=int, default=60, metavar="N", help="pairs to show (default 60, at most 1000)")
+    review.set_defaults(call=_review)
+
+
+def _review(args: argparse.Namespace) -> int:
+    from dupelake.report.review import MAX_LIMIT, review
+
+    faults = []
+    if not 0 < args.limit <= MAX_LIMIT:
+        faults.append(f"--limit {args.limit}: allowed is 1 to {MAX_LIMIT}")
+    out = Path(args.out).absolute()
+    if out.exists() and not out.is_dir():
+        faults.append(f"--out {out}: is a file; give a folder")
+    found = review(_existing("review", args.warehouse, faults), out, args.limit)
+    print(f"{len(found)} pairs to look at in {out / 'review.html'}")
+    print(f"Fill in the column verdict of {out / 'review.csv'}, then:")
+    print(f"  dupelake decide --warehouse {args.warehouse} --csv {out / 'review.csv'} --author NAME")
     return 0
 
 

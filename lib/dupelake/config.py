@@ -40,6 +40,8 @@ class ManifestConfig:
     format: str = _opt("auto", one_of=MANIFEST_FORMATS)
     extensions: tuple[str, ...] = _opt(())  # of a directory; () takes every file
     default_scope: str = _opt("")
+    source: str = _opt("")  # a name for what lists these images; "" takes the path
+    max_removed_fraction: float = _opt(0.5, low=0.0, high=1.0)  # of what a listing covers; more is refused
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,22 @@ class DecodeConfig:
     max_bytes: int = _opt(268_435_456, low=1, high=2_000_000_000)
     accept_truncated: bool = _opt(False)
     reduced_jpeg_min_side_px: int = _opt(1024, low=0, high=65_535)  # 0 decodes every JPEG in full
+
+
+@dataclass(frozen=True)
+class FetchConfig:
+    """Reading files: what is tried again when storage fails for a moment."""
+
+    retries: int = _opt(2, low=0, high=10)
+    backoff_ms: int = _opt(200, low=1, high=60_000)  # before the first retry; doubled before each further one
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """Limits of one image in the process that decodes it; apart from `decode`, for they change no result."""
+
+    timeout_s: float = _opt(120.0, low=0.1, high=86_400.0)
+    max_memory_bytes: int = _opt(4_294_967_296, low=67_108_864, high=1_099_511_627_776)
 
 
 @dataclass(frozen=True)
@@ -140,6 +158,12 @@ class RunConfig:
     """The run as a whole."""
 
     max_failed_fraction: float = _opt(1.0, low=0.0, high=1.0)  # above it the run exits 3, after writing
+    max_failed_fraction_of_partition: float = _opt(1.0, low=0.0, high=1.0)  # the same for each partition on its own
+    max_attempts: int = _opt(3, low=1, high=1000)  # nights on which an image that cannot be read is tried
+    lock_wait_s: float = _opt(0.0, low=0.0, high=1_000_000.0)  # how long to wait while another run is at work
+    lock_stale_s: float = _opt(900.0, low=5.0, high=1_000_000.0)  # a lock that nobody touched for so long falls
+    event_log: str = _opt("")  # one JSON object a line is added to this file; - is stderr, "" none
+    metrics_file: str = _opt("")  # Prometheus text, replaced at the end of each run; "" none
     planted_images: int = _opt(16, low=0, high=10_000)  # new images of which copies are planted in memory; 0 = none
 
 
@@ -149,6 +173,8 @@ class Config:
 
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    fetch: FetchConfig = field(default_factory=FetchConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     hash: HashConfig = field(default_factory=HashConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
@@ -218,7 +244,7 @@ def _apply_set(values: dict[str, Any], item: str, faults: list[str]) -> None:
         faults.append(f"--set {item}: must be section.key=value, for example decide.pdq_max_bits=24")
         return
     try:
-        values.setdefault(section, {})[key] = yaml.safe_load(text)
+        values.setdefault(section, {})[key] = text if text == "-" else yaml.safe_load(text)  # YAML: an empty list item
     except yaml.YAMLError:
         faults.append(f"--set {item}: the value cannot be read as YAML; quote it")
 
@@ -263,6 +289,8 @@ def _convert(value: Any, kind: Any, meta: Mapping[str, Any]) -> Any:
             raise ValueError(f"is {value}; allowed is {low} to {high}")
         return kind(value)
     if kind is str:
+        if isinstance(value, (list, dict)):
+            raise ValueError(f"must be text, not {value!r}; quote it")
         text = "" if value is None else str(value)
         if meta["one_of"] and text not in meta["one_of"]:
             raise ValueError(f"is {text!r}; allowed is one of {', '.join(meta['one_of'])}")
@@ -304,6 +332,16 @@ def _check_together(config: Config, faults: list[str]) -> None:
             "`dupelake vocabulary` wrote"
         )
     _check_model(config.embed.model, faults)
+    _check_outputs(config.run, faults)
+
+
+def _check_outputs(run: RunConfig, faults: list[str]) -> None:
+    """Files for collectors must lie in folders that exist: a night's events must not get lost at its end."""
+    for name, path in (("event_log", run.event_log), ("metrics_file", run.metrics_file)):
+        if not path or (path == "-" and name == "event_log"):
+            continue
+        if path == "-" or Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
+            faults.append(f"run.{name}: {path} cannot be written; give a file in a folder that exists")
 
 
 def _check_model(model: str, faults: list[str]) -> None:

@@ -57,3 +57,9 @@ class GateError(DupelakeError):
     """The run's results stand, but a limit was passed (share of failed images); raised after writing."""
 
     exit_code = 3
+
+
+class BusyError(DupelakeError):
+    """Another run holds the warehouse, or took it over; nothing was written after that."""
+
+    exit_code = 4

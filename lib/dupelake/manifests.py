@@ -18,11 +18,13 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError
 from dupelake.kernels.uris import local_path
-from dupelake.stages.manifest import as_text, check_columns
+from dupelake.stages.again import MARKS
+from dupelake.stages.manifest import ORIGIN, as_text, check_columns
 from dupelake.trees import list_folder, read_tree
 
 log = logging.getLogger(__name__)
@@ -41,15 +43,25 @@ _CSV = {
 }  # RFC 4180: a quote inside quotes is doubled; a backslash is a backslash
 
 
-def read_manifests(spark: SparkSession, paths: Sequence[str], cfg: ManifestConfig) -> DataFrame:
+def read_manifests(
+    spark: SparkSession, paths: Sequence[str], cfg: ManifestConfig, *, with_origin: bool = False
+) -> DataFrame:
     """Several manifests as one; columns that some of them lack are null there. All values are text.
+
+    Args:
+        spark: the session.
+        paths: see read_manifest.
+        cfg: format, endings, and with `with_origin` the name of the source.
+        with_origin: adds stages.manifest.ORIGIN: of a tree its root, ending in a slash; else `manifest.source` or,
+            where that is empty, the path. And of trees `last_modified` (UTC) and `byte_size` of each file, null of a
+            folder that could not be listed.
 
     Raises:
         ManifestError: no path at all, or one of them cannot be used; see read_manifest.
     """
     if not paths:
         raise ManifestError("no manifest was named")
-    found = [as_text(read_manifest(spark, path, cfg)) for path in paths]
+    found = [as_text(_read_manifest(spark, path, cfg, with_origin=with_origin)) for path in paths]
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), found)
 
 
@@ -69,23 +81,28 @@ def read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig) -> DataFr
     Raises:
         ManifestError: nothing is there, its format cannot be told or read, it has no column `uri`, or names one twice.
     """
+    return _read_manifest(spark, path, cfg, with_origin=False)
+
+
+def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig, *, with_origin: bool) -> DataFrame:
     place = _Place(spark, path)
     kind = place.kind() if cfg.format == "auto" else cfg.format
     log.info("manifest %s is read as %s", path, kind)
     if kind == "directory":
         if not place.is_folder:
             raise ManifestError(f"{path} is a file; as a tree of images a folder was expected")
-        raw = read_tree(spark, place.local or path, cfg.extensions, is_local=place.local is not None)
+        root = place.local or path
+        raw = read_tree(spark, root, cfg.extensions, is_local=place.local is not None)
         if raw.isEmpty():
             wanted = f" with an ending of {list(cfg.extensions)}" if cfg.extensions else ""
             raise ManifestError(f"{path} holds no file{wanted}")
-        return raw
+        return raw.withColumn(ORIGIN, F.lit(root.rstrip("/") + "/")) if with_origin else raw.drop(*MARKS)
     try:
         raw = _read_table(spark, place, kind)
     except (PySparkException, Py4JJavaError) as error:
         raise ManifestError(f"{path} cannot be read as {kind}: {_first_line(error)}") from error
     check_columns(raw.columns, path)
-    return raw
+    return raw.withColumn(ORIGIN, F.lit(cfg.source or place.path.rstrip("/"))) if with_origin else raw
 
 
 class _Place:
@@ -146,9 +163,9 @@ class _Place:
         """What is in a folder, for telling its kind, the rules of trees first: Java sees no name that is not UTF-8."""
         found = False
         if self.local is not None:
-            for uri, _ in list_folder(self.local, deep=True):
+            for file in list_folder(self.local, deep=True):
                 found = True
-                yield uri
+                yield file.uri
         if not found:
             yield from self.files()
 

@@ -8,8 +8,9 @@ rows twice (a run killed and started again) ends with the same table.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from dupelake.schema import ALL_TABLES, Table, conform
 log = logging.getLogger(__name__)
 
 _STAGING = "_staging"
+_APP_ID = "dupelake"  # of the sequence numbers in a table's log
 
 
 def single_row(df: DataFrame) -> Row:
@@ -53,11 +55,15 @@ class Warehouse:
     Args:
         spark: a session with Delta Lake.
         root: where the tables lie, any path that Hadoop reads; made on the first write.
+
+    Attributes:
+        at_commit: called with ``before:TABLE`` and ``after:TABLE`` of each commit; raising before one prevents it.
     """
 
     def __init__(self, spark: SparkSession, root: str) -> None:
         self.spark = spark
         self.root = root.rstrip("/") or "/"
+        self.at_commit: Callable[[str], None] = lambda _: None
 
     def path(self, table: Table) -> str:
         """The folder of `table`."""
@@ -105,20 +111,56 @@ class Warehouse:
         """The number of the newest commit, -1 where there is no table."""
         if not self.exists(table):
             return -1
-        return int(single_row(DeltaTable.forPath(self.spark, self.path(table)).history(1))["version"])
+        return int(self._snapshot(table).version())
+
+    def _snapshot(self, table: Table) -> Any:
+        """Delta's newest snapshot; from its log, without a Spark job."""
+        jvm: Any = self.spark._jvm
+        delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(table))
+        none = jvm.scala.Option.empty()
+        return delta_log.update(False, none, none)
+
+    def last_sequence(self, table: Table) -> int:
+        """The sequence number of the newest commit that `merge` made with one; 0 where there is none.
+
+        It lies in the table's log as a transaction identifier, so that it and the rows are one commit, and compaction
+        leaves it alone.
+        """
+        if not self.exists(table):
+            return 0
+        last = self._snapshot(table).transactions().get(_APP_ID)
+        return int(last.get()) if last.isDefined() else 0
 
     def append(self, table: Table, rows: DataFrame) -> None:
         """Add `rows` without looking for their keys; for computed rows known to be absent."""
         self.ensure(table)
+        self.at_commit(f"before:{table.name}")
         conform(rows, table.schema).write.format("delta").mode("append").save(self.path(table))
+        self.at_commit(f"after:{table.name}")
 
     def overwrite(self, table: Table, rows: DataFrame) -> None:
         """Replace the whole content by `rows` in one commit; constraints and comments stay."""
         self.ensure(table)
+        self.at_commit(f"before:{table.name}")
         conform(rows, table.schema).write.format("delta").mode("overwrite").save(self.path(table))
+        self.at_commit(f"after:{table.name}")
+
+    def delete(self, table: Table, condition: str) -> None:
+        """Delete the rows of `condition`: one commit, none where there are no such rows."""
+        if self.read(table).where(condition).isEmpty():
+            return
+        self.at_commit(f"before:{table.name}")
+        DeltaTable.forPath(self.spark, self.path(table)).delete(condition)
+        self.at_commit(f"after:{table.name}")
 
     def merge(
-        self, table: Table, rows: DataFrame, *, update_when: str | None = None, delete: DataFrame | None = None
+        self,
+        table: Table,
+        rows: DataFrame,
+        *,
+        update_when: str | None = None,
+        delete: DataFrame | None = None,
+        sequence: int | None = None,
     ) -> WriteReport:
         """Insert what is new by key, optionally update what is there and delete keys: one commit or none.
 
@@ -128,6 +170,8 @@ class Warehouse:
             update_when: condition on `t` (stored) and `s` (given) under which a stored row is
                 replaced, for example ``"t.hash_version <> s.hash_version"``; None never updates.
             delete: keys to delete; none of them may be in `rows`.
+            sequence: kept in the commit for `last_sequence`; greater than the last one, else Delta takes the merge for
+                one that was made already and skips it.
 
         Returns:
             What the commit did; all zero, and no commit, when `rows` and `delete` are empty.
@@ -148,8 +192,26 @@ class Warehouse:
         values: dict[str, str | Column] = {name: f"s.{name}" for name in table.columns}
         if update_when is not None:
             merge = merge.whenMatchedUpdate(f"NOT s._delete AND ({update_when})", set=values)
-        merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
+        self.at_commit(f"before:{table.name}")
+        with self._numbered(sequence):
+            merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
+        self.at_commit(f"after:{table.name}")
         return self._last_merge(table)
+
+    @contextmanager
+    def _numbered(self, sequence: int | None) -> Iterator[None]:
+        """Commits within carry `sequence`, as the number of one of Delta's idempotent writes."""
+        if sequence is None:
+            yield
+            return
+        options = {"txnAppId": _APP_ID, "txnVersion": str(sequence)}
+        try:
+            for name, value in options.items():
+                self.spark.conf.set(f"spark.databricks.delta.write.{name}", value)
+            yield
+        finally:
+            for name in options:
+                self.spark.conf.unset(f"spark.databricks.delta.write.{name}")
 
     def _would_change(self, table: Table, source: DataFrame, on: str, update_when: str | None) -> bool:
         """Whether a merge of `source` would touch a row; Delta commits an update merge that touches none."""
@@ -167,6 +229,27 @@ class Warehouse:
         return WriteReport(
             *(int(metrics.get(f"numTargetRows{what}", 0)) for what in ("Inserted", "Updated", "Deleted"))
         )
+
+    def maintain(self, table: Table, retain_hours: float) -> tuple[int, int]:
+        """Compact `table`, its rows ordered by key; drop what no version of the last `retain_hours` holds; checkpoint.
+
+        Returns:
+            Files before and after.
+        """
+        delta = DeltaTable.forPath(self.spark, self.path(table))
+        before = self._n_files(table)
+        if before > 1:
+            self.at_commit(f"before:{table.name}")
+            taken = [name for name in table.key if name not in table.partition_by]
+            delta.optimize().executeZOrderBy(*taken) if taken else delta.optimize().executeCompaction()
+            self.at_commit(f"after:{table.name}")
+        delta.vacuum(retain_hours)
+        jvm: Any = self.spark._jvm
+        jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(table)).checkpoint()
+        return before, self._n_files(table)
+
+    def _n_files(self, table: Table) -> int:
+        return int(self._snapshot(table).numOfFiles())
 
 
 class Staging:
@@ -195,6 +278,13 @@ class Staging:
 
     def remove(self) -> None:
         """Delete the folder of this run (never a table, never an image)."""
+        self._delete(self.root)
+
+    def sweep(self) -> None:
+        """Delete the folders of all runs, which killed ones left; call it with the lock of the warehouse held."""
+        self._delete(self.root.rpartition("/")[0])
+
+    def _delete(self, folder: str) -> None:
         jvm: Any = self._spark._jvm
-        path = jvm.org.apache.hadoop.fs.Path(self.root)
+        path = jvm.org.apache.hadoop.fs.Path(folder)
         path.getFileSystem(self._spark._jsc.hadoopConfiguration()).delete(path, True)

@@ -19,8 +19,9 @@ import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -36,7 +37,7 @@ _BATCH_ROWS = 4096
 
 
 def read_tree(spark: SparkSession, root: str, extensions: Sequence[str], *, is_local: bool) -> DataFrame:
-    """The files below a folder as `uri`, `partition`.
+    """The files below a folder as `uri`, `partition`, `last_modified` (UTC) and `byte_size`.
 
     Args:
         spark: the session.
@@ -50,14 +51,18 @@ def read_tree(spark: SparkSession, root: str, extensions: Sequence[str], *, is_l
         ending = F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1)
         files = files.where(ending.isin([wanted.lower().lstrip(".") for wanted in extensions]))
     named = F.regexp_extract("uri", _FOLDER, 1)
-    return files.select("uri", F.when(named != "", named).otherwise(F.col("modified")).alias("partition"))
+    day = F.coalesce(F.substring("last_modified", 1, 10), F.lit("1970-01-01"))
+    return files.select(
+        "uri", F.when(named != "", named).otherwise(day).alias("partition"), "last_modified", "byte_size"
+    )
 
 
 def _remote_files(spark: SparkSession, root: str) -> DataFrame:
     log.warning("Spark's lister hides names that start with _ or .: such files below %s are not found", root)
     literal = "".join("\\" + letter if letter in "{}[]*?\\" else letter for letter in root)
     found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(literal)
-    return found.select(F.col("path").alias("uri"), F.date_format("modificationTime", "yyyy-MM-dd").alias("modified"))
+    modified = F.date_format("modificationTime", "yyyy-MM-dd HH:mm:ss.SSSSSS")
+    return found.select(F.col("path").alias("uri"), modified.alias("last_modified"), F.col("length").alias("byte_size"))
 
 
 def _local_files(spark: SparkSession, root: str) -> DataFrame:
@@ -66,33 +71,45 @@ def _local_files(spark: SparkSession, root: str) -> DataFrame:
     folders = [(os.fsencode(root), False)] + [(os.fsencode(os.path.join(root, name)), True) for name in sorted(top)]
     tasks = spark.sparkContext.parallelize(folders, min(len(folders), _MAX_TASKS))
     source = spark.createDataFrame(tasks, "folder binary, deep boolean")
-    return source.mapInArrow(_list_batches, "uri string, modified string")
+    return source.mapInArrow(_list_batches, "uri string, last_modified string, byte_size long")
+
+
+class File(NamedTuple):
+    """One file of a tree; `last_modified` (UTC) and `byte_size` are null of a folder that cannot be listed."""
+
+    uri: str
+    last_modified: str | None
+    byte_size: int | None
 
 
 def _list_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    uris: list[str] = []
-    dates: list[str] = []
+    files: list[File] = []
     for batch in batches:
         for folder, deep in zip(batch["folder"].to_pylist(), batch["deep"].to_pylist(), strict=True):
-            for uri, modified in list_folder(os.fsdecode(folder), deep=deep):
-                uris.append(uri)
-                dates.append(modified)
-                if len(uris) == _BATCH_ROWS:
-                    yield pa.RecordBatch.from_pydict({"uri": uris, "modified": dates})
-                    uris, dates = [], []
-    if uris:
-        yield pa.RecordBatch.from_pydict({"uri": uris, "modified": dates})
+            for file in list_folder(os.fsdecode(folder), deep=deep):
+                files.append(file)
+                if len(files) == _BATCH_ROWS:
+                    yield _batch(files)
+                    files = []
+    if files:
+        yield _batch(files)
 
 
-def list_folder(folder: str, *, deep: bool) -> Iterator[tuple[str, str]]:
-    """The files of a folder as (uri, date of modification), with those of its sub-folders when `deep`."""
+def _batch(files: Sequence[File]) -> pa.RecordBatch:
+    types = (pa.string(), pa.string(), pa.int64())
+    columns = [pa.array(column, kind) for column, kind in zip(zip(*files, strict=True), types, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, names=list(File._fields))
+
+
+def list_folder(folder: str, *, deep: bool) -> Iterator[File]:
+    """The files of a folder, with those of its sub-folders when `deep`."""
     waiting = [folder]
     while waiting:
         here = waiting.pop()
         try:
             entries = sorted(os.scandir(here), key=lambda entry: entry.name)
         except OSError:
-            yield _uri(here), _date(here)
+            yield File(_uri(here), None, None)
             continue
         for entry in entries:
             if _is_hidden(entry.name):
@@ -101,7 +118,7 @@ def list_folder(folder: str, *, deep: bool) -> Iterator[tuple[str, str]]:
                 if deep:
                     waiting.append(entry.path)
             elif _is_file(entry):
-                yield _uri(entry.path), _date(entry.path)
+                yield _file(entry.path)
 
 
 def _is_hidden(name: str) -> bool:
@@ -128,10 +145,21 @@ def _uri(path: str) -> str:
     return path
 
 
-def _date(path: str) -> str:
-    for follow in (True, False):
+def _file(path: str) -> File:
+    for follow in (True, False):  # a dangling link has a time and a size of its own
         try:
-            return datetime.fromtimestamp(os.stat(path, follow_symlinks=follow).st_mtime, UTC).strftime("%Y-%m-%d")
+            info = os.stat(path, follow_symlinks=follow)
         except OSError:
             continue
-    return "1970-01-01"  # gone since it was listed; reading it will say so
+        return File(_uri(path), _time(info.st_mtime_ns), info.st_size)
+    return File(_uri(path), "1970-01-01 00:00:00.000000", -1)  # gone since it was listed; reading it will say so
+
+
+def _time(ns: int) -> str:
+    """UTC; a clock that is off by thousands of years gives the first or last time that has a date."""
+    epoch = datetime(1970, 1, 1)
+    try:
+        time = epoch + timedelta(microseconds=ns // 1000)
+    except OverflowError:
+        time = datetime.max if ns > 0 else datetime.min
+    return time.isoformat(sep=" ", timespec="microseconds")

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
 from dupelake.kernels.mih import hamming_bits, words_of
-from dupelake.stages.candidates import candidate_pairs, embedding_plan, joinable_units
+from dupelake.stages.candidates import candidate_pairs, embedding_plan, joinable_units, probed_keys
 
 N, DIM = 1500, 128
 CFG = LshConfig(phash_max_bits=7, pdq_max_bits=31, embedding_min_cosine=0.9)
@@ -183,6 +183,23 @@ def test_nights_equal_one_batch(spark, corpus, hashes, embeddings, batch, n_nigh
         assert not pairs.keys() & tonight.keys(), "old units met again"
         pairs |= tonight
     assert pairs == batch
+
+
+@pytest.mark.parametrize("every", [6, 40])
+def test_filtered_keys_lose_no_pair(spark, corpus, hashes, embeddings, batch, every):
+    is_new = np.arange(N) % every == 0
+    units = units_of(spark, corpus.ids, is_new.tolist())
+    rows = probed_keys(units, hashes, embeddings, corpus.centre, CFG, int(is_new.sum())).collect()
+    assert {row["leg"] for row in rows} == {0, 1, 2}
+    bitmaps = {}
+    for row in rows:
+        held = np.frombuffer(row["bitmap"], np.uint8)
+        bitmaps[row["leg"]] = held | bitmaps.get(row["leg"], held)
+    assert all(np.unpackbits(held).mean() < 0.2 for held in bitmaps.values()), "nothing is kept out"
+    filters = {leg: spark.sparkContext.broadcast(held.tobytes()) for leg, held in bitmaps.items()}
+    new = {i for i, flag in zip(corpus.ids, is_new, strict=True) if flag}
+    pairs = found(candidate_pairs(units, hashes, embeddings, corpus.centre, CFG, filters=filters))
+    assert pairs == {pair: by for pair, by in batch.items() if set(pair) & new}
 
 
 @pytest.mark.parametrize("partitions", [1, 8])

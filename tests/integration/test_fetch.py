@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import pytest
 from pyspark.sql import SparkSession
 
+from dupelake.config import FetchConfig
 from dupelake.kernels.uris import local_path
 from dupelake.stages import fetch
 from dupelake.stages.fetch import fetch_remote, has_reader, is_remote
@@ -34,6 +35,7 @@ ODD_NAMES = [
     "back\\slash.jpg",
 ]  # a:b.jpg: Hadoop's own local filesystem refuses it
 LIMIT = 1000
+FETCH = FetchConfig()
 
 
 def content(name: str) -> bytes:
@@ -54,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, self.path.encode())
         elif path == "/flaky":
             self.answer(200 if nth == 3 else 503, b"third time")
+        elif path == "/slow-to-wake":
+            self.answer(200 if nth == 5 else 503, b"fifth time")
         elif path == "/down":
             self.answer(503, b"")
         elif path == "/cut":
@@ -109,9 +113,9 @@ def mount(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return f"viewfs://{name}/p", folder
 
 
-def fetched(spark: SparkSession, uris: list[str | None], reason: str | None = None) -> dict:
+def fetched(spark: SparkSession, uris: list[str | None], reason: str | None = None, cfg: FetchConfig = FETCH) -> dict:
     rows = spark.createDataFrame([(uri, reason) for uri in uris], "uri string, reason string")
-    return {row.uri: row.fetched for row in fetch_remote(rows, LIMIT).collect()}
+    return {row.uri: row.fetched for row in fetch_remote(rows, LIMIT, cfg).collect()}
 
 
 def test_names_survive_in_a_hadoop_filesystem(spark: SparkSession, mount: tuple[str, Path]) -> None:
@@ -191,6 +195,14 @@ def test_http_faults(spark: SparkSession, server: str) -> None:
     assert [Handler.hits[path] for path in ("/down", "/flaky", "/nothing", "/secret", "/big")] == [3, 3, 1, 1, 1]
 
 
+def test_the_number_of_retries_is_configured(spark: SparkSession, server: str) -> None:
+    uri = f"{server}/slow-to-wake"
+    assert fetched(spark, [uri], cfg=FetchConfig(retries=0))[uri].reason == "unreadable"
+    assert Handler.hits["/slow-to-wake"] == 1
+    assert bytes(fetched(spark, [uri], cfg=FetchConfig(retries=6, backoff_ms=1))[uri].data) == b"fifth time"
+    assert Handler.hits["/slow-to-wake"] == 5
+
+
 def test_nothing_listens(spark: SparkSession) -> None:
     uri = "http://127.0.0.1:1/a.jpg"
     assert fetched(spark, [uri])[uri].reason == "unreadable"
@@ -198,7 +210,7 @@ def test_nothing_listens(spark: SparkSession) -> None:
 
 def test_each_object_is_read_once(spark: SparkSession, server: str) -> None:
     rows = spark.createDataFrame([(f"{server}/file/once.jpg", None)], "uri string, reason string")
-    got = fetch_remote(rows, LIMIT).where("fetched.reason is null and length(fetched.data) > 0")
+    got = fetch_remote(rows, LIMIT, FETCH).where("fetched.reason is null and length(fetched.data) > 0")
     # A deterministic function is copied into the filter, hence read twice, unless this optimizer setting saves it.
     spark.conf.set("spark.sql.optimizer.avoidDoubleFilterEval", "false")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import errno
 import functools
 import io
 import os
@@ -19,21 +20,22 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from dupelake import cli
-from dupelake.config import Config, DecodeConfig, FeaturesConfig, HashConfig
+from dupelake.config import Config, DecodeConfig, FeaturesConfig, FetchConfig, HashConfig
 from dupelake.errors import VersionMixError
 from dupelake.jobs import hash as job
 from dupelake.jobs import vocabulary as vocabulary_job
-from dupelake.kernels.fingerprint import fingerprint_image
+from dupelake.kernels.fingerprint import content_id, fingerprint_image
 from dupelake.kernels.hashing import hash_version
+from dupelake.kernels.isolate import Guard
 from dupelake.kernels.vocabulary import feature_version, load_vocabulary
 from dupelake.kernels.vocabulary_training import train_vocabulary
 from dupelake.runtime.run import Run
 from dupelake.schema import FEATURES, GROUPS, HASHES, IMAGES, MANIFEST, RUNS
 from dupelake.stages.fetch import FETCHED
-from dupelake.stages.hash import HASHED, _mapper, hash_images
+from dupelake.stages.hash import HASHED, _mapper, hash_images, read_local
 from dupelake.tables import Warehouse
 
-INPUT = T.StructType([*MANIFEST.fields, T.StructField("fetched", FETCHED)])
+INPUT = T.StructType([*MANIFEST.fields, T.StructField("attempts", T.IntegerType()), T.StructField("fetched", FETCHED)])
 NAMES = [
     "plain.png",
     "with space.png",
@@ -66,6 +68,12 @@ def manifest(spark: SparkSession, rows: list[dict]):
             "extra": {"k": "v"},
             "reason": None,
             "error_message": None,
+            "marks": None,
+            "last_partition": "2026-01-01",
+            "source": "m",
+            "is_deleted": False,
+            "n_rows": 1,
+            "attempts": 0,
             "fetched": None,
             **row,
         }
@@ -81,7 +89,7 @@ def run(spark: SparkSession, rows: list[dict], cfg: Config = Config()) -> list[R
 def test_schema_is_that_of_the_tables():
     names = HASHED.fieldNames()
     for table, left_out in (
-        (IMAGES, {"ingested_at", "deleted_at"}),
+        (IMAGES, {"ingested_at", "deleted_at", "deleted_reason"}),
         (HASHES, {"content_id"}),
         (FEATURES, {"content_id", "error_message"}),
     ):
@@ -192,10 +200,12 @@ def one_batch(path: Path, n: int) -> pa.RecordBatch:
     """What the mapper gets for `n` rows of one local file."""
     row = {"uri": str(path), "partition": "p", "scope": ""}
     fetched = pa.struct([("data", pa.binary()), ("reason", pa.string()), ("message", pa.string())])
-    texts = ("image_id", "uri", "partition", "scope", "reason", "error_message")
+    texts = ("image_id", "uri", "partition", "scope", "reason", "error_message", "source")
     others = {
         "captured_at": pa.timestamp("us", "UTC"),
         "extra": pa.map_(pa.string(), pa.string()),
+        "marks": pa.map_(pa.string(), pa.string()),
+        "attempts": pa.int32(),
         "fetched": fetched,
     }
     schema = pa.schema([*((name, pa.string()) for name in texts), *others.items()])
@@ -222,6 +232,55 @@ def test_output_batches_are_bounded_in_bytes(tmp_path: Path):
     assert len(some.column("descriptors")[0].as_py()) > len(some.column("thumbnail_bytes")[0].as_py())
     first = next(_mapper(cfg)(iter([one_batch(flat, 40)])))
     assert abs(first.num_rows - (1 << 20) / (weight + 512)) < 2
+
+
+def test_equal_bytes_are_decoded_once_in_a_task(tmp_path: Path, monkeypatch):
+    def counted(*args):
+        with (tmp_path / "calls").open("a", encoding="utf-8") as file:  # it runs in the child
+            file.write("x")
+        return fingerprint_image(*args)
+
+    monkeypatch.setattr("dupelake.stages.hash.fingerprint_image", counted)
+    (tmp_path / "a.png").write_bytes(png(1))
+    (batch,) = _mapper(Config())(iter([one_batch(tmp_path / "a.png", 100)]))
+    assert batch.num_rows == 100
+    assert len(set(batch.column("pdq").to_pylist())) == 1
+    assert (tmp_path / "calls").read_text() == "x"
+
+
+def test_copies_of_a_crashing_image_cost_one_crash(tmp_path: Path, monkeypatch):
+    forks = []
+
+    def counted(guard):
+        forks.append(1)
+        return fork(guard)
+
+    fork = Guard._fork
+    monkeypatch.setattr(Guard, "_fork", counted)
+    monkeypatch.setenv("DUPELAKE_BAD_IMAGE", "crash:poison")
+    (tmp_path / "a.png").write_bytes(png(1) + b"poison")
+    (batch,) = _mapper(Config())(iter([one_batch(tmp_path / "a.png", 20)]))
+    assert set(batch.column("reason").to_pylist()) == {"crashed"}
+    assert set(batch.column("content_id").to_pylist()) == {content_id(png(1) + b"poison")}
+    assert len(forks) == 3  # the first, the second try, and one that knows these bytes
+
+
+def test_local_storage_that_fails_for_a_moment(tmp_path: Path, monkeypatch):
+    cfg = FetchConfig(retries=2, backoff_ms=1)
+    refused = read_local("/proc/self/mem", "/proc/self/mem", 1000, cfg)  # reading address 0 gives EIO
+    assert (refused.reason, "(tried 3 times)" in refused.message) == ("unreadable", True)
+    (tmp_path / "a").write_bytes(b"x")
+    faults = [errno.ESTALE, errno.EIO]
+
+    def flaky(*args, **kwargs):
+        if faults:
+            raise OSError(faults.pop(), "for a moment")
+        return open(*args, **kwargs)
+
+    monkeypatch.setattr("dupelake.stages.hash.open", flaky, raising=False)
+    assert read_local(str(tmp_path / "a"), "a", 1000, cfg) == b"x"
+    faults = [errno.EACCES]
+    assert read_local(str(tmp_path / "a"), "a", 1000, cfg).reason == "unreadable", "rights do not come back in a second"
 
 
 def test_failed_features_are_no_failed_row(tmp_path: Path, monkeypatch):

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError
 from dupelake.schema import MANIFEST
+from dupelake.stages.again import marks_differ
 from dupelake.stages.manifest import new_rows, normalise
 
 CFG = ManifestConfig(default_scope="house")
@@ -37,7 +38,21 @@ def normal(
 
 
 def stored(manifest: DataFrame) -> DataFrame:
-    return manifest.select("image_id", "uri", "partition")
+    """The rows as a run that read them all leaves them in `images`."""
+    return manifest.select(
+        "image_id",
+        "uri",
+        "partition",
+        "scope",
+        F.when(F.col("reason").isNull(), "ok").otherwise("failed").alias("status"),
+        "reason",
+        F.lit(None).cast("timestamp").alias("deleted_at"),
+        F.lit(None).cast("string").alias("deleted_reason"),
+        F.when(F.col("reason").isNull(), 0).otherwise(1).alias("attempts"),
+        F.lit(None).cast("timestamp").alias("ingested_at"),
+        "marks",
+        "source",
+    )
 
 
 def table(rows: DataFrame) -> dict[str, dict[str, Any]]:
@@ -65,6 +80,11 @@ class TestNormalise:
                 "extra": None,
                 "reason": None,
                 "error_message": None,
+                "last_partition": "all",
+                "marks": None,
+                "source": "",
+                "is_deleted": False,
+                "n_rows": 1,
             }
         }
 
@@ -229,3 +249,46 @@ class TestNewRows:
         night = normal(spark, (odd, "/a", "1"), ("x", "/b", "1"))
         assert ids(new_rows(night, None)) == {odd: None, "x": None}
         assert new_rows(night, stored(night)).count() == 0
+
+    def test_what_is_tried_again(self, spark: SparkSession) -> None:
+        etag = F.create_map(F.lit("etag"), F.lit("1"))
+        cases = {  # reason, attempts, marks, hour of the last attempt -> tried again
+            "late": ("missing", 1, False, 1, True),
+            "given up": ("missing", 3, False, 1, False),
+            "killed meanwhile": ("missing", 1, False, 3, False),
+            "native": ("crashed", 2, True, 1, True),
+            "no picture": ("undecodable", 1, False, 1, False),
+            "half an upload": ("truncated", 1, False, 1, True),
+            "known to be whole": ("truncated", 1, True, 1, False),
+        }
+        schema = "uri string, why string, n int, marked boolean, hour long, again boolean"
+        known = spark.createDataFrame([(uri, *case) for uri, case in cases.items()], schema)
+        night = normalise(known.select("uri"), CFG)
+        images = (
+            stored(night)
+            .drop("status", "reason", "attempts", "marks", "ingested_at")
+            .join(known, "uri")
+            .withColumns({"status": F.lit("failed"), "reason": F.col("why"), "attempts": F.col("n")})
+            .withColumn("marks", F.when(F.col("marked"), etag))
+            .withColumn("ingested_at", F.timestamp_seconds(F.col("hour") * 3600))
+        )
+        rows = new_rows(night, images, max_attempts=3, last_run=2 * 3600 * 1_000_000).collect()
+        assert {row["uri"]: (row["why"], row["attempts"]) for row in rows} == {
+            uri: ("retried", n) for uri, (_, n, _, _, again) in cases.items() if again
+        }
+
+    def test_marks(self, spark: SparkSession) -> None:
+        cases = [  # stored, given -> changed
+            ({"etag": "1", "byte_size": "5"}, {"etag": "1", "byte_size": "6"}, False),  # the etag decides
+            ({"etag": "1"}, {"etag": "2"}, True),
+            ({"byte_size": "5", "last_modified": "a"}, {"byte_size": "5", "last_modified": "b"}, True),
+            ({"byte_size": "5"}, {"etag": "2"}, False),  # nothing to compare
+            (None, {"etag": "2"}, False),
+            ({"etag": "2"}, None, False),
+        ]
+        frame_ = spark.createDataFrame(cases, "old map<string,string>, new map<string,string>, changed boolean")
+        got = frame_.select(marks_differ(F.col("old"), F.col("new")).alias("got"), "changed").collect()
+        assert [row["got"] for row in got] == [row["changed"] for row in got]
+        spellings = ("2026-11-01T00:00:00Z", "2026-11-01 00:00:00", "2026-11-01T01:00:00+01:00")
+        rows = normal(spark, *[(f"/{at}", at) for at in spellings], schema="uri string, last_modified string")
+        assert len({str(row["marks"]) for row in rows.collect()}) == 1

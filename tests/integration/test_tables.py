@@ -69,7 +69,11 @@ def test_every_table_has_its_comments_and_stays_readable_by_others(warehouse):
     ("table", "row", "constraint"),
     [
         (HASHES, hash_row(quality=101), "quality_range"),
-        (IMAGES, ("i", "u", "p", "", None, 1, 1, 1, "PNG", None, None, "ok", None, None, NOW, None), "ok_has_content"),
+        (
+            IMAGES,
+            ("i", "u", "p", "", None, 1, 1, 1, "PNG", None, None, "ok", None, None, NOW, *[None] * 5),
+            "ok_has_content",
+        ),
         (PAIRS, pair_row("b", "a", kind="near", score=1.0), "ordered"),
         (PAIRS, pair_row("a", "b", kind=None, score=0.4), "decided"),
         (FEATURES, ("a", 450, bytearray(3600), bytearray(57600), bytearray(4337), None, "v"), "size"),
@@ -105,7 +109,7 @@ def test_polars_and_duckdb_read_what_spark_wrote(spark, warehouse):
             None,
             None,
             NOW,
-            None,
+            *[None] * 5,
         ),
         (
             "img-2",
@@ -123,7 +127,7 @@ def test_polars_and_duckdb_read_what_spark_wrote(spark, warehouse):
             "no_uri",
             "no uri",
             NOW,
-            None,
+            *[None] * 5,
         ),
     ]
     warehouse.append(IMAGES, spark.createDataFrame(rows, IMAGES.schema))

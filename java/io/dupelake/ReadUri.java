@@ -45,8 +45,7 @@ public final class ReadUri implements UDF2<String, Long, Row> {
     private static final long serialVersionUID = 1L;
 
     public static final String NAME = "dupelake_read_uri";
-    private static final int ATTEMPTS = 3;
-    private static final long BACKOFF_MS = 200L;
+    private static final long MAX_PAUSE_MS = 30_000L;
     private static final int CONNECT_TIMEOUT_MS = 10_000;
     private static final int READ_TIMEOUT_MS = 60_000;
     private static final int MAX_REDIRECTS = 5;
@@ -60,9 +59,13 @@ public final class ReadUri implements UDF2<String, Long, Row> {
 
     /** What the driver's session adds to Hadoop's defaults; small, unlike a whole Configuration. */
     private final HashMap<String, String> settings;
+    private final int attempts;
+    private final long backoffMs;
 
-    private ReadUri(HashMap<String, String> settings) {
+    private ReadUri(HashMap<String, String> settings, int attempts, long backoffMs) {
         this.settings = settings;
+        this.attempts = attempts;
+        this.backoffMs = backoffMs;
     }
 
     /** An object that cannot be read, for a reason that another attempt would not change. */
@@ -79,8 +82,11 @@ public final class ReadUri implements UDF2<String, Long, Row> {
     /**
      * Registers the UDF in a session with that session's Hadoop settings as they are now.
      * Non-deterministic, so that the optimizer never copies it: each copy would read the object again.
+     *
+     * @param attempts how often an object is tried, the first time included
+     * @param backoffMs the pause before the second attempt, doubled before each further one
      */
-    public static void register(SparkSession session) {
+    public static void register(SparkSession session, int attempts, long backoffMs) {
         Configuration own = ((org.apache.spark.sql.classic.SparkSession) session).sessionState().newHadoopConf();
         Configuration defaults = new Configuration();
         HashMap<String, String> settings = new HashMap<>();
@@ -89,7 +95,7 @@ public final class ReadUri implements UDF2<String, Long, Row> {
                 settings.put(entry.getKey(), entry.getValue());
             }
         }
-        session.udf().register(NAME, functions.udf(new ReadUri(settings), RESULT).asNondeterministic());
+        session.udf().register(NAME, functions.udf(new ReadUri(settings, attempts, backoffMs), RESULT).asNondeterministic());
     }
 
     @Override
@@ -105,10 +111,10 @@ public final class ReadUri implements UDF2<String, Long, Row> {
                 return failure(refusal.reason, refusal.getMessage());
             } catch (IOException | RuntimeException | LinkageError fault) {
                 String refused = permanentReason(fault);
-                if (refused != null || attempt == ATTEMPTS) {
+                if (refused != null || attempt >= attempts) {
                     return failure(refused == null ? "unreadable" : refused, describe(fault));
                 }
-                pause(BACKOFF_MS << (attempt - 1));
+                pause(Math.min(MAX_PAUSE_MS, backoffMs << (attempt - 1)));
             }
         }
     }

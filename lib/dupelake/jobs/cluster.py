@@ -10,11 +10,23 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.jobs.common import job_parser, run_job
+from dupelake.jobs.decisions import current_verdicts, pin_decisions, write_conflicts
 from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
 from dupelake.runtime.run import Run
-from dupelake.schema import GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS
+from dupelake.schema import (
+    CLUSTERED,
+    GROUP_CHANGES,
+    GROUP_MOVES,
+    GROUPS,
+    HASHES,
+    IMAGES,
+    PAIRS,
+)
+from dupelake.stages.decisions import VERDICTS, conflicts_of, listed
+from dupelake.stages.group_ids import list_moves
 from dupelake.stages.groups import build_groups
-from dupelake.tables import single_row
+from dupelake.stages.touched import Touched, clustered_rows, find_touched, restrict
+from dupelake.tables import Warehouse, single_row
 
 log = logging.getLogger(__name__)
 
@@ -27,43 +39,94 @@ _NAMED = 5  # cut links that the log names
 
 
 def body(run: Run, args: argparse.Namespace) -> None:
-    """Build the groups anew and write the difference to the stored ones."""
+    """Group again what this night touched, and write the difference to the stored groups."""
     wh = run.warehouse
     with run.step("cluster"):
-        previous = wh.read(GROUPS)
-        built = build_groups(
+        sequence = settle_changes(wh) + 1
+        pin_decisions(wh, run.staging.checkpoint)
+        verdicts = current_verdicts(wh, run.config, run.staging.checkpoint)
+        touched = find_touched(
             wh.read(IMAGES),
             wh.read(HASHES),
             wh.read(PAIRS),
-            previous,
-            wh.read(GROUP_CHANGES),
+            wh.spark.createDataFrame([], VERDICTS) if verdicts is None else verdicts,
+            wh.read(CLUSTERED),
             run.config,
-            run.run_id,
-            run.started_at,
             run.staging.checkpoint,
         )
-        groups = run.staging.save(built.groups, "groups")
-        changes = run.staging.save(built.changes, "changes")
-        cuts = run.staging.save(built.cuts, "cuts")
-        stored = previous.select("image_id", F.struct(*GROUPS.columns).alias("before"))
-        differing = (
-            groups.withColumn("after", F.struct(*GROUPS.columns))
-            .join(stored, "image_id", "left")
-            .where(~F.col("after").eqNullSafe(F.col("before")))
-        )
-        gone = previous.join(groups, "image_id", "left_anti").select("image_id")
-        wh.merge(
-            GROUPS,
-            run.staging.save(differing.select(GROUPS.columns), "changed"),
-            update_when="true",
-            delete=run.staging.save(gone, "gone"),
-        )
-        if not changes.isEmpty():
-            wh.append(GROUP_CHANGES, changes)
+        n_touched = touched.contents.count()
+        run.count("contents_regrouped", n_touched)
+        run.count("bridges_cut", 0)
+        if n_touched:
+            _regroup(run, touched, verdicts, sequence)
+        elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
+            found = listed(conflicts_of(verdicts))
+            write_conflicts(wh, found, run.staging.checkpoint, wh.read(IMAGES).limit(0))
+    _count(run)
+
+
+def settle_changes(wh: Warehouse) -> int:
+    """Take back events of a change that was never made: a run was killed between the two commits.
+
+    Events are written first, under the number that the change of `groups` then carries in its own commit. So a number
+    above the last one of `groups` is of a run that did not get so far; the next run finds the same events again.
+
+    Returns:
+        The number of the last change of `groups`.
+    """
+    last = wh.last_sequence(GROUPS)
+    for table in (GROUP_CHANGES, GROUP_MOVES):
+        wh.delete(table, f"sequence > {last}")
+    return last
+
+
+def _regroup(run: Run, touched: Touched, verdicts: DataFrame | None, sequence: int) -> None:
+    wh = run.warehouse
+    pairs = wh.read(PAIRS).where("is_duplicate")
+    previous = run.staging.save(restrict(wh.read(GROUPS), touched), "previous")
+    built = build_groups(
+        restrict(wh.read(IMAGES), touched),
+        run.staging.save(restrict(wh.read(HASHES), touched), "hashes"),
+        run.staging.save(restrict(pairs, touched, "src_id"), "pairs"),
+        previous,
+        wh.read(GROUP_CHANGES),
+        run.config,
+        run.run_id,
+        run.started_at,
+        run.staging.checkpoint,
+        verdicts,
+        sequence,
+    )
+    groups = run.staging.save(built.groups, "groups")
+    changes = run.staging.save(built.changes, "changes")
+    cuts = run.staging.save(built.cuts, "cuts")
+    stored = previous.select("image_id", F.struct(*GROUPS.columns).alias("before"))
+    differing = (
+        groups.withColumn("after", F.struct(*GROUPS.columns))
+        .join(stored, "image_id", "left")
+        .where(~F.col("after").eqNullSafe(F.col("before")))
+    )
+    gone = previous.join(groups, "image_id", "left_anti").select("image_id")
+    changed, gone = run.staging.save(differing.select(GROUPS.columns), "changed"), run.staging.save(gone, "gone")
+    if not changes.isEmpty():
+        wh.append(GROUP_CHANGES, changes)
+    moves = run.staging.save(list_moves(groups, previous), "moves")
+    if not moves.isEmpty():
+        stamp = {"run_id": F.lit(run.run_id), "sequence": F.lit(sequence), "changed_at": F.lit(run.started_at)}
+        wh.append(GROUP_MOVES, moves.withColumns(stamp))
+    wh.merge(GROUPS, changed, update_when="true", delete=gone, sequence=sequence)
+    conflicts = write_conflicts(wh, built.conflicts, run.staging.checkpoint, restrict(wh.read(IMAGES), touched))
+    run.count("conflicts", conflicts.count())
+    rows, lost = clustered_rows(touched, run.staging.checkpoint)
+    wh.merge(
+        CLUSTERED,
+        run.staging.save(rows, "clustered"),
+        update_when="t.fingerprint <> s.fingerprint OR t.component <> s.component",
+        delete=lost,
+    )
     for row in changes.groupBy("event").agg(F.count(F.lit(1)).alias("n")).collect():  # one row per event
         run.count(f"changes.{row['event']}", row["n"])
     _count_cuts(run, cuts)
-    _count(run)
 
 
 def _count_cuts(run: Run, cuts: DataFrame) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from dupelake import errors
 from dupelake.config import Config, load_config
-from dupelake.errors import ConfigError, DupelakeError, GateError
+from dupelake.errors import BusyError, ConfigError, DupelakeError, GateError
+from dupelake.kernels.faults import reached
+from dupelake.runtime.lock import RunLock, lock_of
 from dupelake.runtime.logs import configure_logging
+from dupelake.runtime.metrics import prometheus_text, write_metrics
 from dupelake.runtime.run import Run
 from dupelake.runtime.session import build_session
 from dupelake.tables import Warehouse
@@ -31,6 +36,11 @@ def job_parser(prog: str, description: str, *, manifests: bool) -> argparse.Argu
         )
         parser.add_argument("--partitions", metavar="A,B", help="only these partitions of the manifest")
         parser.add_argument("--since", metavar="PARTITION", help="only partitions from this one on (text order)")
+        parser.add_argument(
+            "--listing",
+            action="store_true",
+            help="the manifests list all that exists: what they cover and lack is gone (docs/removals.md)",
+        )
     if manifests or prog == "lsh_join.py":
         parser.add_argument("--full", action="store_true", help="read, hash and join everything again")
     parser.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
@@ -58,11 +68,11 @@ def run_job(job: str, parser: argparse.ArgumentParser, body: Body, argv: Sequenc
 
     Returns:
         The exit code: 0; 2 for configuration, manifest, model or environment faults; 3 for a
-        passed limit (results stand); 1 for anything else.
+        passed limit (results stand); 4 where another run holds the warehouse; 1 for anything else.
     """
     args = parser.parse_args(argv)
     try:
-        config, warehouse, spark_settings = _check(args)
+        config, warehouse, spark_settings = check_arguments(args)
     except ConfigError as error:
         print(f"{parser.prog}: the configuration is refused; nothing was started:\n{error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
@@ -78,9 +88,20 @@ def run_job(job: str, parser: argparse.ArgumentParser, body: Body, argv: Sequenc
 
 def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
     code, message = 0, None
+    limits = run.config.run
+    lock = lock_of(run.warehouse.spark, run.warehouse.root, run.run_id, limits.lock_wait_s, limits.lock_stale_s)
     try:
+        lock.acquire()
+    except BusyError as error:
+        print(f"{run.job}: nothing was started: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    run.warehouse.at_commit = partial(_at_commit, lock)
+    run.events.emit("run_started", arguments=list(run.arguments), warehouse=run.warehouse.root, versions=run.versions)
+    try:
+        run.staging.sweep()
         run.warehouse.ensure()
         body(run, args)
+        run.is_complete = run.job in ("nightly", "cluster")
         check_failure_gate(run)
     except Exception as error:
         code, message = explain(error)
@@ -91,8 +112,33 @@ def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
     except Exception:  # Spark is gone; the exit code must still tell
         log.exception("the run's row could not be written")
         code = code or 1
+    lock.release()
+    _tell_collectors(run, code, message)
     print(run.report(), flush=True)  # noqa: T201
     return code
+
+
+def _at_commit(lock: RunLock, point: str) -> None:
+    """Before each commit: is the warehouse still ours? Then the fault points of tests."""
+    if point.startswith("before:"):
+        lock.check()
+    reached(point)
+
+
+def _tell_collectors(run: Run, code: int, message: str | None) -> None:
+    """The last event and the metrics, of failed runs too; a collector that is out of reach changes no exit code."""
+    status = "succeeded" if code == 0 else "failed"
+    run.events.emit(
+        "run_finished", status=status, exit_code=code, seconds=run.seconds, counts=run.counts, error=message
+    )
+    if not run.config.run.metrics_file:
+        return
+    finished = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    text = prometheus_text(run.job, code, run.started_at, finished, run.counts, run.seconds)
+    try:
+        write_metrics(run.config.run.metrics_file, text)
+    except OSError as error:
+        log.warning("run.metrics_file: %s cannot be written: %s", run.config.run.metrics_file, error)
 
 
 def explain(error: Exception) -> tuple[int, str]:
@@ -107,18 +153,23 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 def check_failure_gate(run: Run) -> None:
-    """Raise GateError when more images failed than run.max_failed_fraction allows."""
+    """Raise GateError when more images failed than run.max_failed_fraction allows, or a step left a fault."""
     tried = run.counts.get("read", 0) - run.counts.get("skipped", 0)
     failed = run.counts.get("failed", 0)
     limit = run.config.run.max_failed_fraction
+    faults = list(run.gate_faults)
     if tried and failed / tried > limit:
-        raise GateError(
+        faults.insert(
+            0,
             f"{failed} of {tried} images failed, more than run.max_failed_fraction = {limit} allows; "
-            "the results of the others are written"
+            "the results of the others are written",
         )
+    if faults:
+        raise GateError("\n".join(faults))
 
 
-def _check(args: argparse.Namespace) -> tuple[Config, str, dict[str, str]]:
+def check_arguments(args: argparse.Namespace) -> tuple[Config, str, dict[str, str]]:
+    """Configuration, warehouse and Spark settings of a command line; ConfigError names all faults at once."""
     faults: list[str] = []
     config = Config()
     try:
@@ -134,6 +185,8 @@ def _check(args: argparse.Namespace) -> tuple[Config, str, dict[str, str]]:
     for path in getattr(args, "paths", ()):
         if is_local(path) and not Path(local(path)).exists():
             faults.append(f"PATH {path}: there is nothing; give a manifest or a directory that exists")
+    if hasattr(args, "check"):  # what a job's own options need
+        faults += args.check(args)
     if is_local(args.warehouse) and Path(local(args.warehouse)).is_file():
         faults.append(f"--warehouse {args.warehouse}: is a file; give a folder")
     if faults:

@@ -1,4 +1,7 @@
-"""The hash job: manifests in; images, hashes, thumbnails and features out. Each new image is read and decoded once."""
+"""The hash job: manifests in; images, hashes, thumbnails and features out. Each new image is read and decoded once.
+
+What a manifest says is gone (a tombstone, or absence from a full listing) is marked in `images`; nothing is deleted.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +10,183 @@ import logging
 import math
 from collections.abc import Sequence
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from dupelake.errors import VersionMixError
+from dupelake.errors import ManifestError, VersionMixError
 from dupelake.jobs.common import absolute, job_parser, run_job, selection
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
 from dupelake.runtime.run import Run
-from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK, THUMBNAILS
+from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK, RUNS, THUMBNAILS, conform
+from dupelake.stages.again import may_mend
 from dupelake.stages.fetch import fetch_remote
 from dupelake.stages.hash import hash_images
-from dupelake.stages.manifest import new_rows, normalise
+from dupelake.stages.manifest import (
+    CHANGED,
+    NO_URI,
+    NOTED,
+    RETRIED,
+    RETURNED,
+    normalise,
+    wanted_rows,
+)
+from dupelake.stages.removals import TREE_END, covered, marked, tombstoned, unlisted, with_notes
 from dupelake.tables import single_row
 
 log = logging.getLogger(__name__)
 
+_WHY = (CHANGED, RETRIED, RETURNED)  # counted; the rest of what is done is new, or asked for by --full
+_NAMED = 10  # partitions that the message of the gate names
+
 
 def body(run: Run, args: argparse.Namespace) -> None:
-    """Hash the rows of the manifests that `images` lacks (all of them with --full)."""
+    """Hash the rows of the manifests that are new, changed or due for another try; mark what is gone."""
     partitions, since, full = selection(args)
     refuse_other_versions(run, full)
-    rows = _rows_to_do(run, [absolute(path) for path in args.paths], partitions, since, full)
-    n_rows = run.counts["read"] - run.counts["skipped"]
-    for name in ("hashed", "failed", "contents_new", "features_failed"):
+    for name in ("hashed", "failed", "contents_new", "features_failed", "removed", *_WHY):
         run.count(name, 0)
+    with run.step("manifest"):
+        manifest, n_read, has_stones = _read(run, [absolute(path) for path in args.paths], listing=args.listing)
+        images = run.warehouse.read(IMAGES)
+        wanted = run.staging.save(
+            wanted_rows(
+                manifest,
+                images,
+                partitions=partitions,
+                since=since,
+                full=full,
+                max_attempts=run.config.run.max_attempts,
+                last_run=_last_run(run),
+            ),
+            "wanted",
+        )
+        numbers = {row["why"]: row["n"] for row in _numbers(wanted, "why")}
+        gone = None
+        if has_stones or args.listing:
+            gone = _gone(run, manifest, images, partitions, since, listing=args.listing)
+    n_rows = sum(n for why, n in numbers.items() if why != NOTED)
+    run.count("read", n_read)
+    run.count("skipped", n_read - n_rows)  # known already, repeated, a tombstone, or of another partition
+    for why in _WHY:
+        run.count(why, numbers.get(why, 0))
+    log.info("%d rows in the manifest, %d to do (%s)", run.counts["read"], n_rows, numbers)
+    beside = _beside(run, images, wanted, gone, noted=numbers.get(NOTED, 0))
     if n_rows == 0:
+        if beside is not None:
+            run.warehouse.merge(IMAGES, beside, update_when=_image_changed())
         return
     with run.step("hash"):
         n_tasks = max(
             run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.hash.rows_per_task)
         )
-        spread = rows.repartition(n_tasks, "image_id")  # by key: a retried task gets the same rows
-        fetched = fetch_remote(spread, run.config.decode.max_bytes)
+        # by key: a retried task gets the same rows
+        spread = wanted.where(F.col("why") != NOTED).repartition(n_tasks, "image_id")
+        fetched = fetch_remote(spread, run.config.decode.max_bytes, run.config.fetch)
         hashed = run.staging.save(hash_images(fetched, run.config), "hashed")
     with run.step("write"):
-        _write(run, hashed, full)
+        _write(run, hashed, full, beside)
+    check_partitions(run, hashed)
 
 
-def _rows_to_do(
-    run: Run, paths: Sequence[str], partitions: list[str] | None, since: str | None, full: bool
-) -> DataFrame:
-    with run.step("manifest"):
-        raw = read_manifests(run.warehouse.spark, paths, run.config.manifest)
-        manifest = normalise(raw, run.config.manifest)
-        rows = run.staging.save(
-            new_rows(manifest, run.warehouse.read(IMAGES), partitions=partitions, since=since, full=full), "rows"
+def _read(run: Run, paths: Sequence[str], *, listing: bool) -> tuple[DataFrame, int, bool]:
+    """The manifests as rows of schema.MANIFEST, read once (they may change meanwhile); their rows; any tombstones?
+
+    Raises:
+        ManifestError: with `listing`, when they do not list everything for certain.
+    """
+    raw = read_manifests(run.warehouse.spark, paths, run.config.manifest, with_origin=True)
+    manifest = run.staging.save(normalise(raw, run.config.manifest), "manifest")
+    facts = single_row(
+        manifest.agg(
+            F.coalesce(F.sum("n_rows"), F.lit(0)).alias("n"),
+            F.count_if("is_deleted").alias("n_stones"),
+            F.count_if(~F.col("is_deleted")).alias("n_listed"),
+            F.count_if((F.col("reason") == NO_URI) & ~F.col("is_deleted")).alias("n_without_uri"),
+            F.count_if(F.col("marks").isNull() & F.col("source").endswith(TREE_END)).alias("n_closed"),
+            F.count_if(F.map_contains_key("extra", F.lit("deleted"))).alias("n_unclear"),
         )
-        n_rows = rows.count()
-        run.count("read", raw.count())
-        run.count("skipped", run.counts["read"] - n_rows)  # known already, repeated, or in another partition
-        log.info("%d rows in the manifest, %d to do", run.counts["read"], n_rows)
-    return rows
+    )
+    if facts["n_unclear"]:
+        log.warning("%d rows say neither yes nor no in `deleted`; they count as not deleted", facts["n_unclear"])
+    if listing:
+        _check_listing(facts)
+    return manifest, facts["n"], facts["n_stones"] > 0
+
+
+def _last_run(run: Run) -> int:
+    """When the last run started that wrote its row, in microseconds since 1970; 0 before the first."""
+    return int(single_row(run.warehouse.read(RUNS).agg(F.unix_micros(F.max("started_at")).alias("at")))["at"] or 0)
+
+
+def _check_listing(facts: Row) -> None:
+    why = None
+    if not facts["n_listed"]:
+        why = "it lists nothing"
+    elif facts["n_without_uri"]:
+        why = f"{facts['n_without_uri']} of its rows have no uri, so nobody knows which images they stand for"
+    elif facts["n_closed"]:
+        why = f"{facts['n_closed']} folders of the tree cannot be listed"
+    if why:
+        raise ManifestError(
+            f"--listing: {why}; nothing was removed. Mend the manifest, or run without --listing, which removes "
+            "nothing that is merely absent"
+        )
+
+
+def _gone(
+    run: Run,
+    manifest: DataFrame,
+    images: DataFrame,
+    partitions: list[str] | None,
+    since: str | None,
+    *,
+    listing: bool,
+) -> DataFrame:
+    """(image_id, deleted_reason) of stored images that are gone, staged.
+
+    Raises:
+        ManifestError: a listing lacks more of what it covers than manifest.max_removed_fraction.
+    """
+    gone = tombstoned(manifest, images, partitions, since)
+    if not listing:
+        return run.staging.save(gone, "gone")
+    sources = [row["source"] for row in manifest.select("source").distinct().collect()]  # at most one a path
+    roots = [source for source in sources if source.endswith(TREE_END)]
+    known = run.staging.save(
+        covered(manifest, images, roots, run.config.manifest.extensions, partitions, since).select("image_id"),
+        "covered",
+    )
+    absent = run.staging.save(unlisted(manifest, known), "absent")
+    n_known, n_absent = known.count(), absent.count()
+    limit = run.config.manifest.max_removed_fraction
+    log.info("the listing covers %d stored images and lacks %d of them", n_known, n_absent)
+    if n_absent > limit * n_known:
+        raise ManifestError(
+            f"--listing: {n_absent} of the {n_known} images that it covers are not in it, more than "
+            f"manifest.max_removed_fraction = {limit} allows; nothing was removed. If they are really gone, raise that "
+            "option for this run, else mend the listing"
+        )
+    stones = gone.select("image_id")
+    return run.staging.save(gone.unionByName(absent.join(stones, "image_id", "left_anti")), "gone")
+
+
+def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | None, *, noted: int) -> DataFrame | None:
+    """Rows of IMAGES that change without being read: deleted ones, and those that get a mark or a source."""
+    run.count("removed", 0 if gone is None else gone.count())
+    if not run.counts["removed"] and not noted:
+        return None
+    if gone is None:
+        gone = images.select("image_id", "deleted_reason").limit(0)
+    rows = marked(images, gone, run.started_at)
+    if noted:
+        notes = wanted.where(F.col("why") == NOTED).select(
+            "image_id", F.col("marks").alias("_marks"), F.col("source").alias("_source")
+        )
+        known = images.join(notes.join(gone, "image_id", "left_anti"), "image_id")
+        rows = rows.unionByName(conform(with_notes(known), IMAGES.schema))
+    return run.staging.save(rows, "beside")
 
 
 def refuse_other_versions(run: Run, full: bool) -> None:
@@ -84,7 +211,7 @@ def refuse_other_versions(run: Run, full: bool) -> None:
             )
 
 
-def _write(run: Run, hashed: DataFrame, full: bool) -> None:
+def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) -> None:
     """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
     contents = hashed.where(F.col("status") == OK).dropDuplicates(["content_id"])  # equal bytes, equal values
     report = run.warehouse.merge(HASHES, contents, update_when="t.hash_version <> s.hash_version" if full else None)
@@ -98,15 +225,25 @@ def _write(run: Run, hashed: DataFrame, full: bool) -> None:
     mended = "t.feature_version <> s.feature_version OR (t.error_message IS NOT NULL AND s.error_message IS NULL)"
     run.warehouse.merge(FEATURES, features, update_when=mended if full else None)
     run.warehouse.merge(THUMBNAILS, thumbnails, update_when="t.bytes <> s.bytes" if full else None)
-    images = hashed.withColumn("ingested_at", F.lit(run.started_at)).withColumn(
-        "deleted_at", F.lit(None).cast("timestamp")
+    tried = F.when(may_mend(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
+    images = hashed.withColumns(
+        {
+            "attempts": F.when(F.col("status") == OK, 0).otherwise(tried),
+            "ingested_at": F.lit(run.started_at),
+            "deleted_at": F.lit(None).cast("timestamp"),
+            "deleted_reason": F.lit(None).cast("string"),
+        }
     )
+    images = conform(images, IMAGES.schema)
+    if beside is not None:
+        images = images.unionByName(beside)
     run.warehouse.merge(IMAGES, images, update_when=_image_changed())
     run.count("contents_new", report.inserted)
     _count_features_failed(run, contents)
-    for row in hashed.groupBy("status", "reason").agg(F.count(F.lit(1)).alias("n")).collect():  # one row per reason
+    for row in _numbers(hashed, "status", "reason"):
         if row["status"] == FAILED:
             run.count(f"failed.{row['reason']}", row["n"])
+            run.events.emit("image_failed", reason=row["reason"], count=row["n"])
             run.counts["failed"] += row["n"]
         else:
             run.counts["hashed"] += row["n"]
@@ -129,8 +266,34 @@ def _count_features_failed(run: Run, contents: DataFrame) -> None:
 
 def _image_changed() -> str:
     """SQL: any column but the time of ingestion differs between the stored and the given row."""
-    names = [n for n in IMAGES.columns if n not in ("image_id", "ingested_at", "extra")]
-    return " OR ".join([f"NOT (t.{n} <=> s.{n})" for n in names] + ["NOT (to_json(t.extra) <=> to_json(s.extra))"])
+    maps = ("extra", "marks")  # maps do not compare
+    names = [n for n in IMAGES.columns if n not in ("image_id", "ingested_at", *maps)]
+    same = [f"t.{n} <=> s.{n}" for n in names]
+    same += [f"array_sort(map_entries(t.{n})) <=> array_sort(map_entries(s.{n}))" for n in maps]
+    return " OR ".join(f"NOT ({equal})" for equal in same)
+
+
+def _numbers(rows: DataFrame, *columns: str) -> list[Row]:
+    """How many rows there are by `columns`, of few values."""
+    return rows.groupBy(*columns).agg(F.count(F.lit(1)).alias("n")).collect()
+
+
+def check_partitions(run: Run, hashed: DataFrame) -> None:
+    """Leave a fault for the end of the run when a partition's images failed beyond the limit for partitions."""
+    limit = run.config.run.max_failed_fraction_of_partition
+    if not run.counts["failed"] or limit >= 1:
+        return
+    failed = F.count_if(F.col("status") == FAILED)
+    by_partition = hashed.groupBy("partition").agg(failed.alias("failed"), F.count(F.lit(1)).alias("tried"))
+    bad = by_partition.where(F.col("failed") > F.lit(limit) * F.col("tried"))
+    worst = bad.orderBy((F.col("failed") / F.col("tried")).desc(), "partition").limit(_NAMED + 1).collect()
+    if worst:
+        named = ", ".join(f"{row['partition']} ({row['failed']} of {row['tried']})" for row in worst[:_NAMED])
+        more = f" and {bad.count() - _NAMED} more" if len(worst) > _NAMED else ""
+        run.gate_faults.append(
+            f"more images failed than run.max_failed_fraction_of_partition = {limit} allows in the partitions "
+            f"{named}{more}; the results of the others are written"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from dupelake.kernels.evaluation import wilson_interval
 from dupelake.runtime.run import Run
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, OK, THUMBNAILS, conform
 from dupelake.stages.align import align_pairs
-from dupelake.stages.candidates import candidate_pairs
+from dupelake.stages.candidates import Filters, candidate_pairs, probed_keys
 from dupelake.stages.decide import decide
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 PAIRS_PER_TASK = 256  # some 2 s of alignment
 _MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
+_SMALL_NIGHT = 5  # times more units than new ones, from which on keys are filtered before they are shuffled
 _KEY = ["src_id", "dst_id"]
 
 
@@ -131,7 +132,9 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
         )
         words = run.staging.save(found.pairs, "words")
         _report_dropped(run, found)
-    proposed = candidate_pairs(inputs.units, inputs.hashes, inputs.embeddings, versions.centre, lsh, words=words)
+    args = inputs.units, inputs.hashes, inputs.embeddings, versions.centre, lsh
+    filters = _probe_filters(run, inputs, versions)
+    proposed = candidate_pairs(*args, words=words, filters=filters)
     if copies is not None:
         lineage = F.broadcast(copies.select("content_id", "parent_id"))
         for side, other in (("src_id", "dst_id"), ("dst_id", "src_id")):
@@ -140,6 +143,22 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
                 F.col(f"{side}_parent").isNull() | (F.col(f"{side}_parent") == F.col(other))
             )
     return run.staging.save(proposed.select(*_KEY, "found_by"), "candidates")
+
+
+def _probe_filters(run: Run, inputs: _Inputs, versions: Versions) -> Filters | None:
+    """Filters of the keys that a small night probes; None on a night that probes most keys anyway."""
+    n_units, n_new = inputs.units.count(), inputs.units.where("is_new").count()
+    if n_new * _SMALL_NIGHT > n_units:
+        return None
+    rows = probed_keys(
+        inputs.units, inputs.hashes, inputs.embeddings, versions.centre, run.config.lsh, n_new
+    ).collect()  # some bitmaps a leg, of 16 MB at most
+    joined: dict[int, npt.NDArray[np.uint8]] = {}
+    for row in rows:
+        bitmap = np.frombuffer(row["bitmap"], np.uint8)
+        joined[row["leg"]] = joined[row["leg"]] | bitmap if row["leg"] in joined else bitmap
+    context = run.warehouse.spark.sparkContext
+    return {leg: context.broadcast(bitmap.tobytes()) for leg, bitmap in joined.items()}
 
 
 def _block_units(run: Run, n_units: int) -> int:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from dupelake.jobs import cluster, embed, hash, lsh_join
 from dupelake.jobs.common import job_parser, run_job
+from dupelake.jobs.decisions import pin_decisions
 from dupelake.runtime.run import Run
 
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """The four jobs one after the other; versions that must not mix are refused before the first of them works."""
+    pin_decisions(run.warehouse, run.staging.checkpoint)  # what people saw, before a manifest may change it
     hash.refuse_other_versions(run, args.full)
     if run.config.embed.model != "none":
         with run.step("model"):

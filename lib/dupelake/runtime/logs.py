@@ -1,13 +1,16 @@
-"""Logging of jobs, and progress: a bar on a terminal, a plain line now and then in a log."""
+"""Logging of jobs, events for log collectors, and progress: a bar on a terminal, a plain line now and then in a log."""
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import logging
+import os
 import sys
 import threading
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from pyspark.sql import SparkSession
 
@@ -30,6 +33,46 @@ def configure_logging(run_id: str, level: int = logging.INFO) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     root.propagate = False
+
+
+class EventLog:
+    """One JSON object a line for each event of a run: `time` (UTC), `event`, `run_id`, `job`, then what belongs to it.
+
+    Events: run_started (arguments, warehouse, versions), step_started (step), step_finished (step, seconds, ok),
+    image_failed (reason, count; one for each reason), run_finished (status, exit_code, seconds, counts, error).
+
+    Args:
+        target: a file that lines are added to, `-` for stderr, or "" for none.
+        run_id: stands in each line.
+        job: stands in each line.
+    """
+
+    def __init__(self, target: str, run_id: str, job: str) -> None:
+        self._target = target
+        self._common = {"run_id": run_id, "job": job}
+        self._is_broken = False
+
+    def emit(self, event: str, **values: Any) -> None:
+        """Write one line. A log that cannot be written stops no night: it is warned of, once."""
+        if not self._target:
+            return
+        time = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = json.dumps({"time": time, "event": event, **self._common, **values}, default=str) + "\n"
+        try:
+            if self._target == "-":
+                sys.stderr.write(line)
+                sys.stderr.flush()
+                return
+            # One write to a file opened for appending: lines of runs that work side by side do not mix.
+            file = os.open(self._target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(file, line.encode())
+            finally:
+                os.close(file)
+        except OSError as error:
+            if not self._is_broken:
+                log.warning("run.event_log: %s cannot be written: %s", self._target, error)
+            self._is_broken = True
 
 
 class Progress:

@@ -14,8 +14,8 @@ from importlib import metadata
 
 from dupelake import __version__
 from dupelake.config import Config
-from dupelake.runtime.logs import Progress
-from dupelake.schema import RUNS
+from dupelake.runtime.logs import EventLog, Progress
+from dupelake.schema import ALL_TABLES, RUNS
 from dupelake.tables import Staging, Warehouse
 
 log = logging.getLogger(__name__)
@@ -35,11 +35,15 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     recall: str | None = None
+    is_complete: bool = False  # all tables are up to date with each other
+    gate_faults: list[str] = field(default_factory=list)  # limits that steps saw passed; told at the end, with exit 3
     staging: Staging = field(init=False)
+    events: EventLog = field(init=False)
 
     def __post_init__(self) -> None:
         self.run_id = self.run_id or new_run_id(self.started_at)
         self.staging = Staging(self.warehouse, self.run_id)
+        self.events = EventLog(self.config.run.event_log, self.run_id, self.job)
         self.versions |= {
             "dupelake": __version__,
             "spark": self.warehouse.spark.version,
@@ -50,11 +54,16 @@ class Run:
     def step(self, name: str) -> Iterator[None]:
         """Time a step, show its progress, log its start and end."""
         log.info("%s: started", name)
-        start = time.monotonic()
-        with Progress(self.warehouse.spark, name):
-            yield
-        took = time.monotonic() - start
-        self.seconds[name] = self.seconds.get(name, 0.0) + took
+        self.events.emit("step_started", step=name)
+        start, ok = time.monotonic(), False
+        try:
+            with Progress(self.warehouse.spark, name):
+                yield
+            ok = True
+        finally:
+            took = time.monotonic() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + took
+            self.events.emit("step_finished", step=name, seconds=round(took, 3), ok=ok)
         log.info("%s: done in %.1f s", name, took)
 
     def count(self, name: str, n: int) -> None:
@@ -78,9 +87,13 @@ class Run:
             self.seconds,
             self.recall,
             error,
+            self._table_versions() if self.is_complete else None,
         )
         frame = self.warehouse.spark.createDataFrame([row], RUNS.schema)
         self.warehouse.append(RUNS, frame.coalesce(1))
+
+    def _table_versions(self) -> dict[str, int]:
+        return {table.name: self.warehouse.version(table) for table in ALL_TABLES if table is not RUNS}
 
     def report(self) -> str:
         """The run in words, for the end of the terminal or log."""

@@ -24,6 +24,9 @@ _REQUIRED = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
+    # Not Spark's INT96: Arrow, and so delta-rs, reads that as nanoseconds, which end in the year 2262; one photograph
+    # of 2999 (a clock that is off) would make `images` unreadable for them.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # One task, one core: two threads that wait for each other on a busy machine take 30 ms, not 1, for the product of
     # two small matrices. Python workers get this from Spark, in local mode too.
     "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",

@@ -18,6 +18,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from dupelake.config import fingerprint
+from dupelake.kernels.faults import reached
 from dupelake.kernels.features import unpack_features
 from dupelake.kernels.thumbnails import decode_thumbnail
 from dupelake.kernels.verify import VERIFY_REVISION, Alignment, Picture, pair_seed, verify_pair
@@ -95,6 +96,7 @@ def _mapper() -> Callable[[Batches], Batches]:
     def run(batches: Batches) -> Batches:
         pictures = _Pictures()
         for batch in batches:
+            reached("worker:align")
             rows = [_align_row(row, pictures) for row in _rows(batch)]
             arrow = to_arrow_schema(ALIGNED)
             yield pa.RecordBatch.from_arrays(

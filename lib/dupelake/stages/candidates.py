@@ -9,19 +9,23 @@ Only ids, keys and codes are shuffled. Old units never meet old ones: they did o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
+from dupelake.kernels.keyfilter import filter_log2, make_bitmap, may_hold
 from dupelake.kernels.mih import Codes, Keys, SlotPlan, binary_rows, plan_exact, probe_keys, slot_keys, words_of
 from dupelake.kernels.srp import PLANNING_ITEMS, plan_srp, srp_codes
 
@@ -30,7 +34,10 @@ LEGS = ("phash", "pdq", "embedding", "words")  # order within found_by; the inde
 WORDS_LEG = LEGS.index("words")
 _SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
 
+_FILTER_TASKS = 4  # a filter of up to 16 MB comes from each
+
 Batches = Iterator[pa.RecordBatch]
+Filters = Mapping[int, Broadcast[Any]]  # bytes of a filter, by leg
 
 
 def joinable_units(images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataFrame:
@@ -66,6 +73,7 @@ def candidate_pairs(
     *,
     words: DataFrame | None = None,
     n_items: float = PLANNING_ITEMS,
+    filters: Filters | None = None,
 ) -> DataFrame:
     """Propose pairs of which one unit at least is new; over nights, the pairs of one batch.
 
@@ -77,6 +85,8 @@ def candidate_pairs(
         cfg: radii, wanted cosine and recall.
         words: (low, high, leg) of the visual words, as stages.words gives them for the same units, or None.
         n_items: about how many units there are; changes cost, never pairs.
+        filters: by leg, a broadcast filter (kernels.keyfilter) of the keys that new units probe, as `probed_keys` makes
+            them; legs without one shuffle every key of every unit.
 
     Returns:
         (src_id, dst_id, found_by): src_id < dst_id, each pair once, found_by the legs that found it, joined by '+'.
@@ -88,19 +98,11 @@ def candidate_pairs(
     codes and different pixels are all true pairs of each other and come out as such, by every slot at once: n of them
     make n^2 / 2 times n_slots verified rows before the last aggregation.
     """
-    both = cfg.mirrored
-    phash = hashes.select(
-        "content_id", _bigint_bytes("phash").alias("code"), _bigint_bytes("phash_mirrored").alias("mirror")
-    )
-    pdq = hashes.select("content_id", F.col("pdq").alias("code"), F.col("pdq_mirrored").alias("mirror"))
-    found = _leg_pairs(units, phash, plan_exact(64, cfg.phash_max_bits, n_items), mirrored=both, leg=0)
-    found = found.unionAll(_leg_pairs(units, pdq, plan_exact(256, cfg.pdq_max_bits, n_items), mirrored=both, leg=1))
-    if embeddings is not None:
-        if centre is None:
-            raise ValueError("embeddings come without the centre of their model")
-        plan = embedding_plan(centre, cfg)
-        codes = _embedding_codes(embeddings, centre, plan)
-        found = found.unionAll(_leg_pairs(units, codes, plan, mirrored=False, leg=2))
+    found: DataFrame | None = None
+    for leg in _legs(hashes, embeddings, centre, cfg, n_items):
+        pairs = _leg_pairs(units, leg, (filters or {}).get(leg.number))
+        found = pairs if found is None else found.unionAll(pairs)
+    assert found is not None  # noqa: S101 - the hash legs are always there
     if words is not None:
         found = found.unionAll(words.select("low", "high", "leg"))
     legs = found.groupBy("low", "high").agg(*[F.max(F.col("leg") == leg).alias(name) for leg, name in enumerate(LEGS)])
@@ -109,6 +111,83 @@ def candidate_pairs(
         F.lower(F.hex("high")).alias("dst_id"),
         F.concat_ws("+", *[F.when(F.col(name), F.lit(name)) for name in LEGS]).alias("found_by"),
     )
+
+
+@dataclass(frozen=True)
+class _Leg:
+    """Codes of one leg: (content_id, code, mirror), binary of 8 bytes a word, and how they become keys."""
+
+    number: int
+    codes: DataFrame
+    plan: SlotPlan
+    is_mirrored: bool
+
+
+def _legs(
+    hashes: DataFrame,
+    embeddings: DataFrame | None,
+    centre: npt.NDArray[np.float32] | None,
+    cfg: LshConfig,
+    n_items: float,
+) -> list[_Leg]:
+    phash = hashes.select(
+        "content_id", _bigint_bytes("phash").alias("code"), _bigint_bytes("phash_mirrored").alias("mirror")
+    )
+    pdq = hashes.select("content_id", F.col("pdq").alias("code"), F.col("pdq_mirrored").alias("mirror"))
+    legs = [
+        _Leg(0, phash, plan_exact(64, cfg.phash_max_bits, n_items), cfg.mirrored),
+        _Leg(1, pdq, plan_exact(256, cfg.pdq_max_bits, n_items), cfg.mirrored),
+    ]
+    if embeddings is not None:
+        if centre is None:
+            raise ValueError("embeddings come without the centre of their model")
+        plan = embedding_plan(centre, cfg)
+        legs.append(_Leg(2, _embedding_codes(embeddings, centre, plan), plan, False))
+    return legs
+
+
+def probed_keys(
+    units: DataFrame,
+    hashes: DataFrame,
+    embeddings: DataFrame | None,
+    centre: npt.NDArray[np.float32] | None,
+    cfg: LshConfig,
+    n_new: int,
+    *,
+    n_items: float = PLANNING_ITEMS,
+) -> DataFrame:
+    """(leg int, bitmap binary): filters of the keys that new units probe, some rows a leg, to be joined by or.
+
+    Args:
+        units: as for `candidate_pairs`; the new ones are read.
+        hashes: as for `candidate_pairs`.
+        embeddings: as for `candidate_pairs`.
+        centre: as for `candidate_pairs`.
+        cfg: as for `candidate_pairs`.
+        n_new: about how many new units there are; sizes the filters.
+        n_items: as for `candidate_pairs`, which must be given the same.
+    """
+    found: DataFrame | None = None
+    new = units.where("is_new")
+    for leg in _legs(hashes, embeddings, centre, cfg, n_items):
+        coded = new.join(leg.codes, "content_id").withColumn("content_id", F.unhex("content_id"))
+        keys = _key_lists(coded, leg.plan, probe_keys, leg.is_mirrored, None, _FILTER_TASKS)
+        log2_bits = filter_log2(n_new * leg.plan.n_probes * (2 if leg.is_mirrored else 1))
+        rows = keys.select("keys").mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
+        rows = rows.select(F.lit(leg.number).alias("leg"), "bitmap")
+        found = rows if found is None else found.unionAll(rows)
+    assert found is not None  # noqa: S101
+    return found
+
+
+def _emit_bitmap(batches: Batches, log2_bits: int) -> Batches:
+    """One filter a task."""
+    whole: npt.NDArray[np.uint8] | None = None
+    for batch in batches:
+        bitmap = make_bitmap(np.asarray(batch.column("keys").flatten()), log2_bits)
+        whole = bitmap if whole is None else whole | bitmap
+    if whole is not None:
+        yield pa.RecordBatch.from_arrays([pa.array([whole.tobytes()], pa.binary())], names=["bitmap"])
 
 
 def embedding_plan(centre: npt.NDArray[np.float32], cfg: LshConfig) -> SlotPlan:
@@ -128,7 +207,7 @@ def _bigint_bytes(name: str) -> Column:
     return F.unhex(F.lpad(F.hex(name), 16, "0"))
 
 
-def _leg_pairs(units: DataFrame, codes: DataFrame, plan: SlotPlan, *, mirrored: bool, leg: int) -> DataFrame:
+def _leg_pairs(units: DataFrame, leg: _Leg, probed: Broadcast[Any] | None) -> DataFrame:
     """(low, high, leg): verified pairs of one leg, one row for every key that they share.
 
     The smaller mirrored distance of a pair is min(d(m(a), b), d(a, m(b))). New units probe straight and mirrored;
@@ -137,14 +216,13 @@ def _leg_pairs(units: DataFrame, codes: DataFrame, plan: SlotPlan, *, mirrored: 
 
     Args:
         units: (scope, content_id, is_new).
-        codes: (content_id, code, mirror): binary of 8 bytes a word; without `mirror` unless `mirrored`.
-        plan: the slots.
-        mirrored: whether to look for mirrored pairs.
-        leg: index in LEGS.
+        leg: codes and slots.
+        probed: filter of the keys that are probed: others are not emitted on the stored side.
     """
-    coded = units.join(codes, "content_id").withColumn("content_id", F.unhex("content_id"))
-    stored = _key_rows(coded, plan, slot_keys, mirrored).alias("s")
-    probing = _key_rows(coded.where("is_new"), plan, probe_keys, mirrored).alias("p")
+    plan = leg.plan
+    coded = units.join(leg.codes, "content_id").withColumn("content_id", F.unhex("content_id"))
+    stored = _key_rows(coded, plan, slot_keys, leg.is_mirrored, probed).alias("s")
+    probing = _key_rows(coded.where("is_new"), plan, probe_keys, leg.is_mirrored, None).alias("p")
     a, b = F.col("p.id"), F.col("s.id")
     once = ~F.col("s.is_new") | F.col("p.is_mirrored") | (a < b)  # two new units probe each other
     distance = sum(
@@ -167,13 +245,34 @@ def _leg_pairs(units: DataFrame, codes: DataFrame, plan: SlotPlan, *, mirrored: 
         "inner",
     )
     return pairs.select(  # low < high
-        F.least(a, b).alias("low"), F.greatest(a, b).alias("high"), F.lit(leg).alias("leg")
+        F.least(a, b).alias("low"), F.greatest(a, b).alias("high"), F.lit(leg.number).alias("leg")
     )
 
 
-def _key_rows(coded: DataFrame, plan: SlotPlan, keys: Callable[[Codes, SlotPlan], Keys], mirrored: bool) -> DataFrame:
-    """(scope, id, is_new, is_mirrored, w0.., key): a row for every key of every code."""
-    stored_side = keys is slot_keys
+def _key_rows(
+    coded: DataFrame,
+    plan: SlotPlan,
+    keys: Callable[[Codes, SlotPlan], Keys],
+    mirrored: bool,
+    probed: Broadcast[Any] | None,
+) -> DataFrame:
+    """(scope, id, is_new, is_mirrored, w0.., key): a row for every key of every code, or every probed one."""
+    # By number, which adaptive execution leaves alone: it would put these few bytes in one task, and a unit
+    # becomes hundreds of rows here.
+    n_tasks = int(coded.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
+    rows = _key_lists(coded, plan, keys, mirrored, probed, n_tasks)
+    return rows.withColumn("key", F.explode("keys")).drop("keys")
+
+
+def _key_lists(
+    coded: DataFrame,
+    plan: SlotPlan,
+    keys: Callable[[Codes, SlotPlan], Keys],
+    mirrored: bool,
+    probed: Broadcast[Any] | None,
+    n_tasks: int,
+) -> DataFrame:
+    """(scope, id, is_new, is_mirrored, w0.., keys): the keys of every code, each with the scope in it."""
     fields = [
         T.StructField("scope", T.StringType()),
         T.StructField("id", T.BinaryType()),
@@ -183,33 +282,42 @@ def _key_rows(coded: DataFrame, plan: SlotPlan, keys: Callable[[Codes, SlotPlan]
         T.StructField("keys", T.ArrayType(T.LongType(), False)),
     ]
     columns = ["scope", "content_id", "is_new", "code", *(["mirror"] if mirrored else [])]
-    # By number, which adaptive execution leaves alone: it would put these few bytes in one task, and a unit
-    # becomes hundreds of rows here.
-    n_tasks = int(coded.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
-    spread = coded.select(columns).repartition(n_tasks, "content_id")
-    rows = spread.mapInArrow(partial(_emit_keys, plan=plan, keys=keys, stored_side=stored_side), T.StructType(fields))
-    rows = rows.withColumn("key", F.explode("keys")).drop("keys")
-    return rows.withColumn("key", F.col("key").bitwiseXOR(F.xxhash64("scope")))
+    spread = coded.select(*columns, F.xxhash64("scope").alias("scope_key")).repartition(n_tasks, "content_id")
+    emit = partial(_emit_keys, plan=plan, keys=keys, stored_side=keys is slot_keys, probed=probed)
+    return spread.mapInArrow(emit, T.StructType(fields))
 
 
-def _emit_keys(batches: Batches, plan: SlotPlan, keys: Callable[[Codes, SlotPlan], Keys], stored_side: bool) -> Batches:
+def _emit_keys(
+    batches: Batches,
+    plan: SlotPlan,
+    keys: Callable[[Codes, SlotPlan], Keys],
+    stored_side: bool,
+    probed: Broadcast[Any] | None,
+) -> Batches:
+    bitmap = None if probed is None else np.frombuffer(probed.value, np.uint8)
     step = max(1, _SLICE_BYTES // (8 * plan.n_probes))
     for whole in batches:
         for start in range(0, whole.num_rows, step):
             batch = whole.slice(start, step)
-            yield _key_batch(batch, "code", plan, keys)
+            yield _key_batch(batch, "code", plan, keys, bitmap)
             if "mirror" in batch.schema.names:
                 # New units probe with the mirrored code; old ones are stored with it.
                 kept = batch.filter(pc.invert(batch.column("is_new"))) if stored_side else batch
-                yield _key_batch(kept, "mirror", plan, keys)
+                yield _key_batch(kept, "mirror", plan, keys, bitmap)
 
 
 def _key_batch(
-    batch: pa.RecordBatch, name: str, plan: SlotPlan, keys: Callable[[Codes, SlotPlan], Keys]
+    batch: pa.RecordBatch,
+    name: str,
+    plan: SlotPlan,
+    keys: Callable[[Codes, SlotPlan], Keys],
+    bitmap: npt.NDArray[np.uint8] | None,
 ) -> pa.RecordBatch:
     codes = words_of(binary_rows(batch.column(name), 8 * plan.n_words))
-    values = keys(codes, plan)
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
+    values = keys(codes, plan) ^ np.asarray(batch.column("scope_key"))[:, None]
+    kept = np.ones(values.shape, np.bool_) if bitmap is None else may_hold(bitmap, values)
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(kept.sum(axis=1), out=offsets[1:])
     words = [pa.array(np.ascontiguousarray(codes[:, word]).view(np.int64)) for word in range(plan.n_words)]
     return pa.RecordBatch.from_arrays(
         [
@@ -218,7 +326,7 @@ def _key_batch(
             batch.column("is_new"),
             pa.array(np.full(len(codes), name == "mirror")),
             *words,
-            pa.ListArray.from_arrays(offsets, values.ravel()),
+            pa.ListArray.from_arrays(offsets, values[kept]),
         ],
         names=["scope", "id", "is_new", "is_mirrored", *[f"w{word}" for word in range(plan.n_words)], "keys"],
     )

@@ -16,6 +16,7 @@ from dupelake import schema
 from dupelake.config import EmbedConfig
 from dupelake.errors import VersionMixError
 from dupelake.kernels import embedding as kernel
+from dupelake.kernels.faults import reached
 from dupelake.kernels.models import load_model
 
 _FLUSH_ROWS = 512  # rows per Arrow batch handed back: about 1.3 MB at 1,280 dimensions
@@ -88,6 +89,7 @@ def _embed_batches(
 
     def thumbnails() -> Iterator[bytes | None]:
         for batch in batches:
+            reached("worker:embed")
             for content_id, data in zip(batch.column(0), batch.column(1), strict=True):
                 ids.append(content_id.as_py())
                 yield data.as_py()

@@ -18,6 +18,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from dupelake.config import FetchConfig
+
 FETCHED = T.StructType(
     [
         T.StructField("data", T.BinaryType()),
@@ -53,18 +55,20 @@ def has_reader(spark: SparkSession) -> bool:
     return True
 
 
-def register_reader(spark: SparkSession) -> None:
+def register_reader(spark: SparkSession, cfg: FetchConfig) -> None:
     """Registers the reader with the session's Hadoop settings as they are now. Needs has_reader."""
     jvm: Any = spark._jvm
-    jvm.io.dupelake.ReadUri.register(spark._jsparkSession)
+    jvm.io.dupelake.ReadUri.register(spark._jsparkSession, cfg.retries + 1, cfg.backoff_ms)
 
 
-def fetch_remote(rows: DataFrame, max_bytes: int) -> DataFrame:
+def fetch_remote(rows: DataFrame, max_bytes: int, cfg: FetchConfig) -> DataFrame:
     """Adds `fetched`: the bytes of each remote object, or the reason why there are none.
 
     Args:
         rows: with `uri` and `reason`.
         max_bytes: larger objects are refused (too_large) without being read to their end.
+        cfg: how often, and after which pause, an object is tried again where another try may help: timeouts, resets,
+            streams cut short, HTTP 408, 425, 429 and 5xx. Filesystems of Hadoop retry on their own besides.
 
     Returns:
         The rows with `fetched struct<data, reason, message>`: null for local URIs and where `reason` is set.
@@ -75,7 +79,7 @@ def fetch_remote(rows: DataFrame, max_bytes: int) -> DataFrame:
     uri = F.col("uri")
     wanted = is_remote(uri) & F.col("reason").isNull()
     if has_reader(spark):
-        register_reader(spark)
+        register_reader(spark, cfg)
         # CASE evaluates the branch only where it is taken; the function is non-deterministic, hence never copied.
         fetched = F.call_function(_READER_UDF, uri, F.lit(max_bytes).cast("long"))
     else:

@@ -40,9 +40,30 @@ def evidence_of() -> Column:
 def shows_no_more() -> Column:
     """Whether a member shows nothing that its keeper lacks: it lies wholly in the keeper, and no finer.
 
-    `FINER` and `FINER_DETAIL` as kernels.bridges.is_finer has it.
+    `FINER` and `FINER_DETAIL` as kernels.bridges.is_finer has it. What was not measured against the keeper is no finer
+    where its measured pixels are not.
     """
-    return (F.col("link.overlap") >= WHOLE) & ~_is_finer()
+    sides = [F.col(f"{of}width_px").cast("double") * F.col(f"{of}height_px") for of in ("", "keeper.")]
+    finer = F.sqrt(sides[0] / sides[1]) * F.col("detail") / F.col("keeper.detail")
+    measured = (F.col("link.overlap") >= WHOLE) & ~_is_finer()
+    return F.when(F.col("link").isNull(), finer <= FINER).otherwise(measured)
+
+
+def confirmed_evidence() -> Column:
+    """What a member's link rests on: what was measured, and who confirmed it; from link, in_set and said."""
+    people = F.when(F.col("in_set"), F.concat(F.lit("confirmed by "), _confirmed_by()))
+    return F.concat_ws(", ", F.nullif(F.col("link.evidence"), F.lit("")), people)
+
+
+def _confirmed_by() -> Column:
+    return F.coalesce("said.confirmed_by", F.lit("people"))
+
+
+def verdict_reason() -> Column:
+    """What people's verdicts did around an image, from said and in_conflict; empty where they did nothing."""
+    apart = F.concat(F.lit("; kept apart from "), F.col("said.apart_words"))
+    conflict = F.lit("; verdicts contradict each other here (table decision_conflicts): nothing is removable")
+    return F.concat(F.coalesce(apart, F.lit("")), F.when(F.col("in_conflict"), conflict).otherwise(""))
 
 
 def _is_finer() -> Column:
@@ -87,7 +108,11 @@ def keeper_reason(order: Sequence[str]) -> Column:
         ),
         "image_id": F.lit("smallest image_id"),
     }
-    said = [F.when(shown.isNotNull(), _keeper_of(shown)) for shown in _by_what_it_shows()]
+    chosen = F.concat(F.lit("keeper: chosen by "), F.col("said.chosen_by"), F.lit(", of "), _images())
+    said = [F.when(F.col("said.chosen_image") == F.col("image_id"), chosen)]
+    # The vertex was chosen, by an image that is gone or elsewhere; the criteria order its twins only.
+    said += [F.when(F.col("said.chosen_by").isNotNull() & (F.col("next.vertex") != F.col("vertex")), chosen)]
+    said += [F.when(shown.isNotNull(), _keeper_of(shown)) for shown in _by_what_it_shows()]
     agrees = F.col("standing") < F.col("next.standing")
     said.append(F.when(agrees, _keeper_of(F.lit("agrees best with the other copies"))))
     for place, name in enumerate(order):
@@ -98,9 +123,11 @@ def keeper_reason(order: Sequence[str]) -> Column:
 
 
 def _keeper_of(words: Column, more: str = "") -> Column:
-    return F.concat(
-        F.lit("keeper: "), words, F.lit(" of "), F.col("group_size").cast("string"), F.lit(f" images{more}")
-    )
+    return F.concat(F.lit("keeper: "), words, F.lit(" of "), _images(), F.lit(more))
+
+
+def _images() -> Column:
+    return F.concat(F.col("group_size").cast("string"), F.lit(" images"))
 
 
 def _by_what_it_shows() -> tuple[Column, Column, Column]:
@@ -133,9 +160,9 @@ def _by_what_it_shows() -> tuple[Column, Column, Column]:
 
 
 def member_reason() -> Column:
-    """How a member relates to its keeper; from kind, link, sizes and the struct `keeper`."""
+    """How a member relates to its keeper; from kind, link, evidence, sizes, what people say, and `keeper`."""
     kind, own, keeper = F.col("kind"), F.col("link.overlap"), F.col("link.keeper_overlap")
-    evidence = F.col("link.evidence")
+    evidence = F.col("evidence")
     measured = F.when(evidence != "", F.concat(F.lit(" ("), evidence, F.lit(")"))).otherwise("")
     sizes = F.when(_size() == _size("keeper."), F.concat(F.lit(", both "), _size())).otherwise(
         F.concat(F.lit(", "), _size(), F.lit(" against "), _size("keeper."))
@@ -151,11 +178,17 @@ def member_reason() -> Column:
     )
     words = F.concat(_words(), F.coalesce(part, F.lit("")), F.coalesce(more, F.lit("")), _resolution())
     crop = F.concat(_size(), F.lit(" crop showing "), _percent(keeper), F.lit(" of the keeper"), _resolution())
-    return (
+    is_named = F.col("is_alternate") & F.col("said.alternate_by").isNotNull()
+    alternate = F.concat(F.lit("alternate by the word of "), F.col("said.alternate_by"), F.lit(": "))
+    brought = F.concat(F.lit("brought in by a verdict, not compared with the keeper"), sizes)
+    stranger = F.col("link").isNull() & ~F.col("in_set")
+    return F.concat(
+        F.when(is_named, alternate).otherwise(""),
         F.when(kind == "exact", "same bytes as the keeper")
         .when(kind == "pixel", "same pixels as the keeper, in a file with other bytes")
+        .when(stranger, brought)
         .when((kind == "crop") & (own >= WHOLE), F.concat(crop, measured))
-        .otherwise(F.concat(words, measured, sizes))
+        .otherwise(F.concat(words, measured, sizes)),
     )
 
 

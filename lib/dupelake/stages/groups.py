@@ -1,7 +1,7 @@
 """Groups of copies: components, chain guard, keeper, and a row per image that says why.
 
-What stands in which group is a function of the images and the accepted pairs alone. History enters last and
-gives names only: `group_ids` carries ids over from the stored groups.
+What stands in which group is a function of the images, the accepted pairs and people's verdicts alone. History enters
+last and gives names only: `group_ids` carries ids over from the stored groups.
 
 Words: a *class* is all contents with equal pixels, named by its smallest content id; a *vertex* is a class within
 one scope; a *star* is a keeper vertex with the vertices that it took, which becomes a group if it has two images.
@@ -19,13 +19,27 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig, Config
 from dupelake.kernels.bridges import KEPT
-from dupelake.schema import GROUP_CHANGES, GROUPS, OK, conform
+from dupelake.schema import DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, OK, conform
+from dupelake.stages import decisions as verdicts
 from dupelake.stages.components import connected_components
 from dupelake.stages.group_ids import assign_ids, list_changes
-from dupelake.stages.group_reasons import bridge_reason, keeper_reason, member_reason, shows_no_more
+from dupelake.stages.group_reasons import (
+    bridge_reason,
+    confirmed_evidence,
+    keeper_reason,
+    member_reason,
+    shows_no_more,
+    verdict_reason,
+)
 from dupelake.stages.keepers import class_of, criteria, edges_of, judged_arcs, ranked, stars_of, vertices_of
 
 ARCS_PER_CALL = 100_000  # components are packed into calls of about this many edges: a call costs milliseconds
+_UNMEASURED_SCORE = 0.5  # of a member that a verdict brought in without a pair with the keeper: the least there is
+# What people say of a vertex, as a row carries it; null where they say nothing.
+_SAID = (
+    "struct<label: string, is_disputed: boolean, is_contested: boolean, alternates: array<string>, "
+    "confirmed_by: string, alternate_by: string, apart_words: string, chosen_by: string, chosen_image: string>"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class Groups:
     cuts: (
         DataFrame  # (component, src, dst, cut): links between pixel classes that no group rests on; see kernels.bridges
     )
+    conflicts: DataFrame  # schema.DECISION_CONFLICTS: contradictions among the given verdicts that stand now
 
 
 def build_groups(
@@ -49,12 +64,16 @@ def build_groups(
     run_id: str,
     now: datetime,
     checkpoint: Callable[[DataFrame], DataFrame],
+    decisions: DataFrame | None = None,
+    sequence: int = 1,
 ) -> Groups:
     """Groups of copies with a keeper each, under ids that last, and the events since the previous groups.
 
-    Every member passed against its keeper directly (design 5.3): bridges are cut, and what is left of the components
-    becomes stars, greedily in keeper order: the fullest picture, then measured resolution, then as configured. A rerun
-    on equal input gives equal rows and no event.
+    Every removable member passed against its keeper directly (design 5.3): bridges are cut, and what is left of the
+    components becomes stars, greedily in keeper order: the fullest picture, then measured resolution, then as
+    configured. A rerun on equal input gives equal rows and no event. Verdicts go before all of that (see
+    docs/decisions.md); a member that only a verdict brought in, without a pair with the keeper, is an alternate and
+    never removable.
 
     Args:
         images: schema.IMAGES; failed and deleted ones take no part.
@@ -66,27 +85,45 @@ def build_groups(
         run_id: goes into the events.
         now: start of the run; UTC if it names no zone.
         checkpoint: materialises a DataFrame and returns one without lineage; must live as long as the result is read.
+        decisions: of stages.decisions.resolve_decisions: all verdicts, whatever part of the images is given; None or
+            empty where there are none. They matter only to components that hold a vertex they name.
+
+        sequence: number of the change of schema.GROUPS, for the events.
 
     Returns:
         Groups, with rows in no particular order.
     """
     classes = _classes(hashes)
     live = checkpoint(_members(images, hashes, classes, cfg))
-    edges = checkpoint(edges_of(pairs, classes, vertices_of(live)))
+    found = edges_of(pairs, classes, vertices_of(live))
+    held = None if decisions is None else checkpoint(verdicts.held_of(decisions))
+    held = None if held is None or held.isEmpty() else held
+    edges = checkpoint(found if held is None else verdicts.without_apart(found, held))
+    links = edges.select("src", "dst")
     members = ranked(live, edges, cfg.cluster)
-    components = connected_components(edges.select("src", "dst"), checkpoint)
+    components = connected_components(links if held is None else links.union(verdicts.ties_of(held)), checkpoint)
     placed, arcs = judged_arcs(components, members, edges, edges.count() // ARCS_PER_CALL + 1, checkpoint)
-    rows = checkpoint(_rows(members, stars_of(placed, arcs), edges, cfg.cluster))
+    said, rivals = None, None
+    if held is not None:
+        arcs = checkpoint(verdicts.spared(arcs, held))
+        rivals = checkpoint(verdicts.rivals_of(held, live, arcs, checkpoint))
+        said = checkpoint(_said(held, rivals))
+    rows = checkpoint(_rows(members, stars_of(placed, arcs, held), edges, said, cfg.cluster))
     named, claims = assign_ids(rows, previous, changes, checkpoint)
     stamp = F.lit(now if now.tzinfo else now.replace(tzinfo=UTC)).cast("timestamp")
-    events = list_changes(named, claims, previous).select(
-        F.lit(run_id).alias("run_id"), "group_id", "event", "other_group_id", "n_images", stamp.alias("changed_at")
+    events = (
+        list_changes(named, claims, previous)
+        .select(
+            F.lit(run_id).alias("run_id"), "group_id", "event", "other_group_id", "n_images", stamp.alias("changed_at")
+        )
+        .withColumn("sequence", F.lit(sequence))
     )
     groups = rows.join(named.select("star", "group_id"), "star")
     return Groups(
         conform(_stamped(groups, previous, stamp), GROUPS.schema),
         conform(events, GROUP_CHANGES.schema),
         arcs.where(F.col("cut") != KEPT).select("component", "src", "dst", "cut"),
+        _conflicts(decisions, rivals, _nothing(previous)),
     )
 
 
@@ -107,62 +144,104 @@ def _members(images: DataFrame, hashes: DataFrame, classes: DataFrame, cfg: Conf
         "image_id", scope.alias("scope"), "content_id", "byte_size", "width_px", "height_px", "format", "captured_at"
     )
     measured = live.join(hashes.select("content_id", "detail"), "content_id", "left").fillna(1.0, ["detail"])
-    # no content id holds a slash, so class and scope cannot run into each other
-    vertex = F.concat("class_id", F.lit("/"), F.col("scope"))
-    return class_of(measured, classes, "content_id", "class_id").withColumn("vertex", vertex)
+    named = class_of(measured, classes, "content_id", "class_id")
+    return named.withColumn("vertex", verdicts.vertex_name(F.col("class_id"), F.col("scope")))
 
 
-def _rows(members: DataFrame, stars: DataFrame, edges: DataFrame, cfg: ClusterConfig) -> DataFrame:
+def _said(held: DataFrame, rivals: DataFrame) -> DataFrame:
+    """(vertex, said): what people say of each vertex; contested where a keeper of its unit has a rival."""
+    contested = rivals.select("unit").union(rivals.select("other_unit")).distinct()
+    marked = held.join(contested.withColumn("is_contested", F.lit(True)), "unit", "left").fillna(False)
+    fields = ("label", "is_disputed", "is_contested", "alternates", "confirmed_by", "alternate_by", "apart_words")
+    return marked.select("vertex", F.struct(*fields, "chosen_by", "chosen_image").cast(_SAID).alias("said"))
+
+
+def _conflicts(decisions: DataFrame | None, rivals: DataFrame | None, empty: DataFrame) -> DataFrame:
+    if decisions is None:
+        return empty
+    found = verdicts.conflicts_of(decisions)
+    return verdicts.listed(found if rivals is None else found.unionByName(verdicts.rival_conflicts(rivals)))
+
+
+def _rows(
+    members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFrame | None, cfg: ClusterConfig
+) -> DataFrame:
     """GROUPS rows under their star instead of a group id; stars of one image are left out."""
-    linked = _linked(members, stars, edges)
+    linked = _linked(members, stars, edges, said)
     is_keeper, is_twin = F.col("place") == 1, F.col("vertex") == F.col("star")
+    # People's word on a member and its keeper; coalesce, for a vertex that nobody named has no `said`.
+    in_set = F.coalesce(F.col("said.label") == F.col("keeper.said.label"), F.lit(False))
+    is_disputed = F.coalesce(F.col("said.is_disputed"), F.lit(False))
+    has_alternates = F.coalesce(F.size("said.alternates") > 0, F.lit(False))
     kind = (
         F.when(is_keeper, F.lit(None).cast("string"))
         .when(F.col("content_id") == F.col("keeper.content_id"), "exact")
         .when(is_twin, "pixel")
-        .otherwise(F.col("link.kind"))
+        .otherwise(F.coalesce("link.kind", F.when(F.col("is_alternate"), "edited").otherwise("near")))
     )
-    is_copy = F.col("kind").isin("exact", "pixel") | (F.col("kind").isin(*cfg.copy_kinds) & shows_no_more())
-    relation = F.when(F.col("is_keeper"), "keeper").when(is_copy, "copy").otherwise("alternate")
-    is_removable = (F.col("relation") == "copy") & F.col("kind").isin(*cfg.removable_kinds)
+    score = F.when(is_twin | F.col("in_set"), 1.0).otherwise(F.coalesce("link.score", F.lit(_UNMEASURED_SCORE)))
+    of_copy_kind = F.col("kind").isin(*cfg.copy_kinds) & F.col("link").isNotNull()
+    is_copy = F.col("kind").isin("exact", "pixel") | ((of_copy_kind | F.col("in_set")) & shows_no_more())
+    relation = (
+        F.when(F.col("is_keeper"), "keeper").when(is_copy & ~F.col("is_alternate"), "copy").otherwise("alternate")
+    )
+    is_removable = (F.col("relation") == "copy") & F.col("kind").isin(*cfg.removable_kinds) & ~F.col("in_conflict")
     reason = F.concat(
-        F.when(F.col("is_keeper"), keeper_reason(criteria(cfg))).otherwise(member_reason()), bridge_reason()
+        F.when(F.col("is_keeper"), keeper_reason(criteria(cfg))).otherwise(member_reason()),
+        bridge_reason(),
+        verdict_reason(),
     )
+    judged = linked.withColumns(
+        {
+            "is_keeper": is_keeper,
+            "in_set": in_set & ~is_twin,
+            "is_alternate": is_disputed | (has_alternates & ~is_twin & ~in_set),
+        }
+    ).withColumn("evidence", confirmed_evidence())
     return (
-        linked.withColumns(
-            {
-                "is_keeper": is_keeper,
-                "kind": kind,
-                "score_to_keeper": F.when(is_twin, F.lit(1.0)).otherwise(F.col("link.score")),
-            }
-        )
+        judged.withColumns({"kind": kind, "score_to_keeper": score})
         .withColumn("relation", relation)
         .withColumns({"is_removable": is_removable, "reason": reason})
         .select("star", *(name for name in GROUPS.columns if name not in ("group_id", "updated_at")))
     )
 
 
-def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame) -> DataFrame:
+def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFrame | None) -> DataFrame:
     """Members of stars of two images or more, each with its keeper, its link to it, and what stands next to them.
 
     Returns:
-        members with star, n_better, standing, n_cut, is_composite; group_size; place, 1 for the keeper; structs keeper
-        and link (null for twins of the keeper); next, the rank, link and standing of the next best; largest, the image
-        of most pixels among those that what they show sets no lower than the keeper.
+        members with star, n_better, standing, n_cut, is_composite; said, what people say of it; group_size; in_conflict
+        where verdicts on anything in the star contradict each other; place, 1 for the keeper; structs keeper and link
+        (null for twins of the keeper and for what only a verdict brought in); next, the rank, link, standing and
+        vertex of the next best; largest, the image of most pixels among those that what they show sets no lower than
+        the keeper.
     """
     by_star = W.partitionBy("star")
     # The keeper is the best image of the star's vertex; that vertex stands before those that it took.
-    ordered = by_star.orderBy(F.col("vertex") != F.col("star"), "n_better", "standing", "rank")
+    is_chosen = F.coalesce(F.col("said.chosen_image") == F.col("image_id"), F.lit(False))
+    ordered = by_star.orderBy(F.col("vertex") != F.col("star"), ~is_chosen, "n_better", "standing", "rank")
+    contested = F.coalesce(F.col("said.is_disputed") | F.col("said.is_contested"), F.lit(False))
+    told = (
+        members.withColumn("said", F.lit(None).cast(_SAID))
+        if said is None
+        else members.join(F.broadcast(said), "vertex", "left")
+    )
     placed = (
-        members.join(stars, "vertex", "left")
+        told.join(stars, "vertex", "left")
         .withColumn("star", F.coalesce("star", "vertex"))
         .fillna(0, ["n_better", "standing", "n_cut"])
-        .withColumns({"group_size": F.count("*").over(by_star).cast("int"), "place": F.row_number().over(ordered)})
+        .withColumns(
+            {
+                "group_size": F.count("*").over(by_star).cast("int"),
+                "in_conflict": F.max(contested).over(by_star),
+                "place": F.row_number().over(ordered),
+            }
+        )
         .where("group_size >= 2")
     )
     links = edges.select(F.col("src").alias("low"), F.col("dst").alias("high"), _link_of("src"), _link_of("dst"))
     link = F.when(F.col("vertex") == F.col("low"), F.col("of_src")).otherwise(F.col("of_dst"))
-    shown = F.struct("vertex", "content_id", "width_px", "height_px", "n_better", "standing")
+    shown = F.struct("vertex", "content_id", "width_px", "height_px", "detail", "n_better", "standing", "said")
     return (
         placed.withColumns({"low": F.least("vertex", "star"), "high": F.greatest("vertex", "star")})
         .join(links, ["low", "high"], "left")
@@ -170,7 +249,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame) -> DataFrame
         .withColumns(
             {
                 "keeper": F.first(shown).over(ordered),
-                "next": F.lead(F.struct("rank", "link", "standing")).over(ordered),
+                "next": F.lead(F.struct("rank", "link", "standing", "vertex")).over(ordered),
             }
         )
         .withColumn("largest", F.max(_area_if_level()).over(by_star))
@@ -205,6 +284,10 @@ def _area_if_level() -> Column:
         (F.col("n_better") <= F.col("keeper.n_better")) & (F.col("standing") <= F.col("keeper.standing")),
         F.struct(area.alias("area_px"), "width_px", "height_px"),
     )
+
+
+def _nothing(any_frame: DataFrame) -> DataFrame:
+    return any_frame.sparkSession.createDataFrame([], DECISION_CONFLICTS.schema)
 
 
 def _stamped(groups: DataFrame, previous: DataFrame, stamp: Column) -> DataFrame:

@@ -1,7 +1,8 @@
 """Manifest rows to images, hashes, thumbnails and features: each file read and decoded once, in the Python worker.
 
 Bytes of local files never cross from the JVM: the worker opens them itself. Remote ones arrive in `fetched`
-(stages.fetch). One bad image is one failed row; the batch goes on.
+(stages.fetch). One bad image is one failed row; the batch goes on, also past an image that kills its decoder, never
+ends, or wants all memory: reading and decoding happen in a guarded child of the worker (kernels.isolate).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,16 +19,23 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from dupelake.config import Config
+from dupelake.config import Config, FetchConfig
 from dupelake.kernels.decode import Failure
-from dupelake.kernels.fingerprint import Fingerprint, fingerprint_image
+from dupelake.kernels.faults import reached
+from dupelake.kernels.fingerprint import Fingerprint, content_id, fingerprint_image
 from dupelake.kernels.hashing import hash_version
+from dupelake.kernels.isolate import FAULT, OUT_OF_MEMORY, Guard, Lost, fail_on_purpose
 from dupelake.kernels.uris import local_path
 from dupelake.kernels.vocabulary import Vocabulary, feature_version, load_vocabulary
 from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK
 
 # Taken over from the manifest row as they are.
-_KEPT = ("image_id", "uri", "partition", "scope", "captured_at", "extra")
+_KEPT = ("image_id", "uri", "partition", "scope", "captured_at", "extra", "attempts", "marks", "source")
+_RUNS_OWN = ("ingested_at", "deleted_at", "deleted_reason")
+# What may pass: a failing disk, a file server that was restarted, a lock, a cache that lost the file's handle.
+_TRANSIENT = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ETIMEDOUT}
+_MAX_PAUSE_S = 30.0
+_RECENT = 32  # contents whose results a task remembers: some MB; placeholder images come in thousands
 
 
 def _nullable(fields: Iterable[T.StructField]) -> list[T.StructField]:
@@ -34,7 +44,7 @@ def _nullable(fields: Iterable[T.StructField]) -> list[T.StructField]:
 
 HASHED = T.StructType(
     [
-        *(field for field in IMAGES.schema.fields if field.name not in ("ingested_at", "deleted_at")),
+        *(field for field in IMAGES.schema.fields if field.name not in _RUNS_OWN),
         *_nullable(field for field in HASHES.schema.fields if field.name != "content_id"),
         T.StructField("thumbnail_bytes", T.BinaryType()),
         T.StructField("thumbnail_width_px", T.IntegerType()),
@@ -43,8 +53,8 @@ HASHED = T.StructType(
         T.StructField("features_error", T.StringType()),
     ]
 )
-"""What `hash_images` gives: IMAGES without the run's times, then, null in failed rows, HASHES, the thumbnail, FEATURES
-(whose error_message is `features_error` here)."""
+"""What `hash_images` gives: IMAGES without what the run adds, then, null in failed rows, HASHES, the thumbnail and
+FEATURES (whose error_message is `features_error` here)."""
 
 _LARGE = tuple(field.name for field in HASHED.fields if field.dataType == T.BinaryType())
 _NEW = {field.name: field.dataType for field in HASHED.fields if field.name not in _KEPT}
@@ -62,13 +72,16 @@ def hash_images(rows: DataFrame, cfg: Config) -> DataFrame:
     """Fingerprints of every row, one row out for each row in, in the rows' partitioning.
 
     Args:
-        rows: columns of schema.MANIFEST and `fetched struct<data binary, reason string, message string>`, which is
-            null for local files. Rows whose `reason` is set already pass through as failed.
-        cfg: sections `decode`, `hash` and `features`; batches are handed on as soon as they hold `hash.batch_bytes`.
+        rows: columns of schema.MANIFEST, `attempts` and `fetched struct<data binary, reason string, message string>`,
+            which is null for local files. Rows whose `reason` is set already pass through as failed.
+        cfg: sections `decode`, `fetch`, `guard`, `hash` and `features`; batches are handed on as soon as they hold
+            `hash.batch_bytes`.
 
     Returns:
         HASHED. Failed rows carry `reason` and `error_message`, and `content_id` and `byte_size` where the file could
-        be read. Besides those of kernels.decode.Failure, reasons of local files are missing, unreadable, not_a_file.
+        be read. Besides those of kernels.decode.Failure, reasons of local files are missing, unreadable, not_a_file;
+        and of all files those of kernels.isolate.Lost: crashed, timeout, out_of_memory, internal_error.
+        Within a task equal contents are decoded once (the last few are remembered).
 
     Raises:
         ModelError: the vocabulary cannot be read; here, on the driver, before a task starts.
@@ -76,7 +89,7 @@ def hash_images(rows: DataFrame, cfg: Config) -> DataFrame:
     return rows.mapInArrow(_mapper(cfg), HASHED)
 
 
-def read_local(path: str, uri: str, max_bytes: int) -> bytes | Failure:
+def read_local(path: str, uri: str, max_bytes: int, fetch: FetchConfig) -> bytes | Failure:
     """The bytes of a regular file; symbolic links are followed.
 
     Args:
@@ -84,28 +97,43 @@ def read_local(path: str, uri: str, max_bytes: int) -> bytes | Failure:
         uri: as the manifest gives it; where a `file:` URI was written without percent-encoding, a file that exists
             under its literal name is taken when there is none under the decoded one.
         max_bytes: larger files are refused without being read.
+        fetch: how often, and after which pause, a file is tried again where its storage failed for a moment.
+
+    Raises:
+        MemoryError: the file does not fit.
     """
-    try:
+    for attempt in range(fetch.retries + 1):
         try:
-            info = os.stat(path)
-        except OSError as error:
-            literal = uri[uri.find("/") :] if uri[:5].lower() == "file:" and "%" in uri else ""
-            literal = "/" + literal.lstrip("/") if literal else ""
-            if error.errno != errno.ENOENT or not literal or not os.path.exists(literal):
-                raise
-            path, info = literal, os.stat(literal)
-        if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device could take for ever
-            return Failure("not_a_file", f"{path} is no regular file")
-        if info.st_size > max_bytes:
-            return Failure(
-                "too_large", f"{info.st_size} bytes, more than decode.max_bytes ({max_bytes})", byte_size=info.st_size
-            )
-        with open(path, "rb") as file:
-            data = file.read(max_bytes + 1)  # it may have grown meanwhile; decode refuses what is over the limit
-    except (FileNotFoundError, NotADirectoryError):
-        return Failure("missing", f"no file at {path}")
-    except (OSError, ValueError, MemoryError) as error:  # ValueError: a NUL byte in the name
-        return Failure("unreadable", f"{type(error).__name__}: {error}"[:500])
+            return _read_local(path, uri, max_bytes)
+        except (FileNotFoundError, NotADirectoryError):
+            return Failure("missing", f"no file at {path}")
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+            if attempt == fetch.retries or getattr(error, "errno", None) not in _TRANSIENT:
+                tries = f" (tried {attempt + 1} times)" if attempt else ""
+                return Failure("unreadable", f"{type(error).__name__}: {error}"[:480] + tries)
+        time.sleep(min(_MAX_PAUSE_S, fetch.backoff_ms / 1000 * 2**attempt))
+    raise AssertionError
+
+
+def _read_local(path: str, uri: str, max_bytes: int) -> bytes | Failure:
+    try:
+        info = os.stat(path)
+    except OSError as error:
+        literal = uri[uri.find("/") :] if uri[:5].lower() == "file:" and "%" in uri else ""
+        literal = "/" + literal.lstrip("/") if literal else ""
+        if error.errno != errno.ENOENT or not literal or not os.path.exists(literal):
+            raise
+        path, info = literal, os.stat(literal)
+    if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device could take for ever
+        return Failure("not_a_file", f"{path} is no regular file")
+    if info.st_size > max_bytes:
+        return Failure(
+            "too_large", f"{info.st_size} bytes, more than decode.max_bytes ({max_bytes})", byte_size=info.st_size
+        )
+    with open(path, "rb") as file:
+        data = file.read(info.st_size + 1)  # not more: Python allocates what is asked for
+        if len(data) > info.st_size:  # it has grown meanwhile; decode refuses what is over the limit
+            data += file.read(max_bytes + 1 - len(data))
     return data if data else Failure("empty", "the file has no bytes", byte_size=0)
 
 
@@ -118,14 +146,79 @@ def _mapper(cfg: Config) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Rec
     vocabulary = load_vocabulary(cfg.features.vocabulary)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield from _hash_batch(batch, cfg, vocabulary, versions)
+        with _Hasher(cfg, vocabulary) as hasher:
+            for batch in batches:
+                reached("worker:hash")
+                yield from _hash_batch(batch, cfg, hasher, versions)
 
     return run
 
 
+class _Hasher:
+    """Rows of one task to fingerprints, in a guarded child; one at a time."""
+
+    def __init__(self, cfg: Config, vocabulary: Vocabulary) -> None:
+        self._cfg = cfg
+        self._vocabulary = vocabulary
+        self._recent: OrderedDict[str, Fingerprint | Failure] = OrderedDict()  # by content id; filled in the child
+        # Contents that cost a child already. Each child inherits them, so copies of the same bytes cost no other one.
+        self._lost: dict[str, Failure] = {}
+        self._guard = Guard(self._work, cfg.guard.timeout_s, cfg.guard.max_memory_bytes)
+
+    def __enter__(self) -> _Hasher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._guard.close()
+
+    def __call__(self, uri: str | None, fetched: pa.StructScalar) -> Fingerprint | Failure:
+        """The fingerprint of one row, or why there is none."""
+        data: bytes | None = None
+        if fetched.is_valid:
+            if fetched["reason"].is_valid:
+                return Failure(fetched["reason"].as_py(), fetched["message"].as_py() or fetched["reason"].as_py())
+            data = fetched["data"].as_py()
+            if not data:
+                return Failure("empty", "the object has no bytes", byte_size=0)
+        elif uri is None:
+            return Failure("no_uri", "the row has no uri")
+        elif local_path(uri) is None:
+            return Failure("unreadable", "a remote URI whose bytes were not fetched")
+        answer: Fingerprint | Failure | Lost = self._guard((uri, data))
+        if not isinstance(answer, Lost):
+            return answer
+        content, byte_size = answer.noted or (None, None)
+        failure = Failure(answer.reason, answer.message, content, byte_size)
+        if content is not None and answer.reason != FAULT:  # an exception costs no child
+            self._lost[content] = failure
+        return failure
+
+    def _work(self, item: tuple[str, bytes | None], note: Callable[[tuple[str, int]], None]) -> Fingerprint | Failure:
+        """In the child. MemoryError is the guard's to handle."""
+        uri, data = item
+        if data is None:
+            read = read_local(local_path(uri) or uri, uri, self._cfg.decode.max_bytes, self._cfg.fetch)
+            if isinstance(read, Failure):
+                return read
+            data = read
+        content = content_id(data)
+        known = self._lost.get(content) or self._recent.get(content)
+        if known is not None:
+            return known
+        note((content, len(data)))
+        fail_on_purpose(data)
+        cfg = self._cfg
+        result = fingerprint_image(data, cfg.decode, cfg.hash, cfg.features, self._vocabulary)
+        if isinstance(result, Failure) and result.reason == OUT_OF_MEMORY:
+            raise MemoryError(result.message)
+        self._recent[content] = result
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+        return result
+
+
 def _hash_batch(
-    batch: pa.RecordBatch, cfg: Config, vocabulary: Vocabulary, versions: dict[str, str]
+    batch: pa.RecordBatch, cfg: Config, hasher: _Hasher, versions: dict[str, str]
 ) -> Iterator[pa.RecordBatch]:
     """Hashes the rows of one input batch; hands on whenever the bytes at hand reach `hash.batch_bytes`."""
     uris, reasons, messages = (batch.column(name).to_pylist() for name in ("uri", "reason", "error_message"))
@@ -136,7 +229,7 @@ def _hash_batch(
         if reason is not None:
             result: Fingerprint | Failure = Failure(reason, message or reason)
         else:
-            result = _hash_row(uri, fetched[at], cfg, vocabulary)
+            result = hasher(uri, fetched[at])
         values = _values(result, versions)
         done.append(values)
         held += sum(len(values.get(name) or b"") for name in _LARGE) + 512  # of the other columns, roughly
@@ -145,29 +238,6 @@ def _hash_batch(
             start, held, done = at + 1, 0, []
     if done:
         yield _output(batch, start, done)
-
-
-def _hash_row(uri: str | None, fetched: pa.StructScalar, cfg: Config, vocabulary: Vocabulary) -> Fingerprint | Failure:
-    data = _bytes_of(uri, fetched, cfg)
-    if isinstance(data, Failure):
-        return data
-    try:
-        return fingerprint_image(data, cfg.decode, cfg.hash, cfg.features, vocabulary)
-    except Exception as error:  # a fault of ours must not take the other images of the batch with it
-        return Failure("internal_error", f"{type(error).__name__}: {error}"[:500], byte_size=len(data))
-
-
-def _bytes_of(uri: str | None, fetched: pa.StructScalar, cfg: Config) -> bytes | Failure:
-    if fetched.is_valid:
-        if fetched["reason"].is_valid:
-            return Failure(fetched["reason"].as_py(), fetched["message"].as_py() or fetched["reason"].as_py())
-        return fetched["data"].as_py() or Failure("empty", "the object has no bytes", byte_size=0)
-    if uri is None:
-        return Failure("no_uri", "the row has no uri")
-    path = local_path(uri)
-    if path is None:
-        return Failure("unreadable", "a remote URI whose bytes were not fetched")
-    return read_local(path, uri, cfg.decode.max_bytes)
 
 
 def _values(result: Fingerprint | Failure, versions: dict[str, str]) -> dict[str, Any]:

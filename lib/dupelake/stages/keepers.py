@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
@@ -16,6 +18,7 @@ from pyspark.sql import functions as F
 from dupelake.config import ClusterConfig
 from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, Shown, better_end, cut_bridges
 from dupelake.kernels.stars import standing, star_cover
+from dupelake.kernels.verdicts import verdict_cover
 from dupelake.stages.group_reasons import evidence_of
 
 _SHOWN = (*(f"{end}_{what}" for what in ("overlap", "beyond", "frame") for end in ("src", "dst")), "resolution")
@@ -232,13 +235,21 @@ def judged_arcs(
     return placed, checkpoint(arcs.groupBy("bucket").applyInArrow(_judge, _ARCS))
 
 
-def stars_of(placed: DataFrame, arcs: DataFrame) -> DataFrame:
+def stars_of(placed: DataFrame, arcs: DataFrame, held: DataFrame | None = None) -> DataFrame:
     """(vertex, star, n_better, standing, n_cut, is_composite): the keeper vertex of each vertex that has an edge.
 
     n_better: how many neighbours are better keepers by what they show; standing: as kernels.stars has it; n_cut: links
-    to it that were cut.
+    to it that were cut. With `held` (of decisions.held_of) components with a verdict obey it, and their vertices
+    without an edge are in the result as well.
     """
-    centres = arcs.groupBy("bucket").applyInArrow(_cover, _PLACED)
+    if held is None:
+        centres = arcs.groupBy("bucket").applyInArrow(_cover_plainly, _PLACED)
+    else:
+        here = placed.join(F.broadcast(held), "vertex").select(
+            "bucket", "component", "place", "unit", "label", "apart", F.col("chosen_by").isNotNull().alias("is_chosen")
+        )
+        by_bucket = arcs.groupBy("bucket").cogroup(here.groupBy("bucket"))
+        centres = by_bucket.applyInArrow(_cover, _PLACED)
     keepers = placed.select("bucket", F.col("place").alias("centre"), F.col("vertex").alias("star"))
     return (
         placed.join(centres, ["bucket", "place"])
@@ -259,26 +270,68 @@ def _judge(arcs: pa.Table) -> pa.Table:
     )
 
 
-def _cover(arcs: pa.Table) -> pa.Table:
-    """The star cover of all components of one bucket, over the arcs that were kept."""
+def _cover_plainly(arcs: pa.Table) -> pa.Table:
+    """`_cover` without verdicts; Spark tells by the number of arguments what to pass."""
+    return _cover(arcs, None)
+
+
+def _cover(arcs: pa.Table, held: pa.Table | None) -> pa.Table:
+    """The star cover of all components of one bucket, over the arcs that were kept; by verdicts where there are any."""
     a, b, better, cut = (arcs[name].to_numpy() for name in ("a", "b", "better", "cut"))
-    n = int(max(a.max(), b.max())) + 1
+    named = held["place"].to_numpy() if held is not None else np.empty(0, np.int64)
+    places = np.unique(np.concatenate([a, b, named])).astype(np.int64)
+    n = int(places[-1]) + 1
     kept = cut == KEPT
     beaten = np.concatenate([a[kept & (better < 0)], b[kept & (better > 0)]])
     n_better = np.bincount(beaten, minlength=n)
     agreement = np.where(arcs["is_upright"].to_numpy(), arcs["agreement"].to_numpy(), 0)
     stood = standing(a[kept], b[kept], agreement[kept], n)
-    order = np.lexsort((np.arange(n), stood, n_better))  # fewest better neighbours first, then standing, then the place
+    is_chosen = np.zeros(n, np.bool_)
+    if held is not None:
+        is_chosen[named] = held["is_chosen"].to_numpy()
+    # chosen by people first; then fewest better neighbours, then standing, then the place
+    order = np.lexsort((np.arange(n), stood, n_better, ~is_chosen))
     turn = np.empty(n, np.int64)
     turn[order] = np.arange(n)
-    found, centres = star_cover(turn[a[kept]], turn[b[kept]])
     centre = np.arange(n)
+    plain = kept
+    if held is not None and held.num_rows:
+        judged = pc.is_in(arcs["component"], value_set=held["component"].combine_chunks()).to_numpy() & kept
+        centre = order[_cover_by_verdicts(turn[a[judged]], turn[b[judged]], held, turn)[turn]]
+        plain = kept & ~judged
+    found, centres = star_cover(turn[a[plain]], turn[b[plain]])
     centre[order[found]] = order[centres]
-    places = np.unique(np.concatenate([a, b]))
     n_cut = np.bincount(np.concatenate([a[~kept], b[~kept]]), minlength=n)
     composite = np.zeros(n, np.bool_)
     composite[a[cut == COMPOSITE_SRC]] = True
     composite[b[cut == COMPOSITE_DST]] = True
     columns = {"centre": centre, "n_better": n_better, "standing": stood, "n_cut": n_cut, "is_composite": composite}
-    table = {"bucket": pa.repeat(arcs["bucket"][0], len(places)), "place": places}
+    bucket = (held if held is not None and held.num_rows else arcs)["bucket"][0]
+    table = {"bucket": pa.repeat(bucket, len(places)), "place": places}
     return pa.table(table | {name: values[places] for name, values in columns.items()})
+
+
+def _cover_by_verdicts(
+    a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], held: pa.Table, turn: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The centre of every turn, itself where neither an arc nor a verdict names it."""
+    here = turn[held["place"].to_numpy()]
+    n = len(turn)
+    vertices = np.unique(np.concatenate([a, b, here]))
+    at = np.searchsorted(vertices, here)
+    _, unit_codes = np.unique(held["unit"].to_numpy(), return_inverse=True)
+    names, label_codes = np.unique(held["label"].to_numpy(), return_inverse=True)
+    unit, label = n + vertices, n + vertices  # a vertex without a verdict is a unit and a set of its own
+    unit[at], label[at] = unit_codes, label_codes
+    chosen = np.zeros(len(vertices), np.bool_)
+    chosen[at] = held["is_chosen"].to_numpy()
+    code = {name: i for i, name in enumerate(names.tolist())}
+    apart = [
+        (mine, code[other])
+        for mine, others in zip(label_codes.tolist(), held["apart"].to_pylist(), strict=True)
+        for other in others
+        if other in code
+    ]
+    centre = np.arange(n)
+    centre[vertices] = verdict_cover(a, b, vertices, unit, label, chosen, apart)
+    return centre

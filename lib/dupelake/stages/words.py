@@ -25,6 +25,7 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
+from dupelake.kernels.faults import reached
 from dupelake.kernels.vocabulary import NO_WORD, mirrored_words
 from dupelake.kernels.wordcheck import consistent_points
 from dupelake.kernels.wordjoin import LEFT, RIGHT, WordBlock, shared_words, unpack_block
@@ -233,6 +234,7 @@ def _runs(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int, str]]:
 
 def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: HotWords, leg: int) -> Batches:
     """The pairs of one task, or of some scopes of it; rows are sorted by scope and id."""
+    reached("worker:words")
     table = pa.Table.from_batches(parts)
     numbers, names = _scope_numbers(table["scope"])
     block = _without(unpack_block(table["words"].to_pylist()), numbers, names, hot)

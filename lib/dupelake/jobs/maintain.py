@@ -1,0 +1,56 @@
+"""The maintain job: compact the tables, drop old versions, checkpoint the logs; between nights, about once a week."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from dupelake.errors import ConfigError
+from dupelake.jobs.cluster import settle_changes
+from dupelake.jobs.common import job_parser, run_job
+from dupelake.runtime.run import Run
+from dupelake.schema import ALL_TABLES, RUNS
+
+log = logging.getLogger(__name__)
+
+MIN_RETAIN_HOURS = 168.0  # Delta's own guard: readers and time travel may need a week's files
+
+
+def body(run: Run, args: argparse.Namespace) -> None:
+    """Every table in turn; rows stay what they are.
+
+    Raises:
+        ConfigError: --retain-hours is below a week.
+    """
+    if args.retain_hours < MIN_RETAIN_HOURS:
+        raise ConfigError([f"--retain-hours {args.retain_hours}: must be {MIN_RETAIN_HOURS:.0f} or more"])
+    settle_changes(run.warehouse)
+    last = run.warehouse.read(RUNS).where("tables IS NOT NULL").orderBy("started_at", ascending=False).first()
+    # What a night left half done is not made complete by compaction.
+    run.is_complete = last is not None and all(
+        run.warehouse.version(table) == last["tables"].get(table.name) for table in ALL_TABLES if table is not RUNS
+    )
+    for table in ALL_TABLES:
+        with run.step(table.name):
+            before, after = run.warehouse.maintain(table, args.retain_hours)
+        run.count(f"files.{table.name}", after)
+        log.info("%s: %d files, were %d", table.name, after, before)
+
+
+def parser(prog: str = "maintain.py") -> argparse.ArgumentParser:
+    """The options of the job."""
+    options = job_parser(prog, __doc__ or "", manifests=False)
+    options.add_argument(
+        "--retain-hours",
+        type=float,
+        default=MIN_RETAIN_HOURS,
+        metavar="N",
+        help="keep the files of versions of the last N hours (default and least: 168, a week)",
+    )
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of jobs/maintain.py."""
+    return run_job("maintain", parser(), body, argv)

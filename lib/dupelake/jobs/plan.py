@@ -1,0 +1,154 @@
+"""What a run would do, before it does it: rows to read, versions that changed, about how long. Nothing is written."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from dupelake.config import Config
+from dupelake.errors import ModelError
+from dupelake.jobs.common import absolute, selection
+from dupelake.jobs.lsh_join import current_versions
+from dupelake.kernels.hashing import hash_version
+from dupelake.kernels.vocabulary import feature_version
+from dupelake.manifests import read_manifests
+from dupelake.runtime.run import Run, human_bytes
+from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOINED, PAIRS, RUNS
+from dupelake.stages.decide import decide_version
+from dupelake.stages.manifest import NOTED, normalise, wanted_rows
+from dupelake.tables import Warehouse, single_row
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of the runs on record, weighted by their work; None where none did any."""
+
+    seconds_an_image: float | None
+    pairs_a_content: float | None
+    seconds_a_pair: float | None
+    bytes_an_image: float | None
+
+
+def describe_plan(warehouse: Warehouse, config: Config, args: argparse.Namespace) -> str:
+    """The plan in words.
+
+    Args:
+        warehouse: only read.
+        config: of the run that is planned.
+        args: paths, partitions, since, full, as `dupelake run` has them.
+
+    Raises:
+        ManifestError: as the run would.
+    """
+    run = Run("plan", config, warehouse)
+    counts = _rows(run, args)
+    n_to_do = sum(n for why, n in counts.items() if why != NOTED)
+    lines = [f"Plan for {', '.join(args.paths)} into {warehouse.root}; nothing is written"]
+    told = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()) if n)
+    lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
+    lines += [f"  versions {line}" for line in _versions(run, full=args.full)]
+    lines += [f"  cost     {line}" for line in _cost(_rates(warehouse), n_to_do)]
+    return "\n".join(lines)
+
+
+def _rows(run: Run, args: argparse.Namespace) -> dict[str, int]:
+    """How many rows of the manifests the run would process, by why."""
+    partitions, since, full = selection(args)
+    wh = run.warehouse
+    raw = read_manifests(wh.spark, [absolute(path) for path in args.paths], run.config.manifest, with_origin=True)
+    images = wh.read(IMAGES) if wh.exists(IMAGES) else None
+    wanted = wanted_rows(
+        normalise(raw, run.config.manifest),
+        images,
+        partitions=partitions,
+        since=since,
+        full=full,
+        max_attempts=run.config.run.max_attempts,
+    )
+    rows = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n")).collect()  # one row per why
+    return {row["why"]: row["n"] for row in rows}
+
+
+def _versions(run: Run, *, full: bool) -> Iterator[str]:
+    """What is stored under other versions, and what becomes of it."""
+    wh, config = run.warehouse, run.config
+    refused = "all of it again" if full else "the run is refused: give --full, or take the options back"
+    same = True
+    for table, column, now in (
+        (HASHES, "hash_version", hash_version(config)),
+        (FEATURES, "feature_version", feature_version(config)),
+    ):
+        n = wh.read(table).where(F.col(column) != now).count()
+        if n:
+            same = False
+            yield f"{n} {table.name} are not of {now}: every original must be read again; {refused}"
+    if config.embed.model != "none":
+        from dupelake.stages.embed import describe_model
+
+        model, _, _ = describe_model(config.embed)
+        held = wh.read(EMBEDDINGS).where(F.col("model_id") == model).count()
+        n = wh.read(HASHES).count() - held
+        if held == 0 and n:
+            same = False
+            yield f"{n} contents have no embedding by {model}: made from thumbnails, no original is read"
+    try:
+        join = current_versions(run).join
+    except ModelError:
+        join = None  # the model is new; embed makes it known
+    other = wh.read(JOINED).where(F.col("join_version") != F.lit(join)).count() if join else wh.read(JOINED).count()
+    if other:
+        same = False
+        yield f"{other} contents were joined by another version: all meet again, from hashes and features; {refused}"
+    n = wh.read(PAIRS).where(F.col("decide_version") != decide_version(config.decide)).count()
+    if n:
+        same = False
+        yield f"{n} pairs are decided again from their stored evidence (thresholds changed); no image is touched"
+    if same:
+        yield "nothing stored is of another version"
+
+
+def _rates(warehouse: Warehouse) -> Rates:
+    """What past runs took."""
+    counts, seconds = F.col("counts"), F.col("seconds")
+
+    def total(column: str, *names: str) -> Column:
+        held = counts if column == "counts" else seconds
+        return F.sum(sum((F.coalesce(held[name].cast("double"), F.lit(0.0)) for name in names), F.lit(0.0)))
+
+    row = single_row(
+        warehouse.read(RUNS).agg(
+            total("counts", "hashed", "failed").alias("images"),
+            total("counts", "contents_new").alias("contents"),
+            total("counts", "pairs_measured").alias("pairs"),
+            total("seconds", "hash", "embed", "write", "join").alias("image_seconds"),
+            total("seconds", "align").alias("pair_seconds"),
+        )
+    )
+    size = single_row(warehouse.read(IMAGES).agg(F.avg("byte_size").alias("n")))["n"]
+    return Rates(
+        _ratio(row["image_seconds"], row["images"]),
+        _ratio(row["pairs"], row["contents"]),
+        _ratio(row["pair_seconds"], row["pairs"]),
+        None if size is None else float(size),
+    )
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None
+
+
+def _cost(rates: Rates, n_images: int) -> Iterator[str]:
+    if n_images == 0:
+        yield "no image is read"
+        return
+    if rates.seconds_an_image is None:
+        yield "unknown: no run is on record"
+        return
+    pairs = n_images * (rates.pairs_a_content or 0.0)
+    took = n_images * rates.seconds_an_image + pairs * (rates.seconds_a_pair or 0.0)
+    size = "" if rates.bytes_an_image is None else f", {human_bytes(n_images * rates.bytes_an_image)}"
+    yield f"{n_images} images{size}; about {pairs:.0f} pairs; about {took / 60:.1f} min at the rate of past runs"

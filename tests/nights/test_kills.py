@@ -1,0 +1,110 @@
+"""The kill matrix: a night killed at a named point and started again ends with the tables of a night never killed.
+
+Some cells run always. DUPELAKE_KILL_CELLS=all runs all of them, and writes their table into docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dupelake.jobs import nightly
+from dupelake.schema import ALL_TABLES, RUNS
+from dupelake.tables import Warehouse
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from pictures import write_two_nights
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = [word for option in ("embed.model=none", "run.planted_images=0") for word in ("--set", option)]
+COMMITS = (
+    "hashes", "features", "thumbnails", "images", "pairs", "joined", "group_changes", "group_moves", "groups",
+    "clustered", "runs",
+)  # fmt: skip
+WORKERS = ("hash", "words", "align")
+CELLS = [f"{when}:{table}" for table in COMMITS for when in ("before", "after")] + [f"worker:{w}" for w in WORKERS]
+FEW = ("before:groups", "worker:align")
+TOLD = ("run_id", "ingested_at", "updated_at", "changed_at")  # when and by which run: not the same in two runs
+BEGIN, END = "<!-- kill matrix: written by tests/nights/test_kills.py -->", "<!-- kill matrix: end -->"
+
+outcome: dict[str, str] = {}
+
+
+def tables(warehouse: Warehouse) -> dict[str, list[tuple]]:
+    found = {}
+    for table in ALL_TABLES:
+        if table is not RUNS:
+            columns = [c for c in table.columns if c not in TOLD]
+            rows = warehouse.read(table).select(columns).collect()
+            found[table.name] = sorted((tuple(map(plain, row)) for row in rows), key=repr)
+    return found
+
+
+def plain(value):
+    return bytes(value) if isinstance(value, bytearray) else value
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    return write_two_nights(tmp_path_factory.mktemp("images") / "tree")
+
+
+@pytest.fixture(scope="module")
+def first_night(spark, images, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("base") / "wh"
+    assert nightly.main([str(images), "--warehouse", str(root), "--partitions", "2026-11-01", *OPTIONS]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def unkilled(spark, images, first_night, tmp_path_factory) -> dict[str, list[tuple]]:
+    root = tmp_path_factory.mktemp("unkilled") / "wh"
+    shutil.copytree(first_night, root)
+    assert nightly.main([str(images), "--warehouse", str(root), *OPTIONS]) == 0
+    found = tables(Warehouse(spark, str(root)))
+    assert len(found["groups"]) > 10
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told():
+    yield
+    if set(outcome) == set(CELLS):
+        write_table()
+
+
+def write_table() -> None:
+    page = ROOT / "docs" / "reliability.md"
+    text = page.read_text(encoding="utf-8")
+    rows = "\n".join(f"| {cell} | {outcome[cell]} |" for cell in CELLS)
+    table = f"{BEGIN}\n| killed at | tables after the restart |\n|---|---|\n{rows}\n{END}"
+    page.write_text(text[: text.index(BEGIN)] + table + text[text.index(END) + len(END) :], encoding="utf-8")
+
+
+@pytest.mark.parametrize("cell", CELLS if os.environ.get("DUPELAKE_KILL_CELLS") == "all" else FEW)
+def test_killed_and_started_again(spark, images, first_night, unkilled, tmp_path, cell):
+    root, once = tmp_path / "wh", tmp_path / "once"
+    shutil.copytree(first_night, root)
+    arguments = [str(images), "--warehouse", str(root), *OPTIONS]
+    env = os.environ | {"DUPELAKE_FAULT": f"kill:{cell}", "DUPELAKE_FAULT_ONCE": str(once)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "jobs" / "nightly.py"), *arguments], env=env, capture_output=True, check=False
+    )
+    assert once.exists(), f"the run never came to {cell}"
+    if cell.startswith("worker:"):
+        assert done.returncode in (0, 1), "a lost worker is a task tried again, or a failed run with a message"
+    else:
+        assert done.returncode == -signal.SIGKILL
+    assert nightly.main(arguments) == 0
+    found = tables(Warehouse(spark, str(root)))
+    differing = [name for name, rows in unkilled.items() if found[name] != rows]
+    outcome[cell] = "equal" if not differing else f"differ: {', '.join(differing)}"
+    assert not differing
+    assert not (root / "_lock.json").exists()
+    assert not list((root / "_staging").glob("*"))
