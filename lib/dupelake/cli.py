@@ -1,4 +1,4 @@
-"""The console command `dupelake`: run, report, evaluate, decide, review, vocabulary, demo, jars."""
+"""The console command `dupelake`: run, plan, maintain, forget, report, evaluate, decide, review and more."""
 
 from __future__ import annotations
 
