@@ -22,7 +22,7 @@ from dupelake.schema import (
     IMAGES,
     PAIRS,
 )
-from dupelake.stages.decisions import VERDICTS, conflicts_of, listed
+from dupelake.stages.decisions import conflicts_of, listed
 from dupelake.stages.group_ids import list_moves
 from dupelake.stages.groups import build_groups
 from dupelake.stages.touched import Touched, clustered_rows, find_touched, restrict
@@ -49,7 +49,7 @@ def body(run: Run, args: argparse.Namespace) -> None:
             wh.read(IMAGES),
             wh.read(HASHES),
             wh.read(PAIRS),
-            wh.spark.createDataFrame([], VERDICTS) if verdicts is None else verdicts,
+            verdicts,
             wh.read(CLUSTERED),
             run.config,
             run.staging.checkpoint,

@@ -101,7 +101,7 @@ def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
         run.staging.sweep()
         run.warehouse.ensure()
         body(run, args)
-        run.is_complete = run.job in ("nightly", "cluster")
+        run.is_complete |= run.job in ("nightly", "cluster")
         check_failure_gate(run)
     except Exception as error:
         code, message = explain(error)

@@ -6,7 +6,6 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from dupelake.errors import ConfigError
 from dupelake.jobs.cluster import settle_changes
 from dupelake.jobs.common import job_parser, run_job
 from dupelake.runtime.run import Run
@@ -18,13 +17,7 @@ MIN_RETAIN_HOURS = 168.0  # Delta's own guard: readers and time travel may need 
 
 
 def body(run: Run, args: argparse.Namespace) -> None:
-    """Every table in turn; rows stay what they are.
-
-    Raises:
-        ConfigError: --retain-hours is below a week.
-    """
-    if args.retain_hours < MIN_RETAIN_HOURS:
-        raise ConfigError([f"--retain-hours {args.retain_hours}: must be {MIN_RETAIN_HOURS:.0f} or more"])
+    """Every table in turn; rows stay what they are."""
     settle_changes(run.warehouse)
     last = run.warehouse.read(RUNS).where("tables IS NOT NULL").orderBy("started_at", ascending=False).first()
     # What a night left half done is not made complete by compaction.
@@ -38,12 +31,19 @@ def body(run: Run, args: argparse.Namespace) -> None:
         log.info("%s: %d files, were %d", table.name, after, before)
 
 
+def _hours(text: str) -> float:
+    hours = float(text)
+    if hours < MIN_RETAIN_HOURS:
+        raise argparse.ArgumentTypeError(f"{text}: must be {MIN_RETAIN_HOURS:.0f} or more")
+    return hours
+
+
 def parser(prog: str = "maintain.py") -> argparse.ArgumentParser:
     """The options of the job."""
     options = job_parser(prog, __doc__ or "", manifests=False)
     options.add_argument(
         "--retain-hours",
-        type=float,
+        type=_hours,
         default=MIN_RETAIN_HOURS,
         metavar="N",
         help="keep the files of versions of the last N hours (default and least: 168, a week)",

@@ -57,7 +57,7 @@ def find_touched(
     images: DataFrame,
     hashes: DataFrame,
     pairs: DataFrame,
-    verdicts: DataFrame,
+    verdicts: DataFrame | None,
     clustered: DataFrame,
     cfg: Config,
     checkpoint: Callable[[DataFrame], DataFrame],
@@ -68,7 +68,7 @@ def find_touched(
         images: schema.IMAGES.
         hashes: schema.HASHES.
         pairs: schema.PAIRS.
-        verdicts: of stages.decisions.resolve_decisions.
+        verdicts: of stages.decisions.resolve_decisions; None where there are none.
         clustered: schema.CLUSTERED as the last run left it, or empty.
         cfg: cluster and lsh.scope count.
         checkpoint: materialises a DataFrame and returns one without lineage.
@@ -78,7 +78,7 @@ def find_touched(
     """
     accepted = pairs.where("is_duplicate")
     classes = _classes(hashes)
-    held = checkpoint(held_of(verdicts))  # groups feel verdicts through it alone
+    held = None if verdicts is None else checkpoint(held_of(verdicts))  # groups feel verdicts through it alone
     links = _links(accepted, classes, held)
     now = _fingerprints(images, hashes, classes, accepted, held, cluster_version(cfg))
     stored = clustered.select("content_id", "component", F.col("fingerprint").alias("before"))
@@ -119,14 +119,14 @@ def _classes(hashes: DataFrame) -> DataFrame:
     return twins.select("content_id", "class_id")
 
 
-def _links(accepted: DataFrame, classes: DataFrame, held: DataFrame) -> DataFrame:
+def _links(accepted: DataFrame, classes: DataFrame, held: DataFrame | None) -> DataFrame:
     """(src, dst) of contents that may come to stand in one group, or be kept out of one."""
-    said = ties_of(held).select(_content("src").alias("src"), _content("dst").alias("dst"))
-    return (
-        accepted.select(F.col("src_id").alias("src"), F.col("dst_id").alias("dst"))
-        .unionAll(classes.select(F.col("class_id").alias("src"), F.col("content_id").alias("dst")))
-        .unionAll(said)
+    found = accepted.select(F.col("src_id").alias("src"), F.col("dst_id").alias("dst")).unionAll(
+        classes.select(F.col("class_id").alias("src"), F.col("content_id").alias("dst"))
     )
+    if held is None:
+        return found
+    return found.unionAll(ties_of(held).select(_content("src").alias("src"), _content("dst").alias("dst")))
 
 
 def _content(vertex: str) -> Column:
@@ -135,7 +135,7 @@ def _content(vertex: str) -> Column:
 
 
 def _fingerprints(
-    images: DataFrame, hashes: DataFrame, classes: DataFrame, accepted: DataFrame, held: DataFrame, version: str
+    images: DataFrame, hashes: DataFrame, classes: DataFrame, accepted: DataFrame, held: DataFrame | None, version: str
 ) -> DataFrame:
     """(content_id, fingerprint bigint): a sum of hashes, so that the order of rows counts for nothing.
 
@@ -153,9 +153,10 @@ def _fingerprints(
     twins = classes.select(
         "content_id", F.xxhash64("class_id").alias("row"), F.lit(0).alias("n"), F.lit(True).alias("link")
     )
-    about = held.select(_content("vertex").alias("content_id"), F.xxhash64(*held.columns).alias("row"))
     rows = own.withColumn("link", F.lit(False)).unionByName(ends[0]).unionByName(ends[1]).unionByName(twins)
-    rows = rows.unionByName(about.select("content_id", "row", F.lit(0).alias("n"), F.lit(True).alias("link")))
+    if held is not None:
+        about = held.select(_content("vertex").alias("content_id"), F.xxhash64(*held.columns).alias("row"))
+        rows = rows.unionByName(about.select("content_id", "row", F.lit(0).alias("n"), F.lit(True).alias("link")))
     summed = rows.groupBy("content_id").agg(
         _sum("row").alias("rows"), F.sum("n").alias("n"), F.max("link").alias("link")
     )

@@ -1,0 +1,106 @@
+"""Between nights: the lock, the last complete night, the plan of the next one, maintenance."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dupelake import cli
+from dupelake.jobs import nightly
+from dupelake.runtime.lock import NAME, lock_of
+from dupelake.schema import ALL_TABLES, GROUPS, IMAGES, PAIRS, RUNS
+from dupelake.tables import Warehouse
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from pictures import write_two_nights
+
+OPTIONS = [word for option in ("embed.model=none", "run.planted_images=0") for word in ("--set", option)]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    return write_two_nights(tmp_path_factory.mktemp("images") / "tree")
+
+
+@pytest.fixture(scope="module")
+def warehouse(spark, images, tmp_path_factory) -> Warehouse:
+    root = tmp_path_factory.mktemp("between") / "wh"
+    arguments = [str(images), "--warehouse", str(root), "--partitions", "2026-11-01", *OPTIONS]
+    assert nightly.main(arguments) == 0
+    return Warehouse(spark, str(root))
+
+
+def versions(warehouse: Warehouse) -> dict[str, int]:
+    return {table.name: warehouse.version(table) for table in ALL_TABLES if table is not RUNS}
+
+
+def last_complete(warehouse: Warehouse) -> dict[str, int]:
+    return warehouse.read(RUNS).where("tables IS NOT NULL").orderBy("started_at", ascending=False).first()["tables"]
+
+
+def plan(warehouse: Warehouse, images: Path, *more: str) -> int:
+    return cli.main(["plan", str(images), "--warehouse", warehouse.root, *OPTIONS, *more])
+
+
+def test_the_run_tells_the_versions_of_the_last_complete_night(spark, warehouse):
+    told = last_complete(warehouse)
+    assert told == versions(warehouse)
+    then = spark.read.format("delta").option("versionAsOf", told["groups"]).load(warehouse.path(GROUPS))
+    assert then.count() == warehouse.read(GROUPS).count() > 0
+
+
+def test_a_second_run_stops_while_another_holds_the_warehouse(warehouse, images, capsys):
+    before, held = versions(warehouse), lock_of(None, warehouse.root, "somebody", 0, 900)
+    held.acquire()
+    try:
+        assert nightly.main([str(images), "--warehouse", warehouse.root, *OPTIONS]) == 4
+    finally:
+        held.release()
+    assert "run somebody (process" in capsys.readouterr().err
+    assert versions(warehouse) == before
+    assert not Path(warehouse.root, NAME).exists()
+
+
+def test_the_plan_names_what_a_run_would_do_and_writes_nothing(warehouse, images, capsys):
+    before = versions(warehouse), warehouse.version(RUNS)
+    assert plan(warehouse, images) == 0
+    told = capsys.readouterr().out
+    n_known = warehouse.read(IMAGES).count()
+    n_new = sum(len(files) for _, _, files in os.walk(images)) - n_known
+    assert n_new > 0
+    assert f"{n_new} to read and hash ({n_new} new)" in told
+    assert "nothing stored is of another version" in told
+    assert plan(warehouse, images, "--set", "decide.pdq_max_bits=20", "--partitions", "2026-11-01") == 0
+    told = capsys.readouterr().out
+    assert "0 to read and hash" in told
+    assert f"{warehouse.read(PAIRS).count()} pairs are decided again" in told
+    assert plan(warehouse, images, "--set", "hash.thumbnail_quality=80") == 0
+    assert "every original must be read again; the run is refused" in capsys.readouterr().out
+    assert (versions(warehouse), warehouse.version(RUNS)) == before
+
+
+def test_maintenance_changes_no_row_and_keeps_the_night_complete(spark, warehouse):
+    columns = [c for c in GROUPS.columns if c != "updated_at"]
+    rows = sorted(map(tuple, warehouse.read(GROUPS).select(columns).collect()), key=repr)
+    assert cli.main(["maintain", "--warehouse", warehouse.root]) == 0
+    assert sorted(map(tuple, warehouse.read(GROUPS).select(columns).collect()), key=repr) == rows
+    assert all(len(warehouse.read(table).inputFiles()) <= 1 for table in (GROUPS, PAIRS))
+    assert last_complete(warehouse) == versions(warehouse)
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["maintain", "--warehouse", warehouse.root, "--retain-hours", "1"])
+    assert refused.value.code == 2
+
+
+def test_a_rerun_of_the_night_changes_no_table(warehouse, images):
+    before = versions(warehouse)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parents[2] / "jobs" / "nightly.py"), str(images), "--warehouse",
+         warehouse.root, "--partitions", "2026-11-01", *OPTIONS],
+        capture_output=True, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert versions(warehouse) == before
