@@ -243,7 +243,14 @@ class Warehouse:
             taken = [name for name in table.key if name not in table.partition_by]
             delta.optimize().executeZOrderBy(*taken) if taken else delta.optimize().executeCompaction()
             self.at_commit(f"after:{table.name}")
-        delta.vacuum(retain_hours)
+        name = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
+        listing = self.spark.conf.get(name)
+        # Vacuum lists the folder in so many tasks, 10,000 unless told: half a minute a table in local mode.
+        self.spark.conf.set(name, str(self.spark.conf.get("spark.sql.shuffle.partitions") or 200))
+        try:
+            delta.vacuum(retain_hours)
+        finally:
+            self.spark.conf.set(name, listing or "10000")
         jvm: Any = self.spark._jvm
         jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(table)).checkpoint()
         return before, self._n_files(table)
