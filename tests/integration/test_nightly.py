@@ -201,7 +201,13 @@ def test_new_thresholds_decide_again_without_touching_images(two_nights, images)
     n_before = two_nights.read(PAIRS).where("is_duplicate").count()
     assert nightly.main([str(images), "--warehouse", two_nights.root, *strict, *FAST]) == 0
     after = versions(two_nights)
-    assert {t for t in before if after[t] != before[t]} == {"pairs", "groups", "group_changes"}
+    assert {t for t in before if after[t] != before[t]} == {
+        "pairs",
+        "groups",
+        "group_changes",
+        "group_moves",
+        "clustered",
+    }
     assert two_nights.read(PAIRS).where("is_duplicate").count() < n_before
     assert nightly.main([str(images), "--warehouse", two_nights.root, *FAST]) == 0
     assert two_nights.read(PAIRS).where("is_duplicate").count() == n_before
