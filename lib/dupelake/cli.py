@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["run"]:
-        return _run(argv[1:])
-    if argv[:1] == ["forget"]:
-        return _forget(argv[1:])
-    if argv[:1] == ["maintain"]:
-        return _maintain(argv[1:])
-    if argv[:1] == ["plan"]:
-        return _plan(argv[1:])
+    jobs = {"run": _run, "forget": _forget, "maintain": _maintain, "plan": _plan}  # they have the options of jobs
+    if argv and argv[0] in jobs:
+        return jobs[argv[0]](argv[1:])
     args = _parser().parse_args(argv)
     try:
         return int(args.call(args))
@@ -276,19 +271,13 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _evaluate(args: argparse.Namespace) -> int:
     from dupelake.errors import ConfigError
-    from dupelake.jobs.common import absolute, is_local, local
     from dupelake.report.evaluate import evaluate
     from dupelake.report.evaluation_files import describe, write_files
     from dupelake.report.truth import read_truth
-    from dupelake.runtime.session import build_session
-    from dupelake.schema import IMAGES
-    from dupelake.tables import Warehouse
 
     faults = []
     if args.candidates < 0:
         faults.append(f"--candidates {args.candidates}: must be 0 or more")
-    if is_local(args.warehouse) and not Path(local(args.warehouse)).is_dir():
-        faults.append(f"--warehouse {args.warehouse}: there is no such folder; run `dupelake run` first")
     out = Path(args.out).absolute()
     if out.exists() and not out.is_dir():
         faults.append(f"--out {args.out}: is a file; give a folder")
@@ -296,11 +285,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         truth = read_truth(Path(args.truth))
     except ConfigError as error:
         faults += error.faults
-    if faults:
-        raise ConfigError(faults)
-    warehouse = Warehouse(build_session("dupelake-evaluate"), absolute(args.warehouse))
-    if not warehouse.exists(IMAGES):
-        raise ConfigError([f"--warehouse {args.warehouse}: holds no dupelake tables; run `dupelake run` first"])
+    warehouse = _existing("evaluate", args.warehouse, faults)
     result = evaluate(warehouse, truth, by=args.by, closed=args.closed, n_shown=args.candidates)
     files = write_files(result, out)
     print(describe(result))

@@ -116,9 +116,12 @@ class Warehouse:
     def _snapshot(self, table: Table) -> Any:
         """Delta's newest snapshot; from its log, without a Spark job."""
         jvm: Any = self.spark._jvm
-        delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(table))
         none = jvm.scala.Option.empty()
-        return delta_log.update(False, none, none)
+        return self._delta_log(table).update(False, none, none)
+
+    def _delta_log(self, table: Table) -> Any:
+        jvm: Any = self.spark._jvm
+        return jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(table))
 
     def last_sequence(self, table: Table) -> int:
         """The sequence number of the newest commit that `merge` made with one; 0 where there is none.
@@ -134,24 +137,21 @@ class Warehouse:
     def append(self, table: Table, rows: DataFrame) -> None:
         """Add `rows` without looking for their keys; for computed rows known to be absent."""
         self.ensure(table)
-        self.at_commit(f"before:{table.name}")
-        conform(rows, table.schema).write.format("delta").mode("append").save(self.path(table))
-        self.at_commit(f"after:{table.name}")
+        with self._commit(table):
+            conform(rows, table.schema).write.format("delta").mode("append").save(self.path(table))
 
     def overwrite(self, table: Table, rows: DataFrame) -> None:
         """Replace the whole content by `rows` in one commit; constraints and comments stay."""
         self.ensure(table)
-        self.at_commit(f"before:{table.name}")
-        conform(rows, table.schema).write.format("delta").mode("overwrite").save(self.path(table))
-        self.at_commit(f"after:{table.name}")
+        with self._commit(table):
+            conform(rows, table.schema).write.format("delta").mode("overwrite").save(self.path(table))
 
     def delete(self, table: Table, condition: str) -> None:
         """Delete the rows of `condition`: one commit, none where there are no such rows."""
         if self.read(table).where(condition).isEmpty():
             return
-        self.at_commit(f"before:{table.name}")
-        DeltaTable.forPath(self.spark, self.path(table)).delete(condition)
-        self.at_commit(f"after:{table.name}")
+        with self._commit(table):
+            DeltaTable.forPath(self.spark, self.path(table)).delete(condition)
 
     def merge(
         self,
@@ -192,11 +192,16 @@ class Warehouse:
         values: dict[str, str | Column] = {name: f"s.{name}" for name in table.columns}
         if update_when is not None:
             merge = merge.whenMatchedUpdate(f"NOT s._delete AND ({update_when})", set=values)
-        self.at_commit(f"before:{table.name}")
-        with self._numbered(sequence):
+        with self._commit(table), self._numbered(sequence):
             merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
-        self.at_commit(f"after:{table.name}")
         return self._last_merge(table)
+
+    @contextmanager
+    def _commit(self, table: Table) -> Iterator[None]:
+        """What is done within is one commit to `table`."""
+        self.at_commit(f"before:{table.name}")
+        yield
+        self.at_commit(f"after:{table.name}")
 
     @contextmanager
     def _numbered(self, sequence: int | None) -> Iterator[None]:
@@ -239,10 +244,9 @@ class Warehouse:
         delta = DeltaTable.forPath(self.spark, self.path(table))
         before = self._n_files(table)
         if before > 1:
-            self.at_commit(f"before:{table.name}")
             taken = [name for name in table.key if name not in table.partition_by]
-            delta.optimize().executeZOrderBy(*taken) if taken else delta.optimize().executeCompaction()
-            self.at_commit(f"after:{table.name}")
+            with self._commit(table):
+                delta.optimize().executeZOrderBy(*taken) if taken else delta.optimize().executeCompaction()
         name = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
         listing = self.spark.conf.get(name)
         # Vacuum lists the folder in so many tasks, 10,000 unless told: half a minute a table in local mode.
@@ -251,8 +255,7 @@ class Warehouse:
             delta.vacuum(retain_hours)
         finally:
             self.spark.conf.set(name, listing or "10000")
-        jvm: Any = self.spark._jvm
-        jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(table)).checkpoint()
+        self._delta_log(table).checkpoint()
         return before, self._n_files(table)
 
     def _n_files(self, table: Table) -> int:

@@ -56,7 +56,8 @@ def body(run: Run, args: argparse.Namespace) -> None:
         )
         n_touched = touched.contents.count()
         run.count("contents_regrouped", n_touched)
-        run.count("bridges_cut", 0)
+        for name in ("bridges_cut", "conflicts"):
+            run.count(name, 0)
         if n_touched:
             _regroup(run, touched, verdicts, sequence)
         elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
@@ -115,8 +116,9 @@ def _regroup(run: Run, touched: Touched, verdicts: DataFrame | None, sequence: i
         stamp = {"run_id": F.lit(run.run_id), "sequence": F.lit(sequence), "changed_at": F.lit(run.started_at)}
         wh.append(GROUP_MOVES, moves.withColumns(stamp))
     wh.merge(GROUPS, changed, update_when="true", delete=gone, sequence=sequence)
-    conflicts = write_conflicts(wh, built.conflicts, run.staging.checkpoint, restrict(wh.read(IMAGES), touched))
-    run.count("conflicts", conflicts.count())
+    if verdicts is not None:
+        conflicts = write_conflicts(wh, built.conflicts, run.staging.checkpoint, restrict(wh.read(IMAGES), touched))
+        run.count("conflicts", conflicts.count())
     rows, lost = clustered_rows(touched, run.staging.checkpoint)
     wh.merge(
         CLUSTERED,

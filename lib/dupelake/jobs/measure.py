@@ -125,15 +125,15 @@ def _inputs(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, c
 def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame | None) -> DataFrame:
     """Candidate pairs, staged; of the planted copies only those with their own originals."""
     lsh, words = run.config.lsh, None
+    sizes = single_row(inputs.units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
     if lsh.words:
-        n_units = inputs.units.count()
         found = word_pairs(
-            inputs.units, inputs.features, lsh, run.staging.checkpoint, block_units=_block_units(run, n_units)
+            inputs.units, inputs.features, lsh, run.staging.checkpoint, block_units=_block_units(run, sizes["units"])
         )
         words = run.staging.save(found.pairs, "words")
         _report_dropped(run, found)
     args = inputs.units, inputs.hashes, inputs.embeddings, versions.centre, lsh
-    filters = _probe_filters(run, inputs, versions)
+    filters = _probe_filters(run, inputs, versions, sizes["units"], sizes["new"])
     proposed = candidate_pairs(*args, words=words, filters=filters)
     if copies is not None:
         lineage = F.broadcast(copies.select("content_id", "parent_id"))
@@ -145,9 +145,8 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
     return run.staging.save(proposed.select(*_KEY, "found_by"), "candidates")
 
 
-def _probe_filters(run: Run, inputs: _Inputs, versions: Versions) -> Filters | None:
+def _probe_filters(run: Run, inputs: _Inputs, versions: Versions, n_units: int, n_new: int) -> Filters | None:
     """Filters of the keys that a small night probes; None on a night that probes most keys anyway."""
-    n_units, n_new = inputs.units.count(), inputs.units.where("is_new").count()
     if n_new * _SMALL_NIGHT > n_units:
         return None
     rows = probed_keys(

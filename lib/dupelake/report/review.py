@@ -26,12 +26,12 @@ from dupelake.schema import (
     GROUPS,
     HASHES,
     IMAGES,
-    OK,
     PAIRS,
     RUNS,
     THUMBNAILS,
 )
 from dupelake.stages.decisions import held_of, resolve_decisions, vertex_name
+from dupelake.stages.live import live_images
 from dupelake.tables import Warehouse
 
 MAX_LIMIT = 1000  # cards of a page: about 30 MB of thumbnails
@@ -99,7 +99,7 @@ def _placed(warehouse: Warehouse, across: bool) -> DataFrame:
     lowest = F.min("content_id").over(W.partitionBy("pixel_digest"))
     classes = warehouse.read(HASHES).select("content_id", lowest.alias("class_id"))
     scope = F.lit("") if across else F.col("scope")
-    live = warehouse.read(IMAGES).where((F.col("status") == OK) & F.col("deleted_at").isNull())
+    live = live_images(warehouse.read(IMAGES))
     groups = warehouse.read(GROUPS).drop("scope", "content_id", "updated_at")
     named = live.join(classes, "content_id", "left").withColumn("class_id", F.coalesce("class_id", "content_id"))
     vertex = vertex_name(F.col("class_id"), scope)

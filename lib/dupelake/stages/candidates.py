@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from dupelake.errors import ConfigError
 from dupelake.kernels.keyfilter import filter_log2, make_bitmap, may_hold
 from dupelake.kernels.mih import Codes, Keys, SlotPlan, binary_rows, plan_exact, probe_keys, slot_keys, words_of
 from dupelake.kernels.srp import PLANNING_ITEMS, plan_srp, srp_codes
+from dupelake.stages.live import live_images
 
 JOIN_REVISION = 2  # raise it when a change here, or in the kernels it calls, proposes other pairs
 LEGS = ("phash", "pdq", "embedding", "words")  # order within found_by; the index is the leg's number
@@ -53,7 +54,7 @@ def joinable_units(images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> Data
         (scope, content_id), one row each; no picture without information.
     """
     scope = F.col("scope") if cfg.scope == "within" else F.lit("")
-    live = images.where((F.col("status") == "ok") & F.col("deleted_at").isNull())
+    live = live_images(images)
     held = live.select(scope.alias("scope"), "content_id").distinct()
     pictures = (
         held.join(hashes.where(~F.col("is_low_information")).select("content_id", "pixel_digest"), "content_id")
@@ -98,11 +99,10 @@ def candidate_pairs(
     codes and different pixels are all true pairs of each other and come out as such, by every slot at once: n of them
     make n^2 / 2 times n_slots verified rows before the last aggregation.
     """
-    found: DataFrame | None = None
-    for leg in _legs(hashes, embeddings, centre, cfg, n_items):
-        pairs = _leg_pairs(units, leg, (filters or {}).get(leg.number))
-        found = pairs if found is None else found.unionAll(pairs)
-    assert found is not None  # noqa: S101 - the hash legs are always there
+    legs_of_codes = _legs(hashes, embeddings, centre, cfg, n_items)
+    found = reduce(
+        DataFrame.unionAll, [_leg_pairs(units, leg, (filters or {}).get(leg.number)) for leg in legs_of_codes]
+    )
     if words is not None:
         found = found.unionAll(words.select("low", "high", "leg"))
     legs = found.groupBy("low", "high").agg(*[F.max(F.col("leg") == leg).alias(name) for leg, name in enumerate(LEGS)])
@@ -167,17 +167,19 @@ def probed_keys(
         n_new: about how many new units there are; sizes the filters.
         n_items: as for `candidate_pairs`, which must be given the same.
     """
-    found: DataFrame | None = None
     new = units.where("is_new")
-    for leg in _legs(hashes, embeddings, centre, cfg, n_items):
-        coded = new.join(leg.codes, "content_id").withColumn("content_id", F.unhex("content_id"))
-        keys = _key_lists(coded, leg.plan, probe_keys, leg.is_mirrored, None, _FILTER_TASKS)
-        log2_bits = filter_log2(n_new * leg.plan.n_probes * (2 if leg.is_mirrored else 1))
-        rows = keys.select("keys").mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
-        rows = rows.select(F.lit(leg.number).alias("leg"), "bitmap")
-        found = rows if found is None else found.unionAll(rows)
-    assert found is not None  # noqa: S101
-    return found
+    return reduce(
+        DataFrame.unionAll,
+        [_leg_filters(new, leg, n_new) for leg in _legs(hashes, embeddings, centre, cfg, n_items)],
+    )
+
+
+def _leg_filters(new: DataFrame, leg: _Leg, n_new: int) -> DataFrame:
+    coded = new.join(leg.codes, "content_id").withColumn("content_id", F.unhex("content_id"))
+    keys = _key_lists(coded, leg.plan, probe_keys, leg.is_mirrored, None, _FILTER_TASKS)
+    log2_bits = filter_log2(n_new * leg.plan.n_probes * (2 if leg.is_mirrored else 1))
+    rows = keys.select("keys").mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
+    return rows.select(F.lit(leg.number).alias("leg"), "bitmap")
 
 
 def _emit_bitmap(batches: Batches, log2_bits: int) -> Batches:

@@ -88,31 +88,27 @@ def _geometry_value(cfg: DecideConfig) -> Column:
     Keypoints vouch for it; or pixels agree too closely to need any; or one picture was written over (a caption, a
     sticker): fewer cells agree then, but hardly one shows something of both, and more keypoints must vouch.
     """
-    ncc, agreeing = F.col("aligned_ncc"), F.col("agreeing_share")
-    agreed = 1.0 - F.col("contradicting_share")
     overlap = _share_value(F.greatest("src_overlap", "dst_overlap"), cfg.min_overlap)
-    spread = F.col("inlier_spread")
+
+    def pixels(min_ncc: float, min_agreeing: float, max_contradicting: float) -> Column:
+        return F.least(
+            overlap,
+            _share_value(F.col("aligned_ncc"), min_ncc),
+            _share_value(F.col("agreeing_share"), min_agreeing),
+            _share_value(1.0 - F.col("contradicting_share"), 1.0 - max_contradicting),
+        )
+
+    def keypoints(min_inliers: int, min_spread: float) -> Column:
+        return F.least(_inliers_value(min_inliers), _share_value(F.col("inlier_spread"), min_spread))
+
     vouched = F.least(
-        overlap,
-        _inliers_value(cfg.min_inliers),
-        _share_value(spread, cfg.min_inlier_spread),
-        _share_value(ncc, cfg.min_aligned_ncc),
-        _share_value(agreeing, cfg.min_agreeing_share),
-        _share_value(agreed, 1.0 - cfg.max_contradicting_share),
+        keypoints(cfg.min_inliers, cfg.min_inlier_spread),
+        pixels(cfg.min_aligned_ncc, cfg.min_agreeing_share, cfg.max_contradicting_share),
     )
-    close = F.least(
-        overlap,
-        _share_value(ncc, cfg.min_direct_ncc),
-        _share_value(agreeing, cfg.min_direct_agreeing_share),
-        _share_value(agreed, 1.0 - cfg.max_direct_contradicting_share),
-    )
+    close = pixels(cfg.min_direct_ncc, cfg.min_direct_agreeing_share, cfg.max_direct_contradicting_share)
     overlaid = F.least(
-        overlap,
-        _inliers_value(cfg.min_overlaid_inliers),
-        _share_value(spread, cfg.min_overlaid_inlier_spread),
-        _share_value(ncc, cfg.min_aligned_ncc),
-        _share_value(agreeing, cfg.min_overlaid_agreeing_share),
-        _share_value(agreed, 1.0 - cfg.max_overlaid_contradicting_share),
+        keypoints(cfg.min_overlaid_inliers, cfg.min_overlaid_inlier_spread),
+        pixels(cfg.min_aligned_ncc, cfg.min_overlaid_agreeing_share, cfg.max_overlaid_contradicting_share),
     )
     return F.greatest(vouched, close, overlaid)
 

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig, Config
 from dupelake.kernels.bridges import KEPT
-from dupelake.schema import DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, OK, conform
+from dupelake.schema import DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, conform
 from dupelake.stages import decisions as verdicts
 from dupelake.stages.components import connected_components
 from dupelake.stages.group_ids import assign_ids, list_changes
@@ -32,6 +32,7 @@ from dupelake.stages.group_reasons import (
     verdict_reason,
 )
 from dupelake.stages.keepers import class_of, criteria, edges_of, judged_arcs, ranked, stars_of, vertices_of
+from dupelake.stages.live import live_images, pixel_classes
 
 ARCS_PER_CALL = 100_000  # components are packed into calls of about this many edges: a call costs milliseconds
 _UNMEASURED_SCORE = 0.5  # of a member that a verdict brought in without a pair with the keeper: the least there is
@@ -93,7 +94,7 @@ def build_groups(
     Returns:
         Groups, with rows in no particular order.
     """
-    classes = _classes(hashes)
+    classes = pixel_classes(hashes)
     live = checkpoint(_members(images, hashes, classes, cfg))
     found = edges_of(pairs, classes, vertices_of(live))
     held = None if decisions is None else checkpoint(verdicts.held_of(decisions))
@@ -127,20 +128,10 @@ def build_groups(
     )
 
 
-def _classes(hashes: DataFrame) -> DataFrame:
-    """(content_id, class_id) of the contents that share their pixels with another; every other one is its own class."""
-    shared = hashes.groupBy("pixel_digest").agg(F.min("content_id").alias("class_id"), F.count("*").alias("n"))
-    return (
-        hashes.select("content_id", "pixel_digest")
-        .join(shared.where("n > 1"), "pixel_digest")
-        .select("content_id", "class_id")
-    )
-
-
 def _members(images: DataFrame, hashes: DataFrame, classes: DataFrame, cfg: Config) -> DataFrame:
     """One row per live image with its vertex and its detail."""
     scope = F.lit("") if cfg.lsh.scope == "across" else F.col("scope")
-    live = images.where((F.col("status") == OK) & F.col("deleted_at").isNull()).select(
+    live = live_images(images).select(
         "image_id", scope.alias("scope"), "content_id", "byte_size", "width_px", "height_px", "format", "captured_at"
     )
     measured = live.join(hashes.select("content_id", "detail"), "content_id", "left").fillna(1.0, ["detail"])

@@ -19,9 +19,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import Config, fingerprint
-from dupelake.schema import CLUSTERED, OK, conform
+from dupelake.schema import CLUSTERED, conform
 from dupelake.stages.components import connected_components
 from dupelake.stages.decisions import held_of, ties_of
+from dupelake.stages.live import live_images, pixel_classes
 
 CLUSTER_REVISION = 1  # raise it with a change to stages.groups or what it calls that gives other groups
 
@@ -77,7 +78,7 @@ def find_touched(
     bytes a row; no other work grows with the corpus.
     """
     accepted = pairs.where("is_duplicate")
-    classes = _classes(hashes)
+    classes = pixel_classes(hashes)
     held = None if verdicts is None else checkpoint(held_of(verdicts))  # groups feel verdicts through it alone
     links = _links(accepted, classes, held)
     now = _fingerprints(images, hashes, classes, accepted, held, cluster_version(cfg))
@@ -112,13 +113,6 @@ def clustered_rows(touched: Touched, checkpoint: Callable[[DataFrame], DataFrame
     return conform(rows, CLUSTERED.schema), gone
 
 
-def _classes(hashes: DataFrame) -> DataFrame:
-    """(content_id, class_id) of contents that share their pixels with another."""
-    shared = hashes.groupBy("pixel_digest").agg(F.min("content_id").alias("class_id"), F.count("*").alias("n"))
-    twins = hashes.select("content_id", "pixel_digest").join(shared.where("n > 1"), "pixel_digest")
-    return twins.select("content_id", "class_id")
-
-
 def _links(accepted: DataFrame, classes: DataFrame, held: DataFrame | None) -> DataFrame:
     """(src, dst) of contents that may come to stand in one group, or be kept out of one."""
     found = accepted.select(F.col("src_id").alias("src"), F.col("dst_id").alias("dst")).unionAll(
@@ -141,8 +135,9 @@ def _fingerprints(
 
     Of live contents that have a pair, a twin in bytes or pixels, or a verdict.
     """
-    live = images.where((F.col("status") == OK) & F.col("deleted_at").isNull())
-    own = live.select("content_id", F.xxhash64(F.lit(version), *_IMAGE).alias("row"), F.lit(1).alias("n"))
+    own = live_images(images).select(
+        "content_id", F.xxhash64(F.lit(version), *_IMAGE).alias("row"), F.lit(1).alias("n")
+    )
     pair = F.xxhash64("src_id", "dst_id", *(F.to_json(c) if c == "difference_box" else c for c in _PAIR))
     ends = [
         accepted.select(

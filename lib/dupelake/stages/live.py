@@ -1,0 +1,26 @@
+"""What counts: images that are there, and contents that show the same pixels."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.schema import OK
+
+
+def live_images(images: DataFrame) -> DataFrame:
+    """The rows of schema.IMAGES that were read and are not deleted: only they are joined and grouped."""
+    return images.where((F.col("status") == OK) & F.col("deleted_at").isNull())
+
+
+def pixel_classes(hashes: DataFrame) -> DataFrame:
+    """(content_id, class_id) of the contents that share their pixels with another; every other one is its own class.
+
+    A class is named by its smallest content id.
+    """
+    shared = hashes.groupBy("pixel_digest").agg(F.min("content_id").alias("class_id"), F.count("*").alias("n"))
+    return (
+        hashes.select("content_id", "pixel_digest")
+        .join(shared.where("n > 1"), "pixel_digest")
+        .select("content_id", "class_id")
+    )
