@@ -17,6 +17,7 @@ from typing import Any
 from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
 
 from dupelake.errors import SchemaError
 from dupelake.schema import ALL_TABLES, Table, conform
@@ -33,6 +34,11 @@ def single_row(df: DataFrame) -> Row:
     if row is None:
         raise SchemaError("an aggregate gave no row")
     return row
+
+
+def _quoted(field: StructField) -> str:
+    """The comment of a column as it stands within quotes in SQL."""
+    return str(field.metadata.get("comment", "")).replace("\\", "\\\\").replace("'", "\\'")
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,24 @@ class Warehouse:
         return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))
 
     def ensure(self, *tables: Table) -> None:
-        """Make those of `tables` (default: all) that do not exist, with comments and constraints."""
-        missing = [table for table in tables or ALL_TABLES if not self.exists(table)]
+        """Make those of `tables` (default: all) that do not exist, with comments and constraints.
+
+        Tables that an older dupelake made are given the columns that may be null and that they lack.
+        """
         with ThreadPoolExecutor(max_workers=4) as pool:  # each is a commit to a log of its own, and mostly waits
-            list(pool.map(self._create, missing))
+            list(pool.map(self._ensure, tables or ALL_TABLES))
+
+    def _ensure(self, table: Table) -> None:
+        if not self.exists(table):
+            self._create(table)
+            return
+        stored = set(self._snapshot(table).schema().fieldNames())
+        added = [field for field in table.schema.fields if field.nullable and field.name not in stored]
+        if added:
+            columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()} COMMENT '{_quoted(f)}'" for f in added)
+            with self._commit(table):
+                self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` ADD COLUMNS ({columns})")
+            log.info("%s: added %s, which this version has", self.path(table), ", ".join(f.name for f in added))
 
     def _create(self, table: Table) -> None:
         builder = (
@@ -105,7 +125,10 @@ class Warehouse:
         try:
             return conform(self.spark.read.format("delta").load(self.path(table)), table.schema)
         except SchemaError as error:
-            raise SchemaError(f"{self.path(table)}: {error}; it was made by another version of dupelake") from error
+            raise SchemaError(
+                f"{self.path(table)}: {error}; it was made by another version of dupelake (the next run adds columns "
+                "that may be null)"
+            ) from error
 
     def version(self, table: Table) -> int:
         """The number of the newest commit, -1 where there is no table."""

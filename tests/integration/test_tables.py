@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from dupelake.errors import SchemaError
-from dupelake.schema import ALL_TABLES, FEATURES, GROUPS, HASHES, IMAGES, PAIRS, conform
+from dupelake.schema import ALL_TABLES, FEATURES, GROUPS, HASHES, IMAGES, PAIRS, RUNS, conform
 from dupelake.tables import Staging, Warehouse
 
 NOW = dt.datetime(2026, 11, 1, 2, 0, 0)
@@ -63,6 +63,24 @@ def test_every_table_has_its_comments_and_stays_readable_by_others(warehouse):
         comments = {f.name: f.metadata.get("comment") for f in stored.schema().fields}
         assert comments == {f.name: f.metadata["comment"] for f in table.schema.fields}
         assert warehouse.read(table).isEmpty()
+
+
+def test_a_table_of_an_older_version_is_given_the_columns_it_lacks(spark, warehouse):
+    warehouse.ensure(RUNS)
+    lacking = [f for f in RUNS.schema.fields if f.name not in ("tables", "recall")]
+    assert len(lacking) == len(RUNS.columns) - 2
+    rows = spark.createDataFrame([], RUNS.schema).select([f.name for f in lacking])
+    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(warehouse.path(RUNS))
+    with pytest.raises(SchemaError, match=r"tables.*the next run adds"):
+        warehouse.read(RUNS)
+    warehouse.ensure()
+    stored = {f.name: f for f in spark.read.format("delta").load(warehouse.path(RUNS)).schema.fields}
+    for field in RUNS.schema.fields:
+        assert stored[field.name].dataType == field.dataType
+        assert stored[field.name].metadata.get("comment") == field.metadata["comment"]
+    version = warehouse.version(RUNS)
+    warehouse.ensure()
+    assert warehouse.version(RUNS) == version
 
 
 @pytest.mark.parametrize(

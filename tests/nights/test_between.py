@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -53,14 +54,17 @@ def test_the_run_tells_the_versions_of_the_last_complete_night(spark, warehouse)
     assert then.count() == warehouse.read(GROUPS).count() > 0
 
 
-def test_a_second_run_stops_while_another_holds_the_warehouse(warehouse, images, capsys):
+def test_a_second_run_stops_while_another_holds_the_warehouse(warehouse, images, capsys, tmp_path):
     before, held = versions(warehouse), lock_of(None, warehouse.root, "somebody", 0, 900)
     held.acquire()
     try:
-        assert nightly.main([str(images), "--warehouse", warehouse.root, *OPTIONS]) == 4
+        log = ["--set", f"run.event_log={tmp_path / 'events'}"]
+        assert nightly.main([str(images), "--warehouse", warehouse.root, *OPTIONS, *log]) == 4
     finally:
         held.release()
     assert "run somebody (process" in capsys.readouterr().err
+    (event,) = map(json.loads, (tmp_path / "events").read_text(encoding="utf-8").splitlines())
+    assert (event["event"], event["exit_code"]) == ("run_refused", 4)
     assert versions(warehouse) == before
     assert not Path(warehouse.root, NAME).exists()
 

@@ -8,68 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from lineage import facts, grouped, parts, replayed, sizes_by_events, sizes_now
 from pyspark.sql import functions as F
 
 from dupelake.jobs import cluster
-from dupelake.schema import CLUSTERED, GROUP_CHANGES, GROUP_MOVES, GROUPS, HASHES, IMAGES, PAIRS, RUNS
+from dupelake.schema import CLUSTERED, GROUPS, HASHES, IMAGES, PAIRS, RUNS
 from dupelake.tables import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 from group_corpus import Corpus
 
 STEPS = 4
-NAMES = ("group_id", "updated_at")  # history gives these; all else is a function of the corpus
 
 
 def store(spark, warehouse: Warehouse, corpus: Corpus, seed: int) -> None:
     images, hashes, pairs = corpus.frames(spark, seed=seed)
     for table, frame in ((IMAGES, images), (HASHES, hashes.withColumn("pdq", F.lit(bytes(32)))), (PAIRS, pairs)):
         warehouse.overwrite(table, frame)
-
-
-def grouped(warehouse: Warehouse) -> dict[str, tuple[str, bool]]:
-    return {r["image_id"]: (r["group_id"], r["is_keeper"]) for r in warehouse.read(GROUPS).collect()}
-
-
-def facts(warehouse: Warehouse) -> list[tuple]:
-    columns = [c for c in GROUPS.columns if c not in NAMES]
-    return sorted((tuple(r) for r in warehouse.read(GROUPS).select(columns).collect()), key=repr)
-
-
-def parts(warehouse: Warehouse) -> set[frozenset[str]]:
-    found: dict[str, set[str]] = {}
-    for image, (group, _) in grouped(warehouse).items():
-        found.setdefault(group, set()).add(image)
-    return {frozenset(images) for images in found.values()}
-
-
-def replayed(warehouse: Warehouse, last: int) -> dict[str, tuple[str, bool]]:
-    """Groups after change number `last`, out of group_moves alone."""
-    state = {}
-    for r in warehouse.read(GROUP_MOVES).where(f"sequence <= {last}").orderBy("sequence").collect():
-        assert state.get(r["image_id"], (None,))[0] == r["from_group_id"]
-        if r["to_group_id"] is None:
-            del state[r["image_id"]]
-        else:
-            state[r["image_id"]] = (r["to_group_id"], r["is_keeper"])
-    return state
-
-
-def sizes_by_events(warehouse: Warehouse) -> dict[str, int]:
-    """Sizes of the groups that live, out of group_changes alone; no id comes twice."""
-    sizes, dead = {}, set()
-    rows = warehouse.read(GROUP_CHANGES).collect()
-    for r in sorted(rows, key=lambda r: (r["sequence"], r["event"] != "born")):
-        group, event = r["group_id"], r["event"]
-        assert group not in dead, "an id was used again"
-        if event == "born":
-            assert group not in sizes
-        if event in ("ended", "merged_into"):
-            del sizes[group]
-            dead.add(group)
-        else:
-            sizes[group] = r["n_images"]
-    return sizes
 
 
 def change(corpus: Corpus, rng: random.Random, step: int) -> None:
@@ -119,9 +74,6 @@ def test_histories(spark, tmp_path, seed):
     }
     for sequence, state in past.items():
         assert replayed(nightly, sequence) == state
-    counted: dict[str, int] = {}
-    for group, _ in grouped(nightly).values():
-        counted[group] = counted.get(group, 0) + 1
-    assert sizes_by_events(nightly) == counted
+    assert sizes_by_events(nightly) == sizes_now(nightly)
     runs = nightly.read(RUNS).orderBy("started_at").collect()
     assert any(0 < r["counts"]["contents_regrouped"] < len(corpus.pixels) for r in runs[1:]), "all was grouped again"

@@ -12,6 +12,7 @@ import pytest
 
 from dupelake.config import load_config
 from dupelake.errors import ConfigError
+from dupelake.jobs import nightly
 from dupelake.runtime.logs import EventLog
 from dupelake.runtime.metrics import prometheus_text, write_metrics
 
@@ -109,3 +110,15 @@ def test_files_for_collectors_are_checked_before_the_start(tmp_path: Path) -> No
         load_config(None, ["run.event_log=[a]"])
     fine = load_config(None, ["run.event_log=-", f"run.metrics_file={tmp_path}/m.prom"])
     assert fine.run.event_log == "-"
+
+
+def test_a_run_that_is_refused_tells_collectors(tmp_path: Path) -> None:
+    events, metrics = tmp_path / "events", tmp_path / "dupelake.prom"
+    options = ["--set", f"run.event_log={events}", "--set", f"run.metrics_file={metrics}"]
+    assert nightly.main([str(tmp_path / "nothing"), "--warehouse", str(tmp_path / "wh"), *options]) == 2
+    (event,) = map(json.loads, events.read_text(encoding="utf-8").splitlines())
+    assert (event["event"], event["job"], event["exit_code"]) == ("run_refused", "nightly", 2)
+    assert "there is nothing" in event["error"]
+    got = samples(metrics.read_text(encoding="utf-8"))
+    assert got["dupelake_run_exit_code", 'job="nightly"'] == 2
+    assert not (tmp_path / "wh").exists()

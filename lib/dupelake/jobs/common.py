@@ -7,7 +7,8 @@ import datetime as dt
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from dupelake.config import Config, load_config
 from dupelake.errors import BusyError, ConfigError, DupelakeError, GateError
 from dupelake.kernels.faults import reached
 from dupelake.runtime.lock import RunLock, lock_of
-from dupelake.runtime.logs import configure_logging
+from dupelake.runtime.logs import EventLog, configure_logging
 from dupelake.runtime.metrics import prometheus_text, write_metrics
-from dupelake.runtime.run import Run
+from dupelake.runtime.run import Run, new_run_id
 from dupelake.runtime.session import build_session
 from dupelake.tables import Warehouse
 
@@ -74,16 +75,25 @@ def run_job(job: str, parser: argparse.ArgumentParser, body: Body, argv: Sequenc
     try:
         config, warehouse, spark_settings = check_arguments(args)
     except ConfigError as error:
-        print(f"{parser.prog}: the configuration is refused; nothing was started:\n{error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
+        return _refused(job, args, error, f"{parser.prog}: the configuration is refused; nothing was started:\n{error}")
     try:
         spark = build_session(f"dupelake-{job}", spark_settings)
     except DupelakeError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
+        return _refused(job, args, error, f"{parser.prog}: {error}")
     run = Run(job, config, Warehouse(spark, warehouse), list(sys.argv[1:] if argv is None else argv))
     configure_logging(run.run_id)
     return _execute(run, args, body)
+
+
+def _refused(job: str, args: argparse.Namespace, error: DupelakeError, message: str) -> int:
+    """The exit code of a run that never started; people are told, and collectors where the options name them well."""
+    print(message, file=sys.stderr)  # noqa: T201
+    with suppress(ConfigError):  # then nobody knows where collectors read
+        config, now = load_config(args.config, args.sets), dt.datetime.now(dt.UTC).replace(tzinfo=None)
+        events = EventLog(config.run.event_log, new_run_id(now), job)
+        events.emit("run_refused", exit_code=error.exit_code, error=str(error))
+        _write_metrics(config, job, error.exit_code, now)
+    return error.exit_code
 
 
 def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
@@ -94,6 +104,8 @@ def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
         lock.acquire()
     except BusyError as error:
         print(f"{run.job}: nothing was started: {error}", file=sys.stderr)  # noqa: T201
+        run.events.emit("run_refused", exit_code=error.exit_code, error=str(error))
+        _write_metrics(run.config, run.job, error.exit_code, run.started_at)
         return error.exit_code
     run.warehouse.at_commit = partial(_at_commit, lock)
     run.events.emit("run_started", arguments=list(run.arguments), warehouse=run.warehouse.root, versions=run.versions)
@@ -131,14 +143,25 @@ def _tell_collectors(run: Run, code: int, message: str | None) -> None:
     run.events.emit(
         "run_finished", status=status, exit_code=code, seconds=run.seconds, counts=run.counts, error=message
     )
-    if not run.config.run.metrics_file:
+    _write_metrics(run.config, run.job, code, run.started_at, run.counts, run.seconds)
+
+
+def _write_metrics(
+    config: Config,
+    job: str,
+    code: int,
+    started: dt.datetime,
+    counts: Mapping[str, int] | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> None:
+    path = config.run.metrics_file
+    if not path:
         return
     finished = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    text = prometheus_text(run.job, code, run.started_at, finished, run.counts, run.seconds)
     try:
-        write_metrics(run.config.run.metrics_file, text)
+        write_metrics(path, prometheus_text(job, code, started, finished, counts or {}, seconds or {}))
     except OSError as error:
-        log.warning("run.metrics_file: %s cannot be written: %s", run.config.run.metrics_file, error)
+        log.warning("run.metrics_file: %s cannot be written: %s", path, error)
 
 
 def explain(error: Exception) -> tuple[int, str]:

@@ -39,7 +39,8 @@ class EventLog:
     """One JSON object a line for each event of a run: `time` (UTC), `event`, `run_id`, `job`, then what belongs to it.
 
     Events: run_started (arguments, warehouse, versions), step_started (step), step_finished (step, seconds, ok),
-    image_failed (reason, count; one for each reason), run_finished (status, exit_code, seconds, counts, error).
+    image_failed (reason, count; one for each reason), run_finished (status, exit_code, seconds, counts, error);
+    run_refused (exit_code, error) alone where nothing was started: bad options, no Java, another run at work.
 
     Args:
         target: a file that lines are added to, `-` for stderr, or "" for none.
