@@ -108,3 +108,21 @@ def test_a_rerun_of_the_night_changes_no_table(warehouse, images):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert versions(warehouse) == before
+
+
+def test_a_night_without_anything_new_stops_after_the_manifest(warehouse, images, capsys):
+    def night(*more: str) -> tuple[str, dict[str, int]]:
+        arguments = [str(images), "--warehouse", warehouse.root, "--partitions", "2026-11-01", *OPTIONS, *more]
+        assert nightly.main(arguments) == 0
+        newest = warehouse.read(RUNS).orderBy("started_at", ascending=False).first()
+        return capsys.readouterr().out, newest["counts"]
+
+    before = versions(warehouse)
+    told, counts = night()
+    assert "nothing has changed" in told
+    assert (versions(warehouse), last_complete(warehouse)) == (before, before)
+    assert counts["groups"] == warehouse.read(GROUPS).where("is_keeper").count() > 0
+    assert counts["pairs.near"] > 0
+    told, _ = night("--set", "decide.pdq_max_bits=20")
+    assert "nothing has changed" not in told
+    assert versions(warehouse)["pairs"] == before["pairs"] + 1, "other thresholds: pairs are decided again"

@@ -20,6 +20,7 @@ from dupelake.tables import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from pictures import write_two_nights
+from standalone import cluster_of_two, submit
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = [word for option in ("embed.model=none", "run.planted_images=0") for word in ("--set", option)]
@@ -28,12 +29,14 @@ COMMITS = (
     "clustered", "runs",
 )  # fmt: skip
 WORKERS = ("hash", "words", "align")
-CELLS = [f"{when}:{table}" for table in COMMITS for when in ("before", "after")] + [f"worker:{w}" for w in WORKERS]
-FEW = ("before:groups", "worker:align")
+CELLS = [f"kill:{when}:{table}" for table in COMMITS for when in ("before", "after")]
+CELLS += [f"{verb}:worker:{worker}" for verb in ("kill", "kill-executor") for worker in WORKERS]
+FEW = ("kill:before:groups", "kill-executor:worker:align")
 TOLD = ("run_id", "ingested_at", "updated_at", "changed_at")  # when and by which run: not the same in two runs
 BEGIN, END = "<!-- kill matrix: written by tests/nights/test_kills.py -->", "<!-- kill matrix: end -->"
 
 outcome: dict[str, str] = {}
+died: dict[str, str] = {}  # how the run ended
 
 
 def tables(warehouse: Warehouse) -> dict[str, list[tuple]]:
@@ -82,9 +85,13 @@ def told():
 def write_table() -> None:
     page = ROOT / "docs" / "reliability.md"
     text = page.read_text(encoding="utf-8")
-    rows = "\n".join(f"| {cell} | {outcome[cell]} |" for cell in CELLS)
-    table = f"{BEGIN}\n| killed at | tables after the restart |\n|---|---|\n{rows}\n{END}"
+    rows = "\n".join(f"| `{cell}` | {died[cell]} | {outcome[cell]} |" for cell in CELLS)
+    table = f"{BEGIN}\n| fault | the run | tables after the next run |\n|---|---|---|\n{rows}\n{END}"
     page.write_text(text[: text.index(BEGIN)] + table + text[text.index(END) + len(END) :], encoding="utf-8")
+
+
+def fault(cell: str, once: Path) -> dict[str, str]:
+    return {"DUPELAKE_FAULT": cell, "DUPELAKE_FAULT_ONCE": str(once)}
 
 
 @pytest.mark.parametrize("cell", CELLS if os.environ.get("DUPELAKE_KILL_CELLS") == "all" else FEW)
@@ -92,16 +99,20 @@ def test_killed_and_started_again(spark, images, first_night, unkilled, tmp_path
     root, once = tmp_path / "wh", tmp_path / "once"
     shutil.copytree(first_night, root)
     arguments = [str(images), "--warehouse", str(root), *OPTIONS]
-    env = os.environ | {"DUPELAKE_FAULT": f"kill:{cell}", "DUPELAKE_FAULT_ONCE": str(once)}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "jobs" / "nightly.py"), *arguments], env=env, capture_output=True, check=False
-    )
-    assert once.exists(), f"the run never came to {cell}"
-    if cell.startswith("worker:"):
-        assert done.returncode in (0, 1), "a lost worker is a task tried again, or a failed run with a message"
+    if cell.startswith("kill-executor:"):
+        with cluster_of_two(tmp_path) as master:
+            faults = [f"spark.executorEnv.{name}={value}" for name, value in fault(cell, once).items()]
+            options = [word for fault in faults for word in ("--conf", fault)]
+            done = submit(master, ROOT / "jobs" / "nightly.py", arguments, *options, folder=tmp_path)
+        assert done.returncode == 0, f"a lost executor fails no run: {done.stderr[-3000:]}"
     else:
-        assert done.returncode == -signal.SIGKILL
+        command = [sys.executable, str(ROOT / "jobs" / "nightly.py"), *arguments]
+        done = subprocess.run(command, env=os.environ | fault(cell, once), capture_output=True, check=False)
+        lost_a_worker = cell.startswith("kill:worker:")
+        assert done.returncode == (1 if lost_a_worker else -signal.SIGKILL)  # one machine tries no task again
+    assert once.exists(), f"the run never came to {cell}"
     assert nightly.main(arguments) == 0
+    died[cell] = "SIGKILL" if done.returncode < 0 else f"exit {done.returncode}"
     found = tables(Warehouse(spark, str(root)))
     differing = [name for name, rows in unkilled.items() if found[name] != rows]
     outcome[cell] = "equal" if not differing else f"differ: {', '.join(differing)}"

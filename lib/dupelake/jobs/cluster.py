@@ -35,6 +35,8 @@ _WHY = {
     COMPOSITE_SRC: "the first is a composite",
     COMPOSITE_DST: "the second is a composite",
 }
+STANDING = ("groups", "images_grouped", "copies", "removable", "removable_bytes")  # counts of what stands
+OF_A_NIGHT = ("contents_regrouped", "bridges_cut", "conflicts")  # counts of what a run did
 _NAMED = 5  # cut links that the log names
 
 
@@ -55,9 +57,9 @@ def body(run: Run, args: argparse.Namespace) -> None:
             run.staging.checkpoint,
         )
         n_touched = touched.contents.count()
-        run.count("contents_regrouped", n_touched)
-        for name in ("bridges_cut", "conflicts"):
+        for name in OF_A_NIGHT:
             run.count(name, 0)
+        run.count("contents_regrouped", n_touched)
         if n_touched:
             _regroup(run, touched, verdicts, sequence)
         elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
@@ -165,7 +167,7 @@ def _count(run: Run) -> None:
             F.coalesce(F.sum(F.when(F.col("is_removable"), F.col("byte_size"))), F.lit(0)).alias("removable_bytes"),
         )
     )
-    for name in ("groups", "images_grouped", "copies", "removable", "removable_bytes"):
+    for name in STANDING:
         run.count(name, row[name])
 
 

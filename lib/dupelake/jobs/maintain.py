@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from dupelake.jobs.cluster import settle_changes
 from dupelake.jobs.common import job_parser, run_job
-from dupelake.runtime.run import Run
-from dupelake.schema import ALL_TABLES, RUNS
+from dupelake.runtime.run import Run, last_complete, table_versions
+from dupelake.schema import ALL_TABLES
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +19,9 @@ MIN_RETAIN_HOURS = 168.0  # Delta's own guard: readers and time travel may need 
 def body(run: Run, args: argparse.Namespace) -> None:
     """Every table in turn; rows stay what they are."""
     settle_changes(run.warehouse)
-    last = run.warehouse.read(RUNS).where("tables IS NOT NULL").orderBy("started_at", ascending=False).first()
+    last = last_complete(run.warehouse)
     # What a night left half done is not made complete by compaction.
-    run.is_complete = last is not None and all(
-        run.warehouse.version(table) == last["tables"].get(table.name) for table in ALL_TABLES if table is not RUNS
-    )
+    run.is_complete = last is not None and last["tables"] == table_versions(run.warehouse)
     for table in ALL_TABLES:
         with run.step(table.name):
             before, after = run.warehouse.maintain(table, args.retain_hours)

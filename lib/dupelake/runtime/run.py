@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 
+from pyspark.sql import Row
+from pyspark.sql import functions as F
+
 from dupelake import __version__
 from dupelake.config import Config
 from dupelake.runtime.logs import EventLog, Progress
@@ -87,13 +90,10 @@ class Run:
             self.seconds,
             self.recall,
             error,
-            self._table_versions() if self.is_complete else None,
+            table_versions(self.warehouse) if self.is_complete else None,
         )
         frame = self.warehouse.spark.createDataFrame([row], RUNS.schema)
         self.warehouse.append(RUNS, frame.coalesce(1))
-
-    def _table_versions(self) -> dict[str, int]:
-        return {table.name: self.warehouse.version(table) for table in ALL_TABLES if table is not RUNS}
 
     def report(self) -> str:
         """The run in words, for the end of the terminal or log."""
@@ -126,9 +126,22 @@ class Run:
             )
         if counts.get("bridges_cut"):
             lines.append(f"  bridges  {counts['bridges_cut']} links cut in {counts['components_split']} components")
+        if counts.get("nothing_changed"):
+            lines.append("  nothing has changed since the last complete night: all that was found stands")
         took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
         lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all")
         return "\n".join(lines)
+
+
+def table_versions(warehouse: Warehouse) -> dict[str, int]:
+    """The number of the newest commit of every table but `runs`, by name; -1 where there is no table."""
+    return {table.name: warehouse.version(table) for table in ALL_TABLES if table is not RUNS}
+
+
+def last_complete(warehouse: Warehouse, job: str | None = None) -> Row | None:
+    """The newest row of `runs` that left all tables up to date with each other, of `job` or of any."""
+    rows = warehouse.read(RUNS).where("tables IS NOT NULL")
+    return (rows if job is None else rows.where(F.col("job") == job)).orderBy(F.desc("started_at")).first()
 
 
 def recall_in_words(recall: str) -> str:

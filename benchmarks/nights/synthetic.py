@@ -1,0 +1,184 @@
+"""Contents drawn from real ones, in Spark: hashes, words and embeddings of any number of images, some of them copies.
+
+A drawn content takes what a real one has and scrambles it, so that it is like none, while what decides the cost of a
+join stays as it is in real pictures: how often each bit is set, how often each word comes, where words lie, how close
+unrelated embeddings are. One in ten is a copy of the content before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dupelake.kernels.vocabulary import N_CENTROIDS, NO_WORD
+from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES
+from dupelake.tables import Warehouse
+
+COPY_EVERY = 10
+_HEADER = np.dtype([("width", "<u2"), ("height", "<u2")])  # the packed words, see vocabulary.pack_words
+_WORD = np.dtype([("stored", "<u4"), ("second", "<u4"), ("keypoint", "<u8")])
+_FLIPPED = 0.35  # of the bits of a real hash: as far from it, and from its other children, as unrelated pictures are
+_OF_COPY = 0.02  # of the bits of a copy
+_KEPT_WORDS = 0.7  # of a copy
+_WHOLE_WORDS = 0.5  # as they come; of the others each half is drawn by itself
+_NOISE = 1.0  # added to a real embedding, as a multiple of its spread about the centre
+_NOISE_OF_COPY = 0.15
+
+SCHEMA = (
+    "id bigint, content_id string, pixel_digest string, phash bigint, phash_mirrored bigint, pdq binary, "
+    "pdq_mirrored binary, pdq_quality int, words binary, embedding binary"
+)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What real contents have: bits (n, 8 * bytes), words of all as one array, unit embeddings float32 (n, dim)."""
+
+    phash: np.ndarray
+    phash_mirrored: np.ndarray
+    pdq: np.ndarray
+    pdq_mirrored: np.ndarray
+    quality: np.ndarray
+    sizes: np.ndarray
+    n_words: np.ndarray
+    words: np.ndarray
+    embedding: np.ndarray
+    spread: float
+    versions: dict[str, Any]
+
+
+def read_pool(warehouse: Warehouse) -> Pool:
+    """All contents with words of a warehouse of some thousand real images."""
+    hashes = warehouse.read(HASHES).where("NOT is_low_information")
+    rows = (
+        hashes.join(warehouse.read(FEATURES).where(F.length("words") > 4), "content_id")
+        .join(warehouse.read(EMBEDDINGS).where("embedding IS NOT NULL"), "content_id")
+        .orderBy("content_id")
+        .toPandas()
+    )
+
+    def bits(name: str) -> np.ndarray:
+        return np.unpackbits(np.frombuffer(b"".join(map(bytes, rows[name])), np.uint8).reshape(len(rows), -1), axis=1)
+
+    def of_longs(name: str) -> np.ndarray:
+        return np.unpackbits(rows[name].to_numpy(">i8").view(np.uint8).reshape(-1, 8), axis=1)
+
+    packed = [bytes(w) for w in rows["words"]]
+    embedding = np.stack([np.frombuffer(bytes(e), "<f2").astype(np.float32) for e in rows["embedding"]])
+    names = ("hash_version", "feature_version", "model_id", "preprocess_id")
+    return Pool(
+        of_longs("phash"),
+        of_longs("phash_mirrored"),
+        bits("pdq"),
+        bits("pdq_mirrored"),
+        rows["pdq_quality"].to_numpy(np.int32),
+        np.stack([np.frombuffer(w, _HEADER, count=1)[0] for w in packed]),
+        np.array([(len(w) - _HEADER.itemsize) // _WORD.itemsize for w in packed]),
+        np.concatenate([np.frombuffer(w, _WORD, offset=_HEADER.itemsize) for w in packed]),
+        embedding,
+        float(np.linalg.norm(embedding - embedding.mean(axis=0), axis=1).mean()),
+        {name: rows[name].iloc[0] for name in names},
+    )
+
+
+def contents(spark: SparkSession, pool: Pool, first: int, last: int, tasks: int) -> DataFrame:
+    """SCHEMA of contents first to last - 1; content n is the same whichever range holds it."""
+    shared = spark.sparkContext.broadcast(pool)
+
+    def draw(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for frame in frames:
+            rows = [_content(shared.value, int(n)) for n in frame["id"]]
+            yield pd.DataFrame(rows, columns=[part.split()[0] for part in SCHEMA.split(", ")])
+
+    return spark.range(first, last, 1, tasks).mapInPandas(draw, SCHEMA)
+
+
+def _content(pool: Pool, number: int) -> tuple[Any, ...]:
+    is_copy = number % COPY_EVERY == COPY_EVERY - 1
+    origin = number - 1 if is_copy else number
+    rng = np.random.default_rng([1, origin])
+    real = int(rng.integers(len(pool.quality)))
+    near = np.random.default_rng([2, number])
+
+    def flipped(bits: np.ndarray) -> bytes:
+        made = bits ^ (rng.random(len(bits)) < _FLIPPED)
+        return np.packbits(made ^ (near.random(len(bits)) < _OF_COPY) if is_copy else made).tobytes()
+
+    phash, mirrored = (int.from_bytes(flipped(b[real]), "big", signed=True) for b in (pool.phash, pool.phash_mirrored))
+    pdq, pdq_mirrored = flipped(pool.pdq[real]), flipped(pool.pdq_mirrored[real])
+    words = _words(pool, int(pool.n_words[real]), rng)
+    vector = pool.embedding[real] + _noise(pool, _NOISE, rng)
+    if is_copy:
+        other = _words(pool, len(words), near)
+        words = np.where(near.random(len(words)) < _KEPT_WORDS, words, other)
+        vector = vector + _noise(pool, _NOISE_OF_COPY, near)
+    digest = hashlib.sha256(f"content {number}".encode()).hexdigest()
+    return (
+        number,
+        digest[:32],
+        digest[32:],
+        phash,
+        mirrored,
+        pdq,
+        pdq_mirrored,
+        int(pool.quality[real]),
+        pool.sizes[real].tobytes() + words.tobytes(),
+        (vector / np.linalg.norm(vector)).astype("<f2").tobytes(),
+    )
+
+
+def _noise(pool: Pool, share: float, rng: np.random.Generator) -> np.ndarray:
+    dim = pool.embedding.shape[1]
+    return rng.standard_normal(dim).astype(np.float32) * np.float32(share * pool.spread / dim**0.5)
+
+
+def _words(pool: Pool, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Words of pictures here and there, each with its own place, scale and angle."""
+    made = pool.words[rng.integers(len(pool.words), size=n)].copy()
+    mixed = rng.random(n) >= _WHOLE_WORDS
+    for cell in ("stored", "second"):
+        first, second = (pool.words[cell][rng.integers(len(pool.words), size=n)] for _ in range(2))
+        is_cell = (first != NO_WORD) & (second != NO_WORD) & (made[cell] != NO_WORD)
+        halves = first // N_CENTROIDS * N_CENTROIDS + second % N_CENTROIDS
+        made[cell] = np.where(mixed & is_cell, halves, made[cell])
+    return made
+
+
+def write(warehouse: Warehouse, drawn: DataFrame, versions: dict[str, Any]) -> None:
+    """Add drawn contents to `warehouse` as the hash and embed jobs would leave them, an image each; no thumbnails."""
+    common = {name: F.lit(value) for name, value in versions.items()}
+    null = F.lit(None)
+    hashed = {"is_low_information": F.lit(False), "detail": F.lit(1.0)} | common
+    none = {"keypoints": F.lit(b""), "descriptors": F.lit(b""), "n_keypoints": F.lit(0), "error_message": null}
+    for table, columns in (
+        (HASHES, hashed),
+        (FEATURES, none | common),
+        (EMBEDDINGS, {"error_message": null} | common),
+    ):
+        warehouse.append(table, drawn.withColumns(columns).select(table.columns))
+    write_images(warehouse, drawn)
+
+
+def write_images(warehouse: Warehouse, drawn: DataFrame) -> None:
+    """Add an image for each row of (id, content_id)."""
+    values = {name: F.lit(None) for name in IMAGES.columns if name != "content_id"} | {
+        "image_id": F.concat(F.lit("i"), F.col("id")),
+        "uri": F.concat(F.lit("synthetic/"), F.col("id")),
+        "partition": F.lit("2026-11-01"),
+        "scope": F.lit(""),
+        "byte_size": F.lit(100_000).cast("long"),
+        "width_px": F.lit(800),
+        "height_px": F.lit(600),
+        "format": F.lit("JPEG"),
+        "status": F.lit("ok"),
+        "ingested_at": F.lit("2026-11-01").cast("timestamp"),
+        "attempts": F.lit(0),
+    }
+    warehouse.append(IMAGES, drawn.withColumns(values).select(IMAGES.columns))
