@@ -62,10 +62,9 @@ def write_picture(number: int, photographs: Sequence[Path], folder: Path) -> Pat
         quarter.save(path, quality=92)
         return path
     rng = np.random.default_rng(number)
-    edits = grid()
+    edits = [one for one in grid() if one[0] != "collage"]
     edit, strength = edits[int(rng.integers(len(edits)))]
-    others = [np.asarray(quarter.transpose(Image.Transpose.ROTATE_90))] * 3  # tiles of a collage
-    path.write_bytes(apply_edit(np.asarray(quarter), edit, strength, number, others).data)
+    path.write_bytes(apply_edit(np.asarray(quarter), edit, strength, number).data)
     return path
 
 

@@ -115,6 +115,7 @@ def first(spark, pictures, tmp_path_factory) -> dict[str, object]:
     return {}
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("shuffle", "nights"), SCHEDULES)
 def test_any_order_and_size_of_nights(spark, pictures, tmp_path, first, shuffle, nights):
     order = sorted(pictures)
