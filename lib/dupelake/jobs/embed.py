@@ -19,12 +19,16 @@ log = logging.getLogger(__name__)
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """Embed every content that lacks an embedding of the configured model."""
+    work(run, prepare_model(run))
+
+
+def work(run: Run, model: tuple[str, str] | None) -> None:
+    """`body`, with the model that `prepare_model` named."""
     run.count("embedded", 0)
     run.count("embed_failed", 0)
-    if run.config.embed.model == "none":
+    if model is None:
         return
-    with run.step("model"):
-        model_id, preprocess_id = prepare_model(run)
+    model_id, preprocess_id = model
     stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
     pending = run.warehouse.read(THUMBNAILS).join(stored.select("content_id"), "content_id", "left_anti")
     n_pending = pending.select("content_id").count()
@@ -46,13 +50,23 @@ def body(run: Run, args: argparse.Namespace) -> None:
         run.count("embedded", seen.get["n"] - seen.get["n_failed"])
 
 
-def prepare_model(run: Run) -> tuple[str, str]:
+def prepare_model(run: Run) -> tuple[str, str] | None:
     """Ids of the configured model, checked against the stored ones; its centre is stored the first time.
+
+    Returns:
+        (model_id, preprocess_id); None where the configuration wants no embeddings.
 
     Raises:
         ModelError: the model cannot be loaded.
         VersionMixError: the model is stored with another preprocessing.
     """
+    if run.config.embed.model == "none":
+        return None
+    with run.step("model"):
+        return _prepare(run)
+
+
+def _prepare(run: Run) -> tuple[str, str]:
     from dupelake.kernels.centre import reference_centre
     from dupelake.kernels.embedding import get_embedder
     from dupelake.stages.embed import check_models, describe_model

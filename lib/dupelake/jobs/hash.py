@@ -43,8 +43,13 @@ _NAMED = 10  # partitions that the message of the gate names
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """Hash the rows of the manifests that are new, changed or due for another try; mark what is gone."""
+    refuse_other_versions(run, args.full)
+    work(run, args)
+
+
+def work(run: Run, args: argparse.Namespace) -> None:
+    """`body`, after its check of versions."""
     partitions, since, full = selection(args)
-    refuse_other_versions(run, full)
     for name in ("hashed", "failed", "contents_new", "features_failed", "removed", *_WHY):
         run.count(name, 0)
     with run.step("manifest"):

@@ -30,7 +30,11 @@ log = logging.getLogger(__name__)
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """Join new contents with all others, measure what is proposed, withdraw what lost its ground."""
-    versions = check_versions(run, args.full)
+    work(run, args, check_versions(run, args.full))
+
+
+def work(run: Run, args: argparse.Namespace, versions: Versions) -> None:
+    """`body`, after its check of versions."""
     hashes = run.warehouse.read(HASHES).where(F.col("hash_version") == versions.hash)
     for name in ("pairs_measured", "pairs_withdrawn"):
         run.count(name, 0)

@@ -18,15 +18,14 @@ def body(run: Run, args: argparse.Namespace) -> None:
     """The four jobs one after the other; versions that must not mix are refused before the first of them works."""
     pin_decisions(run.warehouse, run.staging.checkpoint)  # what people saw, before a manifest may change it
     hash.refuse_other_versions(run, args.full)
-    if run.config.embed.model != "none":
-        with run.step("model"):
-            embed.prepare_model(run)
-    lsh_join.check_versions(run, args.full)
-    hash.body(run, args)
+    model = embed.prepare_model(run)
+    versions = lsh_join.check_versions(run, args.full)
+    hash.work(run, args)
     if not args.full and _is_settled(run):
         return
-    for job in (embed, lsh_join, cluster):
-        job.body(run, args)
+    embed.work(run, model)
+    lsh_join.work(run, args, versions)
+    cluster.body(run, args)
 
 
 def _is_settled(run: Run) -> bool:
