@@ -1,10 +1,9 @@
 """Fault points: places where a process can be told to die, so that tests kill it where they mean to.
 
 DUPELAKE_FAULT=kill:POINT kills the process that reaches POINT with SIGKILL, kill-executor:POINT the executor of the
-Python worker that reaches it as well. With DUPELAKE_FAULT_ONCE=FILE it does so
-once: the file is made first, and a process that finds it goes on. Without these variables a point costs a lookup.
-Points of the driver: before:TABLE and after:TABLE of each commit. Points of Python workers: worker:hash, worker:embed,
-worker:words, worker:align.
+Python worker that reaches it as well. With DUPELAKE_FAULT_ONCE=FILE it does so once: the file is made first, and a
+process that finds it goes on. Without these variables a point costs a lookup. Points of the driver: before:TABLE and
+after:TABLE of each commit. Points of Python workers: worker:hash, worker:embed, worker:words, worker:align.
 """
 
 from __future__ import annotations
