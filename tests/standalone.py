@@ -63,7 +63,7 @@ def _wait_for(log: Path, pattern: str, process: subprocess.Popen[bytes], seconds
 
 
 def submit(
-    master: str, script: Path, arguments: list[str], *options: str, folder: Path, pythonpath: str = ""
+    master: str, script: Path, arguments: list[str], *options: str, folder: Path
 ) -> subprocess.CompletedProcess[str]:
     """Run `script` by spark-submit in client mode, as docs/operations.md says, from `folder`."""
     settings = {
@@ -78,5 +78,5 @@ def submit(
     for key, value in settings.items():
         command += ["--conf", f"{key}={value}"]
     command += [*options, str(script), *arguments]
-    env = dict(os.environ, PYSPARK_PYTHON=sys.executable, PYTHONPATH=pythonpath, SPARK_LOCAL_IP="127.0.0.1")
+    env = dict(os.environ, PYSPARK_PYTHON=sys.executable, PYTHONPATH="", SPARK_LOCAL_IP="127.0.0.1")
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=600, cwd=folder)

@@ -71,9 +71,9 @@ def write_picture(number: int, photographs: Sequence[Path], folder: Path) -> Pat
 def real(args: argparse.Namespace) -> None:
     photographs = scenes(args.data)
     order = np.random.default_rng(0).permutation(args.images).tolist()
-    write = partial(write_picture, photographs=photographs, folder=args.work / "images")
+    draw = partial(write_picture, photographs=photographs, folder=args.work / "images")
     with ProcessPoolExecutor(2) as pool:
-        paths = list(pool.map(write, order, chunksize=64))
+        paths = list(pool.map(draw, order, chunksize=64))
     n_new = args.images // NIGHT
     manifest = args.work / "manifest.csv"
     with manifest.open("w", encoding="utf-8", newline="") as file:

@@ -17,13 +17,11 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dupelake.kernels.vocabulary import N_CENTROIDS, NO_WORD
+from dupelake.kernels.vocabulary import N_CENTROIDS, NO_WORD, PACKED_HEADER, PACKED_WORD
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES
 from dupelake.tables import Warehouse
 
 COPY_EVERY = 10
-_HEADER = np.dtype([("width", "<u2"), ("height", "<u2")])  # the packed words, see vocabulary.pack_words
-_WORD = np.dtype([("stored", "<u4"), ("second", "<u4"), ("keypoint", "<u8")])
 _FLIPPED = 0.35  # of the bits of a real hash: as far from it, and from its other children, as unrelated pictures are
 _OF_COPY = 0.02  # of the bits of a copy
 _KEPT_WORDS = 0.7  # of a copy
@@ -79,9 +77,9 @@ def read_pool(warehouse: Warehouse) -> Pool:
         bits("pdq"),
         bits("pdq_mirrored"),
         rows["pdq_quality"].to_numpy(np.int32),
-        np.stack([np.frombuffer(w, _HEADER, count=1)[0] for w in packed]),
-        np.array([(len(w) - _HEADER.itemsize) // _WORD.itemsize for w in packed]),
-        np.concatenate([np.frombuffer(w, _WORD, offset=_HEADER.itemsize) for w in packed]),
+        np.stack([np.frombuffer(w, PACKED_HEADER, count=1)[0] for w in packed]),
+        np.array([(len(w) - PACKED_HEADER.itemsize) // PACKED_WORD.itemsize for w in packed]),
+        np.concatenate([np.frombuffer(w, PACKED_WORD, offset=PACKED_HEADER.itemsize) for w in packed]),
         embedding,
         float(np.linalg.norm(embedding - embedding.mean(axis=0), axis=1).mean()),
         {name: rows[name].iloc[0] for name in names},

@@ -88,8 +88,7 @@ class Warehouse:
             list(pool.map(self._ensure, tables or ALL_TABLES))
 
     def _ensure(self, table: Table) -> None:
-        if not self.exists(table):
-            self._create(table)
+        if self._create(table):
             return
         stored = set(self._snapshot(table).schema().fieldNames())
         added = [field for field in table.schema.fields if field.nullable and field.name not in stored]
@@ -99,7 +98,10 @@ class Warehouse:
                 self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` ADD COLUMNS ({columns})")
             log.info("%s: added %s, which this version has", self.path(table), ", ".join(f.name for f in added))
 
-    def _create(self, table: Table) -> None:
+    def _create(self, table: Table) -> bool:
+        """Make `table` unless it is there; whether it was made now."""
+        if self.exists(table):
+            return False
         builder = (
             DeltaTable.createIfNotExists(self.spark)
             .location(self.path(table))
@@ -113,6 +115,7 @@ class Warehouse:
             builder = builder.property(f"delta.constraints.{name}", condition)
         builder.execute()
         log.debug("made table %s", self.path(table))
+        return True
 
     def read(self, table: Table) -> DataFrame:
         """`table` as it is now; empty, with its columns, where it was never written.
@@ -159,13 +162,13 @@ class Warehouse:
 
     def append(self, table: Table, rows: DataFrame) -> None:
         """Add `rows` without looking for their keys; for computed rows known to be absent."""
-        self.ensure(table)
+        self._create(table)
         with self._commit(table):
             conform(rows, table.schema).write.format("delta").mode("append").save(self.path(table))
 
     def overwrite(self, table: Table, rows: DataFrame) -> None:
         """Replace the whole content by `rows` in one commit; constraints and comments stay."""
-        self.ensure(table)
+        self._create(table)
         with self._commit(table):
             conform(rows, table.schema).write.format("delta").mode("overwrite").save(self.path(table))
 
@@ -199,7 +202,7 @@ class Warehouse:
         Returns:
             What the commit did; all zero, and no commit, when `rows` and `delete` are empty.
         """
-        self.ensure(table)
+        self._create(table)
         rows = conform(rows, table.schema)
         source = rows.withColumn("_delete", F.lit(False))
         if delete is not None:

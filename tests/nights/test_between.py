@@ -17,9 +17,7 @@ from dupelake.schema import ALL_TABLES, GROUPS, IMAGES, PAIRS, RUNS
 from dupelake.tables import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from pictures import write_two_nights
-
-OPTIONS = [word for option in ("embed.model=none", "run.planted_images=0") for word in ("--set", option)]
+from pictures import OPTIONS, write_two_nights
 
 
 @pytest.fixture(scope="module")

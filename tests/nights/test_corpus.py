@@ -22,9 +22,8 @@ from dupelake.schema import GROUPS, PAIRS
 from dupelake.tables import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from pictures import SCENES, photograph
+from pictures import OPTIONS, SCENES, photograph
 
-OPTIONS = [word for option in ("embed.model=none", "run.planted_images=0") for word in ("--set", option)]
 ALL = os.environ.get("DUPELAKE_NIGHTS") == "all"
 SCHEDULES = [(shuffle, nights) for shuffle in range(3) for nights in (1, 3, 12)] if ALL else [(0, 1), (0, 3)]
 
@@ -110,7 +109,7 @@ def measured(warehouse: Warehouse) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def first(spark, pictures, tmp_path_factory) -> dict[str, object]:
+def first() -> dict[str, object]:
     """The outcome of the first schedule, which all others must have."""
     return {}
 

@@ -19,11 +19,10 @@ from dupelake.schema import ALL_TABLES, RUNS
 from dupelake.tables import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from pictures import write_two_nights
+from pictures import OPTIONS, write_two_nights
 from standalone import cluster_of_two, submit
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = [word for option in ("embed.model=none", "run.planted_images=0") for word in ("--set", option)]
 COMMITS = (
     "hashes", "features", "thumbnails", "images", "pairs", "joined", "group_changes", "group_moves", "groups",
     "clustered", "runs",
@@ -101,8 +100,8 @@ def test_killed_and_started_again(spark, images, first_night, unkilled, tmp_path
     arguments = [str(images), "--warehouse", str(root), *OPTIONS]
     if cell.startswith("kill-executor:"):
         with cluster_of_two(tmp_path) as master:
-            faults = [f"spark.executorEnv.{name}={value}" for name, value in fault(cell, once).items()]
-            options = [word for fault in faults for word in ("--conf", fault)]
+            settings = [f"spark.executorEnv.{name}={value}" for name, value in fault(cell, once).items()]
+            options = [word for setting in settings for word in ("--conf", setting)]
             done = submit(master, ROOT / "jobs" / "nightly.py", arguments, *options, folder=tmp_path)
         assert done.returncode == 0, f"a lost executor fails no run: {done.stderr[-3000:]}"
     else:

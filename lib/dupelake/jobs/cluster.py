@@ -66,6 +66,7 @@ def body(run: Run, args: argparse.Namespace) -> None:
             found = listed(conflicts_of(verdicts))
             write_conflicts(wh, found, run.staging.checkpoint, wh.read(IMAGES).limit(0))
     _count(run)
+    run.is_complete = True  # the last job of every chain
 
 
 def settle_changes(wh: Warehouse) -> int:

@@ -8,7 +8,6 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -75,21 +74,30 @@ def run_job(job: str, parser: argparse.ArgumentParser, body: Body, argv: Sequenc
     try:
         config, warehouse, spark_settings = check_arguments(args)
     except ConfigError as error:
-        return _refused(job, args, error, f"{parser.prog}: the configuration is refused; nothing was started:\n{error}")
+        message = f"{parser.prog}: the configuration is refused; nothing was started:\n{error}"
+        return _refused(job, _loaded(args), error, message)
     try:
         spark = build_session(f"dupelake-{job}", spark_settings)
     except DupelakeError as error:
-        return _refused(job, args, error, f"{parser.prog}: {error}")
+        return _refused(job, config, error, f"{parser.prog}: {error}")
     run = Run(job, config, Warehouse(spark, warehouse), list(sys.argv[1:] if argv is None else argv))
     configure_logging(run.run_id)
     return _execute(run, args, body)
 
 
-def _refused(job: str, args: argparse.Namespace, error: DupelakeError, message: str) -> int:
-    """The exit code of a run that never started; people are told, and collectors where the options name them well."""
+def _loaded(args: argparse.Namespace) -> Config | None:
+    """The configuration, where only other arguments are at fault."""
+    try:
+        return load_config(args.config, args.sets)
+    except ConfigError:
+        return None
+
+
+def _refused(job: str, config: Config | None, error: DupelakeError, message: str) -> int:
+    """The exit code of a run that never started; people are told, and collectors where it is known what they read."""
     print(message, file=sys.stderr)  # noqa: T201
-    with suppress(ConfigError):  # then nobody knows where collectors read
-        config, now = load_config(args.config, args.sets), dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    if config is not None:
+        now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
         events = EventLog(config.run.event_log, new_run_id(now), job)
         events.emit("run_refused", exit_code=error.exit_code, error=str(error))
         _write_metrics(config, job, error.exit_code, now)
@@ -103,17 +111,13 @@ def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
     try:
         lock.acquire()
     except BusyError as error:
-        print(f"{run.job}: nothing was started: {error}", file=sys.stderr)  # noqa: T201
-        run.events.emit("run_refused", exit_code=error.exit_code, error=str(error))
-        _write_metrics(run.config, run.job, error.exit_code, run.started_at)
-        return error.exit_code
+        return _refused(run.job, run.config, error, f"{run.job}: nothing was started: {error}")
     run.warehouse.at_commit = partial(_at_commit, lock)
     run.events.emit("run_started", arguments=list(run.arguments), warehouse=run.warehouse.root, versions=run.versions)
     try:
         run.staging.sweep()
         run.warehouse.ensure()
         body(run, args)
-        run.is_complete |= run.job in ("nightly", "cluster")
         check_failure_gate(run)
     except Exception as error:
         code, message = explain(error)

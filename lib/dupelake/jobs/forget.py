@@ -44,7 +44,6 @@ def body(run: Run, args: argparse.Namespace) -> None:
     if is_joined:
         lsh_join.body(run, args)
         cluster.body(run, args)
-        run.is_complete = True
     if args.purge:
         print(_vacuum_advice(run), flush=True)  # noqa: T201
 

@@ -49,6 +49,7 @@ def _is_settled(run: Run) -> bool:
     for name in (*cluster.OF_A_NIGHT, "embedded", "embed_failed", "pairs_measured", "pairs_withdrawn"):
         run.count(name, 0)
     run.count("nothing_changed", 1)
+    run.is_complete = True
     log.info("nothing changed since run %s: its pairs and groups stand", last["run_id"])
     return True
 

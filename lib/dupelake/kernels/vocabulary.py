@@ -36,12 +36,14 @@ N_CENTROIDS = 2048
 HALF_DIM = 64
 NO_WORD = 0xFFFFFFFF
 """Stands where a probe has no cell; never join on it."""
+PACKED_HEADER = np.dtype([("width", "<u2"), ("height", "<u2")])
+"""Start of a `words` column: size of the thumbnail, pixels."""
+PACKED_WORD = np.dtype([("stored", "<u4"), ("second", "<u4"), ("keypoint", KEYPOINT)])
+"""What follows it, a word each."""
 DEFAULT_ASSET = "vocabulary_default.npz"
 
 _BLOCK_ROWS = 256  # of descriptors against all centroids: 2 MiB of float32, within a core's cache
 _LARGE_PX = 4.0  # two thirds of a photograph's keypoints are smaller
-_HEADER = np.dtype([("width", "<u2"), ("height", "<u2")])
-_WORD = np.dtype([("stored", "<u4"), ("second", "<u4"), ("keypoint", KEYPOINT)])
 
 
 @dataclass(frozen=True)
@@ -266,8 +268,8 @@ def is_stop_word(words: NDArray[np.uint32], vocabulary: Vocabulary) -> NDArray[n
 
 def pack_words(words: Words, features: Features, width_px: int, height_px: int) -> bytes:
     """The `words` column: 4 bytes of the thumbnail's width and height, then 16 bytes a word, little-endian."""
-    header = np.array([(width_px, height_px)], _HEADER)
-    packed = np.empty(len(words), _WORD)
+    header = np.array([(width_px, height_px)], PACKED_HEADER)
+    packed = np.empty(len(words), PACKED_WORD)
     packed["stored"], packed["second"] = words.stored, words.probes[:, 1]
     packed["keypoint"] = pack_keypoints(features)[words.keypoint]
     return header.tobytes() + packed.tobytes()
@@ -275,8 +277,8 @@ def pack_words(words: Words, features: Features, width_px: int, height_px: int) 
 
 def unpack_words(data: bytes) -> PackedWords:
     """The inverse of `pack_words`; positions to a 32nd of a pixel, as in the `keypoints` column."""
-    header = np.frombuffer(data, _HEADER, count=1)[0]
-    packed = np.frombuffer(data, _WORD, offset=_HEADER.itemsize)
+    header = np.frombuffer(data, PACKED_HEADER, count=1)[0]
+    packed = np.frombuffer(data, PACKED_WORD, offset=PACKED_HEADER.itemsize)
     probes = np.stack([packed["stored"], packed["second"]], axis=1).astype(np.uint32)
     xy, scale, angle = unpack_keypoints(packed["keypoint"])
     return PackedWords(

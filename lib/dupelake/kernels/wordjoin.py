@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.kernels.vocabulary import NO_WORD, mirrored_words, unpack_words
+from dupelake.kernels.vocabulary import NO_WORD, PACKED_HEADER, PACKED_WORD, mirrored_words, unpack_words
 
 ROTATION_BINS = 16  # of 22.5 degrees; a window is 45 degrees
 SCALE_BINS_PER_OCTAVE = 2  # a window is an octave
 MAX_WORDS = 512  # of one picture: a word's number takes nine bits below
 _SCALE_BINS = 32  # 8 octaves up and down
-_HEADER_BYTES, _WORD_BYTES = 4, 16  # of the packed column, see vocabulary.pack_words
+_HEADER_BYTES, _WORD_BYTES = PACKED_HEADER.itemsize, PACKED_WORD.itemsize
 
 LEFT, RIGHT = 1, 2
 """Bits of `sides`: pairs are looked for between pictures with LEFT and pictures with RIGHT; one may have both."""
