@@ -330,8 +330,10 @@ def test_the_job_keeps_features(spark, tmp_path: Path, monkeypatch):
 
     other = ["--set", "features.max_words=20"]
     cfg = Config(features=FeaturesConfig(max_words=20))
+    run = Run("hash", cfg, warehouse)
+    job.note_versions(run)
     with pytest.raises(VersionMixError, match=f"features of version {feature_version(Config())}.*--full"):
-        job.refuse_other_versions(Run("hash", cfg, warehouse), full=False)
+        job.refuse_other_versions(run, full=False)
     assert job.main([str(pictures), "--warehouse", where, *other, "--full"]) == 0
     after = warehouse.read(FEATURES)
     assert {r.feature_version for r in after.collect()} == {feature_version(cfg)}

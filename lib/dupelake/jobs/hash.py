@@ -43,6 +43,7 @@ _NAMED = 10  # partitions that the message of the gate names
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """Hash the rows of the manifests that are new, changed or due for another try; mark what is gone."""
+    note_versions(run)
     refuse_other_versions(run, args.full)
     work(run, args)
 
@@ -194,19 +195,26 @@ def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | No
     return run.staging.save(rows, "beside")
 
 
+def note_versions(run: Run) -> None:
+    """Note in the run which hashes and features it makes.
+
+    Raises:
+        ModelError: the vocabulary of visual words cannot be read.
+    """
+    run.versions |= {"hash": hash_version(run.config), "feature": feature_version(run.config)}
+
+
 def refuse_other_versions(run: Run, full: bool) -> None:
     """Stop where the warehouse holds hashes or features of another version, unless `full` makes them all anew.
 
     Raises:
         VersionMixError: names both versions and the fix.
-        ModelError: the vocabulary of visual words cannot be read.
     """
-    for table, name, version, options in (
-        (HASHES, "hash", hash_version(run.config), "decode.*, hash.*"),
-        (FEATURES, "feature", feature_version(run.config), "features.*, hash.thumbnail_side_px"),
+    for table, name, options in (
+        (HASHES, "hash", "decode.*, hash.*"),
+        (FEATURES, "feature", "features.*, hash.thumbnail_side_px"),
     ):
-        column = f"{name}_version"
-        run.versions[name] = version
+        column, version = f"{name}_version", run.versions[name]
         other = run.warehouse.read(table).where(F.col(column) != version).select(column).first()
         if other is not None and not full:
             raise VersionMixError(

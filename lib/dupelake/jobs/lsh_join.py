@@ -85,25 +85,44 @@ def current_versions(run: Run) -> Versions:
     return Versions(version, features, verify, model, preprocess, centre, join)
 
 
-def check_versions(run: Run, full: bool) -> Versions:
-    """The versions of this run; stops where stored pairs were joined otherwise, unless `full` joins all anew.
+def note_versions(run: Run) -> Versions:
+    """`current_versions`, noted in the run.
 
     Raises:
         ModelError: as `current_versions`.
-        VersionMixError: names both versions and the fix.
     """
     versions = current_versions(run)
-    run.versions["join"] = join_version = versions.join
-    other = run.warehouse.read(JOINED).where(F.col("join_version") != join_version).first()
+    run.versions["join"] = versions.join
+    return versions
+
+
+def check_versions(run: Run, full: bool) -> Versions:
+    """The versions of this run, noted in it.
+
+    Raises:
+        ModelError: as `current_versions`.
+        VersionMixError: as `refuse_other_versions`.
+    """
+    versions = note_versions(run)
+    refuse_other_versions(run, versions, full)
+    return versions
+
+
+def refuse_other_versions(run: Run, versions: Versions, full: bool) -> None:
+    """Stop where stored pairs were joined otherwise, unless `full` joins all anew.
+
+    Raises:
+        VersionMixError: names both versions and the fix.
+    """
+    other = run.warehouse.read(JOINED).where(F.col("join_version") != versions.join).first()
     if other is not None and not full:
         pair = run.warehouse.read(PAIRS).where(F.col("join_version") == other["join_version"]).first()
         made = f" (hashes {pair['hash_version']}, model {pair['model_id']})" if pair else ""
         raise VersionMixError(
             f"stored pairs were joined by version {other['join_version']}{made}, this run would join "
-            f"by {join_version} ({run.versions}); they are never mixed: run with --full to join "
+            f"by {versions.join} ({run.versions}); they are never mixed: run with --full to join "
             "everything again, or take back the options (lsh.*, embed.*) that changed"
         )
-    return versions
 
 
 def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFrame]:

@@ -6,6 +6,8 @@ import argparse
 import logging
 from collections.abc import Sequence
 
+from pyspark.sql import Row
+
 from dupelake.jobs import cluster, embed, hash, lsh_join
 from dupelake.jobs.common import job_parser, run_job
 from dupelake.jobs.decisions import pin_decisions
@@ -16,31 +18,42 @@ log = logging.getLogger(__name__)
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """The four jobs one after the other; versions that must not mix are refused before the first of them works."""
-    pin_decisions(run.warehouse, run.staging.checkpoint)  # what people saw, before a manifest may change it
-    hash.refuse_other_versions(run, args.full)
+    hash.note_versions(run)
+    last = None if args.full else _still_standing(run)
+    if last is None:
+        pin_decisions(run.warehouse, run.staging.checkpoint)  # what people saw, before a manifest may change it
+        hash.refuse_other_versions(run, args.full)
     model = embed.prepare_model(run)
-    versions = lsh_join.check_versions(run, args.full)
+    versions = lsh_join.note_versions(run)
+    if last is None or last["versions"] != run.versions:
+        lsh_join.refuse_other_versions(run, versions, args.full)
     hash.work(run, args)
-    if not args.full and _is_settled(run):
+    if last is not None and last["versions"] == run.versions and last["tables"] == table_versions(run.warehouse):
+        _settle(run, last)
         return
     embed.work(run, model)
     lsh_join.work(run, args, versions)
     cluster.body(run, args)
 
 
-def _is_settled(run: Run) -> bool:
-    """Whether no table changed since a night of the same options and versions: then the other jobs would find the same.
+def _still_standing(run: Run) -> Row | None:
+    """The last complete night, where it had these options and versions and no table changed since.
 
-    What they found is counted for the report and for collectors.
+    Then what it checked and pinned holds; and should the manifests bring nothing, what it found as well.
     """
     last = last_complete(run.warehouse, "nightly")
     if (
         last is None
         or last["config_fingerprint"] != run.config.fingerprint()
-        or last["versions"] != run.versions
+        or any(last["versions"].get(name) != version for name, version in run.versions.items())
         or last["tables"] != table_versions(run.warehouse)
     ):
-        return False
+        return None
+    return last
+
+
+def _settle(run: Run, last: Row) -> None:
+    """End a night that found nothing to do: the results of `last` stand, for the report and for collectors too."""
     for name in cluster.STANDING:
         run.count(name, last["counts"].get(name, 0))
     for name, n in last["counts"].items():
@@ -51,7 +64,6 @@ def _is_settled(run: Run) -> bool:
     run.count("nothing_changed", 1)
     run.is_complete = True
     log.info("nothing changed since run %s: its pairs and groups stand", last["run_id"])
-    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:
