@@ -142,3 +142,36 @@ def corpus_oracle(corpus, left_out=frozenset(), **options):
             if votes >= 3:
                 found[a, b, is_mirrored] = votes, points
     return found
+
+
+def key_oracle(picture: PackedWords, neighbours=6):
+    """Keys of neighbouring words as tuples, one pair of words at a time; equal where the kernel's are equal."""
+    pairs = set()
+    for i in range(len(picture)):
+        near = []
+        for j in range(len(picture)):
+            d2 = float(((picture.xy[i] - picture.xy[j]) ** 2).sum())
+            if i != j and d2 >= 4.0 and abs(math.log2(float(picture.scale[i]) / float(picture.scale[j]))) <= 1.01:
+                near.append((int(d2 * 16), j))
+        pairs |= {(min(i, j), max(i, j)) for _, j in sorted(near)[:neighbours]}
+    keys = set()
+    for i, j in pairs:
+        for ki, kj in ((0, 0), (1, 0), (0, 1)):
+            cells = np.array([picture.probes[i, ki], picture.probes[j, kj]], np.uint32)
+            if (cells == NO_WORD).any():
+                continue
+            straight = _seen(picture, i, j, *cells.tolist(), 1)
+            keys.add(min(straight, _seen(picture, i, j, *mirrored_words(cells).tolist(), -1)))
+    return keys
+
+
+def _seen(picture, i, j, first, second, sense):
+    """Two words and how they lie to each other, from the one of the lower number."""
+    if second < first:
+        i, j, first, second = j, i, second, first
+    turn = float(picture.angle[j]) - float(picture.angle[i])
+    octaves = math.log2(float(picture.scale[j]) / float(picture.scale[i]))
+    dx, dy = (float(v) for v in picture.xy[j] - picture.xy[i])
+    side = math.degrees(math.atan2(dy, dx)) - float(picture.angle[i])
+    sectors = [round(sense * degrees / 60.0) % 6 for degrees in (turn, side)]
+    return (first, second, (octaves > 0.51) - (octaves < -0.51), *sectors)

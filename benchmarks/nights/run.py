@@ -22,18 +22,21 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.nights.cost import Cost, measured
-from benchmarks.nights.synthetic import Pool, contents, read_pool, write, write_images
+from benchmarks.nights.synthetic import COPY_EVERY, Pool, contents, read_pool, write, write_images
 from PIL import Image
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from dupelake.jobs import nightly
 from dupelake.kernels.edits import apply_edit, grid
 from dupelake.runtime.session import build_session
-from dupelake.schema import MODELS
+from dupelake.schema import IMAGES, MODELS, PAIRS, RUNS
+from dupelake.stages.candidates import LEGS
 from dupelake.tables import Warehouse
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 SETS = ("imagenet_sample", "clothing_small")
+COUNTED = ("pairs_measured", "word_pairs_checked", "words_dropped", "contents_regrouped", "groups")
 NIGHT = 100  # one of so many images is new
 _SPARK = ["--spark", "spark.master=local[2]"]
 
@@ -100,8 +103,42 @@ def synthetic(args: argparse.Namespace) -> None:
     full = _joined(args, warehouse.root)
     write(warehouse, contents(spark, pool, n_old, args.contents, 2).cache(), pool.versions)
     spark.catalog.clearCache()
-    what = "drawn contents, hashes and embeddings" + ("" if args.no_words else ", words")
-    print(line(what, n_old, n_new, full, _joined(args, warehouse.root), _joined(args, warehouse.root)))
+    what = "drawn contents, hashes and embeddings" + ("" if args.no_words else f", words by {args.word_join}")
+    print(line(what, n_old, n_new, full, _joined(args, warehouse.root), _joined(args, warehouse.root)), flush=True)
+    print(planted(warehouse))
+    print(steps(warehouse))
+
+
+def planted(warehouse: Warehouse) -> str:
+    """How many of the planted pairs were proposed, by all legs and by each."""
+    numbered = warehouse.read(IMAGES).select(F.substring("image_id", 2, 20).cast("long").alias("n"), "content_id")
+    copies = numbered.where(F.col("n") % COPY_EVERY == COPY_EVERY - 1).withColumn("n", F.col("n") - 1)
+    ends = copies.join(numbered.withColumnRenamed("content_id", "origin"), "n")
+    pairs = ends.select(
+        F.least("content_id", "origin").alias("src_id"), F.greatest("content_id", "origin").alias("dst_id")
+    )
+    found = pairs.join(warehouse.read(PAIRS).select("src_id", "dst_id", "found_by"), ["src_id", "dst_id"], "left")
+    shares = [F.avg(F.col("found_by").isNotNull().cast("int")).alias("any")]
+    shares += [
+        F.avg(F.coalesce(F.array_contains(F.split("found_by", r"\+"), leg), F.lit(False)).cast("int")).alias(leg)
+        for leg in LEGS
+    ]
+    row = found.agg(F.count(F.lit(1)).alias("n"), *shares).collect()[0]  # one row
+    told = ", ".join(f"{name} {row[name]:.4f}" for name in ("any", *LEGS))
+    return (
+        f"{row['n']:,} planted pairs, share proposed: {told}; {warehouse.read(PAIRS).count():,} pairs measured in all"
+    )
+
+
+def steps(warehouse: Warehouse) -> str:
+    """Seconds and counts of the runs, a line each."""
+    rows = warehouse.read(RUNS).orderBy("started_at").collect()  # of a bench: few
+    told = []
+    for row in rows:
+        seconds = ", ".join(f"{name} {value:.0f}" for name, value in row["seconds"].items())
+        counts = ", ".join(f"{name} {row['counts'][name]:,}" for name in COUNTED if name in row["counts"])
+        told.append(f"{row['job']}: {seconds} s; {counts}")
+    return "\n".join(told)
 
 
 def identical(args: argparse.Namespace) -> None:
@@ -140,7 +177,7 @@ def _joined(args: argparse.Namespace, root: str) -> Cost:
     """The join and the cluster job, a process each."""
     options = ["--warehouse", root, "--set", "run.planted_images=0", *_SPARK]
     options += ["--spark", "spark.sql.shuffle.partitions=16"]
-    options += ["--set", "lsh.words=false"] if args.no_words else []
+    options += ["--set", "lsh.words=false"] if args.no_words else ["--set", f"lsh.word_join={args.word_join}"]
     log = Path(f"{root}.log")
     jobs = (JOBS / "lsh_join.py", JOBS / "cluster.py")
     join, cluster = (measured([sys.executable, str(job), *options], log) for job in jobs)
@@ -171,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             command.add_argument("--contents", type=int, default=100_000)
             command.add_argument("--tasks", type=int, default=64, help="in which contents are drawn")
+            command.add_argument("--word-join", choices=("blocks", "keys"), default="keys")
             command.add_argument("--no-words", action="store_true", help="hash and embedding legs only")
         command.set_defaults(function=function)
     args = parser.parse_args(argv)

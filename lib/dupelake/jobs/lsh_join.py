@@ -81,7 +81,10 @@ def current_versions(run: Run) -> Versions:
     features = feature_version(run.config)
     verify = verify_version(features)
     compared = {"hash": version, "verify": verify, "model": model, "preprocess": preprocess}
-    join = fingerprint({"revision": [JOIN_REVISION, WORDS_REVISION], **compared, **asdict(run.config.lsh)})
+    lsh = asdict(run.config.lsh)
+    if lsh["word_join"] == "blocks":  # the way before there were two: stored pairs stay valid
+        del lsh["word_join"], lsh["word_key_max_images"]
+    join = fingerprint({"revision": [JOIN_REVISION, WORDS_REVISION], **compared, **lsh})
     return Versions(version, features, verify, model, preprocess, centre, join)
 
 

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.runtime.run import Run
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, OK, THUMBNAILS, conform
 from dupelake.stages.align import align_pairs
-from dupelake.stages.candidates import Filters, candidate_pairs, probed_keys
+from dupelake.stages.candidates import WORDS_LEG, Filters, candidate_pairs, probed_keys
 from dupelake.stages.decide import decide
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
+from dupelake.stages.word_keys import KeyPairs, check_words, meet_by_keys, probed_word_keys
 from dupelake.stages.words import BLOCK_UNITS, WordPairs, word_pairs
 from dupelake.tables import single_row
 
@@ -126,14 +127,16 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
     """Candidate pairs, staged; of the planted copies only those with their own originals."""
     lsh, words = run.config.lsh, None
     sizes = single_row(inputs.units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
-    if lsh.words:
+    args = inputs.units, inputs.hashes, inputs.embeddings, versions.centre, lsh
+    filters = _probe_filters(run, inputs, versions, sizes["units"], sizes["new"])
+    if lsh.words and lsh.word_join == "keys":
+        words = _pairs_by_keys(run, inputs, sizes, filters)
+    elif lsh.words:
         found = word_pairs(
             inputs.units, inputs.features, lsh, run.staging.checkpoint, block_units=_block_units(run, sizes["units"])
         )
         words = run.staging.save(found.pairs, "words")
         _report_dropped(run, found)
-    args = inputs.units, inputs.hashes, inputs.embeddings, versions.centre, lsh
-    filters = _probe_filters(run, inputs, versions, sizes["units"], sizes["new"])
     proposed = candidate_pairs(*args, words=words, filters=filters)
     if copies is not None:
         lineage = F.broadcast(copies.select("content_id", "parent_id"))
@@ -149,15 +152,36 @@ def _probe_filters(run: Run, inputs: _Inputs, versions: Versions, n_units: int, 
     """Filters of the keys that a small night probes; None on a night that probes most keys anyway."""
     if n_new * _SMALL_NIGHT > n_units:
         return None
-    rows = probed_keys(
-        inputs.units, inputs.hashes, inputs.embeddings, versions.centre, run.config.lsh, n_new
-    ).collect()  # some bitmaps a leg, of 16 MB at most
+    wanted = probed_keys(inputs.units, inputs.hashes, inputs.embeddings, versions.centre, run.config.lsh, n_new)
+    if run.config.lsh.words and run.config.lsh.word_join == "keys":
+        wanted = wanted.unionAll(probed_word_keys(inputs.units, inputs.features, n_new))
+    rows = wanted.collect()  # some bitmaps a leg, of 16 MB at most
     joined: dict[int, npt.NDArray[np.uint8]] = {}
     for row in rows:
         bitmap = np.frombuffer(row["bitmap"], np.uint8)
         joined[row["leg"]] = joined[row["leg"]] | bitmap if row["leg"] in joined else bitmap
     context = run.warehouse.spark.sparkContext
     return {leg: context.broadcast(bitmap.tobytes()) for leg, bitmap in joined.items()}
+
+
+def _pairs_by_keys(run: Run, inputs: _Inputs, sizes: Row, filters: Filters | None) -> DataFrame:
+    """(low, high, leg) of the words leg by keys of neighbouring words, staged."""
+    lsh, probed = run.config.lsh, (filters or {}).get(WORDS_LEG)
+    found = meet_by_keys(inputs.units, inputs.features, lsh, sizes["units"], sizes["new"], probed)
+    met = KeyPairs(run.staging.save(found.met, "met"))
+    out = single_row(met.left_out())
+    run.count("words_dropped", out["keys"] or 0)
+    if out["keys"]:
+        run.count("word_pairs_dropped", out["pairs"])
+        log.warning(
+            "%d pairs of neighbouring words are held by more than lsh.word_key_max_images = %d images (one by %d) and "
+            "were left out of the join, with them %d meetings of two images, which may still meet by other keys and by "
+            "the other legs; raise the limit if they do not",
+            *(out["keys"], lsh.word_key_max_images, out["largest"], out["pairs"]),
+        )
+    pairs = run.staging.save(met.pairs(), "key-pairs")
+    run.count("word_pairs_checked", pairs.count())
+    return run.staging.save(check_words(pairs, inputs.features, lsh), "words")
 
 
 def _block_units(run: Run, n_units: int) -> int:

@@ -35,7 +35,7 @@ LEGS = ("phash", "pdq", "embedding", "words")  # order within found_by; the inde
 WORDS_LEG = LEGS.index("words")
 _SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
 
-_FILTER_TASKS = 4  # a filter of up to 16 MB comes from each
+FILTER_TASKS = 4  # a filter of up to 16 MB comes from each
 
 Batches = Iterator[pa.RecordBatch]
 Filters = Mapping[int, Broadcast[Any]]  # bytes of a filter, by leg
@@ -176,7 +176,7 @@ def probed_keys(
 
 def _leg_filters(new: DataFrame, leg: _Leg, n_new: int) -> DataFrame:
     coded = new.join(leg.codes, "content_id").withColumn("content_id", F.unhex("content_id"))
-    keys = _key_lists(coded, leg.plan, probe_keys, leg.is_mirrored, None, _FILTER_TASKS)
+    keys = _key_lists(coded, leg.plan, probe_keys, leg.is_mirrored, None, FILTER_TASKS)
     log2_bits = filter_log2(n_new * leg.plan.n_probes * (2 if leg.is_mirrored else 1))
     rows = keys.select("keys").mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
     return rows.select(F.lit(leg.number).alias("leg"), "bitmap")

@@ -1,0 +1,281 @@
+"""The visual-words leg for large corpora: pictures that share a key of neighbouring words, checked as all others are.
+
+Meeting all pictures in blocks (stages.words) costs the square of the corpus. Here only those meet that share a key of
+two neighbouring words (kernels.wordpairs), few of a corpus, and then the rule of the leg decides on their words alone.
+So this finds a part of what blocks find (.977 as measured, benchmarks/scale.md) and never anything else.
+
+Keys are shuffled packed: a row is what a task's batch of pictures has for one partition, twelve bytes a key in all,
+and a partition sorts its keys as numbers, in memory, about 130 MB of them. Old pictures never meet old ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark import Broadcast
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.config import LshConfig
+from dupelake.kernels.faults import reached
+from dupelake.kernels.keyfilter import filter_log2, make_bitmap, may_hold
+from dupelake.kernels.mih import binary_rows
+from dupelake.kernels.wordcheck import consistent_points
+from dupelake.kernels.wordjoin import LEFT, RIGHT, shared_words, unpack_block
+from dupelake.kernels.wordpairs import pair_keys
+from dupelake.stages.candidates import FILTER_TASKS, WORDS_LEG
+from dupelake.stages.words import MIN_POINTS
+
+KEYS_PER_UNIT = 1_500
+KEYS_PER_PARTITION = 16_000_000  # 128 MB of numbers to sort, and as much again while they are collected
+_FALSE_SHARE = 1 / 8  # of the keys of old units that pass the filter of a night
+_PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
+_UNIT = np.dtype([("id", "V16"), ("scope", "<i8"), ("is_new", "u1")])
+_MET_SCHEMA = "low binary, high binary, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
+
+Batches = Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class KeyPairs:
+    """What meets by keys.
+
+    Attributes:
+        met: (low binary, high binary, n_hot_keys bigint, n_hot_pairs bigint, largest bigint): ids as bytes, low < high,
+            of units that share a key, a pair perhaps more than once; or, ids being null, how many keys a task left out
+            for having more holders than the cap, how many pairs with a new unit these would have made, and the most
+            holders of one key.
+    """
+
+    met: DataFrame
+
+    def pairs(self) -> DataFrame:
+        """(low, high), each once."""
+        return self.met.where("low IS NOT NULL").select("low", "high").distinct()
+
+    def left_out(self) -> DataFrame:
+        """One row: (keys, pairs, largest), all null where no key was over the cap."""
+        return self.met.where("low IS NULL").agg(
+            F.sum("n_hot_keys").alias("keys"), F.sum("n_hot_pairs").alias("pairs"), F.max("largest").alias("largest")
+        )
+
+
+def probed_word_keys(units: DataFrame, features: DataFrame, n_new: int) -> DataFrame:
+    """(leg int, bitmap binary): filters of the keys of the new units, some rows, to be joined by or."""
+    log2_bits = filter_log2(n_new * KEYS_PER_UNIT)
+    held = _held(units.where("is_new"), features).repartition(FILTER_TASKS, "id")
+    return held.mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary").select(
+        F.lit(WORDS_LEG).alias("leg"), "bitmap"
+    )
+
+
+def meet_by_keys(
+    units: DataFrame,
+    features: DataFrame,
+    cfg: LshConfig,
+    n_units: int,
+    n_new: int,
+    probed: Broadcast[Any] | None = None,
+    *,
+    keys_per_partition: int = KEYS_PER_PARTITION,
+) -> KeyPairs:
+    """Pairs of units of one scope, one of them new at least, that share a key.
+
+    Args:
+        units: (scope, content_id, is_new boolean), one row per scope and content.
+        features: FEATURES of one version; units without words are passed over.
+        cfg: word_key_max_images; keys of more units, over all scopes, make no pairs and are counted.
+        n_units: about how many units there are; changes cost, never pairs.
+        n_new: about how many of them are new.
+        probed: filter of the new units' keys (kernels.keyfilter); without one, every key of every unit is shuffled.
+        keys_per_partition: changes cost, never pairs.
+
+    Lazy. Cost: 12 bytes shuffled for each key, some 18 KB a unit, or a new unit's and what passes the filter.
+    """
+    n_keys = (n_units if probed is None else n_new + n_units * _FALSE_SHARE) * KEYS_PER_UNIT
+    at_once = int(units.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
+    n_parts = max(at_once, math.ceil(n_keys / keys_per_partition))
+    held = _held(units, features).repartition(max(at_once, math.ceil(n_units / 16_384)), "id")
+    emit = partial(_emit_keys, n_parts=n_parts, probed=probed)
+    spread = held.mapInArrow(emit, "part int, units binary, keys binary").repartitionById(n_parts, "part")
+    return KeyPairs(spread.mapInArrow(partial(_emit_met, max_units=cfg.word_key_max_images), _MET_SCHEMA))
+
+
+def check_words(pairs: DataFrame, features: DataFrame, cfg: LshConfig, *, leg: int = WORDS_LEG) -> DataFrame:
+    """Of `pairs` (low binary, high binary), those that the rule of the leg proposes (stages.words), with `leg` int.
+
+    Cost: the words of both pictures, 4.8 KB, cross the wire once a pair.
+    """
+    words = features.where(F.length("words") > 4).select(F.unhex("content_id").alias("id"), "words")
+    wide = pairs
+    for side in ("low", "high"):
+        wide = wide.join(words.select(F.col("id").alias(side), F.col("words").alias(f"{side}_words")), side)
+    return wide.mapInArrow(partial(_emit_checked, cfg=cfg, leg=leg), "low binary, high binary, leg int")
+
+
+def _held(units: DataFrame, features: DataFrame) -> DataFrame:
+    words = features.where(F.length("words") > 4).select("content_id", "words")
+    return units.join(words, "content_id").select(
+        F.unhex("content_id").alias("id"), F.xxhash64("scope").alias("scope"), "is_new", "words"
+    )
+
+
+def _emit_bitmap(batches: Batches, log2_bits: int) -> Batches:
+    """One filter a task."""
+    whole: npt.NDArray[np.uint8] | None = None
+    for batch in batches:
+        _, keys = _scoped_keys(batch)
+        bitmap = make_bitmap(keys.view(np.int64), log2_bits)
+        whole = bitmap if whole is None else whole | bitmap
+    if whole is not None:
+        yield pa.RecordBatch.from_arrays([pa.array([whole.tobytes()], pa.binary())], names=["bitmap"])
+
+
+def _scoped_keys(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """`pair_keys` of the units of a batch, those of two scopes different."""
+    owner, keys = pair_keys(unpack_block(batch["words"].to_pylist()))
+    return owner, keys ^ np.asarray(batch["scope"]).view(np.uint64)[owner]
+
+
+def _emit_keys(batches: Batches, n_parts: int, probed: Broadcast[Any] | None) -> Batches:
+    """A row for each part that a batch has keys for: its units there, and keys as low 32 bits << 32 | unit."""
+    bitmap = None if probed is None else np.frombuffer(probed.value, np.uint8)
+    for batch in batches:
+        owner, keys = _scoped_keys(batch)
+        if bitmap is not None:
+            kept = may_hold(bitmap, keys.view(np.int64))
+            owner, keys = owner[kept], keys[kept]
+        units = np.empty(batch.num_rows, _UNIT)
+        units["id"] = binary_rows(batch["id"], 16).view("V16").ravel()
+        units["scope"], units["is_new"] = np.asarray(batch["scope"]), np.asarray(batch["is_new"])
+        # The high 32 bits choose the part, the low ones stand for the key in it.
+        part = (((keys >> np.uint64(32)) * np.uint64(n_parts)) >> np.uint64(32)).astype(_part_type(n_parts))
+        order = np.argsort(part, kind="stable")  # so that units still ascend within a part
+        part, owner, keys = part[order], owner[order], keys[order]
+        edges = (
+            np.flatnonzero(np.concatenate([[True], part[1:] != part[:-1], [True]])) if len(part) else np.zeros(1, int)
+        )
+        for start, end in itertools.pairwise(edges.tolist()):
+            is_first = np.diff(owner[start:end], prepend=-1) != 0
+            present, local = owner[start:end][is_first], np.cumsum(is_first) - 1
+            packed = (keys[start:end] << np.uint64(32)) | local.astype(np.uint64)
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pa.array([int(part[start])], pa.int32()),
+                    pa.array([units[present].tobytes()], pa.binary()),
+                    pa.array([packed.tobytes()], pa.binary()),
+                ],
+                names=["part", "units", "keys"],
+            )
+
+
+def _part_type(n_parts: int) -> type[np.unsignedinteger[Any]]:
+    """Two bytes where they do: numpy sorts these by radix, ten times as fast."""
+    return np.uint16 if n_parts <= 1 << 16 else np.uint32
+
+
+def _emit_met(batches: Batches, max_units: int) -> Batches:
+    """The pairs of one part."""
+    reached("worker:words")
+    held, keys, n = [], [], 0
+    for batch in batches:
+        for packed_units, packed in zip(batch["units"], batch["keys"], strict=True):
+            held.append(np.frombuffer(packed_units.as_buffer(), _UNIT))
+            keys.append(np.frombuffer(packed.as_buffer(), np.uint64) + np.uint64(n))
+            n += len(held[-1])
+    if not held:
+        return
+    units = np.concatenate(held)
+    whole = np.concatenate(keys)
+    del keys, held
+    whole.sort()
+    whole = whole[np.diff(whole, prepend=whole[0] + np.uint64(1)) != 0]  # a picture may hold a key twice
+    key = (whole >> np.uint64(32)).astype(np.uint32)
+    edges = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1], [True]]))
+    sizes = np.diff(edges)
+    hot, n_hot_pairs = sizes > max_units, 0
+    for start, size in zip(edges[:-1][hot].tolist(), sizes[hot].tolist(), strict=True):
+        members = (whole[start : start + size] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        n_old = int(np.count_nonzero(units["is_new"][members] == 0))
+        n_hot_pairs += size * (size - 1) // 2 - n_old * (n_old - 1) // 2
+    if hot.any():
+        yield _met_batch(None, None, int(hot.sum()), n_hot_pairs, int(sizes.max()))
+    shared = np.flatnonzero((sizes > 1) & ~hot)
+    yield from _met_pairs(units, whole, edges[:-1][shared], sizes[shared])
+
+
+def _met_pairs(
+    units: npt.NDArray[np.void],
+    keys: npt.NDArray[np.uint64],
+    starts: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+) -> Batches:
+    order = np.argsort(sizes, kind="stable")
+    starts, sizes = starts[order], sizes[order]
+    until = np.cumsum(sizes * (sizes - 1) // 2)
+    words = np.frombuffer(np.ascontiguousarray(units["id"]).tobytes(), ">u8").reshape(-1, 2)
+    rank = np.empty(len(units), np.int64)
+    rank[np.lexsort((words[:, 1], words[:, 0]))] = np.arange(len(units))
+    is_new, scope = units["is_new"].astype(bool), units["scope"]
+    first = 0
+    while first < len(starts):
+        base = until[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(until, base + _PAIRS_AT_ONCE, "right")))
+        codes = []
+        for size in np.unique(sizes[first:last]):
+            begin = starts[first:last][sizes[first:last] == size]
+            members = (keys[begin[:, None] + np.arange(size)] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+            i, j = np.triu_indices(size, 1)
+            a, b = members[:, i].ravel(), members[:, j].ravel()
+            kept = (is_new[a] | is_new[b]) & (scope[a] == scope[b])
+            a, b = a[kept], b[kept]
+            swap = rank[a] > rank[b]
+            codes.append(np.where(swap, b, a) << np.int64(32) | np.where(swap, a, b))
+        code = np.unique(np.concatenate(codes))
+        yield _met_batch(units["id"][code >> np.int64(32)], units["id"][code & np.int64(0xFFFFFFFF)], 0, 0, 0)
+        first = last
+
+
+def _met_batch(
+    low: npt.NDArray[np.void] | None, high: npt.NDArray[np.void] | None, n_keys: int, n_pairs: int, largest: int
+) -> pa.RecordBatch:
+    n = 1 if low is None or high is None else len(low)
+    sides = [pa.nulls(n, pa.binary()) if side is None else _binaries(side) for side in (low, high)]
+    numbers = [pa.array(np.full(n, value, np.int64)) for value in (n_keys, n_pairs, largest)]
+    return pa.RecordBatch.from_arrays([*sides, *numbers], names=["low", "high", "n_hot_keys", "n_hot_pairs", "largest"])
+
+
+def _binaries(ids: npt.NDArray[np.void]) -> pa.Array:
+    data = np.ascontiguousarray(ids).tobytes()
+    fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(ids), [None, pa.py_buffer(data)])
+    return fixed.cast(pa.binary())
+
+
+def _emit_checked(batches: Batches, cfg: LshConfig, leg: int) -> Batches:
+    for batch in batches:
+        n = batch.num_rows
+        packed = [side[at] for at in range(n) for side in (batch["low_words"], batch["high_words"])]
+        block = unpack_block([value.as_py() for value in packed])
+        pair = np.repeat(np.arange(n), 2)  # a scope of its own
+        sides = np.tile(np.array([LEFT, RIGHT], np.uint8), n)
+        kept = np.zeros(n, bool)
+        for matches in shared_words(block, pair, sides, cfg.word_min_votes, mirrored=cfg.mirrored):
+            enough = consistent_points(block, matches) >= min(MIN_POINTS, cfg.word_min_votes)
+            kept[pair[matches.low[enough]]] = True
+        rows = np.flatnonzero(kept)
+        yield pa.RecordBatch.from_arrays(
+            [
+                batch["low"].take(pa.array(rows)),
+                batch["high"].take(pa.array(rows)),
+                pa.array(np.full(len(rows), leg, np.int32)),
+            ],
+            names=["low", "high", "leg"],
+        )
