@@ -191,6 +191,21 @@ def test_jobs_alone_give_the_same_tables(spark, one_night, images, tmp_path):
     assert rows(other, GROUPS, ("updated_at",)) == rows(one_night, GROUPS, ("updated_at",))
 
 
+def test_words_by_keys_in_two_nights_find_the_same_copies(spark, one_night, images, tmp_path):
+    root = str(tmp_path / "wh")
+    for night in ("2026-11-01", "2026-11-02"):
+        options = ["--partitions", night, "--set", "lsh.word_join=keys", *FAST]
+        assert nightly.main([str(images), "--warehouse", root, *options]) == 0
+    keyed = Warehouse(spark, root)
+    assert partition(keyed) == partition(one_night)
+    pairs = {(r["src_id"], r["dst_id"]): r["found_by"] for r in keyed.read(PAIRS).collect()}
+    of_blocks = {(r["src_id"], r["dst_id"]): r["found_by"] for r in one_night.read(PAIRS).collect()}
+    assert pairs.keys() <= of_blocks.keys()
+    assert all(set(found.split("+")) <= set(of_blocks[pair].split("+")) for pair, found in pairs.items())
+    assert sum("words" in found for found in pairs.values()) > 5
+    assert keyed.read(RUNS).orderBy("started_at").first()["counts"]["word_pairs_checked"] >= len(pairs)
+
+
 def test_new_thresholds_decide_again_without_touching_images(two_nights, images):
     before = versions(two_nights)
     strict = [
@@ -215,7 +230,13 @@ def test_new_thresholds_decide_again_without_touching_images(two_nights, images)
 
 @pytest.mark.parametrize(
     "option",
-    ["lsh.mirrored=false", "decode.reduced_jpeg_min_side_px=0", "embed.model=none", "features.max_words=99"],
+    [
+        "lsh.mirrored=false",
+        "lsh.word_join=keys",
+        "decode.reduced_jpeg_min_side_px=0",
+        "embed.model=none",
+        "features.max_words=99",
+    ],
 )
 def test_other_versions_are_refused_with_both_named(one_night, images, option, capsys):
     before = versions(one_night)

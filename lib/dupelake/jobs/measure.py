@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 PAIRS_PER_TASK = 256  # some 2 s of alignment
 _MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
 _SMALL_NIGHT = 5  # times more units than new ones, from which on keys are filtered before they are shuffled
+_MANY_MEETINGS = 10**10  # of two pictures in blocks: hours on a few cores
 _KEY = ["src_id", "dst_id"]
 
 
@@ -132,6 +133,7 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
     if lsh.words and lsh.word_join == "keys":
         words = _pairs_by_keys(run, inputs, sizes, filters)
     elif lsh.words:
+        _warn_of_blocks(sizes)
         found = word_pairs(
             inputs.units, inputs.features, lsh, run.staging.checkpoint, block_units=_block_units(run, sizes["units"])
         )
@@ -162,6 +164,16 @@ def _probe_filters(run: Run, inputs: _Inputs, versions: Versions, n_units: int, 
         joined[row["leg"]] = joined[row["leg"]] | bitmap if row["leg"] in joined else bitmap
     context = run.warehouse.spark.sparkContext
     return {leg: context.broadcast(bitmap.tobytes()) for leg, bitmap in joined.items()}
+
+
+def _warn_of_blocks(sizes: Row) -> None:
+    meetings = sizes["new"] * sizes["units"]
+    if meetings > _MANY_MEETINGS:
+        log.warning(
+            "%d new contents meet %d by visual words in blocks, which costs the product of the two; for so many "
+            "set lsh.word_join=keys and run once with --full (docs/operations.md)",
+            *(sizes["new"], sizes["units"]),
+        )
 
 
 def _pairs_by_keys(run: Run, inputs: _Inputs, sizes: Row, filters: Filters | None) -> DataFrame:
