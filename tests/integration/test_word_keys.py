@@ -67,7 +67,7 @@ def test_those_meet_that_share_a_key(spark, corpus, features, sharing, wanted, k
     found = meet_by_keys(units, features, CFG, N, N, keys_per_partition=keys_per_partition)
     met = pairs_of(found.pairs())
     assert met >= sharing
-    assert len(met - sharing) <= 2  # 32 bits of a key are compared
+    assert met == sharing  # a key is compared by 36 bits: chance would have it once in some thousand such corpora
     assert found.left_out().first()["keys"] is None
     assert pairs_of(check_words(found.pairs(), features, CFG)) == wanted
 

@@ -38,6 +38,8 @@ KEYS_PER_UNIT = 1_500
 KEYS_PER_PARTITION = 16_000_000  # 128 MB of numbers to sort, and as much again while they are collected
 _FALSE_SHARE = 1 / 8  # of the keys of old units that pass the filter of a night
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
+_UNIT_BITS = np.uint64(28)  # of a number in a part: which unit; the other 36 bits are the key's
+_UNIT_MASK = (np.uint64(1) << _UNIT_BITS) - np.uint64(1)
 _UNIT = np.dtype([("id", "V16"), ("scope", "<i8"), ("is_new", "u1")])
 _MET_SCHEMA = "low binary, high binary, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
 
@@ -146,7 +148,7 @@ def _scoped_keys(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDAr
 
 
 def _emit_keys(batches: Batches, n_parts: int, probed: Broadcast[Any] | None) -> Batches:
-    """A row for each part that a batch has keys for: its units there, and keys as low 32 bits << 32 | unit."""
+    """A row for each part that a batch has keys for: its units there, and its keys, low bits << 28 | unit."""
     bitmap = None if probed is None else np.frombuffer(probed.value, np.uint8)
     for batch in batches:
         owner, keys = _scoped_keys(batch)
@@ -156,7 +158,7 @@ def _emit_keys(batches: Batches, n_parts: int, probed: Broadcast[Any] | None) ->
         units = np.empty(batch.num_rows, _UNIT)
         units["id"] = binary_rows(batch["id"], 16).view("V16").ravel()
         units["scope"], units["is_new"] = np.asarray(batch["scope"]), np.asarray(batch["is_new"])
-        # The high 32 bits choose the part, the low ones stand for the key in it.
+        # The high bits choose the part, the low 36 stand for the key in it: one in 4,000 of a part meets a stranger.
         part = (((keys >> np.uint64(32)) * np.uint64(n_parts)) >> np.uint64(32)).astype(_part_type(n_parts))
         order = np.argsort(part, kind="stable")  # so that units still ascend within a part
         part, owner, keys = part[order], owner[order], keys[order]
@@ -166,7 +168,7 @@ def _emit_keys(batches: Batches, n_parts: int, probed: Broadcast[Any] | None) ->
         for start, end in itertools.pairwise(edges.tolist()):
             is_first = np.diff(owner[start:end], prepend=-1) != 0
             present, local = owner[start:end][is_first], np.cumsum(is_first) - 1
-            packed = (keys[start:end] << np.uint64(32)) | local.astype(np.uint64)
+            packed = (keys[start:end] << _UNIT_BITS) | local.astype(np.uint64)
             yield pa.RecordBatch.from_arrays(
                 [
                     pa.array([int(part[start])], pa.int32()),
@@ -193,17 +195,19 @@ def _emit_met(batches: Batches, max_units: int) -> Batches:
             n += len(held[-1])
     if not held:
         return
+    if n > int(_UNIT_MASK):
+        raise ValueError(f"{n} units in one part do not fit a number; give keys_per_partition a smaller value")
     units = np.concatenate(held)
     whole = np.concatenate(keys)
     del keys, held
     whole.sort()
     whole = whole[np.diff(whole, prepend=whole[0] + np.uint64(1)) != 0]  # a picture may hold a key twice
-    key = (whole >> np.uint64(32)).astype(np.uint32)
+    key = whole >> _UNIT_BITS
     edges = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1], [True]]))
     sizes = np.diff(edges)
     hot, n_hot_pairs = sizes > max_units, 0
     for start, size in zip(edges[:-1][hot].tolist(), sizes[hot].tolist(), strict=True):
-        members = (whole[start : start + size] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        members = (whole[start : start + size] & _UNIT_MASK).astype(np.int64)
         n_old = int(np.count_nonzero(units["is_new"][members] == 0))
         n_hot_pairs += size * (size - 1) // 2 - n_old * (n_old - 1) // 2
     if hot.any():
@@ -232,7 +236,7 @@ def _met_pairs(
         codes = []
         for size in np.unique(sizes[first:last]):
             begin = starts[first:last][sizes[first:last] == size]
-            members = (keys[begin[:, None] + np.arange(size)] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+            members = (keys[begin[:, None] + np.arange(size)] & _UNIT_MASK).astype(np.int64)
             i, j = np.triu_indices(size, 1)
             a, b = members[:, i].ravel(), members[:, j].ravel()
             kept = (is_new[a] | is_new[b]) & (scope[a] == scope[b])
