@@ -34,6 +34,7 @@ __all__ = [
     "HASHES",
     "IMAGES",
     "JOINED",
+    "JOIN_KEYS",
     "MANIFEST",
     "MODELS",
     "OK",
@@ -294,6 +295,22 @@ JOINED = Table(
     key=("scope", "content_id"),
 )
 
+JOIN_KEYS = Table(
+    "join_keys",
+    "State of the LSH join: what is dear to compute anew each night. Made of features and embeddings alone.",
+    T.StructType(
+        [
+            col("content_id", TEXT, "of a content that has been joined", null=False),
+            col("embedding_code", BYTES, "signs of projections of the embedding; null without"),
+            col(
+                "word_keys", BYTES, "little-endian uint64 each: pairs of neighbouring words; null without, or by blocks"
+            ),
+            col("key_version", TEXT, "fingerprint of what computed them", null=False),
+        ]
+    ),
+    key=("content_id",),
+)
+
 ALL_TABLES = (
     IMAGES,
     HASHES,
@@ -301,6 +318,7 @@ ALL_TABLES = (
     FEATURES,
     MODELS,
     EMBEDDINGS,
+    JOIN_KEYS,
     PAIRS,
     JOINED,
     CLUSTERED,

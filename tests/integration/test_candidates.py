@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
 from dupelake.kernels.mih import hamming_bits, words_of
-from dupelake.stages.candidates import candidate_pairs, embedding_plan, joinable_units, probed_keys
+from dupelake.stages.candidates import candidate_pairs, embedding_codes, embedding_plan, joinable_units, probed_keys
 
 N, DIM = 1500, 128
 CFG = LshConfig(phash_max_bits=7, pdq_max_bits=31, embedding_min_cosine=0.9)
@@ -119,14 +119,15 @@ def by_leg(pairs, leg):
 
 
 @pytest.fixture(scope="module")
-def embeddings(spark, corpus):
-    return spark.createDataFrame(corpus.table().select(["content_id", "embedding"]))
+def codes(spark, corpus):
+    stored = spark.createDataFrame(corpus.table().select(["content_id", "embedding"]))
+    return embedding_codes(stored, corpus.centre, CFG)
 
 
 @pytest.fixture(scope="module")
-def batch(spark, corpus, hashes, embeddings):
+def batch(spark, corpus, hashes, codes):
     units = units_of(spark, corpus.ids, [True] * N)
-    return found(candidate_pairs(units, hashes, embeddings, corpus.centre, CFG))
+    return found(candidate_pairs(units, hashes, codes, corpus.centre, CFG))
 
 
 def test_hash_legs_equal_brute_force(corpus, batch):
@@ -174,22 +175,22 @@ def test_found_by_names_legs_in_fixed_order(batch):
 
 
 @pytest.mark.parametrize("n_nights", [2, 3])
-def test_nights_equal_one_batch(spark, corpus, hashes, embeddings, batch, n_nights):
+def test_nights_equal_one_batch(spark, corpus, hashes, codes, batch, n_nights):
     night = np.random.default_rng(n_nights).integers(0, n_nights, N)
     ids, pairs = np.array(corpus.ids), {}
     for now in range(n_nights):
         units = units_of(spark, ids[night <= now].tolist(), (night[night <= now] == now).tolist())
-        tonight = found(candidate_pairs(units, hashes, embeddings, corpus.centre, CFG))
+        tonight = found(candidate_pairs(units, hashes, codes, corpus.centre, CFG))
         assert not pairs.keys() & tonight.keys(), "old units met again"
         pairs |= tonight
     assert pairs == batch
 
 
 @pytest.mark.parametrize("every", [6, 40])
-def test_filtered_keys_lose_no_pair(spark, corpus, hashes, embeddings, batch, every):
+def test_filtered_keys_lose_no_pair(spark, corpus, hashes, codes, batch, every):
     is_new = np.arange(N) % every == 0
     units = units_of(spark, corpus.ids, is_new.tolist())
-    rows = probed_keys(units, hashes, embeddings, corpus.centre, CFG, int(is_new.sum())).collect()
+    rows = probed_keys(units, hashes, codes, corpus.centre, CFG, int(is_new.sum())).collect()
     assert {row["leg"] for row in rows} == {0, 1, 2}
     bitmaps = {}
     for row in rows:
@@ -198,7 +199,7 @@ def test_filtered_keys_lose_no_pair(spark, corpus, hashes, embeddings, batch, ev
     assert all(np.unpackbits(held).mean() < 0.2 for held in bitmaps.values()), "nothing is kept out"
     filters = {leg: spark.sparkContext.broadcast(held.tobytes()) for leg, held in bitmaps.items()}
     new = {i for i, flag in zip(corpus.ids, is_new, strict=True) if flag}
-    pairs = found(candidate_pairs(units, hashes, embeddings, corpus.centre, CFG, filters=filters))
+    pairs = found(candidate_pairs(units, hashes, codes, corpus.centre, CFG, filters=filters))
     assert pairs == {pair: by for pair, by in batch.items() if set(pair) & new}
 
 

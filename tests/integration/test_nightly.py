@@ -23,6 +23,7 @@ from dupelake.schema import (
     GROUPS,
     HASHES,
     IMAGES,
+    JOIN_KEYS,
     JOINED,
     PAIRS,
     RUNS,
@@ -80,6 +81,7 @@ def names(warehouse: Warehouse) -> dict[str, str]:
 def test_two_nights_equal_one_batch(two_nights, one_night):
     assert rows(two_nights, HASHES) == rows(one_night, HASHES)
     assert rows(two_nights, PAIRS) == rows(one_night, PAIRS)
+    assert rows(two_nights, JOIN_KEYS) == rows(one_night, JOIN_KEYS)
     assert partition(two_nights) == partition(one_night)
     drop = ("group_id", "updated_at")
     assert rows(two_nights, GROUPS, drop) == rows(one_night, GROUPS, drop)
@@ -131,7 +133,7 @@ def test_planted_copies_are_found_counted_and_in_no_table(one_night):
     assert all(0 <= s["low"] <= s["share"] <= s["high"] <= 1 for s in recall["by_edit"].values())
     assert recall["by_edit"]["jpeg 30.0"]["found"] == n_parents
     contents = {r["content_id"] for r in one_night.read(IMAGES).where("status = 'ok'").collect()}
-    for table in (HASHES, THUMBNAILS, FEATURES, EMBEDDINGS, JOINED):
+    for table in (HASHES, THUMBNAILS, FEATURES, EMBEDDINGS, JOIN_KEYS, JOINED):
         assert {r["content_id"] for r in one_night.read(table).select("content_id").collect()} <= contents, table.name
     for side in ("src_id", "dst_id"):
         assert {r[side] for r in one_night.read(PAIRS).select(side).collect()} <= contents
@@ -197,6 +199,10 @@ def test_words_by_keys_in_two_nights_find_the_same_copies(spark, one_night, imag
         options = ["--partitions", night, "--set", "lsh.word_join=keys", *FAST]
         assert nightly.main([str(images), "--warehouse", root, *options]) == 0
     keyed = Warehouse(spark, root)
+    kept = keyed.read(JOIN_KEYS)
+    assert kept.where("word_keys IS NOT NULL AND embedding_code IS NOT NULL").count() > 20
+    assert kept.count() == kept.select("content_id").distinct().count() == keyed.read(JOINED).count()
+    assert one_night.read(JOIN_KEYS).where("word_keys IS NOT NULL").isEmpty(), "blocks need none"
     assert partition(keyed) == partition(one_night)
     pairs = {(r["src_id"], r["dst_id"]): r["found_by"] for r in keyed.read(PAIRS).collect()}
     of_blocks = {(r["src_id"], r["dst_id"]): r["found_by"] for r in one_night.read(PAIRS).collect()}

@@ -11,6 +11,7 @@ import pytest
 from dupelake.config import LshConfig
 from dupelake.kernels.keyfilter import make_bitmap
 from dupelake.kernels.vocabulary import unpack_words
+from dupelake.stages.join_keys import compute_keys
 from dupelake.stages.word_keys import KeyPairs, check_words, meet_by_keys, probed_word_keys
 from dupelake.stages.words import MIN_POINTS
 from word_oracle import corpus_oracle, key_oracle, random_corpus
@@ -28,6 +29,15 @@ def corpus():
 def features(spark, corpus):
     rows = {**corpus, "f" * 32: b"\1\0\1\0", "e" * 32: None}  # a picture without words, and one without features
     return spark.createDataFrame(pa.table({"content_id": [*rows], "words": pa.array([*rows.values()], pa.binary())}))
+
+
+@pytest.fixture(scope="module")
+def keys(features):
+    return keys_of(features)
+
+
+def keys_of(features):
+    return compute_keys(features.select("content_id"), features, None, None, CFG, "v")
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +72,9 @@ def pairs_of(frame):
 
 
 @pytest.mark.parametrize("keys_per_partition", [10**9, 2_000])
-def test_those_meet_that_share_a_key(spark, corpus, features, sharing, wanted, keys_per_partition):
+def test_those_meet_that_share_a_key(spark, corpus, features, keys, sharing, wanted, keys_per_partition):
     units = units_of(spark, [("", i, True) for i in [*corpus, "f" * 32, "e" * 32, "d" * 32]])
-    found = meet_by_keys(units, features, CFG, N, N, keys_per_partition=keys_per_partition)
+    found = meet_by_keys(units, keys, CFG, N, N, keys_per_partition=keys_per_partition)
     met = pairs_of(found.pairs())
     assert met >= sharing
     assert met == sharing  # a key is compared by 36 bits: chance would have it once in some thousand such corpora
@@ -73,21 +83,21 @@ def test_those_meet_that_share_a_key(spark, corpus, features, sharing, wanted, k
 
 
 @pytest.mark.parametrize("with_filter", [False, True])
-def test_nights_equal_one_batch(spark, corpus, features, wanted, with_filter):
+def test_nights_equal_one_batch(spark, corpus, features, keys, wanted, with_filter):
     night = np.random.default_rng(2).integers(0, 3, N)
     pairs = set()
     for now in range(3):
         units = units_of(spark, [("", i, n == now) for i, n in zip(corpus, night, strict=True) if n <= now])
-        probed = _filter(spark, units, features) if with_filter else None
-        met = meet_by_keys(units, features, CFG, N, N // 3, probed).pairs()
+        probed = _filter(spark, units, keys) if with_filter else None
+        met = meet_by_keys(units, keys, CFG, N, N // 3, probed).pairs()
         tonight = pairs_of(check_words(met, features, CFG))
         assert not pairs & tonight, "old units met again"
         pairs |= tonight
     assert pairs == wanted
 
 
-def _filter(spark, units, features):
-    rows = probed_word_keys(units, features, N).collect()
+def _filter(spark, units, keys):
+    rows = probed_word_keys(units, keys, N).collect()
     assert rows
     whole = rows[0]["bitmap"]
     for row in rows[1:]:
@@ -95,33 +105,33 @@ def _filter(spark, units, features):
     return spark.sparkContext.broadcast(bytes(whole))
 
 
-def test_a_filter_without_the_keys_lets_nothing_through(spark, corpus, features):
+def test_a_filter_without_the_keys_lets_nothing_through(spark, corpus, keys):
     units = units_of(spark, [("", i, True) for i in corpus])
     nothing = spark.sparkContext.broadcast(make_bitmap(np.empty(0, np.int64), 16).tobytes())
-    assert meet_by_keys(units, features, CFG, N, N, nothing).met.collect() == []
+    assert meet_by_keys(units, keys, CFG, N, N, nothing).met.collect() == []
 
 
-def test_scopes_are_never_compared(spark, corpus, features, wanted):
+def test_scopes_are_never_compared(spark, corpus, features, keys, wanted):
     rng = np.random.default_rng(5)
     held = {(scope, i) for scope in ("a", "b", "c") for i in corpus if rng.random() < 0.6}
     units = units_of(spark, [(*unit, True) for unit in sorted(held)])
     expected = {(x, y) for x, y in wanted for scope in "abc" if {(scope, x), (scope, y)} <= held}
     assert expected < wanted
-    met = meet_by_keys(units, features, CFG, len(held), len(held)).pairs()
+    met = meet_by_keys(units, keys, CFG, len(held), len(held)).pairs()
     assert pairs_of(check_words(met, features, CFG)) == expected
 
 
-def test_keys_over_the_cap_make_no_pairs_and_are_counted(spark, corpus, features):
+def test_keys_over_the_cap_make_no_pairs_and_are_counted(spark, corpus):
     """One picture as 40 contents: every key of it has 40 holders."""
     data = next(d for d in corpus.values() if len(unpack_words(d)) > 20)
     rows = {f"{at:032x}": data for at in range(40)}
     same = spark.createDataFrame(pa.table({"content_id": [*rows], "words": pa.array([*rows.values()], pa.binary())}))
     units = units_of(spark, [("", i, at < 10) for at, i in enumerate(rows)])
     n_keys = len(key_oracle(unpack_words(data)))
-    found = meet_by_keys(units, same, LshConfig(word_join="keys", word_key_max_images=39), 40, 10)
+    found = meet_by_keys(units, keys_of(same), LshConfig(word_join="keys", word_key_max_images=39), 40, 10)
     assert pairs_of(found.pairs()) == set()
     n_pairs = 40 * 39 // 2 - 30 * 29 // 2
     assert tuple(found.left_out().first()) == (n_keys, n_keys * n_pairs, 40)
     assert all(tuple(row)[:2] == (None, None) for row in KeyPairs(found.met).met.collect())
-    whole = meet_by_keys(units, same, LshConfig(word_join="keys", word_key_max_images=40), 40, 10)
+    whole = meet_by_keys(units, keys_of(same), LshConfig(word_join="keys", word_key_max_images=40), 40, 10)
     assert len(pairs_of(whole.pairs())) == n_pairs

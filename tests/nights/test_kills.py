@@ -24,8 +24,8 @@ from standalone import cluster_of_two, submit
 
 ROOT = Path(__file__).parents[2]
 COMMITS = (
-    "hashes", "features", "thumbnails", "images", "pairs", "joined", "group_changes", "group_moves", "groups",
-    "clustered", "runs",
+    "hashes", "features", "thumbnails", "images", "join_keys", "pairs", "joined", "group_changes", "group_moves",
+    "groups", "clustered", "runs",
 )  # fmt: skip
 WORKERS = ("hash", "words", "align")
 CELLS = [f"kill:{when}:{table}" for table in COMMITS for when in ("before", "after")]

@@ -16,13 +16,13 @@ from pyspark.sql import DataFrame
 from dupelake.jobs import cluster, lsh_join
 from dupelake.jobs.common import is_local, job_parser, local, run_job
 from dupelake.runtime.run import Run
-from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOINED, THUMBNAILS
+from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, THUMBNAILS
 from dupelake.stages.removals import forgotten, held_by_nobody, marked, unknown
 
 log = logging.getLogger(__name__)
 
 # What shows or describes a picture. Hashes last: killed before them, the next purge finds what is left by each table.
-CONTENT_TABLES = (THUMBNAILS, EMBEDDINGS, FEATURES, HASHES)
+CONTENT_TABLES = (JOIN_KEYS, THUMBNAILS, EMBEDDINGS, FEATURES, HASHES)
 _NAMED = 5  # unknown images that the message names
 _CHANGED = "NOT (t.deleted_at <=> s.deleted_at) OR NOT (t.deleted_reason <=> s.deleted_reason)"
 
@@ -149,7 +149,9 @@ def parser(prog: str = "forget.py") -> argparse.ArgumentParser:
     ):
         made.add_argument(name, action="append", default=[], metavar=word, help=f"{text}; may be repeated")
     made.add_argument(
-        "--purge", action="store_true", help="also delete thumbnails, features, embeddings, hashes that no image needs"
+        "--purge",
+        action="store_true",
+        help="also delete thumbnails, features, embeddings, keys, hashes that no image needs",
     )
     made.add_argument("--undo", action="store_true", help="let them come back when a manifest lists them again")
     made.set_defaults(check=check)

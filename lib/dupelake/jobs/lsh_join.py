@@ -22,6 +22,7 @@ from dupelake.schema import HASHES, IMAGES, JOINED, MODELS, PAIRS
 from dupelake.stages.align import verify_version
 from dupelake.stages.candidates import JOIN_REVISION, joinable_units
 from dupelake.stages.decide import decide, decide_version
+from dupelake.stages.join_keys import key_version
 from dupelake.stages.score import pixel_pairs
 from dupelake.stages.words import WORDS_REVISION
 
@@ -85,7 +86,8 @@ def current_versions(run: Run) -> Versions:
     if lsh["word_join"] == "blocks":  # the way before there were two: stored pairs stay valid
         del lsh["word_join"], lsh["word_key_max_images"]
     join = fingerprint({"revision": [JOIN_REVISION, WORDS_REVISION], **compared, **lsh})
-    return Versions(version, features, verify, model, preprocess, centre, join)
+    keys = key_version(features, None if model is None else (model, str(preprocess)), centre, run.config.lsh)
+    return Versions(version, features, verify, model, preprocess, centre, keys, join)
 
 
 def note_versions(run: Run) -> Versions:

@@ -14,10 +14,11 @@ from pyspark.sql import functions as F
 
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.runtime.run import Run
-from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, OK, THUMBNAILS, conform
+from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, OK, THUMBNAILS, conform
 from dupelake.stages.align import align_pairs
 from dupelake.stages.candidates import WORDS_LEG, Filters, candidate_pairs, probed_keys
 from dupelake.stages.decide import decide
+from dupelake.stages.join_keys import compute_keys, outdated
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
 from dupelake.stages.word_keys import KeyPairs, check_words, meet_by_keys, probed_word_keys
@@ -43,6 +44,7 @@ class Versions:
     model: str | None
     preprocess: str | None
     centre: npt.NDArray[np.float32] | None
+    keys: str
     join: str
 
 
@@ -55,7 +57,15 @@ class _Inputs:
     thumbnails: DataFrame
     features: DataFrame
     embeddings: DataFrame | None
+    keys: DataFrame
     sizes: DataFrame
+
+    @property
+    def codes(self) -> DataFrame | None:
+        """(content_id, code) of the embeddings, None without a model."""
+        if self.embeddings is None:
+            return None
+        return self.keys.select("content_id", F.col("embedding_code").alias("code"))
 
 
 def measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) -> DataFrame:
@@ -103,8 +113,10 @@ def _inputs(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, c
             (F.col("model_id") == versions.model) & F.col("embedding").isNotNull()
         )
     units = units.select("scope", "content_id", "is_new")
+    with run.step("keys"):
+        keys = _keys(run, units, features, embeddings, versions)
     if copies is None:
-        return _Inputs(units, hashes, thumbnails, features, embeddings, sizes)
+        return _Inputs(units, hashes, thumbnails, features, embeddings, keys, sizes)
     made = copies.where("error_message IS NULL")
     planted = made.where(~F.col("is_low_information")).select("scope", "content_id", F.lit(True).alias("is_new"))
     if embeddings is not None:
@@ -114,21 +126,42 @@ def _inputs(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, c
         assert versions.preprocess is not None  # noqa: S101
         vectors = embed_contents(made, run.config.embed, versions.model, versions.preprocess)
         embeddings = embeddings.unionByName(run.staging.save(vectors, "planted-embeddings"))
+    features = features.unionByName(conform(made, FEATURES.schema))
+    own = compute_keys(
+        made.select("content_id"), features, embeddings, versions.centre, run.config.lsh, versions.keys
+    )  # in no table, as the copies themselves
     return _Inputs(
         units.unionByName(planted),
         hashes.unionByName(conform(made, HASHES.schema)),
         thumbnails.unionByName(conform(made, THUMBNAILS.schema)),
-        features.unionByName(conform(made, FEATURES.schema)),
+        features,
         embeddings,
+        keys.unionByName(run.staging.save(own, "planted-keys")),
         sizes.unionByName(made.select("content_id", "full_width_px")),
     )
+
+
+def _keys(
+    run: Run, units: DataFrame, features: DataFrame, embeddings: DataFrame | None, versions: Versions
+) -> DataFrame:
+    """JOIN_KEYS of all units; what the table lacks is computed and added in one commit, none where it lacks nothing."""
+    wh, lsh = run.warehouse, run.config.lsh
+    old = run.staging.save(outdated(wh.read(JOIN_KEYS), features, embeddings, lsh, versions.keys), "old-keys")
+    wh.merge(JOIN_KEYS, wh.read(JOIN_KEYS).limit(0), delete=old)
+    contents = units.select("content_id").distinct()  # of the units of all scopes
+    lacking = run.staging.save(contents.join(wh.read(JOIN_KEYS), "content_id", "left_anti"), "lacking-keys")
+    if not lacking.isEmpty():
+        # append: a merge would compute all twice; what is lacking was compared with the committed table
+        computed = compute_keys(lacking, features, embeddings, versions.centre, lsh, versions.keys)
+        wh.append(JOIN_KEYS, computed)
+    return wh.read(JOIN_KEYS)
 
 
 def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame | None) -> DataFrame:
     """Candidate pairs, staged; of the planted copies only those with their own originals."""
     lsh, words = run.config.lsh, None
     sizes = single_row(inputs.units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
-    args = inputs.units, inputs.hashes, inputs.embeddings, versions.centre, lsh
+    args = inputs.units, inputs.hashes, inputs.codes, versions.centre, lsh
     filters = _probe_filters(run, inputs, versions, sizes["units"], sizes["new"])
     if lsh.words and lsh.word_join == "keys":
         words = _pairs_by_keys(run, inputs, sizes, filters)
@@ -154,9 +187,9 @@ def _probe_filters(run: Run, inputs: _Inputs, versions: Versions, n_units: int, 
     """Filters of the keys that a small night probes; None on a night that probes most keys anyway."""
     if n_new * _SMALL_NIGHT > n_units:
         return None
-    wanted = probed_keys(inputs.units, inputs.hashes, inputs.embeddings, versions.centre, run.config.lsh, n_new)
+    wanted = probed_keys(inputs.units, inputs.hashes, inputs.codes, versions.centre, run.config.lsh, n_new)
     if run.config.lsh.words and run.config.lsh.word_join == "keys":
-        wanted = wanted.unionAll(probed_word_keys(inputs.units, inputs.features, n_new))
+        wanted = wanted.unionAll(probed_word_keys(inputs.units, inputs.keys, n_new))
     rows = wanted.collect()  # some bitmaps a leg, of 16 MB at most
     joined: dict[int, npt.NDArray[np.uint8]] = {}
     for row in rows:
@@ -179,7 +212,7 @@ def _warn_of_blocks(sizes: Row) -> None:
 def _pairs_by_keys(run: Run, inputs: _Inputs, sizes: Row, filters: Filters | None) -> DataFrame:
     """(low, high, leg) of the words leg by keys of neighbouring words, staged."""
     lsh, probed = run.config.lsh, (filters or {}).get(WORDS_LEG)
-    found = meet_by_keys(inputs.units, inputs.features, lsh, sizes["units"], sizes["new"], probed)
+    found = meet_by_keys(inputs.units, inputs.keys, lsh, sizes["units"], sizes["new"], probed)
     met = KeyPairs(run.staging.save(found.met, "met"))
     out = single_row(met.left_out())
     run.count("words_dropped", out["keys"] or 0)

@@ -68,7 +68,7 @@ def joinable_units(images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> Data
 def candidate_pairs(
     units: DataFrame,
     hashes: DataFrame,
-    embeddings: DataFrame | None,
+    codes: DataFrame | None,
     centre: npt.NDArray[np.float32] | None,
     cfg: LshConfig,
     *,
@@ -81,7 +81,8 @@ def candidate_pairs(
     Args:
         units: (scope, content_id, is_new boolean), one row per scope and content.
         hashes: HASHES of one version, a row for each unit.
-        embeddings: EMBEDDINGS of one model, or None for the hash legs only. Rows without embedding are passed over.
+        codes: (content_id, code binary) as `embedding_codes` makes them, or None for the hash legs only. Null codes are
+            passed over.
         centre: float32 (dim,) of that model.
         cfg: radii, wanted cosine and recall.
         words: (low, high, leg) of the visual words, as stages.words gives them for the same units, or None.
@@ -99,7 +100,7 @@ def candidate_pairs(
     codes and different pixels are all true pairs of each other and come out as such, by every slot at once: n of them
     make n^2 / 2 times n_slots verified rows before the last aggregation.
     """
-    legs_of_codes = _legs(hashes, embeddings, centre, cfg, n_items)
+    legs_of_codes = _legs(hashes, codes, centre, cfg, n_items)
     found = reduce(
         DataFrame.unionAll, [_leg_pairs(units, leg, (filters or {}).get(leg.number)) for leg in legs_of_codes]
     )
@@ -125,7 +126,7 @@ class _Leg:
 
 def _legs(
     hashes: DataFrame,
-    embeddings: DataFrame | None,
+    codes: DataFrame | None,
     centre: npt.NDArray[np.float32] | None,
     cfg: LshConfig,
     n_items: float,
@@ -138,18 +139,17 @@ def _legs(
         _Leg(0, phash, plan_exact(64, cfg.phash_max_bits, n_items), cfg.mirrored),
         _Leg(1, pdq, plan_exact(256, cfg.pdq_max_bits, n_items), cfg.mirrored),
     ]
-    if embeddings is not None:
+    if codes is not None:
         if centre is None:
-            raise ValueError("embeddings come without the centre of their model")
-        plan = embedding_plan(centre, cfg)
-        legs.append(_Leg(2, _embedding_codes(embeddings, centre, plan), plan, False))
+            raise ValueError("codes of embeddings come without the centre of their model")
+        legs.append(_Leg(2, codes.where("code IS NOT NULL"), embedding_plan(centre, cfg), False))
     return legs
 
 
 def probed_keys(
     units: DataFrame,
     hashes: DataFrame,
-    embeddings: DataFrame | None,
+    codes: DataFrame | None,
     centre: npt.NDArray[np.float32] | None,
     cfg: LshConfig,
     n_new: int,
@@ -161,7 +161,7 @@ def probed_keys(
     Args:
         units: as for `candidate_pairs`; the new ones are read.
         hashes: as for `candidate_pairs`.
-        embeddings: as for `candidate_pairs`.
+        codes: as for `candidate_pairs`.
         centre: as for `candidate_pairs`.
         cfg: as for `candidate_pairs`.
         n_new: about how many new units there are; sizes the filters.
@@ -170,7 +170,7 @@ def probed_keys(
     new = units.where("is_new")
     return reduce(
         DataFrame.unionAll,
-        [_leg_filters(new, leg, n_new) for leg in _legs(hashes, embeddings, centre, cfg, n_items)],
+        [_leg_filters(new, leg, n_new) for leg in _legs(hashes, codes, centre, cfg, n_items)],
     )
 
 
@@ -334,23 +334,33 @@ def _key_batch(
     )
 
 
-def _embedding_codes(embeddings: DataFrame, centre: npt.NDArray[np.float32], plan: SlotPlan) -> DataFrame:
-    """(content_id, code): coded where the vectors lie, so that no vector is shuffled."""
+def embedding_codes(embeddings: DataFrame, centre: npt.NDArray[np.float32], cfg: LshConfig) -> DataFrame:
+    """(content_id, code): signs of projections, coded where the vectors lie, so that no vector is shuffled.
+
+    Args:
+        embeddings: EMBEDDINGS of one model. Rows without embedding are passed over.
+        centre: float32 (dim,) of that model.
+        cfg: wanted cosine and recall.
+    """
     vectors = embeddings.where(F.col("embedding").isNotNull()).select("content_id", "embedding")
-    return vectors.mapInArrow(partial(_emit_codes, centre=centre, n_bits=plan.n_bits), "content_id string, code binary")
+    n_bits = embedding_plan(centre, cfg).n_bits
+    return vectors.mapInArrow(partial(_emit_codes, centre=centre, n_bits=n_bits), "content_id string, code binary")
 
 
 def _emit_codes(batches: Batches, centre: npt.NDArray[np.float32], n_bits: int) -> Batches:
-    dim = len(centre)
-    step = max(1, _SLICE_BYTES // (8 * dim))
     for whole in batches:
+        step = max(1, _SLICE_BYTES // (8 * len(centre)))
         for start in range(0, whole.num_rows, step):
             batch = whole.slice(start, step)
-            vectors = binary_rows(batch.column("embedding"), 2 * dim).view("<f2").astype(np.float32)
-            codes = srp_codes(vectors, centre, n_bits).astype(">u8")
-            fixed = pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(8 * codes.shape[1]), len(codes), [None, pa.py_buffer(codes.tobytes())]
-            )
-            yield pa.RecordBatch.from_arrays(
-                [batch.column("content_id"), fixed.cast(pa.binary())], names=["content_id", "code"]
-            )
+            code = code_column(batch.column("embedding"), centre, n_bits)
+            yield pa.RecordBatch.from_arrays([batch.column("content_id"), code], names=["content_id", "code"])
+
+
+def code_column(vectors: pa.Array, centre: npt.NDArray[np.float32], n_bits: int) -> pa.Array:
+    """Codes of float16 vectors as a binary column, none of them null."""
+    dense = binary_rows(vectors, 2 * len(centre)).view("<f2").astype(np.float32)
+    codes = srp_codes(dense, centre, n_bits).astype(">u8")
+    fixed = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(8 * codes.shape[1]), len(codes), [None, pa.py_buffer(codes.tobytes())]
+    )
+    return fixed.cast(pa.binary())

@@ -38,6 +38,7 @@ KEYS_PER_UNIT = 1_500
 KEYS_PER_PARTITION = 16_000_000  # 128 MB of numbers to sort, and as much again while they are collected
 _FALSE_SHARE = 1 / 8  # of the keys of old units that pass the filter of a night
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
+_NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
 _UNIT_BITS = np.uint64(28)  # of a number in a part: which unit; the other 36 bits are the key's
 _UNIT_MASK = (np.uint64(1) << _UNIT_BITS) - np.uint64(1)
 _UNIT = np.dtype([("id", "V16"), ("scope", "<i8"), ("is_new", "u1")])
@@ -70,10 +71,16 @@ class KeyPairs:
         )
 
 
-def probed_word_keys(units: DataFrame, features: DataFrame, n_new: int) -> DataFrame:
-    """(leg int, bitmap binary): filters of the keys of the new units, some rows, to be joined by or."""
+def probed_word_keys(units: DataFrame, keys: DataFrame, n_new: int) -> DataFrame:
+    """(leg int, bitmap binary): filters of the keys of the new units, some rows, to be joined by or.
+
+    Args:
+        units: as for `meet_by_keys`.
+        keys: as for `meet_by_keys`.
+        n_new: about how many units are new.
+    """
     log2_bits = filter_log2(n_new * KEYS_PER_UNIT)
-    held = _held(units.where("is_new"), features).repartition(FILTER_TASKS, "id")
+    held = _held(units.where("is_new"), keys).repartition(FILTER_TASKS, "id")
     return held.mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary").select(
         F.lit(WORDS_LEG).alias("leg"), "bitmap"
     )
@@ -81,7 +88,7 @@ def probed_word_keys(units: DataFrame, features: DataFrame, n_new: int) -> DataF
 
 def meet_by_keys(
     units: DataFrame,
-    features: DataFrame,
+    keys: DataFrame,
     cfg: LshConfig,
     n_units: int,
     n_new: int,
@@ -93,7 +100,7 @@ def meet_by_keys(
 
     Args:
         units: (scope, content_id, is_new boolean), one row per scope and content.
-        features: FEATURES of one version; units without words are passed over.
+        keys: (content_id, word_keys binary) as `packed_keys` makes them; units without are passed over.
         cfg: word_key_max_images; keys of more units, over all scopes, make no pairs and are counted.
         n_units: about how many units there are; changes cost, never pairs.
         n_new: about how many of them are new.
@@ -105,7 +112,7 @@ def meet_by_keys(
     n_keys = (n_units if probed is None else n_new + n_units * _FALSE_SHARE) * KEYS_PER_UNIT
     at_once = int(units.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
     n_parts = max(at_once, math.ceil(n_keys / keys_per_partition))
-    held = _held(units, features).repartition(max(at_once, math.ceil(n_units / 16_384)), "id")
+    held = _held(units, keys).repartition(max(at_once, math.ceil(n_units / 16_384)), "id")
     emit = partial(_emit_keys, n_parts=n_parts, probed=probed)
     spread = held.mapInArrow(emit, "part int, units binary, keys binary").repartitionById(n_parts, "part")
     return KeyPairs(spread.mapInArrow(partial(_emit_met, max_units=cfg.word_key_max_images), _MET_SCHEMA))
@@ -123,10 +130,21 @@ def check_words(pairs: DataFrame, features: DataFrame, cfg: LshConfig, *, leg: i
     return wide.mapInArrow(partial(_emit_checked, cfg=cfg, leg=leg), "low binary, high binary, leg int")
 
 
-def _held(units: DataFrame, features: DataFrame) -> DataFrame:
-    words = features.where(F.length("words") > 4).select("content_id", "words")
-    return units.join(words, "content_id").select(
-        F.unhex("content_id").alias("id"), F.xxhash64("scope").alias("scope"), "is_new", "words"
+def packed_keys(words: pa.Array) -> pa.Array:
+    """The column `word_keys` of a column `words`: little-endian uint64 each, null where that is null."""
+    held = [value.as_py() for value in words]
+    owner, numbers = pair_keys(unpack_block([value or _NO_WORDS for value in held]))
+    counts = np.bincount(owner, minlength=len(held))
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]) * 8
+    data = numbers.astype("<u8").tobytes()
+    packed = [data[start:end] for start, end in itertools.pairwise(ends.tolist())]
+    return pa.array([None if value is None else keys for value, keys in zip(held, packed, strict=True)], pa.binary())
+
+
+def _held(units: DataFrame, keys: DataFrame) -> DataFrame:
+    known = keys.where("word_keys IS NOT NULL").select("content_id", "word_keys")
+    return units.join(known, "content_id").select(
+        F.unhex("content_id").alias("id"), F.xxhash64("scope").alias("scope"), "is_new", "word_keys"
     )
 
 
@@ -142,8 +160,10 @@ def _emit_bitmap(batches: Batches, log2_bits: int) -> Batches:
 
 
 def _scoped_keys(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """`pair_keys` of the units of a batch, those of two scopes different."""
-    owner, keys = pair_keys(unpack_block(batch["words"].to_pylist()))
+    """(owner, key): the stored keys of a batch of units, those of two scopes different."""
+    packed = batch["word_keys"].to_pylist()
+    keys = np.frombuffer(b"".join(packed), "<u8")
+    owner = np.repeat(np.arange(len(packed)), [len(value) // 8 for value in packed])
     return owner, keys ^ np.asarray(batch["scope"]).view(np.uint64)[owner]
 
 
