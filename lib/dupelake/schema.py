@@ -300,7 +300,7 @@ JOIN_KEYS = Table(
     "State of the LSH join: what is dear to compute anew each night. Made of features and embeddings alone.",
     T.StructType(
         [
-            col("content_id", TEXT, "of a content that has been joined", null=False),
+            col("content_id", TEXT, "of a content that is or was joined", null=False),
             col("embedding_code", BYTES, "signs of projections of the embedding; null without"),
             col(
                 "word_keys", BYTES, "little-endian uint64 each: pairs of neighbouring words; null without, or by blocks"
