@@ -172,7 +172,7 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
         )
         words = run.staging.save(found.pairs, "words")
         _report_dropped(run, found)
-    proposed = candidate_pairs(*args, words=words, filters=filters)
+    proposed = candidate_pairs(*args, words=words, n_units=sizes["units"], n_new=sizes["new"], filters=filters)
     if copies is not None:
         lineage = F.broadcast(copies.select("content_id", "parent_id"))
         for side, other in (("src_id", "dst_id"), ("dst_id", "src_id")):

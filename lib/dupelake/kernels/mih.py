@@ -203,3 +203,10 @@ def binary_rows(column: pa.Array, n_bytes: int) -> npt.NDArray[np.uint8]:
         raise ValueError(f"a value is not of {n_bytes} bytes: {error}") from error
     raw = np.frombuffer(fixed.buffers()[1] or b"", np.uint8, count=len(fixed) * n_bytes, offset=fixed.offset * n_bytes)
     return raw.reshape(len(fixed), n_bytes)
+
+
+def binary_column(rows: npt.NDArray[np.uint8]) -> pa.Array:
+    """The inverse of `binary_rows`: uint8 (n, n_bytes) as a binary Arrow column."""
+    data = pa.py_buffer(np.ascontiguousarray(rows).tobytes())
+    fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, data])
+    return fixed.cast(pa.binary())

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.kernels.keyjoin import mixed
 from dupelake.kernels.vocabulary import NO_WORD, mirrored_words
 from dupelake.kernels.wordjoin import MAX_WORDS, WordBlock
 
@@ -109,7 +110,7 @@ def _keys(straight: _Seen, mirrored: _Seen) -> NDArray[np.uint64]:
     words_mirrored, lie_mirrored = mirrored
     is_lower = (words_mirrored < words) | ((words_mirrored == words) & (lie_mirrored < lie))
     words, lie = np.where(is_lower, words_mirrored, words), np.where(is_lower, lie_mirrored, lie)
-    return _mixed(words) ^ _mixed(lie + np.uint64(1))
+    return mixed(words) ^ mixed(lie + np.uint64(1))
 
 
 def _sector(degrees: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -150,12 +151,3 @@ def _neighbours(
     picture, word, other = np.nonzero(together)
     base = start[picture]
     return picture + first, base + word, base + other
-
-
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A bijection of 64 bits, all of them well mixed: the end of MurmurHash3 (A. Appleby, public domain)."""
-    values = values ^ (values >> np.uint64(33))
-    values *= np.uint64(0xFF51AFD7ED558CCD)
-    values ^= values >> np.uint64(33)
-    values *= np.uint64(0xC4CEB9FE1A85EC53)
-    return values ^ (values >> np.uint64(33))

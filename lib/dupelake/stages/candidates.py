@@ -9,7 +9,7 @@ Only ids, keys and codes are shuffled. Old units never meet old ones: they did o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -17,25 +17,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
-from dupelake.kernels.keyfilter import filter_log2, make_bitmap, may_hold
-from dupelake.kernels.mih import Codes, Keys, SlotPlan, binary_rows, plan_exact, probe_keys, slot_keys, words_of
+from dupelake.kernels.mih import SlotPlan, binary_column, binary_rows, plan_exact
 from dupelake.kernels.srp import PLANNING_ITEMS, plan_srp, srp_codes
+from dupelake.stages.code_join import leg_filters, leg_pairs
 from dupelake.stages.live import live_images
 
 JOIN_REVISION = 2  # raise it when a change here, or in the kernels it calls, proposes other pairs
 LEGS = ("phash", "pdq", "embedding", "words")  # order within found_by; the index is the leg's number
 WORDS_LEG = LEGS.index("words")
 _SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
-
-FILTER_TASKS = 4  # a filter of up to 16 MB comes from each
 
 Batches = Iterator[pa.RecordBatch]
 Filters = Mapping[int, Broadcast[Any]]  # bytes of a filter, by leg
@@ -74,6 +70,8 @@ def candidate_pairs(
     *,
     words: DataFrame | None = None,
     n_items: float = PLANNING_ITEMS,
+    n_units: int = 0,
+    n_new: int | None = None,
     filters: Filters | None = None,
 ) -> DataFrame:
     """Propose pairs of which one unit at least is new; over nights, the pairs of one batch.
@@ -86,7 +84,9 @@ def candidate_pairs(
         centre: float32 (dim,) of that model.
         cfg: radii, wanted cosine and recall.
         words: (low, high, leg) of the visual words, as stages.words gives them for the same units, or None.
-        n_items: about how many units there are; changes cost, never pairs.
+        n_items: about how many units to plan the slots for; changes cost, never pairs.
+        n_units: about how many units there are; changes cost, never pairs.
+        n_new: about how many of them are new; all unless told.
         filters: by leg, a broadcast filter (kernels.keyfilter) of the keys that new units probe, as `probed_keys` makes
             them; legs without one shuffle every key of every unit.
 
@@ -102,7 +102,20 @@ def candidate_pairs(
     """
     legs_of_codes = _legs(hashes, codes, centre, cfg, n_items)
     found = reduce(
-        DataFrame.unionAll, [_leg_pairs(units, leg, (filters or {}).get(leg.number)) for leg in legs_of_codes]
+        DataFrame.unionAll,
+        [
+            leg_pairs(
+                units,
+                leg.codes,
+                leg.plan,
+                leg.number,
+                mirrored=leg.is_mirrored,
+                probed=(filters or {}).get(leg.number),
+                n_units=n_units,
+                n_new=n_units if n_new is None else n_new,
+            )
+            for leg in legs_of_codes
+        ],
     )
     if words is not None:
         found = found.unionAll(words.select("low", "high", "leg"))
@@ -167,29 +180,13 @@ def probed_keys(
         n_new: about how many new units there are; sizes the filters.
         n_items: as for `candidate_pairs`, which must be given the same.
     """
-    new = units.where("is_new")
     return reduce(
         DataFrame.unionAll,
-        [_leg_filters(new, leg, n_new) for leg in _legs(hashes, codes, centre, cfg, n_items)],
+        [
+            leg_filters(units, leg.codes, leg.plan, leg.number, n_new, mirrored=leg.is_mirrored)
+            for leg in _legs(hashes, codes, centre, cfg, n_items)
+        ],
     )
-
-
-def _leg_filters(new: DataFrame, leg: _Leg, n_new: int) -> DataFrame:
-    coded = new.join(leg.codes, "content_id").withColumn("content_id", F.unhex("content_id"))
-    keys = _key_lists(coded, leg.plan, probe_keys, leg.is_mirrored, None, FILTER_TASKS)
-    log2_bits = filter_log2(n_new * leg.plan.n_probes * (2 if leg.is_mirrored else 1))
-    rows = keys.select("keys").mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
-    return rows.select(F.lit(leg.number).alias("leg"), "bitmap")
-
-
-def _emit_bitmap(batches: Batches, log2_bits: int) -> Batches:
-    """One filter a task."""
-    whole: npt.NDArray[np.uint8] | None = None
-    for batch in batches:
-        bitmap = make_bitmap(np.asarray(batch.column("keys").flatten()), log2_bits)
-        whole = bitmap if whole is None else whole | bitmap
-    if whole is not None:
-        yield pa.RecordBatch.from_arrays([pa.array([whole.tobytes()], pa.binary())], names=["bitmap"])
 
 
 def embedding_plan(centre: npt.NDArray[np.float32], cfg: LshConfig) -> SlotPlan:
@@ -207,131 +204,6 @@ def embedding_plan(centre: npt.NDArray[np.float32], cfg: LshConfig) -> SlotPlan:
 
 def _bigint_bytes(name: str) -> Column:
     return F.unhex(F.lpad(F.hex(name), 16, "0"))
-
-
-def _leg_pairs(units: DataFrame, leg: _Leg, probed: Broadcast[Any] | None) -> DataFrame:
-    """(low, high, leg): verified pairs of one leg, one row for every key that they share.
-
-    The smaller mirrored distance of a pair is min(d(m(a), b), d(a, m(b))). New units probe straight and mirrored;
-    stored are all units straight and, of the old, which do not probe, the mirrored too. So both directions are looked
-    up for every pair, and two mirrored codes, which are the straight ones again, never meet.
-
-    Args:
-        units: (scope, content_id, is_new).
-        leg: codes and slots.
-        probed: filter of the keys that are probed: others are not emitted on the stored side.
-    """
-    plan = leg.plan
-    coded = units.join(leg.codes, "content_id").withColumn("content_id", F.unhex("content_id"))
-    stored = _key_rows(coded, plan, slot_keys, leg.is_mirrored, probed).alias("s")
-    probing = _key_rows(coded.where("is_new"), plan, probe_keys, leg.is_mirrored, None).alias("p")
-    a, b = F.col("p.id"), F.col("s.id")
-    once = ~F.col("s.is_new") | F.col("p.is_mirrored") | (a < b)  # two new units probe each other
-    distance = sum(
-        (F.bit_count(F.col(f"p.w{word}").bitwiseXOR(F.col(f"s.w{word}"))) for word in range(plan.n_words)), F.lit(0)
-    )
-    # Scopes stand in the key already; this is for those that share a hash. Written so that Spark does not make it a
-    # second column to sort by: one bigint sorts by radix, in half the time.
-    same_scope = F.least("p.scope", "s.scope") == F.greatest("p.scope", "s.scope")
-    # "merge": rows are exploded after Spark estimates sizes, so it would broadcast what fits no driver; and it spills.
-    pairs = probing.hint("merge").join(
-        stored,
-        (
-            (F.col("p.key") == F.col("s.key"))
-            & (distance <= plan.max_bits)
-            & (a != b)
-            & ~(F.col("p.is_mirrored") & F.col("s.is_mirrored"))
-            & once
-            & same_scope
-        ),
-        "inner",
-    )
-    return pairs.select(  # low < high
-        F.least(a, b).alias("low"), F.greatest(a, b).alias("high"), F.lit(leg.number).alias("leg")
-    )
-
-
-def _key_rows(
-    coded: DataFrame,
-    plan: SlotPlan,
-    keys: Callable[[Codes, SlotPlan], Keys],
-    mirrored: bool,
-    probed: Broadcast[Any] | None,
-) -> DataFrame:
-    """(scope, id, is_new, is_mirrored, w0.., key): a row for every key of every code, or every probed one."""
-    # By number, which adaptive execution leaves alone: it would put these few bytes in one task, and a unit
-    # becomes hundreds of rows here.
-    n_tasks = int(coded.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
-    rows = _key_lists(coded, plan, keys, mirrored, probed, n_tasks)
-    return rows.withColumn("key", F.explode("keys")).drop("keys")
-
-
-def _key_lists(
-    coded: DataFrame,
-    plan: SlotPlan,
-    keys: Callable[[Codes, SlotPlan], Keys],
-    mirrored: bool,
-    probed: Broadcast[Any] | None,
-    n_tasks: int,
-) -> DataFrame:
-    """(scope, id, is_new, is_mirrored, w0.., keys): the keys of every code, each with the scope in it."""
-    fields = [
-        T.StructField("scope", T.StringType()),
-        T.StructField("id", T.BinaryType()),
-        T.StructField("is_new", T.BooleanType()),
-        T.StructField("is_mirrored", T.BooleanType()),
-        *[T.StructField(f"w{word}", T.LongType()) for word in range(plan.n_words)],
-        T.StructField("keys", T.ArrayType(T.LongType(), False)),
-    ]
-    columns = ["scope", "content_id", "is_new", "code", *(["mirror"] if mirrored else [])]
-    spread = coded.select(*columns, F.xxhash64("scope").alias("scope_key")).repartition(n_tasks, "content_id")
-    emit = partial(_emit_keys, plan=plan, keys=keys, stored_side=keys is slot_keys, probed=probed)
-    return spread.mapInArrow(emit, T.StructType(fields))
-
-
-def _emit_keys(
-    batches: Batches,
-    plan: SlotPlan,
-    keys: Callable[[Codes, SlotPlan], Keys],
-    stored_side: bool,
-    probed: Broadcast[Any] | None,
-) -> Batches:
-    bitmap = None if probed is None else np.frombuffer(probed.value, np.uint8)
-    step = max(1, _SLICE_BYTES // (8 * plan.n_probes))
-    for whole in batches:
-        for start in range(0, whole.num_rows, step):
-            batch = whole.slice(start, step)
-            yield _key_batch(batch, "code", plan, keys, bitmap)
-            if "mirror" in batch.schema.names:
-                # New units probe with the mirrored code; old ones are stored with it.
-                kept = batch.filter(pc.invert(batch.column("is_new"))) if stored_side else batch
-                yield _key_batch(kept, "mirror", plan, keys, bitmap)
-
-
-def _key_batch(
-    batch: pa.RecordBatch,
-    name: str,
-    plan: SlotPlan,
-    keys: Callable[[Codes, SlotPlan], Keys],
-    bitmap: npt.NDArray[np.uint8] | None,
-) -> pa.RecordBatch:
-    codes = words_of(binary_rows(batch.column(name), 8 * plan.n_words))
-    values = keys(codes, plan) ^ np.asarray(batch.column("scope_key"))[:, None]
-    kept = np.ones(values.shape, np.bool_) if bitmap is None else may_hold(bitmap, values)
-    offsets = np.zeros(len(values) + 1, np.int32)
-    np.cumsum(kept.sum(axis=1), out=offsets[1:])
-    words = [pa.array(np.ascontiguousarray(codes[:, word]).view(np.int64)) for word in range(plan.n_words)]
-    return pa.RecordBatch.from_arrays(
-        [
-            batch.column("scope"),
-            batch.column("content_id"),
-            batch.column("is_new"),
-            pa.array(np.full(len(codes), name == "mirror")),
-            *words,
-            pa.ListArray.from_arrays(offsets, values[kept]),
-        ],
-        names=["scope", "id", "is_new", "is_mirrored", *[f"w{word}" for word in range(plan.n_words)], "keys"],
-    )
 
 
 def embedding_codes(embeddings: DataFrame, centre: npt.NDArray[np.float32], cfg: LshConfig) -> DataFrame:
@@ -359,8 +231,4 @@ def _emit_codes(batches: Batches, centre: npt.NDArray[np.float32], n_bits: int) 
 def code_column(vectors: pa.Array, centre: npt.NDArray[np.float32], n_bits: int) -> pa.Array:
     """Codes of float16 vectors as a binary column, none of them null."""
     dense = binary_rows(vectors, 2 * len(centre)).view("<f2").astype(np.float32)
-    codes = srp_codes(dense, centre, n_bits).astype(">u8")
-    fixed = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(8 * codes.shape[1]), len(codes), [None, pa.py_buffer(codes.tobytes())]
-    )
-    return fixed.cast(pa.binary())
+    return binary_column(srp_codes(dense, centre, n_bits).astype(">u8").view(np.uint8))

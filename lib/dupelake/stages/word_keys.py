@@ -27,11 +27,13 @@ from pyspark.sql import functions as F
 from dupelake.config import LshConfig
 from dupelake.kernels.faults import reached
 from dupelake.kernels.keyfilter import filter_log2, make_bitmap, may_hold
-from dupelake.kernels.mih import binary_rows
+from dupelake.kernels.keyjoin import UNIT_BITS, UNIT_MASK, by_part, packed, unpacked
+from dupelake.kernels.mih import binary_column, binary_rows
 from dupelake.kernels.wordcheck import consistent_points
 from dupelake.kernels.wordjoin import LEFT, RIGHT, shared_words, unpack_block
 from dupelake.kernels.wordpairs import pair_keys
-from dupelake.stages.candidates import FILTER_TASKS, WORDS_LEG
+from dupelake.stages.candidates import WORDS_LEG
+from dupelake.stages.code_join import FILTER_TASKS
 from dupelake.stages.words import MIN_POINTS
 
 KEYS_PER_UNIT = 1_500
@@ -39,8 +41,6 @@ KEYS_PER_PARTITION = 16_000_000  # 128 MB of numbers to sort, and as much again 
 _FALSE_SHARE = 1 / 8  # of the keys of old units that pass the filter of a night
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
-_UNIT_BITS = np.uint64(28)  # of a number in a part: which unit; the other 36 bits are the key's
-_UNIT_MASK = (np.uint64(1) << _UNIT_BITS) - np.uint64(1)
 _UNIT = np.dtype([("id", "V16"), ("scope", "<i8"), ("is_new", "u1")])
 _MET_SCHEMA = "low binary, high binary, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
 
@@ -178,30 +178,19 @@ def _emit_keys(batches: Batches, n_parts: int, probed: Broadcast[Any] | None) ->
         units = np.empty(batch.num_rows, _UNIT)
         units["id"] = binary_rows(batch["id"], 16).view("V16").ravel()
         units["scope"], units["is_new"] = np.asarray(batch["scope"]), np.asarray(batch["is_new"])
-        # The high bits choose the part, the low 36 stand for the key in it: one in 4,000 of a part meets a stranger.
-        part = (((keys >> np.uint64(32)) * np.uint64(n_parts)) >> np.uint64(32)).astype(_part_type(n_parts))
-        order = np.argsort(part, kind="stable")  # so that units still ascend within a part
-        part, owner, keys = part[order], owner[order], keys[order]
-        edges = (
-            np.flatnonzero(np.concatenate([[True], part[1:] != part[:-1], [True]])) if len(part) else np.zeros(1, int)
-        )
-        for start, end in itertools.pairwise(edges.tolist()):
-            is_first = np.diff(owner[start:end], prepend=-1) != 0
-            present, local = owner[start:end][is_first], np.cumsum(is_first) - 1
-            packed = (keys[start:end] << _UNIT_BITS) | local.astype(np.uint64)
+        place = np.zeros(batch.num_rows, np.int64)
+        for part, present, rows, order in by_part(owner, keys, n_parts):
+            place[present] = np.arange(len(present))
+            mine = order[rows]
+            numbers = packed(keys[mine], place[owner[mine]])
             yield pa.RecordBatch.from_arrays(
                 [
-                    pa.array([int(part[start])], pa.int32()),
+                    pa.array([part], pa.int32()),
                     pa.array([units[present].tobytes()], pa.binary()),
-                    pa.array([packed.tobytes()], pa.binary()),
+                    pa.array([numbers.tobytes()], pa.binary()),
                 ],
                 names=["part", "units", "keys"],
             )
-
-
-def _part_type(n_parts: int) -> type[np.unsignedinteger[Any]]:
-    """Two bytes where they do: numpy sorts these by radix, ten times as fast."""
-    return np.uint16 if n_parts <= 1 << 16 else np.uint32
 
 
 def _emit_met(batches: Batches, max_units: int) -> Batches:
@@ -209,25 +198,25 @@ def _emit_met(batches: Batches, max_units: int) -> Batches:
     reached("worker:words")
     held, keys, n = [], [], 0
     for batch in batches:
-        for packed_units, packed in zip(batch["units"], batch["keys"], strict=True):
-            held.append(np.frombuffer(packed_units.as_buffer(), _UNIT))
-            keys.append(np.frombuffer(packed.as_buffer(), np.uint64) + np.uint64(n))
+        for held_units, numbers in zip(batch["units"], batch["keys"], strict=True):
+            held.append(np.frombuffer(held_units.as_buffer(), _UNIT))
+            keys.append(np.frombuffer(numbers.as_buffer(), np.uint64) + np.uint64(n))
             n += len(held[-1])
     if not held:
         return
-    if n > int(_UNIT_MASK):
+    if n > int(UNIT_MASK):
         raise ValueError(f"{n} units in one part do not fit a number; give keys_per_partition a smaller value")
     units = np.concatenate(held)
     whole = np.concatenate(keys)
     del keys, held
     whole.sort()
     whole = whole[np.diff(whole, prepend=whole[0] + np.uint64(1)) != 0]  # a picture may hold a key twice
-    key = whole >> _UNIT_BITS
+    key = whole >> UNIT_BITS
     edges = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1], [True]]))
     sizes = np.diff(edges)
     hot, n_hot_pairs = sizes > max_units, 0
     for start, size in zip(edges[:-1][hot].tolist(), sizes[hot].tolist(), strict=True):
-        members = (whole[start : start + size] & _UNIT_MASK).astype(np.int64)
+        members = unpacked(whole[start : start + size])
         n_old = int(np.count_nonzero(units["is_new"][members] == 0))
         n_hot_pairs += size * (size - 1) // 2 - n_old * (n_old - 1) // 2
     if hot.any():
@@ -256,7 +245,7 @@ def _met_pairs(
         codes = []
         for size in np.unique(sizes[first:last]):
             begin = starts[first:last][sizes[first:last] == size]
-            members = (keys[begin[:, None] + np.arange(size)] & _UNIT_MASK).astype(np.int64)
+            members = unpacked(keys[begin[:, None] + np.arange(size)])
             i, j = np.triu_indices(size, 1)
             a, b = members[:, i].ravel(), members[:, j].ravel()
             kept = (is_new[a] | is_new[b]) & (scope[a] == scope[b])
@@ -272,15 +261,14 @@ def _met_batch(
     low: npt.NDArray[np.void] | None, high: npt.NDArray[np.void] | None, n_keys: int, n_pairs: int, largest: int
 ) -> pa.RecordBatch:
     n = 1 if low is None or high is None else len(low)
-    sides = [pa.nulls(n, pa.binary()) if side is None else _binaries(side) for side in (low, high)]
+    sides = [
+        pa.nulls(n, pa.binary())
+        if side is None
+        else binary_column(np.ascontiguousarray(side).view(np.uint8).reshape(-1, 16))
+        for side in (low, high)
+    ]
     numbers = [pa.array(np.full(n, value, np.int64)) for value in (n_keys, n_pairs, largest)]
     return pa.RecordBatch.from_arrays([*sides, *numbers], names=["low", "high", "n_hot_keys", "n_hot_pairs", "largest"])
-
-
-def _binaries(ids: npt.NDArray[np.void]) -> pa.Array:
-    data = np.ascontiguousarray(ids).tobytes()
-    fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(ids), [None, pa.py_buffer(data)])
-    return fixed.cast(pa.binary())
 
 
 def _emit_checked(batches: Batches, cfg: LshConfig, leg: int) -> Batches:

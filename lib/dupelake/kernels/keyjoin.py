@@ -1,0 +1,88 @@
+"""Joins on keys of 64 bits in memory: sorted numbers in place of rows.
+
+A key join over a corpus makes hundreds of keys a unit. As rows of a table each carries its unit's id, scope and code, a
+hundred bytes; here a task sends what its batch has for one part of the keys as two blobs: the units, once each, and the
+keys as numbers of 64 bits, which hold 36 bits of the key and 28 of the unit's place. A part is joined by sorting them.
+
+The high bits of a key choose its part and the low 36 stand for it there, so keys must be well mixed (`mixed`). Among
+the 16 million keys of a part one in 4,000 meets a stranger: what is found must be checked, as it must anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNIT_BITS = np.uint64(28)
+UNIT_MASK = (np.uint64(1) << UNIT_BITS) - np.uint64(1)
+
+Keys = NDArray[np.uint64]
+Places = NDArray[np.int64]
+
+
+def mixed(values: Keys) -> Keys:
+    """A bijection of 64 bits, all of them well mixed: the end of MurmurHash3 (A. Appleby, public domain)."""
+    values = values ^ (values >> np.uint64(33))
+    values *= np.uint64(0xFF51AFD7ED558CCD)
+    values ^= values >> np.uint64(33)
+    values *= np.uint64(0xC4CEB9FE1A85EC53)
+    return values ^ (values >> np.uint64(33))
+
+
+def by_part(owner: Places, keys: Keys, n_parts: int) -> Iterator[tuple[int, Places, slice, Places]]:
+    """What a batch has for each part.
+
+    Args:
+        owner: int64 (k,), whose key each is; below the number of units of the batch.
+        keys: uint64 (k,), well mixed.
+        n_parts: of the whole join.
+
+    Yields:
+        (part, units present in it, ascending; slice of the order; the order): `keys[order[slice]]` are the part's.
+    """
+    part = (((keys >> np.uint64(32)) * np.uint64(n_parts)) >> np.uint64(32)).astype(_part_type(n_parts))
+    order = np.argsort(part, kind="stable")
+    part = part[order]
+    edges = np.flatnonzero(np.concatenate([[True], part[1:] != part[:-1], [True]])) if len(part) else np.zeros(1, int)
+    is_present = np.zeros(int(owner.max(initial=-1)) + 1, bool)
+    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        is_present[:] = False
+        is_present[owner[order[start:end]]] = True
+        yield int(part[start]), np.flatnonzero(is_present), slice(start, end), order
+
+
+def _part_type(n_parts: int) -> type[np.unsignedinteger[Any]]:
+    """Two bytes where they do: numpy sorts these by radix, ten times as fast."""
+    return np.uint16 if n_parts <= 1 << 16 else np.uint32
+
+
+def packed(keys: Keys, place: Places) -> Keys:
+    """36 bits of each key and the place of its unit in one number."""
+    return (keys << UNIT_BITS) | place.astype(np.uint64)
+
+
+def unpacked(numbers: Keys) -> Places:
+    """The place of the unit in each number."""
+    return (numbers & UNIT_MASK).astype(np.int64)
+
+
+def meetings(stored: Keys, probing: Keys, max_rows: int) -> Iterator[tuple[Places, Places]]:
+    """(probing unit, stored unit) of every equal key, about `max_rows` at once; both arrays are sorted in place."""
+    stored.sort()
+    probing.sort()
+    held, sought = stored >> UNIT_BITS, probing >> UNIT_BITS
+    low, high = np.searchsorted(held, sought, "left"), np.searchsorted(held, sought, "right")
+    counts = high - low
+    probing, low, counts = probing[counts > 0], low[counts > 0], counts[counts > 0]
+    until = np.cumsum(counts)
+    first = 0
+    while first < len(probing):
+        base = until[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(until, base + max_rows, "right")))
+        n = counts[first:last]
+        offset = np.arange(int(n.sum())) - np.repeat(np.cumsum(n) - n, n)
+        yield np.repeat(unpacked(probing[first:last]), n), unpacked(stored[np.repeat(low[first:last], n) + offset])
+        first = last
