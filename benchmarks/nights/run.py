@@ -176,7 +176,8 @@ def _drawing(args: argparse.Namespace, name: str) -> tuple[SparkSession, Pool, W
 def _joined(args: argparse.Namespace, root: str) -> Cost:
     """The join and the cluster job, a process each."""
     options = ["--warehouse", root, "--set", "run.planted_images=0", *_SPARK]
-    options += ["--spark", f"spark.sql.shuffle.partitions={max(16, args.contents // 16_000)}"]
+    options += ["--spark", "spark.sql.shuffle.partitions=16"]
+    options += ["--spark", "spark.cleaner.periodicGC.interval=1min"]  # shuffle files of a million contents fill a disk
     options += ["--set", "lsh.words=false"] if args.no_words else ["--set", f"lsh.word_join={args.word_join}"]
     log = Path(f"{root}.log")
     jobs = (JOBS / "lsh_join.py", JOBS / "cluster.py")

@@ -219,7 +219,7 @@ def test_partitions_change_nothing(spark, corpus, hashes, batch, partitions):
 @pytest.mark.parametrize("hashes_collide", [False, True])
 def test_scopes_are_never_compared(spark, corpus, hashes, monkeypatch, hashes_collide):
     if hashes_collide:  # the hash of the scope in the key only spares work; what decides is the scope itself
-        monkeypatch.setattr("dupelake.stages.candidates.F.xxhash64", lambda *_: F.lit(7))
+        monkeypatch.setattr("dupelake.stages.code_join.F.xxhash64", lambda *_: F.lit(7))
     rng = np.random.default_rng(4)
     held = [(scope, i) for i in range(N) for scope in ("a", "b") if rng.random() < 0.7]
     new = rng.random(len(held)) < 0.5

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyspark import Broadcast
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.kernels.keyfilter import filter_log2, make_bitmap, may_hold
@@ -89,12 +89,21 @@ def leg_filters(
 def _coded(units: DataFrame, codes: DataFrame, mirrored: bool) -> DataFrame:
     columns = ["code", *(["mirror"] if mirrored else [])]
     return units.join(codes.select("content_id", *columns), "content_id").select(
-        F.unhex("content_id").alias("id"), F.xxhash64("scope").alias("scope"), "is_new", *columns
+        F.unhex("content_id").alias("id"), *scope_columns(), "is_new", *columns
+    )
+
+
+def scope_columns() -> tuple[Column, Column]:
+    """(scope_key bigint, scope_digest binary of 16 bytes) of `scope`: the first spreads keys, the second decides."""
+    return F.xxhash64("scope").alias("scope_key"), F.unhex(F.substring(F.sha2("scope", 256), 1, 32)).alias(
+        "scope_digest"
     )
 
 
 def _entry(n_words: int) -> np.dtype[np.void]:
-    return np.dtype([("id", ">u8", 2), ("scope", "<i8"), ("flags", "u1"), ("code", "<u8", n_words)])
+    return np.dtype(
+        [("id", "<u8", 2), ("scope_key", "<i8"), ("scope", "<u8", 2), ("flags", "u1"), ("code", "<u8", n_words)]
+    )
 
 
 def _slices(batches: Batches, plan: SlotPlan) -> Batches:
@@ -124,7 +133,8 @@ def _entries(batch: pa.RecordBatch, plan: SlotPlan) -> Entries:
     for at, side in enumerate(sides):
         rows = out[at * n : (at + 1) * n]
         rows["id"] = binary_rows(batch["id"], 16).view(">u8").reshape(n, 2)
-        rows["scope"] = np.asarray(batch["scope"])
+        rows["scope_key"] = np.asarray(batch["scope_key"])
+        rows["scope"] = binary_rows(batch["scope_digest"], 16).view("<u8").reshape(n, 2)
         rows["flags"] = np.asarray(batch["is_new"]).astype(np.uint8) * _IS_NEW + at * _IS_MIRRORED
         rows["code"] = words_of(binary_rows(batch[side], 8 * plan.n_words))
     return out
@@ -134,7 +144,7 @@ def _keys(
     entries: Entries, rows: Places, plan: SlotPlan, make: Callable[[Codes, SlotPlan], npt.NDArray[np.int64]]
 ) -> tuple[Places, Keys]:
     """(entry, key) of the given entries; keys of two scopes are different, and well mixed."""
-    values = make(np.ascontiguousarray(entries["code"][rows]), plan) ^ entries["scope"][rows][:, None]
+    values = make(np.ascontiguousarray(entries["code"][rows]), plan) ^ entries["scope_key"][rows][:, None]
     return np.repeat(rows, values.shape[1]), mixed(values.view(np.uint64).ravel())
 
 
@@ -170,7 +180,7 @@ class _Units:
 
     ids: npt.NDArray[np.uint64]
     rank: Places
-    scope: npt.NDArray[np.int64]
+    scope: npt.NDArray[np.uint64]
     flags: npt.NDArray[np.uint8]
     code: npt.NDArray[np.uint64]
 
@@ -201,7 +211,7 @@ def _emit_pairs(batches: Batches, n_words: int, max_bits: int, leg: int) -> Batc
     for a, b in meetings(stored, probing, _MET_AT_ONCE):
         pairs = _checked(units, a, b, max_bits)
         if len(pairs):
-            sides = [binary_column(units.ids[pairs[:, side]].view(np.uint8)) for side in (0, 1)]
+            sides = [binary_column(units.ids[pairs[:, side]].astype(">u8").view(np.uint8)) for side in (0, 1)]
             legs = pa.array(np.full(len(pairs), leg, np.int32))
             yield pa.RecordBatch.from_arrays([*sides, legs], names=["low", "high", "leg"])
 
@@ -222,7 +232,7 @@ def _checked(units: _Units, probing: Places, stored: Places, max_bits: int) -> P
     low_first = rank[probing] < rank[stored]
     # Two new units probe each other: taken once.
     once = (flags[stored] & _IS_NEW == 0) | (flags[probing] & _IS_MIRRORED > 0) | low_first
-    kept = once & (rank[probing] != rank[stored]) & (units.scope[probing] == units.scope[stored])
+    kept = once & (rank[probing] != rank[stored]) & (units.scope[probing] == units.scope[stored]).all(axis=1)
     kept &= flags[probing] & flags[stored] & _IS_MIRRORED == 0
     a, b, low_first = probing[kept], stored[kept], low_first[kept]
     near = np.bitwise_count(units.code[a] ^ units.code[b]).sum(axis=1, dtype=np.int32) <= max_bits

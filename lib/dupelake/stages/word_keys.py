@@ -33,7 +33,7 @@ from dupelake.kernels.wordcheck import consistent_points
 from dupelake.kernels.wordjoin import LEFT, RIGHT, shared_words, unpack_block
 from dupelake.kernels.wordpairs import pair_keys
 from dupelake.stages.candidates import WORDS_LEG
-from dupelake.stages.code_join import FILTER_TASKS
+from dupelake.stages.code_join import FILTER_TASKS, scope_columns
 from dupelake.stages.words import MIN_POINTS
 
 KEYS_PER_UNIT = 1_500
@@ -41,7 +41,7 @@ KEYS_PER_PARTITION = 16_000_000  # 128 MB of numbers to sort, and as much again 
 _FALSE_SHARE = 1 / 8  # of the keys of old units that pass the filter of a night
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
-_UNIT = np.dtype([("id", "V16"), ("scope", "<i8"), ("is_new", "u1")])
+_UNIT = np.dtype([("id", "V16"), ("scope", "V16"), ("is_new", "u1")])
 _MET_SCHEMA = "low binary, high binary, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
 
 Batches = Iterator[pa.RecordBatch]
@@ -144,7 +144,7 @@ def packed_keys(words: pa.Array) -> pa.Array:
 def _held(units: DataFrame, keys: DataFrame) -> DataFrame:
     known = keys.where("word_keys IS NOT NULL").select("content_id", "word_keys")
     return units.join(known, "content_id").select(
-        F.unhex("content_id").alias("id"), F.xxhash64("scope").alias("scope"), "is_new", "word_keys"
+        F.unhex("content_id").alias("id"), *scope_columns(), "is_new", "word_keys"
     )
 
 
@@ -164,7 +164,7 @@ def _scoped_keys(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDAr
     packed = batch["word_keys"].to_pylist()
     keys = np.frombuffer(b"".join(packed), "<u8")
     owner = np.repeat(np.arange(len(packed)), [len(value) // 8 for value in packed])
-    return owner, keys ^ np.asarray(batch["scope"]).view(np.uint64)[owner]
+    return owner, keys ^ np.asarray(batch["scope_key"]).view(np.uint64)[owner]
 
 
 def _emit_keys(batches: Batches, n_parts: int, probed: Broadcast[Any] | None) -> Batches:
@@ -177,7 +177,8 @@ def _emit_keys(batches: Batches, n_parts: int, probed: Broadcast[Any] | None) ->
             owner, keys = owner[kept], keys[kept]
         units = np.empty(batch.num_rows, _UNIT)
         units["id"] = binary_rows(batch["id"], 16).view("V16").ravel()
-        units["scope"], units["is_new"] = np.asarray(batch["scope"]), np.asarray(batch["is_new"])
+        units["scope"] = binary_rows(batch["scope_digest"], 16).view("V16").ravel()
+        units["is_new"] = np.asarray(batch["is_new"])
         place = np.zeros(batch.num_rows, np.int64)
         for part, present, rows, order in by_part(owner, keys, n_parts):
             place[present] = np.arange(len(present))
@@ -237,7 +238,8 @@ def _met_pairs(
     words = np.frombuffer(np.ascontiguousarray(units["id"]).tobytes(), ">u8").reshape(-1, 2)
     rank = np.empty(len(units), np.int64)
     rank[np.lexsort((words[:, 1], words[:, 0]))] = np.arange(len(units))
-    is_new, scope = units["is_new"].astype(bool), units["scope"]
+    is_new = units["is_new"].astype(bool)
+    scope = np.unique(units["scope"], return_inverse=True)[1]
     first = 0
     while first < len(starts):
         base = until[first - 1] if first else 0
