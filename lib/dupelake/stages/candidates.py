@@ -4,7 +4,8 @@ Each leg gives every content a bit code, cuts it into keys (kernels.mih), and jo
 their scope on equal keys. The Hamming distance is checked inside the join, so what leaves it are pairs within the
 radius, and no pair within it is missing (the embedding leg: with a known probability).
 
-Only ids, keys and codes are shuffled. Old units never meet old ones: they did on their night, by the same rule.
+Only ids, keys and codes are shuffled, packed (stages.code_join). Old units never meet old ones: they did on their
+night, by the same rule.
 """
 
 from __future__ import annotations
@@ -96,9 +97,10 @@ def candidate_pairs(
     Raises:
         ConfigError: the wanted cosine cannot be had by projections of this model.
 
-    Cost: a leg shuffles n_slots rows a unit, and n_probes a new unit (twice both where mirrored). Contents with equal
-    codes and different pixels are all true pairs of each other and come out as such, by every slot at once: n of them
-    make n^2 / 2 times n_slots verified rows before the last aggregation.
+    Cost: a leg shuffles n_slots keys of 8 bytes a unit, and n_probes a new unit (twice both where mirrored), and each
+    unit's code once for each part and batch. Contents with equal codes and different pixels are all true pairs of each
+    other and come out as such, in each part that holds a slot of theirs: n of them make n^2 / 2 rows times the parts,
+    n_slots at most, before the last aggregation.
     """
     legs_of_codes = _legs(hashes, codes, centre, cfg, n_items)
     found = reduce(

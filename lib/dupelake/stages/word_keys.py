@@ -4,8 +4,8 @@ Meeting all pictures in blocks (stages.words) costs the square of the corpus. He
 two neighbouring words (kernels.wordpairs), few of a corpus, and then the rule of the leg decides on their words alone.
 So this finds a part of what blocks find (.977 as measured, benchmarks/scale.md) and never anything else.
 
-Keys are shuffled packed: a row is what a task's batch of pictures has for one partition, twelve bytes a key in all,
-and a partition sorts its keys as numbers, in memory, about 130 MB of them. Old pictures never meet old ones.
+Keys are shuffled packed (kernels.keyjoin), some 14 bytes a key with the units, and a part sorts its keys as numbers, in
+memory, about 130 MB of them. Old pictures never meet old ones.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def meet_by_keys(
         probed: filter of the new units' keys (kernels.keyfilter); without one, every key of every unit is shuffled.
         keys_per_partition: changes cost, never pairs.
 
-    Lazy. Cost: 12 bytes shuffled for each key, some 18 KB a unit, or a new unit's and what passes the filter.
+    Lazy. Cost: some 14 bytes shuffled for each key, 20 KB a unit, or a new unit's and what passes the filter.
     """
     n_keys = (n_units if probed is None else n_new + n_units * _FALSE_SHARE) * KEYS_PER_UNIT
     at_once = int(units.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
