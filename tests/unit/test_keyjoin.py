@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dupelake.kernels.keyjoin import UNIT_MASK, by_part, meetings, mixed, packed, unpacked
+from dupelake.kernels.keyjoin import UNIT_MASK, by_part, mixed, near_meetings, packed, unpacked
 
 
 def test_mixing_is_a_bijection_that_moves_every_bit():
@@ -44,22 +44,25 @@ def test_numbers_hold_the_place_of_their_unit():
 
 
 @pytest.mark.parametrize("max_rows", [1, 50, 10**6])
-def test_meetings_equal_a_loop_over_all(max_rows):
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("max_bits", [128, 3, 0])
+def test_meetings_equal_a_loop_over_all(max_rows, max_bits):
+    rng = np.random.default_rng(max_bits)
+    codes = rng.integers(0, 4, (30, 2)).astype(np.uint64)
     sides = [(rng.integers(0, 40, n), rng.integers(0, 30, n)) for n in (300, 200)]
     wanted = sorted(
         (int(b), int(a))
         for key, a in zip(*sides[0], strict=True)
         for other, b in zip(*sides[1], strict=True)
-        if key == other
+        if key == other and sum(int(word).bit_count() for word in codes[a] ^ codes[b]) <= max_bits
     )
+    assert len(wanted) > 50
     stored, probing = (packed(mixed(keys.astype(np.uint64)), place) for keys, place in sides)
     found, sizes = [], []
-    for a, b in meetings(stored, probing, max_rows):
+    for a, b in near_meetings(stored, probing, codes, max_bits, max_rows):
         sizes.append(len(a))
         found += zip(a.tolist(), b.tolist(), strict=True)
     assert sorted(found) == wanted
     assert max(sizes) <= max(max_rows, 300)
     none = np.empty(0, np.uint64)
-    assert list(meetings(none.copy(), probing, max_rows)) == []
-    assert list(meetings(stored, none.copy(), max_rows)) == []
+    assert list(near_meetings(none.copy(), probing, codes, max_bits, max_rows)) == []
+    assert list(near_meetings(stored, none.copy(), codes, max_bits, max_rows)) == []

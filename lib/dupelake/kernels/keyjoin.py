@@ -69,20 +69,53 @@ def unpacked(numbers: Keys) -> Places:
     return (numbers & UNIT_MASK).astype(np.int64)
 
 
-def meetings(stored: Keys, probing: Keys, max_rows: int) -> Iterator[tuple[Places, Places]]:
-    """(probing unit, stored unit) of every equal key, about `max_rows` at once; both arrays are sorted in place."""
+def near_meetings(
+    stored: Keys, probing: Keys, codes: NDArray[np.uint64], max_bits: int, max_rows: int
+) -> Iterator[tuple[Places, Places]]:
+    """(probing unit, stored unit) of every equal key whose codes differ in `max_bits` at most.
+
+    Nearly all that meet are strangers, by the hundred millions in a part, so a meeting must cost nanoseconds: codes are
+    laid beside the sorted keys once, so that each run of equal keys is read in a row, and compared word by word as long
+    as they may still be near.
+
+    Args:
+        stored: numbers of `packed`; sorted in place.
+        probing: likewise.
+        codes: uint64 (n, words), of all units.
+        max_bits: Hamming radius.
+        max_rows: about how many meetings are held at once.
+    """
     stored.sort()
     probing.sort()
     held, sought = stored >> UNIT_BITS, probing >> UNIT_BITS
     low, high = np.searchsorted(held, sought, "left"), np.searchsorted(held, sought, "right")
     counts = high - low
     probing, low, counts = probing[counts > 0], low[counts > 0], counts[counts > 0]
+    del held, sought, high
+    places = unpacked(stored)
+    columns = [np.ascontiguousarray(codes[:, word])[places] for word in range(codes.shape[1])]
     until = np.cumsum(counts)
     first = 0
     while first < len(probing):
         base = until[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(until, base + max_rows, "right")))
         n = counts[first:last]
-        offset = np.arange(int(n.sum())) - np.repeat(np.cumsum(n) - n, n)
-        yield np.repeat(unpacked(probing[first:last]), n), unpacked(stored[np.repeat(low[first:last], n) + offset])
+        seekers = unpacked(probing[first:last])
+        ends = np.cumsum(n)
+        row = np.arange(int(ends[-1])) + np.repeat(low[first:last] - ends + n, n)
+        which = np.repeat(np.arange(last - first), n)
+        which, row = _near(codes[seekers], columns, which, row, max_bits)
+        yield seekers[which], places[row]
         first = last
+
+
+def _near(
+    sought: NDArray[np.uint64], columns: list[NDArray[np.uint64]], which: Places, row: Places, max_bits: int
+) -> tuple[Places, Places]:
+    """Those of the meetings (which of `sought`, row of `columns`) whose codes are within the radius."""
+    distance = np.zeros(len(which), np.uint16)
+    for word, column in enumerate(columns):
+        distance += np.bitwise_count(sought[:, word][which] ^ column[row])
+        kept = np.flatnonzero(distance <= max_bits)
+        which, row, distance = which[kept], row[kept], distance[kept]
+    return which, row

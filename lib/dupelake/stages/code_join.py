@@ -21,7 +21,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.kernels.keyfilter import filter_log2, make_bitmap, may_hold
-from dupelake.kernels.keyjoin import UNIT_MASK, Keys, Places, by_part, meetings, mixed, packed
+from dupelake.kernels.keyjoin import UNIT_MASK, Keys, Places, by_part, mixed, near_meetings, packed
 from dupelake.kernels.mih import Codes, SlotPlan, binary_column, binary_rows, probe_keys, slot_keys, words_of
 
 FILTER_TASKS = 4  # a filter of up to 16 MB comes from each
@@ -29,7 +29,7 @@ KEYS_PER_PART = 16_000_000  # 128 MB of numbers to sort
 _FALSE_SHARE = 1 / 8  # of the keys of old units that pass the filter of a night
 _SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
 _IS_NEW, _IS_MIRRORED = 1, 2  # bits of an entry's flags
-_MET_AT_ONCE = 1_000_000  # rows of two codes: 64 MB for PDQ, and as much again to compare them
+_MET_AT_ONCE = 1_000_000  # meetings held at once, some 60 bytes each
 _SPREAD_SCHEMA = "part int, entries binary, stored binary, probing binary"
 
 Batches = Iterator[pa.RecordBatch]
@@ -208,8 +208,8 @@ def _emit_pairs(batches: Batches, n_words: int, max_bits: int, leg: int) -> Batc
     units = _Units.of(np.concatenate(blobs[0]))
     stored, probing = np.concatenate(blobs[1]), np.concatenate(blobs[2])
     del blobs
-    for a, b in meetings(stored, probing, _MET_AT_ONCE):
-        pairs = _checked(units, a, b, max_bits)
+    for a, b in near_meetings(stored, probing, units.code, max_bits, _MET_AT_ONCE):
+        pairs = _once(units, a, b)
         if len(pairs):
             sides = [binary_column(units.ids[pairs[:, side]].astype(">u8").view(np.uint8)) for side in (0, 1)]
             legs = pa.array(np.full(len(pairs), leg, np.int32))
@@ -226,8 +226,8 @@ def _ranks(ids: npt.NDArray[np.uint64]) -> Places:
     return rank
 
 
-def _checked(units: _Units, probing: Places, stored: Places, max_bits: int) -> Places:
-    """(low, high) entries of the pairs within the radius, int64 (p, 2), each pair of ids once."""
+def _once(units: _Units, probing: Places, stored: Places) -> Places:
+    """(low, high) entries of the meetings that count, int64 (p, 2), each pair of ids once."""
     rank, flags = units.rank, units.flags
     low_first = rank[probing] < rank[stored]
     # Two new units probe each other: taken once.
@@ -235,8 +235,6 @@ def _checked(units: _Units, probing: Places, stored: Places, max_bits: int) -> P
     kept = once & (rank[probing] != rank[stored]) & (units.scope[probing] == units.scope[stored]).all(axis=1)
     kept &= flags[probing] & flags[stored] & _IS_MIRRORED == 0
     a, b, low_first = probing[kept], stored[kept], low_first[kept]
-    near = np.bitwise_count(units.code[a] ^ units.code[b]).sum(axis=1, dtype=np.int32) <= max_bits
-    a, b, low_first = a[near], b[near], low_first[near]
     low, high = np.where(low_first, a, b), np.where(low_first, b, a)
     _, first = np.unique(rank[low] << np.int64(32) | rank[high], return_index=True)
     return np.stack([low[first], high[first]], axis=1)
