@@ -17,7 +17,7 @@ from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
 from dupelake.runtime.run import Run, human_bytes
-from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOINED, PAIRS, RUNS
+from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
 from dupelake.stages.decide import decide_version
 from dupelake.stages.manifest import NOTED, normalise, wanted_rows
 from dupelake.tables import Warehouse, single_row
@@ -96,9 +96,13 @@ def _versions(run: Run, *, full: bool) -> Iterator[str]:
             same = False
             yield f"{n} contents have no embedding by {model}: made from thumbnails, no original is read"
     try:
-        join = current_versions(run).join
+        versions = current_versions(run)
+        join, keys = versions.join, wh.read(JOIN_KEYS).where(F.col("key_version") != versions.keys).count()
     except ModelError:
-        join = None  # the model is new; embed makes it known
+        join, keys = None, 0  # the model is new; embed makes it known
+    if keys:
+        same = False
+        yield f"the join's keys of {keys} contents are made again, from features and embeddings; no original is read"
     other = wh.read(JOINED).where(F.col("join_version") != F.lit(join)).count() if join else wh.read(JOINED).count()
     if other:
         same = False
