@@ -13,13 +13,13 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from pyspark.sql import functions as F
 
 from dupelake.kernels.keyjoin import by_part, near_meetings, packed
 from dupelake.kernels.wordjoin import unpack_block
 from dupelake.kernels.wordpairs import NEIGHBOURS, pair_keys
 from dupelake.runtime.session import build_session
 from dupelake.schema import FEATURES, PAIRS
+from dupelake.stages.words import with_words
 from dupelake.tables import Warehouse
 
 
@@ -30,8 +30,7 @@ def met(words: list[bytes]) -> tuple[np.ndarray, float, float]:
     took = time.process_time() - started
     n, nothing = len(words), np.zeros((len(words), 1), np.uint64)
     codes = []
-    for _, _, rows, order in by_part(owner, keys, 16):
-        mine = order[rows]
+    for _, _, mine, _ in by_part(owner, keys, 16):
         numbers = np.unique(packed(keys[mine], owner[mine]))
         for a, b in near_meetings(numbers, numbers.copy(), nothing, 0, 4_000_000):
             kept = a < b
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     spark = build_session("word-keys-bench", {"spark.driver.memory": "4g"})
 
     def words_of(root: str) -> tuple[list[str], list[bytes]]:
-        rows = Warehouse(spark, root).read(FEATURES).where(F.length("words") > 4).select("content_id", "words")
+        rows = with_words(Warehouse(spark, root).read(FEATURES)).select("content_id", "words")
         frame = rows.orderBy("content_id").toPandas()
         return frame["content_id"].tolist(), [bytes(value) for value in frame["words"]]
 

@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
 from dupelake.kernels.mih import hamming_bits, words_of
-from dupelake.stages.candidates import candidate_pairs, embedding_codes, embedding_plan, joinable_units, probed_keys
+from dupelake.stages.candidates import candidate_pairs, embedding_plan, joinable_units, probed_keys
+from dupelake.stages.join_keys import compute_keys
 
 N, DIM = 1500, 128
 CFG = LshConfig(phash_max_bits=7, pdq_max_bits=31, embedding_min_cosine=0.9)
@@ -121,7 +122,9 @@ def by_leg(pairs, leg):
 @pytest.fixture(scope="module")
 def codes(spark, corpus):
     stored = spark.createDataFrame(corpus.table().select(["content_id", "embedding"]))
-    return embedding_codes(stored, corpus.centre, CFG)
+    none = stored.select("content_id", F.lit(None).cast("binary").alias("words"))
+    keys = compute_keys(stored.select("content_id"), none, stored, corpus.centre, CFG, "v")
+    return keys.select("content_id", F.col("embedding_code").alias("code"))
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +222,7 @@ def test_partitions_change_nothing(spark, corpus, hashes, batch, partitions):
 @pytest.mark.parametrize("hashes_collide", [False, True])
 def test_scopes_are_never_compared(spark, corpus, hashes, monkeypatch, hashes_collide):
     if hashes_collide:  # the hash of the scope in the key only spares work; what decides is the scope itself
-        monkeypatch.setattr("dupelake.stages.code_join.F.xxhash64", lambda *_: F.lit(7))
+        monkeypatch.setattr("dupelake.stages.packed.F.xxhash64", lambda *_: F.lit(7))
     rng = np.random.default_rng(4)
     held = [(scope, i) for i in range(N) for scope in ("a", "b") if rng.random() < 0.7]
     new = rng.random(len(held)) < 0.5

@@ -22,8 +22,8 @@ def test_each_key_comes_once_in_its_part_with_the_units_present(n_parts):
     keys = mixed(rng.integers(0, 500, 4_000).astype(np.uint64))
     owner = rng.integers(3, 60, 4_000)
     part_of, seen = {}, []
-    for part, present, rows, order in by_part(owner, keys, n_parts):
-        mine = order[rows]
+    for part, present, mine, numbers in by_part(owner, keys, n_parts):
+        assert present[unpacked(numbers)].tolist() == owner[mine].tolist()
         assert 0 <= part < n_parts
         assert (np.diff(mine) > 0).all(), "in the order given"
         assert present.tolist() == sorted(set(owner[mine].tolist()))

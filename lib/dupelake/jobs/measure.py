@@ -18,7 +18,7 @@ from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, OK,
 from dupelake.stages.align import align_pairs
 from dupelake.stages.candidates import WORDS_LEG, Filters, candidate_pairs, probed_keys
 from dupelake.stages.decide import decide
-from dupelake.stages.join_keys import compute_keys, outdated
+from dupelake.stages.join_keys import by_keys, compute_keys, outdated
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
 from dupelake.stages.word_keys import KeyPairs, check_words, meet_by_keys, probed_word_keys
@@ -163,7 +163,7 @@ def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame
     sizes = single_row(inputs.units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
     args = inputs.units, inputs.hashes, inputs.codes, versions.centre, lsh
     filters = _probe_filters(run, inputs, versions, sizes["units"], sizes["new"])
-    if lsh.words and lsh.word_join == "keys":
+    if by_keys(lsh):
         words = _pairs_by_keys(run, inputs, sizes, filters)
     elif lsh.words:
         _warn_of_blocks(sizes)
@@ -188,7 +188,7 @@ def _probe_filters(run: Run, inputs: _Inputs, versions: Versions, n_units: int, 
     if n_new * _SMALL_NIGHT > n_units:
         return None
     wanted = probed_keys(inputs.units, inputs.hashes, inputs.codes, versions.centre, run.config.lsh, n_new)
-    if run.config.lsh.words and run.config.lsh.word_join == "keys":
+    if by_keys(run.config.lsh):
         wanted = wanted.unionAll(probed_word_keys(inputs.units, inputs.keys, n_new))
     rows = wanted.collect()  # some bitmaps a leg, of 16 MB at most
     joined: dict[int, npt.NDArray[np.uint8]] = {}

@@ -10,6 +10,7 @@ the 16 million keys of a part one in 4,000 meets a stranger: what is found must 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,7 +33,7 @@ def mixed(values: Keys) -> Keys:
     return values ^ (values >> np.uint64(33))
 
 
-def by_part(owner: Places, keys: Keys, n_parts: int) -> Iterator[tuple[int, Places, slice, Places]]:
+def by_part(owner: Places, keys: Keys, n_parts: int) -> Iterator[tuple[int, Places, Places, Keys]]:
     """What a batch has for each part.
 
     Args:
@@ -41,17 +42,22 @@ def by_part(owner: Places, keys: Keys, n_parts: int) -> Iterator[tuple[int, Plac
         n_parts: of the whole join.
 
     Yields:
-        (part, units present in it, ascending; slice of the order; the order): `keys[order[slice]]` are the part's.
+        (part; units present in it, ascending; which keys are its, ascending; these `packed`, by place among the units
+        present).
     """
     part = (((keys >> np.uint64(32)) * np.uint64(n_parts)) >> np.uint64(32)).astype(_part_type(n_parts))
     order = np.argsort(part, kind="stable")
     part = part[order]
     edges = np.flatnonzero(np.concatenate([[True], part[1:] != part[:-1], [True]])) if len(part) else np.zeros(1, int)
     is_present = np.zeros(int(owner.max(initial=-1)) + 1, bool)
-    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+    place = np.zeros(len(is_present), np.int64)
+    for start, end in itertools.pairwise(edges.tolist()):
+        mine = order[start:end]
         is_present[:] = False
-        is_present[owner[order[start:end]]] = True
-        yield int(part[start]), np.flatnonzero(is_present), slice(start, end), order
+        is_present[owner[mine]] = True
+        present = np.flatnonzero(is_present)
+        place[present] = np.arange(len(present))
+        yield int(part[start]), present, mine, packed(keys[mine], place[owner[mine]])
 
 
 def _part_type(n_parts: int) -> type[np.unsignedinteger[Any]]:
@@ -67,6 +73,16 @@ def packed(keys: Keys, place: Places) -> Keys:
 def unpacked(numbers: Keys) -> Places:
     """The place of the unit in each number."""
     return (numbers & UNIT_MASK).astype(np.int64)
+
+
+def ranks(ids: NDArray[np.uint64]) -> Places:
+    """Numbers that are equal, or in order, as the ids, uint64 (n, 2), are."""
+    order = np.lexsort((ids[:, 1], ids[:, 0]))
+    ids = ids[order]
+    is_other = np.concatenate([np.zeros(min(1, len(ids)), bool), (ids[1:] != ids[:-1]).any(axis=1)])
+    rank = np.empty(len(ids), np.int64)
+    rank[order] = np.cumsum(is_other)
+    return rank
 
 
 def near_meetings(

@@ -43,7 +43,8 @@ def pair_keys(block: WordBlock) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     turned, turned_second = mirrored_words(block.stored), mirrored_words(block.second)
     for first in range(0, len(block), _PER_CALL):
         owner, a, b = _neighbours(block, first, min(len(block), first + _PER_CALL))
-        straight, mirrored = _Lie.of(block, a, b), _Lie.of(block, a, b).mirrored()
+        straight = _Lie.of(block, a, b)
+        mirrored = straight.mirrored()
         ways = (
             (block.stored, block.stored, turned, turned),
             (block.second, block.stored, turned_second, turned),

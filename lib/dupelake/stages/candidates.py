@@ -10,31 +10,28 @@ night, by the same rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
-from dupelake.kernels.mih import SlotPlan, binary_column, binary_rows, plan_exact
-from dupelake.kernels.srp import PLANNING_ITEMS, plan_srp, srp_codes
+from dupelake.kernels.mih import SlotPlan, plan_exact
+from dupelake.kernels.srp import PLANNING_ITEMS, plan_srp
 from dupelake.stages.code_join import leg_filters, leg_pairs
 from dupelake.stages.live import live_images
 
 JOIN_REVISION = 2  # raise it when a change here, or in the kernels it calls, proposes other pairs
 LEGS = ("phash", "pdq", "embedding", "words")  # order within found_by; the index is the leg's number
 WORDS_LEG = LEGS.index("words")
-_SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
 
-Batches = Iterator[pa.RecordBatch]
 Filters = Mapping[int, Broadcast[Any]]  # bytes of a filter, by leg
 
 
@@ -80,8 +77,8 @@ def candidate_pairs(
     Args:
         units: (scope, content_id, is_new boolean), one row per scope and content.
         hashes: HASHES of one version, a row for each unit.
-        codes: (content_id, code binary) as `embedding_codes` makes them, or None for the hash legs only. Null codes are
-            passed over.
+        codes: (content_id, code binary) as `stages.join_keys` makes them, or None for the hash legs only; null ones
+            are passed over.
         centre: float32 (dim,) of that model.
         cfg: radii, wanted cosine and recall.
         words: (low, high, leg) of the visual words, as stages.words gives them for the same units, or None.
@@ -206,31 +203,3 @@ def embedding_plan(centre: npt.NDArray[np.float32], cfg: LshConfig) -> SlotPlan:
 
 def _bigint_bytes(name: str) -> Column:
     return F.unhex(F.lpad(F.hex(name), 16, "0"))
-
-
-def embedding_codes(embeddings: DataFrame, centre: npt.NDArray[np.float32], cfg: LshConfig) -> DataFrame:
-    """(content_id, code): signs of projections, coded where the vectors lie, so that no vector is shuffled.
-
-    Args:
-        embeddings: EMBEDDINGS of one model. Rows without embedding are passed over.
-        centre: float32 (dim,) of that model.
-        cfg: wanted cosine and recall.
-    """
-    vectors = embeddings.where(F.col("embedding").isNotNull()).select("content_id", "embedding")
-    n_bits = embedding_plan(centre, cfg).n_bits
-    return vectors.mapInArrow(partial(_emit_codes, centre=centre, n_bits=n_bits), "content_id string, code binary")
-
-
-def _emit_codes(batches: Batches, centre: npt.NDArray[np.float32], n_bits: int) -> Batches:
-    for whole in batches:
-        step = max(1, _SLICE_BYTES // (8 * len(centre)))
-        for start in range(0, whole.num_rows, step):
-            batch = whole.slice(start, step)
-            code = code_column(batch.column("embedding"), centre, n_bits)
-            yield pa.RecordBatch.from_arrays([batch.column("content_id"), code], names=["content_id", "code"])
-
-
-def code_column(vectors: pa.Array, centre: npt.NDArray[np.float32], n_bits: int) -> pa.Array:
-    """Codes of float16 vectors as a binary column, none of them null."""
-    dense = binary_rows(vectors, 2 * len(centre)).view("<f2").astype(np.float32)
-    return binary_column(srp_codes(dense, centre, n_bits).astype(">u8").view(np.uint8))

@@ -17,10 +17,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig, fingerprint
-from dupelake.stages.candidates import code_column, embedding_plan
+from dupelake.kernels.mih import binary_column, binary_rows
+from dupelake.kernels.srp import srp_codes
+from dupelake.stages.candidates import embedding_plan
 from dupelake.stages.word_keys import packed_keys
+from dupelake.stages.words import with_words
 
-KEYS_REVISION = 1  # raise it when a change here, or in the kernels it calls, computes other keys or codes
+KEYS_REVISION = 1  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
 _ROWS_AT_ONCE = 512
 
 Batches = Iterator[pa.RecordBatch]
@@ -39,11 +42,12 @@ def key_version(
     """
     n_bits = None if centre is None else embedding_plan(centre, cfg).n_bits
     digest = None if centre is None else centre.astype("<f4").tobytes().hex()
-    words = feature_version if _by_keys(cfg) else None
+    words = feature_version if by_keys(cfg) else None
     return fingerprint({"revision": KEYS_REVISION, "words": words, "model": model, "bits": n_bits, "centre": digest})
 
 
-def _by_keys(cfg: LshConfig) -> bool:
+def by_keys(cfg: LshConfig) -> bool:
+    """Whether words are joined, and by keys."""
     return cfg.words and cfg.word_join == "keys"
 
 
@@ -65,7 +69,7 @@ def compute_keys(
         cfg: wanted cosine and recall, and whether words are joined by keys: else there are none.
         version: of `key_version`.
     """
-    words = features.where(F.length("words") > 4) if _by_keys(cfg) else features.where("false")
+    words = with_words(features) if by_keys(cfg) else features.where("false")
     rows = contents.join(words.select("content_id", "words"), "content_id", "left")
     if embeddings is None:
         rows = rows.withColumn("embedding", F.lit(None).cast("binary"))
@@ -91,8 +95,8 @@ def outdated(
     """
     found = stored.where(F.col("key_version") != version).select("content_id")
     sources = [("embedding_code", embeddings.where("embedding IS NOT NULL"))] if embeddings is not None else []
-    if _by_keys(cfg):
-        sources.append(("word_keys", features.where(F.length("words") > 4)))
+    if by_keys(cfg):
+        sources.append(("word_keys", with_words(features)))
     for column, source in sources:
         bare = stored.where((F.col("key_version") == version) & F.col(column).isNull()).select("content_id")
         found = found.unionAll(bare.join(source.select("content_id"), "content_id", "left_semi"))
@@ -110,10 +114,11 @@ def _emit_keys(batches: Batches, centre: npt.NDArray[np.float32] | None, n_bits:
 
 
 def _codes(vectors: pa.Array, centre: npt.NDArray[np.float32] | None, n_bits: int | None) -> pa.Array:
-    """A code for each vector, null for null."""
+    """A code for each float16 vector, null for null."""
     is_there = pc.is_valid(vectors)
     if centre is None or n_bits is None or not pc.any(is_there).as_py():
         return pa.nulls(len(vectors), pa.binary())
-    codes = code_column(vectors.filter(is_there), centre, n_bits)
+    dense = binary_rows(vectors.filter(is_there), 2 * len(centre)).view("<f2").astype(np.float32)
+    codes = binary_column(srp_codes(dense, centre, n_bits).astype(">u8").view(np.uint8))
     place = pc.subtract(pc.cumulative_sum(is_there.cast(pa.int64())), 1)
     return codes.take(pc.if_else(is_there, place, None))

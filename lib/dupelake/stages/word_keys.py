@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,25 +25,34 @@ from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
 from dupelake.kernels.faults import reached
-from dupelake.kernels.keyfilter import filter_log2, make_bitmap, may_hold
-from dupelake.kernels.keyjoin import UNIT_BITS, UNIT_MASK, by_part, packed, unpacked
-from dupelake.kernels.mih import binary_column, binary_rows
-from dupelake.kernels.wordcheck import consistent_points
-from dupelake.kernels.wordjoin import LEFT, RIGHT, shared_words, unpack_block
+from dupelake.kernels.keyfilter import filter_log2
+from dupelake.kernels.keyjoin import UNIT_BITS, by_part, ranks, unpacked
+from dupelake.kernels.wordjoin import LEFT, RIGHT, unpack_block
 from dupelake.kernels.wordpairs import pair_keys
 from dupelake.stages.candidates import WORDS_LEG
-from dupelake.stages.code_join import FILTER_TASKS, scope_columns
-from dupelake.stages.words import MIN_POINTS
+from dupelake.stages.packed import (
+    FALSE_SHARE,
+    FILTER_TASKS,
+    KEYS_PER_PART,
+    Batches,
+    Units,
+    bitmap_of,
+    emit_bitmap,
+    fill_units,
+    gathered,
+    id_column,
+    n_parts,
+    that_may_be_probed,
+    unit_columns,
+    unit_type,
+)
+from dupelake.stages.words import proposed, with_words
 
 KEYS_PER_UNIT = 1_500
-KEYS_PER_PARTITION = 16_000_000  # 128 MB of numbers to sort, and as much again while they are collected
-_FALSE_SHARE = 1 / 8  # of the keys of old units that pass the filter of a night
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
-_UNIT = np.dtype([("id", "V16"), ("scope", "V16"), ("is_new", "u1")])
+_UNIT = unit_type(("is_new", "?"))
 _MET_SCHEMA = "low binary, high binary, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
-
-Batches = Iterator[pa.RecordBatch]
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def meet_by_keys(
     n_new: int,
     probed: Broadcast[Any] | None = None,
     *,
-    keys_per_partition: int = KEYS_PER_PARTITION,
+    keys_per_partition: int = KEYS_PER_PART,
 ) -> KeyPairs:
     """Pairs of units of one scope, one of them new at least, that share a key.
 
@@ -109,12 +117,11 @@ def meet_by_keys(
 
     Lazy. Cost: some 14 bytes shuffled for each key, 20 KB a unit, or a new unit's and what passes the filter.
     """
-    n_keys = (n_units if probed is None else n_new + n_units * _FALSE_SHARE) * KEYS_PER_UNIT
-    at_once = int(units.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
-    n_parts = max(at_once, math.ceil(n_keys / keys_per_partition))
-    held = _held(units, keys).repartition(max(at_once, math.ceil(n_units / 16_384)), "id")
-    emit = partial(_emit_keys, n_parts=n_parts, probed=probed)
-    spread = held.mapInArrow(emit, "part int, units binary, keys binary").repartitionById(n_parts, "part")
+    n_keys = (n_units if probed is None else n_new + n_units * FALSE_SHARE) * KEYS_PER_UNIT
+    parts, n_tasks = n_parts(units, n_keys, keys_per_partition)
+    held = _held(units, keys).repartition(max(n_tasks, math.ceil(n_units / 16_384)), "id")
+    emit = partial(_emit_keys, parts=parts, probed=probed)
+    spread = held.mapInArrow(emit, "part int, units binary, keys binary").repartitionById(parts, "part")
     return KeyPairs(spread.mapInArrow(partial(_emit_met, max_units=cfg.word_key_max_images), _MET_SCHEMA))
 
 
@@ -123,7 +130,7 @@ def check_words(pairs: DataFrame, features: DataFrame, cfg: LshConfig, *, leg: i
 
     Cost: the words of both pictures, 4.8 KB, cross the wire once a pair.
     """
-    words = features.where(F.length("words") > 4).select(F.unhex("content_id").alias("id"), "words")
+    words = with_words(features).select(F.unhex("content_id").alias("id"), "words")
     wide = pairs
     for side in ("low", "high"):
         wide = wide.join(words.select(F.col("id").alias(side), F.col("words").alias(f"{side}_words")), side)
@@ -143,20 +150,11 @@ def packed_keys(words: pa.Array) -> pa.Array:
 
 def _held(units: DataFrame, keys: DataFrame) -> DataFrame:
     known = keys.where("word_keys IS NOT NULL").select("content_id", "word_keys")
-    return units.join(known, "content_id").select(
-        F.unhex("content_id").alias("id"), *scope_columns(), "is_new", "word_keys"
-    )
+    return units.join(known, "content_id").select(*unit_columns(), "is_new", "word_keys")
 
 
 def _emit_bitmap(batches: Batches, log2_bits: int) -> Batches:
-    """One filter a task."""
-    whole: npt.NDArray[np.uint8] | None = None
-    for batch in batches:
-        _, keys = _scoped_keys(batch)
-        bitmap = make_bitmap(keys.view(np.int64), log2_bits)
-        whole = bitmap if whole is None else whole | bitmap
-    if whole is not None:
-        yield pa.RecordBatch.from_arrays([pa.array([whole.tobytes()], pa.binary())], names=["bitmap"])
+    return emit_bitmap((_scoped_keys(batch)[1] for batch in batches), log2_bits)
 
 
 def _scoped_keys(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
@@ -167,29 +165,18 @@ def _scoped_keys(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDAr
     return owner, keys ^ np.asarray(batch["scope_key"]).view(np.uint64)[owner]
 
 
-def _emit_keys(batches: Batches, n_parts: int, probed: Broadcast[Any] | None) -> Batches:
-    """A row for each part that a batch has keys for: its units there, and its keys, low bits << 28 | unit."""
-    bitmap = None if probed is None else np.frombuffer(probed.value, np.uint8)
+def _emit_keys(batches: Batches, parts: int, probed: Broadcast[Any] | None) -> Batches:
+    """A row for each part that a batch has keys for."""
+    bitmap = bitmap_of(probed)
     for batch in batches:
-        owner, keys = _scoped_keys(batch)
-        if bitmap is not None:
-            kept = may_hold(bitmap, keys.view(np.int64))
-            owner, keys = owner[kept], keys[kept]
+        owner, keys = that_may_be_probed(*_scoped_keys(batch), bitmap)
         units = np.empty(batch.num_rows, _UNIT)
-        units["id"] = binary_rows(batch["id"], 16).view("V16").ravel()
-        units["scope"] = binary_rows(batch["scope_digest"], 16).view("V16").ravel()
+        fill_units(units, batch)
         units["is_new"] = np.asarray(batch["is_new"])
-        place = np.zeros(batch.num_rows, np.int64)
-        for part, present, rows, order in by_part(owner, keys, n_parts):
-            place[present] = np.arange(len(present))
-            mine = order[rows]
-            numbers = packed(keys[mine], place[owner[mine]])
+        for part, present, _, numbers in by_part(owner, keys, parts):
+            blobs = (units[present].tobytes(), numbers.tobytes())
             yield pa.RecordBatch.from_arrays(
-                [
-                    pa.array([part], pa.int32()),
-                    pa.array([units[present].tobytes()], pa.binary()),
-                    pa.array([numbers.tobytes()], pa.binary()),
-                ],
+                [pa.array([part], pa.int32()), *(pa.array([blob], pa.binary()) for blob in blobs)],
                 names=["part", "units", "keys"],
             )
 
@@ -197,19 +184,9 @@ def _emit_keys(batches: Batches, n_parts: int, probed: Broadcast[Any] | None) ->
 def _emit_met(batches: Batches, max_units: int) -> Batches:
     """The pairs of one part."""
     reached("worker:words")
-    held, keys, n = [], [], 0
-    for batch in batches:
-        for held_units, numbers in zip(batch["units"], batch["keys"], strict=True):
-            held.append(np.frombuffer(held_units.as_buffer(), _UNIT))
-            keys.append(np.frombuffer(numbers.as_buffer(), np.uint64) + np.uint64(n))
-            n += len(held[-1])
-    if not held:
+    units, (whole,) = gathered(batches, _UNIT, "keys")
+    if not len(whole):
         return
-    if n > int(UNIT_MASK):
-        raise ValueError(f"{n} units in one part do not fit a number; give keys_per_partition a smaller value")
-    units = np.concatenate(held)
-    whole = np.concatenate(keys)
-    del keys, held
     whole.sort()
     whole = whole[np.diff(whole, prepend=whole[0] + np.uint64(1)) != 0]  # a picture may hold a key twice
     key = whole >> UNIT_BITS
@@ -218,7 +195,7 @@ def _emit_met(batches: Batches, max_units: int) -> Batches:
     hot, n_hot_pairs = sizes > max_units, 0
     for start, size in zip(edges[:-1][hot].tolist(), sizes[hot].tolist(), strict=True):
         members = unpacked(whole[start : start + size])
-        n_old = int(np.count_nonzero(units["is_new"][members] == 0))
+        n_old = int(np.count_nonzero(~units["is_new"][members]))
         n_hot_pairs += size * (size - 1) // 2 - n_old * (n_old - 1) // 2
     if hot.any():
         yield _met_batch(None, None, int(hot.sum()), n_hot_pairs, int(sizes.max()))
@@ -227,7 +204,7 @@ def _emit_met(batches: Batches, max_units: int) -> Batches:
 
 
 def _met_pairs(
-    units: npt.NDArray[np.void],
+    units: Units,
     keys: npt.NDArray[np.uint64],
     starts: npt.NDArray[np.int64],
     sizes: npt.NDArray[np.int64],
@@ -235,11 +212,8 @@ def _met_pairs(
     order = np.argsort(sizes, kind="stable")
     starts, sizes = starts[order], sizes[order]
     until = np.cumsum(sizes * (sizes - 1) // 2)
-    words = np.frombuffer(np.ascontiguousarray(units["id"]).tobytes(), ">u8").reshape(-1, 2)
-    rank = np.empty(len(units), np.int64)
-    rank[np.lexsort((words[:, 1], words[:, 0]))] = np.arange(len(units))
-    is_new = units["is_new"].astype(bool)
-    scope = np.unique(units["scope"], return_inverse=True)[1]
+    ids, scope, is_new = (np.ascontiguousarray(units[name]) for name in ("id", "scope", "is_new"))
+    rank = ranks(ids)
     first = 0
     while first < len(starts):
         base = until[first - 1] if first else 0
@@ -250,26 +224,20 @@ def _met_pairs(
             members = unpacked(keys[begin[:, None] + np.arange(size)])
             i, j = np.triu_indices(size, 1)
             a, b = members[:, i].ravel(), members[:, j].ravel()
-            kept = (is_new[a] | is_new[b]) & (scope[a] == scope[b])
+            kept = (is_new[a] | is_new[b]) & (scope[a] == scope[b]).all(axis=1)
             a, b = a[kept], b[kept]
             swap = rank[a] > rank[b]
             codes.append(np.where(swap, b, a) << np.int64(32) | np.where(swap, a, b))
         code = np.unique(np.concatenate(codes))
-        yield _met_batch(units["id"][code >> np.int64(32)], units["id"][code & np.int64(0xFFFFFFFF)], 0, 0, 0)
+        yield _met_batch(ids[code >> np.int64(32)], ids[code & np.int64(0xFFFFFFFF)], 0, 0, 0)
         first = last
 
 
 def _met_batch(
-    low: npt.NDArray[np.void] | None, high: npt.NDArray[np.void] | None, n_keys: int, n_pairs: int, largest: int
+    low: npt.NDArray[np.uint64] | None, high: npt.NDArray[np.uint64] | None, n_keys: int, n_pairs: int, largest: int
 ) -> pa.RecordBatch:
-    n = 1 if low is None or high is None else len(low)
-    sides = [
-        pa.nulls(n, pa.binary())
-        if side is None
-        else binary_column(np.ascontiguousarray(side).view(np.uint8).reshape(-1, 16))
-        for side in (low, high)
-    ]
-    numbers = [pa.array(np.full(n, value, np.int64)) for value in (n_keys, n_pairs, largest)]
+    sides = [pa.nulls(1, pa.binary()) if side is None else id_column(side) for side in (low, high)]
+    numbers = [pa.array(np.full(len(sides[0]), value, np.int64)) for value in (n_keys, n_pairs, largest)]
     return pa.RecordBatch.from_arrays([*sides, *numbers], names=["low", "high", "n_hot_keys", "n_hot_pairs", "largest"])
 
 
@@ -281,9 +249,8 @@ def _emit_checked(batches: Batches, cfg: LshConfig, leg: int) -> Batches:
         pair = np.repeat(np.arange(n), 2)  # a scope of its own
         sides = np.tile(np.array([LEFT, RIGHT], np.uint8), n)
         kept = np.zeros(n, bool)
-        for matches in shared_words(block, pair, sides, cfg.word_min_votes, mirrored=cfg.mirrored):
-            enough = consistent_points(block, matches) >= min(MIN_POINTS, cfg.word_min_votes)
-            kept[pair[matches.low[enough]]] = True
+        for low, _ in proposed(block, pair, sides, cfg):
+            kept[pair[low]] = True
         rows = np.flatnonzero(kept)
         yield pa.RecordBatch.from_arrays(
             [

@@ -26,7 +26,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
 from dupelake.kernels.faults import reached
-from dupelake.kernels.vocabulary import NO_WORD, mirrored_words
+from dupelake.kernels.vocabulary import NO_WORD, PACKED_HEADER, mirrored_words
 from dupelake.kernels.wordcheck import consistent_points
 from dupelake.kernels.wordjoin import LEFT, RIGHT, WordBlock, shared_words, unpack_block
 from dupelake.stages.candidates import WORDS_LEG
@@ -101,7 +101,7 @@ def word_pairs(
     if bounded is None:
         return WordPairs(_empty(units, _PAIR_SCHEMA), _empty(units, _DROPPED_SCHEMA), 0)
     assigned, n_tasks = bounded
-    words = features.where(F.length("words") > 4).select("content_id", "words")  # 4 bytes are the header alone
+    words = with_words(features).select("content_id", "words")
     held = assigned.join(words, "content_id").withColumn("id", F.unhex("content_id")).drop("content_id")
     hot: HotWords = {}
     if sizes.largest > cfg.word_max_images:
@@ -113,6 +113,27 @@ def word_pairs(
     ordered = spread.sortWithinPartitions("task", "scope", "id")
     emit = partial(_emit_pairs, cfg=cfg, hot=hot, leg=leg, block_units=block_units)
     return WordPairs(ordered.mapInArrow(emit, _PAIR_SCHEMA), _dropped(held, hot), sum(map(len, hot.values())))
+
+
+def with_words(features: DataFrame) -> DataFrame:
+    """The rows of FEATURES that hold words; those without any hold the header alone."""
+    return features.where(F.length("words") > PACKED_HEADER.itemsize)
+
+
+def proposed(
+    block: WordBlock, scopes: npt.NDArray[np.int64], sides: npt.NDArray[np.uint8], cfg: LshConfig
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """(low, high) pictures of the block that the rule of the leg proposes, some pairs at a time.
+
+    Args:
+        block: the pictures.
+        scopes: as for `kernels.wordjoin.shared_words`.
+        sides: likewise.
+        cfg: word_min_votes, mirrored.
+    """
+    for matches in shared_words(block, scopes, sides, cfg.word_min_votes, mirrored=cfg.mirrored):
+        kept = consistent_points(block, matches) >= min(MIN_POINTS, cfg.word_min_votes)
+        yield matches.low[kept], matches.high[kept]
 
 
 def _empty(units: DataFrame, schema: str) -> DataFrame:
@@ -239,10 +260,9 @@ def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: HotWords, leg: int
     numbers, names = _scope_numbers(table["scope"])
     block = _without(unpack_block(table["words"].to_pylist()), numbers, names, hot)
     sides = np.asarray(table["sides"]).astype(np.uint8)
-    for matches in shared_words(block, numbers, sides, cfg.word_min_votes, mirrored=cfg.mirrored):
-        kept = consistent_points(block, matches) >= min(MIN_POINTS, cfg.word_min_votes)
-        columns = [table["id"].take(pa.array(side[kept])).to_pylist() for side in (matches.low, matches.high)]
-        legs = np.full(np.count_nonzero(kept), leg, np.int32)
+    for pairs in proposed(block, numbers, sides, cfg):
+        columns = [table["id"].take(pa.array(side)).to_pylist() for side in pairs]
+        legs = np.full(len(pairs[0]), leg, np.int32)
         yield pa.RecordBatch.from_arrays(
             [*(pa.array(column, pa.binary()) for column in columns), pa.array(legs)], names=["low", "high", "leg"]
         )
