@@ -306,6 +306,7 @@ JOIN_KEYS = Table(
                 "word_keys", BYTES, "little-endian uint64 each: pairs of neighbouring words; null without, or by blocks"
             ),
             col("key_version", TEXT, "fingerprint of what computed them", null=False),
+            col("made_of", TEXT, "what there was to make them of: embedding, words, both joined by '+', or nothing"),
         ]
     ),
     key=("content_id",),

@@ -70,6 +70,7 @@ class Warehouse:
         self.spark = spark
         self.root = root.rstrip("/") or "/"
         self.at_commit: Callable[[str], None] = lambda _: None
+        self._found: set[str] = set()  # names of tables seen: nothing here drops one, and each look lists a folder
 
     def path(self, table: Table) -> str:
         """The folder of `table`."""
@@ -77,7 +78,9 @@ class Warehouse:
 
     def exists(self, table: Table) -> bool:
         """Whether `table` has been made."""
-        return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))
+        if table.name not in self._found and DeltaTable.isDeltaTable(self.spark, self.path(table)):
+            self._found.add(table.name)
+        return table.name in self._found
 
     def ensure(self, *tables: Table) -> None:
         """Make those of `tables` (default: all) that do not exist, with comments and constraints.
@@ -192,7 +195,8 @@ class Warehouse:
 
         Args:
             table: the target.
-            rows: at most one row per key; materialised before (they are read more than once).
+            rows: at most one row per key; they are read more than once, so compute what is dear before, and what is
+                not the same each time must be.
             update_when: condition on `t` (stored) and `s` (given) under which a stored row is
                 replaced, for example ``"t.hash_version <> s.hash_version"``; None never updates.
             delete: keys to delete; none of them may be in `rows`.
@@ -218,9 +222,10 @@ class Warehouse:
         values: dict[str, str | Column] = {name: f"s.{name}" for name in table.columns}
         if update_when is not None:
             merge = merge.whenMatchedUpdate(f"NOT s._delete AND ({update_when})", set=values)
-        with self._commit(table), self._numbered(sequence):
-            merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
-        return self._last_merge(table)
+        with self._commit(table), self._merging(sequence):
+            done = merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
+        row = single_row(done)  # of a command that has run
+        return WriteReport(*(int(row[f"num_{what}_rows"]) for what in ("inserted", "updated", "deleted")))
 
     @contextmanager
     def _commit(self, table: Table) -> Iterator[None]:
@@ -230,36 +235,35 @@ class Warehouse:
         self.at_commit(f"after:{table.name}")
 
     @contextmanager
-    def _numbered(self, sequence: int | None) -> Iterator[None]:
-        """Commits within carry `sequence`, as the number of one of Delta's idempotent writes."""
-        if sequence is None:
-            yield
-            return
-        options = {"txnAppId": _APP_ID, "txnVersion": str(sequence)}
+    def _merging(self, sequence: int | None) -> Iterator[None]:
+        """Delta's settings for one merge: its commit carries `sequence`, as the number of an idempotent write."""
+        prefix = "spark.databricks.delta"
+        # Else Delta, which takes any source but its own tables for one that may change, first caches all of it.
+        options = {f"{prefix}.merge.materializeSource": "none"}
+        if sequence is not None:
+            options |= {f"{prefix}.write.txnAppId": _APP_ID, f"{prefix}.write.txnVersion": str(sequence)}
         try:
             for name, value in options.items():
-                self.spark.conf.set(f"spark.databricks.delta.write.{name}", value)
+                self.spark.conf.set(name, value)
             yield
         finally:
             for name in options:
-                self.spark.conf.unset(f"spark.databricks.delta.write.{name}")
+                self.spark.conf.unset(name)
 
     def _would_change(self, table: Table, source: DataFrame, on: str, update_when: str | None) -> bool:
-        """Whether a merge of `source` would touch a row; Delta commits an update merge that touches none."""
-        if source.isEmpty():
-            return False
-        t, s = self.read(table).alias("t"), source.alias("s")
-        matched = f"t.{table.key[0]} IS NOT NULL"  # keys are not nullable
-        touches = f"({matched} AND s._delete) OR (NOT {matched} AND NOT s._delete)"
-        if update_when is not None:
-            touches += f" OR ({matched} AND NOT s._delete AND ({update_when}))"
-        return not s.join(t, F.expr(on), "left").where(touches).isEmpty()
+        """Whether a merge of `source` would touch a row; Delta commits an update merge that touches none.
 
-    def _last_merge(self, table: Table) -> WriteReport:
-        metrics = single_row(DeltaTable.forPath(self.spark, self.path(table)).history(1))["operationMetrics"]
-        return WriteReport(
-            *(int(metrics.get(f"numTargetRows{what}", 0)) for what in ("Inserted", "Updated", "Deleted"))
-        )
+        By counts over an inner join, so that the smaller side is sent to the larger one, which stays where it is.
+        """
+        is_given = ~F.col("s._delete")
+        touches = F.col("s._delete")
+        if update_when is not None:
+            touches = touches | (is_given & F.expr(update_when))
+        t, s = self.read(table).alias("t"), source.alias("s")
+        given = s.agg(F.count_if(is_given).alias("n_given"))
+        met = t.join(s, F.expr(on)).agg(F.count_if(is_given).alias("n_met"), F.count_if(touches).alias("n_touched"))
+        row = single_row(given.crossJoin(met))
+        return bool(row["n_touched"] or row["n_met"] < row["n_given"])
 
     def maintain(self, table: Table, retain_hours: float) -> tuple[int, int]:
         """Compact `table`, its rows ordered by key; drop what no version of the last `retain_hours` holds; checkpoint.

@@ -11,7 +11,7 @@ from dupelake.kernels.srp import srp_codes
 from dupelake.kernels.wordjoin import unpack_block
 from dupelake.kernels.wordpairs import pair_keys
 from dupelake.stages.candidates import embedding_plan
-from dupelake.stages.join_keys import compute_keys, key_version, outdated
+from dupelake.stages.join_keys import compute_keys, key_version, mended, standing
 from word_oracle import random_corpus
 
 KEYS = LshConfig(word_join="keys")
@@ -36,9 +36,13 @@ def vectors(corpus):
 
 @pytest.fixture(scope="module")
 def features(spark, corpus):
-    return spark.createDataFrame(
-        pa.table({"content_id": [*corpus], "words": pa.array([*corpus.values()], pa.binary())})
-    )
+    return features_of(spark, corpus)
+
+
+def features_of(spark, words):
+    n_keypoints = [int(len(value) > 4) for value in words.values()]  # a packed block of none is its header
+    columns = {"content_id": [*words], "n_keypoints": n_keypoints, "words": pa.array([*words.values()], pa.binary())}
+    return spark.createDataFrame(pa.table(columns))
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,8 @@ def test_keys_and_codes_are_those_of_the_kernels(corpus, vectors, features, embe
         else:
             code = srp_codes(vector.astype(np.float32)[None], CENTRE, n_bits).astype(">u8").tobytes()
             assert bytes(row["embedding_code"]) == code
+        parts = [vector is not None and "embedding", len(corpus[key]) > 4 and "words"]
+        assert row["made_of"] == "+".join(filter(None, parts))
     assert {row["key_version"] for row in found.values()} == {"v"}
 
 
@@ -74,26 +80,46 @@ def test_nothing_is_computed_that_is_not_wanted(features, embeddings):
     assert all(row["word_keys"] is None and row["embedding_code"] is None for row in without)
 
 
-def test_rows_are_outdated_by_versions_and_by_what_came_later(spark, corpus, features, embeddings, vectors):
-    third = sorted(corpus)[2]
+def test_rows_stand_by_versions_and_by_what_came_later(spark, corpus, features, embeddings, vectors):
+    first, second, third, *_ = sorted(corpus)
     fewer = embeddings.where(f"content_id <> '{third}'")
-    rows = compute_keys(features.select("content_id"), features, fewer, CENTRE, KEYS, "v")
+    rows = compute_keys(
+        features.select("content_id").where(f"content_id <> '{second}'"), features, fewer, CENTRE, KEYS, "v"
+    )
     stored = spark.createDataFrame(rows.collect(), rows.schema)
-
-    def old(version="v", vectors_now=embeddings, cfg=KEYS, features_now=features):
-        rows = outdated(stored, features_now, vectors_now, cfg, version).collect()
-        return sorted(row["content_id"] for row in rows)
-
-    assert old(vectors_now=fewer) == []
-    assert old() == [third]
-    assert old("w") == sorted(corpus)
-    assert old(vectors_now=None) == []
-    wordless = [row["content_id"] for row in stored.where("word_keys IS NULL").collect()]
+    wordless = [key for key, words in corpus.items() if len(words) <= 4]
     assert wordless
+
+    def states(version="v", vectors_now=embeddings, cfg=KEYS):
+        contents = features.select("content_id").where(f"content_id <> '{third}'")
+        rows = standing(stored, contents, vectors_now, cfg, version).collect()
+        assert all((row["is_wanted"] is None) == (row["content_id"] == third) for row in rows)
+        found = {row["content_id"]: row["state"] for row in rows}
+        assert found.keys() == corpus.keys()
+        return {key: state for key, state in found.items() if state}
+
+    bare = {key: "bare" for key in (first, third, *wordless)}
+    assert states() == bare | {second: "absent"}
+    assert states("w") == {key: "absent" if key == second else "outdated" for key in corpus}
+    assert states(vectors_now=None, cfg=LshConfig()) == {second: "absent"}
+
+    def later(vectors_now=embeddings, features_now=features, cfg=KEYS):
+        few = spark.createDataFrame([(key,) for key in bare], "content_id string")
+        return sorted(row["content_id"] for row in mended(few, stored, features_now, vectors_now, cfg).collect())
+
+    assert later(vectors_now=fewer) == []
+    assert later() == [third]
+    assert later(vectors_now=None) == []
     donor = max(corpus.values(), key=len)
-    mended = spark.createDataFrame(pa.table({"content_id": wordless, "words": pa.array([donor] * len(wordless))}))
-    assert old(vectors_now=fewer, features_now=mended) == sorted(wordless)
-    assert old(vectors_now=fewer, features_now=mended, cfg=LshConfig()) == []
+    with_more = features_of(spark, dict.fromkeys(wordless, donor))
+    assert later(vectors_now=fewer, features_now=with_more) == sorted(wordless)
+    assert later(vectors_now=fewer, features_now=with_more, cfg=LshConfig()) == []
+
+
+def test_rows_of_an_older_dupelake_are_outdated(spark):
+    stored = spark.createDataFrame([("a", "v", None)], "content_id string, key_version string, made_of string")
+    contents = stored.select("content_id")
+    assert standing(stored, contents, None, LshConfig(), "v").collect()[0]["state"] == "outdated"
 
 
 def test_the_version_tells_what_matters_and_nothing_else():

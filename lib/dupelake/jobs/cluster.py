@@ -101,24 +101,19 @@ def _regroup(run: Run, touched: Touched, verdicts: DataFrame | None, sequence: i
         verdicts,
         sequence,
     )
-    groups = run.staging.save(built.groups, "groups")
     changes = run.staging.save(built.changes, "changes")
-    cuts = run.staging.save(built.cuts, "cuts")
+    events = {row["event"]: row["n"] for row in changes.groupBy("event").agg(F.count("*").alias("n")).collect()}
     stored = previous.select("image_id", F.struct(*GROUPS.columns).alias("before"))
-    differing = (
-        groups.withColumn("after", F.struct(*GROUPS.columns))
-        .join(stored, "image_id", "left")
-        .where(~F.col("after").eqNullSafe(F.col("before")))
-    )
-    gone = previous.join(groups, "image_id", "left_anti").select("image_id")
-    changed, gone = run.staging.save(differing.select(GROUPS.columns), "changed"), run.staging.save(gone, "gone")
-    if not changes.isEmpty():
+    both = built.groups.select("image_id", F.struct(*GROUPS.columns).alias("after")).join(stored, "image_id", "full")
+    differing = run.staging.save(both.where(~F.col("after").eqNullSafe(F.col("before"))), "differing")
+    if events:
         wh.append(GROUP_CHANGES, changes)
-    moves = run.staging.save(list_moves(groups, previous), "moves")
+    moves = list_moves(differing)
     if not moves.isEmpty():
         stamp = {"run_id": F.lit(run.run_id), "sequence": F.lit(sequence), "changed_at": F.lit(run.started_at)}
         wh.append(GROUP_MOVES, moves.withColumns(stamp))
-    wh.merge(GROUPS, changed, update_when="true", delete=gone, sequence=sequence)
+    changed, gone = differing.where("after IS NOT NULL").select("after.*"), differing.where("after IS NULL")
+    wh.merge(GROUPS, changed, update_when="true", delete=gone.select("image_id"), sequence=sequence)
     if verdicts is not None:
         conflicts = write_conflicts(wh, built.conflicts, run.staging.checkpoint, restrict(wh.read(IMAGES), touched))
         run.count("conflicts", conflicts.count())
@@ -129,9 +124,9 @@ def _regroup(run: Run, touched: Touched, verdicts: DataFrame | None, sequence: i
         update_when="t.fingerprint <> s.fingerprint OR t.component <> s.component",
         delete=lost,
     )
-    for row in changes.groupBy("event").agg(F.count(F.lit(1)).alias("n")).collect():  # one row per event
-        run.count(f"changes.{row['event']}", row["n"])
-    _count_cuts(run, cuts)
+    for event, n in events.items():
+        run.count(f"changes.{event}", n)
+    _count_cuts(run, built.cuts)
 
 
 def _count_cuts(run: Run, cuts: DataFrame) -> None:

@@ -226,7 +226,10 @@ def refuse_other_versions(run: Run, full: bool) -> None:
 
 def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) -> None:
     """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
-    contents = hashed.where(F.col("status") == OK).dropDuplicates(["content_id"])  # equal bytes, equal values
+    # Equal bytes, equal values: one image of each content speaks. By ids, for rows carry thumbnails and features.
+    ok = hashed.where(F.col("status") == OK)
+    firsts = run.staging.save(ok.groupBy("content_id").agg(F.min("image_id").alias("image_id")), "firsts")
+    contents = ok.join(firsts.select("image_id"), "image_id", "left_semi")
     report = run.warehouse.merge(HASHES, contents, update_when="t.hash_version <> s.hash_version" if full else None)
     thumbnails = contents.select(
         "content_id",

@@ -25,6 +25,7 @@ from dupelake.stages.decide import decide, decide_version
 from dupelake.stages.join_keys import key_version
 from dupelake.stages.score import pixel_pairs
 from dupelake.stages.words import WORDS_REVISION
+from dupelake.tables import single_row
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ def work(run: Run, args: argparse.Namespace, versions: Versions) -> None:
     with run.step("units"):
         units, withdrawn = _units(run, hashes, args.full)
         pixel = _pixel_changes(run, hashes)
-        n_new = units.where("is_new").count()
-    if n_new or not withdrawn.isEmpty() or not pixel.isEmpty():
+        n_new, n_withdrawn = _sizes(units, withdrawn)
+    if n_new or n_withdrawn or not pixel.isEmpty():
         stored = run.warehouse.read(PAIRS)
         measured = measure(run, units, hashes, versions) if n_new else stored.limit(0)
         with run.step("write"):
@@ -138,6 +139,13 @@ def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFram
     both = run.staging.save(now.join(before, key, "full"), "units")  # staged: read by every leg
     units = both.where("is_unit").select(*key, (F.col("met").isNull() | F.lit(full)).alias("is_new"))
     return units, both.where("is_unit IS NULL").select(key)
+
+
+def _sizes(units: DataFrame, withdrawn: DataFrame) -> tuple[int, int]:
+    """How many units are new, and how many are none any more."""
+    rows = units.where("is_new").select(F.lit(1).alias("new")).unionAll(withdrawn.select(F.lit(0)))
+    row = single_row(rows.agg(F.count_if(F.col("new") == 1).alias("new"), F.count_if(F.col("new") == 0).alias("gone")))
+    return row["new"], row["gone"]
 
 
 def _write(

@@ -18,7 +18,7 @@ from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, OK,
 from dupelake.stages.align import align_pairs
 from dupelake.stages.candidates import WORDS_LEG, Filters, candidate_pairs, probed_keys
 from dupelake.stages.decide import decide
-from dupelake.stages.join_keys import by_keys, compute_keys, outdated
+from dupelake.stages.join_keys import by_keys, compute_keys, mended, standing
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
 from dupelake.stages.word_keys import KeyPairs, check_words, meet_by_keys, probed_word_keys
@@ -146,14 +146,22 @@ def _keys(
 ) -> DataFrame:
     """JOIN_KEYS of all units; what the table lacks is computed and added in one commit, none where it lacks nothing."""
     wh, lsh = run.warehouse, run.config.lsh
-    old = run.staging.save(outdated(wh.read(JOIN_KEYS), features, embeddings, lsh, versions.keys), "old-keys")
-    wh.merge(JOIN_KEYS, wh.read(JOIN_KEYS).limit(0), delete=old)
-    contents = units.select("content_id").distinct()  # of the units of all scopes
-    lacking = run.staging.save(contents.join(wh.read(JOIN_KEYS), "content_id", "left_anti"), "lacking-keys")
-    if not lacking.isEmpty():
+    stored, contents = wh.read(JOIN_KEYS), units.select("content_id").distinct()  # of the units of all scopes
+    found = run.staging.save(standing(stored, contents, embeddings, lsh, versions.keys), "keys")
+    counts = {row["state"]: row for row in found.groupBy("state").agg(F.count("is_wanted"), F.count("*")).collect()}
+    n_wanted, n_all = ({state: row[i] for state, row in counts.items() if state} for i in (1, 2))
+    old = found.where("state = 'outdated'")
+    if "bare" in n_all:
+        bare = found.where("state = 'bare'")
+        now = run.staging.save(mended(bare, stored, features, embeddings, lsh), "mended")
+        n_all["mended"] = n_wanted["mended"] = now.count()
+        old = old.unionAll(bare.join(now, "content_id", "left_semi").select(old.columns))
+    if n_all.get("outdated") or n_all.get("mended"):
+        wh.merge(JOIN_KEYS, stored.limit(0), delete=old)
+    if any(n_wanted.get(state) for state in ("absent", "outdated", "mended")):
         # append: a merge would compute all twice; what is lacking was compared with the committed table
-        computed = compute_keys(lacking, features, embeddings, versions.centre, lsh, versions.keys)
-        wh.append(JOIN_KEYS, computed)
+        lacking = found.where("state = 'absent'").unionAll(old).where("is_wanted").select("content_id")
+        wh.append(JOIN_KEYS, compute_keys(lacking, features, embeddings, versions.centre, lsh, versions.keys))
     return wh.read(JOIN_KEYS)
 
 

@@ -48,22 +48,25 @@ def assign_ids(
     return named, claims
 
 
-def list_moves(groups: DataFrame, previous: DataFrame) -> DataFrame:
+def list_moves(differing: DataFrame) -> DataFrame:
     """Which images entered, left or changed their group, or became or ceased to be its keeper.
 
     Applied in order, the moves of all runs give the groups of any past night.
 
     Args:
-        groups: schema.GROUPS as they are now.
-        previous: schema.GROUPS as they were, of the same images.
+        differing: (image_id, before, after): structs of schema.GROUPS, null where the image had or has no group; at
+            least those where the two differ.
 
     Returns:
         (image_id, from_group_id, to_group_id, is_keeper): one row per image that moved; null where it had or has none.
     """
-    now = groups.select("image_id", F.col("group_id").alias("to_group_id"), "is_keeper")
-    before = previous.select("image_id", F.col("group_id").alias("from_group_id"), F.col("is_keeper").alias("was"))
-    same = F.col("to_group_id").eqNullSafe(F.col("from_group_id")) & F.col("is_keeper").eqNullSafe(F.col("was"))
-    return now.join(before, "image_id", "full").where(~same).drop("was")
+    same = [F.col(f"before.{name}").eqNullSafe(F.col(f"after.{name}")) for name in ("group_id", "is_keeper")]
+    return differing.where(~(same[0] & same[1])).select(
+        "image_id",
+        F.col("before.group_id").alias("from_group_id"),
+        F.col("after.group_id").alias("to_group_id"),
+        "after.is_keeper",
+    )
 
 
 def _claims(rows: DataFrame, previous: DataFrame, changes: DataFrame) -> DataFrame:

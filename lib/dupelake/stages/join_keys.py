@@ -7,7 +7,8 @@ the keys of neighbouring words all distances within a picture. So these are comp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,9 @@ from dupelake.kernels.mih import binary_column, binary_rows
 from dupelake.kernels.srp import srp_codes
 from dupelake.stages.candidates import embedding_plan
 from dupelake.stages.word_keys import packed_keys
-from dupelake.stages.words import with_words
 
 KEYS_REVISION = 1  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
+EMBEDDING, WORDS = "embedding", "words"  # what keys are made of, in this order
 _ROWS_AT_ONCE = 512
 
 Batches = Iterator[pa.RecordBatch]
@@ -69,38 +70,76 @@ def compute_keys(
         cfg: wanted cosine and recall, and whether words are joined by keys: else there are none.
         version: of `key_version`.
     """
-    words = with_words(features) if by_keys(cfg) else features.where("false")
-    rows = contents.join(words.select("content_id", "words"), "content_id", "left")
+    own = partial(_of_contents, contents)
+    words = own(features.select("content_id", "n_keypoints", "words"))
+    has_words = F.coalesce(F.col("n_keypoints") > 0, F.lit(False))
+    if not by_keys(cfg):
+        has_words, words = F.lit(False), words.where("false")
+    rows = contents.join(words, "content_id", "left")
     if embeddings is None:
         rows = rows.withColumn("embedding", F.lit(None).cast("binary"))
     else:
-        rows = rows.join(embeddings.select("content_id", "embedding"), "content_id", "left")
+        rows = rows.join(own(embeddings.select("content_id", "embedding")), "content_id", "left")
+    sources = [F.when(F.col("embedding").isNotNull(), EMBEDDING), F.when(has_words, WORDS)]
+    rows = rows.withColumn("made_of", F.concat_ws("+", *sources)).withColumn("words", F.when(has_words, F.col("words")))
     n_bits = None if centre is None else embedding_plan(centre, cfg).n_bits
     emit = partial(_emit_keys, centre=centre, n_bits=n_bits)
-    made = rows.mapInArrow(emit, "content_id string, embedding_code binary, word_keys binary")
+    made = rows.mapInArrow(emit, "content_id string, embedding_code binary, word_keys binary, made_of string")
     return made.withColumn("key_version", F.lit(version))
 
 
-def outdated(
-    stored: DataFrame, features: DataFrame, embeddings: DataFrame | None, cfg: LshConfig, version: str
+def standing(
+    stored: DataFrame, contents: DataFrame, embeddings: DataFrame | None, cfg: LshConfig, version: str
 ) -> DataFrame:
-    """(content_id) of rows of JOIN_KEYS of another version, or without what there is now to make them of.
+    """(content_id, state): what is to be done about the keys of each content, null where nothing or not known yet.
+
+    `absent`: there are none; `outdated`: they are of another version; `bare`: of this one, and made without an
+    embedding or without words: `mended` tells which of them have these now.
 
     Args:
+        stored: JOIN_KEYS.
+        contents: (content_id), each once: those that are joined; others are of interest where they are outdated.
+        embeddings: as for `compute_keys`.
+        cfg: as for `compute_keys`.
+        version: of `key_version`.
+    """
+    wanted = ([EMBEDDING] if embeddings is not None else []) + ([WORDS] if by_keys(cfg) else [])
+    lacks = reduce(or_, [~F.col("made_of").contains(source) for source in wanted], F.lit(False))
+    # `is_wanted` and `key_version`: of the sides of the join, null where the content is not on that side
+    both = contents.withColumn("is_wanted", F.lit(True)).join(
+        stored.select("content_id", "key_version", "made_of"), "content_id", "full"
+    )
+    is_old = (F.col("key_version") != version) | F.col("made_of").isNull()
+    state = F.when(F.col("key_version").isNull(), "absent").when(is_old, "outdated").when(lacks, "bare")
+    return both.select("content_id", "is_wanted", state.alias("state"))
+
+
+def mended(
+    bare: DataFrame, stored: DataFrame, features: DataFrame, embeddings: DataFrame | None, cfg: LshConfig
+) -> DataFrame:
+    """(content_id) of those among `bare` that have by now what their keys were made without.
+
+    Args:
+        bare: (content_id), few.
         stored: JOIN_KEYS.
         features: as for `compute_keys`: some are mended when all images are hashed again.
         embeddings: as for `compute_keys`: some come later, where the jobs are run one by one.
         cfg: as for `compute_keys`.
-        version: of `key_version`.
     """
-    found = stored.where(F.col("key_version") != version).select("content_id")
-    sources = [("embedding_code", embeddings.where("embedding IS NOT NULL"))] if embeddings is not None else []
-    if by_keys(cfg):
-        sources.append(("word_keys", with_words(features)))
-    for column, source in sources:
-        bare = stored.where((F.col("key_version") == version) & F.col(column).isNull()).select("content_id")
-        found = found.unionAll(bare.join(source.select("content_id"), "content_id", "left_semi"))
-    return found.distinct()  # hardly ever any
+    made_of = _of_contents(bare, stored.select("content_id", "made_of"))
+    now = [features.where("n_keypoints > 0").select("content_id", F.lit(WORDS).alias("source"))] if by_keys(cfg) else []
+    if embeddings is not None:
+        there = embeddings.where("embedding IS NOT NULL")
+        now.append(there.select("content_id", F.lit(EMBEDDING).alias("source")))
+    found = [
+        _of_contents(bare, source).join(made_of, "content_id").where("NOT contains(made_of, source)") for source in now
+    ]
+    return reduce(DataFrame.unionAll, found).select("content_id").distinct() if found else bare.where("false")
+
+
+def _of_contents(contents: DataFrame, rows: DataFrame) -> DataFrame:
+    """The rows of `contents`, which are sent to the many of `rows` where they are few."""
+    return rows.join(contents.select("content_id"), "content_id", "left_semi")
 
 
 def _emit_keys(batches: Batches, centre: npt.NDArray[np.float32] | None, n_bits: int | None) -> Batches:
@@ -108,8 +147,13 @@ def _emit_keys(batches: Batches, centre: npt.NDArray[np.float32] | None, n_bits:
         for start in range(0, whole.num_rows, _ROWS_AT_ONCE):
             batch = whole.slice(start, _ROWS_AT_ONCE)
             yield pa.RecordBatch.from_arrays(
-                [batch["content_id"], _codes(batch["embedding"], centre, n_bits), packed_keys(batch["words"])],
-                names=["content_id", "embedding_code", "word_keys"],
+                [
+                    batch["content_id"],
+                    _codes(batch["embedding"], centre, n_bits),
+                    packed_keys(batch["words"]),
+                    batch["made_of"],
+                ],
+                names=["content_id", "embedding_code", "word_keys", "made_of"],
             )
 
 

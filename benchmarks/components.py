@@ -1,0 +1,172 @@
+"""Connected components: dupelake's, GraphX's, and union by one machine in memory, on the same edges.
+
+    .venv/bin/python -m benchmarks.components --work DIR [--edges 10000000] [--graphs random,path,star,power]
+
+Each graph is written once as Parquet (and, for GraphX, as the text that its loader reads). Each way runs in a process
+of its own, from the files to the number of components and the sum of all labels, by which the results are compared;
+core-seconds are those of the whole process tree. `union` is scipy's labelling of integer vertices in memory
+(kernels.unionfind), the limit that any cluster pays its shuffles over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from benchmarks.nights.cost import measured
+
+Ints = npt.NDArray[np.int64]
+
+_CHUNK = 1_000_000
+_SPARK = {"spark.master": "local[2]", "spark.driver.memory": "8g"}
+
+
+def random_graph(rng: np.random.Generator, n_edges: int) -> tuple[Ints, Ints]:
+    """As many vertices as edges, mean degree 2: a giant component and many small ones."""
+    ends = rng.integers(0, n_edges, (2, n_edges))
+    return ends[0], ends[1]
+
+
+def paths(rng: np.random.Generator, n_edges: int) -> tuple[Ints, Ints]:
+    """Paths of a million vertices in sorted order: what takes rounds of label propagation as long as the path."""
+    at = np.arange(n_edges)
+    at = at[at % 1_000_000 != 999_999]
+    return at, at + 1
+
+
+def stars(rng: np.random.Generator, n_edges: int) -> tuple[Ints, Ints]:
+    """One star with a tenth of all leaves, the rest in stars of ten."""
+    leaf = np.arange(n_edges)
+    centre = np.where(leaf < n_edges // 10, 0, leaf // 10)
+    return centre + n_edges, leaf
+
+
+def power_law(rng: np.random.Generator, n_edges: int) -> tuple[Ints, Ints]:
+    """Degrees by a Zipf law of exponent 2, ends matched at random among as many vertices as edges."""
+    ranks = np.minimum(rng.zipf(2.0, (2, n_edges)), n_edges) - 1
+    shuffled = rng.permutation(n_edges)
+    return shuffled[ranks[0]], rng.integers(0, n_edges, n_edges)
+
+
+GRAPHS: dict[str, Callable[[np.random.Generator, int], tuple[Ints, Ints]]] = {
+    "random": random_graph,
+    "path": paths,
+    "star": stars,
+    "power": power_law,
+}
+
+
+def write_graph(name: str, n_edges: int, work: Path) -> Path:
+    """Parquet and text of the edges, made once."""
+    folder = work / f"{name}-{n_edges}"
+    if (folder / "done").is_file():
+        return folder
+    for kind in ("parquet", "text"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    src, dst = GRAPHS[name](np.random.default_rng(7), n_edges)
+    order = np.random.default_rng(8).permutation(len(src))
+    for number, start in enumerate(range(0, len(src), _CHUNK)):
+        part = order[start : start + _CHUNK]
+        pq.write_table(pa.table({"src": src[part], "dst": dst[part]}), folder / "parquet" / f"{number:04d}.parquet")
+        lines = np.char.add(np.char.add(src[part].astype("U"), " "), dst[part].astype("U"))
+        (folder / "text" / f"{number:04d}.txt").write_text("\n".join(lines.tolist()) + "\n", encoding="ascii")
+    (folder / "done").touch()
+    return folder
+
+
+def by_union(folder: Path) -> tuple[int, int]:
+    from dupelake.kernels.unionfind import smallest_labels
+
+    edges = pq.read_table(folder / "parquet")
+    ends = edges["src"].to_numpy(), edges["dst"].to_numpy()
+    vertices = np.unique(np.concatenate(ends))
+    labels = vertices[smallest_labels(*(np.searchsorted(vertices, end) for end in ends), len(vertices))]
+    return len(np.unique(labels)), int(labels.sum())
+
+
+def by_dupelake(folder: Path) -> tuple[int, int]:
+    from pyspark.sql import functions as F
+
+    from dupelake.runtime.session import build_session
+    from dupelake.stages.components import connected_components
+    from dupelake.tables import Staging, Warehouse
+
+    spark = build_session("components", _SPARK)
+    staging = Staging(Warehouse(spark, str(folder / "warehouse")), "bench")
+    found = connected_components(spark.read.parquet(str(folder / "parquet")), staging.checkpoint)
+    row = found.agg(F.count_distinct("component").alias("n"), F.sum("component").alias("s")).first()
+    staging.remove()
+    assert row is not None
+    return row["n"], row["s"]
+
+
+def by_graphx(folder: Path) -> tuple[int, int]:
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName("graphx")
+    for key, value in _SPARK.items():
+        builder = builder.config(key, value)
+    spark = builder.config("spark.ui.enabled", "false").getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    jvm: Any = spark._jvm
+    level = jvm.org.apache.spark.storage.StorageLevel.MEMORY_AND_DISK()
+    graph = jvm.org.apache.spark.graphx.GraphLoader.edgeListFile(
+        spark.sparkContext._jsc.sc(), str(folder / "text"), False, 8, level, level
+    )
+    labelled = jvm.org.apache.spark.graphx.lib.ConnectedComponents.run(graph, *(jvm.scala.reflect.ClassTag.Int(),) * 2)
+    out = folder / "graphx"
+    labelled.vertices().saveAsTextFile(str(out))
+    rows = spark.read.csv(str(out), schema="vertex string, component string")
+    labels = rows.selectExpr("CAST(replace(component, ')', '') AS BIGINT) AS c")
+    row = labels.selectExpr("count(DISTINCT c)", "sum(c)").first()
+    assert row is not None
+    return row[0], row[1]
+
+
+WAYS = {"union": by_union, "dupelake": by_dupelake, "graphx": by_graphx}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--edges", type=int, default=10_000_000)
+    parser.add_argument("--graphs", default=",".join(GRAPHS))
+    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        way, folder = args.one
+        n, checksum = WAYS[way](Path(folder))
+        answer = {"components": n, "sum": str(checksum)}
+        Path(folder, f"{way}.json").write_text(json.dumps(answer), encoding="utf-8")
+        return
+    print("| graph | edges | components | way | core-seconds | seconds |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for name in args.graphs.split(","):
+        folder = write_graph(name, args.edges, args.work)
+        seen = set()
+        for way in args.ways.split(","):
+            command = [sys.executable, "-m", "benchmarks.components", "--work", str(args.work), "--one", way]
+            try:
+                cost = measured([*command, str(folder)], folder / f"{way}.log")
+            except SystemExit as error:
+                print(f"| {name} | {args.edges:,} | | {way} | failed: {str(error)[-200:]!r} | |", flush=True)
+                continue
+            told = json.loads((folder / f"{way}.json").read_text(encoding="utf-8"))
+            seen.add((told["components"], told["sum"]))
+            took = f"{cost.core_s:.0f} | {cost.wall_s:.0f}"
+            print(f"| {name} | {args.edges:,} | {told['components']:,} | {way} | {took} |", flush=True)
+        if len(seen) > 1:
+            sys.exit(f"{name}: the ways differ: {seen}")
+
+
+if __name__ == "__main__":
+    main()
