@@ -116,6 +116,7 @@ class LshConfig:
     word_min_votes: int = _opt(4, low=1, high=100)
     word_max_images: int = _opt(20_000, low=10, high=100_000_000)  # of one word and scope; more: counted and left out
     word_join: str = _opt("blocks", one_of=("blocks", "keys"))
+    word_min_keys: int = _opt(2, low=1, high=100)
     word_key_max_images: int = _opt(2_000, low=2, high=1_000_000)  # of one key; more: counted and left out
     scope: str = _opt("within", one_of=("within", "across"))
 

@@ -260,10 +260,10 @@ class Warehouse:
         if update_when is not None:
             touches = touches | (is_given & F.expr(update_when))
         t, s = self.read(table).alias("t"), source.alias("s")
-        given = s.agg(F.count_if(is_given).alias("n_given"))
         met = t.join(s, F.expr(on)).agg(F.count_if(is_given).alias("n_met"), F.count_if(touches).alias("n_touched"))
-        row = single_row(given.crossJoin(met))
-        return bool(row["n_touched"] or row["n_met"] < row["n_given"])
+        given = s.agg((-F.count_if(is_given)).alias("n_met"), F.lit(0).alias("n_touched"))
+        row = single_row(met.unionAll(given).agg(F.sum("n_met").alias("n_left"), F.sum("n_touched").alias("n_touched")))
+        return bool(row["n_touched"] or row["n_left"])  # touched, or left over: to be inserted
 
     def maintain(self, table: Table, retain_hours: float) -> tuple[int, int]:
         """Compact `table`, its rows ordered by key; drop what no version of the last `retain_hours` holds; checkpoint.

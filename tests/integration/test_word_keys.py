@@ -12,12 +12,12 @@ from dupelake.config import LshConfig
 from dupelake.kernels.keyfilter import make_bitmap
 from dupelake.kernels.vocabulary import unpack_words
 from dupelake.stages.join_keys import compute_keys
-from dupelake.stages.word_keys import KeyPairs, check_words, meet_by_keys, probed_word_keys
+from dupelake.stages.word_keys import check_words, meet_by_keys, probed_word_keys
 from dupelake.stages.words import MIN_POINTS
 from word_oracle import corpus_oracle, key_oracle, random_corpus
 
 N = 150
-CFG = LshConfig(word_join="keys")
+CFG, CFG_1 = LshConfig(word_join="keys"), LshConfig(word_join="keys", word_min_keys=1)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,13 @@ def corpus():
 @pytest.fixture(scope="module")
 def features(spark, corpus):
     rows = {**corpus, "f" * 32: b"\1\0\1\0", "e" * 32: None}  # a picture without words, and one without features
-    return spark.createDataFrame(pa.table({"content_id": [*rows], "words": pa.array([*rows.values()], pa.binary())}))
+    return features_of(spark, rows)
+
+
+def features_of(spark, words):
+    n_keypoints = [0 if value is None else len(unpack_words(value)) for value in words.values()]
+    columns = {"content_id": [*words], "n_keypoints": n_keypoints, "words": pa.array([*words.values()], pa.binary())}
+    return spark.createDataFrame(pa.table(columns))
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +47,19 @@ def keys_of(features):
 
 
 @pytest.fixture(scope="module")
-def sharing(corpus):
-    """Pairs that share a key."""
+def shared(corpus):
+    """How many keys the pairs share, of those that share any."""
     keys = {key: key_oracle(unpack_words(data)) for key, data in corpus.items()}
-    return {tuple(sorted(pair)) for pair in combinations(corpus, 2) if keys[pair[0]] & keys[pair[1]]}
+    found = {tuple(sorted((a, b))): len(keys[a] & keys[b]) for a, b in combinations(corpus, 2)}
+    return {pair: n for pair, n in found.items() if n}
+
+
+@pytest.fixture(scope="module")
+def sharing(shared):
+    """Pairs that share so many keys that they are compared."""
+    enough = {pair for pair, n in shared.items() if n >= CFG.word_min_keys}
+    assert len(enough) < len(shared)
+    return enough
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +95,14 @@ def test_those_meet_that_share_a_key(spark, corpus, features, keys, sharing, wan
     assert met == sharing  # a key is compared by 36 bits: chance would have it once in some thousand such corpora
     assert found.left_out().first()["keys"] is None
     assert pairs_of(check_words(found.pairs(), features, CFG)) == wanted
+
+
+def test_one_key_may_be_enough(spark, corpus, keys, shared):
+    units = units_of(spark, [("", i, True) for i in corpus])
+    found = meet_by_keys(units, keys, CFG_1, N, N)
+    assert pairs_of(found.pairs()) == set(shared)
+    summed = found.met.groupBy("low", "high").agg({"n_keys": "sum"}).collect()
+    assert {(bytes(low).hex(), bytes(high).hex()): n for low, high, n in summed} == shared
 
 
 @pytest.mark.parametrize("with_filter", [False, True])
@@ -121,17 +144,24 @@ def test_scopes_are_never_compared(spark, corpus, features, keys, wanted):
     assert pairs_of(check_words(met, features, CFG)) == expected
 
 
+def test_keys_of_two_scopes_are_not_added_up(spark, corpus, keys, shared):
+    once = {pair for pair, n in shared.items() if n == 1}
+    assert once
+    units = units_of(spark, [(scope, i, True) for scope in ("a", "b") for i in corpus])
+    assert not pairs_of(meet_by_keys(units, keys, CFG, 2 * N, 2 * N).pairs()) & once
+
+
 def test_keys_over_the_cap_make_no_pairs_and_are_counted(spark, corpus):
     """One picture as 40 contents: every key of it has 40 holders."""
     data = next(d for d in corpus.values() if len(unpack_words(d)) > 20)
     rows = {f"{at:032x}": data for at in range(40)}
-    same = spark.createDataFrame(pa.table({"content_id": [*rows], "words": pa.array([*rows.values()], pa.binary())}))
+    same = features_of(spark, rows)
     units = units_of(spark, [("", i, at < 10) for at, i in enumerate(rows)])
     n_keys = len(key_oracle(unpack_words(data)))
     found = meet_by_keys(units, keys_of(same), LshConfig(word_join="keys", word_key_max_images=39), 40, 10)
     assert pairs_of(found.pairs()) == set()
     n_pairs = 40 * 39 // 2 - 30 * 29 // 2
     assert tuple(found.left_out().first()) == (n_keys, n_keys * n_pairs, 40)
-    assert all(tuple(row)[:2] == (None, None) for row in KeyPairs(found.met).met.collect())
+    assert all(tuple(row)[:2] == (None, None) for row in found.met.collect())
     whole = meet_by_keys(units, keys_of(same), LshConfig(word_join="keys", word_key_max_images=40), 40, 10)
     assert len(pairs_of(whole.pairs())) == n_pairs

@@ -85,7 +85,7 @@ def current_versions(run: Run) -> Versions:
     compared = {"hash": version, "verify": verify, "model": model, "preprocess": preprocess}
     lsh = asdict(run.config.lsh)
     if lsh["word_join"] == "blocks":  # the way before there were two: stored pairs stay valid
-        del lsh["word_join"], lsh["word_key_max_images"]
+        del lsh["word_join"], lsh["word_min_keys"], lsh["word_key_max_images"]
     join = fingerprint({"revision": [JOIN_REVISION, WORDS_REVISION], **compared, **lsh})
     keys = key_version(features, None if model is None else (model, str(preprocess)), centre, run.config.lsh)
     return Versions(version, features, verify, model, preprocess, centre, keys, join)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from dupelake.stages.decide import decide
 from dupelake.stages.join_keys import by_keys, compute_keys, mended, standing
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
-from dupelake.stages.word_keys import KeyPairs, check_words, meet_by_keys, probed_word_keys
+from dupelake.stages.word_keys import check_words, meet_by_keys, probed_word_keys
 from dupelake.stages.words import BLOCK_UNITS, WordPairs, word_pairs
 from dupelake.tables import single_row
 
@@ -221,7 +221,7 @@ def _pairs_by_keys(run: Run, inputs: _Inputs, sizes: Row, filters: Filters | Non
     """(low, high, leg) of the words leg by keys of neighbouring words, staged."""
     lsh, probed = run.config.lsh, (filters or {}).get(WORDS_LEG)
     found = meet_by_keys(inputs.units, inputs.keys, lsh, sizes["units"], sizes["new"], probed)
-    met = KeyPairs(run.staging.save(found.met, "met"))
+    met = replace(found, met=run.staging.save(found.met, "met"))
     out = single_row(met.left_out())
     run.count("words_dropped", out["keys"] or 0)
     if out["keys"]:

@@ -12,7 +12,7 @@ one bin's width of each other always meet in some window, wherever the edges of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,68 +122,89 @@ def shared_words(
         max_rows: about how many matches are held at once (16 bytes each, and as much again to sort them); one picture's
             are held in any case. Changes nothing in what is found.
     """
-    n = len(block)
-    owner = np.repeat(np.arange(n), np.diff(block.start))
-    is_right = (sides & RIGHT).astype(bool)
-    right_words = np.flatnonzero(is_right[owner])
+    owner = np.repeat(np.arange(len(block)), np.diff(block.start))
+    right_words, left_words = (np.flatnonzero((sides & side).astype(bool)[owner]) for side in (RIGHT, LEFT))
     indexes = [_Index.build(cells, scopes[owner], right_words) for cells in (block.stored, block.second)]
-    left = np.flatnonzero(sides & LEFT)
-    lookups = _lookups(block, indexes, scopes[owner], mirrored)
-    per_word = np.sum([high - low for _, _, low, high in lookups], axis=0, dtype=np.int64)
+    hits = _hits(block, indexes, left_words, scopes[owner], mirrored)
+    per_word = np.zeros(len(owner), np.int64)
+    for hit in hits:
+        per_word[hit.words] += hit.counts  # each word once
     total = np.concatenate([np.zeros(1, np.int64), np.cumsum(per_word)])
+    left = np.flatnonzero(sides & LEFT)
     rows_until = np.cumsum(total[block.start[left + 1]] - total[block.start[left]])
     first = 0
     while first < len(left):
         base = rows_until[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(rows_until, base + max_rows, "right")))
-        codes = _match_codes(block, owner, sides, lookups, left[first], left[last - 1] + 1)
+        codes = _match_codes(block, owner, sides, hits, left[first], left[last - 1] + 1)
         yield _decode(block, codes, min_votes)
         first = last
 
 
 @dataclass(frozen=True)
 class _Index:
-    """Keys of one kind of cells of the right-hand words, sorted, and which words they are."""
+    """The right-hand words by cell, of one kind of cells: words[start[i]:start[i + 1]] lie in the cell of keys[i]."""
 
     keys: NDArray[np.int64]
+    start: NDArray[np.int64]
     words: NDArray[np.int64]
 
     @staticmethod
     def build(cells: NDArray[np.uint32], scopes: NDArray[np.int64], words: NDArray[np.int64]) -> _Index:
         words = words[cells[words] != NO_WORD]
         keys = _keys(cells[words], scopes[words])
-        order = np.argsort(keys, kind="stable")
-        return _Index(keys[order], words[order])
+        order = np.argsort(keys)
+        keys = keys[order]
+        start = _runs(keys)
+        return _Index(keys[start[:-1]], start, words[order])
 
 
-_Lookup = tuple[NDArray[np.int64], bool, NDArray[np.int64], NDArray[np.int64]]
+@dataclass(frozen=True)
+class _Hits:
+    """Left-hand words, ascending, whose cell some right-hand words have: of `index`, first to first + count."""
+
+    index: _Index
+    is_mirrored: bool
+    words: NDArray[np.int64]
+    first: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @staticmethod
+    def of(index: _Index, cells: NDArray[np.uint32], words: NDArray[np.int64], scopes: NDArray[np.int64]) -> _Hits:
+        """Of `words` with these cells. Sought in order: at random, each look misses the cache several times."""
+        keys = _keys(cells[words], scopes[words])
+        order = np.argsort(keys)
+        keys = keys[order]
+        at = np.searchsorted(index.keys, keys)
+        is_hit = np.append(index.keys, -1)[at] == keys  # a key of NO_WORD is in no index
+        at, words = at[is_hit], words[order[is_hit]]
+        order = np.argsort(words)
+        at = at[order]
+        return _Hits(index, False, words[order], index.start[at], np.diff(index.start)[at])
 
 
 def _keys(cells: NDArray[np.uint32], scopes: NDArray[np.int64]) -> NDArray[np.int64]:
     return scopes << np.int64(32) | cells.astype(np.int64)
 
 
-def _lookups(block: WordBlock, indexes: list[_Index], scopes: NDArray[np.int64], mirrored: bool) -> list[_Lookup]:
-    """(words of the index, is_mirrored, first, end of each word's range in it): all ways in which two words match."""
+def _hits(
+    block: WordBlock, indexes: list[_Index], words: NDArray[np.int64], scopes: NDArray[np.int64], mirrored: bool
+) -> list[_Hits]:
+    """All ways in which two words match: under both nearest cells, or one of them under its second."""
     stored, second = indexes
-    ways = [(block.stored, stored, False), (block.second, stored, False), (block.stored, second, False)]
+    ways = [(stored, block.stored), (stored, block.second), (second, block.stored)]
+    found = [_Hits.of(index, cells, words, scopes) for index, cells in ways]
     if mirrored:
-        turned, turned_second = mirrored_words(block.stored), mirrored_words(block.second)
-        ways += [(turned, stored, True), (turned_second, stored, True), (turned, second, True)]
-    out: list[_Lookup] = []
-    for cells, index, is_mirrored in ways:
-        keys = _keys(cells, scopes)
-        low = np.searchsorted(index.keys, keys, "left")
-        high = np.searchsorted(index.keys, keys, "right")
-        out.append((index.words, is_mirrored, low, np.where(cells == NO_WORD, low, high)))
-    return out
+        turned = [_Hits.of(index, mirrored_words(cells), words, scopes) for index, cells in ways]
+        found += [replace(hits, is_mirrored=True) for hits in turned]
+    return found
 
 
 def _match_codes(
     block: WordBlock,
     owner: NDArray[np.int64],
     sides: NDArray[np.uint8],
-    lookups: list[_Lookup],
+    hits: list[_Hits],
     first: int,
     end: int,
 ) -> NDArray[np.int64]:
@@ -191,14 +212,13 @@ def _match_codes(
     n = len(block)
     if n.bit_length() * 2 + 19 > 63:
         raise ValueError(f"{n} pictures at once do not fit a code; 2^22 do")
-    words = np.arange(block.start[first], block.start[end])
-    words = words[(sides[owner[words]] & LEFT) > 0]
     found = []
-    for index_words, is_mirrored, low, high in lookups:
-        counts = high[words] - low[words]
+    for hit in hits:
+        mine = slice(*np.searchsorted(hit.words, block.start[[first, end]]))
+        words, counts = hit.words[mine], hit.counts[mine]
         a = np.repeat(words, counts)
         offset = np.arange(len(a)) - np.repeat(np.cumsum(counts) - counts, counts)
-        b = index_words[np.repeat(low[words], counts) + offset]
+        b = hit.index.words[np.repeat(hit.first[mine], counts) + offset]
         left, right = owner[a], owner[b]
         # Both are found from both where each stands on either side: taken once, from the lower.
         both = (sides[left] & RIGHT > 0) & (sides[right] & LEFT > 0)
@@ -207,7 +227,7 @@ def _match_codes(
         swap = left > right
         a, b = np.where(swap, b, a), np.where(swap, a, b)
         left, right = np.where(swap, right, left), np.where(swap, left, right)
-        pair = (left * n + right) * 2 + is_mirrored
+        pair = (left * n + right) * 2 + hit.is_mirrored
         found.append((pair * MAX_WORDS + (a - block.start[left])) * MAX_WORDS + (b - block.start[right]))
     codes = np.concatenate(found)
     codes.sort()

@@ -2,7 +2,8 @@
 
 Meeting all pictures in blocks (stages.words) costs the square of the corpus. Here only those meet that share a key of
 two neighbouring words (kernels.wordpairs), few of a corpus, and then the rule of the leg decides on their words alone.
-So this finds a part of what blocks find (.977 as measured, benchmarks/scale.md) and never anything else.
+So this finds a part of what blocks find (benchmarks/scale.md has the figures) and never anything else. One key in
+common is often a coincidence, and checking strangers is what grows with the square of a corpus: lsh.word_min_keys.
 
 Keys are shuffled packed (kernels.keyjoin), some 14 bytes a key with the units, and a part sorts its keys as numbers, in
 memory, about 130 MB of them. Old pictures never meet old ones.
@@ -52,7 +53,9 @@ KEYS_PER_UNIT = 1_500
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
 _UNIT = unit_type(("is_new", "?"))
-_MET_SCHEMA = "low binary, high binary, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
+_MET_SCHEMA = (
+    "low binary, high binary, scope bigint, n_keys bigint, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
+)
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,23 @@ class KeyPairs:
     """What meets by keys.
 
     Attributes:
-        met: (low binary, high binary, n_hot_keys bigint, n_hot_pairs bigint, largest bigint): ids as bytes, low < high,
-            of units that share a key, a pair perhaps more than once; or, ids being null, how many keys a task left out
-            for having more holders than the cap, how many pairs with a new unit these would have made, and the most
-            holders of one key.
+        met: (low binary, high binary, scope bigint, n_keys bigint, n_hot_keys bigint, n_hot_pairs bigint, largest
+            bigint): ids as bytes, low < high, of units of a scope that share n_keys here, a pair perhaps more than
+            once; or, ids being null, how many keys a task left out for having more holders than the cap, how many pairs
+            with a new unit these would have made, and the most holders of one key.
+        min_keys: that a pair must share.
     """
 
     met: DataFrame
+    min_keys: int
 
     def pairs(self) -> DataFrame:
         """(low, high), each once."""
-        return self.met.where("low IS NOT NULL").select("low", "high").distinct()
+        met = self.met.where("low IS NOT NULL")
+        if self.min_keys > 1:
+            shared = met.groupBy("low", "high", "scope").agg(F.sum("n_keys").alias("n_keys"))
+            met = shared.where(F.col("n_keys") >= self.min_keys)
+        return met.select("low", "high").distinct()
 
     def left_out(self) -> DataFrame:
         """One row: (keys, pairs, largest), all null where no key was over the cap."""
@@ -109,7 +118,7 @@ def meet_by_keys(
     Args:
         units: (scope, content_id, is_new boolean), one row per scope and content.
         keys: (content_id, word_keys binary) as `packed_keys` makes them; units without are passed over.
-        cfg: word_key_max_images; keys of more units, over all scopes, make no pairs and are counted.
+        cfg: word_key_max_images; keys of more units, over all scopes, make no pairs and are counted. word_min_keys.
         n_units: about how many units there are; changes cost, never pairs.
         n_new: about how many of them are new.
         probed: filter of the new units' keys (kernels.keyfilter); without one, every key of every unit is shuffled.
@@ -122,7 +131,8 @@ def meet_by_keys(
     held = _held(units, keys).repartition(max(n_tasks, math.ceil(n_units / 16_384)), "id")
     emit = partial(_emit_keys, parts=parts, probed=probed)
     spread = held.mapInArrow(emit, "part int, units binary, keys binary").repartitionById(parts, "part")
-    return KeyPairs(spread.mapInArrow(partial(_emit_met, max_units=cfg.word_key_max_images), _MET_SCHEMA))
+    met = spread.mapInArrow(partial(_emit_met, max_units=cfg.word_key_max_images), _MET_SCHEMA)
+    return KeyPairs(met, cfg.word_min_keys)
 
 
 def check_words(pairs: DataFrame, features: DataFrame, cfg: LshConfig, *, leg: int = WORDS_LEG) -> DataFrame:
@@ -198,7 +208,7 @@ def _emit_met(batches: Batches, max_units: int) -> Batches:
         n_old = int(np.count_nonzero(~units["is_new"][members]))
         n_hot_pairs += size * (size - 1) // 2 - n_old * (n_old - 1) // 2
     if hot.any():
-        yield _met_batch(None, None, int(hot.sum()), n_hot_pairs, int(sizes.max()))
+        yield _met_batch([pa.nulls(1, pa.binary())] * 2, None, None, int(hot.sum()), n_hot_pairs, int(sizes.max()))
     shared = np.flatnonzero((sizes > 1) & ~hot)
     yield from _met_pairs(units, whole, edges[:-1][shared], sizes[shared])
 
@@ -228,17 +238,25 @@ def _met_pairs(
             a, b = a[kept], b[kept]
             swap = rank[a] > rank[b]
             codes.append(np.where(swap, b, a) << np.int64(32) | np.where(swap, a, b))
-        code = np.unique(np.concatenate(codes))
-        yield _met_batch(ids[code >> np.int64(32)], ids[code & np.int64(0xFFFFFFFF)], 0, 0, 0)
+        code, n_keys = np.unique(np.concatenate(codes), return_counts=True)
+        low, high = code >> np.int64(32), code & np.int64(0xFFFFFFFF)
+        yield _met_batch([id_column(ids[low]), id_column(ids[high])], scope[low, 0], n_keys)
         first = last
 
 
 def _met_batch(
-    low: npt.NDArray[np.uint64] | None, high: npt.NDArray[np.uint64] | None, n_keys: int, n_pairs: int, largest: int
+    pair: list[pa.Array],
+    scope: npt.NDArray[np.uint64] | None,
+    n_shared: npt.NDArray[np.int64] | None,
+    n_hot_keys: int = 0,
+    n_hot_pairs: int = 0,
+    largest: int = 0,
 ) -> pa.RecordBatch:
-    sides = [pa.nulls(1, pa.binary()) if side is None else id_column(side) for side in (low, high)]
-    numbers = [pa.array(np.full(len(sides[0]), value, np.int64)) for value in (n_keys, n_pairs, largest)]
-    return pa.RecordBatch.from_arrays([*sides, *numbers], names=["low", "high", "n_hot_keys", "n_hot_pairs", "largest"])
+    n = len(pair[0])
+    told = [pa.nulls(n, pa.int64()) if each is None else pa.array(each.view(np.int64)) for each in (scope, n_shared)]
+    numbers = [pa.array(np.full(n, value, np.int64)) for value in (n_hot_keys, n_hot_pairs, largest)]
+    names = ["low", "high", "scope", "n_keys", "n_hot_keys", "n_hot_pairs", "largest"]
+    return pa.RecordBatch.from_arrays([*pair, *told, *numbers], names=names)
 
 
 def _emit_checked(batches: Batches, cfg: LshConfig, leg: int) -> Batches:
