@@ -21,7 +21,7 @@ from dupelake.kernels.vocabulary import NO_WORD, mirrored_words
 from dupelake.kernels.wordjoin import MAX_WORDS, WordBlock
 
 NEIGHBOURS = 6
-"""Nearest words that each word makes keys with: 6 find .977 of what single words find (benchmarks/scale.md)."""
+"""Nearest words that each word makes keys with: more find more, and cost in proportion (benchmarks/scale.md)."""
 # Scales are stored in steps, and steps lie at one octave and at a half: bounds beside them, lest rounding decide.
 _MAX_OCTAVES = 1.01  # between the scales of two neighbours
 _HALF_OCTAVE = 0.51
