@@ -154,7 +154,8 @@ def write(warehouse: Warehouse, drawn: DataFrame, versions: dict[str, Any]) -> N
     common = {name: F.lit(value) for name, value in versions.items()}
     null = F.lit(None)
     hashed = {"is_low_information": F.lit(False), "detail": F.lit(1.0)} | common
-    none = {"keypoints": F.lit(b""), "descriptors": F.lit(b""), "n_keypoints": F.lit(0), "error_message": null}
+    n_words = F.expr(f"CAST((length(words) - {PACKED_HEADER.itemsize}) / {PACKED_WORD.itemsize} AS INT)")
+    none = {"keypoints": F.lit(b""), "descriptors": F.lit(b""), "n_keypoints": n_words, "error_message": null}
     for table, columns in (
         (HASHES, hashed),
         (FEATURES, none | common),
