@@ -36,7 +36,7 @@ from dupelake.tables import Warehouse
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 SETS = ("imagenet_sample", "clothing_small")
-COUNTED = ("pairs_measured", "word_pairs_checked", "words_dropped", "contents_regrouped", "groups")
+COUNTED = ("pairs_measured", "burst_followers", "word_pairs_checked", "words_dropped", "contents_regrouped", "groups")
 NIGHT = 100  # one of so many images is new
 _SPARK = ["--spark", "spark.master=local[2]"]
 
@@ -95,7 +95,7 @@ def real(args: argparse.Namespace) -> None:
 
 
 def synthetic(args: argparse.Namespace) -> None:
-    spark, pool, warehouse = _drawing(args, f"synthetic-{args.contents}")
+    spark, pool, warehouse = drawing(args, f"synthetic-{args.contents}")
     n_new = args.contents // NIGHT
     n_old = args.contents - n_new
     write(warehouse, contents(spark, pool, 0, n_old, args.tasks).cache(), pool.versions)
@@ -143,7 +143,7 @@ def steps(warehouse: Warehouse) -> str:
 
 def identical(args: argparse.Namespace) -> None:
     """So many images of one content: a placeholder that a crawler stored a million times."""
-    spark, pool, warehouse = _drawing(args, f"identical-{args.contents}")
+    spark, pool, warehouse = drawing(args, f"identical-{args.contents}")
     one = contents(spark, pool, 0, 1, 1)
     write(warehouse, one.cache(), pool.versions)
     (row,) = one.select("content_id").collect()
@@ -159,7 +159,7 @@ def identical(args: argparse.Namespace) -> None:
     print(line("one picture", n_old, n_new, full, _joined(args, warehouse.root), _joined(args, warehouse.root)))
 
 
-def _drawing(args: argparse.Namespace, name: str) -> tuple[SparkSession, Pool, Warehouse]:
+def drawing(args: argparse.Namespace, name: str) -> tuple[SparkSession, Pool, Warehouse]:
     """A session, real contents to draw from, and an empty warehouse."""
     spark = build_session("nights-bench", {"spark.master": "local[2]", "spark.driver.memory": "4g"})
     pool_root = str(args.work / "pool")

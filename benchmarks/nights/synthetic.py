@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.kernels.vocabulary import N_CENTROIDS, NO_WORD, PACKED_HEADER, PACKED_WORD
@@ -26,6 +26,7 @@ _FLIPPED = 0.35  # of the bits of a real hash: as far from it, and from its othe
 _OF_COPY = 0.02  # of the bits of a copy
 _KEPT_WORDS = 0.7  # of a copy
 _WHOLE_WORDS = 0.5  # as they come; of the others each half is drawn by itself
+_MARK_WORDS = 20
 _NOISE = 1.0  # added to a real embedding, as a multiple of its spread about the centre
 _NOISE_OF_COPY = 0.15
 
@@ -86,21 +87,31 @@ def read_pool(warehouse: Warehouse) -> Pool:
     )
 
 
-def contents(spark: SparkSession, pool: Pool, first: int, last: int, tasks: int) -> DataFrame:
+@dataclass(frozen=True)
+class Skew:
+    """What is not evenly spread: `burst` contents, the first, are copies of the first; `marked` of all share words."""
+
+    burst: int = 0
+    marked: float = 0.0
+
+
+def contents(spark: SparkSession, pool: Pool, first: int, last: int, tasks: int, skew: Skew = Skew()) -> DataFrame:
     """SCHEMA of contents first to last - 1; content n is the same whichever range holds it."""
     shared = spark.sparkContext.broadcast(pool)
 
     def draw(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for frame in frames:
-            rows = [_content(shared.value, int(n)) for n in frame["id"]]
+            rows = [_content(shared.value, int(n), skew) for n in frame["id"]]
             yield pd.DataFrame(rows, columns=[part.split()[0] for part in SCHEMA.split(", ")])
 
     return spark.range(first, last, 1, tasks).mapInPandas(draw, SCHEMA)
 
 
-def _content(pool: Pool, number: int) -> tuple[Any, ...]:
+def _content(pool: Pool, number: int, skew: Skew) -> tuple[Any, ...]:
     is_copy = number % COPY_EVERY == COPY_EVERY - 1
     origin = number - 1 if is_copy else number
+    if 0 < number < skew.burst:
+        is_copy, origin = True, 0
     rng = np.random.default_rng([1, origin])
     real = int(rng.integers(len(pool.quality)))
     near = np.random.default_rng([2, number])
@@ -117,6 +128,9 @@ def _content(pool: Pool, number: int) -> tuple[Any, ...]:
         other = _words(pool, len(words), near)
         words = np.where(near.random(len(words)) < _KEPT_WORDS, words, other)
         vector = vector + _noise(pool, _NOISE_OF_COPY, near)
+    if near.random() < skew.marked:
+        mark = pool.words[: min(_MARK_WORDS, len(words))]  # where it lies and how, in each of them
+        words = np.concatenate([mark, words[len(mark) :]])
     digest = hashlib.sha256(f"content {number}".encode()).hexdigest()
     return (
         number,
@@ -149,11 +163,14 @@ def _words(pool: Pool, n: int, rng: np.random.Generator) -> np.ndarray:
     return made
 
 
-def write(warehouse: Warehouse, drawn: DataFrame, versions: dict[str, Any]) -> None:
+def write(
+    warehouse: Warehouse, drawn: DataFrame, versions: dict[str, Any], is_low_information: Column | None = None
+) -> None:
     """Add drawn contents to `warehouse` as the hash and embed jobs would leave them, an image each; no thumbnails."""
+    is_low = F.lit(False) if is_low_information is None else is_low_information
     common = {name: F.lit(value) for name, value in versions.items()}
     null = F.lit(None)
-    hashed = {"is_low_information": F.lit(False), "detail": F.lit(1.0)} | common
+    hashed = {"is_low_information": is_low, "detail": F.lit(1.0)} | common
     n_words = F.expr(f"CAST((length(words) - {PACKED_HEADER.itemsize}) / {PACKED_WORD.itemsize} AS INT)")
     none = {"keypoints": F.lit(b""), "descriptors": F.lit(b""), "n_keypoints": n_words, "error_message": null}
     for table, columns in (

@@ -30,8 +30,10 @@ def work(run: Run, model: tuple[str, str] | None) -> None:
         return
     model_id, preprocess_id = model
     stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
-    pending = run.warehouse.read(THUMBNAILS).join(stored.select("content_id"), "content_id", "left_anti")
-    n_pending = pending.select("content_id").count()
+    thumbnails = run.warehouse.read(THUMBNAILS)
+    lacking = thumbnails.select("content_id").join(stored.select("content_id"), "content_id", "left_anti")
+    lacking = run.staging.save(lacking, "pending")  # ids: on most nights few, which find their thumbnails
+    n_pending = lacking.count()
     if n_pending == 0:
         return
     from dupelake.stages.embed import embed_contents
@@ -40,6 +42,7 @@ def work(run: Run, model: tuple[str, str] | None) -> None:
         n_tasks = max(
             run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_pending / run.config.embed.rows_per_task)
         )
+        pending = thumbnails.join(lacking, "content_id", "left_semi")
         rows = embed_contents(pending.repartition(n_tasks, "content_id"), run.config.embed, model_id, preprocess_id)
         seen = Observation("embed")
         rows = rows.observe(seen, F.count(F.lit(1)).alias("n"), F.count("error_message").alias("n_failed"))

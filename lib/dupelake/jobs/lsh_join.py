@@ -86,6 +86,7 @@ def current_versions(run: Run) -> Versions:
     lsh = asdict(run.config.lsh)
     if lsh["word_join"] == "blocks":  # the way before there were two: stored pairs stay valid
         del lsh["word_join"], lsh["word_min_keys"], lsh["word_key_max_images"]
+    del lsh["burst_min_images"], lsh["burst_max_bits"]  # they leave pairs out, and those that stand stay valid
     join = fingerprint({"revision": [JOIN_REVISION, WORDS_REVISION], **compared, **lsh})
     keys = key_version(features, None if model is None else (model, str(preprocess)), centre, run.config.lsh)
     return Versions(version, features, verify, model, preprocess, centre, keys, join)

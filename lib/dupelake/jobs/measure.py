@@ -12,11 +12,13 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from dupelake.kernels.edits import PLANTED
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.runtime.run import Run
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, OK, THUMBNAILS, conform
 from dupelake.stages.align import align_pairs
-from dupelake.stages.candidates import WORDS_LEG, Filters, candidate_pairs, probed_keys
+from dupelake.stages.bursts import LEADERS, crowded_values, follower_pairs, followers, members
+from dupelake.stages.candidates import LEGS, WORDS_LEG, Filters, candidate_pairs, probed_keys
 from dupelake.stages.decide import decide
 from dupelake.stages.join_keys import by_keys, compute_keys, mended, standing
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
@@ -77,11 +79,15 @@ def measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) -
         hashes: HASHES of the present version.
         versions: what is compared.
     """
+    sizes = single_row(units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
+    led = _followers(run, units, hashes, sizes["units"])
+    if led is not None:
+        units = run.staging.save(units.join(led, ["scope", "content_id"], "left_anti"), "leading")
     with run.step("plant"):
         copies = _plant(run, units)
     inputs = _inputs(run, units, hashes, versions, copies)
     with run.step("join"):
-        candidates = _candidates(run, inputs, versions, copies)
+        candidates = _candidates(run, inputs, versions, copies, sizes, led)
         n_pairs = candidates.count()
     with run.step("align"):
         decided = _decide(run, candidates, inputs, versions, n_pairs)
@@ -92,6 +98,30 @@ def measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) -
     return decided.join(F.broadcast(planted.withColumnRenamed("content_id", "src_id")), "src_id", "left_anti").join(
         F.broadcast(planted.withColumnRenamed("content_id", "dst_id")), "dst_id", "left_anti"
     )
+
+
+def _followers(run: Run, units: DataFrame, hashes: DataFrame, n_units: int) -> DataFrame | None:
+    """Units that are paired with the best of their burst and take no part in the legs, staged; None without any."""
+    lsh, context = run.config.lsh, run.warehouse.spark.sparkContext
+    run.count("burst_followers", 0)
+    if n_units < lsh.burst_min_images:
+        return None
+    with run.step("bursts"):
+        values = single_row(crowded_values(units, hashes, lsh))
+        if not values["n_crowded"]:
+            return None
+        held = run.staging.save(members(units, hashes, context.broadcast(bytes(values["flags"]))), "crowds")
+        found = run.staging.save(followers(held, run.warehouse.read(IMAGES), hashes, lsh), "followers")
+        run.count("burst_followers", found.count())
+    if not run.counts["burst_followers"]:
+        return None
+    log.warning(
+        "%d contents lie within lsh.burst_max_bits = %d bits of PDQ of the best of at least lsh.burst_min_images = %d "
+        "such (a fixed camera, one picture again and again): each is compared with up to %d of the best, no two of "
+        "them with each other, and other pictures with the best alone",
+        *(run.counts["burst_followers"], lsh.burst_max_bits, lsh.burst_min_images, LEADERS),
+    )
+    return found
 
 
 def _plant(run: Run, units: DataFrame) -> DataFrame | None:
@@ -165,21 +195,36 @@ def _keys(
     return wh.read(JOIN_KEYS)
 
 
-def _candidates(run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame | None) -> DataFrame:
-    """Candidate pairs, staged; of the planted copies only those with their own originals."""
+def _candidates(
+    run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame | None, found: Row, led: DataFrame | None
+) -> DataFrame:
+    """Candidate pairs, staged; of the planted copies only those with their own originals.
+
+    Args:
+        run: its counts are filled.
+        inputs: what is joined.
+        versions: what is compared.
+        copies: the planted ones.
+        found: how many units there are, and how many of them new, before copies were planted.
+        led: followers of bursts, staged.
+    """
     lsh, words = run.config.lsh, None
-    sizes = single_row(inputs.units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
+    n_planted = 0 if copies is None else run.config.run.planted_images * len(PLANTED)
+    sizes = Row(units=found["units"] + n_planted, new=found["new"] + n_planted)
     args = inputs.units, inputs.hashes, inputs.codes, versions.centre, lsh
     filters = _probe_filters(run, inputs, versions, sizes["units"], sizes["new"])
     if by_keys(lsh):
         words = _pairs_by_keys(run, inputs, sizes, filters)
     elif lsh.words:
         _warn_of_blocks(sizes)
-        found = word_pairs(
+        by_blocks = word_pairs(
             inputs.units, inputs.features, lsh, run.staging.checkpoint, block_units=_block_units(run, sizes["units"])
         )
-        words = run.staging.save(found.pairs, "words")
-        _report_dropped(run, found)
+        words = run.staging.save(by_blocks.pairs, "words")
+        _report_dropped(run, by_blocks)
+    if led is not None:
+        pairs = follower_pairs(led, LEGS.index("pdq"))
+        words = pairs if words is None else words.unionAll(pairs)
     proposed = candidate_pairs(*args, words=words, n_units=sizes["units"], n_new=sizes["new"], filters=filters)
     if copies is not None:
         lineage = F.broadcast(copies.select("content_id", "parent_id"))

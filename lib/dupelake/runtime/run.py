@@ -116,6 +116,8 @@ class Run:
                 f"  pairs    {counts['pairs_measured']} measured, {counts['pairs_withdrawn']} withdrawn; in all "
                 + (_kinds(counts, "pairs.") or "no duplicates")
             )
+        if counts.get("burst_followers"):
+            lines.append(f"  bursts   {counts['burst_followers']} contents compared with the best of their burst alone")
         if self.recall is not None:
             lines.append("  recall   " + recall_in_words(self.recall))
         if "groups" in counts:

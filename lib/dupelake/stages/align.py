@@ -1,18 +1,20 @@
 """Alignment: pairs of contents verified on their thumbnails, by local features and pixels (kernels.verify).
 
-The heavy columns (thumbnail and descriptors, some 80 KB a content) move once for each pair and side, so what comes
-here has passed every cheap test. Pairs lie by src_id in their tasks, so that a picture that is compared with many is
-decoded and prepared once.
+Thumbnail and descriptors are some 80 KB a content. Pairs of one src_id lie in one task, a few hundred at most, and each
+task is sent every picture that it needs once, with the pairs behind: a picture that is compared with many moves, is
+decoded and prepared once for all of them.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -25,6 +27,9 @@ from dupelake.kernels.verify import VERIFY_REVISION, Alignment, Picture, pair_se
 from dupelake.schema import PAIRS
 
 _KEPT_PICTURES = 64  # prepared pictures a worker holds: some 2 MB each
+_TOGETHER = 256  # pairs of one src_id in one task; it holds what it is sent, 40 MB for so many
+_SENT = ("bytes", "width_px", "full_width_px", "keypoints", "descriptors")
+_ORDER = ("content_id", "dst_id")
 _COLUMNS = (
     "n_inliers",
     "inlier_spread",
@@ -79,17 +84,34 @@ def align_pairs(
     Returns:
         ALIGNED, one row per pair, lazily.
     """
-    heavy = (
-        thumbnails.select("content_id", "bytes", "width_px")
-        .join(sizes, "content_id", "left")
-        .join(features.select("content_id", "keypoints", "descriptors"), "content_id", "left")
+    placed = _placed(pairs, n_tasks)
+    needed = placed.select("task", F.explode(F.array("src_id", "dst_id")).alias("content_id")).distinct()
+    ids = pairs.select(F.explode(F.array("src_id", "dst_id")).alias("content_id")).distinct()
+
+    def of_pairs(rows: DataFrame) -> DataFrame:
+        """The rows of contents in `pairs`: these, being few, are sent to the rows, and not the rows about."""
+        return rows.join(ids, "content_id", "left_semi")
+
+    pictures = (
+        needed.join(of_pairs(thumbnails.select("content_id", "bytes", "width_px")), "content_id")
+        .join(of_pairs(sizes), "content_id", "left")
+        .join(of_pairs(features.select("content_id", "keypoints", "descriptors")), "content_id", "left")
+        .select("task", "content_id", F.lit(None).cast("string").alias("dst_id"), *_SENT)
     )
-    wide = pairs.select("src_id", "dst_id")
-    for side, key in (("b", "dst_id"), ("a", "src_id")):
-        columns = [F.col(name).alias(f"{side}_{name}") for name in heavy.columns if name != "content_id"]
-        wide = wide.join(heavy.select(F.col("content_id").alias(key), *columns), key, "left")
-    spread = wide.repartition(n_tasks, "src_id").sortWithinPartitions("src_id", "dst_id")
-    return spread.mapInArrow(_mapper(), ALIGNED)
+    nothing = [F.lit(None).cast(field.dataType).alias(field.name) for field in pictures.schema.fields[3:]]
+    rows = pictures.unionAll(placed.select("task", "src_id", "dst_id", *nothing))
+    # By number: each is one task's, whatever adaptive execution thinks of its size. Pictures come before pairs.
+    spread = rows.repartitionById(n_tasks, "task").sortWithinPartitions("task", F.col("dst_id").isNotNull(), *_ORDER)
+    return spread.drop("task").mapInArrow(_mapper(), ALIGNED)
+
+
+def _placed(pairs: DataFrame, n_tasks: int) -> DataFrame:
+    """(task, src_id, dst_id): pairs of one src_id together, but no more than _TOGETHER of them."""
+    by_src = W.partitionBy("src_id").orderBy("dst_id")
+    chunk = F.floor((F.row_number().over(by_src) - 1) / _TOGETHER)
+    return pairs.select("src_id", "dst_id", chunk.alias("chunk")).select(
+        F.pmod(F.xxhash64("src_id", "chunk"), F.lit(n_tasks)).cast("int").alias("task"), "src_id", "dst_id"
+    )
 
 
 def _mapper() -> Callable[[Batches], Batches]:
@@ -97,7 +119,7 @@ def _mapper() -> Callable[[Batches], Batches]:
         pictures = _Pictures()
         for batch in batches:
             reached("worker:align")
-            rows = [_align_row(row, pictures) for row in _rows(batch)]
+            rows = [_align_row(row, pictures) for row in _rows(batch) if not pictures.take(row)]
             arrow = to_arrow_schema(ALIGNED)
             yield pa.RecordBatch.from_arrays(
                 [pa.array([row.get(field.name) for row in rows], field.type) for field in arrow], schema=arrow
@@ -112,18 +134,38 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
         yield {name: batch.column(i)[at].as_py() for i, name in enumerate(batch.schema.names)}
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """What a task was sent of a picture."""
+
+    thumbnail: bytes
+    width_px: int
+    full_width_px: int | None
+    keypoints: bytes | None
+    descriptors: bytes | None
+
+
 class _Pictures:
-    """The last prepared pictures of this task."""
+    """What this task was sent, and the last pictures made of it."""
 
     def __init__(self) -> None:
+        self.sent: dict[str, _Sent] = {}
         self._held: OrderedDict[str, Picture] = OrderedDict()
 
-    def get(self, content_id: str, data: bytes, keypoints: bytes | None, descriptors: bytes | None) -> Picture:
+    def take(self, row: Row) -> bool:
+        """Keep a row that is a picture; whether it was one."""
+        if row["dst_id"] is not None:
+            return False
+        self.sent[row["content_id"]] = _Sent(*(row[name] for name in _SENT))
+        return True
+
+    def get(self, content_id: str) -> Picture:
         """The picture of one side, decoded where it is not held."""
         picture = self._held.get(content_id)
         if picture is None:
-            picture = Picture(decode_thumbnail(data), unpack_features(keypoints or b"", descriptors or b""))
-            self._held[content_id] = picture
+            sent = self.sent[content_id]
+            features = unpack_features(sent.keypoints or b"", sent.descriptors or b"")
+            picture = self._held[content_id] = Picture(decode_thumbnail(sent.thumbnail), features)
             if len(self._held) > _KEPT_PICTURES:
                 self._held.popitem(last=False)
         else:
@@ -132,24 +174,21 @@ class _Pictures:
 
 
 def _align_row(row: Row, pictures: _Pictures) -> Row:
-    out = {"src_id": row["src_id"], "dst_id": row["dst_id"]}
-    for side, key in (("a", "src_id"), ("b", "dst_id")):
-        if row[f"{side}_bytes"] is None:
-            return out | {"error_message": f"no thumbnail of {row[key]}"}
+    ids = src_id, dst_id = row["content_id"], row["dst_id"]
+    out: Row = {"src_id": src_id, "dst_id": dst_id}
+    for content_id in ids:
+        if content_id not in pictures.sent:
+            return out | {"error_message": f"no thumbnail of {content_id}"}
     try:
-        src, dst = (
-            pictures.get(row[key], row[f"{side}_bytes"], row[f"{side}_keypoints"], row[f"{side}_descriptors"])
-            for side, key in (("a", "src_id"), ("b", "dst_id"))
-        )
-        found = verify_pair(src, dst, pair_seed(row["src_id"], row["dst_id"]))
+        found = verify_pair(pictures.get(src_id), pictures.get(dst_id), pair_seed(src_id, dst_id))
     except Exception as error:  # one pair's fault must not take the others with it
         return out | {"error_message": f"{type(error).__name__}: {error}"[:500]}
-    return out if found is None else out | _values(found, _full_scale(row))
+    return out if found is None else out | _values(found, _full_scale(*(pictures.sent[one] for one in ids)))
 
 
-def _full_scale(row: Row) -> float:
+def _full_scale(src: _Sent, dst: _Sent) -> float:
     """Factor from the scale between thumbnails to that between the full-size pictures."""
-    a, b = ((row[f"{side}_full_width_px"] or row[f"{side}_width_px"]) / row[f"{side}_width_px"] for side in "ab")
+    a, b = ((one.full_width_px or one.width_px) / one.width_px for one in (src, dst))
     return float(b / a)
 
 

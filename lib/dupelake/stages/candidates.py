@@ -81,7 +81,7 @@ def candidate_pairs(
             are passed over.
         centre: float32 (dim,) of that model.
         cfg: radii, wanted cosine and recall.
-        words: (low, high, leg) of the visual words, as stages.words gives them for the same units, or None.
+        words: (low, high, leg) of what other legs found, as stages.words gives them for the same units, or None.
         n_items: about how many units to plan the slots for; changes cost, never pairs.
         n_units: about how many units there are; changes cost, never pairs.
         n_new: about how many of them are new; all unless told.

@@ -58,9 +58,10 @@ def measure_pairs(
         VersionMixError: inside the worker, so that Spark hands on a PythonException whose message holds it: two
             versions of hash or preprocessing meet in a pair.
 
-    Cost: two equi-joins on content_id with hashes, two with embeddings; no action is run.
+    Cost: two equi-joins on content_id with hashes, two with the embeddings of these contents; no action is run.
     """
     measured = pairs.select("src_id", "dst_id", "found_by")
+    ids = pairs.select(F.explode(F.array("src_id", "dst_id")).alias("content_id")).distinct()
     for side, key in (("a", "src_id"), ("b", "dst_id")):
         columns = [F.col(name).alias(f"{side}_{name}") for name in _HASHES]
         measured = measured.join(hashes.select(F.col("content_id").alias(key), *columns), key, "inner")
@@ -73,6 +74,7 @@ def measure_pairs(
             measured = measured.select("*", *columns)
             continue
         held = embeddings.where((F.col("model_id") == model_id) & F.col("embedding").isNotNull())
+        held = held.join(ids, "content_id", "left_semi")  # few go to many: a left join sends all that it may need
         columns = [F.col(name).alias(f"{side}_{name}") for name in ("embedding", "preprocess_id")]
         measured = measured.join(held.select(F.col("content_id").alias(key), *columns), key, "left")
     evidence = measured.mapInArrow(_measure_batches, _EVIDENCE)

@@ -1,0 +1,160 @@
+"""Bursts: of a crowd of all but equal pictures, each follows the best few of the crowd and meets nobody else.
+
+n frames of a fixed camera are n^2 / 2 true pairs, in every leg. No user wants them, and no cluster survives them. A
+content whose PDQ lies within a few bits of a better picture in a crowd (lsh.burst_min_images) is its follower: it is
+paired with such leaders, at most LEADERS of them, and takes no part in the legs. What is alike to a follower is alike
+to the best of its leaders, who takes part. So the work is in proportion to the images, whatever they show.
+
+The better picture has more detailed pixels, then the smaller content id: it is the one that the crowd's group will
+keep, so a star of followers around it is what grouping would make of all pairs.
+
+Who follows is told from all units of the night. Over nights more is found than in one batch, never less: a crowd was
+small once, and its pictures met each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark import Broadcast
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.config import LshConfig
+from dupelake.kernels.bursts import N_SLOTS, N_VALUES, code_bits, crowded, slot_values
+from dupelake.kernels.mih import binary_rows
+from dupelake.stages.live import live_images
+
+LEADERS = 4
+"""That a follower is paired with: the best of all, and a few should their pictures not pass with its own."""
+
+Batches = Iterator[pa.RecordBatch]
+
+
+def crowded_values(units: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataFrame:
+    """One row (n_crowded bigint, flags binary): which values of the slots are crowded, as packed bits.
+
+    Args:
+        units: (scope, content_id, is_new), one row per scope and content.
+        hashes: HASHES of one version, a row for each unit.
+        cfg: burst_min_images.
+
+    Cost: a scan of the codes; each task sends 8 MB of counts.
+    """
+    counted = _coded(units, hashes).mapInArrow(_emit_counts, "counts binary")
+    emit = partial(_emit_crowded, n_crowd=cfg.burst_min_images)
+    return counted.coalesce(1).mapInArrow(emit, "n_crowded bigint, flags binary")
+
+
+def members(units: DataFrame, hashes: DataFrame, flags: Broadcast[Any]) -> DataFrame:
+    """(scope, content_id, is_new, slot bigint, pdq): a row for each unit and crowded value of its slots.
+
+    Args:
+        units: as for `crowded_values`.
+        hashes: as for `crowded_values`.
+        flags: of `crowded_values`.
+    """
+    schema = "scope string, content_id string, is_new boolean, slot bigint, pdq binary"
+    return _coded(units, hashes).mapInArrow(partial(_emit_members, flags=flags), schema)
+
+
+def followers(held: DataFrame, images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataFrame:
+    """(scope, content_id, is_new, leaders array of (content_id, is_new)): each follower with its leaders, best first.
+
+    Args:
+        held: of `members`, staged.
+        images: IMAGES; equal bytes have equal sizes.
+        hashes: as for `crowded_values`.
+        cfg: burst_min_images, burst_max_bits.
+    """
+    ids = held.select("content_id").distinct()
+    pixels = F.max(F.col("width_px").cast("double") * F.col("height_px")).alias("pixels")
+    sizes = live_images(images).join(ids, "content_id", "left_semi").groupBy("content_id").agg(pixels)
+    details = hashes.join(ids, "content_id", "left_semi").select("content_id", "detail")
+    worth = F.coalesce(F.col("pixels") * F.col("detail") * F.col("detail"), F.lit(0.0))
+    rank = F.struct((-worth).alias("worth"), F.col("content_id").alias("id"))
+    ranks = details.join(sizes, "content_id", "left").select("content_id", rank.alias("rank"))
+    ranked = held.join(ranks, "content_id")
+    best = F.min(F.struct("rank", F.col("pdq").alias("leader_pdq"), F.col("is_new").alias("leader_is_new")))
+    crowds = (
+        ranked.groupBy("scope", "slot")
+        .agg(best.alias("leader"), F.count(F.lit(1)).alias("n"))
+        .where(F.col("n") >= cfg.burst_min_images)
+        .select("scope", "slot", "leader.*")
+        .withColumnRenamed("rank", "leader_rank")
+    )
+    beside = ranked.join(crowds, ["scope", "slot"]).where(F.col("rank") > F.col("leader_rank"))
+    columns = ["scope", "content_id", "is_new", "leader_rank", "leader_is_new", "pdq", "leader_pdq"]
+    rows = beside.select(columns)
+    near = rows.mapInArrow(partial(_emit_near, max_bits=cfg.burst_max_bits), rows.drop("pdq", "leader_pdq").schema)
+    leader = F.struct("leader_rank", "leader_is_new")
+    named = near.groupBy("scope", "content_id", "is_new").agg(
+        F.slice(F.array_sort(F.collect_set(leader)), 1, LEADERS).alias("found")
+    )
+    leaders = F.transform(
+        "found",
+        lambda one: F.struct(one["leader_rank"]["id"].alias("content_id"), one["leader_is_new"].alias("is_new")),
+    )
+    return named.select("scope", "content_id", "is_new", leaders.alias("leaders"))
+
+
+def follower_pairs(found: DataFrame, leg: int) -> DataFrame:
+    """(low binary, high binary, leg int) of followers and leaders one of which is new.
+
+    Args:
+        found: of `followers`.
+        leg: what the column `leg` holds.
+    """
+    led = found.select("content_id", "is_new", F.explode("leaders").alias("leader"))
+    pairs = led.where(F.col("is_new") | F.col("leader.is_new")).select(
+        F.least("content_id", "leader.content_id").alias("low"),
+        F.greatest("content_id", "leader.content_id").alias("high"),
+    )
+    return pairs.select(F.unhex("low").alias("low"), F.unhex("high").alias("high"), F.lit(leg).alias("leg"))
+
+
+def _coded(units: DataFrame, hashes: DataFrame) -> DataFrame:
+    coded = units.join(hashes.select("content_id", "pdq"), "content_id")
+    return coded.select("scope", "content_id", "is_new", F.xxhash64("scope").alias("scope_key"), "pdq")
+
+
+def _values(batch: pa.RecordBatch) -> np.ndarray:
+    return slot_values(binary_rows(batch["pdq"], 32), np.asarray(batch["scope_key"]))
+
+
+def _emit_counts(batches: Batches) -> Batches:
+    counts = np.zeros(N_SLOTS * N_VALUES, np.int64)
+    for batch in batches:
+        counts += np.bincount(_values(batch).ravel(), minlength=len(counts))
+    yield pa.RecordBatch.from_arrays([pa.array([counts.tobytes()], pa.binary())], names=["counts"])
+
+
+def _emit_crowded(batches: Batches, n_crowd: int) -> Batches:
+    counts = np.zeros(N_SLOTS * N_VALUES, np.int64)
+    for batch in batches:
+        for value in batch["counts"]:
+            counts += np.frombuffer(value.as_buffer(), np.int64)
+    found = crowded(counts, n_crowd)
+    packed = pa.array([np.packbits(found).tobytes()], pa.binary())
+    yield pa.RecordBatch.from_arrays([pa.array([int(found.sum())], pa.int64()), packed], names=["n_crowded", "flags"])
+
+
+def _emit_members(batches: Batches, flags: Broadcast[Any]) -> Batches:
+    is_crowded = np.unpackbits(np.frombuffer(flags.value, np.uint8)).astype(bool)
+    for batch in batches:
+        values = _values(batch)
+        row, slot = np.nonzero(is_crowded[values])
+        taken = batch.select(["scope", "content_id", "is_new", "pdq"]).take(pa.array(row))
+        columns = [*taken.columns[:3], pa.array(values[row, slot]), taken["pdq"]]
+        yield pa.RecordBatch.from_arrays(columns, names=["scope", "content_id", "is_new", "slot", "pdq"])
+
+
+def _emit_near(batches: Batches, max_bits: int) -> Batches:
+    for batch in batches:
+        bits = code_bits(*(binary_rows(batch[name], 32) for name in ("pdq", "leader_pdq")))
+        kept = batch.filter(pa.array(bits <= max_bits))
+        yield kept.drop_columns(["pdq", "leader_pdq"])

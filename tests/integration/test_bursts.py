@@ -1,0 +1,174 @@
+"""Who follows the best of a burst, against plain loops; and that other pictures meet as ever."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyspark.sql import functions as F
+
+from dupelake.config import LshConfig
+from dupelake.jobs import nightly
+from dupelake.schema import GROUPS, IMAGES, PAIRS, RUNS
+from dupelake.stages.bursts import LEADERS, crowded_values, follower_pairs, followers, members
+from dupelake.tables import Warehouse
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from pictures import OPTIONS, photograph
+
+CFG = LshConfig(burst_min_images=60, burst_max_bits=8)
+N_BURST, N_OTHERS = 200, 300
+
+
+def flipped(rng, code, n_bits):
+    bits = np.unpackbits(code)
+    bits[rng.choice(256, n_bits, replace=False)] ^= 1
+    return np.packbits(bits)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """(scope, id, code, area, detail): bursts of 200 in scope a and 40 in scope b of one picture, and strangers."""
+    rng = np.random.default_rng(3)
+    base = rng.integers(0, 256, 32, np.uint8)
+    codes = [("a", flipped(rng, base, int(rng.integers(0, 7)))) for _ in range(N_BURST)]
+    codes += [("b", flipped(rng, base, int(rng.integers(0, 7)))) for _ in range(40)]
+    codes += [("a", rng.integers(0, 256, 32, np.uint8)) for _ in range(N_OTHERS)]
+    return [
+        (scope, f"{at * 7919 % 100_003:032x}", code, int(rng.integers(1, 4)) * 100, float(rng.choice([0.5, 1.0])))
+        for at, (scope, code) in enumerate(codes)
+    ]
+
+
+@pytest.fixture(scope="module")
+def tables(spark, corpus):
+    """(images, hashes) of the corpus."""
+    _, ids, codes, sides, details = zip(*corpus, strict=True)
+    pdq = pa.array([code.tobytes() for code in codes], pa.binary())
+    hashes = pa.table({"content_id": [*ids], "pdq": pdq, "detail": [*details]})
+    images = pa.table({"content_id": [*ids], "status": ["ok"] * len(ids), "width_px": [*sides], "height_px": [*sides]})
+    away = F.lit(None).cast("timestamp")
+    return spark.createDataFrame(images).withColumn("deleted_at", away), spark.createDataFrame(hashes)
+
+
+def units_of(spark, corpus, new=None):
+    rows = [(scope, i, new is None or i in new) for scope, i, *_ in corpus]
+    return spark.createDataFrame(rows, "scope string, content_id string, is_new boolean")
+
+
+def found_of(spark, units, tables, cfg=CFG):
+    images, hashes = tables
+    flags = crowded_values(units, hashes, cfg).collect()
+    assert len(flags) == 1
+    assert (flags[0]["n_crowded"] > 0) == any(flags[0]["flags"])
+    held = members(units, hashes, spark.sparkContext.broadcast(bytes(flags[0]["flags"])))
+    return followers(held, images, hashes, cfg)
+
+
+def oracle(corpus, cfg=CFG):
+    """{(scope, id): leaders, best first} by plain loops over the slots of every code."""
+    holders = {}
+    for unit in corpus:
+        for slot in range(16):
+            holders.setdefault((unit[0], slot, unit[2][2 * slot : 2 * slot + 2].tobytes()), []).append(unit)
+
+    def rank(unit):
+        return -float(unit[3] ** 2) * unit[4] ** 2, unit[1]
+
+    led = {}
+    for crowd in holders.values():
+        if len(crowd) >= cfg.burst_min_images:
+            best = min(crowd, key=rank)
+            for unit in crowd:
+                near = np.unpackbits(unit[2] ^ best[2]).sum() <= cfg.burst_max_bits
+                if unit is not best and near:
+                    led.setdefault(unit[:2], set()).add(rank(best))
+    return {unit: [i for _, i in sorted(leaders)][:LEADERS] for unit, leaders in led.items()}
+
+
+def test_followers_are_those_of_plain_loops(spark, corpus, tables):
+    rows = found_of(spark, units_of(spark, corpus), tables).collect()
+    found = {(row["scope"], row["content_id"]): [one["content_id"] for one in row["leaders"]] for row in rows}
+    wanted = oracle(corpus)
+    assert found == wanted
+    assert N_BURST / 2 < len(found) < N_BURST, "of scope a; the 40 of scope b are no crowd"
+    firsts = Counter(leaders[0] for leaders in found.values())
+    assert len(set(firsts) - {i for _, i in found}) >= 1, "the best of all follows nobody"
+
+
+def test_pairs_have_a_new_end(spark, corpus, tables):
+    rng = np.random.default_rng(1)
+    new = {i for _, i, *_ in corpus if rng.random() < 0.1}
+    found = found_of(spark, units_of(spark, corpus, new), tables)
+    rows = follower_pairs(found, 1).collect()
+    pairs = {(bytes(row["low"]).hex(), bytes(row["high"]).hex()) for row in rows}
+    assert len(pairs) == len(rows)
+    wanted = {tuple(sorted((i, one))) for (_, i), leaders in oracle(corpus).items() for one in leaders}
+    assert pairs == {pair for pair in wanted if new & set(pair)}
+    assert {row["leg"] for row in rows} == {1}
+
+
+def test_nobody_follows_where_there_is_no_crowd(spark, corpus, tables):
+    few = LshConfig(burst_min_images=N_BURST + 1)
+    _, hashes = tables
+    row = crowded_values(units_of(spark, corpus), hashes, few).collect()[0]
+    assert (row["n_crowded"], any(row["flags"])) == (0, False)
+    assert found_of(spark, units_of(spark, corpus), tables, few).collect() == []
+    nothing = units_of(spark, corpus).where("false")
+    assert crowded_values(nothing, hashes, CFG).collect()[0]["n_crowded"] == 0
+
+
+def frames(folder, n, seed):
+    """Frames of a fixed camera: one scene, noise of the sensor."""
+    rng = np.random.default_rng(seed)
+    scene = np.asarray(photograph("coffee.png")).astype(np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    for at in range(n):
+        noisy = scene + rng.normal(0.0, 4.0, scene.shape)
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / f"frame {seed} {at}.jpg", quality=85)
+
+
+def test_frames_of_a_fixed_camera_make_one_group_and_few_pairs(spark, tmp_path):
+    first, second = tmp_path / "tree" / "date=2026-11-01", tmp_path / "tree" / "date=2026-11-02"
+    frames(first, 40, 1)
+    frames(second, 8, 2)
+    other = photograph("astronaut.png")
+    other.save(first / "astronaut.png")
+    other.resize((other.width // 2, other.height // 2)).save(second / "astronaut half.png")
+    coffee = photograph("coffee.png")
+    coffee.crop((20, 10, coffee.width - 10, coffee.height - 20)).save(second / "coffee, cropped.png")
+    root = str(tmp_path / "wh")
+    job = [str(tmp_path / "tree"), "--warehouse", root, *OPTIONS, "--set", "lsh.burst_min_images=20"]
+    warehouse = Warehouse(spark, root)
+    assert nightly.main([*job, "--partitions", "2026-11-01"]) == 0
+    night_one = warehouse.read(RUNS).orderBy("started_at").collect()[-1]["counts"]
+    assert night_one["burst_followers"] >= 30
+    assert warehouse.read(PAIRS).count() <= 40 * LEADERS + 40, "and not 780"
+    assert nightly.main(job) == 0
+    night_two = warehouse.read(RUNS).orderBy("started_at").collect()[-1]["counts"]
+    assert night_two["burst_followers"] > night_one["burst_followers"]
+    groups: dict[str, set[str]] = {}
+    names = warehouse.read(GROUPS).join(warehouse.read(IMAGES).select("image_id", "uri"), "image_id").collect()
+    for row in names:
+        groups.setdefault(row["group_id"], set()).add(row["uri"].rpartition("/")[2])
+    sizes = sorted(map(len, groups.values()))
+    assert sizes == [2, 49], "all frames with the crop of their scene, and the other picture with its copy"
+
+
+def test_identical_images_are_one_content(spark, tmp_path):
+    """A placeholder that a crawler stored again and again: one content, one group, no pair."""
+    folder = tmp_path / "tree"
+    frames(folder, 1, 3)
+    (source,) = folder.iterdir()
+    for at in range(60):
+        (folder / f"placeholder {at}.jpg").write_bytes(source.read_bytes())
+    warehouse = Warehouse(spark, str(tmp_path / "wh"))
+    assert nightly.main([str(folder), "--warehouse", warehouse.root, *OPTIONS]) == 0
+    assert warehouse.read(PAIRS).isEmpty()
+    members_of = [row["group_id"] for row in warehouse.read(GROUPS).collect()]
+    assert (len(members_of), len(set(members_of))) == (61, 1)
