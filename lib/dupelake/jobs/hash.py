@@ -19,7 +19,7 @@ from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
 from dupelake.runtime.run import Run
-from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK, RUNS, THUMBNAILS, conform
+from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK, RUNS, THUMBNAILS, Table, conform
 from dupelake.stages.again import may_mend
 from dupelake.stages.fetch import fetch_remote
 from dupelake.stages.hash import hash_images
@@ -38,6 +38,11 @@ from dupelake.tables import single_row
 log = logging.getLogger(__name__)
 
 _WHY = (CHANGED, RETRIED, RETURNED)  # counted; the rest of what is done is new, or asked for by --full
+_OF_CONTENTS = (  # tables in the order in which they are written, and when --full replaces a row
+    (HASHES, "t.hash_version <> s.hash_version"),
+    (FEATURES, "t.feature_version <> s.feature_version OR (t.error_message IS NOT NULL AND s.error_message IS NULL)"),
+    (THUMBNAILS, "t.bytes <> s.bytes"),
+)
 _NAMED = 10  # partitions that the message of the gate names
 
 
@@ -226,21 +231,7 @@ def refuse_other_versions(run: Run, full: bool) -> None:
 
 def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) -> None:
     """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
-    # Equal bytes, equal values: one image of each content speaks. By ids, for rows carry thumbnails and features.
-    ok = hashed.where(F.col("status") == OK)
-    firsts = run.staging.save(ok.groupBy("content_id").agg(F.min("image_id").alias("image_id")), "firsts")
-    contents = ok.join(firsts.select("image_id"), "image_id", "left_semi")
-    report = run.warehouse.merge(HASHES, contents, update_when="t.hash_version <> s.hash_version" if full else None)
-    thumbnails = contents.select(
-        "content_id",
-        F.col("thumbnail_bytes").alias("bytes"),
-        F.col("thumbnail_width_px").alias("width_px"),
-        F.col("thumbnail_height_px").alias("height_px"),
-    )
-    features = contents.withColumn("error_message", F.col("features_error"))
-    mended = "t.feature_version <> s.feature_version OR (t.error_message IS NOT NULL AND s.error_message IS NULL)"
-    run.warehouse.merge(FEATURES, features, update_when=mended if full else None)
-    run.warehouse.merge(THUMBNAILS, thumbnails, update_when="t.bytes <> s.bytes" if full else None)
+    run.count("contents_new", _write_contents(run, hashed.where(F.col("status") == OK), full))
     tried = F.when(may_mend(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
     images = hashed.withColumns(
         {
@@ -254,8 +245,7 @@ def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) ->
     if beside is not None:
         images = images.unionByName(beside)
     run.warehouse.merge(IMAGES, images, update_when=_image_changed())
-    run.count("contents_new", report.inserted)
-    _count_features_failed(run, contents)
+    _count_features_failed(run, hashed)
     for row in _numbers(hashed, "status", "reason"):
         if row["status"] == FAILED:
             run.count(f"failed.{row['reason']}", row["n"])
@@ -265,11 +255,45 @@ def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) ->
             run.counts["hashed"] += row["n"]
 
 
-def _count_features_failed(run: Run, contents: DataFrame) -> None:
+def _write_contents(run: Run, hashed: DataFrame, full: bool) -> int:
+    """HASHES, FEATURES and THUMBNAILS of what was hashed, in that order; how many of HASHES are new.
+
+    Equal bytes, equal values: one image of each content speaks, chosen by ids, for rows carry thumbnails and features.
+    What is in a table stays, but for `full`; what is not was compared with the committed table, so it is appended.
+    """
+    wh = run.warehouse
+    firsts = hashed.groupBy("content_id").agg(F.min("image_id").alias("image_id"))
+    ids = firsts.select("content_id")
+    for table, _ in _OF_CONTENTS:  # few ids go to the many that are stored
+        there = wh.read(table).select("content_id").join(ids, "content_id", "left_semi")
+        firsts = firsts.join(there.withColumn(f"in_{table.name}", F.lit(True)), "content_id", "left")
+    firsts = run.staging.save(firsts, "firsts")
+    absent = [F.count_if(F.col(f"in_{table.name}").isNull()).alias(table.name) for table, _ in _OF_CONTENTS]
+    n_absent = single_row(firsts.agg(*absent))
+    for table, update_when in _OF_CONTENTS:
+        wanted = firsts if full else firsts.where(F.col(f"in_{table.name}").isNull())
+        rows = _of_table(table, hashed.join(wanted.select("image_id"), "image_id", "left_semi"))
+        if full:
+            wh.merge(table, rows, update_when=update_when)
+        elif n_absent[table.name]:
+            wh.append(table, rows)
+    return int(n_absent[HASHES.name])
+
+
+def _of_table(table: Table, contents: DataFrame) -> DataFrame:
+    if table is FEATURES:
+        return contents.withColumn("error_message", F.col("features_error"))
+    if table is HASHES:
+        return contents
+    names = {"bytes": "thumbnail_bytes", "width_px": "thumbnail_width_px", "height_px": "thumbnail_height_px"}
+    return contents.select("content_id", *(F.col(of).alias(name) for name, of in names.items()))
+
+
+def _count_features_failed(run: Run, hashed: DataFrame) -> None:
     """Pictures whose local features failed stay hashed: they are counted, and one of them is named in the log."""
-    failed = contents.where("features_error IS NOT NULL")
+    failed = hashed.where(F.col("features_error").isNotNull() & (F.col("status") == OK))
     first = F.min_by(F.struct("uri", "features_error"), "image_id").alias("first")
-    row = single_row(failed.agg(F.count(F.lit(1)).alias("n"), first))
+    row = single_row(failed.agg(F.count_distinct("content_id").alias("n"), first))
     run.count("features_failed", row["n"])
     if row["n"]:
         log.warning(
