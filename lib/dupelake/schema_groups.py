@@ -184,6 +184,11 @@ RUNS = Table(
                 "where all tables are up to date with each other: the version of each; the newest such row is the last "
                 "complete night, to be read with VERSION AS OF",
             ),
+            col(
+                "plan",
+                TEXT,
+                "JSON: of a large join, the forecast of each leg and what came of it; null where none was made",
+            ),
         ]
     ),
     key=("run_id",),

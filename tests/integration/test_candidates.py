@@ -122,7 +122,7 @@ def by_leg(pairs, leg):
 @pytest.fixture(scope="module")
 def codes(spark, corpus):
     stored = spark.createDataFrame(corpus.table().select(["content_id", "embedding"]))
-    none = stored.select("content_id", F.lit(None).cast("binary").alias("words"))
+    none = stored.select("content_id", F.lit(0).alias("n_keypoints"), F.lit(None).cast("binary").alias("words"))
     keys = compute_keys(stored.select("content_id"), none, stored, corpus.centre, CFG, "v")
     return keys.select("content_id", F.col("embedding_code").alias("code"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,7 @@ def test_the_plan_names_what_a_run_would_do_and_writes_nothing(warehouse, images
     assert n_new > 0
     assert f"{n_new} to read and hash ({n_new} new)" in told
     assert "nothing stored is of another version" in told
+    assert re.search(r"join +pdq: [\d,]+ keys .* codes to compare", told)
     assert plan(warehouse, images, "--set", "decide.pdq_max_bits=20", "--partitions", "2026-11-01") == 0
     told = capsys.readouterr().out
     assert "0 to read and hash" in told

@@ -12,13 +12,14 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from dupelake.jobs.planning import SMALL_NIGHT, plan_join
 from dupelake.kernels.edits import PLANTED
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.runtime.run import Run
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, OK, THUMBNAILS, conform
 from dupelake.stages.align import align_pairs
 from dupelake.stages.bursts import LEADERS, crowded_values, follower_pairs, followers, members
-from dupelake.stages.candidates import LEGS, WORDS_LEG, Filters, candidate_pairs, probed_keys
+from dupelake.stages.candidates import LEGS, WORDS_LEG, Filters, candidate_pairs, legs_of, probed_keys
 from dupelake.stages.decide import decide
 from dupelake.stages.join_keys import by_keys, compute_keys, mended, standing
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 
 PAIRS_PER_TASK = 256  # some 2 s of alignment
 _MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
-_SMALL_NIGHT = 5  # times more units than new ones, from which on keys are filtered before they are shuffled
 _MANY_MEETINGS = 10**10  # of two pictures in blocks: hours on a few cores
 _KEY = ["src_id", "dst_id"]
 
@@ -196,7 +196,7 @@ def _keys(
 
 
 def _candidates(
-    run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame | None, found: Row, led: DataFrame | None
+    run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame | None, counted: Row, led: DataFrame | None
 ) -> DataFrame:
     """Candidate pairs, staged; of the planted copies only those with their own originals.
 
@@ -205,14 +205,15 @@ def _candidates(
         inputs: what is joined.
         versions: what is compared.
         copies: the planted ones.
-        found: how many units there are, and how many of them new, before copies were planted.
+        counted: how many units there are, and how many of them new, before copies were planted.
         led: followers of bursts, staged.
     """
     lsh, words = run.config.lsh, None
     n_planted = 0 if copies is None else run.config.run.planted_images * len(PLANTED)
-    sizes = Row(units=found["units"] + n_planted, new=found["new"] + n_planted)
+    sizes = Row(units=counted["units"] + n_planted, new=counted["new"] + n_planted)
     args = inputs.units, inputs.hashes, inputs.codes, versions.centre, lsh
     filters = _probe_filters(run, inputs, versions, sizes["units"], sizes["new"])
+    plan = plan_join(run, legs_of(*args[1:]), inputs.units, sizes["units"], is_filtered=filters is not None)
     if by_keys(lsh):
         words = _pairs_by_keys(run, inputs, sizes, filters)
     elif lsh.words:
@@ -225,7 +226,15 @@ def _candidates(
     if led is not None:
         pairs = follower_pairs(led, LEGS.index("pdq"))
         words = pairs if words is None else words.unionAll(pairs)
-    proposed = candidate_pairs(*args, words=words, n_units=sizes["units"], n_new=sizes["new"], filters=filters)
+    plan.begin()
+    proposed = candidate_pairs(
+        *args,
+        words=words,
+        n_units=sizes["units"],
+        n_new=sizes["new"],
+        filters=filters,
+        checkpoint=run.staging.checkpoint if plan.one_by_one else None,
+    )
     if copies is not None:
         lineage = F.broadcast(copies.select("content_id", "parent_id"))
         for side, other in (("src_id", "dst_id"), ("dst_id", "src_id")):
@@ -233,12 +242,14 @@ def _candidates(
             proposed = proposed.join(renamed, side, "left").where(
                 F.col(f"{side}_parent").isNull() | (F.col(f"{side}_parent") == F.col(other))
             )
-    return run.staging.save(proposed.select(*_KEY, "found_by"), "candidates")
+    found = run.staging.save(proposed.select(*_KEY, "found_by"), "candidates")
+    plan.note_outcome(found)
+    return found
 
 
 def _probe_filters(run: Run, inputs: _Inputs, versions: Versions, n_units: int, n_new: int) -> Filters | None:
     """Filters of the keys that a small night probes; None on a night that probes most keys anyway."""
-    if n_new * _SMALL_NIGHT > n_units:
+    if n_new * SMALL_NIGHT > n_units:
         return None
     wanted = probed_keys(inputs.units, inputs.hashes, inputs.codes, versions.centre, run.config.lsh, n_new)
     if by_keys(run.config.lsh):

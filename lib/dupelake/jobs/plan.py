@@ -13,12 +13,16 @@ from dupelake.config import Config
 from dupelake.errors import ModelError
 from dupelake.jobs.common import absolute, selection
 from dupelake.jobs.lsh_join import current_versions
+from dupelake.jobs.planning import SMALL_NIGHT, told
+from dupelake.jobs.planning import lines as forecast_lines
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
 from dupelake.runtime.run import Run, human_bytes
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
+from dupelake.stages.candidates import joinable_units, legs_of
 from dupelake.stages.decide import decide_version
+from dupelake.stages.leg_counts import forecasts
 from dupelake.stages.manifest import NOTED, normalise, wanted_rows
 from dupelake.tables import Warehouse, single_row
 
@@ -51,6 +55,7 @@ def describe_plan(warehouse: Warehouse, config: Config, args: argparse.Namespace
     told = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()) if n)
     lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
     lines += [f"  versions {line}" for line in _versions(run, full=args.full)]
+    lines += [f"  join     {line}" for line in _join(run, n_to_do)]
     lines += [f"  cost     {line}" for line in _cost(_rates(warehouse), n_to_do)]
     return "\n".join(lines)
 
@@ -113,6 +118,28 @@ def _versions(run: Run, *, full: bool) -> Iterator[str]:
         yield f"{n} pairs are decided again from their stored evidence (thresholds changed); no image is touched"
     if same:
         yield "nothing stored is of another version"
+
+
+def _join(run: Run, n_new: int) -> Iterator[str]:
+    """What the legs of bit codes will cost, should the new images be as the stored ones are."""
+    wh, lsh = run.warehouse, run.config.lsh
+    try:
+        versions = current_versions(run)
+    except ModelError:
+        return
+    hashes = wh.read(HASHES).where(F.col("hash_version") == versions.hash)
+    units = joinable_units(wh.read(IMAGES), hashes, lsh).withColumn("is_new", F.lit(True))
+    n_units = units.count()
+    if not n_new or not n_units:
+        return
+    codes = None
+    if versions.model is not None:
+        keys = wh.read(JOIN_KEYS).where(F.col("key_version") == versions.keys)
+        codes = keys.select("content_id", F.col("embedding_code").alias("code"))
+    legs = legs_of(hashes, codes, versions.centre, lsh)
+    is_filtered, share = n_new * SMALL_NIGHT <= n_units, min(1.0, n_new / n_units)
+    found = told(forecasts(units, legs, is_filtered=is_filtered, new_share=share), wh)
+    yield from forecast_lines(found, wh.spark.sparkContext.defaultParallelism)
 
 
 def _rates(warehouse: Warehouse) -> Rates:

@@ -151,7 +151,8 @@ def probe_keys(codes: Codes, plan: SlotPlan) -> Keys:
     """
     keys = slot_keys(codes, plan)
     return np.concatenate(
-        [keys[:, slot, None] ^ _masks(width, plan.probe_bits) for slot, (_, width) in enumerate(plan.slots)], axis=1
+        [keys[:, slot, None] ^ probe_masks(width, plan.probe_bits) for slot, (_, width) in enumerate(plan.slots)],
+        axis=1,
     )
 
 
@@ -159,7 +160,8 @@ def _slot_numbers(plan: SlotPlan) -> Keys:
     return np.arange(plan.n_slots, dtype=np.int64) << np.int64(VALUE_BITS)
 
 
-def _masks(width: int, radius: int) -> Keys:
+def probe_masks(width: int, radius: int) -> Keys:
+    """int64 (m,): every value of `width` bits with `radius` bits set at most; a probe flips one of them in a slot."""
     flips = (bits for n in range(min(radius, width) + 1) for bits in itertools.combinations(range(width), n))
     return np.array([sum(1 << bit for bit in bits) for bits in flips], np.int64)
 

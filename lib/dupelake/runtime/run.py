@@ -38,6 +38,7 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     recall: str | None = None
+    plan: str | None = None  # as in `runs`
     is_complete: bool = False  # all tables are up to date with each other
     gate_faults: list[str] = field(default_factory=list)  # limits that steps saw passed; told at the end, with exit 3
     staging: Staging = field(init=False)
@@ -91,6 +92,7 @@ class Run:
             self.recall,
             error,
             table_versions(self.warehouse) if self.is_complete else None,
+            self.plan,
         )
         frame = self.warehouse.spark.createDataFrame([row], RUNS.schema)
         self.warehouse.append(RUNS, frame.coalesce(1))

@@ -10,7 +10,7 @@ night, by the same rule.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -71,6 +71,7 @@ def candidate_pairs(
     n_units: int = 0,
     n_new: int | None = None,
     filters: Filters | None = None,
+    checkpoint: Callable[[DataFrame], DataFrame] | None = None,
 ) -> DataFrame:
     """Propose pairs of which one unit at least is new; over nights, the pairs of one batch.
 
@@ -87,6 +88,8 @@ def candidate_pairs(
         n_new: about how many of them are new; all unless told.
         filters: by leg, a broadcast filter (kernels.keyfilter) of the keys that new units probe, as `probed_keys` makes
             them; legs without one shuffle every key of every unit.
+        checkpoint: materialises a DataFrame; with it one leg is joined after the other, so that the keys of one lie on
+            disk at a time, and not those of all.
 
     Returns:
         (src_id, dst_id, found_by): src_id < dst_id, each pair once, found_by the legs that found it, joined by '+'.
@@ -99,23 +102,20 @@ def candidate_pairs(
     other and come out as such, in each part that holds a slot of theirs: n of them make n^2 / 2 rows times the parts,
     n_slots at most, before the last aggregation.
     """
-    legs_of_codes = _legs(hashes, codes, centre, cfg, n_items)
-    found = reduce(
-        DataFrame.unionAll,
-        [
-            leg_pairs(
-                units,
-                leg.codes,
-                leg.plan,
-                leg.number,
-                mirrored=leg.is_mirrored,
-                probed=(filters or {}).get(leg.number),
-                n_units=n_units,
-                n_new=n_units if n_new is None else n_new,
-            )
-            for leg in legs_of_codes
-        ],
-    )
+    by_leg = [
+        leg_pairs(
+            units,
+            leg.codes,
+            leg.plan,
+            leg.number,
+            mirrored=leg.is_mirrored,
+            probed=(filters or {}).get(leg.number),
+            n_units=n_units,
+            n_new=n_units if n_new is None else n_new,
+        )
+        for leg in legs_of(hashes, codes, centre, cfg, n_items)
+    ]
+    found = reduce(DataFrame.unionAll, by_leg if checkpoint is None else map(checkpoint, by_leg))
     if words is not None:
         found = found.unionAll(words.select("low", "high", "leg"))
     legs = found.groupBy("low", "high").agg(*[F.max(F.col("leg") == leg).alias(name) for leg, name in enumerate(LEGS)])
@@ -127,8 +127,11 @@ def candidate_pairs(
 
 
 @dataclass(frozen=True)
-class _Leg:
-    """Codes of one leg: (content_id, code, mirror), binary of 8 bytes a word, and how they become keys."""
+class Leg:
+    """Codes of one leg: (content_id, code, mirror), binary of 8 bytes a word, and how they become keys.
+
+    `number` is its place in LEGS; `mirror` is there where `is_mirrored`.
+    """
 
     number: int
     codes: DataFrame
@@ -136,25 +139,26 @@ class _Leg:
     is_mirrored: bool
 
 
-def _legs(
+def legs_of(
     hashes: DataFrame,
     codes: DataFrame | None,
     centre: npt.NDArray[np.float32] | None,
     cfg: LshConfig,
-    n_items: float,
-) -> list[_Leg]:
+    n_items: float = PLANNING_ITEMS,
+) -> list[Leg]:
+    """The legs of bit codes; arguments as for `candidate_pairs`."""
     phash = hashes.select(
         "content_id", _bigint_bytes("phash").alias("code"), _bigint_bytes("phash_mirrored").alias("mirror")
     )
     pdq = hashes.select("content_id", F.col("pdq").alias("code"), F.col("pdq_mirrored").alias("mirror"))
     legs = [
-        _Leg(0, phash, plan_exact(64, cfg.phash_max_bits, n_items), cfg.mirrored),
-        _Leg(1, pdq, plan_exact(256, cfg.pdq_max_bits, n_items), cfg.mirrored),
+        Leg(0, phash, plan_exact(64, cfg.phash_max_bits, n_items), cfg.mirrored),
+        Leg(1, pdq, plan_exact(256, cfg.pdq_max_bits, n_items), cfg.mirrored),
     ]
     if codes is not None:
         if centre is None:
             raise ValueError("codes of embeddings come without the centre of their model")
-        legs.append(_Leg(2, codes.where("code IS NOT NULL"), embedding_plan(centre, cfg), False))
+        legs.append(Leg(2, codes.where("code IS NOT NULL"), embedding_plan(centre, cfg), False))
     return legs
 
 
@@ -183,7 +187,7 @@ def probed_keys(
         DataFrame.unionAll,
         [
             leg_filters(units, leg.codes, leg.plan, leg.number, n_new, mirrored=leg.is_mirrored)
-            for leg in _legs(hashes, codes, centre, cfg, n_items)
+            for leg in legs_of(hashes, codes, centre, cfg, n_items)
         ],
     )
 

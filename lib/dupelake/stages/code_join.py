@@ -39,7 +39,8 @@ from dupelake.stages.packed import (
 )
 
 _SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
-_IS_NEW, _IS_MIRRORED = 1, 2  # bits of an entry's flags
+IS_NEW, IS_MIRRORED = 1, 2
+"""Bits of an entry's flags."""
 _MET_AT_ONCE = 1_000_000  # meetings held at once, some 60 bytes each
 _SPREAD_SCHEMA = "part int, units binary, stored binary, probing binary"
 
@@ -78,7 +79,7 @@ def leg_pairs(
     emit = partial(_emit_spread, plan=plan, parts=parts, probed=probed)
     # By number, which adaptive execution leaves alone: it would put these few bytes in one task, and a unit
     # becomes hundreds of keys here.
-    spread = _coded(units, codes, mirrored).repartition(n_tasks, "id").mapInArrow(emit, _SPREAD_SCHEMA)
+    spread = coded(units, codes, mirrored).repartition(n_tasks, "id").mapInArrow(emit, _SPREAD_SCHEMA)
     join = partial(_emit_pairs, n_words=plan.n_words, max_bits=plan.max_bits, leg=leg)
     return spread.repartitionById(parts, "part").mapInArrow(join, "low binary, high binary, leg int")
 
@@ -88,12 +89,13 @@ def leg_filters(
 ) -> DataFrame:
     """(leg int, bitmap binary): filters of the keys that the new of `units` probe, to be joined by or."""
     log2_bits = filter_log2(n_new * plan.n_probes * (2 if mirrored else 1))
-    coded = _coded(units.where("is_new"), codes, mirrored).repartition(FILTER_TASKS, "id")
-    rows = coded.mapInArrow(partial(_emit_bitmap, plan=plan, log2_bits=log2_bits), "bitmap binary")
+    new = coded(units.where("is_new"), codes, mirrored).repartition(FILTER_TASKS, "id")
+    rows = new.mapInArrow(partial(_emit_bitmap, plan=plan, log2_bits=log2_bits), "bitmap binary")
     return rows.select(F.lit(leg).alias("leg"), "bitmap")
 
 
-def _coded(units: DataFrame, codes: DataFrame, mirrored: bool) -> DataFrame:
+def coded(units: DataFrame, codes: DataFrame, mirrored: bool) -> DataFrame:
+    """`unit_columns`, is_new, code and, where `mirrored`, mirror of each unit that has a code."""
     columns = ["code", *(["mirror"] if mirrored else [])]
     return units.join(codes.select("content_id", *columns), "content_id").select(*unit_columns(), "is_new", *columns)
 
@@ -102,7 +104,8 @@ def _entry(n_words: int) -> np.dtype[np.void]:
     return unit_type(("flags", "u1"), ("code", "<u8", n_words))
 
 
-def _slices(batches: Batches, plan: SlotPlan) -> Batches:
+def slices(batches: Batches, plan: SlotPlan) -> Batches:
+    """The rows of `batches` in pieces whose probe keys are some 16 MB."""
     step = max(1, _SLICE_BYTES // (8 * plan.n_probes))
     for whole in batches:
         for start in range(0, whole.num_rows, step):
@@ -111,14 +114,14 @@ def _slices(batches: Batches, plan: SlotPlan) -> Batches:
 
 def _emit_bitmap(batches: Batches, plan: SlotPlan, log2_bits: int) -> Batches:
     def probed() -> Iterator[Keys]:
-        for batch in _slices(batches, plan):
-            entries = _entries(batch, plan)
+        for batch in slices(batches, plan):
+            entries = entries_of(batch, plan)
             yield _keys(batch, entries, np.arange(len(entries)), plan, probe_keys)[1]
 
     return emit_bitmap(probed(), log2_bits)
 
 
-def _entries(batch: pa.RecordBatch, plan: SlotPlan) -> Units:
+def entries_of(batch: pa.RecordBatch, plan: SlotPlan) -> Units:
     """The units of a batch with their codes, then again with the mirrored ones where the batch has these."""
     n = batch.num_rows
     sides = [name for name in ("code", "mirror") if name in batch.schema.names]
@@ -126,7 +129,7 @@ def _entries(batch: pa.RecordBatch, plan: SlotPlan) -> Units:
     for at, side in enumerate(sides):
         rows = out[at * n : (at + 1) * n]
         fill_units(rows, batch)
-        rows["flags"] = np.asarray(batch["is_new"]).astype(np.uint8) * _IS_NEW + at * _IS_MIRRORED
+        rows["flags"] = np.asarray(batch["is_new"]).astype(np.uint8) * IS_NEW + at * IS_MIRRORED
         rows["code"] = words_of(binary_rows(batch[side], 8 * plan.n_words))
     return out
 
@@ -147,9 +150,9 @@ def _keys(
 def _emit_spread(batches: Batches, plan: SlotPlan, parts: int, probed: Broadcast[Any] | None) -> Batches:
     """A row for each part that a batch has keys for."""
     bitmap = bitmap_of(probed)
-    for batch in _slices(batches, plan):
-        entries = _entries(batch, plan)
-        is_new, is_mirrored = (entries["flags"] & flag > 0 for flag in (_IS_NEW, _IS_MIRRORED))
+    for batch in slices(batches, plan):
+        entries = entries_of(batch, plan)
+        is_new, is_mirrored = (entries["flags"] & flag > 0 for flag in (IS_NEW, IS_MIRRORED))
         stored = _keys(batch, entries, np.flatnonzero(~(is_new & is_mirrored)), plan, slot_keys)
         stored_owner, stored_keys = that_may_be_probed(*stored, bitmap)
         owner, keys = _keys(batch, entries, np.flatnonzero(is_new), plan, probe_keys)
@@ -196,9 +199,9 @@ def _once(units: _Columns, probing: Places, stored: Places) -> Places:
     rank, flags = units.rank, units.flags
     low_first = rank[probing] < rank[stored]
     # Two new units probe each other: taken once.
-    once = (flags[stored] & _IS_NEW == 0) | (flags[probing] & _IS_MIRRORED > 0) | low_first
+    once = (flags[stored] & IS_NEW == 0) | (flags[probing] & IS_MIRRORED > 0) | low_first
     kept = once & (rank[probing] != rank[stored]) & (units.scope[probing] == units.scope[stored]).all(axis=1)
-    kept &= flags[probing] & flags[stored] & _IS_MIRRORED == 0
+    kept &= flags[probing] & flags[stored] & IS_MIRRORED == 0
     a, b, low_first = probing[kept], stored[kept], low_first[kept]
     low, high = np.where(low_first, a, b), np.where(low_first, b, a)
     _, first = np.unique(rank[low] << np.int64(32) | rank[high], return_index=True)
