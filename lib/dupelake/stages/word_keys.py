@@ -97,9 +97,12 @@ def probed_word_keys(units: DataFrame, keys: DataFrame, n_new: int) -> DataFrame
         n_new: about how many units are new.
     """
     log2_bits = filter_log2(n_new * KEYS_PER_UNIT)
-    held = _held(units.where("is_new"), keys).repartition(FILTER_TASKS, "id")
-    return held.mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary").select(
-        F.lit(WORDS_LEG).alias("leg"), "bitmap"
+    new = units.where("is_new").select("content_id").distinct()
+    held = keys.where("word_keys IS NOT NULL").join(new, "content_id", "left_semi").select("word_keys")
+    return (
+        held.coalesce(FILTER_TASKS)
+        .mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
+        .select(F.lit(WORDS_LEG).alias("leg"), "bitmap")
     )
 
 
@@ -121,16 +124,25 @@ def meet_by_keys(
         cfg: word_key_max_images; keys of more units, over all scopes, make no pairs and are counted. word_min_keys.
         n_units: about how many units there are; changes cost, never pairs.
         n_new: about how many of them are new.
-        probed: filter of the new units' keys (kernels.keyfilter); without one, every key of every unit is shuffled.
+        probed: filter of the new units' keys (kernels.keyfilter), of whatever scope; without one, every key of every
+            unit is shuffled.
         keys_per_partition: changes cost, never pairs.
 
-    Lazy. Cost: some 14 bytes shuffled for each key, 20 KB a unit, or a new unit's and what passes the filter.
+    Lazy. Cost: some 22 bytes shuffled for each key, 30 KB a unit; with a filter the keys of old units are scanned, and
+    only what passes is shuffled.
     """
     n_keys = (n_units if probed is None else n_new + n_units * FALSE_SHARE) * KEYS_PER_UNIT
     parts, n_tasks = n_parts(units, n_keys, keys_per_partition)
-    held = _held(units, keys).repartition(max(n_tasks, math.ceil(n_units / 16_384)), "id")
-    emit = partial(_emit_keys, parts=parts, probed=probed)
-    spread = held.mapInArrow(emit, "part int, units binary, keys binary").repartitionById(parts, "part")
+    n_tasks = max(n_tasks, math.ceil(n_units / 16_384))
+    known = keys.where("word_keys IS NOT NULL").select("content_id", "word_keys")
+    if probed is not None:
+        known = known.mapInArrow(partial(_emit_probed, probed=probed), known.schema)
+    # By number, both sides by what they are joined by: so keys cross the wire once before they go to their parts, in
+    # tasks that adaptive execution leaves alone.
+    held = units.repartition(n_tasks, "content_id").join(known.repartition(n_tasks, "content_id"), "content_id")
+    rows = held.select(*unit_columns(), "is_new", "word_keys")
+    emit = partial(_emit_keys, parts=parts)
+    spread = rows.mapInArrow(emit, "part int, units binary, keys binary").repartitionById(parts, "part")
     met = spread.mapInArrow(partial(_emit_met, max_units=cfg.word_key_max_images), _MET_SCHEMA)
     return KeyPairs(met, cfg.word_min_keys)
 
@@ -158,28 +170,36 @@ def packed_keys(words: pa.Array) -> pa.Array:
     return pa.array([None if value is None else keys for value, keys in zip(held, packed, strict=True)], pa.binary())
 
 
-def _held(units: DataFrame, keys: DataFrame) -> DataFrame:
-    known = keys.where("word_keys IS NOT NULL").select("content_id", "word_keys")
-    return units.join(known, "content_id").select(*unit_columns(), "is_new", "word_keys")
+def _keys_of(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """(owner, key): the stored keys of a batch."""
+    packed = batch["word_keys"].to_pylist()
+    keys = np.frombuffer(b"".join(packed), "<u8")
+    return np.repeat(np.arange(len(packed)), [len(value) // 8 for value in packed]), keys
 
 
 def _emit_bitmap(batches: Batches, log2_bits: int) -> Batches:
-    return emit_bitmap((_scoped_keys(batch)[1] for batch in batches), log2_bits)
+    return emit_bitmap((_keys_of(batch)[1] for batch in batches), log2_bits)
 
 
-def _scoped_keys(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """(owner, key): the stored keys of a batch of units, those of two scopes different."""
-    packed = batch["word_keys"].to_pylist()
-    keys = np.frombuffer(b"".join(packed), "<u8")
-    owner = np.repeat(np.arange(len(packed)), [len(value) // 8 for value in packed])
-    return owner, keys ^ np.asarray(batch["scope_key"]).view(np.uint64)[owner]
-
-
-def _emit_keys(batches: Batches, parts: int, probed: Broadcast[Any] | None) -> Batches:
-    """A row for each part that a batch has keys for."""
+def _emit_probed(batches: Batches, probed: Broadcast[Any]) -> Batches:
+    """Each content with those of its keys that may be probed; those without any are left out."""
     bitmap = bitmap_of(probed)
     for batch in batches:
-        owner, keys = that_may_be_probed(*_scoped_keys(batch), bitmap)
+        owner, keys = that_may_be_probed(*_keys_of(batch), bitmap)
+        counts = np.bincount(owner, minlength=batch.num_rows)
+        row = np.flatnonzero(counts)
+        edges = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[row])]) * 8
+        offsets = pa.py_buffer(edges.astype(np.int32).tobytes())
+        blobs = pa.Array.from_buffers(pa.binary(), len(row), [None, offsets, pa.py_buffer(keys.tobytes())])
+        ids = batch["content_id"].take(pa.array(row))
+        yield pa.RecordBatch.from_arrays([ids, blobs], names=["content_id", "word_keys"])
+
+
+def _emit_keys(batches: Batches, parts: int) -> Batches:
+    """A row for each part that a batch has keys for; keys of two scopes are different."""
+    for batch in batches:
+        owner, keys = _keys_of(batch)
+        keys = keys ^ np.asarray(batch["scope_key"]).view(np.uint64)[owner]
         units = np.empty(batch.num_rows, _UNIT)
         fill_units(units, batch)
         units["is_new"] = np.asarray(batch["is_new"])
