@@ -20,7 +20,7 @@ _BITS = 17  # of a value that are told apart; wider slots are folded, which coun
 N_VALUES = 1 << _BITS
 """Of a counted slot."""
 # Core-seconds on the machine of benchmarks/scale.md (2 cores): made, sent and sorted; compared.
-_A_KEY = 2.5e-7
+_A_KEY = 5.0e-7
 _A_MEETING = 2.0e-8
 _BYTES_A_KEY = 8
 
