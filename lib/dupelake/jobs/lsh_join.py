@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from dupelake.config import fingerprint
 from dupelake.errors import ModelError, VersionMixError
 from dupelake.jobs.common import job_parser, run_job
-from dupelake.jobs.measure import Versions, measure
+from dupelake.jobs.measure import Measured, Versions, measure
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.vocabulary import feature_version
 from dupelake.runtime.run import Run
@@ -46,7 +46,10 @@ def work(run: Run, args: argparse.Namespace, versions: Versions) -> None:
         n_new, n_withdrawn = _sizes(units, withdrawn)
     if n_new or n_withdrawn or not pixel.isEmpty():
         stored = run.warehouse.read(PAIRS)
-        measured = measure(run, units, hashes, versions) if n_new else stored.limit(0)
+        measured = Measured(stored.limit(0), None)
+        if n_new:
+            valid = None if args.full else stored.where(F.col("join_version") == versions.join)
+            measured = measure(run, units, hashes, versions, valid)
         with run.step("write"):
             _write(run, stored, measured, pixel, units, withdrawn, args.full, versions.join)
     with run.step("decide"):
@@ -152,7 +155,7 @@ def _sizes(units: DataFrame, withdrawn: DataFrame) -> tuple[int, int]:
 def _write(
     run: Run,
     stored: DataFrame,
-    measured: DataFrame,
+    measured: Measured,
     pixel: DataFrame,
     units: DataFrame,
     withdrawn: DataFrame,
@@ -161,12 +164,16 @@ def _write(
 ) -> None:
     """Pairs first, then which contents they cover: killed in between, the next run measures the same again."""
     stale_pixel = pixel.where("is_stale").select("src_id", "dst_id")
-    gone = run.staging.save(_without_ends(stored, units, full, measured).unionByName(stale_pixel), "gone")
-    rows = measured.unionByName(pixel.where("NOT is_stale").select(measured.columns))
+    pairs = measured.pairs
+    gone = run.staging.save(_without_ends(stored, units, full, pairs).unionByName(stale_pixel), "gone")
+    rows = pairs.unionByName(pixel.where("NOT is_stale").select(pairs.columns))
     report = run.warehouse.merge(PAIRS, rows, update_when="t.join_version <> s.join_version", delete=gone)
     run.count("pairs_measured", report.inserted + report.updated)
     run.count("pairs_withdrawn", report.deleted)
     joined = units.where("is_new").select("scope", "content_id", F.lit(join_version).alias("join_version"))
+    if measured.followers is not None:  # they met their leaders alone
+        led = measured.followers.select("scope", "content_id")
+        joined, withdrawn = joined.join(led, ["scope", "content_id"], "left_anti"), withdrawn.unionAll(led)
     run.warehouse.merge(JOINED, joined, update_when="t.join_version <> s.join_version", delete=withdrawn)
 
 

@@ -70,7 +70,15 @@ class _Inputs:
         return self.keys.select("content_id", F.col("embedding_code").alias("code"))
 
 
-def measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) -> DataFrame:
+@dataclass(frozen=True)
+class Measured:
+    """What `measure` gives: PAIRS, and (scope, content_id, leaders) of units that met their leaders alone, or None."""
+
+    pairs: DataFrame
+    followers: DataFrame | None
+
+
+def measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, stored: DataFrame | None) -> Measured:
     """PAIRS of every candidate of the new units, decided; how many planted copies were found goes into the run.
 
     Args:
@@ -78,26 +86,33 @@ def measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions) -
         units: (scope, content_id, is_new), staged.
         hashes: HASHES of the present version.
         versions: what is compared.
+        stored: PAIRS that stay as they are; None where all are measured anew.
     """
-    sizes = single_row(units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
+    sizes, led_pairs = _sizes(units), None
     led = _followers(run, units, hashes, sizes["units"])
     if led is not None:
         units = run.staging.save(units.join(led, ["scope", "content_id"], "left_anti"), "leading")
+        sizes, led_pairs = _sizes(units), follower_pairs(led, stored, LEGS.index("pdq"))
     with run.step("plant"):
         copies = _plant(run, units)
     inputs = _inputs(run, units, hashes, versions, copies)
     with run.step("join"):
-        candidates = _candidates(run, inputs, versions, copies, sizes, led)
+        candidates = _candidates(run, inputs, versions, copies, sizes, led_pairs)
         n_pairs = candidates.count()
     with run.step("align"):
         decided = _decide(run, candidates, inputs, versions, n_pairs)
     if copies is None:
-        return decided
+        return Measured(decided, led)
     _certify(run, copies, decided)
     planted = copies.select("content_id")
-    return decided.join(F.broadcast(planted.withColumnRenamed("content_id", "src_id")), "src_id", "left_anti").join(
+    own = decided.join(F.broadcast(planted.withColumnRenamed("content_id", "src_id")), "src_id", "left_anti").join(
         F.broadcast(planted.withColumnRenamed("content_id", "dst_id")), "dst_id", "left_anti"
     )
+    return Measured(own, led)
+
+
+def _sizes(units: DataFrame) -> Row:
+    return single_row(units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
 
 
 def _followers(run: Run, units: DataFrame, hashes: DataFrame, n_units: int) -> DataFrame | None:
@@ -196,7 +211,7 @@ def _keys(
 
 
 def _candidates(
-    run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame | None, counted: Row, led: DataFrame | None
+    run: Run, inputs: _Inputs, versions: Versions, copies: DataFrame | None, counted: Row, led_pairs: DataFrame | None
 ) -> DataFrame:
     """Candidate pairs, staged; of the planted copies only those with their own originals.
 
@@ -206,8 +221,11 @@ def _candidates(
         versions: what is compared.
         copies: the planted ones.
         counted: how many units there are, and how many of them new, before copies were planted.
-        led: followers of bursts, staged.
+        led_pairs: (low, high, leg) of followers of bursts and their leaders.
     """
+    if not counted["new"] and led_pairs is not None:  # followers alone are waiting, for a leader
+        ends = (F.lower(F.hex(of)).alias(name) for of, name in (("low", "src_id"), ("high", "dst_id")))
+        return run.staging.save(led_pairs.select(*ends, F.lit("pdq").alias("found_by")), "candidates")
     lsh, words = run.config.lsh, None
     n_planted = 0 if copies is None else run.config.run.planted_images * len(PLANTED)
     sizes = Row(units=counted["units"] + n_planted, new=counted["new"] + n_planted)
@@ -223,9 +241,8 @@ def _candidates(
         )
         words = run.staging.save(by_blocks.pairs, "words")
         _report_dropped(run, by_blocks)
-    if led is not None:
-        pairs = follower_pairs(led, LEGS.index("pdq"))
-        words = pairs if words is None else words.unionAll(pairs)
+    if led_pairs is not None:
+        words = led_pairs if words is None else words.unionAll(led_pairs)
     plan.begin()
     proposed = candidate_pairs(
         *args,

@@ -8,8 +8,10 @@ to the best of its leaders, who takes part. So the work is in proportion to the 
 The better picture has more detailed pixels, then the smaller content id: it is the one that the crowd's group will
 keep, so a star of followers around it is what grouping would make of all pairs.
 
-Who follows is told from all units of the night. Over nights more is found than in one batch, never less: a crowd was
-small once, and its pictures met each other.
+Who follows is told anew each night, from all units. A follower does not count as joined (schema.JOINED), so that it
+meets the others should its crowd dissolve; and a pair with a leader is proposed whenever it is not stored, so that the
+crowd has another when its best goes. Over nights more is found than in one batch, never less: a crowd was small once,
+and its pictures met each other.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def crowded_values(units: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataF
     """One row (n_crowded bigint, flags binary): which values of the slots are crowded, as packed bits.
 
     Args:
-        units: (scope, content_id, is_new), one row per scope and content.
+        units: (scope, content_id), one row each.
         hashes: HASHES of one version, a row for each unit.
         cfg: burst_min_images.
 
@@ -51,19 +53,19 @@ def crowded_values(units: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataF
 
 
 def members(units: DataFrame, hashes: DataFrame, flags: Broadcast[Any]) -> DataFrame:
-    """(scope, content_id, is_new, slot bigint, pdq): a row for each unit and crowded value of its slots.
+    """(scope, content_id, slot bigint, pdq): a row for each unit and crowded value of its slots.
 
     Args:
         units: as for `crowded_values`.
         hashes: as for `crowded_values`.
         flags: of `crowded_values`.
     """
-    schema = "scope string, content_id string, is_new boolean, slot bigint, pdq binary"
+    schema = "scope string, content_id string, slot bigint, pdq binary"
     return _coded(units, hashes).mapInArrow(partial(_emit_members, flags=flags), schema)
 
 
 def followers(held: DataFrame, images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataFrame:
-    """(scope, content_id, is_new, leaders array of (content_id, is_new)): each follower with its leaders, best first.
+    """(scope, content_id, leaders array of content ids): each follower with its leaders, best first.
 
     Args:
         held: of `members`, staged.
@@ -79,47 +81,35 @@ def followers(held: DataFrame, images: DataFrame, hashes: DataFrame, cfg: LshCon
     rank = F.struct((-worth).alias("worth"), F.col("content_id").alias("id"))
     ranks = details.join(sizes, "content_id", "left").select("content_id", rank.alias("rank"))
     ranked = held.join(ranks, "content_id")
-    best = F.min(F.struct("rank", F.col("pdq").alias("leader_pdq"), F.col("is_new").alias("leader_is_new")))
-    crowds = (
-        ranked.groupBy("scope", "slot")
-        .agg(best.alias("leader"), F.count(F.lit(1)).alias("n"))
-        .where(F.col("n") >= cfg.burst_min_images)
-        .select("scope", "slot", "leader.*")
-        .withColumnRenamed("rank", "leader_rank")
-    )
-    beside = ranked.join(crowds, ["scope", "slot"]).where(F.col("rank") > F.col("leader_rank"))
-    columns = ["scope", "content_id", "is_new", "leader_rank", "leader_is_new", "pdq", "leader_pdq"]
-    rows = beside.select(columns)
+    best = F.min(F.struct("rank", F.col("pdq").alias("leader_pdq"))).alias("leader")
+    crowds = ranked.groupBy("scope", "slot").agg(best, F.count(F.lit(1)).alias("n"))
+    crowds = crowds.where(F.col("n") >= cfg.burst_min_images).select("scope", "slot", "leader.*")
+    beside = ranked.join(crowds.withColumnRenamed("rank", "leader"), ["scope", "slot"])
+    rows = beside.where(F.col("rank") > F.col("leader")).select("scope", "content_id", "leader", "pdq", "leader_pdq")
     near = rows.mapInArrow(partial(_emit_near, max_bits=cfg.burst_max_bits), rows.drop("pdq", "leader_pdq").schema)
-    leader = F.struct("leader_rank", "leader_is_new")
-    named = near.groupBy("scope", "content_id", "is_new").agg(
-        F.slice(F.array_sort(F.collect_set(leader)), 1, LEADERS).alias("found")
-    )
-    leaders = F.transform(
-        "found",
-        lambda one: F.struct(one["leader_rank"]["id"].alias("content_id"), one["leader_is_new"].alias("is_new")),
-    )
-    return named.select("scope", "content_id", "is_new", leaders.alias("leaders"))
+    led = near.groupBy("scope", "content_id").agg(F.array_sort(F.collect_set("leader")).alias("leaders"))
+    return led.withColumn("leaders", F.slice(F.col("leaders.id"), 1, LEADERS))
 
 
-def follower_pairs(found: DataFrame, leg: int) -> DataFrame:
-    """(low binary, high binary, leg int) of followers and leaders one of which is new.
+def follower_pairs(found: DataFrame, stored: DataFrame | None, leg: int) -> DataFrame:
+    """(low binary, high binary, leg int) of followers and leaders, but those that are stored.
 
     Args:
         found: of `followers`.
+        stored: (src_id, dst_id) of pairs that need not be measured again, or None.
         leg: what the column `leg` holds.
     """
-    led = found.select("content_id", "is_new", F.explode("leaders").alias("leader"))
-    pairs = led.where(F.col("is_new") | F.col("leader.is_new")).select(
-        F.least("content_id", "leader.content_id").alias("low"),
-        F.greatest("content_id", "leader.content_id").alias("high"),
-    )
-    return pairs.select(F.unhex("low").alias("low"), F.unhex("high").alias("high"), F.lit(leg).alias("leg"))
+    led = found.select("content_id", F.explode("leaders").alias("leader"))
+    ends = F.least("content_id", "leader").alias("src_id"), F.greatest("content_id", "leader").alias("dst_id")
+    pairs = led.select(*ends).distinct()  # of two scopes
+    if stored is not None:
+        pairs = pairs.join(stored.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
+    return pairs.select(F.unhex("src_id").alias("low"), F.unhex("dst_id").alias("high"), F.lit(leg).alias("leg"))
 
 
 def _coded(units: DataFrame, hashes: DataFrame) -> DataFrame:
     coded = units.join(hashes.select("content_id", "pdq"), "content_id")
-    return coded.select("scope", "content_id", "is_new", F.xxhash64("scope").alias("scope_key"), "pdq")
+    return coded.select("scope", "content_id", F.xxhash64("scope").alias("scope_key"), "pdq")
 
 
 def _values(batch: pa.RecordBatch) -> np.ndarray:
@@ -148,9 +138,9 @@ def _emit_members(batches: Batches, flags: Broadcast[Any]) -> Batches:
     for batch in batches:
         values = _values(batch)
         row, slot = np.nonzero(is_crowded[values])
-        taken = batch.select(["scope", "content_id", "is_new", "pdq"]).take(pa.array(row))
-        columns = [*taken.columns[:3], pa.array(values[row, slot]), taken["pdq"]]
-        yield pa.RecordBatch.from_arrays(columns, names=["scope", "content_id", "is_new", "slot", "pdq"])
+        taken = batch.select(["scope", "content_id", "pdq"]).take(pa.array(row))
+        columns = [taken["scope"], taken["content_id"], pa.array(values[row, slot]), taken["pdq"]]
+        yield pa.RecordBatch.from_arrays(columns, names=["scope", "content_id", "slot", "pdq"])
 
 
 def _emit_near(batches: Batches, max_bits: int) -> Batches:
