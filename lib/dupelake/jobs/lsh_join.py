@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import fingerprint
@@ -43,13 +43,13 @@ def work(run: Run, args: argparse.Namespace, versions: Versions) -> None:
     with run.step("units"):
         units, withdrawn = _units(run, hashes, args.full)
         pixel = _pixel_changes(run, hashes)
-        n_new, n_withdrawn = _sizes(units, withdrawn)
-    if n_new or n_withdrawn or not pixel.isEmpty():
+        sizes = _sizes(units, withdrawn)
+    if sizes["new"] or sizes["gone"] or not pixel.isEmpty():
         stored = run.warehouse.read(PAIRS)
         measured = Measured(stored.limit(0), None)
-        if n_new:
+        if sizes["new"]:
             valid = None if args.full else stored.where(F.col("join_version") == versions.join)
-            measured = measure(run, units, hashes, versions, valid)
+            measured = measure(run, units, sizes, hashes, versions, valid)
         with run.step("write"):
             _write(run, stored, measured, pixel, units, withdrawn, args.full, versions.join)
     with run.step("decide"):
@@ -145,11 +145,11 @@ def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFram
     return units, both.where("is_unit IS NULL").select(key)
 
 
-def _sizes(units: DataFrame, withdrawn: DataFrame) -> tuple[int, int]:
-    """How many units are new, and how many are none any more."""
-    rows = units.where("is_new").select(F.lit(1).alias("new")).unionAll(withdrawn.select(F.lit(0)))
-    row = single_row(rows.agg(F.count_if(F.col("new") == 1).alias("new"), F.count_if(F.col("new") == 0).alias("gone")))
-    return row["new"], row["gone"]
+def _sizes(units: DataFrame, withdrawn: DataFrame) -> Row:
+    """(units, new, gone): how many units there are, how many of them are new, and how many are none any more."""
+    rows = units.select("is_new").unionAll(withdrawn.select(F.lit(None).cast("boolean")))
+    counts = F.count("is_new").alias("units"), F.count_if("is_new").alias("new")
+    return single_row(rows.agg(*counts, F.count_if(F.col("is_new").isNull()).alias("gone")))
 
 
 def _write(

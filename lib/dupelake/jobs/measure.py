@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from dupelake.jobs.planning import SMALL_NIGHT, plan_join
+from dupelake.jobs.planning import is_small_night, plan_join
 from dupelake.kernels.edits import PLANTED
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.runtime.run import Run
@@ -78,17 +78,20 @@ class Measured:
     followers: DataFrame | None
 
 
-def measure(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, stored: DataFrame | None) -> Measured:
+def measure(
+    run: Run, units: DataFrame, sizes: Row, hashes: DataFrame, versions: Versions, stored: DataFrame | None
+) -> Measured:
     """PAIRS of every candidate of the new units, decided; how many planted copies were found goes into the run.
 
     Args:
         run: its counts and `recall` are filled.
         units: (scope, content_id, is_new), staged.
+        sizes: how many there are (units), and how many of them are new.
         hashes: HASHES of the present version.
         versions: what is compared.
         stored: PAIRS that stay as they are; None where all are measured anew.
     """
-    sizes, led_pairs = _sizes(units), None
+    led_pairs = None
     led = _followers(run, units, hashes, sizes["units"])
     if led is not None:
         units = run.staging.save(units.join(led, ["scope", "content_id"], "left_anti"), "leading")
@@ -266,7 +269,7 @@ def _candidates(
 
 def _probe_filters(run: Run, inputs: _Inputs, versions: Versions, n_units: int, n_new: int) -> Filters | None:
     """Filters of the keys that a small night probes; None on a night that probes most keys anyway."""
-    if n_new * SMALL_NIGHT > n_units:
+    if not is_small_night(n_new, n_units):
         return None
     wanted = probed_keys(inputs.units, inputs.hashes, inputs.codes, versions.centre, run.config.lsh, n_new)
     if by_keys(run.config.lsh):

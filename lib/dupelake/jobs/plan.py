@@ -11,10 +11,9 @@ from pyspark.sql import functions as F
 
 from dupelake.config import Config
 from dupelake.errors import ModelError
+from dupelake.jobs import planning
 from dupelake.jobs.common import absolute, selection
 from dupelake.jobs.lsh_join import current_versions
-from dupelake.jobs.planning import SMALL_NIGHT, told
-from dupelake.jobs.planning import lines as forecast_lines
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
@@ -123,6 +122,8 @@ def _versions(run: Run, *, full: bool) -> Iterator[str]:
 def _join(run: Run, n_new: int) -> Iterator[str]:
     """What the legs of bit codes will cost, should the new images be as the stored ones are."""
     wh, lsh = run.warehouse, run.config.lsh
+    if not n_new:
+        return
     try:
         versions = current_versions(run)
     except ModelError:
@@ -130,16 +131,16 @@ def _join(run: Run, n_new: int) -> Iterator[str]:
     hashes = wh.read(HASHES).where(F.col("hash_version") == versions.hash)
     units = joinable_units(wh.read(IMAGES), hashes, lsh).withColumn("is_new", F.lit(True))
     n_units = units.count()
-    if not n_new or not n_units:
+    if not n_units:
         return
     codes = None
     if versions.model is not None:
         keys = wh.read(JOIN_KEYS).where(F.col("key_version") == versions.keys)
         codes = keys.select("content_id", F.col("embedding_code").alias("code"))
     legs = legs_of(hashes, codes, versions.centre, lsh)
-    is_filtered, share = n_new * SMALL_NIGHT <= n_units, min(1.0, n_new / n_units)
-    found = told(forecasts(units, legs, is_filtered=is_filtered, new_share=share), wh)
-    yield from forecast_lines(found, wh.spark.sparkContext.defaultParallelism)
+    is_filtered, share = planning.is_small_night(n_new, n_units), min(1.0, n_new / n_units)
+    found = planning.told(forecasts(units, legs, is_filtered=is_filtered, new_share=share), wh)
+    yield from planning.lines(found, wh.spark.sparkContext.defaultParallelism)
 
 
 def _rates(warehouse: Warehouse) -> Rates:

@@ -20,12 +20,16 @@ from dupelake.tables import Warehouse
 
 log = logging.getLogger(__name__)
 
-SMALL_NIGHT = 5
-"""Times more units than new ones, from which on keys are filtered before they are shuffled."""
+_SMALL_NIGHT = 5  # times more units than new ones
 PLANNED_UNITS = 100_000  # counting costs a scan of the codes: seconds, as the whole join of so many does
 _ONE_BY_ONE_BYTES = 4 << 30  # of keys on disk at a time
 
 Forecasts = list[dict[str, Any]]
+
+
+def is_small_night(n_new: int, n_units: int) -> bool:
+    """Whether keys are filtered before they are shuffled: most of them nobody looks for."""
+    return n_new * _SMALL_NIGHT <= n_units
 
 
 @dataclass

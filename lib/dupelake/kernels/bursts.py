@@ -38,9 +38,3 @@ def crowded(counts: NDArray[np.int64], n_crowd: int) -> NDArray[np.bool_]:
     """
     by_chance = counts.sum() / len(counts)
     return counts >= max(n_crowd, 8 * by_chance)
-
-
-def code_bits(codes: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Differing bits of uint8 (n, 32) row by row."""
-    a, b = (np.ascontiguousarray(rows).view(np.uint64) for rows in (codes, others))
-    return np.bitwise_count(a ^ b).sum(axis=1, dtype=np.int64)

@@ -25,6 +25,7 @@ from dupelake.kernels.features import unpack_features
 from dupelake.kernels.thumbnails import decode_thumbnail
 from dupelake.kernels.verify import VERIFY_REVISION, Alignment, Picture, pair_seed, verify_pair
 from dupelake.schema import PAIRS
+from dupelake.stages.live import ends_of, of_contents
 
 _KEPT_PICTURES = 64  # prepared pictures a worker holds: some 2 MB each
 _TOGETHER = 256  # pairs of one src_id in one task; it holds what it is sent, 40 MB for so many
@@ -86,16 +87,11 @@ def align_pairs(
     """
     placed = _placed(pairs, n_tasks)
     needed = placed.select("task", F.explode(F.array("src_id", "dst_id")).alias("content_id")).distinct()
-    ids = pairs.select(F.explode(F.array("src_id", "dst_id")).alias("content_id")).distinct()
-
-    def of_pairs(rows: DataFrame) -> DataFrame:
-        """The rows of contents in `pairs`: these, being few, are sent to the rows, and not the rows about."""
-        return rows.join(ids, "content_id", "left_semi")
-
+    ids = ends_of(pairs)
     pictures = (
-        needed.join(of_pairs(thumbnails.select("content_id", "bytes", "width_px")), "content_id")
-        .join(of_pairs(sizes), "content_id", "left")
-        .join(of_pairs(features.select("content_id", "keypoints", "descriptors")), "content_id", "left")
+        needed.join(of_contents(thumbnails.select("content_id", "bytes", "width_px"), ids), "content_id")
+        .join(of_contents(sizes, ids), "content_id", "left")
+        .join(of_contents(features.select("content_id", "keypoints", "descriptors"), ids), "content_id", "left")
         .select("task", "content_id", F.lit(None).cast("string").alias("dst_id"), *_SENT)
     )
     nothing = [F.lit(None).cast(field.dataType).alias(field.name) for field in pictures.schema.fields[3:]]

@@ -27,8 +27,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
-from dupelake.kernels.bursts import N_SLOTS, N_VALUES, code_bits, crowded, slot_values
-from dupelake.kernels.mih import binary_rows
+from dupelake.kernels.bursts import N_SLOTS, N_VALUES, crowded, slot_values
+from dupelake.kernels.mih import binary_rows, hamming_bits, words_of
 from dupelake.stages.live import live_images
 
 LEADERS = 4
@@ -145,6 +145,6 @@ def _emit_members(batches: Batches, flags: Broadcast[Any]) -> Batches:
 
 def _emit_near(batches: Batches, max_bits: int) -> Batches:
     for batch in batches:
-        bits = code_bits(*(binary_rows(batch[name], 32) for name in ("pdq", "leader_pdq")))
+        bits = hamming_bits(*(words_of(binary_rows(batch[name], 32)) for name in ("pdq", "leader_pdq")))
         kept = batch.filter(pa.array(bits <= max_bits))
         yield kept.drop_columns(["pdq", "leader_pdq"])

@@ -21,6 +21,7 @@ from dupelake.config import LshConfig, fingerprint
 from dupelake.kernels.mih import binary_column, binary_rows
 from dupelake.kernels.srp import srp_codes
 from dupelake.stages.candidates import embedding_plan
+from dupelake.stages.live import of_contents
 from dupelake.stages.word_keys import packed_keys
 
 KEYS_REVISION = 1  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
@@ -70,8 +71,7 @@ def compute_keys(
         cfg: wanted cosine and recall, and whether words are joined by keys: else there are none.
         version: of `key_version`.
     """
-    own = partial(_of_contents, contents)
-    words = own(features.select("content_id", "n_keypoints", "words"))
+    words = of_contents(features.select("content_id", "n_keypoints", "words"), contents)
     has_words = F.coalesce(F.col("n_keypoints") > 0, F.lit(False))
     if not by_keys(cfg):
         has_words, words = F.lit(False), words.where("false")
@@ -79,7 +79,7 @@ def compute_keys(
     if embeddings is None:
         rows = rows.withColumn("embedding", F.lit(None).cast("binary"))
     else:
-        rows = rows.join(own(embeddings.select("content_id", "embedding")), "content_id", "left")
+        rows = rows.join(of_contents(embeddings.select("content_id", "embedding"), contents), "content_id", "left")
     sources = [F.when(F.col("embedding").isNotNull(), EMBEDDING), F.when(has_words, WORDS)]
     rows = rows.withColumn("made_of", F.concat_ws("+", *sources)).withColumn("words", F.when(has_words, F.col("words")))
     n_bits = None if centre is None else embedding_plan(centre, cfg).n_bits
@@ -126,20 +126,15 @@ def mended(
         embeddings: as for `compute_keys`: some come later, where the jobs are run one by one.
         cfg: as for `compute_keys`.
     """
-    made_of = _of_contents(bare, stored.select("content_id", "made_of"))
+    made_of = of_contents(stored.select("content_id", "made_of"), bare)
     now = [features.where("n_keypoints > 0").select("content_id", F.lit(WORDS).alias("source"))] if by_keys(cfg) else []
     if embeddings is not None:
         there = embeddings.where("embedding IS NOT NULL")
         now.append(there.select("content_id", F.lit(EMBEDDING).alias("source")))
     found = [
-        _of_contents(bare, source).join(made_of, "content_id").where("NOT contains(made_of, source)") for source in now
+        of_contents(source, bare).join(made_of, "content_id").where("NOT contains(made_of, source)") for source in now
     ]
     return reduce(DataFrame.unionAll, found).select("content_id").distinct() if found else bare.where("false")
-
-
-def _of_contents(contents: DataFrame, rows: DataFrame) -> DataFrame:
-    """The rows of `contents`, which are sent to the many of `rows` where they are few."""
-    return rows.join(contents.select("content_id"), "content_id", "left_semi")
 
 
 def _emit_keys(batches: Batches, centre: npt.NDArray[np.float32] | None, n_bits: int | None) -> Batches:

@@ -8,7 +8,6 @@ from functools import partial, reduce
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from dupelake.kernels.forecast import N_VALUES, count_values, forecast
 from dupelake.kernels.mih import SlotPlan
@@ -48,7 +47,7 @@ def forecasts(units: DataFrame, legs: list[Leg], *, is_filtered: bool, new_share
     ]
     plans = {leg.number: leg.plan for leg in legs}
     emit = partial(_emit_forecasts, plans=plans, is_filtered=is_filtered, new_share=new_share)
-    return reduce(DataFrame.unionAll, counts).coalesce(1).mapInArrow(emit, _FORECASTS).orderBy(F.col("leg"))
+    return reduce(DataFrame.unionAll, counts).coalesce(1).mapInArrow(emit, _FORECASTS)
 
 
 def _emit_counts(batches: Batches, leg: int, plan: SlotPlan) -> Batches:
@@ -73,7 +72,7 @@ def _emit_forecasts(batches: Batches, plans: dict[int, SlotPlan], is_filtered: b
         for leg, *blobs in zip(batch["leg"].to_pylist(), batch["stored"], batch["probing"], strict=True):
             counts = [np.frombuffer(blob.as_buffer(), np.int64) for blob in blobs]
             held[leg] = [a + b for a, b in zip(held[leg], counts, strict=True)] if leg in held else counts
-    for leg, flat in held.items():
+    for leg, flat in sorted(held.items()):
         stored, probing = (one.reshape(-1, N_VALUES) for one in flat)
         found = forecast(stored, probing, plans[leg], is_filtered=is_filtered, new_share=new_share)
         values = {"leg": leg} | vars(found)

@@ -13,6 +13,16 @@ def live_images(images: DataFrame) -> DataFrame:
     return images.where((F.col("status") == OK) & F.col("deleted_at").isNull())
 
 
+def ends_of(pairs: DataFrame) -> DataFrame:
+    """(content_id) of the contents of pairs (src_id, dst_id), each once."""
+    return pairs.select(F.explode(F.array("src_id", "dst_id")).alias("content_id")).distinct()
+
+
+def of_contents(rows: DataFrame, contents: DataFrame) -> DataFrame:
+    """The rows whose content_id is among `contents`, which are sent to the many rows where they are few."""
+    return rows.join(contents.select("content_id"), "content_id", "left_semi")
+
+
 def pixel_classes(hashes: DataFrame) -> DataFrame:
     """(content_id, class_id) of the contents that share their pixels with another; every other one is its own class.
 

@@ -18,6 +18,7 @@ from dupelake.kernels.mih import binary_rows, words_of
 from dupelake.kernels.scoring import cosines, refuse_mixed, straight_and_mirrored_bits
 from dupelake.schema import PAIRS
 from dupelake.stages.decide import PIXEL, decide
+from dupelake.stages.live import ends_of, of_contents
 
 _DECISION = ("kind", "score", "is_duplicate", "decide_version")
 _SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
@@ -61,7 +62,7 @@ def measure_pairs(
     Cost: two equi-joins on content_id with hashes, two with the embeddings of these contents; no action is run.
     """
     measured = pairs.select("src_id", "dst_id", "found_by")
-    ids = pairs.select(F.explode(F.array("src_id", "dst_id")).alias("content_id")).distinct()
+    ids = ends_of(pairs)
     for side, key in (("a", "src_id"), ("b", "dst_id")):
         columns = [F.col(name).alias(f"{side}_{name}") for name in _HASHES]
         measured = measured.join(hashes.select(F.col("content_id").alias(key), *columns), key, "inner")
@@ -74,7 +75,7 @@ def measure_pairs(
             measured = measured.select("*", *columns)
             continue
         held = embeddings.where((F.col("model_id") == model_id) & F.col("embedding").isNotNull())
-        held = held.join(ids, "content_id", "left_semi")  # few go to many: a left join sends all that it may need
+        held = of_contents(held, ids)  # a left join sends all that it may need
         columns = [F.col(name).alias(f"{side}_{name}") for name in ("embedding", "preprocess_id")]
         measured = measured.join(held.select(F.col("content_id").alias(key), *columns), key, "left")
     evidence = measured.mapInArrow(_measure_batches, _EVIDENCE)
