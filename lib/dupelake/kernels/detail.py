@@ -99,13 +99,30 @@ def _cliff(power: Floats) -> float:
     n = len(power) - 1
     level = 10 * np.log10(power * np.arange(n + 1) ** 2.0 + 1e-9)
     # medians of five bins: the borders of JPEG's blocks are peaks of one bin at every eighth of the sampling rate
-    level = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(level, 2, mode="edge"), 5), axis=1)
-    for k in range(max(6, n // 10), n - 1):
-        below = level[max(3, k // 2) : int(k * 0.85)].mean()
-        above = level[k : min(n, max(k + 4, int(k * 1.3)))]
-        if (above < below - _CLIFF_DB).all():
-            return _MARGIN * k / n
-    return 1.0
+    padded = np.pad(level, 2, mode="edge")
+    level = np.sort(np.stack([padded[i : i + n + 1] for i in range(5)]), axis=0)[2]
+    first, means, above = _cliff_windows(n)
+    highest = np.append(level, -np.inf)[above].max(axis=1)
+    falls = np.flatnonzero(highest < means @ level - _CLIFF_DB)
+    return _MARGIN * (first + int(falls[0])) / n if len(falls) else 1.0
+
+
+@functools.cache
+def _cliff_windows(n: int) -> tuple[int, Floats, NDArray[np.intp]]:
+    """Where a spectrum of n + 1 bins is asked for a cliff: the first bin k, and a row for each k from it on.
+
+    Rows of weights that take the mean of the octave below k, and of the bins of the third of an octave above it, with
+    n + 1 for none.
+    """
+    places = range(max(6, n // 10), n - 1)
+    means = np.zeros((len(places), n + 1))
+    above = np.full((len(places), max(4, n // 3 + 1)), n + 1, np.intp)
+    for row, k in enumerate(places):
+        low, high = max(3, k // 2), int(k * 0.85)
+        means[row, low:high] = 1 / (high - low)
+        bins = range(k, min(n, max(k + 4, int(k * 1.3))))
+        above[row, : len(bins)] = bins
+    return places[0], means, above
 
 
 def _repetition(rows: NDArray[np.uint8], columns: NDArray[np.uint8]) -> float:
