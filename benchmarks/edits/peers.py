@@ -10,6 +10,7 @@ Nothing here imports dupelake. What each tool does and with which setting:
 - imagededup: CNN().find_duplicates, cosine at least .9, its default. Its own MobileNetV3 weights are downloaded at run
   time; where there is no network, --weights names ImageNet weights of timm's mobilenetv2_100 that go through
   imagededup's own CustomModel door, with imagededup's code for everything else. Groups: connected components.
+- imagededup-phash: PHash().find_duplicates at most 10 of 64, its default. Groups: the same.
 - fastdup: fastdup.create().run() with all defaults and the model in its package: the two nearest neighbours of each
   image where similarity is at least .9 are its pairs; groups are its own connected components (at .96).
 """
@@ -91,6 +92,16 @@ def run_imagededup(files, args):
     return [(a, b, round(value, 4)) for (a, b), value in sorted(pairs.items())], None, settings
 
 
+def run_imagededup_phash(files, args):
+    from imagededup.methods import PHash
+
+    hasher = PHash(verbose=False)
+    encoding = hasher.encode_images(image_dir=Path(args.images))
+    duplicates = hasher.find_duplicates(encoding_map=encoding, max_distance_threshold=PHASH_MAX_BITS, scores=True)
+    pairs = {(min(a, b), max(a, b)): int(bits) for a, found in duplicates.items() for b, bits in found if a != b}
+    return [(a, b, bits) for (a, b), bits in sorted(pairs.items())], None, {"max_bits": PHASH_MAX_BITS}
+
+
 def custom_model(weights):
     """The shared ImageNet weights as imagededup's CustomModel: 1,280 values a picture, squashed to 224 x 224 px."""
     import timm
@@ -147,6 +158,7 @@ TOOLS = {
     "phash": (run_phash, ("imagehash",)),
     "pdq": (run_pdq, ("pdqhash",)),
     "imagededup": (run_imagededup, ("imagededup", "torch")),
+    "imagededup-phash": (run_imagededup_phash, ("imagededup",)),
     "fastdup": (run_fastdup, ("fastdup",)),
 }
 

@@ -113,7 +113,7 @@ def test_nights_equal_one_batch(spark, corpus, features, keys, wanted, with_filt
         units = units_of(spark, [("", i, n == now) for i, n in zip(corpus, night, strict=True) if n <= now])
         probed = _filter(spark, units, keys) if with_filter else None
         met = meet_by_keys(units, keys, CFG, N, N // 3, probed).pairs()
-        tonight = pairs_of(check_words(met, features, CFG))
+        tonight = pairs_of(check_words(met, features, CFG, are_few=with_filter))
         assert not pairs & tonight, "old units met again"
         pairs |= tonight
     assert pairs == wanted

@@ -13,15 +13,16 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.jobs.planning import is_small_night, plan_join
+from dupelake.jobs.stored_keys import stored_keys
 from dupelake.kernels.edits import PLANTED
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.runtime.run import Run
-from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, OK, THUMBNAILS, conform
+from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, OK, THUMBNAILS, conform
 from dupelake.stages.align import align_pairs
 from dupelake.stages.bursts import LEADERS, crowded_values, follower_pairs, followers, members
 from dupelake.stages.candidates import LEGS, WORDS_LEG, Filters, candidate_pairs, legs_of, probed_keys
 from dupelake.stages.decide import decide
-from dupelake.stages.join_keys import by_keys, compute_keys, mended, standing
+from dupelake.stages.join_keys import by_keys, compute_keys
 from dupelake.stages.planted import found_copies, plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
 from dupelake.stages.word_keys import check_words, meet_by_keys, probed_word_keys
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 PAIRS_PER_TASK = 256  # some 2 s of alignment
 _MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
 _MANY_MEETINGS = 10**10  # of two pictures in blocks: hours on a few cores
+_FEW_PAIRS = 1_000_000  # whose ids, 32 bytes a pair, are sent to every executor
 _KEY = ["src_id", "dst_id"]
 
 
@@ -60,14 +62,21 @@ class _Inputs:
     features: DataFrame
     embeddings: DataFrame | None
     keys: DataFrame
+    new_keys: DataFrame  # holds at least those of the new units; where is_small, hardly any other
     sizes: DataFrame
 
     @property
     def codes(self) -> DataFrame | None:
         """(content_id, code) of the embeddings, None without a model."""
-        if self.embeddings is None:
-            return None
-        return self.keys.select("content_id", F.col("embedding_code").alias("code"))
+        return self._codes(self.keys)
+
+    @property
+    def new_codes(self) -> DataFrame | None:
+        """`codes`, of the new units at least."""
+        return self._codes(self.new_keys)
+
+    def _codes(self, keys: DataFrame) -> DataFrame | None:
+        return None if self.embeddings is None else keys.select("content_id", F.col("embedding_code").alias("code"))
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,8 @@ def measure(
         sizes, led_pairs = _sizes(units), follower_pairs(led, stored, LEGS.index("pdq"))
     with run.step("plant"):
         copies = _plant(run, units)
-    inputs = _inputs(run, units, hashes, versions, copies)
+    is_small = by_keys(run.config.lsh) and is_small_night(sizes["new"], sizes["units"])
+    inputs = _inputs(run, units, hashes, versions, copies, is_small=is_small)
     with run.step("join"):
         candidates = _candidates(run, inputs, versions, copies, sizes, led_pairs)
         n_pairs = candidates.count()
@@ -150,7 +160,9 @@ def _plant(run: Run, units: DataFrame) -> DataFrame | None:
     return run.staging.save(plant_copies(sample, run.warehouse.read(THUMBNAILS), run.config), "planted")
 
 
-def _inputs(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, copies: DataFrame | None) -> _Inputs:
+def _inputs(
+    run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, copies: DataFrame | None, *, is_small: bool
+) -> _Inputs:
     images = run.warehouse.read(IMAGES).where(F.col("status") == OK)
     sizes = images.groupBy("content_id").agg(F.min("width_px").alias("full_width_px"))  # equal bytes, equal width
     thumbnails = run.warehouse.read(THUMBNAILS)
@@ -162,9 +174,11 @@ def _inputs(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, c
         )
     units = units.select("scope", "content_id", "is_new")
     with run.step("keys"):
-        keys = _keys(run, units, features, embeddings, versions)
+        keys, new_keys = stored_keys(
+            run, units, features, embeddings, versions.centre, versions.keys, is_small=is_small
+        )
     if copies is None:
-        return _Inputs(units, hashes, thumbnails, features, embeddings, keys, sizes)
+        return _Inputs(units, hashes, thumbnails, features, embeddings, keys, new_keys, sizes)
     made = copies.where("error_message IS NULL")
     planted = made.where(~F.col("is_low_information")).select("scope", "content_id", F.lit(True).alias("is_new"))
     if embeddings is not None:
@@ -178,39 +192,17 @@ def _inputs(run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, c
     own = compute_keys(
         made.select("content_id"), features, embeddings, versions.centre, run.config.lsh, versions.keys
     )  # in no table, as the copies themselves
+    own = run.staging.save(own, "planted-keys")
     return _Inputs(
         units.unionByName(planted),
         hashes.unionByName(conform(made, HASHES.schema)),
         thumbnails.unionByName(conform(made, THUMBNAILS.schema)),
         features,
         embeddings,
-        keys.unionByName(run.staging.save(own, "planted-keys")),
+        keys.unionByName(own),
+        new_keys.unionByName(own),
         sizes.unionByName(made.select("content_id", "full_width_px")),
     )
-
-
-def _keys(
-    run: Run, units: DataFrame, features: DataFrame, embeddings: DataFrame | None, versions: Versions
-) -> DataFrame:
-    """JOIN_KEYS of all units; what the table lacks is computed and added in one commit, none where it lacks nothing."""
-    wh, lsh = run.warehouse, run.config.lsh
-    stored, contents = wh.read(JOIN_KEYS), units.select("content_id").distinct()  # of the units of all scopes
-    found = run.staging.save(standing(stored, contents, embeddings, lsh, versions.keys), "keys")
-    counts = {row["state"]: row for row in found.groupBy("state").agg(F.count("is_wanted"), F.count("*")).collect()}
-    n_wanted, n_all = ({state: row[i] for state, row in counts.items() if state} for i in (1, 2))
-    old = found.where("state = 'outdated'")
-    if "bare" in n_all:
-        bare = found.where("state = 'bare'")
-        now = run.staging.save(mended(bare, stored, features, embeddings, lsh), "mended")
-        n_all["mended"] = n_wanted["mended"] = now.count()
-        old = old.unionAll(bare.join(now, "content_id", "left_semi").select(old.columns))
-    if n_all.get("outdated") or n_all.get("mended"):
-        wh.merge(JOIN_KEYS, stored.limit(0), delete=old)
-    if any(n_wanted.get(state) for state in ("absent", "outdated", "mended")):
-        # append: a merge would compute all twice; what is lacking was compared with the committed table
-        lacking = found.where("state = 'absent'").unionAll(old).where("is_wanted").select("content_id")
-        wh.append(JOIN_KEYS, compute_keys(lacking, features, embeddings, versions.centre, lsh, versions.keys))
-    return wh.read(JOIN_KEYS)
 
 
 def _candidates(
@@ -271,9 +263,9 @@ def _probe_filters(run: Run, inputs: _Inputs, versions: Versions, n_units: int, 
     """Filters of the keys that a small night probes; None on a night that probes most keys anyway."""
     if not is_small_night(n_new, n_units):
         return None
-    wanted = probed_keys(inputs.units, inputs.hashes, inputs.codes, versions.centre, run.config.lsh, n_new)
+    wanted = probed_keys(inputs.units, inputs.hashes, inputs.new_codes, versions.centre, run.config.lsh, n_new)
     if by_keys(run.config.lsh):
-        wanted = wanted.unionAll(probed_word_keys(inputs.units, inputs.keys, n_new))
+        wanted = wanted.unionAll(probed_word_keys(inputs.units, inputs.new_keys, n_new))
     rows = wanted.collect()  # some bitmaps a leg, of 16 MB at most
     joined: dict[int, npt.NDArray[np.uint8]] = {}
     for row in rows:
@@ -309,8 +301,10 @@ def _pairs_by_keys(run: Run, inputs: _Inputs, sizes: Row, filters: Filters | Non
             *(out["keys"], lsh.word_key_max_images, out["largest"], out["pairs"]),
         )
     pairs = run.staging.save(met.pairs(), "key-pairs")
-    run.count("word_pairs_checked", pairs.count())
-    return run.staging.save(check_words(pairs, inputs.features, lsh), "words")
+    n_pairs = pairs.count()
+    run.count("word_pairs_checked", n_pairs)
+    are_few = n_pairs <= min(_FEW_PAIRS, sizes["units"] // 4)
+    return run.staging.save(check_words(pairs, inputs.features, lsh, are_few=are_few), "words")
 
 
 def _block_units(run: Run, n_units: int) -> int:

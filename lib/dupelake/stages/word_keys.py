@@ -147,12 +147,18 @@ def meet_by_keys(
     return KeyPairs(met, cfg.word_min_keys)
 
 
-def check_words(pairs: DataFrame, features: DataFrame, cfg: LshConfig, *, leg: int = WORDS_LEG) -> DataFrame:
+def check_words(
+    pairs: DataFrame, features: DataFrame, cfg: LshConfig, *, leg: int = WORDS_LEG, are_few: bool = False
+) -> DataFrame:
     """Of `pairs` (low binary, high binary), those that the rule of the leg proposes (stages.words), with `leg` int.
 
-    Cost: the words of both pictures, 4.8 KB, cross the wire once a pair.
+    Cost: the words of both pictures, 4.8 KB, cross the wire once a pair; those of pictures without a pair do too,
+    unless pairs `are_few`: then their ids are sent to all executors first.
     """
     words = with_words(features).select(F.unhex("content_id").alias("id"), "words")
+    if are_few:
+        ids = pairs.select(F.explode(F.array("low", "high")).alias("id")).distinct()
+        words = words.join(F.broadcast(ids), "id", "left_semi")
     wide = pairs
     for side in ("low", "high"):
         wide = wide.join(words.select(F.col("id").alias(side), F.col("words").alias(f"{side}_words")), side)
