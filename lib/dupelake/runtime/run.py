@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
+from typing import Any
 
 from pyspark.sql import Row
 from pyspark.sql import functions as F
@@ -56,15 +57,19 @@ class Run:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time a step, show its progress, log its start and end."""
+        """Time a step, show its progress, log its start and end; Spark's UI and event log name its jobs by it."""
         log.info("%s: started", name)
         self.events.emit("step_started", step=name)
+        context = self.warehouse.spark.sparkContext
+        outer: Any = context.getLocalProperty("spark.job.description")
         start, ok = time.monotonic(), False
         try:
+            context.setJobDescription(f"dupelake {name}, run {self.run_id}")
             with Progress(self.warehouse.spark, name):
                 yield
             ok = True
         finally:
+            context.setJobDescription(outer)
             took = time.monotonic() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + took
             self.events.emit("step_finished", step=name, seconds=round(took, 3), ok=ok)
