@@ -70,8 +70,10 @@ def by_imagededup(args: argparse.Namespace, folder: Path, log: Path, *, method: 
 
 def by_czkawka(args: argparse.Namespace, folder: Path, log: Path) -> tuple[Cost, dict[str, str]]:
     out = log.with_suffix(".txt")
-    # -W: the exit status says whether it ran, not whether it found something; -H: no cache of an earlier run
-    cost = measured([str(args.czkawka), "image", "-d", str(folder.absolute()), "-f", str(out), "-W", "-H"], log)
+    # -W: the exit status says whether it ran, not whether it found something; -H: no cache of an earlier run; -m: it
+    # would pass over pictures of less than 16 KB
+    options = ["-d", str(folder.absolute()), "-f", str(out), "-W", "-H", "-m", "1"]
+    cost = measured([str(args.czkawka), "image", *options], log)
     groups, number = {}, 0
     for before, line in pairwise(["", *out.read_text(encoding="utf-8").splitlines()]):
         if not line.startswith('"'):

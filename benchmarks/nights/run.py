@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks.nights.run synthetic --data ../shared/data --work DIR --contents 100000 [--no-words]
     .venv/bin/python -m benchmarks.nights.run identical --data ../shared/data --work DIR --contents 1000000
 
-`real`: edited photographs, the nightly job without embedding: full run over all but the last 1 %, the night of that
+`real`: edited photographs, the nightly job, without embedding unless told: full run over all but the last 1 %, the night of that
 1 %, and the same command again with nothing new. `synthetic`: hashes, words and embeddings drawn from real ones
 (`synthetic.py`), the join and cluster jobs. `identical`: so many images of one content. Each prints a
 line of benchmarks/nights.md.
@@ -86,12 +86,19 @@ def real(args: argparse.Namespace) -> None:
             night = "2026-11-02" if at >= args.images - n_new else "2026-11-01"
             rows.writerow((f"i{number}", path.absolute(), night))
     command = [sys.executable, str(JOBS / "nightly.py"), str(manifest), "--warehouse", str(args.work / "warehouse")]
-    command += ["--set", "embed.model=none", "--set", "run.planted_images=0", *_SPARK]
+    command += ["--set", f"embed.model={args.model}", "--set", "run.planted_images=0", *_SPARK]
     log = args.work / "log"
-    full = measured([*command, "--partitions", "2026-11-01"], log)
+    events = args.work / "events"
+    events.mkdir(exist_ok=True)
+    told = [
+        f"spark.eventLog.{name}" for name in ("enabled=true", f"dir={events.absolute().as_uri()}", "compress=false")
+    ]
+    watched = [word for one in told for word in ("--spark", one)]  # for benchmarks.stages
+    full = measured([*command, *watched, "--partitions", "2026-11-01"], log)
     night = measured(command, log)
     again = measured(command, log)
-    print(line("edited photographs", args.images - n_new, n_new, full, night, again))
+    what = "edited photographs" + ("" if args.model == "none" else f", model {args.model}")
+    print(line(what, args.images - n_new, n_new, full, night, again))
 
 
 def synthetic(args: argparse.Namespace) -> None:
@@ -178,6 +185,7 @@ def _joined(args: argparse.Namespace, root: str) -> Cost:
     options = ["--warehouse", root, "--set", "run.planted_images=0", *_SPARK]
     options += ["--spark", "spark.sql.shuffle.partitions=16"]
     options += ["--spark", "spark.cleaner.periodicGC.interval=1min"]  # shuffle files of a million contents fill a disk
+    options += ["--spark", f"spark.driver.memory={args.heap}"]
     options += ["--set", "lsh.words=false"] if args.no_words else ["--set", f"lsh.word_join={args.word_join}"]
     log = Path(f"{root}.log")
     jobs = (JOBS / "lsh_join.py", JOBS / "cluster.py")
@@ -206,10 +214,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         command.add_argument("--work", type=Path, required=True, help="a folder for pictures, warehouses and logs")
         if function is real:
             command.add_argument("--images", type=int, default=20_000)
+            command.add_argument("--model", default="none", help="embed.model")
         else:
             command.add_argument("--contents", type=int, default=100_000)
             command.add_argument("--tasks", type=int, default=64, help="in which contents are drawn")
             command.add_argument("--word-join", choices=("blocks", "keys"), default="keys")
+            command.add_argument("--heap", default="4g", help="of the JVM that joins and clusters")
             command.add_argument("--no-words", action="store_true", help="hash and embedding legs only")
         command.set_defaults(function=function)
     args = parser.parse_args(argv)
