@@ -4,10 +4,10 @@
     .venv/bin/python -m benchmarks.nights.run synthetic --data ../shared/data --work DIR --contents 100000 [--no-words]
     .venv/bin/python -m benchmarks.nights.run identical --data ../shared/data --work DIR --contents 1000000
 
-`real`: edited photographs, the nightly job, without embedding unless told: full run over all but the last 1 %, the night of that
-1 %, and the same command again with nothing new. `synthetic`: hashes, words and embeddings drawn from real ones
-(`synthetic.py`), the join and cluster jobs. `identical`: so many images of one content. Each prints a
-line of benchmarks/nights.md.
+`real`: edited photographs, the nightly job, without embedding unless `--model` names one: full run over all but the
+last 1 %, the night of that 1 %, and the same command again with nothing new. `synthetic`: hashes, words and embeddings
+drawn from real ones (`synthetic.py`), the join and cluster jobs. `identical`: so many images of one content. Each
+prints a line of benchmarks/nights.md.
 """
 
 from __future__ import annotations
