@@ -5,7 +5,7 @@
 Pictures are those of `benchmarks.nights.run real`: quarters of photographs and four edited copies of each, five a
 scene. dupelake runs with all defaults (features, words, embedding on the CPU, verification, keepers, Delta tables);
 imagededup's PHash and CNN, the latter with the weights of dupelake's default kind (edits/peers.py says why), and
-czkawka_cli 's similar images with their defaults. Core-seconds are those of whole process trees. Recall: of the pairs
+czkawka_cli's similar images. Core-seconds are those of whole process trees. Recall: of the pairs
 of one scene, those in one group (imagededup: components of its pairs); precision: of the pairs in one group, those of
 one scene. imagededup's PYTHON: an environment by edits' requirements-peers.txt; CLI: `cargo install czkawka_cli`.
 """
@@ -30,6 +30,7 @@ from dupelake.schema import GROUPS, IMAGES
 from dupelake.tables import Warehouse
 
 _PEERS = Path(__file__).parent / "edits" / "peers.py"
+_CZKAWKA = ("", "-c 8 -z Lanczos3 -s 10")  # its defaults; 64 bits at the radius that it recommends for these
 _COPIES = 5  # of a scene, the picture itself among them
 
 
@@ -68,11 +69,11 @@ def by_imagededup(args: argparse.Namespace, folder: Path, log: Path, *, method: 
         return cost, {row["image"]: row["group"] for row in csv.DictReader(file)}
 
 
-def by_czkawka(args: argparse.Namespace, folder: Path, log: Path) -> tuple[Cost, dict[str, str]]:
+def by_czkawka(args: argparse.Namespace, folder: Path, log: Path, *, hashes: str) -> tuple[Cost, dict[str, str]]:
     out = log.with_suffix(".txt")
     # -W: the exit status says whether it ran, not whether it found something; -H: no cache of an earlier run; -m: it
     # would pass over pictures of less than 16 KB
-    options = ["-d", str(folder.absolute()), "-f", str(out), "-W", "-H", "-m", "1"]
+    options = ["-d", str(folder.absolute()), "-f", str(out), "-W", "-H", "-m", "1", *hashes.split()]
     cost = measured([str(args.czkawka), "image", *options], log)
     groups, number = {}, 0
     for before, line in pairwise(["", *out.read_text(encoding="utf-8").splitlines()]):
@@ -110,10 +111,13 @@ def main() -> None:
         for method in ("imagededup-phash", "imagededup"):
             ways[method] = partial(by_imagededup, method=method)
     if args.czkawka:
-        ways["czkawka"] = by_czkawka
+        for hashes in _CZKAWKA:
+            ways[f"czkawka {hashes or 'as it comes'}"] = partial(by_czkawka, hashes=hashes)
     print("| tool | pictures | core-seconds | seconds | recall | precision |\n|---|---|---|---|---|---|", flush=True)
     for name, way in ways.items():
-        cost, groups = way(args, folder, args.work / f"{name.replace(' ', '-')}-{args.scenes}.log")
+        cost, groups = way(
+            args, folder, args.work / f"{''.join(c if c.isalnum() else '-' for c in name)}-{args.scenes}.log"
+        )
         recall, precision = scored(groups, truth)
         told = f"{cost.core_s:.0f} | {cost.wall_s:.0f} | {recall:.3f} | {precision:.3f}"
         print(f"| {name} | {len(truth):,} | {told} |", flush=True)
