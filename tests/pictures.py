@@ -9,7 +9,11 @@ from PIL import Image, ImageOps
 
 SOURCE = Path(skimage.__file__).parent / "data"
 # Jobs on so few pictures: no model, no planted copies.
-OPTIONS = [word for option in ("embed.model=none", "run.planted_images=0") for word in ("--set", option)]
+OPTIONS = [
+    word
+    for option in ("embed.model=none", "run.planted_images=0", "run.checked_images=0")
+    for word in ("--set", option)
+]
 SCENES = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "rocket.jpg", "ihc.png", "moon.png")
 
 

@@ -170,6 +170,7 @@ class RunConfig:
     event_log: str = _opt("")  # one JSON object a line is added to this file; - is stderr, "" none
     metrics_file: str = _opt("")  # Prometheus text, replaced at the end of each run; "" none
     planted_images: int = _opt(16, low=0, high=10_000)  # new images of which copies are planted in memory; 0 = none
+    checked_images: int = _opt(64, low=0, high=1_000)  # new images around which legs are held against brute force
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,8 @@ RUNS = Table(
             col(
                 "recall",
                 TEXT,
-                "JSON: of copies planted in memory, how many were found, by edit; null where none were planted",
+                "JSON: of copies planted in memory, how many were found, by edit (all, by_edit); of the pairs that "
+                "brute force finds around a sample of new images, how many each leg proposed (legs, checked)",
             ),
             col("error_message", TEXT, "null when it succeeded"),
             col(

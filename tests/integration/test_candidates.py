@@ -12,6 +12,7 @@ from dupelake.errors import ConfigError
 from dupelake.kernels.mih import hamming_bits, words_of
 from dupelake.stages.candidates import candidate_pairs, embedding_plan, joinable_units, probed_keys
 from dupelake.stages.join_keys import compute_keys
+from dupelake.stages.leg_check import near_sample, proposed_of, sample_of, sampled
 
 N, DIM = 1500, 128
 CFG = LshConfig(phash_max_bits=7, pdq_max_bits=31, embedding_min_cosine=0.9)
@@ -288,3 +289,53 @@ def test_hopeless_cosine_is_a_configuration_fault():
     centre = np.full(4, 0.45, np.float32)  # squared length 0.81
     with pytest.raises(ConfigError, match=r"lsh.embedding_min_cosine"):
         embedding_plan(centre, LshConfig(embedding_min_cosine=0.8))
+
+
+@pytest.mark.parametrize(("mirrored", "every"), [(True, 9), (False, 3)])
+def test_the_check_of_legs_knows_what_each_is_to_propose(spark, corpus, hashes, batch, mirrored, every):
+    """Against the oracle of this file, for a sample, within scopes; and what was proposed is counted leg by leg."""
+    cfg = LshConfig(phash_max_bits=7, pdq_max_bits=31, embedding_min_cosine=0.9, mirrored=mirrored)
+    scopes = ["ab"[i % 2] for i in range(N)]
+    units = units_of(spark, corpus.ids, [True] * N, scopes)
+    embeddings = spark.createDataFrame(corpus.table().select(["content_id", "embedding"]))
+    scope = dict(zip(corpus.ids, scopes, strict=True))
+    picked = corpus.ids[::every]
+    sample = units.where(F.col("content_id").isin(picked)).select("scope", "content_id")
+    rows = sampled(sample, hashes, embeddings).collect()
+    assert len(rows) == len(picked)
+    few = spark.sparkContext.broadcast(sample_of(rows))
+    near = near_sample(few, units, hashes, embeddings, cfg).cache()
+    cosines = corpus.cosines()
+    cosines[0] = cosines[:, 0] = 0  # has no embedding
+    wanted = {
+        "phash": corpus.near("phash", 7, mirrored=mirrored),
+        "pdq": corpus.near("pdq", 31, mirrored=mirrored),
+        "embedding": {(corpus.ids[i], corpus.ids[j]) for i, j in np.argwhere(np.triu(cosines, 1) >= 0.9)},
+    }
+    around = set(picked)
+    wanted = {
+        leg: {pair for pair in pairs if around & set(pair) and scope[pair[0]] == scope[pair[1]]}
+        for leg, pairs in wanted.items()
+    }
+    found_near = [tuple(row) for row in near.collect()]
+    assert len(set(found_near)) == len(found_near)
+    assert {leg: {(a, b) for a, b, of in found_near if of == leg} for leg in wanted} == wanted
+    assert all(len(pairs) > 20 for pairs in wanted.values())
+    lost = sorted(wanted["pdq"])[:7]  # as if the leg had missed them
+    given = [
+        (a, b, "+".join(x for x in by.split("+") if x != "pdq" or (a, b) not in lost)) for (a, b), by in batch.items()
+    ]
+    candidates = spark.createDataFrame(given, "src_id string, dst_id string, found_by string")
+    told = {row["leg"]: (row["n_true"], row["n_proposed"]) for row in proposed_of(near, candidates).collect()}
+    n_pdq = len(wanted["pdq"])
+    assert told["phash"] == (len(wanted["phash"]),) * 2
+    assert told["pdq"] == (n_pdq, n_pdq - len(lost))
+    assert told["embedding"] == (len(wanted["embedding"]), len(wanted["embedding"] & by_leg(batch, "embedding")))
+    near.unpersist()
+
+
+def test_a_sample_without_embeddings_is_checked_by_bits_alone(spark, corpus, hashes):
+    units = units_of(spark, corpus.ids, [True] * N)
+    rows = sampled(units.limit(20).select("scope", "content_id"), hashes, None).collect()
+    near = near_sample(spark.sparkContext.broadcast(sample_of(rows)), units, hashes, None, CFG)
+    assert {row["leg"] for row in near.collect()} <= {"phash", "pdq"}

@@ -141,9 +141,19 @@ def test_planted_copies_are_found_counted_and_in_no_table(one_night):
         assert {r[side] for r in one_night.read(PAIRS).select(side).collect()} <= contents
 
 
-def test_planting_changes_no_pair(spark, one_night, images, tmp_path):
+def test_legs_are_held_against_brute_force(one_night):
+    run = one_night.read(RUNS).orderBy("started_at").first()
+    recall = json.loads(run["recall"])
+    assert recall["checked"] == min(Config().run.checked_images, one_night.read(JOINED).count())
+    for leg in ("phash", "pdq"):
+        assert recall["legs"][leg]["found"] == recall["legs"][leg]["true"] > 0, leg
+    assert "check" in run["seconds"]
+
+
+def test_measuring_recall_changes_no_pair(spark, one_night, images, tmp_path):
     root = str(tmp_path / "wh")
-    assert nightly.main([str(images), "--warehouse", root, "--set", "run.planted_images=0", *FAST]) == 0
+    off = ["--set", "run.planted_images=0", "--set", "run.checked_images=0"]
+    assert nightly.main([str(images), "--warehouse", root, *off, *FAST]) == 0
     without = Warehouse(spark, root)
     assert rows(without, PAIRS) == rows(one_night, PAIRS)
     assert without.read(RUNS).first()["recall"] is None

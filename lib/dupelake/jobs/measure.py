@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from dataclasses import dataclass, replace
@@ -13,9 +12,9 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.jobs.planning import is_small_night, plan_join
+from dupelake.jobs.recall import certify_copies, check_legs
 from dupelake.jobs.stored_keys import stored_keys
 from dupelake.kernels.edits import PLANTED
-from dupelake.kernels.evaluation import wilson_interval
 from dupelake.runtime.run import Run
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, OK, THUMBNAILS, conform
 from dupelake.stages.align import align_pairs
@@ -23,7 +22,7 @@ from dupelake.stages.bursts import LEADERS, crowded_values, follower_pairs, foll
 from dupelake.stages.candidates import LEGS, WORDS_LEG, Filters, candidate_pairs, legs_of, probed_keys
 from dupelake.stages.decide import decide
 from dupelake.stages.join_keys import by_keys, compute_keys
-from dupelake.stages.planted import found_copies, plant_copies, sample_units
+from dupelake.stages.planted import plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
 from dupelake.stages.word_keys import check_words, meet_by_keys, probed_word_keys
 from dupelake.stages.words import BLOCK_UNITS, WordPairs, word_pairs
@@ -112,11 +111,12 @@ def measure(
     with run.step("join"):
         candidates = _candidates(run, inputs, versions, copies, sizes, led_pairs)
         n_pairs = candidates.count()
+    check_legs(run, units, hashes, inputs.embeddings, candidates)
     with run.step("align"):
         decided = _decide(run, candidates, inputs, versions, n_pairs)
     if copies is None:
         return Measured(decided, led)
-    _certify(run, copies, decided)
+    certify_copies(run, copies, decided)
     planted = copies.select("content_id")
     own = decided.join(F.broadcast(planted.withColumnRenamed("content_id", "src_id")), "src_id", "left_anti").join(
         F.broadcast(planted.withColumnRenamed("content_id", "dst_id")), "dst_id", "left_anti"
@@ -343,26 +343,3 @@ def _decide(run: Run, candidates: DataFrame, inputs: _Inputs, versions: Versions
         first = failed.select(*_KEY, "error_message").first()
         log.warning("%d pairs could not be aligned, for example %s", run.counts["pairs_not_aligned"], first)
     return decided
-
-
-def _certify(run: Run, copies: DataFrame, decided: DataFrame) -> None:
-    """How many planted copies were found, by edit, with 95 % intervals, into the run's row."""
-    rows = found_copies(copies, decided).orderBy("edit").collect()  # one row per edit
-    if not rows:
-        return
-    by_edit = {row["edit"]: _share(row["n_found"], row["n_planted"]) | {"proposed": row["n_proposed"]} for row in rows}
-    total = _share(sum(r["n_found"] for r in rows), sum(r["n_planted"] for r in rows))
-    run.recall = json.dumps({"all": total, "by_edit": by_edit})
-    run.count("copies_planted", int(total["planted"]))
-    run.count("copies_found", int(total["found"]))
-
-
-def _share(n_found: int, n_planted: int) -> dict[str, float]:
-    low, high = wilson_interval(n_found, n_planted)
-    return {
-        "found": n_found,
-        "planted": n_planted,
-        "share": round(n_found / n_planted, 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
-    }

@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -74,6 +74,10 @@ class Run:
             self.seconds[name] = self.seconds.get(name, 0.0) + took
             self.events.emit("step_finished", step=name, seconds=round(took, 3), ok=ok)
         log.info("%s: done in %.1f s", name, took)
+
+    def note_recall(self, shares: Mapping[str, Any]) -> None:
+        """Add to what `runs.recall` holds, JSON."""
+        self.recall = json.dumps(json.loads(self.recall or "{}") | dict(shares))
 
     def count(self, name: str, n: int) -> None:
         """Set the count `name`."""
@@ -154,14 +158,19 @@ def last_complete(warehouse: Warehouse, job: str | None = None) -> Row | None:
 
 
 def recall_in_words(recall: str) -> str:
-    """The shares of planted copies that were found, in one line, from the JSON of `runs.recall`."""
-    shares = json.loads(recall)
-    whole = shares["all"]
-    by_edit = ", ".join(f"{edit} {s['found']}/{s['planted']}" for edit, s in sorted(shares["by_edit"].items()))
-    return (
-        f"{whole['found']} of {whole['planted']} planted copies found "
-        f"({whole['share']:.0%}, 95 % interval {whole['low']:.0%} to {whole['high']:.0%}): {by_edit}"
-    )
+    """The shares of planted copies, and of what brute force finds, that were found, from the JSON of `runs.recall`."""
+    shares, told = json.loads(recall), []
+    if "all" in shares:
+        whole = shares["all"]
+        by_edit = ", ".join(f"{edit} {s['found']}/{s['planted']}" for edit, s in sorted(shares["by_edit"].items()))
+        told.append(
+            f"{whole['found']} of {whole['planted']} planted copies found "
+            f"({whole['share']:.0%}, 95 % interval {whole['low']:.0%} to {whole['high']:.0%}): {by_edit}"
+        )
+    if "legs" in shares:
+        by_leg = ", ".join(f"{leg} {s['found']}/{s['true']}" for leg, s in shares["legs"].items())
+        told.append(f"legs against brute force around {shares['checked']} new images: {by_leg or 'no pair there'}")
+    return "; ".join(told)
 
 
 def new_run_id(started_at: dt.datetime) -> str:
