@@ -39,6 +39,7 @@ SETS = ("imagenet_sample", "clothing_small")
 COUNTED = ("pairs_measured", "burst_followers", "word_pairs_checked", "words_dropped", "contents_regrouped", "groups")
 NIGHT = 100  # one of so many images is new
 _SPARK = ["--spark", "spark.master=local[2]"]
+_UNMEASURED = ["--set", "run.planted_images=0", "--set", "run.checked_images=0"]  # recall costs what it costs
 
 
 def scenes(data: Path) -> list[Path]:
@@ -86,7 +87,7 @@ def real(args: argparse.Namespace) -> None:
             night = "2026-11-02" if at >= args.images - n_new else "2026-11-01"
             rows.writerow((f"i{number}", path.absolute(), night))
     command = [sys.executable, str(JOBS / "nightly.py"), str(manifest), "--warehouse", str(args.work / "warehouse")]
-    command += ["--set", f"embed.model={args.model}", "--set", "run.planted_images=0", "--set", "run.checked_images=0", *_SPARK]
+    command += ["--set", f"embed.model={args.model}", *_UNMEASURED, *_SPARK]
     log = args.work / "log"
     events = args.work / "events"
     events.mkdir(exist_ok=True)
@@ -182,7 +183,7 @@ def drawing(args: argparse.Namespace, name: str) -> tuple[SparkSession, Pool, Wa
 
 def _joined(args: argparse.Namespace, root: str) -> Cost:
     """The join and the cluster job, a process each."""
-    options = ["--warehouse", root, "--set", "run.planted_images=0", "--set", "run.checked_images=0", *_SPARK]
+    options = ["--warehouse", root, *_UNMEASURED, *_SPARK]
     options += ["--spark", "spark.sql.shuffle.partitions=16"]
     options += ["--spark", "spark.cleaner.periodicGC.interval=1min"]  # shuffle files of a million contents fill a disk
     options += ["--spark", f"spark.driver.memory={args.heap}"]

@@ -24,7 +24,7 @@ from dupelake.kernels.brute_force import Places, near_codes, near_vectors
 from dupelake.kernels.mih import Codes, binary_rows, words_of
 from dupelake.stages.candidates import LEGS
 
-_ROWS_AT_ONCE = 8_192
+_ROWS_AT_ONCE = 2_048  # 10 MB of float32 vectors
 _NEAR = "sample_id string, sample_scope string, content_id string, leg string"
 _HASHES = ("phash", "phash_mirrored", "pdq", "pdq_mirrored")
 
