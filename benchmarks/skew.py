@@ -80,7 +80,15 @@ def main() -> None:
         warehouse = draw(args, kind)
         events = args.work / f"events-{kind}"
         events.mkdir(exist_ok=True)
-        options = ["--warehouse", warehouse.root, "--set", "run.planted_images=0", "--set"]
+        options = [
+            "--warehouse",
+            warehouse.root,
+            "--set",
+            "run.planted_images=0",
+            "--set",
+            "run.checked_images=0",
+            "--set",
+        ]
         options += [f"lsh.word_join={args.word_join}", "--spark", "spark.master=local[2]"]
         options += ["--spark", "spark.sql.shuffle.partitions=16", "--spark", "spark.eventLog.enabled=true"]
         options += ["--spark", f"spark.eventLog.dir={events.absolute().as_uri()}"]

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 PAIRS_PER_TASK = 256  # some 2 s of alignment
 _MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
 _MANY_MEETINGS = 10**10  # of two pictures in blocks: hours on a few cores
-_FEW_PAIRS = 1_000_000  # whose ids, 32 bytes a pair, are sent to every executor
+_FEW_PAIRS = 200_000  # whose ids are sent to every executor: some 200 bytes a pair
 _KEY = ["src_id", "dst_id"]
 
 
@@ -61,7 +61,7 @@ class _Inputs:
     features: DataFrame
     embeddings: DataFrame | None
     keys: DataFrame
-    new_keys: DataFrame  # holds at least those of the new units; where is_small, hardly any other
+    new_keys: DataFrame  # holds at least those of the new units; on a small night hardly any other
     sizes: DataFrame
 
     @property
@@ -106,8 +106,8 @@ def measure(
         sizes, led_pairs = _sizes(units), follower_pairs(led, stored, LEGS.index("pdq"))
     with run.step("plant"):
         copies = _plant(run, units)
-    is_small = by_keys(run.config.lsh) and is_small_night(sizes["new"], sizes["units"])
-    inputs = _inputs(run, units, hashes, versions, copies, is_small=is_small)
+    n_few = sizes["new"] if by_keys(run.config.lsh) and is_small_night(sizes["new"], sizes["units"]) else 0
+    inputs = _inputs(run, units, hashes, versions, copies, n_few)
     with run.step("join"):
         candidates = _candidates(run, inputs, versions, copies, sizes, led_pairs)
         n_pairs = candidates.count()
@@ -161,7 +161,7 @@ def _plant(run: Run, units: DataFrame) -> DataFrame | None:
 
 
 def _inputs(
-    run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, copies: DataFrame | None, *, is_small: bool
+    run: Run, units: DataFrame, hashes: DataFrame, versions: Versions, copies: DataFrame | None, n_few: int
 ) -> _Inputs:
     images = run.warehouse.read(IMAGES).where(F.col("status") == OK)
     sizes = images.groupBy("content_id").agg(F.min("width_px").alias("full_width_px"))  # equal bytes, equal width
@@ -174,9 +174,7 @@ def _inputs(
         )
     units = units.select("scope", "content_id", "is_new")
     with run.step("keys"):
-        keys, new_keys = stored_keys(
-            run, units, features, embeddings, versions.centre, versions.keys, is_small=is_small
-        )
+        keys, new_keys = stored_keys(run, units, features, embeddings, versions.centre, versions.keys, n_few)
     if copies is None:
         return _Inputs(units, hashes, thumbnails, features, embeddings, keys, new_keys, sizes)
     made = copies.where("error_message IS NULL")

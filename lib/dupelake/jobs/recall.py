@@ -1,9 +1,10 @@
-"""How much of what there is a run found: planted copies by edit, and each leg against brute force on a sample."""
+"""How much of what there is a run found: planted copies by edit, and legs of codes against brute force on a sample."""
 
 from __future__ import annotations
 
 import logging
 
+import scipy.special
 from pyspark.sql import DataFrame
 
 from dupelake.kernels.evaluation import wilson_interval
@@ -14,6 +15,7 @@ from dupelake.stages.planted import found_copies, sample_units
 log = logging.getLogger(__name__)
 
 _EXACT = ("phash", "pdq")  # legs that promise every pair
+_CHANCE = 0.001  # that a leg which keeps its promise is warned of
 
 
 def certify_copies(run: Run, copies: DataFrame, decided: DataFrame) -> None:
@@ -31,7 +33,9 @@ def certify_copies(run: Run, copies: DataFrame, decided: DataFrame) -> None:
 def check_legs(
     run: Run, units: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, candidates: DataFrame
 ) -> None:
-    """Hold each leg against brute force on a sample of the new units, into the run's row; warn where one falls short.
+    """Hold the legs of pHash, PDQ and embeddings against brute force on a sample of the new units.
+
+    What each proposed goes into the run's row; one that falls short is told.
 
     Args:
         run: `run.checked_images` of its configuration is the size of the sample.
@@ -47,7 +51,10 @@ def check_legs(
         rows = sampled(sample_units(units, cfg.run.checked_images), hashes, embeddings).collect()  # so many
         if not rows:
             return
-        few = run.warehouse.spark.sparkContext.broadcast(sample_of(rows))
+        sample = sample_of(rows)
+        if sample.vectors is None:
+            embeddings = None
+        few = run.warehouse.spark.sparkContext.broadcast(sample)
         near = run.staging.save(near_sample(few, units, hashes, embeddings, cfg.lsh), "near")
         few.destroy()
         found = proposed_of(near, candidates).orderBy("leg").collect()  # one row per leg
@@ -62,12 +69,17 @@ def check_legs(
                 "please report it",
                 *(leg, share["found"], share["true"], len(rows)),
             )
-        elif leg not in _EXACT and share["high"] < cfg.lsh.embedding_recall:
+        elif leg not in _EXACT and _is_below(share, cfg.lsh.embedding_recall):
             log.warning(
                 "the embedding leg proposed %d of %d pairs at cosine %g or more around %d new images, less than "
                 "lsh.embedding_recall = %g; raise it for more",
                 *(share["found"], share["true"], cfg.lsh.embedding_min_cosine, len(rows), cfg.lsh.embedding_recall),
             )
+
+
+def _is_below(share: dict[str, float], promised: float) -> bool:
+    """Whether so few are hardly ever found where each is with the promised probability (binomial distribution)."""
+    return bool(scipy.special.bdtr(share["found"], int(share["true"]), promised) < _CHANCE)
 
 
 def _share(n_found: int, n: int, of: str = "planted") -> dict[str, float]:

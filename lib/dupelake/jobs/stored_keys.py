@@ -19,8 +19,7 @@ def stored_keys(
     embeddings: DataFrame | None,
     centre: npt.NDArray[np.float32] | None,
     version: str,
-    *,
-    is_small: bool,
+    n_few: int,
 ) -> tuple[DataFrame, DataFrame]:
     """JOIN_KEYS of all units, and those of them that hold the new units' at least.
 
@@ -34,7 +33,7 @@ def stored_keys(
         embeddings: as for `compute_keys`.
         centre: as for `compute_keys`.
         version: as for `compute_keys`.
-        is_small: whether few of the units are new, and the table is large enough to matter.
+        n_few: how many units are new, where they are few and keys take much room; else 0.
     """
     wh, lsh = run.warehouse, run.config.lsh
     stored, contents = wh.read(JOIN_KEYS), units.select("content_id").distinct()  # of the units of all scopes
@@ -49,13 +48,15 @@ def stored_keys(
         old = old.unionAll(bare.join(now, "content_id", "left_semi").select(old.columns))
     if n_all.get("outdated") or n_all.get("mended"):
         wh.merge(JOIN_KEYS, stored.limit(0), delete=old)
-    if any(n_wanted.get(state) for state in ("absent", "outdated", "mended")):
+    n_lacking = sum(n_wanted.get(state) or 0 for state in ("absent", "outdated", "mended"))
+    if n_lacking:
         # append: a merge would compute all twice; what is lacking was compared with the committed table
         lacking = found.where("state = 'absent'").unionAll(old).where("is_wanted").select("content_id")
         made = compute_keys(lacking, features, embeddings, centre, lsh, version)
-        if is_small:
+        are_few = n_lacking <= 2 * n_few
+        if are_few:
             made = run.staging.save(made, "new-keys")
         wh.append(JOIN_KEYS, made)
-        if is_small and units.where("is_new").join(made, "content_id", "left_anti").isEmpty():
+        if are_few and units.where("is_new").join(made, "content_id", "left_anti").isEmpty():
             return wh.read(JOIN_KEYS), made
     return wh.read(JOIN_KEYS), wh.read(JOIN_KEYS)

@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -69,10 +69,11 @@ class Run:
                 yield
             ok = True
         finally:
-            context.setJobDescription(outer)
             took = time.monotonic() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + took
             self.events.emit("step_finished", step=name, seconds=round(took, 3), ok=ok)
+            with suppress(Exception):  # a dead JVM has told its own error by now
+                context.setJobDescription(outer)
         log.info("%s: done in %.1f s", name, took)
 
     def note_recall(self, shares: Mapping[str, Any]) -> None:

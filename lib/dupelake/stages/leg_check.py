@@ -7,7 +7,7 @@ definition apart from the leg: in blocks, all pictures are compared; planted cop
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,15 +20,15 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
-from dupelake.kernels.brute_force import Places, near_codes, near_vectors
+from dupelake.kernels.brute_force import near_codes, near_vectors
+from dupelake.kernels.keyjoin import Places
 from dupelake.kernels.mih import Codes, binary_rows, words_of
-from dupelake.stages.candidates import LEGS
+from dupelake.stages.live import of_contents
+from dupelake.stages.packed import Batches
 
 _ROWS_AT_ONCE = 2_048  # 10 MB of float32 vectors
 _NEAR = "sample_id string, sample_scope string, content_id string, leg string"
 _HASHES = ("phash", "phash_mirrored", "pdq", "pdq_mirrored")
-
-Batches = Iterator[pa.RecordBatch]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def sampled(sample: DataFrame, hashes: DataFrame, embeddings: DataFrame | None) 
     held = sample.join(hashes.select("content_id", *_HASHES), "content_id")
     if embeddings is None:
         return held.withColumn("embedding", F.lit(None).cast("binary"))
-    return held.join(embeddings.select("content_id", "embedding"), "content_id", "left")
+    own = of_contents(embeddings.select("content_id", "embedding"), sample)  # a left join sends all that it may need
+    return held.join(own, "content_id", "left")
 
 
 def sample_of(rows: Sequence[Row]) -> Sample:
@@ -77,13 +78,13 @@ def sample_of(rows: Sequence[Row]) -> Sample:
 def near_sample(
     sample: Broadcast[Any], units: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, cfg: LshConfig
 ) -> DataFrame:
-    """(src_id, dst_id, leg): all pairs of a sampled unit and another of its scope that a leg is to propose, each once.
+    """(src_id, dst_id, leg): pairs of a sampled unit and another of its scope that a leg is to propose, each once.
 
     Args:
         sample: a `Sample`.
         units: (scope, content_id), all of them.
         hashes: HASHES of one version.
-        embeddings: EMBEDDINGS of one model, or None.
+        embeddings: EMBEDDINGS of one model; None where no sampled unit has one.
         cfg: radii, wanted cosine, mirrored.
 
     Cost: hashes and embeddings are scanned once and not shuffled; some 20 ns a content and sampled unit.
@@ -126,13 +127,12 @@ def _near_hashes(batches: Batches, sample: Broadcast[Any], cfg: LshConfig) -> Ba
 
 def _near_embeddings(batches: Batches, sample: Broadcast[Any], cfg: LshConfig) -> Batches:
     few: Sample = sample.value
-    if few.vectors is None:
-        return
+    assert few.vectors is not None  # noqa: S101 - of `near_sample`
     dim = few.vectors.shape[1]
     for batch in _slices(batches):
         many = binary_rows(batch["embedding"], 2 * dim).view("<f2")
         which, rows = near_vectors(few.vectors, many, cfg.embedding_min_cosine)
-        yield _rows(few, few.embedded[which], batch["content_id"], rows, LEGS[2])
+        yield _rows(few, few.embedded[which], batch["content_id"], rows, "embedding")
 
 
 def _slices(batches: Batches) -> Batches:
