@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from dupelake.kernels.features import extract_features, pack_features
 from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail
 from dupelake.kernels.thumbnails import decode_thumbnail
 from dupelake.kernels.verify import Picture, pair_seed, verify_pair
-from dupelake.stages.align import ALIGNED, align_pairs
+from dupelake.stages.align import _TOGETHER, ALIGNED, _placed, align_pairs
 
 A, B, C, D, E = (f"{k}" * 32 for k in "abcde")
 
@@ -47,9 +50,9 @@ def tables(spark, pictures):
     return thumbnails, features, sizes
 
 
-def aligned(spark, tables, pairs, n_tasks):
+def aligned(spark, tables, pairs, n_tasks, *, are_few=False):
     rows = spark.createDataFrame(pairs, "src_id string, dst_id string")
-    found = align_pairs(rows, *tables, n_tasks)
+    found = align_pairs(rows, *tables, n_tasks, are_few=are_few)
     assert found.schema == ALIGNED
     return {(r["src_id"], r["dst_id"]): r for r in found.collect()}
 
@@ -70,6 +73,23 @@ def test_every_pair_has_a_row_and_a_fault_is_told_and_stays_alone(spark, tables,
     assert crop["scale"] == pytest.approx(1.0, abs=0.02)  # of full-size pixels, whatever the thumbnails are
     assert found[A, C]["aligned_ncc"] is None or found[A, C]["agreeing_share"] < 0.5
     assert aligned(spark, tables, pairs[::-1], 1) == found
+    assert aligned(spark, tables, pairs, 3, are_few=True) == found
+
+
+def test_pairs_of_a_crowd_share_a_task_and_no_task_holds_many_of_them(spark):
+    crowds = [[f"{crowd:02d}{i:03d}" for i in range(12)] for crowd in range(40)]
+    pairs = [pair for crowd in crowds for pair in itertools.combinations(crowd, 2)]
+    large = [f"x{i:03d}" for i in range(80)]
+    pairs += itertools.combinations(large, 2)
+    rows = _placed(spark.createDataFrame(pairs, "src_id string, dst_id string"), 10_000).collect()
+    assert sorted((r["src_id"], r["dst_id"]) for r in rows) == sorted(pairs)
+    tasks_of = collections.defaultdict(set)
+    for row in rows:
+        tasks_of[row["src_id"][:2]].add(row["task"])
+    assert all(len(tasks_of[crowd[0][:2]]) == 1 for crowd in crowds)
+    n_large = collections.Counter(r["task"] for r in rows if r["src_id"].startswith("x"))
+    assert max(n_large.values()) <= _TOGETHER
+    assert len(n_large) == -(-len(list(itertools.combinations(large, 2))) // _TOGETHER)
 
 
 def test_it_measures_what_the_kernel_measures(spark, tables):

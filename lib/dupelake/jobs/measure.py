@@ -332,7 +332,9 @@ def _report_dropped(run: Run, found: WordPairs) -> None:
 def _decide(run: Run, candidates: DataFrame, inputs: _Inputs, versions: Versions, n_pairs: int) -> DataFrame:
     n_tasks = max(run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_pairs / PAIRS_PER_TASK))
     measured = measure_pairs(candidates, inputs.hashes, inputs.embeddings, versions.join, versions.model)
-    aligned = align_pairs(candidates, inputs.thumbnails, inputs.features, inputs.sizes, n_tasks)
+    aligned = align_pairs(
+        candidates, inputs.thumbnails, inputs.features, inputs.sizes, n_tasks, are_few=n_pairs <= _FEW_PAIRS
+    )
     evidence = with_alignment(measured, run.staging.save(aligned, "aligned"), versions.verify)
     decided = run.staging.save(decide(evidence, run.config.decide), "decided")
     failed = decided.where("error_message IS NOT NULL")

@@ -1,8 +1,8 @@
 """Alignment: pairs of contents verified on their thumbnails, by local features and pixels (kernels.verify).
 
-Thumbnail and descriptors are some 80 KB a content. Pairs of one src_id lie in one task, a few hundred at most, and each
-task is sent every picture that it needs once, with the pairs behind: a picture that is compared with many moves, is
-decoded and prepared once for all of them.
+Thumbnail and descriptors are some 70 KB a content. Pairs of pictures that are all alike lie in one task, a few hundred
+at most, and each task is sent every picture that it needs once, with the pairs behind: a picture that is compared with
+many moves, is decoded and prepared once for all of them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from dupelake.kernels.features import unpack_features
 from dupelake.kernels.thumbnails import decode_thumbnail
 from dupelake.kernels.verify import VERIFY_REVISION, Alignment, Picture, pair_seed, verify_pair
 from dupelake.schema import PAIRS
-from dupelake.stages.live import ends_of, of_contents
 
 _KEPT_PICTURES = 64  # prepared pictures a worker holds: some 2 MB each
-_TOGETHER = 256  # pairs of one src_id in one task; it holds what it is sent, 40 MB for so many
-_SENT = ("bytes", "width_px", "full_width_px", "keypoints", "descriptors")
+_TOGETHER = 256  # pairs in one task for being alike; it holds what it is sent, at worst 36 MB for so many
+_SENT = ("thumbnail", "width_px", "full_width_px", "keypoints", "descriptors")
 _ORDER = ("content_id", "dst_id")
 _COLUMNS = (
     "n_inliers",
@@ -71,7 +70,13 @@ def verify_version(feature_version: str) -> str:
 
 
 def align_pairs(
-    pairs: DataFrame, thumbnails: DataFrame, features: DataFrame, sizes: DataFrame, n_tasks: int
+    pairs: DataFrame,
+    thumbnails: DataFrame,
+    features: DataFrame,
+    sizes: DataFrame,
+    n_tasks: int,
+    *,
+    are_few: bool = False,
 ) -> DataFrame:
     """Align each pair.
 
@@ -81,33 +86,40 @@ def align_pairs(
         features: schema.FEATURES of one version; a picture without is aligned by pixels alone.
         sizes: (content_id, full_width_px), of the full-size pictures, for `scale`.
         n_tasks: pairs are spread over so many tasks.
+        are_few: whether the pairs are few enough to be sent to every executor; then pictures move once, from the
+            tables to the tasks, and else twice.
 
     Returns:
         ALIGNED, one row per pair, lazily.
     """
     placed = _placed(pairs, n_tasks)
     needed = placed.select("task", F.explode(F.array("src_id", "dst_id")).alias("content_id")).distinct()
-    ids = ends_of(pairs)
-    pictures = (
-        needed.join(of_contents(thumbnails.select("content_id", "bytes", "width_px"), ids), "content_id")
-        .join(of_contents(sizes, ids), "content_id", "left")
-        .join(of_contents(features.select("content_id", "keypoints", "descriptors"), ids), "content_id", "left")
-        .select("task", "content_id", F.lit(None).cast("string").alias("dst_id"), *_SENT)
-    )
-    nothing = [F.lit(None).cast(field.dataType).alias(field.name) for field in pictures.schema.fields[3:]]
-    rows = pictures.unionAll(placed.select("task", "src_id", "dst_id", *nothing))
+    needed = F.broadcast(needed) if are_few else needed
+    parts = [  # of a picture, a row each: what is known of it never meets before it is where it is needed
+        thumbnails.select("content_id", F.col("bytes").alias("thumbnail"), "width_px"),
+        sizes.select("content_id", "full_width_px"),
+        features.select("content_id", "keypoints", "descriptors"),
+    ]
+    rows = placed.withColumnRenamed("src_id", "content_id")
+    for part in parts:
+        rows = rows.unionByName(part.join(needed, "content_id"), allowMissingColumns=True)
     # By number: each is one task's, whatever adaptive execution thinks of its size. Pictures come before pairs.
     spread = rows.repartitionById(n_tasks, "task").sortWithinPartitions("task", F.col("dst_id").isNotNull(), *_ORDER)
-    return spread.drop("task").mapInArrow(_mapper(), ALIGNED)
+    return spread.select(*_ORDER, *_SENT).mapInArrow(_mapper(), ALIGNED)
 
 
 def _placed(pairs: DataFrame, n_tasks: int) -> DataFrame:
-    """(task, src_id, dst_id): pairs of one src_id together, but no more than _TOGETHER of them."""
-    by_src = W.partitionBy("src_id").orderBy("dst_id")
-    chunk = F.floor((F.row_number().over(by_src) - 1) / _TOGETHER)
-    return pairs.select("src_id", "dst_id", chunk.alias("chunk")).select(
-        F.pmod(F.xxhash64("src_id", "chunk"), F.lit(n_tasks)).cast("int").alias("task"), "src_id", "dst_id"
-    )
+    """(task, src_id, dst_id): pairs of pictures that are all alike together, but no more than _TOGETHER of them.
+
+    Each pair goes with the smallest partner of its dst_id. Where every picture of a crowd is paired with every other,
+    that is the smallest of the crowd for all its pairs, so that they share a task and each picture is sent once.
+    """
+    lowest = F.min("src_id").over(W.partitionBy("dst_id"))
+    crowd = W.partitionBy("lowest").orderBy("src_id", "dst_id")
+    chunk = F.floor((F.row_number().over(crowd) - 1) / _TOGETHER)
+    crowds = pairs.select("src_id", "dst_id", lowest.alias("lowest")).withColumn("chunk", chunk)
+    task = F.pmod(F.xxhash64("lowest", "chunk"), F.lit(n_tasks)).cast("int").alias("task")
+    return crowds.select(task, "src_id", "dst_id")
 
 
 def _mapper() -> Callable[[Batches], Batches]:
@@ -130,15 +142,15 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
         yield {name: batch.column(i)[at].as_py() for i, name in enumerate(batch.schema.names)}
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Sent:
-    """What a task was sent of a picture."""
+    """What a task was sent of a picture, part by part."""
 
-    thumbnail: bytes
-    width_px: int
-    full_width_px: int | None
-    keypoints: bytes | None
-    descriptors: bytes | None
+    thumbnail: bytes | None = None
+    width_px: int | None = None
+    full_width_px: int | None = None
+    keypoints: bytes | None = None
+    descriptors: bytes | None = None
 
 
 class _Pictures:
@@ -149,11 +161,19 @@ class _Pictures:
         self._held: OrderedDict[str, Picture] = OrderedDict()
 
     def take(self, row: Row) -> bool:
-        """Keep a row that is a picture; whether it was one."""
+        """Keep a row that is part of a picture; whether it was one."""
         if row["dst_id"] is not None:
             return False
-        self.sent[row["content_id"]] = _Sent(*(row[name] for name in _SENT))
+        sent = self.sent.setdefault(row["content_id"], _Sent())
+        for name in _SENT:
+            if row[name] is not None:
+                setattr(sent, name, row[name])
         return True
+
+    def lacks(self, content_id: str) -> bool:
+        """Whether there is no thumbnail of it."""
+        sent = self.sent.get(content_id)
+        return sent is None or sent.thumbnail is None
 
     def get(self, content_id: str) -> Picture:
         """The picture of one side, decoded where it is not held."""
@@ -161,7 +181,7 @@ class _Pictures:
         if picture is None:
             sent = self.sent[content_id]
             features = unpack_features(sent.keypoints or b"", sent.descriptors or b"")
-            picture = self._held[content_id] = Picture(decode_thumbnail(sent.thumbnail), features)
+            picture = self._held[content_id] = Picture(decode_thumbnail(sent.thumbnail or b""), features)
             if len(self._held) > _KEPT_PICTURES:
                 self._held.popitem(last=False)
         else:
@@ -173,7 +193,7 @@ def _align_row(row: Row, pictures: _Pictures) -> Row:
     ids = src_id, dst_id = row["content_id"], row["dst_id"]
     out: Row = {"src_id": src_id, "dst_id": dst_id}
     for content_id in ids:
-        if content_id not in pictures.sent:
+        if pictures.lacks(content_id):
             return out | {"error_message": f"no thumbnail of {content_id}"}
     try:
         found = verify_pair(pictures.get(src_id), pictures.get(dst_id), pair_seed(src_id, dst_id))
@@ -184,7 +204,7 @@ def _align_row(row: Row, pictures: _Pictures) -> Row:
 
 def _full_scale(src: _Sent, dst: _Sent) -> float:
     """Factor from the scale between thumbnails to that between the full-size pictures."""
-    a, b = ((one.full_width_px or one.width_px) / one.width_px for one in (src, dst))
+    a, b = ((one.full_width_px or one.width_px or 1) / (one.width_px or 1) for one in (src, dst))
     return float(b / a)
 
 
