@@ -167,23 +167,19 @@ def _correlate(
     ncc = cell_means(ax * bx + ay * by, side) / np.sqrt(src_energy * dst_energy + 1e-9)
     if ncc[(share > _MIN_CELL_SHARE) & (src_energy + dst_energy > _FLAT_ENERGY)].min(initial=1.0) > 0.9:
         return ncc, src_energy, dst_energy
+    h, w = ax.shape
+    bx, by, b_energy = (
+        cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_CONSTANT) for image in (bx, by, bx * bx + by * by)
+    )
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
             if dx == dy == 0:
                 continue
-            sx, sy = _shifted(bx, dx, dy), _shifted(by, dx, dy)
-            energy = cell_means(sx * sx + sy * sy, side)
-            ncc = np.maximum(ncc, cell_means(ax * sx + ay * sy, side) / np.sqrt(src_energy * energy + 1e-9))
+            here = slice(1 - dy, 1 - dy + h), slice(1 - dx, 1 - dx + w)
+            energy = cell_means(b_energy[here], side)
+            product = cell_means(ax * bx[here] + ay * by[here], side)
+            ncc = np.maximum(ncc, product / np.sqrt(src_energy * energy + 1e-9))
     return ncc, src_energy, dst_energy
-
-
-def _shifted(image: FloatArray, dx: int, dy: int) -> FloatArray:
-    out = np.zeros_like(image)
-    h, w = image.shape
-    out[max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = image[
-        max(-dy, 0) : h + min(-dy, 0), max(-dx, 0) : w + min(-dx, 0)
-    ]
-    return out
 
 
 def _judge(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dupelake.kernels.features import MIRROR_PERMUTATION, Features
 
+Matches = tuple[NDArray[np.intp], NDArray[np.intp]]  # places in the source, places in the destination
 FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
 Matrix = NDArray[Any]  # float64
 
@@ -121,7 +122,7 @@ def find_support(src: Features, dst: Features, transform: Matrix, at: tuple[floa
     distances, src_xy, src_angle = _oriented(src, dst, mirrored)
     if mirrored:
         affine = affine * np.array([-1.0, 1.0, 1.0])
-    rows, columns = _predicted(affine, src_xy, src.scale, src_angle, dst, distances)
+    rows, columns = _predicted(affine, src_xy, src.scale, src_angle, dst, distances, _close(distances))
     inliers, others = src.xy[rows], dst.xy[columns]
     return Consensus(transform, inliers, others, min(n_distinct(inliers), n_distinct(others)))
 
@@ -258,11 +259,18 @@ def _guided(
     distances: FloatArray,
 ) -> tuple[Matrix | None, NDArray[np.intp], NDArray[np.intp]]:
     """The map fitted anew over all matches that it predicts, and those that the new one predicts."""
-    rows, columns = _predicted(affine, src_xy, src_scale, src_angle, dst, distances)
+    close = _close(distances)
+    rows, columns = _predicted(affine, src_xy, src_scale, src_angle, dst, distances, close)
     fitted = fit_affine(src_xy[rows].astype(np.float64), dst.xy[columns].astype(np.float64))
     if fitted is None or not is_plausible(fitted[:, :2]):
         return None, rows, columns
-    return fitted, *_predicted(fitted, src_xy, src_scale, src_angle, dst, distances)
+    return fitted, *_predicted(fitted, src_xy, src_scale, src_angle, dst, distances, close)
+
+
+def _close(distances: FloatArray) -> Matches:
+    """Those whose descriptors are near enough for a match that a map predicts: few of all, so they are sought first."""
+    rows, columns = np.nonzero(distances < _GUIDED_DISTANCE)
+    return rows, columns
 
 
 def _predicted(
@@ -272,8 +280,9 @@ def _predicted(
     src_angle: FloatArray,
     dst: Features,
     distances: FloatArray,
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Matches that the map predicts, the ratio test left aside: near in place, scale, angle and descriptor.
+    close: Matches,
+) -> Matches:
+    """Those of `close` that the map predicts, the ratio test left aside: near in place, scale and angle.
 
     Each keypoint of either side at most once. What a repeated texture or a weak descriptor hid from the ratio test
     comes back here.
@@ -284,8 +293,10 @@ def _predicted(
     radians = np.radians(src_angle)
     heading = np.stack([np.cos(radians), np.sin(radians)], axis=1) @ linear.T
     turned = np.arctan2(heading[:, 1], heading[:, 0])
-    dx, dy = moved[:, :1] - dst.xy[None, :, 0], moved[:, 1:] - dst.xy[None, :, 1]
-    rows, columns = np.nonzero((dx * dx + dy * dy < limit * limit) & (distances < _GUIDED_DISTANCE))
+    rows, columns = close
+    dx, dy = moved[rows, 0] - dst.xy[columns, 0], moved[rows, 1] - dst.xy[columns, 1]
+    near = dx * dx + dy * dy < limit * limit
+    rows, columns = rows[near], columns[near]
     off = np.abs(np.log2(dst.scale[columns] / (src_scale[rows] * rate)))
     good = (off < 0.9) & (np.cos(np.radians(dst.angle[columns]) - turned[rows]) > 0.75)
     rows, columns = rows[good], columns[good]
