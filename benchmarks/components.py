@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--edges", type=int, default=10_000_000)
     parser.add_argument("--graphs", default=",".join(GRAPHS))
     parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--limit-s", type=int, default=900, help="of each way")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -156,7 +157,7 @@ def main() -> None:
         for way in args.ways.split(","):
             command = [sys.executable, "-m", "benchmarks.components", "--work", str(args.work), "--one", way]
             try:
-                cost = measured([*command, str(folder)], folder / f"{way}.log")
+                cost = measured([*command, str(folder)], folder / f"{way}.log", args.limit_s)
             except SystemExit as error:
                 print(f"| {name} | {args.edges:,} | | {way} | failed: {str(error)[-200:]!r} | |", flush=True)
                 continue

@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -214,25 +211,13 @@ def run(way: str, args: argparse.Namespace, folder: Path) -> tuple[Cost, float, 
     command = [sys.executable, "-m", "benchmarks.joins", "--one", way, "--folder", str(folder)]
     if way not in OURS:
         command = [str(args.peers / "bin" / "python"), str(_PEERS), way, str(folder)]
-    limited = [sys.executable, "-m", "benchmarks.joins", "--limit-s", str(args.limit_s), "--limited", *command]
     try:
-        cost = measured(limited, folder / f"{way}.log")
+        cost = measured(command, folder / f"{way}.log", args.limit_s)
     except SystemExit as error:
         lines = [line for line in str(error).splitlines() if "Error" in line or "Exception" in line or "over" in line]
         return lines[-1].strip()[:160] if lines else "failed"
     told = json.loads((folder / f"{way}.json").read_text(encoding="utf-8"))
     return cost, told["seconds"], np.load(folder / f"{way}.npy")
-
-
-def limited(command: list[str], limit_s: int) -> int:
-    """Run `command`, and kill it with all that it started when the time is over."""
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        return process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        print(f"not done when {limit_s} s were over", flush=True)
-        return 1
 
 
 def compare(args: argparse.Namespace, folder: Path) -> None:
@@ -268,10 +253,7 @@ def main() -> None:
     parser.add_argument("--limit-s", type=int, default=900, help="of each way")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--limited", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.limited:
-        sys.exit(limited(args.limited, args.limit_s))
     if args.one:
         one(args.one, args.folder)
         return

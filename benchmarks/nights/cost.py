@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,20 +27,25 @@ class Cost:
         return Cost(self.core_s + other.core_s, self.wall_s + other.wall_s)
 
 
-def measured(command: Sequence[str], log: Path) -> Cost:
+def measured(command: Sequence[str], log: Path, limit_s: float | None = None) -> Cost:
     """Run `command` to its end, its output into `log`.
 
     Raises:
-        SystemExit: it failed; the end of the log is told.
+        SystemExit: it failed; the end of the log is told. Or it was not done within `limit_s`, and killed.
     """
     started, used, over = time.monotonic(), {}, threading.Event()
     with log.open("ab") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         watch = threading.Thread(target=_watch, args=(process.pid, used, over))
         watch.start()
-        code = process.wait()
-        over.set()
-        watch.join()
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            sys.exit(f"not done when {limit_s:.0f} s were over")
+        finally:
+            over.set()
+            watch.join()
     if code:
         text = log.read_text(encoding="utf-8", errors="replace")
         sys.exit(f"{' '.join(command)} ended with {code}:\n{text[-3000:]}")
