@@ -43,6 +43,9 @@ def measured(command: Sequence[str], log: Path, limit_s: float | None = None) ->
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             sys.exit(f"not done when {limit_s:.0f} s were over")
+        except BaseException:  # it is in a session of its own, and would go on
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         finally:
             over.set()
             watch.join()
