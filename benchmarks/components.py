@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")  # rounds, into the log of the way
         way, folder = args.one
         n, checksum = WAYS[way](Path(folder))
         answer = {"components": n, "sum": str(checksum)}

@@ -80,12 +80,28 @@ def test_random_graphs_of_several_densities_equal_networkx(spark, checkpoint, se
 def test_rounds_end_in_one_task_once_the_rest_is_small(spark, checkpoint, caplog):
     caplog.set_level(logging.INFO, "dupelake")
     edges = random_edges(3, 4.0)
-    assert labels(connected_components(frame(spark, edges, "string"), checkpoint, finish_edges=500)) == expected(
+    assert labels(connected_components(frame(spark, edges, "string"), checkpoint, finish_edges=62)) == expected(
         edges, "string"
     )
     rounds = [message for message in caplog.messages if "round" in message]
     assert rounds
     assert " 0 of them changed" not in rounds[-1]  # so it was the task that finished
+
+
+def test_coded_edges_that_fit_one_task_take_no_round(spark, checkpoint, caplog):
+    caplog.set_level(logging.INFO, "dupelake")
+    edges = random_edges(3, 4.0)
+    assert len(edges) > 200
+    found = connected_components(frame(spark, edges, "string"), checkpoint, finish_edges=200)
+    assert labels(found) == expected(edges, "string")
+    assert not [message for message in caplog.messages if "round" in message]
+
+
+def test_repeated_edges_change_nothing(spark, checkpoint):
+    edges = random_edges(5, 0.7)
+    again = edges * 3 + [(b, a) for a, b in edges]
+    for way in WAYS.values():
+        assert labels(connected_components(frame(spark, again, "bigint"), checkpoint, **way)) == expected(edges)
 
 
 @pytest.mark.parametrize("kind", KINDS)
