@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from dupelake.config import LshConfig
 from dupelake.jobs.planning import is_small_night, plan_join
 from dupelake.jobs.recall import certify_copies, check_legs
 from dupelake.jobs.stored_keys import stored_keys
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 PAIRS_PER_TASK = 256  # some 2 s of alignment
 _MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
 _MANY_MEETINGS = 10**10  # of two pictures in blocks: hours on a few cores
+_MANY_PAIRS = 500  # a unit, compared word by word; 14 were measured among a million drawn contents
+_PAIR_CORE_S = 130e-6  # of a pair: half of it to bring its words (benchmarks/scale.md)
 _FEW_PAIRS = 200_000  # whose ids are sent to every executor: some 200 bytes a pair
 _KEY = ["src_id", "dst_id"]
 
@@ -283,6 +286,18 @@ def _warn_of_blocks(sizes: Row) -> None:
         )
 
 
+def _warn_of_pairs(n_pairs: int, n_units: int, lsh: LshConfig) -> None:
+    if n_pairs > _MANY_PAIRS * n_units:
+        log.warning(
+            "%d pairs of pictures, %d a picture, share lsh.word_min_keys = %d keys or more and are compared by words, "
+            "about %.1f core-hours: a mark that many pictures bear (a watermark, a frame) does that; lower "
+            "lsh.word_key_max_images = %d or raise lsh.word_min_keys and run with --full, or set lsh.word_join=blocks, "
+            "which leaves out words of more than lsh.word_max_images = %d pictures",
+            *(n_pairs, n_pairs // n_units, lsh.word_min_keys, n_pairs * _PAIR_CORE_S / 3600),
+            *(lsh.word_key_max_images, lsh.word_max_images),
+        )
+
+
 def _pairs_by_keys(run: Run, inputs: _Inputs, sizes: Row, filters: Filters | None) -> DataFrame:
     """(low, high, leg) of the words leg by keys of neighbouring words, staged."""
     lsh, probed = run.config.lsh, (filters or {}).get(WORDS_LEG)
@@ -301,6 +316,7 @@ def _pairs_by_keys(run: Run, inputs: _Inputs, sizes: Row, filters: Filters | Non
     pairs = run.staging.save(met.pairs(), "key-pairs")
     n_pairs = pairs.count()
     run.count("word_pairs_checked", n_pairs)
+    _warn_of_pairs(n_pairs, sizes["units"], lsh)
     are_few = n_pairs <= min(_FEW_PAIRS, sizes["units"] // 4)
     return run.staging.save(check_words(pairs, inputs.features, lsh, are_few=are_few), "words")
 
