@@ -23,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 from benchmarks.nights.cost import Cost, measured
 from benchmarks.nights.run import drawing
-from benchmarks.nights.synthetic import COPY_EVERY, contents, write
+from benchmarks.nights.synthetic import COPY_EVERY, contents, numbered, write
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.config import Config, load_config
 from dupelake.kernels.vocabulary import PACKED_HEADER, PACKED_WORD
 from dupelake.runtime.session import build_session
-from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, MODELS
+from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, MODELS
 from dupelake.stages.candidates import legs_of
 from dupelake.stages.code_join import leg_pairs
 from dupelake.stages.join_keys import compute_keys
@@ -77,9 +77,7 @@ class Corpus:
 
     def numbered(self, pairs: DataFrame) -> Pairs:
         """(low, high) of content ids to numbers of contents."""
-        number = self.warehouse.read(IMAGES).select(
-            "content_id", F.substring("image_id", 2, 20).cast("long").alias("n")
-        )
+        number = numbered(self.warehouse)
         for side in ("low", "high"):
             pairs = pairs.join(number.select(F.col("content_id").alias(side), F.col("n").alias(f"{side}_n")), side)
         frame = pairs.select(F.least("low_n", "high_n"), F.greatest("low_n", "high_n")).distinct().toPandas()
@@ -176,7 +174,7 @@ def draw(args: argparse.Namespace, folder: Path) -> None:
         return
     spark, pool, warehouse = drawing(args, f"{folder.name}/warehouse")
     write(warehouse, contents(spark, pool, 0, args.contents, 64).cache(), pool.versions)
-    number = warehouse.read(IMAGES).select("content_id", F.substring("image_id", 2, 20).cast("long").alias("n"))
+    number = numbered(warehouse)
     rows = (
         number.join(warehouse.read(HASHES).select("content_id", "pdq"), "content_id")
         .join(warehouse.read(EMBEDDINGS).select("content_id", "embedding"), "content_id")

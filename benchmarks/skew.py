@@ -11,7 +11,6 @@ stages of a second and more whose longest task is the most times its median.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections import defaultdict
@@ -20,6 +19,7 @@ from pathlib import Path
 from benchmarks.nights.cost import Cost, measured
 from benchmarks.nights.run import JOBS, drawing, steps
 from benchmarks.nights.synthetic import Skew, contents, write, write_images
+from benchmarks.stages import events_of
 from pyspark.sql import functions as F
 
 from dupelake.schema import PAIRS
@@ -49,14 +49,9 @@ def draw(args: argparse.Namespace, kind: str) -> Warehouse:
 def hottest(folder: Path) -> str:
     """The longest task of a stage over its median, of the stage where that is largest."""
     tasks: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.name.startswith("."):
-            with path.open(encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    if line.startswith('{"Event":"SparkListenerTaskEnd"'):
-                        event = json.loads(line)
-                        info = event["Task Info"]
-                        tasks[path.name, event["Stage ID"]].append(info["Finish Time"] - info["Launch Time"])
+    for name, event in events_of(folder, "SparkListenerTaskEnd"):
+        info = event["Task Info"]
+        tasks[name, event["Stage ID"]].append(info["Finish Time"] - info["Launch Time"])
     long = {key: times for key, times in tasks.items() if len(times) > 2 and max(times) >= _LONG_MS}
     if not long:
         return "no stage of a second"

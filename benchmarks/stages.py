@@ -14,7 +14,8 @@ import argparse
 import json
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _STEP = re.compile(r"dupelake (\S+), run")
@@ -32,7 +33,6 @@ class Spent:
     shuffled: int = 0
     spilled: int = 0
     names: str = ""
-    stages: set[int] = field(default_factory=set)
 
     def add(self, event: dict) -> None:
         """A task that ended."""
@@ -45,7 +45,6 @@ class Spent:
         self.read += metrics.get("Input Metrics", {}).get("Bytes Read", 0)
         self.shuffled += metrics.get("Shuffle Write Metrics", {}).get("Shuffle Bytes Written", 0)
         self.spilled += metrics.get("Disk Bytes Spilled", 0)
-        self.stages.add(event["Stage ID"])
 
     def row(self) -> str:
         """Cells of a Markdown table."""
@@ -53,26 +52,32 @@ class Spent:
         return f"{self.tasks} | {self.task_s:.1f} | {self.jvm_s:.1f} | {self.longest_s:.1f} | {mb}"
 
 
+def events_of(folder: Path, *kinds: str) -> Iterator[tuple[str, dict]]:
+    """(name of the log, event) of the given kinds, of all event logs below `folder`."""
+    wanted = tuple(f'{{"Event":"{kind}"' for kind in kinds)
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith((".", "appstatus"))):
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith(wanted):
+                    yield path.name, json.loads(line)
+
+
 def read(folder: Path) -> tuple[dict[str, Spent], dict[int, Spent], dict[int, str]]:
     """(by step, by stage, step of each stage); what is outside of steps is '-'."""
     step_of: dict[int, str] = {}
     steps: dict[str, Spent] = defaultdict(Spent)
     stages: dict[int, Spent] = defaultdict(Spent)
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith((".", "appstatus"))):
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                event = json.loads(line)
-                kind = event["Event"]
-                if kind == "SparkListenerJobStart":
-                    named = _STEP.search((event.get("Properties") or {}).get("spark.job.description") or "")
-                    for info in event["Stage Infos"]:
-                        step_of.setdefault(info["Stage ID"], named.group(1) if named else "-")
-                        names = [rdd["Name"] for rdd in info["RDD Info"]]
-                        scopes = [json.loads(rdd["Scope"])["name"] for rdd in info["RDD Info"] if "Scope" in rdd]
-                        stages[info["Stage ID"]].names = _told(scopes or names)
-                elif kind == "SparkListenerTaskEnd":
-                    steps[step_of.get(event["Stage ID"], "-")].add(event)
-                    stages[event["Stage ID"]].add(event)
+    for _, event in events_of(folder, "SparkListenerJobStart", "SparkListenerTaskEnd"):
+        if event["Event"] == "SparkListenerTaskEnd":
+            steps[step_of.get(event["Stage ID"], "-")].add(event)
+            stages[event["Stage ID"]].add(event)
+            continue
+        named = _STEP.search((event.get("Properties") or {}).get("spark.job.description") or "")
+        for info in event["Stage Infos"]:
+            step_of.setdefault(info["Stage ID"], named.group(1) if named else "-")
+            names = [rdd["Name"] for rdd in info["RDD Info"]]
+            scopes = [json.loads(rdd["Scope"])["name"] for rdd in info["RDD Info"] if "Scope" in rdd]
+            stages[info["Stage ID"]].names = _told(scopes or names)
     return steps, stages, step_of
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.nights.cost import Cost, measured
-from benchmarks.nights.synthetic import COPY_EVERY, Pool, contents, read_pool, write, write_images
+from benchmarks.nights.synthetic import COPY_EVERY, Pool, contents, numbered, read_pool, write, write_images
 from PIL import Image
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -30,7 +30,7 @@ from pyspark.sql import functions as F
 from dupelake.jobs import nightly
 from dupelake.kernels.edits import apply_edit, grid
 from dupelake.runtime.session import build_session
-from dupelake.schema import IMAGES, MODELS, PAIRS, RUNS
+from dupelake.schema import MODELS, PAIRS, RUNS
 from dupelake.stages.candidates import LEGS
 from dupelake.tables import Warehouse
 
@@ -119,9 +119,9 @@ def synthetic(args: argparse.Namespace) -> None:
 
 def planted(warehouse: Warehouse) -> str:
     """How many of the planted pairs were proposed, by all legs and by each."""
-    numbered = warehouse.read(IMAGES).select(F.substring("image_id", 2, 20).cast("long").alias("n"), "content_id")
-    copies = numbered.where(F.col("n") % COPY_EVERY == COPY_EVERY - 1).withColumn("n", F.col("n") - 1)
-    ends = copies.join(numbered.withColumnRenamed("content_id", "origin"), "n")
+    known = numbered(warehouse)
+    copies = known.where(F.col("n") % COPY_EVERY == COPY_EVERY - 1).withColumn("n", F.col("n") - 1)
+    ends = copies.join(known.withColumnRenamed("content_id", "origin"), "n")
     pairs = ends.select(
         F.least("content_id", "origin").alias("src_id"), F.greatest("content_id", "origin").alias("dst_id")
     )

@@ -198,3 +198,8 @@ def write_images(warehouse: Warehouse, drawn: DataFrame) -> None:
         "attempts": F.lit(0),
     }
     warehouse.append(IMAGES, drawn.withColumns(values).select(IMAGES.columns))
+
+
+def numbered(warehouse: Warehouse) -> DataFrame:
+    """(content_id, n): the number of each content, from the id of its image."""
+    return warehouse.read(IMAGES).select("content_id", F.substring("image_id", 2, 20).cast("long").alias("n"))

@@ -17,16 +17,8 @@ from dupelake.jobs import cluster, forget, hash, lsh_join
 from dupelake.schema import FEATURES, GROUPS, HASHES, IMAGES, JOINED, PAIRS, RUNS, THUMBNAILS, Table
 from dupelake.tables import Warehouse
 
-FAST = [
-    "--set",
-    "embed.model=none",
-    "--set",
-    "lsh.words=false",
-    "--set",
-    "run.planted_images=0",
-    "--set",
-    "run.checked_images=0",
-]
+OPTIONS = ("embed.model=none", "lsh.words=false", "run.planted_images=0", "run.checked_images=0")
+FAST = [word for option in OPTIONS for word in ("--set", option)]
 
 
 def png(seed: int, side: int = 96) -> bytes:

@@ -20,7 +20,7 @@ _CHANCE = 0.001  # that a leg which keeps its promise is warned of
 
 def certify_copies(run: Run, copies: DataFrame, decided: DataFrame) -> None:
     """How many planted copies were found, by edit, with 95 % intervals, into the run's row."""
-    rows = found_copies(copies, decided).orderBy("edit").collect()  # one row per edit
+    rows = sorted(found_copies(copies, decided).collect(), key=lambda row: row["edit"])  # one row per edit
     if not rows:
         return
     by_edit = {row["edit"]: _share(row["n_found"], row["n_planted"]) | {"proposed": row["n_proposed"]} for row in rows}
@@ -57,7 +57,7 @@ def check_legs(
         few = run.warehouse.spark.sparkContext.broadcast(sample)
         near = run.staging.save(near_sample(few, units, hashes, embeddings, cfg.lsh), "near")
         few.destroy()
-        found = proposed_of(near, candidates).orderBy("leg").collect()  # one row per leg
+        found = sorted(proposed_of(near, candidates).collect(), key=lambda row: row["leg"])  # one row per leg
     legs = {row["leg"]: _share(row["n_proposed"], row["n_true"], of="true") for row in found}
     run.note_recall({"legs": legs, "checked": len(rows)})
     missed = sum(int(legs[leg]["true"] - legs[leg]["found"]) for leg in _EXACT if leg in legs)

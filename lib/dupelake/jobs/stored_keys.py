@@ -59,4 +59,5 @@ def stored_keys(
         wh.append(JOIN_KEYS, made)
         if are_few and units.where("is_new").join(made, "content_id", "left_anti").isEmpty():
             return wh.read(JOIN_KEYS), made
-    return wh.read(JOIN_KEYS), wh.read(JOIN_KEYS)
+    keys = wh.read(JOIN_KEYS)
+    return keys, keys

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +24,7 @@ from dupelake.kernels.features import unpack_features
 from dupelake.kernels.thumbnails import decode_thumbnail
 from dupelake.kernels.verify import VERIFY_REVISION, Alignment, Picture, pair_seed, verify_pair
 from dupelake.schema import PAIRS
+from dupelake.stages.batches import Batches
 
 _KEPT_PICTURES = 64  # prepared pictures a worker holds: some 2 MB each
 _TOGETHER = 256  # pairs in one task for being alike; it holds what it is sent, at worst 36 MB for so many
@@ -60,7 +60,6 @@ ALIGNED = T.StructType(
 )
 """What `align_pairs` gives: the alignment (all null where none was found), or why it could not be tried."""
 
-Batches = Iterator[pa.RecordBatch]
 Row = dict[str, Any]
 
 
@@ -142,46 +141,32 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
         yield {name: batch.column(i)[at].as_py() for i, name in enumerate(batch.schema.names)}
 
 
-@dataclass
-class _Sent:
-    """What a task was sent of a picture, part by part."""
-
-    thumbnail: bytes | None = None
-    width_px: int | None = None
-    full_width_px: int | None = None
-    keypoints: bytes | None = None
-    descriptors: bytes | None = None
-
-
 class _Pictures:
     """What this task was sent, and the last pictures made of it."""
 
     def __init__(self) -> None:
-        self.sent: dict[str, _Sent] = {}
+        self.sent: dict[str, Row] = {}  # by content id: of _SENT what is known of it
         self._held: OrderedDict[str, Picture] = OrderedDict()
 
     def take(self, row: Row) -> bool:
         """Keep a row that is part of a picture; whether it was one."""
         if row["dst_id"] is not None:
             return False
-        sent = self.sent.setdefault(row["content_id"], _Sent())
-        for name in _SENT:
-            if row[name] is not None:
-                setattr(sent, name, row[name])
+        part = {name: row[name] for name in _SENT if row[name] is not None}
+        self.sent.setdefault(row["content_id"], {}).update(part)
         return True
 
     def lacks(self, content_id: str) -> bool:
         """Whether there is no thumbnail of it."""
-        sent = self.sent.get(content_id)
-        return sent is None or sent.thumbnail is None
+        return "thumbnail" not in self.sent.get(content_id, {})
 
     def get(self, content_id: str) -> Picture:
         """The picture of one side, decoded where it is not held."""
         picture = self._held.get(content_id)
         if picture is None:
             sent = self.sent[content_id]
-            features = unpack_features(sent.keypoints or b"", sent.descriptors or b"")
-            picture = self._held[content_id] = Picture(decode_thumbnail(sent.thumbnail or b""), features)
+            features = unpack_features(sent.get("keypoints", b""), sent.get("descriptors", b""))
+            picture = self._held[content_id] = Picture(decode_thumbnail(sent["thumbnail"]), features)
             if len(self._held) > _KEPT_PICTURES:
                 self._held.popitem(last=False)
         else:
@@ -202,9 +187,9 @@ def _align_row(row: Row, pictures: _Pictures) -> Row:
     return out if found is None else out | _values(found, _full_scale(*(pictures.sent[one] for one in ids)))
 
 
-def _full_scale(src: _Sent, dst: _Sent) -> float:
+def _full_scale(src: Row, dst: Row) -> float:
     """Factor from the scale between thumbnails to that between the full-size pictures."""
-    a, b = ((one.full_width_px or one.width_px or 1) / (one.width_px or 1) for one in (src, dst))
+    a, b = ((one.get("full_width_px") or one["width_px"]) / one["width_px"] for one in (src, dst))
     return float(b / a)
 
 

@@ -16,7 +16,6 @@ and its pictures met each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -29,12 +28,11 @@ from pyspark.sql import functions as F
 from dupelake.config import LshConfig
 from dupelake.kernels.bursts import N_SLOTS, N_VALUES, crowded, slot_values
 from dupelake.kernels.mih import binary_rows, hamming_bits, words_of
+from dupelake.stages.batches import Batches
 from dupelake.stages.live import live_images
 
 LEADERS = 4
 """That a follower is paired with: the best of all, and a few should their pictures not pass with its own."""
-
-Batches = Iterator[pa.RecordBatch]
 
 
 def crowded_values(units: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataFrame:

@@ -22,10 +22,10 @@ from pyspark.sql import functions as F
 from dupelake.kernels.keyfilter import filter_log2
 from dupelake.kernels.keyjoin import Keys, Places, by_part, mixed, near_meetings, ranks
 from dupelake.kernels.mih import Codes, SlotPlan, binary_rows, probe_keys, slot_keys, words_of
+from dupelake.stages.batches import SLICE_BYTES, Batches, sliced
 from dupelake.stages.packed import (
     FALSE_SHARE,
     FILTER_TASKS,
-    Batches,
     Units,
     bitmap_of,
     emit_bitmap,
@@ -38,7 +38,6 @@ from dupelake.stages.packed import (
     unit_type,
 )
 
-_SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
 IS_NEW, IS_MIRRORED = 1, 2
 """Bits of an entry's flags."""
 _MET_AT_ONCE = 1_000_000  # meetings held at once, some 60 bytes each
@@ -106,10 +105,7 @@ def _entry(n_words: int) -> np.dtype[np.void]:
 
 def slices(batches: Batches, plan: SlotPlan) -> Batches:
     """The rows of `batches` in pieces whose probe keys are some 16 MB."""
-    step = max(1, _SLICE_BYTES // (8 * plan.n_probes))
-    for whole in batches:
-        for start in range(0, whole.num_rows, step):
-            yield whole.slice(start, step)
+    return sliced(batches, max(1, SLICE_BYTES // (8 * plan.n_probes)))
 
 
 def _emit_bitmap(batches: Batches, plan: SlotPlan, log2_bits: int) -> Batches:

@@ -31,12 +31,11 @@ def connected_components(
 ) -> DataFrame:
     """Label every vertex that has an edge with the smallest vertex of its component.
 
-    Up to `finish_edges` edges, one executor task labels them all (a graph of that size costs less there
-    than one round). Above it, vertices are coded as 64-bit hashes, and rounds of large-star and small-star contract
-    the graph until it is a forest of stars or small enough for one task again, which takes eight times as many coded
-    edges. Hashes make the order of vertices
-    random, so no numbering (a sorted path) is the bad case, and make every id eight bytes. Two vertices with one
-    code are looked for, never hoped away: another seed is taken.
+    Up to `finish_edges` edges, one executor task labels them all (a graph of that size costs less there than one
+    round). Above it, vertices are coded as 64-bit hashes, and rounds of large-star and small-star contract the graph
+    until it is a forest of stars or small enough for one task again, which takes eight times as many coded edges.
+    Hashes make the order of vertices random, so no numbering (a sorted path) is the bad case, and make every id eight
+    bytes. Two vertices with one code are looked for, never hoped away: another seed is taken.
 
     Args:
         edges: (src, dst) of one type that Spark can order: string, bigint or binary. Any order; repeats and loops are

@@ -6,7 +6,6 @@ the keys of neighbouring words all distances within a picture. So these are comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial, reduce
 from operator import or_
 
@@ -20,6 +19,7 @@ from pyspark.sql import functions as F
 from dupelake.config import LshConfig, fingerprint
 from dupelake.kernels.mih import binary_column, binary_rows
 from dupelake.kernels.srp import srp_codes
+from dupelake.stages.batches import Batches, sliced
 from dupelake.stages.candidates import embedding_plan
 from dupelake.stages.live import of_contents
 from dupelake.stages.word_keys import packed_keys
@@ -27,8 +27,6 @@ from dupelake.stages.word_keys import packed_keys
 KEYS_REVISION = 1  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
 EMBEDDING, WORDS = "embedding", "words"  # what keys are made of, in this order
 _ROWS_AT_ONCE = 512
-
-Batches = Iterator[pa.RecordBatch]
 
 
 def key_version(
@@ -138,18 +136,16 @@ def mended(
 
 
 def _emit_keys(batches: Batches, centre: npt.NDArray[np.float32] | None, n_bits: int | None) -> Batches:
-    for whole in batches:
-        for start in range(0, whole.num_rows, _ROWS_AT_ONCE):
-            batch = whole.slice(start, _ROWS_AT_ONCE)
-            yield pa.RecordBatch.from_arrays(
-                [
-                    batch["content_id"],
-                    _codes(batch["embedding"], centre, n_bits),
-                    packed_keys(batch["words"]),
-                    batch["made_of"],
-                ],
-                names=["content_id", "embedding_code", "word_keys", "made_of"],
-            )
+    for batch in sliced(batches, _ROWS_AT_ONCE):
+        yield pa.RecordBatch.from_arrays(
+            [
+                batch["content_id"],
+                _codes(batch["embedding"], centre, n_bits),
+                packed_keys(batch["words"]),
+                batch["made_of"],
+            ],
+            names=["content_id", "embedding_code", "word_keys", "made_of"],
+        )
 
 
 def _codes(vectors: pa.Array, centre: npt.NDArray[np.float32] | None, n_bits: int | None) -> pa.Array:

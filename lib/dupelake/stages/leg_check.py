@@ -23,8 +23,8 @@ from dupelake.config import LshConfig
 from dupelake.kernels.brute_force import near_codes, near_vectors
 from dupelake.kernels.keyjoin import Places
 from dupelake.kernels.mih import Codes, binary_rows, words_of
+from dupelake.stages.batches import Batches, sliced
 from dupelake.stages.live import of_contents
-from dupelake.stages.packed import Batches
 
 _ROWS_AT_ONCE = 2_048  # 10 MB of float32 vectors
 _NEAR = "sample_id string, sample_scope string, content_id string, leg string"
@@ -115,7 +115,7 @@ def proposed_of(near: DataFrame, candidates: DataFrame) -> DataFrame:
 
 def _near_hashes(batches: Batches, sample: Broadcast[Any], cfg: LshConfig) -> Batches:
     few: Sample = sample.value
-    for batch in _slices(batches):
+    for batch in sliced(batches, _ROWS_AT_ONCE):
         codes = {name: np.asarray(batch[name], np.int64).view(np.uint64)[:, None] for name in _HASHES[:2]}
         codes |= {name: words_of(binary_rows(batch[name], 32)) for name in _HASHES[2:]}
         for leg, max_bits in (("phash", cfg.phash_max_bits), ("pdq", cfg.pdq_max_bits)):
@@ -129,16 +129,10 @@ def _near_embeddings(batches: Batches, sample: Broadcast[Any], cfg: LshConfig) -
     few: Sample = sample.value
     assert few.vectors is not None  # noqa: S101 - of `near_sample`
     dim = few.vectors.shape[1]
-    for batch in _slices(batches):
+    for batch in sliced(batches, _ROWS_AT_ONCE):
         many = binary_rows(batch["embedding"], 2 * dim).view("<f2")
         which, rows = near_vectors(few.vectors, many, cfg.embedding_min_cosine)
         yield _rows(few, few.embedded[which], batch["content_id"], rows, "embedding")
-
-
-def _slices(batches: Batches) -> Batches:
-    for whole in batches:
-        for start in range(0, whole.num_rows, _ROWS_AT_ONCE):
-            yield whole.slice(start, _ROWS_AT_ONCE)
 
 
 def _rows(few: Sample, which: Places, ids: pa.Array, rows: Places, leg: str) -> pa.RecordBatch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial, reduce
 
 import numpy as np
@@ -11,6 +10,7 @@ from pyspark.sql import DataFrame
 
 from dupelake.kernels.forecast import N_VALUES, count_values, forecast
 from dupelake.kernels.mih import SlotPlan
+from dupelake.stages.batches import Batches
 from dupelake.stages.candidates import Leg
 from dupelake.stages.code_join import IS_MIRRORED, IS_NEW, coded, entries_of, slices
 
@@ -24,8 +24,6 @@ _FIELDS = [
     *((name, pa.int64()) for name in ("n_stored", "n_probing", "n_meetings", "hottest", "n_bytes")),
     ("core_seconds", pa.float64()),
 ]
-
-Batches = Iterator[pa.RecordBatch]
 
 
 def forecasts(units: DataFrame, legs: list[Leg], *, is_filtered: bool, new_share: float = 1.0) -> DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from pyspark.sql import functions as F
 from dupelake.kernels.keyfilter import make_bitmap, may_hold
 from dupelake.kernels.keyjoin import UNIT_MASK, Keys, Places
 from dupelake.kernels.mih import binary_column, binary_rows
+from dupelake.stages.batches import Batches
 
 FILTER_TASKS = 4  # a filter of up to 16 MB comes from each
 KEYS_PER_PART = 16_000_000  # 128 MB of numbers to sort, and as much again while they are collected
 FALSE_SHARE = 1 / 8  # of the keys of old units that pass the filter of a night
 
-Batches = Iterator[pa.RecordBatch]
 Units = npt.NDArray[np.void]
 
 

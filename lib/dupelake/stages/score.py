@@ -5,8 +5,6 @@ The evidence of a pair is a function of its two contents and the versions, nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -17,11 +15,11 @@ from dupelake.config import DecideConfig
 from dupelake.kernels.mih import binary_rows, words_of
 from dupelake.kernels.scoring import cosines, refuse_mixed, straight_and_mirrored_bits
 from dupelake.schema import PAIRS
+from dupelake.stages.batches import Batches, sliced_by_bytes
 from dupelake.stages.decide import PIXEL, decide
 from dupelake.stages.live import ends_of, of_contents
 
 _DECISION = ("kind", "score", "is_duplicate", "decide_version")
-_SLICE_BYTES = 16 << 20  # of one intermediate array in a Python worker, whatever the size of a batch
 _HASHES = ("phash", "phash_mirrored", "pdq", "pdq_mirrored", "pdq_quality", "hash_version")
 _EVIDENCE = T.StructType(
     [
@@ -36,8 +34,6 @@ _EVIDENCE = T.StructType(
         T.StructField("hash_version", T.StringType()),
     ]
 )
-
-Batches = Iterator[pa.RecordBatch]
 
 
 def measure_pairs(
@@ -131,11 +127,8 @@ def without_alignment(measured: DataFrame) -> DataFrame:
 
 
 def _measure_batches(batches: Batches) -> Batches:
-    for whole in batches:
-        # An Arrow batch is bounded by the session's settings; intermediate float64 are four times the vectors.
-        step = max(1, whole.num_rows * _SLICE_BYTES // max(_SLICE_BYTES, 4 * whole.nbytes))
-        for start in range(0, whole.num_rows, step):
-            yield _measure(whole.slice(start, step))
+    for batch in sliced_by_bytes(batches):  # intermediate float64 are four times the vectors
+        yield _measure(batch)
 
 
 def _measure(batch: pa.RecordBatch) -> pa.RecordBatch:

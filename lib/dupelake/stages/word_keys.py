@@ -30,12 +30,12 @@ from dupelake.kernels.keyfilter import filter_log2
 from dupelake.kernels.keyjoin import UNIT_BITS, by_part, ranks, unpacked
 from dupelake.kernels.wordjoin import LEFT, RIGHT, unpack_block
 from dupelake.kernels.wordpairs import pair_keys
+from dupelake.stages.batches import Batches
 from dupelake.stages.candidates import WORDS_LEG
 from dupelake.stages.packed import (
     FALSE_SHARE,
     FILTER_TASKS,
     KEYS_PER_PART,
-    Batches,
     Units,
     bitmap_of,
     emit_bitmap,

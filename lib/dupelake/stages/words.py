@@ -29,15 +29,14 @@ from dupelake.kernels.faults import reached
 from dupelake.kernels.vocabulary import NO_WORD, PACKED_HEADER, mirrored_words
 from dupelake.kernels.wordcheck import consistent_points
 from dupelake.kernels.wordjoin import LEFT, RIGHT, WordBlock, shared_words, unpack_block
+from dupelake.stages.batches import Batches, sliced_by_bytes
 from dupelake.stages.candidates import WORDS_LEG
 
 WORDS_REVISION = 1  # raise it when a change here, or in the kernels it calls, proposes other pairs
 BLOCK_UNITS = 8192  # two blocks are 40 MB packed, and 70 MB more unpacked
 MIN_POINTS = 4  # consistent points without which a pair is not proposed; word_min_votes where that is less
 _MAX_PARTITIONS = 10_000  # above it a Spark task takes several pairs of blocks, one after another
-_SLICE_BYTES = 16 << 20
 
-Batches = Iterator[pa.RecordBatch]
 HotWords = dict[str, npt.NDArray[np.uint32]]
 _PAIR_SCHEMA = "low binary, high binary, leg int"
 _DROPPED_SCHEMA = "scope string, word bigint, n_units bigint, n_rows bigint, n_pairs bigint"
@@ -289,11 +288,8 @@ def _hot_words(held: DataFrame, max_images: int) -> HotWords:
 
 
 def _blocks(batches: Batches) -> Iterator[tuple[pa.RecordBatch, WordBlock]]:
-    for whole in batches:
-        step = max(1, whole.num_rows * _SLICE_BYTES // max(_SLICE_BYTES, 4 * whole.nbytes))
-        for start in range(0, whole.num_rows, step):
-            batch = whole.slice(start, step)
-            yield batch, unpack_block(batch["words"].to_pylist())
+    for batch in sliced_by_bytes(batches):
+        yield batch, unpack_block(batch["words"].to_pylist())
 
 
 def _emit_cells(batches: Batches) -> Batches:
