@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
 from dupelake.kernels.keyfilter import make_bitmap
-from dupelake.kernels.vocabulary import unpack_words
+from dupelake.kernels.vocabulary import mirrored_words, unpack_words
+from dupelake.stages.hot_words import by_scope, count_hot_words
 from dupelake.stages.join_keys import compute_keys
 from dupelake.stages.word_keys import check_words, meet_by_keys, probed_word_keys
 from dupelake.stages.words import MIN_POINTS
-from word_oracle import corpus_oracle, key_oracle, random_corpus
+from word_oracle import corpus_oracle, key_oracle, packed, random_corpus
 
 N = 150
 CFG, CFG_1 = LshConfig(word_join="keys"), LshConfig(word_join="keys", word_min_keys=1)
@@ -165,3 +168,90 @@ def test_keys_over_the_cap_make_no_pairs_and_are_counted(spark, corpus):
     assert all(tuple(row)[:2] == (None, None) for row in found.met.collect())
     whole = meet_by_keys(units, keys_of(same), LshConfig(word_join="keys", word_key_max_images=40), 40, 10)
     assert len(pairs_of(whole.pairs())) == n_pairs
+
+
+def rule_of(corpus, left_out):
+    return {
+        (a, b)
+        for (a, b, _), (votes, points) in corpus_oracle(corpus, left_out).items()
+        if votes >= CFG.word_min_votes and points >= min(MIN_POINTS, CFG.word_min_votes)
+    }
+
+
+@pytest.fixture(scope="module")
+def marked():
+    """A corpus of which two thirds bear one mark: words of no other picture, where they are and as they lie."""
+    corpus, rng = random_corpus(21, N), np.random.default_rng(5)
+    cells = (rng.choice(2048 * 2048 - 10**6, 16, replace=False) + 10**6).astype(np.uint32)
+    xy, scale, angle = rng.integers(300, 420, (8, 2)), 2.0 ** rng.uniform(2, 3, 8), rng.uniform(0, 360, 8)
+    mark = packed(rng, cells[:8], cells[8:], xy, scale, angle)
+    bears = [key for at, key in enumerate(corpus) if at % 3]
+    return {key: data + mark[4:] if key in bears else data for key, data in corpus.items()}, bears, set(cells.tolist())
+
+
+def test_words_of_a_mark_are_hot_and_bring_no_two_pictures_together(spark, marked):
+    corpus, bears, cells = marked
+    cfg = LshConfig(word_join="keys", word_key_max_images=60)
+    features, units = features_of(spark, corpus), units_of(spark, [("s", i, True) for i in corpus])
+    rows = count_hot_words(units, features, cfg, N).collect()
+    assert {row["word"]: row["n_units"] for row in rows} == dict.fromkeys(cells, len(bears))
+    hot = by_scope([(bytes(row["scope_digest"]), row["word"]) for row in rows])
+    own = cells | set(mirrored_words(np.array(sorted(cells), np.uint32)).tolist())
+    keys = {key: key_oracle(unpack_words(data)) for key, data in corpus.items()}
+    plain = {key: {k for k in held if not own & set(k[:2])} for key, held in keys.items()}
+    pairs = {tuple(sorted(pair)) for pair in combinations(corpus, 2)}
+    sharing = {(a, b) for a, b in pairs if len(plain[a] & plain[b]) >= cfg.word_min_keys}
+    by_mark = {(a, b) for a, b in pairs if len(keys[a] & keys[b]) >= cfg.word_min_keys} - sharing
+    assert len(by_mark) > 3_000, "without hot words nearly all marked pictures meet"
+    found = meet_by_keys(units, keys_of(features), cfg, N, N, hot=hot)
+    assert pairs_of(found.pairs()) == sharing
+    wanted = sharing & rule_of(corpus, cells)
+    assert len(wanted) > 15
+    assert pairs_of(check_words(found.pairs(), features, cfg, hot=hot)) == wanted
+    left_out = found.left_out().first()
+    holders = Counter(k for held in keys.values() for k in held if own & set(k[:2]))
+    several = [n for n in holders.values() if n > 1]
+    assert tuple(left_out) == (len(several), sum(n * (n - 1) // 2 for n in several), len(bears))
+
+
+def test_a_mark_of_another_scope_is_left_alone(spark, marked):
+    corpus, bears, _ = marked
+    cfg = LshConfig(word_join="keys", word_key_max_images=60)
+    few = bears[:20]
+    units = units_of(spark, [("a", i, True) for i in corpus] + [("b", i, True) for i in few])
+    features = features_of(spark, corpus)
+    rows = count_hot_words(units, features, cfg, N + 20).collect()
+    hot = by_scope([(bytes(row["scope_digest"]), row["word"]) for row in rows])
+    assert len(hot) == 1
+    found = meet_by_keys(units, keys_of(features), cfg, N + 20, N + 20, hot=hot).pairs()
+    met = pairs_of(check_words(found, features, cfg, hot=hot))
+    assert {tuple(sorted(pair)) for pair in combinations(few, 2)} <= met, "twenty pictures are no crowd"
+    assert len(met & {tuple(sorted(pair)) for pair in combinations(bears[20:], 2)}) < 100
+
+
+def test_old_units_that_bear_a_mark_are_not_counted_with_one_another(spark, marked):
+    corpus, _, _ = marked
+    cfg = LshConfig(word_join="keys", word_key_max_images=60)
+    features, new = features_of(spark, corpus), set([*corpus][:30])
+    units = units_of(spark, [("s", i, i in new) for i in corpus])
+    rows = count_hot_words(units, features, cfg, N).collect()
+    hot = by_scope([(bytes(row["scope_digest"]), row["word"]) for row in rows])
+    whole = meet_by_keys(units, keys_of(features), cfg, N, 30, hot=hot)
+    assert all({low, high} & new for low, high in pairs_of(whole.pairs()))
+    everyone = meet_by_keys(units.withColumn("is_new", F.lit(True)), keys_of(features), cfg, N, N, hot=hot)
+    n_old = meet_by_keys(
+        units.where("NOT is_new").withColumn("is_new", F.lit(True)), keys_of(features), cfg, N, N, hot=hot
+    )
+    assert whole.left_out().first()["pairs"] == everyone.left_out().first()["pairs"] - n_old.left_out().first()["pairs"]
+
+
+def test_a_large_corpus_is_sampled_by_content_id(spark, marked, monkeypatch):
+    corpus, bears, cells = marked
+    monkeypatch.setattr("dupelake.stages.hot_words.SAMPLE_UNITS", N // 2)
+    cfg = LshConfig(word_join="keys", word_key_max_images=60)
+    features, units = features_of(spark, corpus), units_of(spark, [("s", i, True) for i in corpus])
+    assert count_hot_words(units, features, cfg, 60) is None, "no word can be in more pictures than there are"
+    n = sum(key < "8" for key in bears)
+    assert n * 2 > 60
+    found = {row["word"]: row["n_units"] for row in count_hot_words(units, features, cfg, N).collect()}
+    assert found == dict.fromkeys(cells, 2 * n)

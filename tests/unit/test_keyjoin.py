@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dupelake.kernels.keyjoin import UNIT_MASK, by_part, mixed, near_meetings, packed, unpacked
+from dupelake.kernels.keyjoin import UNIT_MASK, by_part, mixed, near_meetings, packed, unmixed, unpacked
 
 
 def test_mixing_is_a_bijection_that_moves_every_bit():
     values = np.arange(100_000, dtype=np.uint64)
     made = mixed(values)
     assert len(np.unique(made)) == len(values)
+    assert np.array_equal(unmixed(made), values)
     bits = (made[:, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     assert (abs(bits.mean(axis=0) - 0.5) < 0.01).all()
 

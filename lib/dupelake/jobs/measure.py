@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from dupelake.config import LshConfig
 from dupelake.jobs.planning import is_small_night, plan_join
 from dupelake.jobs.recall import certify_copies, check_legs
 from dupelake.jobs.stored_keys import stored_keys
+from dupelake.jobs.words_leg import FEW_PAIRS, words_leg
 from dupelake.kernels.edits import PLANTED
 from dupelake.runtime.run import Run
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, OK, THUMBNAILS, conform
@@ -25,18 +25,12 @@ from dupelake.stages.decide import decide
 from dupelake.stages.join_keys import by_keys, compute_keys
 from dupelake.stages.planted import plant_copies, sample_units
 from dupelake.stages.score import measure_pairs, with_alignment
-from dupelake.stages.word_keys import check_words, meet_by_keys, probed_word_keys
-from dupelake.stages.words import BLOCK_UNITS, WordPairs, word_pairs
+from dupelake.stages.word_keys import probed_word_keys
 from dupelake.tables import single_row
 
 log = logging.getLogger(__name__)
 
 PAIRS_PER_TASK = 256  # some 2 s of alignment
-_MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
-_MANY_MEETINGS = 10**10  # of two pictures in blocks: hours on a few cores
-_MANY_PAIRS = 500  # a unit, compared word by word; 14 were measured among a million drawn contents
-_PAIR_CORE_S = 130e-6  # of a pair: half of it to bring its words (benchmarks/scale.md)
-_FEW_PAIRS = 200_000  # whose ids are sent to every executor: some 200 bytes a pair
 _KEY = ["src_id", "dst_id"]
 
 
@@ -228,15 +222,8 @@ def _candidates(
     args = inputs.units, inputs.hashes, inputs.codes, versions.centre, lsh
     filters = _probe_filters(run, inputs, versions, sizes["units"], sizes["new"])
     plan = plan_join(run, legs_of(*args[1:]), inputs.units, sizes["units"], is_filtered=filters is not None)
-    if by_keys(lsh):
-        words = _pairs_by_keys(run, inputs, sizes, filters)
-    elif lsh.words:
-        _warn_of_blocks(sizes)
-        by_blocks = word_pairs(
-            inputs.units, inputs.features, lsh, run.staging.checkpoint, block_units=_block_units(run, sizes["units"])
-        )
-        words = run.staging.save(by_blocks.pairs, "words")
-        _report_dropped(run, by_blocks)
+    if lsh.words:
+        words = words_leg(run, inputs.units, inputs.features, inputs.keys, sizes, (filters or {}).get(WORDS_LEG))
     if led_pairs is not None:
         words = led_pairs if words is None else words.unionAll(led_pairs)
     plan.begin()
@@ -276,80 +263,11 @@ def _probe_filters(run: Run, inputs: _Inputs, versions: Versions, n_units: int, 
     return {leg: context.broadcast(bitmap.tobytes()) for leg, bitmap in joined.items()}
 
 
-def _warn_of_blocks(sizes: Row) -> None:
-    meetings = sizes["new"] * sizes["units"]
-    if meetings > _MANY_MEETINGS:
-        log.warning(
-            "%d new contents meet %d by visual words in blocks, which costs the product of the two; for so many "
-            "set lsh.word_join=keys and run once with --full (docs/operations.md)",
-            *(sizes["new"], sizes["units"]),
-        )
-
-
-def _warn_of_pairs(n_pairs: int, n_units: int, lsh: LshConfig) -> None:
-    if n_pairs > _MANY_PAIRS * n_units:
-        log.warning(
-            "%d pairs of pictures, %d a picture, share lsh.word_min_keys = %d keys or more and are compared by words, "
-            "about %.1f core-hours: a mark that many pictures bear (a watermark, a frame) does that; lower "
-            "lsh.word_key_max_images = %d or raise lsh.word_min_keys and run with --full, or set lsh.word_join=blocks, "
-            "which leaves out words of more than lsh.word_max_images = %d pictures",
-            *(n_pairs, n_pairs // n_units, lsh.word_min_keys, n_pairs * _PAIR_CORE_S / 3600),
-            *(lsh.word_key_max_images, lsh.word_max_images),
-        )
-
-
-def _pairs_by_keys(run: Run, inputs: _Inputs, sizes: Row, filters: Filters | None) -> DataFrame:
-    """(low, high, leg) of the words leg by keys of neighbouring words, staged."""
-    lsh, probed = run.config.lsh, (filters or {}).get(WORDS_LEG)
-    found = meet_by_keys(inputs.units, inputs.keys, lsh, sizes["units"], sizes["new"], probed)
-    met = replace(found, met=run.staging.save(found.met, "met"))
-    out = single_row(met.left_out())
-    run.count("words_dropped", out["keys"] or 0)
-    if out["keys"]:
-        run.count("word_pairs_dropped", out["pairs"])
-        log.warning(
-            "%d pairs of neighbouring words are held by more than lsh.word_key_max_images = %d images (one by %d) and "
-            "were left out of the join, with them %d meetings of two images, which may still meet by other keys and by "
-            "the other legs; raise the limit if they do not",
-            *(out["keys"], lsh.word_key_max_images, out["largest"], out["pairs"]),
-        )
-    pairs = run.staging.save(met.pairs(), "key-pairs")
-    n_pairs = pairs.count()
-    run.count("word_pairs_checked", n_pairs)
-    _warn_of_pairs(n_pairs, sizes["units"], lsh)
-    are_few = n_pairs <= min(_FEW_PAIRS, sizes["units"] // 4)
-    return run.staging.save(check_words(pairs, inputs.features, lsh, are_few=are_few), "words")
-
-
-def _block_units(run: Run, n_units: int) -> int:
-    """So few units a block that every core gets work: two blocks a core make twice as many meetings."""
-    wanted = math.ceil(n_units / (2 * run.warehouse.spark.sparkContext.defaultParallelism))
-    return min(BLOCK_UNITS, max(_MIN_BLOCK_UNITS, wanted))
-
-
-def _report_dropped(run: Run, found: WordPairs) -> None:
-    run.count("words_dropped", found.n_dropped_words)
-    if found.n_dropped_words:
-        totals = single_row(
-            found.dropped.agg(
-                F.sum("n_pairs").alias("pairs"), F.max_by(F.struct("word", "n_units"), "n_units").alias("top")
-            )
-        )
-        run.count("word_pairs_dropped", totals["pairs"])
-        log.warning(
-            "%d visual words are held by more than lsh.word_max_images = %d images of a scope (word %d by %d) and "
-            "were left out of the join, with them %d meetings of two images; raise the limit, or train a vocabulary on "
-            "these images (dupelake vocabulary)",
-            *(found.n_dropped_words, run.config.lsh.word_max_images),
-            *(totals["top"]["word"], totals["top"]["n_units"], totals["pairs"]),
-        )
-
-
 def _decide(run: Run, candidates: DataFrame, inputs: _Inputs, versions: Versions, n_pairs: int) -> DataFrame:
     n_tasks = max(run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_pairs / PAIRS_PER_TASK))
     measured = measure_pairs(candidates, inputs.hashes, inputs.embeddings, versions.join, versions.model)
     aligned = align_pairs(
-        candidates, inputs.thumbnails, inputs.features, inputs.sizes, n_tasks, are_few=n_pairs <= _FEW_PAIRS
+        candidates, inputs.thumbnails, inputs.features, inputs.sizes, n_tasks, are_few=n_pairs <= FEW_PAIRS
     )
     evidence = with_alignment(measured, run.staging.save(aligned, "aligned"), versions.verify)
     decided = run.staging.save(decide(evidence, run.config.decide), "decided")

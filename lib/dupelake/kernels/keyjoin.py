@@ -33,6 +33,15 @@ def mixed(values: Keys) -> Keys:
     return values ^ (values >> np.uint64(33))
 
 
+def unmixed(values: Keys) -> Keys:
+    """What `mixed` made these of."""
+    values = values ^ (values >> np.uint64(33))
+    values *= np.uint64(0x9CB4B2F8129337DB)  # inverse of the second factor, modulo 2^64
+    values ^= values >> np.uint64(33)
+    values *= np.uint64(0x4F74430C22A54005)
+    return values ^ (values >> np.uint64(33))
+
+
 def by_part(owner: Places, keys: Keys, n_parts: int) -> Iterator[tuple[int, Places, Places, Keys]]:
     """What a batch has for each part.
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.kernels.keyjoin import mixed
-from dupelake.kernels.vocabulary import NO_WORD, mirrored_words
+from dupelake.kernels.keyjoin import mixed, unmixed
+from dupelake.kernels.vocabulary import N_CENTROIDS, NO_WORD, mirrored_words
 from dupelake.kernels.wordjoin import MAX_WORDS, WordBlock
 
 NEIGHBOURS = 6
@@ -28,6 +28,8 @@ _HALF_OCTAVE = 0.51
 _SAME_POINT_PX2 = 4.0  # words nearer than that lie at one point, under two scales or angles: no pair
 _PER_CALL = 64  # pictures at once: 6 MB a matrix of 150 words
 _SECTORS = 6  # of 60 degrees: of a copy's keypoints, 95 % are off by less than 5 degrees
+_LIE_BITS = np.uint64((3 * _SECTORS**2 - 1).bit_length())  # how two words lie to each other
+_WORD_BITS = np.uint64((N_CENTROIDS**2 - 1).bit_length())
 _INDEX_BITS = MAX_WORDS.bit_length() - 1
 _FAR = np.uint32(0xFFFFFFFF)
 
@@ -36,8 +38,8 @@ def pair_keys(block: WordBlock) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """The keys of all pictures of a block.
 
     Returns:
-        (owner int64 (k,), the picture of each key, ascending; key uint64 (k,), well mixed in all bits). A picture may
-        hold a key twice. With 150 words it has some 1,500.
+        (owner int64 (k,), the picture of each key, ascending; key uint64 (k,), well mixed in all bits, and no two pairs
+        of words have the same). A picture may hold a key twice. With 150 words it has some 1,500.
     """
     owners, keys = [], []
     turned, turned_second = mirrored_words(block.stored), mirrored_words(block.second)
@@ -50,7 +52,8 @@ def pair_keys(block: WordBlock) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
             (block.second, block.stored, turned_second, turned),
             (block.stored, block.second, turned, turned_second),
         )
-        found = [_keys(straight.seen(x[a], y[b]), mirrored.seen(mx[a], my[b])) for x, y, mx, my in ways]
+        # The lower of the two is the same for a picture and its mirror image.
+        found = [mixed(np.minimum(straight.seen(x[a], y[b]), mirrored.seen(mx[a], my[b]))) for x, y, mx, my in ways]
         is_key = np.stack([np.ones(len(a), bool), block.second[a] != NO_WORD, block.second[b] != NO_WORD], axis=1)
         keys.append(np.stack(found, axis=1)[is_key])
         owners.append(np.broadcast_to(owner[:, None], is_key.shape)[is_key])
@@ -59,7 +62,18 @@ def pair_keys(block: WordBlock) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     return np.concatenate(owners), np.concatenate(keys)
 
 
-_Seen = tuple[NDArray[np.uint64], NDArray[np.uint64]]  # two words in one number; how they lie
+def holds_any(keys: NDArray[np.uint64], is_word: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether either word of each key is one of those, bool (k,).
+
+    Args:
+        keys: uint64 (k,), of `pair_keys`.
+        is_word: bool (N_CENTROIDS ** 2,), by word; true for the mirrored words of those that are meant as well, for a
+            key does not say which way round its picture was.
+    """
+    pairs = unmixed(keys) >> _LIE_BITS
+    mask = (np.uint64(1) << _WORD_BITS) - np.uint64(1)
+    held: NDArray[np.bool_] = is_word[pairs >> _WORD_BITS] | is_word[pairs & mask]
+    return held
 
 
 @dataclass(frozen=True)
@@ -93,8 +107,8 @@ class _Lie:
     def mirrored(self) -> _Lie:
         return _Lie(-self.turn, self.octaves, -self.to_second, -self.to_first)
 
-    def seen(self, first: NDArray[np.uint32], second: NDArray[np.uint32]) -> _Seen:
-        """The words (first, second) that lie so, from the one of the lower number."""
+    def seen(self, first: NDArray[np.uint32], second: NDArray[np.uint32]) -> NDArray[np.uint64]:
+        """The words (first, second) and how they lie, from the one of the lower number, as 51 bits."""
         swap = second < first
         low, high = np.where(swap, second, first), np.where(swap, first, second)
         turn = _sector(np.where(swap, -self.turn, self.turn))
@@ -102,16 +116,8 @@ class _Lie:
         larger = 1 + (octaves > _HALF_OCTAVE).astype(np.int64) - (octaves < -_HALF_OCTAVE)
         side = _sector(np.where(swap, self.to_first, self.to_second))
         lie = ((larger * _SECTORS + turn) * _SECTORS + side).astype(np.uint64)
-        return low.astype(np.uint64) << np.uint64(32) | high, lie
-
-
-def _keys(straight: _Seen, mirrored: _Seen) -> NDArray[np.uint64]:
-    """The lower of the two, which is the same for a picture and its mirror image, as a number."""
-    words, lie = straight
-    words_mirrored, lie_mirrored = mirrored
-    is_lower = (words_mirrored < words) | ((words_mirrored == words) & (lie_mirrored < lie))
-    words, lie = np.where(is_lower, words_mirrored, words), np.where(is_lower, lie_mirrored, lie)
-    return mixed(words) ^ mixed(lie + np.uint64(1))
+        pair = low.astype(np.uint64) << _WORD_BITS | high
+        return pair << _LIE_BITS | lie
 
 
 def _sector(degrees: NDArray[np.float32]) -> NDArray[np.int64]:

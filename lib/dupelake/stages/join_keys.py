@@ -24,7 +24,7 @@ from dupelake.stages.candidates import embedding_plan
 from dupelake.stages.live import of_contents
 from dupelake.stages.word_keys import packed_keys
 
-KEYS_REVISION = 1  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
+KEYS_REVISION = 2  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
 EMBEDDING, WORDS = "embedding", "words"  # what keys are made of, in this order
 _ROWS_AT_ONCE = 512
 

@@ -28,10 +28,12 @@ from dupelake.config import LshConfig
 from dupelake.kernels.faults import reached
 from dupelake.kernels.keyfilter import filter_log2
 from dupelake.kernels.keyjoin import UNIT_BITS, by_part, ranks, unpacked
+from dupelake.kernels.vocabulary import N_CENTROIDS, mirrored_words
 from dupelake.kernels.wordjoin import LEFT, RIGHT, unpack_block
-from dupelake.kernels.wordpairs import pair_keys
+from dupelake.kernels.wordpairs import holds_any, pair_keys
 from dupelake.stages.batches import Batches
 from dupelake.stages.candidates import WORDS_LEG
+from dupelake.stages.hot_words import HotWords
 from dupelake.stages.packed import (
     FALSE_SHARE,
     FILTER_TASKS,
@@ -47,11 +49,13 @@ from dupelake.stages.packed import (
     unit_columns,
     unit_type,
 )
-from dupelake.stages.words import proposed, with_words
+from dupelake.stages.words import proposed, with_words, without
 
 KEYS_PER_UNIT = 1_500
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
+_TOLD = np.uint64(1)  # bit of a key that says whether a word of it is hot
+NONE_HOT: HotWords = {}
 _UNIT = unit_type(("is_new", "?"))
 _MET_SCHEMA = (
     "low binary, high binary, scope bigint, n_keys bigint, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
@@ -65,8 +69,8 @@ class KeyPairs:
     Attributes:
         met: (low binary, high binary, scope bigint, n_keys bigint, n_hot_keys bigint, n_hot_pairs bigint, largest
             bigint): ids as bytes, low < high, of units of a scope that share n_keys here, a pair perhaps more than
-            once; or, ids being null, how many keys a task left out for having more holders than the cap, how many pairs
-            with a new unit these would have made, and the most holders of one key.
+            once; or, ids being null, how many keys a task left out for having more holders than the cap, or a hot word
+            and several holders, how many pairs with a new unit these would have made, and the most holders of one key.
         min_keys: that a pair must share.
     """
 
@@ -74,12 +78,10 @@ class KeyPairs:
     min_keys: int
 
     def pairs(self) -> DataFrame:
-        """(low, high), each once."""
+        """(low, high, scope bigint), each once; of `scope_number`."""
         met = self.met.where("low IS NOT NULL")
-        if self.min_keys > 1:
-            shared = met.groupBy("low", "high", "scope").agg(F.sum("n_keys").alias("n_keys"))
-            met = shared.where(F.col("n_keys") >= self.min_keys)
-        return met.select("low", "high").distinct()
+        shared = met.groupBy("low", "high", "scope").agg(F.sum("n_keys").alias("n_keys"))
+        return shared.where(F.col("n_keys") >= self.min_keys).select("low", "high", "scope")
 
     def left_out(self) -> DataFrame:
         """One row: (keys, pairs, largest), all null where no key was over the cap."""
@@ -114,6 +116,7 @@ def meet_by_keys(
     n_new: int,
     probed: Broadcast[Any] | None = None,
     *,
+    hot: HotWords = NONE_HOT,
     keys_per_partition: int = KEYS_PER_PART,
 ) -> KeyPairs:
     """Pairs of units of one scope, one of them new at least, that share a key.
@@ -126,6 +129,7 @@ def meet_by_keys(
         n_new: about how many of them are new.
         probed: filter of the new units' keys (kernels.keyfilter), of whatever scope; without one, every key of every
             unit is shuffled.
+        hot: words of which no key makes pairs; what that leaves out is counted.
         keys_per_partition: changes cost, never pairs.
 
     Lazy. Cost: some 22 bytes shuffled for each key, 30 KB a unit; with a filter the keys of old units are scanned, and
@@ -141,16 +145,25 @@ def meet_by_keys(
     # tasks that adaptive execution leaves alone.
     held = units.repartition(n_tasks, "content_id").join(known.repartition(n_tasks, "content_id"), "content_id")
     rows = held.select(*unit_columns(), "is_new", "word_keys")
-    emit = partial(_emit_keys, parts=parts)
+    emit = partial(_emit_keys, parts=parts, hot=hot)
     spread = rows.mapInArrow(emit, "part int, units binary, keys binary").repartitionById(parts, "part")
-    met = spread.mapInArrow(partial(_emit_met, max_units=cfg.word_key_max_images), _MET_SCHEMA)
+    emit_met = partial(_emit_met, max_units=cfg.word_key_max_images, are_told=bool(hot))
+    met = spread.mapInArrow(emit_met, _MET_SCHEMA)
     return KeyPairs(met, cfg.word_min_keys)
 
 
 def check_words(
-    pairs: DataFrame, features: DataFrame, cfg: LshConfig, *, leg: int = WORDS_LEG, are_few: bool = False
+    pairs: DataFrame,
+    features: DataFrame,
+    cfg: LshConfig,
+    *,
+    leg: int = WORDS_LEG,
+    are_few: bool = False,
+    hot: HotWords = NONE_HOT,
 ) -> DataFrame:
-    """Of `pairs` (low binary, high binary), those that the rule of the leg proposes (stages.words), with `leg` int.
+    """Of `pairs` (low binary, high binary, scope bigint), those that the rule of the leg proposes (stages.words).
+
+    Gives (low, high, leg int), a pair of several scopes more than once. Words that are hot in the scope do not count.
 
     Cost: the words of both pictures, 4.8 KB, cross the wire once a pair; those of pictures without a pair do too,
     unless pairs `are_few`: then their ids are sent to all executors first.
@@ -162,7 +175,7 @@ def check_words(
     wide = pairs
     for side in ("low", "high"):
         wide = wide.join(words.select(F.col("id").alias(side), F.col("words").alias(f"{side}_words")), side)
-    return wide.mapInArrow(partial(_emit_checked, cfg=cfg, leg=leg), "low binary, high binary, leg int")
+    return wide.mapInArrow(partial(_emit_checked, cfg=cfg, leg=leg, hot=hot), "low binary, high binary, leg int")
 
 
 def packed_keys(words: pa.Array) -> pa.Array:
@@ -201,14 +214,17 @@ def _emit_probed(batches: Batches, probed: Broadcast[Any]) -> Batches:
         yield pa.RecordBatch.from_arrays([ids, blobs], names=["content_id", "word_keys"])
 
 
-def _emit_keys(batches: Batches, parts: int) -> Batches:
+def _emit_keys(batches: Batches, parts: int, hot: HotWords) -> Batches:
     """A row for each part that a batch has keys for; keys of two scopes are different."""
     for batch in batches:
         owner, keys = _keys_of(batch)
-        keys = keys ^ np.asarray(batch["scope_key"]).view(np.uint64)[owner]
         units = np.empty(batch.num_rows, _UNIT)
         fill_units(units, batch)
         units["is_new"] = np.asarray(batch["is_new"])
+        is_hot = _of_hot_words(owner, keys, units["scope"][:, 0], hot) if hot else None
+        keys = keys ^ np.asarray(batch["scope_key"]).view(np.uint64)[owner]
+        if is_hot is not None:
+            keys = (keys & ~_TOLD) | is_hot  # equal keys of a scope are told the same
         for part, present, _, numbers in by_part(owner, keys, parts):
             blobs = (units[present].tobytes(), numbers.tobytes())
             yield pa.RecordBatch.from_arrays(
@@ -217,8 +233,23 @@ def _emit_keys(batches: Batches, parts: int) -> Batches:
             )
 
 
-def _emit_met(batches: Batches, max_units: int) -> Batches:
-    """The pairs of one part."""
+def _of_hot_words(
+    owner: npt.NDArray[np.int64], keys: npt.NDArray[np.uint64], scopes: npt.NDArray[np.uint64], hot: HotWords
+) -> npt.NDArray[np.bool_]:
+    """Whether a key has a word that is hot in the scope of its unit."""
+    out, is_word = np.zeros(len(keys), bool), np.zeros(N_CENTROIDS**2, bool)
+    for scope in np.unique(scopes).tolist():
+        if scope in hot:
+            words = np.concatenate([hot[scope], mirrored_words(hot[scope])])
+            is_word[words] = True
+            mine = np.flatnonzero((scopes == scope)[owner])
+            out[mine] = holds_any(keys[mine], is_word)
+            is_word[words] = False
+    return out
+
+
+def _emit_met(batches: Batches, max_units: int, are_told: bool) -> Batches:
+    """The pairs of one part; `are_told`: the lowest bit of a key says whether a word of it is hot."""
     reached("worker:words")
     units, (whole,) = gathered(batches, _UNIT, "keys")
     if not len(whole):
@@ -227,16 +258,17 @@ def _emit_met(batches: Batches, max_units: int) -> Batches:
     whole = whole[np.diff(whole, prepend=whole[0] + np.uint64(1)) != 0]  # a picture may hold a key twice
     key = whole >> UNIT_BITS
     edges = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1], [True]]))
-    sizes = np.diff(edges)
-    hot, n_hot_pairs = sizes > max_units, 0
-    for start, size in zip(edges[:-1][hot].tolist(), sizes[hot].tolist(), strict=True):
-        members = unpacked(whole[start : start + size])
-        n_old = int(np.count_nonzero(~units["is_new"][members]))
-        n_hot_pairs += size * (size - 1) // 2 - n_old * (n_old - 1) // 2
+    starts, sizes = edges[:-1], np.diff(edges)
+    hot = sizes > max_units
+    if are_told:
+        hot |= (sizes > 1) & (key[starts] & _TOLD).astype(bool)
     if hot.any():
-        yield _met_batch([pa.nulls(1, pa.binary())] * 2, None, None, int(hot.sum()), n_hot_pairs, int(sizes.max()))
+        n_old = np.add.reduceat(~units["is_new"][unpacked(whole)], starts, dtype=np.int64)
+        n_pairs = sizes * (sizes - 1) // 2 - n_old * (n_old - 1) // 2
+        told = int(hot.sum()), int(n_pairs[hot].sum()), int(sizes[hot].max())
+        yield _met_batch([pa.nulls(1, pa.binary())] * 2, None, None, *told)
     shared = np.flatnonzero((sizes > 1) & ~hot)
-    yield from _met_pairs(units, whole, edges[:-1][shared], sizes[shared])
+    yield from _met_pairs(units, whole, starts[shared], sizes[shared])
 
 
 def _met_pairs(
@@ -285,22 +317,20 @@ def _met_batch(
     return pa.RecordBatch.from_arrays([*pair, *told, *numbers], names=names)
 
 
-def _emit_checked(batches: Batches, cfg: LshConfig, leg: int) -> Batches:
+def _emit_checked(batches: Batches, cfg: LshConfig, leg: int, hot: HotWords) -> Batches:
     for batch in batches:
         n = batch.num_rows
         packed = [side[at] for at in range(n) for side in (batch["low_words"], batch["high_words"])]
         block = unpack_block([value.as_py() for value in packed])
+        if hot:
+            scopes, number = np.unique(np.asarray(batch["scope"]).view(np.uint64), return_inverse=True)
+            block = without(block, np.repeat(number, 2), scopes.tolist(), hot)
         pair = np.repeat(np.arange(n), 2)  # a scope of its own
         sides = np.tile(np.array([LEFT, RIGHT], np.uint8), n)
         kept = np.zeros(n, bool)
         for low, _ in proposed(block, pair, sides, cfg):
             kept[pair[low]] = True
-        rows = np.flatnonzero(kept)
-        yield pa.RecordBatch.from_arrays(
-            [
-                batch["low"].take(pa.array(rows)),
-                batch["high"].take(pa.array(rows)),
-                pa.array(np.full(len(rows), leg, np.int32)),
-            ],
-            names=["low", "high", "leg"],
-        )
+        rows = pa.array(np.flatnonzero(kept))
+        ids = [batch[side].take(rows) for side in ("low", "high")]
+        legs = pa.array(np.full(len(rows), leg, np.int32))
+        yield pa.RecordBatch.from_arrays([*ids, legs], names=["low", "high", "leg"])

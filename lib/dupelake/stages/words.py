@@ -14,9 +14,10 @@ which two pictures match is the same from both sides.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,9 @@ BLOCK_UNITS = 8192  # two blocks are 40 MB packed, and 70 MB more unpacked
 MIN_POINTS = 4  # consistent points without which a pair is not proposed; word_min_votes where that is less
 _MAX_PARTITIONS = 10_000  # above it a Spark task takes several pairs of blocks, one after another
 
-HotWords = dict[str, npt.NDArray[np.uint32]]
+Cells = npt.NDArray[np.uint32]
+HotWords = dict[str, Cells]
+Scope = TypeVar("Scope", str, int)
 _PAIR_SCHEMA = "low binary, high binary, leg int"
 _DROPPED_SCHEMA = "scope string, word bigint, n_units bigint, n_rows bigint, n_pairs bigint"
 
@@ -257,7 +260,7 @@ def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: HotWords, leg: int
     reached("worker:words")
     table = pa.Table.from_batches(parts)
     numbers, names = _scope_numbers(table["scope"])
-    block = _without(unpack_block(table["words"].to_pylist()), numbers, names, hot)
+    block = without(unpack_block(table["words"].to_pylist()), numbers, names, hot)
     sides = np.asarray(table["sides"]).astype(np.uint8)
     for pairs in proposed(block, numbers, sides, cfg):
         columns = [table["id"].take(pa.array(side)).to_pylist() for side in pairs]
@@ -299,7 +302,7 @@ def _emit_cells(batches: Batches) -> Batches:
 
 
 def _is_hot(
-    cells: npt.NDArray[np.uint32], numbers: npt.NDArray[np.int64], names: list[str], hot: HotWords
+    cells: npt.NDArray[np.uint32], numbers: npt.NDArray[np.int64], names: Sequence[Scope], hot: Mapping[Scope, Cells]
 ) -> npt.NDArray[np.bool_]:
     """Whether each cell, of the scope of its number, is over the cap."""
     out = np.zeros(len(cells), bool)
@@ -309,8 +312,17 @@ def _is_hot(
     return out
 
 
-def _without(block: WordBlock, numbers: npt.NDArray[np.int64], names: list[str], hot: HotWords) -> WordBlock:
-    """The block with its words over the cap out of the join, on both sides and mirrored."""
+def without(
+    block: WordBlock, numbers: npt.NDArray[np.int64], names: Sequence[Scope], hot: Mapping[Scope, Cells]
+) -> WordBlock:
+    """The block with its hot words out of the join, on both sides and mirrored.
+
+    Args:
+        block: n pictures.
+        numbers: int64 (n,), the scope of each, as its place in `names`.
+        names: of scopes.
+        hot: by such a name.
+    """
     if not hot:
         return block
     of_word = np.repeat(numbers, np.diff(block.start))

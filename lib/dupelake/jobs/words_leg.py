@@ -1,0 +1,140 @@
+"""The words leg of the join job: by blocks or by keys, and what it says of what it leaves out and of what it costs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+from typing import Any
+
+from pyspark import Broadcast
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from dupelake.config import LshConfig
+from dupelake.runtime.run import Run
+from dupelake.stages.hot_words import CROWD_SHARE, HotWords, by_scope, count_hot_words
+from dupelake.stages.join_keys import by_keys
+from dupelake.stages.word_keys import check_words, meet_by_keys
+from dupelake.stages.words import BLOCK_UNITS, WordPairs, word_pairs
+from dupelake.tables import single_row
+
+log = logging.getLogger(__name__)
+
+FEW_PAIRS = 200_000  # whose ids are sent to every executor: some 200 bytes a pair
+_MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
+_MANY_MEETINGS = 10**10  # of two pictures in blocks: hours on a few cores
+_MANY_PAIRS = 500  # a unit, compared word by word; 14 were measured among a million drawn contents
+_PAIR_CORE_S = 130e-6  # of a pair: half of it to bring its words (benchmarks/scale.md)
+
+
+def words_leg(
+    run: Run, units: DataFrame, features: DataFrame, keys: DataFrame, sizes: Row, probed: Broadcast[Any] | None
+) -> DataFrame:
+    """(low, high, leg) of the words leg, staged.
+
+    Args:
+        run: its counts are filled.
+        units: (scope, content_id, is_new).
+        features: FEATURES of one version.
+        keys: JOIN_KEYS of the units; read where words are joined by keys.
+        sizes: how many units there are (units), and how many of them are new.
+        probed: filter of the new units' keys, where there is one.
+    """
+    if by_keys(run.config.lsh):
+        return _pairs_by_keys(run, units, features, keys, sizes, probed)
+    _warn_of_blocks(sizes)
+    block_units = _block_units(run, sizes["units"])
+    found = word_pairs(units, features, run.config.lsh, run.staging.checkpoint, block_units=block_units)
+    pairs = run.staging.save(found.pairs, "words")
+    _report_dropped(run, found)
+    return pairs
+
+
+def _warn_of_blocks(sizes: Row) -> None:
+    meetings = sizes["new"] * sizes["units"]
+    if meetings > _MANY_MEETINGS:
+        log.warning(
+            "%d new contents meet %d by visual words in blocks, which costs the product of the two; for so many "
+            "set lsh.word_join=keys and run once with --full (docs/operations.md)",
+            *(sizes["new"], sizes["units"]),
+        )
+
+
+def _warn_of_pairs(n_pairs: int, n_units: int, lsh: LshConfig) -> None:
+    if n_pairs > _MANY_PAIRS * n_units:
+        log.warning(
+            "%d pairs of pictures, %d a picture, share lsh.word_min_keys = %d keys or more and are compared by words, "
+            "about %.1f core-hours: a mark that many pictures bear (a watermark, a frame) does that; lower "
+            "lsh.word_key_max_images = %d or raise lsh.word_min_keys and run with --full, or set lsh.word_join=blocks, "
+            "which leaves out words of more than lsh.word_max_images = %d pictures",
+            *(n_pairs, n_pairs // n_units, lsh.word_min_keys, n_pairs * _PAIR_CORE_S / 3600),
+            *(lsh.word_key_max_images, lsh.word_max_images),
+        )
+
+
+def _pairs_by_keys(
+    run: Run, units: DataFrame, features: DataFrame, keys: DataFrame, sizes: Row, probed: Broadcast[Any] | None
+) -> DataFrame:
+    lsh = run.config.lsh
+    hot = _hot_words(run, units, features, sizes["units"])
+    found = meet_by_keys(units, keys, lsh, sizes["units"], sizes["new"], probed, hot=hot)
+    met = replace(found, met=run.staging.save(found.met, "met"))
+    out = single_row(met.left_out())
+    run.count("words_dropped", out["keys"] or 0)
+    if out["keys"]:
+        run.count("word_pairs_dropped", out["pairs"])
+        log.warning(
+            "%d pairs of neighbouring words are held by more than lsh.word_key_max_images = %d images (one by %d), or "
+            "have a word that is left out, and were left out of the join, with them %d meetings of two images, which "
+            "may still meet by other keys and by the other legs; raise the limit if they do not",
+            *(out["keys"], lsh.word_key_max_images, out["largest"], out["pairs"]),
+        )
+    pairs = run.staging.save(met.pairs(), "key-pairs")
+    n_pairs = pairs.count()
+    run.count("word_pairs_checked", n_pairs)
+    _warn_of_pairs(n_pairs, sizes["units"], lsh)
+    are_few = n_pairs <= min(FEW_PAIRS, sizes["units"] // 4)
+    return run.staging.save(check_words(pairs, features, lsh, are_few=are_few, hot=hot), "words")
+
+
+def _hot_words(run: Run, units: DataFrame, features: DataFrame, n_units: int) -> HotWords:
+    """Words that a crowd bears, told in the log."""
+    counted = count_hot_words(units, features, run.config.lsh, n_units)
+    if counted is None:
+        return {}
+    rows = counted.collect()  # an image stands under 300 words, so a scope has 300 * CROWD_SHARE of a crowd at most
+    if rows:
+        top = max(rows, key=lambda row: row["n_units"])
+        log.warning(
+            "%d visual words are held by more than lsh.word_key_max_images = %d images of a scope and more than one in "
+            "%d of them (word %d by about %d) and are left out of the join, with all keys they make: a mark that many "
+            "pictures bear (a watermark, a frame), or the vocabulary does not suit them; raise the limit, or train a "
+            "vocabulary on these images (dupelake vocabulary)",
+            *(len(rows), run.config.lsh.word_key_max_images, CROWD_SHARE, top["word"], top["n_units"]),
+        )
+    return by_scope([(bytes(row["scope_digest"]), row["word"]) for row in rows])
+
+
+def _block_units(run: Run, n_units: int) -> int:
+    """So few units a block that every core gets work: two blocks a core make twice as many meetings."""
+    wanted = math.ceil(n_units / (2 * run.warehouse.spark.sparkContext.defaultParallelism))
+    return min(BLOCK_UNITS, max(_MIN_BLOCK_UNITS, wanted))
+
+
+def _report_dropped(run: Run, found: WordPairs) -> None:
+    run.count("words_dropped", found.n_dropped_words)
+    if found.n_dropped_words:
+        totals = single_row(
+            found.dropped.agg(
+                F.sum("n_pairs").alias("pairs"), F.max_by(F.struct("word", "n_units"), "n_units").alias("top")
+            )
+        )
+        run.count("word_pairs_dropped", totals["pairs"])
+        log.warning(
+            "%d visual words are held by more than lsh.word_max_images = %d images of a scope (word %d by %d) and "
+            "were left out of the join, with them %d meetings of two images; raise the limit, or train a vocabulary on "
+            "these images (dupelake vocabulary)",
+            *(found.n_dropped_words, run.config.lsh.word_max_images),
+            *(totals["top"]["word"], totals["top"]["n_units"], totals["pairs"]),
+        )

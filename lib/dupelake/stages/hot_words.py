@@ -1,0 +1,112 @@
+"""Words that a crowd of pictures bears - a watermark, a frame, a line of print - told from a sample of the corpus.
+
+Keys of two words of a mark are held by all that bear it and stay out of the join for that. A mark's words make keys
+with their neighbours too, and those vary: each has few enough holders, and together they bring nearly all marked
+pictures together, which then agree by the mark. So such words are left out as words (`stages.words` does the same when
+pictures meet in blocks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.config import LshConfig
+from dupelake.kernels.vocabulary import NO_WORD
+from dupelake.kernels.wordjoin import unpack_block
+from dupelake.stages.batches import Batches, sliced_by_bytes
+from dupelake.stages.words import with_words
+
+SAMPLE_UNITS = 65_536  # 160 MB of words, read by one task; a word of the smallest crowd of a million is in 200 of them
+CROWD_SHARE = 300  # one in so many units at least; of 20,000 edited photographs .6 % of the words are in more
+
+HotWords = Mapping[int, npt.NDArray[np.uint32]]
+"""Words, ascending, by `scope_number` of the scopes that have any."""
+_SCHEMA = "scope_digest binary, word bigint, n_units bigint"
+
+
+def scope_number(digest: bytes) -> int:
+    """What stands for a scope among numbers of 64 bits: the start of its `scope_digest` (`stages.packed`)."""
+    return int.from_bytes(digest[:8], "little")
+
+
+def count_hot_words(units: DataFrame, features: DataFrame, cfg: LshConfig, n_units: int) -> DataFrame | None:
+    """(scope_digest binary, word bigint, n_units bigint): what a crowd of a scope bears; None where no scope can.
+
+    A crowd is more than `cfg.word_key_max_images` units of a scope and more than one in CROWD_SHARE of them. Counted is
+    where the content id, a digest, is low: so it depends on the corpus alone. `n_units` is what the sample tells.
+
+    Args:
+        units: (scope, content_id), one row each.
+        features: FEATURES of one version.
+        cfg: word_key_max_images.
+        n_units: how many units there are: up to SAMPLE_UNITS all are counted.
+
+    Lazy. Cost: the words of all contents are scanned, those of the sample gathered in one task.
+    """
+    if n_units <= cfg.word_key_max_images:
+        return None
+    one_in = 1
+    while n_units > one_in * SAMPLE_UNITS:
+        one_in *= 2
+    sample = units.select("scope", "content_id")
+    words = with_words(features).select("content_id", "words")
+    if one_in > 1:
+        bound = f"{65_536 // one_in:04x}"
+        sample, words = (frame.where(F.col("content_id") < bound) for frame in (sample, words))
+    digest = F.unhex(F.substring(F.sha2("scope", 256), 1, 32)).alias("scope_digest")
+    held = words.join(F.broadcast(sample), "content_id").select(digest, "words").coalesce(1)
+    return held.mapInArrow(partial(_emit_hot, one_in=one_in, min_units=cfg.word_key_max_images), _SCHEMA)
+
+
+def by_scope(rows: list[tuple[bytes, int]]) -> HotWords:
+    """Hot words of (scope_digest, word)."""
+    found: dict[int, list[int]] = {}
+    for digest, word in rows:
+        found.setdefault(scope_number(digest), []).append(word)
+    return {scope: np.array(sorted(words), np.uint32) for scope, words in found.items()}
+
+
+def _emit_hot(batches: Batches, one_in: int, min_units: int) -> Batches:
+    scopes: dict[bytes, int] = {}
+    sizes = np.zeros(0, np.int64)
+    codes, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+    for batch in sliced_by_bytes(batches):
+        held = batch["scope_digest"].dictionary_encode()
+        known = np.array([scopes.setdefault(scope, len(scopes)) for scope in held.dictionary.to_pylist()], np.int64)
+        scope = known[np.asarray(held.indices)]
+        sizes = np.pad(sizes, (0, len(scopes) - len(sizes))) + np.bincount(scope, minlength=len(scopes))
+        codes, counts = _summed(codes, counts, *_cells(scope, batch["words"]))
+    of = codes >> 32
+    is_hot = (counts * one_in > min_units) & (counts * CROWD_SHARE > sizes[of])
+    digests = pa.array([*scopes], pa.binary()).take(pa.array(of[is_hot]))
+    yield pa.RecordBatch.from_arrays(
+        [digests, pa.array(codes[is_hot] & 0xFFFFFFFF), pa.array(counts[is_hot] * one_in)],
+        names=["scope_digest", "word", "n_units"],
+    )
+
+
+def _cells(scope: npt.NDArray[np.int64], words: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(scope << 32 | word, ascending; rows that stand under it, be it their nearest cell or the second nearest)."""
+    block = unpack_block(words.to_pylist())
+    owner = np.repeat(np.arange(len(block)), np.diff(block.start)) << np.int64(32)
+    has_second = block.second != NO_WORD
+    held = np.unique(np.concatenate([owner | block.stored, (owner | block.second)[has_second]]))  # by a row once
+    return np.unique(scope[held >> 32] << np.int64(32) | (held & 0xFFFFFFFF), return_counts=True)
+
+
+def _summed(
+    codes: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    more: npt.NDArray[np.int64],
+    n_more: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    both, place = np.unique(np.concatenate([codes, more]), return_inverse=True)
+    total = np.bincount(place, weights=np.concatenate([counts, n_more]), minlength=len(both))
+    return both, total.astype(np.int64)
