@@ -90,9 +90,17 @@ def test_a_planned_join_finds_the_same_and_says_what_came_of_the_plan(spark, ima
     ]
     assert plan["seconds"] > 0
     assert all(leg["core_seconds"] > 0 and leg["n_meetings"] > 0 and leg["worth"] == 1.0 for leg in plan["legs"])
+    words = plan["words"]
+    assert words["way"] == "blocks"
+    assert all(words[name] > 0 for name in ("n_meetings", "n_bytes", "core_seconds", "other_core_seconds", "seconds"))
+    assert words["worth"] == 1.0
+    assert words["n_proposed"] == sum("words" in names for names in near)
     known = spark.createDataFrame([(0, 1, 1, 1, 1, 8, 2.0)], "leg int, n_stored bigint, n_probing bigint, n_meetings "
                                   "bigint, hottest bigint, n_bytes bigint, core_seconds double")  # fmt: skip
     corrected = planning.told(known, Warehouse(spark, str(tmp_path / "planned")))[0]
     forecast_s = sum(leg["core_seconds"] for leg in plan["legs"])
     assert corrected["core_seconds"] == pytest.approx(2.0 * plan["seconds"] * plan["cores"] / forecast_s, rel=1e-3)
+    worth = planning._worth(Warehouse(spark, str(tmp_path / "planned")), words="blocks")
+    assert worth == pytest.approx(words["seconds"] * plan["cores"] / words["core_seconds"])
+    assert planning._worth(Warehouse(spark, str(tmp_path / "planned")), words="keys") == 1.0
     assert planning.lines([corrected], 2)[0].startswith("phash: 2 keys (8 B to shuffle), 1 codes to compare")

@@ -13,8 +13,9 @@ from pyspark.sql import functions as F
 from dupelake.config import LshConfig
 from dupelake.kernels.keyfilter import make_bitmap
 from dupelake.kernels.vocabulary import mirrored_words, unpack_words
-from dupelake.stages.hot_words import by_scope, count_hot_words
+from dupelake.stages.hot_words import by_scope, count_hot_words, sampled, thinned
 from dupelake.stages.join_keys import compute_keys
+from dupelake.stages.word_forecast import sampled_pairs
 from dupelake.stages.word_keys import check_words, meet_by_keys, probed_word_keys
 from dupelake.stages.words import MIN_POINTS
 from word_oracle import corpus_oracle, key_oracle, packed, random_corpus
@@ -193,9 +194,9 @@ def test_words_of_a_mark_are_hot_and_bring_no_two_pictures_together(spark, marke
     corpus, bears, cells = marked
     cfg = LshConfig(word_join="keys", word_key_max_images=60)
     features, units = features_of(spark, corpus), units_of(spark, [("s", i, True) for i in corpus])
-    rows = count_hot_words(units, features, cfg, N).collect()
+    rows = count_hot_words(sampled(units, features, N), cfg).collect()
     assert {row["word"]: row["n_units"] for row in rows} == dict.fromkeys(cells, len(bears))
-    hot = by_scope([(bytes(row["scope_digest"]), row["word"]) for row in rows])
+    hot = by_scope(rows)
     own = cells | set(mirrored_words(np.array(sorted(cells), np.uint32)).tolist())
     keys = {key: key_oracle(unpack_words(data)) for key, data in corpus.items()}
     plain = {key: {k for k in held if not own & set(k[:2])} for key, held in keys.items()}
@@ -220,8 +221,8 @@ def test_a_mark_of_another_scope_is_left_alone(spark, marked):
     few = bears[:20]
     units = units_of(spark, [("a", i, True) for i in corpus] + [("b", i, True) for i in few])
     features = features_of(spark, corpus)
-    rows = count_hot_words(units, features, cfg, N + 20).collect()
-    hot = by_scope([(bytes(row["scope_digest"]), row["word"]) for row in rows])
+    rows = count_hot_words(sampled(units, features, N + 20), cfg).collect()
+    hot = by_scope(rows)
     assert len(hot) == 1
     found = meet_by_keys(units, keys_of(features), cfg, N + 20, N + 20, hot=hot).pairs()
     met = pairs_of(check_words(found, features, cfg, hot=hot))
@@ -234,8 +235,8 @@ def test_old_units_that_bear_a_mark_are_not_counted_with_one_another(spark, mark
     cfg = LshConfig(word_join="keys", word_key_max_images=60)
     features, new = features_of(spark, corpus), set([*corpus][:30])
     units = units_of(spark, [("s", i, i in new) for i in corpus])
-    rows = count_hot_words(units, features, cfg, N).collect()
-    hot = by_scope([(bytes(row["scope_digest"]), row["word"]) for row in rows])
+    rows = count_hot_words(sampled(units, features, N), cfg).collect()
+    hot = by_scope(rows)
     whole = meet_by_keys(units, keys_of(features), cfg, N, 30, hot=hot)
     assert all({low, high} & new for low, high in pairs_of(whole.pairs()))
     everyone = meet_by_keys(units.withColumn("is_new", F.lit(True)), keys_of(features), cfg, N, N, hot=hot)
@@ -245,13 +246,30 @@ def test_old_units_that_bear_a_mark_are_not_counted_with_one_another(spark, mark
     assert whole.left_out().first()["pairs"] == everyone.left_out().first()["pairs"] - n_old.left_out().first()["pairs"]
 
 
-def test_a_large_corpus_is_sampled_by_content_id(spark, marked, monkeypatch):
+def test_a_large_corpus_is_sampled_by_content_id(spark, marked):
     corpus, bears, cells = marked
-    monkeypatch.setattr("dupelake.stages.hot_words.SAMPLE_UNITS", N // 2)
     cfg = LshConfig(word_join="keys", word_key_max_images=60)
-    features, units = features_of(spark, corpus), units_of(spark, [("s", i, True) for i in corpus])
-    assert count_hot_words(units, features, cfg, 60) is None, "no word can be in more pictures than there are"
+    sample = sampled(units_of(spark, [("s", i, True) for i in corpus]), features_of(spark, corpus), N, N // 2)
+    held = {key for key, data in corpus.items() if len(data) > 4}
+    assert {row["content_id"] for row in sample.rows.collect()} == {key for key in held if key < "8"}
     n = sum(key < "8" for key in bears)
     assert n * 2 > 60
-    found = {row["word"]: row["n_units"] for row in count_hot_words(units, features, cfg, N).collect()}
+    found = {row["word"]: row["n_units"] for row in count_hot_words(sample, cfg).collect()}
     assert found == dict.fromkeys(cells, 2 * n)
+    quarter = thinned(sample, N, N // 4 + 1)
+    assert quarter.one_in == 4
+    assert {row["content_id"] for row in quarter.rows.collect()} == {key for key in held if key < "4"}
+    assert thinned(sample, N, N // 2) == sample
+
+
+def test_the_pairs_of_a_sample_are_foretold_as_they_meet(spark, marked):
+    corpus, _, _ = marked
+    units, features = units_of(spark, [("s", i, True) for i in corpus]), features_of(spark, corpus)
+    sample = sampled(units, features, N)
+    assert sample.one_in == 1
+    hot = by_scope(count_hot_words(sample, LshConfig(word_join="keys", word_key_max_images=60)).collect())
+    for left_out in ({}, hot):
+        met = pairs_of(meet_by_keys(units, keys_of(features), CFG, N, N, hot=left_out).pairs())
+        assert pairs_of(sampled_pairs(sample, CFG, left_out)) == met
+        half = sampled(units, features, N, N // 2)
+        assert pairs_of(sampled_pairs(half, CFG, left_out)) == {pair for pair in met if max(pair) < "8"}

@@ -223,7 +223,7 @@ def _candidates(
     filters = _probe_filters(run, inputs, versions, sizes["units"], sizes["new"])
     plan = plan_join(run, legs_of(*args[1:]), inputs.units, sizes["units"], is_filtered=filters is not None)
     if lsh.words:
-        words = words_leg(run, inputs.units, inputs.features, inputs.keys, sizes, (filters or {}).get(WORDS_LEG))
+        words = words_leg(run, plan, inputs.units, inputs.features, inputs.keys, sizes, (filters or {}).get(WORDS_LEG))
     if led_pairs is not None:
         words = led_pairs if words is None else words.unionAll(led_pairs)
     plan.begin()

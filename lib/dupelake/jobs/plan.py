@@ -21,8 +21,11 @@ from dupelake.runtime.run import Run, human_bytes
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
 from dupelake.stages.candidates import joinable_units, legs_of
 from dupelake.stages.decide import decide_version
+from dupelake.stages.hot_words import by_scope, count_hot_words, sampled
+from dupelake.stages.join_keys import by_keys
 from dupelake.stages.leg_counts import forecasts
 from dupelake.stages.manifest import NOTED, normalise, wanted_rows
+from dupelake.stages.word_keys import NONE_HOT
 from dupelake.tables import Warehouse, single_row
 
 
@@ -120,7 +123,7 @@ def _versions(run: Run, *, full: bool) -> Iterator[str]:
 
 
 def _join(run: Run, n_new: int) -> Iterator[str]:
-    """What the legs of bit codes will cost, should the new images be as the stored ones are."""
+    """What the legs of the join will cost, should the new images be as the stored ones are."""
     wh, lsh = run.warehouse, run.config.lsh
     if not n_new:
         return
@@ -140,7 +143,16 @@ def _join(run: Run, n_new: int) -> Iterator[str]:
     legs = legs_of(hashes, codes, versions.centre, lsh)
     is_filtered, share = planning.is_small_night(n_new, n_units), min(1.0, n_new / n_units)
     found = planning.told(forecasts(units, legs, is_filtered=is_filtered, new_share=share), wh)
-    yield from planning.lines(found, wh.spark.sparkContext.defaultParallelism)
+    n_cores = wh.spark.sparkContext.defaultParallelism
+    yield from planning.lines(found, n_cores)
+    if lsh.words:
+        features = wh.read(FEATURES).where(F.col("feature_version") == versions.features)
+        sample = sampled(units, features, n_units)
+        hot = NONE_HOT
+        if by_keys(lsh) and n_units > lsh.word_key_max_images:
+            hot = by_scope(count_hot_words(sample, lsh).collect())
+        words = planning.told_of_words(wh, sample, hot, lsh, n_units, min(n_new, n_units))
+        yield planning.line_of_words(words, n_cores)
 
 
 def _rates(warehouse: Warehouse) -> Rates:

@@ -12,10 +12,18 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from dupelake.config import LshConfig
+from dupelake.kernels.forecast import words_by_blocks, words_by_keys
 from dupelake.runtime.run import Run, human_bytes
 from dupelake.schema import RUNS
 from dupelake.stages.candidates import LEGS, Leg
+from dupelake.stages.hot_words import HotWords, Sample, thinned
+from dupelake.stages.join_keys import by_keys
 from dupelake.stages.leg_counts import forecasts
+from dupelake.stages.packed import FALSE_SHARE
+from dupelake.stages.word_forecast import SAMPLE_UNITS, sampled_pairs
+from dupelake.stages.word_keys import KEYS_PER_UNIT
+from dupelake.stages.words import BLOCK_UNITS
 from dupelake.tables import Warehouse
 
 log = logging.getLogger(__name__)
@@ -34,10 +42,11 @@ def is_small_night(n_new: int, n_units: int) -> bool:
 
 @dataclass
 class JoinPlan:
-    """Of the legs of bit codes; of a small join nothing is forecast."""
+    """Of a small join nothing is forecast. `words`: of the visual words, which are joined before the other legs."""
 
     run: Run
     legs: Forecasts = field(default_factory=list)
+    words: dict[str, Any] | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -46,7 +55,7 @@ class JoinPlan:
         return sum(leg["n_bytes"] for leg in self.legs) > _ONE_BY_ONE_BYTES
 
     def begin(self) -> None:
-        """The legs start now; visual words, which are not forecast, come before them."""
+        """The legs of bit codes start now."""
         self.started = time.monotonic()
 
     def note_outcome(self, candidates: DataFrame) -> None:
@@ -62,9 +71,38 @@ class JoinPlan:
         n_cores = self.run.warehouse.spark.sparkContext.defaultParallelism
         for leg in self.legs:
             leg["n_proposed"] = sum(row["n"] for row in rows if leg["leg"] in row["found_by"].split("+"))
-        self.run.plan = json.dumps({"cores": n_cores, "seconds": round(seconds, 1), "legs": self.legs})
+        told = {"cores": n_cores, "seconds": round(seconds, 1), "legs": self.legs}
+        if self.words is not None:
+            n_words = sum(row["n"] for row in rows if "words" in row["found_by"].split("+"))
+            told["words"] = self.words | {"n_proposed": n_words}
+        self.run.plan = json.dumps(told)
         forecast = sum(leg["core_seconds"] for leg in self.legs) / n_cores
         log.info("plan: the legs were forecast to take %.0f s and took %.0f s", forecast, seconds)
+
+    def plan_words(self, sample: Sample, hot: HotWords, n_units: int, n_new: int) -> None:
+        """Forecast the words leg where the others are forecast, and print the forecast.
+
+        Args:
+            sample: of its units.
+            hot: words left out where they are joined by keys.
+            n_units: how many there are.
+            n_new: how many of them are new.
+        """
+        if not self.legs:
+            return
+        wh = self.run.warehouse
+        self.words = told_of_words(wh, sample, hot, self.run.config.lsh, n_units, n_new)
+        log.info("plan: %s", line_of_words(self.words, wh.spark.sparkContext.defaultParallelism))
+
+    def note_words(self, seconds: float, n_compared: int | None) -> None:
+        """What came of the words leg.
+
+        Args:
+            seconds: it took.
+            n_compared: pairs of pictures compared; None where they were not counted.
+        """
+        if self.words is not None:
+            self.words |= {"seconds": round(seconds, 1), "n_compared": n_compared}
 
 
 def plan_join(run: Run, legs: Sequence[Leg], units: DataFrame, n_units: int, *, is_filtered: bool) -> JoinPlan:
@@ -104,6 +142,48 @@ def told(rows: DataFrame, warehouse: Warehouse) -> Forecasts:
     return found
 
 
+def told_of_words(
+    warehouse: Warehouse, sample: Sample, hot: HotWords, lsh: LshConfig, n_units: int, n_new: int
+) -> dict[str, Any]:
+    """The forecast of the words leg as it is configured, and the core-seconds of the other way.
+
+    Args:
+        warehouse: its `runs` are read: the forecast is corrected by what the last one of this way was worth.
+        sample: of the units.
+        hot: words left out.
+        lsh: word_join, word_min_keys, word_key_max_images.
+        n_units: how many there are.
+        n_new: how many of them are new.
+    """
+    few = thinned(sample, n_units, SAMPLE_UNITS)
+    has_new = 1.0 - ((n_units - n_new) / n_units) ** 2  # of the pairs
+    n_pairs = sampled_pairs(few, lsh, hot).count() * few.one_in**2 * has_new
+    n_read = n_new + (n_units - n_new) * FALSE_SHARE if is_small_night(n_new, n_units) else n_units
+    ways = {
+        "keys": words_by_keys(n_read * KEYS_PER_UNIT, n_pairs),
+        "blocks": words_by_blocks(n_units, n_new, BLOCK_UNITS),
+    }
+    way, other = ("keys", "blocks") if by_keys(lsh) else ("blocks", "keys")
+    worth = _worth(warehouse, words=way)
+    return {
+        "way": way,
+        **vars(ways[way]),
+        "core_seconds": round(ways[way].core_seconds * worth, 6),
+        "worth": round(worth, 3),
+        "other_core_seconds": round(ways[other].core_seconds, 6),
+    }
+
+
+def line_of_words(one: dict[str, Any], n_cores: int) -> str:
+    """The forecast of the words leg in a line."""
+    other = "blocks" if one["way"] == "keys" else "keys"
+    return (
+        f"words by {one['way']}: {human_bytes(one['n_bytes'])} to shuffle, {one['n_meetings']:,} pairs of pictures to "
+        f"compare; about {one['core_seconds'] / n_cores:.0f} s on {n_cores} cores "
+        f"({one['other_core_seconds'] / n_cores:.0f} s with lsh.word_join={other})"
+    )
+
+
 def lines(found: Forecasts, n_cores: int) -> list[str]:
     """A line a leg."""
     return [
@@ -114,11 +194,21 @@ def lines(found: Forecasts, n_cores: int) -> list[str]:
     ]
 
 
-def _worth(warehouse: Warehouse) -> float:
-    """Core-seconds taken over core-seconds forecast, of the last run with a plan; 1 before the first."""
-    last = warehouse.read(RUNS).where("plan IS NOT NULL").orderBy(F.desc("started_at")).select("plan").first()
+def _worth(warehouse: Warehouse, words: str | None = None) -> float:
+    """Core-seconds taken over core-seconds forecast, of the last run with a plan; 1 before the first.
+
+    Args:
+        warehouse: its `runs` are read.
+        words: of the words leg joined in this way; None for the legs of bit codes together.
+    """
+    rows = warehouse.read(RUNS).where("plan IS NOT NULL")
+    if words is not None:
+        rows = rows.where(F.get_json_object("plan", "$.words.way") == words)
+        rows = rows.where(F.get_json_object("plan", "$.words.seconds").isNotNull())
+    last = rows.orderBy(F.desc("started_at")).select("plan").first()
     if last is None:
         return 1.0
     plan = json.loads(last["plan"])
-    forecast = sum(leg["core_seconds"] / leg["worth"] for leg in plan["legs"])
-    return float(plan["seconds"] * plan["cores"] / forecast) if forecast else 1.0
+    told, seconds = (plan["legs"], plan["seconds"]) if words is None else ([plan["words"]], plan["words"]["seconds"])
+    forecast = sum(leg["core_seconds"] / leg["worth"] for leg in told)
+    return float(seconds * plan["cores"] / forecast) if forecast else 1.0

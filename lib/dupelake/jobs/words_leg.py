@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,11 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
+from dupelake.jobs.planning import JoinPlan
 from dupelake.runtime.run import Run
-from dupelake.stages.hot_words import CROWD_SHARE, HotWords, by_scope, count_hot_words
+from dupelake.stages.hot_words import CROWD_SHARE, HotWords, Sample, by_scope, count_hot_words, sampled
 from dupelake.stages.join_keys import by_keys
-from dupelake.stages.word_keys import check_words, meet_by_keys
+from dupelake.stages.word_keys import NONE_HOT, check_words, meet_by_keys
 from dupelake.stages.words import BLOCK_UNITS, WordPairs, word_pairs
 from dupelake.tables import single_row
 
@@ -29,20 +31,43 @@ _PAIR_CORE_S = 130e-6  # of a pair: half of it to bring its words (benchmarks/sc
 
 
 def words_leg(
-    run: Run, units: DataFrame, features: DataFrame, keys: DataFrame, sizes: Row, probed: Broadcast[Any] | None
+    run: Run,
+    plan: JoinPlan,
+    units: DataFrame,
+    features: DataFrame,
+    keys: DataFrame,
+    sizes: Row,
+    probed: Broadcast[Any] | None,
 ) -> DataFrame:
     """(low, high, leg) of the words leg, staged.
 
     Args:
         run: its counts are filled.
+        plan: of the join; the leg's forecast, and what came of it, are added.
         units: (scope, content_id, is_new).
         features: FEATURES of one version.
         keys: JOIN_KEYS of the units; read where words are joined by keys.
         sizes: how many units there are (units), and how many of them are new.
         probed: filter of the new units' keys, where there is one.
     """
-    if by_keys(run.config.lsh):
-        return _pairs_by_keys(run, units, features, keys, sizes, probed)
+    is_by_keys, hot = by_keys(run.config.lsh), NONE_HOT
+    n_units, n_new = sizes["units"], sizes["new"]
+    may_be_hot = is_by_keys and n_units > run.config.lsh.word_key_max_images
+    if may_be_hot or plan.legs:
+        sample = sampled(units, features, n_units)
+        sample = replace(sample, rows=run.staging.save(sample.rows, "sampled-words"))
+        hot = _hot_words(run, sample) if may_be_hot else hot
+        plan.plan_words(sample, hot, n_units, n_new)
+    started = time.monotonic()
+    if is_by_keys:
+        pairs = _pairs_by_keys(run, units, features, keys, sizes, probed, hot)
+    else:
+        pairs = _pairs_by_blocks(run, units, features, sizes)
+    plan.note_words(time.monotonic() - started, run.counts.get("word_pairs_checked"))
+    return pairs
+
+
+def _pairs_by_blocks(run: Run, units: DataFrame, features: DataFrame, sizes: Row) -> DataFrame:
     _warn_of_blocks(sizes)
     block_units = _block_units(run, sizes["units"])
     found = word_pairs(units, features, run.config.lsh, run.staging.checkpoint, block_units=block_units)
@@ -74,10 +99,15 @@ def _warn_of_pairs(n_pairs: int, n_units: int, lsh: LshConfig) -> None:
 
 
 def _pairs_by_keys(
-    run: Run, units: DataFrame, features: DataFrame, keys: DataFrame, sizes: Row, probed: Broadcast[Any] | None
+    run: Run,
+    units: DataFrame,
+    features: DataFrame,
+    keys: DataFrame,
+    sizes: Row,
+    probed: Broadcast[Any] | None,
+    hot: HotWords,
 ) -> DataFrame:
     lsh = run.config.lsh
-    hot = _hot_words(run, units, features, sizes["units"])
     found = meet_by_keys(units, keys, lsh, sizes["units"], sizes["new"], probed, hot=hot)
     met = replace(found, met=run.staging.save(found.met, "met"))
     out = single_row(met.left_out())
@@ -98,11 +128,9 @@ def _pairs_by_keys(
     return run.staging.save(check_words(pairs, features, lsh, are_few=are_few, hot=hot), "words")
 
 
-def _hot_words(run: Run, units: DataFrame, features: DataFrame, n_units: int) -> HotWords:
+def _hot_words(run: Run, sample: Sample) -> HotWords:
     """Words that a crowd bears, told in the log."""
-    counted = count_hot_words(units, features, run.config.lsh, n_units)
-    if counted is None:
-        return {}
+    counted = count_hot_words(sample, run.config.lsh)
     rows = counted.collect()  # an image stands under 300 words, so a scope has 300 * CROWD_SHARE of a crowd at most
     if rows:
         top = max(rows, key=lambda row: row["n_units"])
@@ -113,7 +141,7 @@ def _hot_words(run: Run, units: DataFrame, features: DataFrame, n_units: int) ->
             "vocabulary on these images (dupelake vocabulary)",
             *(len(rows), run.config.lsh.word_key_max_images, CROWD_SHARE, top["word"], top["n_units"]),
         )
-    return by_scope([(bytes(row["scope_digest"]), row["word"]) for row in rows])
+    return by_scope(rows)
 
 
 def _block_units(run: Run, n_units: int) -> int:

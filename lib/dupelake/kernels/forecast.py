@@ -23,6 +23,10 @@ N_VALUES = 1 << _BITS
 _A_KEY = 5.0e-7
 _A_MEETING = 2.0e-8
 _BYTES_A_KEY = 8
+_A_PAIR_OF_WORDS = 1.3e-4  # half of it to bring the words of both
+_A_MEETING_IN_BLOCKS = 1.5e-7
+_BYTES_A_WORD_KEY = 14  # with its share of the unit's record
+_BYTES_OF_WORDS = 2_400  # of a picture
 
 Counts = NDArray[np.int64]
 
@@ -46,6 +50,36 @@ class Forecast:
     hottest: int
     n_bytes: int
     core_seconds: float
+
+
+@dataclass(frozen=True)
+class WordForecast:
+    """Of the words leg, by one of its two ways.
+
+    Attributes:
+        n_meetings: pairs of pictures whose words are compared.
+        n_bytes: shuffled.
+        core_seconds: for all of that.
+    """
+
+    n_meetings: int
+    n_bytes: int
+    core_seconds: float
+
+
+def words_by_keys(n_keys: float, n_pairs: float) -> WordForecast:
+    """So many keys joined, so many pairs with enough of them in common compared."""
+    n_bytes = n_keys * _BYTES_A_WORD_KEY + n_pairs * 2 * _BYTES_OF_WORDS
+    return WordForecast(round(n_pairs), round(n_bytes), n_keys * _A_KEY + n_pairs * _A_PAIR_OF_WORDS)
+
+
+def words_by_blocks(n_units: int, n_new: int, block_units: int) -> WordForecast:
+    """All new units meet all units; each is sent to every block that it must meet."""
+    n_old = n_units - n_new
+    n_meetings = n_new * n_old + n_new * (n_new - 1) // 2
+    new_blocks, old_blocks = (-(-n // block_units) for n in (n_new, n_old))
+    n_sent = n_new * (new_blocks + old_blocks) + n_old * new_blocks
+    return WordForecast(n_meetings, n_sent * _BYTES_OF_WORDS, n_meetings * _A_MEETING_IN_BLOCKS)
 
 
 def counted_slots(plan: SlotPlan) -> list[int]:

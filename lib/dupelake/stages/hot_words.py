@@ -9,12 +9,13 @@ pictures meet in blocks).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
@@ -36,40 +37,68 @@ def scope_number(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
-def count_hot_words(units: DataFrame, features: DataFrame, cfg: LshConfig, n_units: int) -> DataFrame | None:
-    """(scope_digest binary, word bigint, n_units bigint): what a crowd of a scope bears; None where no scope can.
+@dataclass(frozen=True)
+class Sample:
+    """(scope, content_id, words binary), one row for each unit with words whose content id is low: `one_in` of all.
 
-    A crowd is more than `cfg.word_key_max_images` units of a scope and more than one in CROWD_SHARE of them. Counted is
-    where the content id, a digest, is low: so it depends on the corpus alone. `n_units` is what the sample tells.
+    Content ids are digests, so this is drawn at random, and the same whatever night or machine asks.
+    """
+
+    rows: DataFrame
+    one_in: int
+
+
+def sampled(units: DataFrame, features: DataFrame, n_units: int, at_most: int = SAMPLE_UNITS) -> Sample:
+    """Units with their words, lazily; all of them up to `at_most`.
 
     Args:
         units: (scope, content_id), one row each.
-        features: FEATURES of one version.
-        cfg: word_key_max_images.
-        n_units: how many units there are: up to SAMPLE_UNITS all are counted.
-
-    Lazy. Cost: the words of all contents are scanned, those of the sample gathered in one task.
+        features: FEATURES of one version; the words of all contents are scanned.
+        n_units: how many units there are.
+        at_most: about how many are wanted.
     """
-    if n_units <= cfg.word_key_max_images:
-        return None
-    one_in = 1
-    while n_units > one_in * SAMPLE_UNITS:
-        one_in *= 2
+    one_in = _one_in(n_units, at_most)
     sample = units.select("scope", "content_id")
     words = with_words(features).select("content_id", "words")
     if one_in > 1:
-        bound = f"{65_536 // one_in:04x}"
-        sample, words = (frame.where(F.col("content_id") < bound) for frame in (sample, words))
+        sample, words = (_with_low_id(frame, one_in) for frame in (sample, words))
+    return Sample(words.join(F.broadcast(sample), "content_id").select("scope", "content_id", "words"), one_in)
+
+
+def thinned(sample: Sample, n_units: int, at_most: int) -> Sample:
+    """The part of a sample of `n_units` that is a sample of `at_most` or so, or all of it."""
+    one_in = max(sample.one_in, _one_in(n_units, at_most))
+    return Sample(_with_low_id(sample.rows, one_in) if one_in > sample.one_in else sample.rows, one_in)
+
+
+def _one_in(n_units: int, at_most: int) -> int:
+    one_in = 1
+    while n_units > one_in * at_most:
+        one_in *= 2
+    return one_in
+
+
+def _with_low_id(frame: DataFrame, one_in: int) -> DataFrame:
+    """The rows of one in so many contents, a power of two up to 65,536."""
+    return frame.where(F.col("content_id") < f"{65_536 // one_in:04x}")
+
+
+def count_hot_words(sample: Sample, cfg: LshConfig) -> DataFrame:
+    """(scope_digest binary, word bigint, n_units bigint): words that a crowd of a scope bears, by the sample.
+
+    A crowd is more than `cfg.word_key_max_images` units of a scope and more than one in CROWD_SHARE of them. A word
+    counts under the nearest cell and under the second nearest: keys are made with both. Lazy; one task.
+    """
     digest = F.unhex(F.substring(F.sha2("scope", 256), 1, 32)).alias("scope_digest")
-    held = words.join(F.broadcast(sample), "content_id").select(digest, "words").coalesce(1)
-    return held.mapInArrow(partial(_emit_hot, one_in=one_in, min_units=cfg.word_key_max_images), _SCHEMA)
+    emit = partial(_emit_hot, one_in=sample.one_in, min_units=cfg.word_key_max_images)
+    return sample.rows.select(digest, "words").coalesce(1).mapInArrow(emit, _SCHEMA)
 
 
-def by_scope(rows: list[tuple[bytes, int]]) -> HotWords:
-    """Hot words of (scope_digest, word)."""
+def by_scope(rows: list[Row]) -> HotWords:
+    """Hot words of rows of `count_hot_words`."""
     found: dict[int, list[int]] = {}
-    for digest, word in rows:
-        found.setdefault(scope_number(digest), []).append(word)
+    for row in rows:
+        found.setdefault(scope_number(bytes(row["scope_digest"])), []).append(row["word"])
     return {scope: np.array(sorted(words), np.uint32) for scope, words in found.items()}
 
 
