@@ -39,7 +39,7 @@ MIN_POINTS = 4  # consistent points without which a pair is not proposed; word_m
 _MAX_PARTITIONS = 10_000  # above it a Spark task takes several pairs of blocks, one after another
 
 Cells = npt.NDArray[np.uint32]
-HotWords = dict[str, Cells]
+_HotWords = dict[str, Cells]
 Scope = TypeVar("Scope", str, int)
 _PAIR_SCHEMA = "low binary, high binary, leg int"
 _DROPPED_SCHEMA = "scope string, word bigint, n_units bigint, n_rows bigint, n_pairs bigint"
@@ -105,7 +105,7 @@ def word_pairs(
     assigned, n_tasks = bounded
     words = with_words(features).select("content_id", "words")
     held = assigned.join(words, "content_id").withColumn("id", F.unhex("content_id")).drop("content_id")
-    hot: HotWords = {}
+    hot: _HotWords = {}
     if sizes.largest > cfg.word_max_images:
         held = checkpoint(held) if checkpoint else held
         hot = _hot_words(held, cfg.word_max_images)
@@ -226,7 +226,7 @@ def _block_tasks() -> Column:
     return F.when(F.col("is_new"), new).otherwise(F.transform(numbers(n_new), of_old))
 
 
-def _emit_pairs(batches: Batches, cfg: LshConfig, hot: HotWords, leg: int, block_units: int) -> Batches:
+def _emit_pairs(batches: Batches, cfg: LshConfig, hot: _HotWords, leg: int, block_units: int) -> Batches:
     held: list[pa.RecordBatch] = []
     last: tuple[int, str] | None = None
     n_held = 0
@@ -255,7 +255,7 @@ def _runs(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int, str]]:
         yield batch.slice(start, end - start), int(tasks[start]), batch["scope"][start].as_py()
 
 
-def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: HotWords, leg: int) -> Batches:
+def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: _HotWords, leg: int) -> Batches:
     """The pairs of one task, or of some scopes of it; rows are sorted by scope and id."""
     reached("worker:words")
     table = pa.Table.from_batches(parts)
@@ -280,7 +280,7 @@ def _scope_numbers(scopes: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[np.i
     return np.asarray(encoded.indices).astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _hot_words(held: DataFrame, max_images: int) -> HotWords:
+def _hot_words(held: DataFrame, max_images: int) -> _HotWords:
     """Words that more than `max_images` units of one scope hold."""
     cells = held.select("scope", "words").mapInArrow(_emit_cells, "scope string, word array<bigint>")
     counts = cells.select("scope", F.explode("word").alias("word")).groupBy("scope", "word").count()
@@ -333,7 +333,7 @@ def without(
     return replace(block, stored=stored, second=second)
 
 
-def _dropped(held: DataFrame, hot: HotWords) -> DataFrame:
+def _dropped(held: DataFrame, hot: _HotWords) -> DataFrame:
     """`WordPairs.dropped`: a lookup goes from a cell under which a unit looks to another unit that holds that word."""
     if not hot:
         return _empty(held, _DROPPED_SCHEMA)
@@ -355,7 +355,7 @@ def _dropped(held: DataFrame, hot: HotWords) -> DataFrame:
     return sums.selectExpr("scope", "word", "n_units", n_rows, n_pairs)
 
 
-def _emit_hot(batches: Batches, hot: HotWords) -> Batches:
+def _emit_hot(batches: Batches, hot: _HotWords) -> Batches:
     for batch, block in _blocks(batches):
         numbers, names = _scope_numbers(batch["scope"])
         unit = np.repeat(np.arange(len(block)), np.diff(block.start))
