@@ -3,9 +3,9 @@
     python benchmarks/embed_stage.py [FOLDER] [--model MODEL] [--device auto] [--images 128]
 
 The model alone, as it was loaded (`Embedder` folds its batch norms), runs on prepared normalised tensors that lie on
-its device already, in batches of the same size, in the same process and precision, with nothing fetched back. Both are warmed up, then timed alternately
-three times; the medians of both and of their ratio are printed as Markdown. FOLDER defaults to the
-photographs inside scikit-image.
+its device already, in batches of the same size, in the same process and precision, with nothing fetched back. Both are
+warmed up, then timed alternately three times; the medians of both and of their ratio are printed as Markdown. FOLDER
+defaults to the photographs inside scikit-image.
 """
 
 from __future__ import annotations
