@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,7 @@ def by_graphx(folder: Path) -> tuple[int, int]:
     )
     labelled = jvm.org.apache.spark.graphx.lib.ConnectedComponents.run(graph, *(jvm.scala.reflect.ClassTag.Int(),) * 2)
     out = folder / "graphx"
+    shutil.rmtree(out, ignore_errors=True)  # of the last run
     labelled.vertices().saveAsTextFile(str(out))
     rows = spark.read.csv(str(out), schema="vertex string, component string")
     labels = rows.selectExpr("CAST(replace(component, ')', '') AS BIGINT) AS c")
