@@ -17,7 +17,7 @@ from dupelake.kernels.unionfind import label_table
 log = logging.getLogger(__name__)
 
 FINISH_EDGES = 500_000  # about 100 MB in one Python worker with ids of 40 bytes; faster than one round
-_CODED = 8  # times as many where ends are numbers: some 600 MB in the worker, 10 s for 4 million edges
+_CODED = 16  # times as many where ends are numbers: 900 MB in the worker, 4 s for 8 million edges
 MAX_ROUNDS = 60  # codes are random, so a path of 10^12 vertices needs about 40
 _SEEDS = 4
 _STARS_SAMPLE = 1024  # one in so many vertices, codes being random
@@ -34,7 +34,7 @@ def connected_components(
 
     Up to `finish_edges` edges, one executor task labels them all (a graph of that size costs less there than one
     round). Above it, vertices are coded as 64-bit hashes, and rounds of large-star and small-star contract the graph
-    until it is a forest of stars or small enough for one task again, which takes eight times as many coded edges.
+    until it is a forest of stars or small enough for one task again, which takes sixteen times as many coded edges.
     Hashes make the order of vertices random, so no numbering (a sorted path) is the bad case, and make every id eight
     bytes. Two vertices with one code are looked for, never hoped away: another seed is taken.
 
