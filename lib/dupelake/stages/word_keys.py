@@ -265,8 +265,10 @@ def _emit_met(batches: Batches, max_units: int, are_told: bool) -> Batches:
     if hot.any():
         n_old = np.add.reduceat(~units["is_new"][unpacked(whole)], starts, dtype=np.int64)
         n_pairs = sizes * (sizes - 1) // 2 - n_old * (n_old - 1) // 2
-        told = int(hot.sum()), int(n_pairs[hot].sum()), int(sizes[hot].max())
-        yield _met_batch([pa.nulls(1, pa.binary())] * 2, None, None, *told)
+        out = hot & (n_pairs > 0)  # old units met on their night, or were left out then
+        if out.any():
+            told = int(out.sum()), int(n_pairs[out].sum()), int(sizes[out].max())
+            yield _met_batch([pa.nulls(1, pa.binary())] * 2, None, None, *told)
     shared = np.flatnonzero((sizes > 1) & ~hot)
     yield from _met_pairs(units, whole, starts[shared], sizes[shared])
 
