@@ -117,7 +117,7 @@ class LshConfig:
     word_max_images: int = _opt(20_000, low=10, high=100_000_000)  # of one word and scope; more: counted and left out
     word_join: str = _opt("blocks", one_of=("blocks", "keys"))
     word_min_keys: int = _opt(2, low=1, high=100)
-    word_key_max_images: int = _opt(2_000, low=2, high=1_000_000)  # of one key; more: counted and left out
+    word_key_max_images: int = _opt(2_000, low=2, high=1_000_000)  # of one key, or word; more: left out and counted
     burst_min_images: int = _opt(1_000, low=10, high=100_000_000)  # that all but equal each other
     burst_max_bits: int = _opt(15, low=0, high=15)  # of PDQ
     scope: str = _opt("within", one_of=("within", "across"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import pyarrow as pa
 import pytest
 
 from dupelake.config import LshConfig
-from dupelake.jobs import nightly, planning
+from dupelake.jobs import nightly, planning, words_leg
 from dupelake.kernels.forecast import count_values, forecast
 from dupelake.kernels.mih import words_of
 from dupelake.schema import PAIRS, RUNS
 from dupelake.stages.candidates import LEGS, legs_of
+from dupelake.stages.hot_words import count_hot_words
 from dupelake.stages.leg_counts import forecasts
 from dupelake.tables import Warehouse
 
@@ -104,3 +106,32 @@ def test_a_planned_join_finds_the_same_and_says_what_came_of_the_plan(spark, ima
     assert worth == pytest.approx(words["seconds"] * plan["cores"] / words["core_seconds"])
     assert planning._worth(Warehouse(spark, str(tmp_path / "planned")), words="keys") == 1.0
     assert planning.lines([corrected], 2)[0].startswith("phash: 2 keys (8 B to shuffle), 1 codes to compare")
+
+
+def test_words_by_keys_are_forecast_and_a_crowds_words_left_out(spark, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "PLANNED_UNITS", 1)
+
+    def run(name):
+        warehouse = Warehouse(spark, str(tmp_path / name))
+        by_keys = ["--set", "lsh.word_join=keys"]
+        assert nightly.main([str(images), "--warehouse", warehouse.root, *OPTIONS, *by_keys]) == 0
+        (row,) = warehouse.read(RUNS).collect()
+        assert json.loads(row["plan"])["words"]["way"] == "keys"
+        return row["counts"], json.loads(row["plan"])["words"], warehouse
+
+    counts, words, warehouse = run("plain")
+    assert counts["hot_words"] == counts["words_dropped"] == 0
+    assert words["n_compared"] == counts["word_pairs_checked"] == words["n_meetings"], "all units were the sample"
+    assert words["n_proposed"] > 0
+    assert planning._worth(warehouse, words="keys") == pytest.approx(
+        words["seconds"] * 2 / words["core_seconds"], rel=1
+    )
+    monkeypatch.setattr(
+        words_leg, "count_hot_words", lambda sample, cfg: count_hot_words(sample, replace(cfg, word_key_max_images=2))
+    )
+    few, told, _ = run("of a crowd of three")  # no key has more holders than the cap: what is left out is hot
+    assert few["hot_words"] > 0, "a picture and its copies share words, more than two of them"
+    assert few["words_dropped"] > 0
+    assert few["word_pairs_dropped"] > 0
+    assert told["n_compared"] == few["word_pairs_checked"] < words["n_compared"]
+    assert told["n_proposed"] < words["n_proposed"]

@@ -12,13 +12,14 @@ from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
 from dupelake.kernels.keyfilter import make_bitmap
-from dupelake.kernels.vocabulary import mirrored_words, unpack_words
-from dupelake.stages.hot_words import by_scope, count_hot_words, sampled, thinned
+from dupelake.kernels.vocabulary import NO_WORD, mirrored_words, unpack_words
+from dupelake.stages import hot_words
+from dupelake.stages.hot_words import _emit_hot, by_scope, count_hot_words, sampled, thinned
 from dupelake.stages.join_keys import compute_keys
-from dupelake.stages.word_forecast import sampled_pairs
+from dupelake.stages.word_forecast import same_scope, sampled_pairs
 from dupelake.stages.word_keys import check_words, meet_by_keys, probed_word_keys
 from dupelake.stages.words import MIN_POINTS
-from word_oracle import corpus_oracle, key_oracle, packed, random_corpus
+from word_oracle import corpus_oracle, key_oracle, packed, random_corpus, random_picture
 
 N = 150
 CFG, CFG_1 = LshConfig(word_join="keys"), LshConfig(word_join="keys", word_min_keys=1)
@@ -240,13 +241,52 @@ def test_old_units_that_bear_a_mark_are_not_counted_with_one_another(spark, mark
     whole = meet_by_keys(units, keys_of(features), cfg, N, 30, hot=hot)
     assert all({low, high} & new for low, high in pairs_of(whole.pairs()))
     everyone = meet_by_keys(units.withColumn("is_new", F.lit(True)), keys_of(features), cfg, N, N, hot=hot)
-    n_old = meet_by_keys(
+    alone = meet_by_keys(
         units.where("NOT is_new").withColumn("is_new", F.lit(True)), keys_of(features), cfg, N, N, hot=hot
     )
-    assert whole.left_out().first()["pairs"] == everyone.left_out().first()["pairs"] - n_old.left_out().first()["pairs"]
+    assert whole.left_out().first()["pairs"] == everyone.left_out().first()["pairs"] - alone.left_out().first()["pairs"]
 
 
-def test_a_large_corpus_is_sampled_by_content_id(spark, marked):
+def test_keys_of_old_units_alone_are_not_told(spark, marked):
+    corpus, _, _ = marked
+    features = features_of(spark, corpus)
+    cfg = LshConfig(word_join="keys", word_key_max_images=60)
+    units = units_of(spark, [("s", i, False) for i in corpus])
+    rows = count_hot_words(sampled(units, features, N), cfg).collect()
+    found = meet_by_keys(units, keys_of(features), cfg, N, 1, hot=by_scope(rows))
+    assert found.met.collect() == []
+
+
+def test_a_thin_sample_makes_no_word_hot():
+    """One sampled picture of a scope stands for 2,048 others, and says nothing of a crowd."""
+    rng = np.random.default_rng(1)
+    pictures = [random_picture(rng) for _ in range(40)]
+    digests = [bytes([at]) * 16 for at in range(40)]
+
+    def hot(words, scopes, one_in):
+        columns = [pa.array(scopes, pa.binary()), pa.array(words, pa.binary())]
+        batch = pa.RecordBatch.from_arrays(columns, names=["scope_digest", "words"])
+        return sum(found.num_rows for found in _emit_hot(iter((batch,)), one_in, 2000))
+
+    assert hot(pictures, digests, 2048) == 0
+    one = max(pictures, key=len)
+    cells = set(unpack_words(one).probes.ravel().tolist()) - {NO_WORD}
+    assert len(cells) > 20
+    assert hot([one] * 40, digests[:1] * 40, 2048) == len(cells)
+    assert hot([one] * 31, digests[:1] * 31, 2048) == 0
+
+
+def test_how_likely_two_units_are_of_one_scope(spark, corpus):
+    held = [i for i, data in corpus.items() if len(data) > 4]
+    units = units_of(spark, [("a" if at < 10 else f"s{at}", i, True) for at, i in enumerate(held)])
+    wanted = 10 * 9 / (len(held) * (len(held) - 1))
+    features = features_of(spark, corpus)
+    assert same_scope(sampled(units, features, N)).first()["share"] == pytest.approx(wanted)
+    assert same_scope(sampled(units.limit(0), features, 0)).first()["share"] is None
+
+
+def test_a_large_corpus_is_sampled_by_content_id(spark, marked, monkeypatch):
+    monkeypatch.setattr(hot_words, "MIN_SAMPLED", 31)
     corpus, bears, cells = marked
     cfg = LshConfig(word_join="keys", word_key_max_images=60)
     sample = sampled(units_of(spark, [("s", i, True) for i in corpus]), features_of(spark, corpus), N, N // 2)

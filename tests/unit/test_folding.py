@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dupelake.config import EmbedConfig
+from dupelake.kernels.embedding import Embedder
 from dupelake.kernels.folding import fold_batch_norms
 from dupelake.kernels.models import load_model
 
@@ -77,3 +78,18 @@ def test_nothing_to_fold_gives_the_module_itself() -> None:
     assert fold_batch_norms(plain, 32) is plain
     script = torch.jit.trace(Net().eval(), torch.rand((1, 3, 32, 32)))
     assert fold_batch_norms(script, 32) is script
+
+
+def test_a_forward_that_looks_into_its_norms_keeps_them() -> None:
+    class Curious(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * self.bn2.weight
+
+    net = Curious().eval()
+    assert fold_batch_norms(net, 32) is net
+
+
+def test_narrower_types_are_left_as_they_are() -> None:
+    model = load_model(EmbedConfig())
+    assert norms(Embedder(model, "cpu", precision="bfloat16")._module) > 40
+    assert norms(Embedder(model, "cpu")._module) == 0

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dupelake.kernels.forecast import N_VALUES, count_values, forecast
+from dupelake.kernels.forecast import N_VALUES, count_values, forecast, words_by_blocks, words_by_keys
 from dupelake.kernels.mih import SlotPlan, plan_exact, probe_keys, slot_keys
 
 PLANS = {
@@ -81,3 +81,23 @@ def test_wide_slots_are_folded_and_nothing_is_counted_of_nothing():
     counts = count_values(codes, plan, np.zeros(1_000, np.int64))
     assert counts.sum() == 1_000
     assert forecast(counts, counts, plan, is_filtered=False).n_meetings >= 1_000
+
+
+def test_words_by_blocks_meet_within_their_scope():
+    one = words_by_blocks(1_000, 1_000, 1.0, 100)
+    assert one.n_meetings == 1_000 * 999 // 2
+    assert one.n_bytes == 1_000 * 10 * 2_400, "each to ten blocks"
+    half = words_by_blocks(1_000, 1_000, 0.5, 100)
+    assert (half.n_meetings, half.n_bytes) == (round(one.n_meetings / 2), one.n_bytes // 2)
+    night = words_by_blocks(1_000, 10, 1.0, 100)
+    assert night.n_meetings == 10 * 990 + 45
+    assert night.core_seconds == pytest.approx(one.core_seconds * night.n_meetings / one.n_meetings)
+    many = words_by_blocks(1_000, 1_000, 1e-4, 100)
+    assert many.n_bytes == 1_000 * 2_400, "each is sent once, to a task of many scopes"
+
+
+def test_words_by_keys_cost_keys_and_comparisons():
+    keys, both = words_by_keys(1e6, 0), words_by_keys(1e6, 1e4)
+    assert (keys.n_meetings, both.n_meetings) == (0, 10_000)
+    assert both.n_bytes - keys.n_bytes == 10_000 * 4_800
+    assert both.core_seconds > 2 * keys.core_seconds > 0

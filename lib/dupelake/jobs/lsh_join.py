@@ -22,8 +22,9 @@ from dupelake.schema import HASHES, IMAGES, JOINED, MODELS, PAIRS
 from dupelake.stages.align import verify_version
 from dupelake.stages.candidates import JOIN_REVISION, joinable_units
 from dupelake.stages.decide import decide, decide_version
-from dupelake.stages.join_keys import key_version
+from dupelake.stages.join_keys import by_keys, key_version
 from dupelake.stages.score import pixel_pairs
+from dupelake.stages.word_keys import WORD_KEYS_REVISION
 from dupelake.stages.words import WORDS_REVISION
 from dupelake.tables import single_row
 
@@ -90,7 +91,8 @@ def current_versions(run: Run) -> Versions:
     if lsh["word_join"] == "blocks":  # the way before there were two: stored pairs stay valid
         del lsh["word_join"], lsh["word_min_keys"], lsh["word_key_max_images"]
     del lsh["burst_min_images"], lsh["burst_max_bits"]  # they leave pairs out, and those that stand stay valid
-    join = fingerprint({"revision": [JOIN_REVISION, WORDS_REVISION], **compared, **lsh})
+    revisions = [JOIN_REVISION, WORDS_REVISION] + ([WORD_KEYS_REVISION] if by_keys(run.config.lsh) else [])
+    join = fingerprint({"revision": revisions, **compared, **lsh})
     keys = key_version(features, None if model is None else (model, str(preprocess)), centre, run.config.lsh)
     return Versions(version, features, verify, model, preprocess, centre, keys, join)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -22,10 +22,8 @@ from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOI
 from dupelake.stages.candidates import joinable_units, legs_of
 from dupelake.stages.decide import decide_version
 from dupelake.stages.hot_words import by_scope, count_hot_words, sampled
-from dupelake.stages.join_keys import by_keys
 from dupelake.stages.leg_counts import forecasts
 from dupelake.stages.manifest import NOTED, normalise, wanted_rows
-from dupelake.stages.word_keys import NONE_HOT
 from dupelake.tables import Warehouse, single_row
 
 
@@ -148,10 +146,13 @@ def _join(run: Run, n_new: int) -> Iterator[str]:
     if lsh.words:
         features = wh.read(FEATURES).where(F.col("feature_version") == versions.features)
         sample = sampled(units, features, n_units)
-        hot = NONE_HOT
-        if by_keys(lsh) and n_units > lsh.word_key_max_images:
-            hot = by_scope(count_hot_words(sample, lsh).collect())
+        rows = (
+            sample.rows.persist()
+        )  # a scan of all words, read three times; nothing is staged where nothing is written
+        sample = replace(sample, rows=rows)
+        hot = by_scope(count_hot_words(sample, lsh).collect())
         words = planning.told_of_words(wh, sample, hot, lsh, n_units, min(n_new, n_units))
+        rows.unpersist()
         yield planning.line_of_words(words, n_cores)
 
 

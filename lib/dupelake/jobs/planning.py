@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,15 +22,17 @@ from dupelake.stages.hot_words import HotWords, Sample, thinned
 from dupelake.stages.join_keys import by_keys
 from dupelake.stages.leg_counts import forecasts
 from dupelake.stages.packed import FALSE_SHARE
-from dupelake.stages.word_forecast import SAMPLE_UNITS, sampled_pairs
+from dupelake.stages.word_forecast import FORECAST_UNITS, same_scope, sampled_pairs
 from dupelake.stages.word_keys import KEYS_PER_UNIT
 from dupelake.stages.words import BLOCK_UNITS
-from dupelake.tables import Warehouse
+from dupelake.tables import Warehouse, single_row
 
 log = logging.getLogger(__name__)
 
 _SMALL_NIGHT = 5  # times more units than new ones
 PLANNED_UNITS = 100_000  # counting costs a scan of the codes: seconds, as the whole join of so many does
+_LEAST_WORTH = 0.001  # forecasts are divided by it
+_MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
 _ONE_BY_ONE_BYTES = 4 << 30  # of keys on disk at a time
 
 Forecasts = list[dict[str, Any]]
@@ -155,13 +158,15 @@ def told_of_words(
         n_units: how many there are.
         n_new: how many of them are new.
     """
-    few = thinned(sample, n_units, SAMPLE_UNITS)
+    n_cores = warehouse.spark.sparkContext.defaultParallelism
+    few = thinned(sample, n_units, FORECAST_UNITS)
     has_new = 1.0 - ((n_units - n_new) / n_units) ** 2  # of the pairs
     n_pairs = sampled_pairs(few, lsh, hot).count() * few.one_in**2 * has_new
     n_read = n_new + (n_units - n_new) * FALSE_SHARE if is_small_night(n_new, n_units) else n_units
+    share = single_row(same_scope(sample))["share"]
     ways = {
         "keys": words_by_keys(n_read * KEYS_PER_UNIT, n_pairs),
-        "blocks": words_by_blocks(n_units, n_new, BLOCK_UNITS),
+        "blocks": words_by_blocks(n_units, n_new, share or 0.0, block_units(n_units, n_cores)),
     }
     way, other = ("keys", "blocks") if by_keys(lsh) else ("blocks", "keys")
     worth = _worth(warehouse, words=way)
@@ -172,6 +177,11 @@ def told_of_words(
         "worth": round(worth, 3),
         "other_core_seconds": round(ways[other].core_seconds, 6),
     }
+
+
+def block_units(n_units: int, n_cores: int) -> int:
+    """So few units a block that every core gets work: two blocks a core make twice as many meetings."""
+    return min(BLOCK_UNITS, max(_MIN_BLOCK_UNITS, math.ceil(n_units / (2 * n_cores))))
 
 
 def line_of_words(one: dict[str, Any], n_cores: int) -> str:
@@ -211,4 +221,4 @@ def _worth(warehouse: Warehouse, words: str | None = None) -> float:
     plan = json.loads(last["plan"])
     told, seconds = (plan["legs"], plan["seconds"]) if words is None else ([plan["words"]], plan["words"]["seconds"])
     forecast = sum(leg["core_seconds"] / leg["worth"] for leg in told)
-    return float(seconds * plan["cores"] / forecast) if forecast else 1.0
+    return max(_LEAST_WORTH, float(seconds * plan["cores"] / forecast)) if forecast else 1.0

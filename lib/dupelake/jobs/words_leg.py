@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,21 +12,20 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
-from dupelake.jobs.planning import JoinPlan
+from dupelake.jobs.planning import JoinPlan, block_units
+from dupelake.kernels.forecast import A_PAIR_OF_WORDS
 from dupelake.runtime.run import Run
-from dupelake.stages.hot_words import CROWD_SHARE, HotWords, Sample, by_scope, count_hot_words, sampled
+from dupelake.stages.hot_words import CROWD_SHARE, HotWords, by_scope, count_hot_words, sampled
 from dupelake.stages.join_keys import by_keys
 from dupelake.stages.word_keys import NONE_HOT, check_words, meet_by_keys
-from dupelake.stages.words import BLOCK_UNITS, WordPairs, word_pairs
+from dupelake.stages.words import WordPairs, word_pairs
 from dupelake.tables import single_row
 
 log = logging.getLogger(__name__)
 
 FEW_PAIRS = 200_000  # whose ids are sent to every executor: some 200 bytes a pair
-_MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
 _MANY_MEETINGS = 10**10  # of two pictures in blocks: hours on a few cores
 _MANY_PAIRS = 500  # a unit, compared word by word; 14 were measured among a million drawn contents
-_PAIR_CORE_S = 130e-6  # of a pair: half of it to bring its words (benchmarks/scale.md)
 
 
 def words_leg(
@@ -51,13 +49,16 @@ def words_leg(
         probed: filter of the new units' keys, where there is one.
     """
     is_by_keys, hot = by_keys(run.config.lsh), NONE_HOT
-    n_units, n_new = sizes["units"], sizes["new"]
-    may_be_hot = is_by_keys and n_units > run.config.lsh.word_key_max_images
-    if may_be_hot or plan.legs:
-        sample = sampled(units, features, n_units)
+    if plan.legs or (is_by_keys and sizes["units"] > run.config.lsh.word_key_max_images):
+        sample = sampled(units, features, sizes["units"])
         sample = replace(sample, rows=run.staging.save(sample.rows, "sampled-words"))
-        hot = _hot_words(run, sample) if may_be_hot else hot
-        plan.plan_words(sample, hot, n_units, n_new)
+        # A word is in more than 1 / CROWD_SHARE of a scope to be hot, and a picture stands under twice max_words words:
+        # some 90,000 rows a scope at most, of scopes larger than the cap.
+        rows = count_hot_words(sample, run.config.lsh).collect()
+        hot = by_scope(rows)
+        plan.plan_words(sample, hot, sizes["units"], sizes["new"])
+        if is_by_keys:
+            _tell_hot_words(run, rows)
     started = time.monotonic()
     if is_by_keys:
         pairs = _pairs_by_keys(run, units, features, keys, sizes, probed, hot)
@@ -69,8 +70,8 @@ def words_leg(
 
 def _pairs_by_blocks(run: Run, units: DataFrame, features: DataFrame, sizes: Row) -> DataFrame:
     _warn_of_blocks(sizes)
-    block_units = _block_units(run, sizes["units"])
-    found = word_pairs(units, features, run.config.lsh, run.staging.checkpoint, block_units=block_units)
+    size = block_units(sizes["units"], run.warehouse.spark.sparkContext.defaultParallelism)
+    found = word_pairs(units, features, run.config.lsh, run.staging.checkpoint, block_units=size)
     pairs = run.staging.save(found.pairs, "words")
     _report_dropped(run, found)
     return pairs
@@ -90,11 +91,11 @@ def _warn_of_pairs(n_pairs: int, n_units: int, lsh: LshConfig) -> None:
     if n_pairs > _MANY_PAIRS * n_units:
         log.warning(
             "%d pairs of pictures, %d a picture, share lsh.word_min_keys = %d keys or more and are compared by words, "
-            "about %.1f core-hours: a mark that many pictures bear (a watermark, a frame) does that; lower "
-            "lsh.word_key_max_images = %d or raise lsh.word_min_keys and run with --full, or set lsh.word_join=blocks, "
-            "which leaves out words of more than lsh.word_max_images = %d pictures",
-            *(n_pairs, n_pairs // n_units, lsh.word_min_keys, n_pairs * _PAIR_CORE_S / 3600),
-            *(lsh.word_key_max_images, lsh.word_max_images),
+            "about %.1f core-hours: marks that many pictures bear (a watermark, a frame), but not more than "
+            "lsh.word_key_max_images = %d of a scope and one in %d of them, do that; lower the limit or raise "
+            "lsh.word_min_keys and run with --full",
+            *(n_pairs, n_pairs // n_units, lsh.word_min_keys, n_pairs * A_PAIR_OF_WORDS / 3600),
+            *(lsh.word_key_max_images, CROWD_SHARE),
         )
 
 
@@ -115,9 +116,10 @@ def _pairs_by_keys(
     if out["keys"]:
         run.count("word_pairs_dropped", out["pairs"])
         log.warning(
-            "%d pairs of neighbouring words are held by more than lsh.word_key_max_images = %d images (one by %d), or "
-            "have a word that is left out, and were left out of the join, with them %d meetings of two images, which "
-            "may still meet by other keys and by the other legs; raise the limit if they do not",
+            "%d pairs of neighbouring words are held by more than lsh.word_key_max_images = %d images, or have a word "
+            "that is left out (the commonest of both is held by %d), and were left out of the join, with them %d "
+            "meetings of two images, which may still meet by other keys and by the other legs; raise the limit if they "
+            "do not",
             *(out["keys"], lsh.word_key_max_images, out["largest"], out["pairs"]),
         )
     pairs = run.staging.save(met.pairs(), "key-pairs")
@@ -128,10 +130,8 @@ def _pairs_by_keys(
     return run.staging.save(check_words(pairs, features, lsh, are_few=are_few, hot=hot), "words")
 
 
-def _hot_words(run: Run, sample: Sample) -> HotWords:
-    """Words that a crowd bears, told in the log."""
-    counted = count_hot_words(sample, run.config.lsh)
-    rows = counted.collect()  # an image stands under 300 words, so a scope has 300 * CROWD_SHARE of a crowd at most
+def _tell_hot_words(run: Run, rows: list[Row]) -> None:
+    run.count("hot_words", len(rows))
     if rows:
         top = max(rows, key=lambda row: row["n_units"])
         log.warning(
@@ -141,13 +141,6 @@ def _hot_words(run: Run, sample: Sample) -> HotWords:
             "vocabulary on these images (dupelake vocabulary)",
             *(len(rows), run.config.lsh.word_key_max_images, CROWD_SHARE, top["word"], top["n_units"]),
         )
-    return by_scope(rows)
-
-
-def _block_units(run: Run, n_units: int) -> int:
-    """So few units a block that every core gets work: two blocks a core make twice as many meetings."""
-    wanted = math.ceil(n_units / (2 * run.warehouse.spark.sparkContext.defaultParallelism))
-    return min(BLOCK_UNITS, max(_MIN_BLOCK_UNITS, wanted))
 
 
 def _report_dropped(run: Run, found: WordPairs) -> None:

@@ -91,8 +91,9 @@ class Embedder:
         self._batch_size = batch_size if self._on_gpu else min(batch_size, CPU_BATCH)
         self._limit = self._batch_size  # halved when memory runs out
         self._calm = 0  # batches since then
-        # On a GPU, which computes in float16, folded weights would round otherwise.
-        module = model.module if self._on_gpu else fold_batch_norms(model.module, model.preprocess.side_px)
+        # In a narrower type folded weights round otherwise: vectors would move by a hundredth.
+        is_folded = not self._on_gpu and self.precision == "float32"
+        module = fold_batch_norms(model.module, model.preprocess.side_px) if is_folded else model.module
         self._module = module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         mean, std = np.array(model.preprocess.mean), np.array(model.preprocess.std)
         self._scale = torch.tensor(1 / (255 * std), dtype=torch.float32, device=self.device).view(1, 3, 1, 1)

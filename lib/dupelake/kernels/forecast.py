@@ -23,7 +23,8 @@ N_VALUES = 1 << _BITS
 _A_KEY = 5.0e-7
 _A_MEETING = 2.0e-8
 _BYTES_A_KEY = 8
-_A_PAIR_OF_WORDS = 1.3e-4  # half of it to bring the words of both
+A_PAIR_OF_WORDS = 1.3e-4
+"""Core-seconds of comparing two pictures by words, half of it to bring these (benchmarks/scale.md)."""
 _A_MEETING_IN_BLOCKS = 1.5e-7
 _BYTES_A_WORD_KEY = 14  # with its share of the unit's record
 _BYTES_OF_WORDS = 2_400  # of a picture
@@ -70,16 +71,19 @@ class WordForecast:
 def words_by_keys(n_keys: float, n_pairs: float) -> WordForecast:
     """So many keys joined, so many pairs with enough of them in common compared."""
     n_bytes = n_keys * _BYTES_A_WORD_KEY + n_pairs * 2 * _BYTES_OF_WORDS
-    return WordForecast(round(n_pairs), round(n_bytes), n_keys * _A_KEY + n_pairs * _A_PAIR_OF_WORDS)
+    return WordForecast(round(n_pairs), round(n_bytes), n_keys * _A_KEY + n_pairs * A_PAIR_OF_WORDS)
 
 
-def words_by_blocks(n_units: int, n_new: int, block_units: int) -> WordForecast:
-    """All new units meet all units; each is sent to every block that it must meet."""
+def words_by_blocks(n_units: int, n_new: int, same_scope: float, block_units: int) -> WordForecast:
+    """All new units meet all units of their scope; each is sent to every block that it must meet, and to one at least.
+
+    `same_scope`: how likely two units are of one scope.
+    """
     n_old = n_units - n_new
-    n_meetings = n_new * n_old + n_new * (n_new - 1) // 2
-    new_blocks, old_blocks = (-(-n // block_units) for n in (n_new, n_old))
+    n_meetings = (n_new * n_old + n_new * (n_new - 1) // 2) * same_scope
+    new_blocks, old_blocks = (max(1.0, same_scope * n / block_units) if n else 0.0 for n in (n_new, n_old))
     n_sent = n_new * (new_blocks + old_blocks) + n_old * new_blocks
-    return WordForecast(n_meetings, n_sent * _BYTES_OF_WORDS, n_meetings * _A_MEETING_IN_BLOCKS)
+    return WordForecast(round(n_meetings), round(n_sent * _BYTES_OF_WORDS), n_meetings * _A_MEETING_IN_BLOCKS)
 
 
 def counted_slots(plan: SlotPlan) -> list[int]:

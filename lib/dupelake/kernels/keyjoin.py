@@ -4,7 +4,8 @@ A key join over a corpus makes hundreds of keys a unit. As rows of a table each 
 hundred bytes; here a task sends what its batch has for one part of the keys as two blobs: the units, once each, and the
 keys as numbers of 64 bits, which hold 36 bits of the key and 28 of the unit's place. A part is joined by sorting them.
 
-The high bits of a key choose its part and the low 36 stand for it there, so keys must be well mixed (`mixed`). Among
+The high bits of a key choose its part and the low 36 stand for it there (35 where the join of words keeps one to tell
+hot words), so keys must be well mixed (`mixed`). Among
 the 16 million keys of a part one in 4,000 meets a stranger: what is found must be checked, as it must anyway.
 """
 

@@ -2,8 +2,8 @@
 
 Keys of two words of a mark are held by all that bear it and stay out of the join for that. A mark's words make keys
 with their neighbours too, and those vary: each has few enough holders, and together they bring nearly all marked
-pictures together, which then agree by the mark. So such words are left out as words (`stages.words` does the same when
-pictures meet in blocks).
+pictures together, which then agree by the mark. So such words are left out as words, as `stages.words` leaves out those
+over its own limit when pictures meet in blocks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dupelake.stages.batches import Batches, sliced_by_bytes
 from dupelake.stages.words import with_words
 
 SAMPLE_UNITS = 65_536  # 160 MB of words, read by one task; a word of the smallest crowd of a million is in 200 of them
+MIN_SAMPLED = 32  # pictures of a sample that bear a word, below which it tells nothing of a crowd
 CROWD_SHARE = 300  # one in so many units at least; of 20,000 edited photographs .6 % of the words are in more
 
 HotWords = Mapping[int, npt.NDArray[np.uint32]]
@@ -75,23 +76,25 @@ def _one_in(n_units: int, at_most: int) -> int:
     one_in = 1
     while n_units > one_in * at_most:
         one_in *= 2
-    return one_in
+    return one_in  # up to 2^32 there are ids low enough
 
 
 def _with_low_id(frame: DataFrame, one_in: int) -> DataFrame:
-    """The rows of one in so many contents, a power of two up to 65,536."""
-    return frame.where(F.col("content_id") < f"{65_536 // one_in:04x}")
+    """The rows of one in so many contents, a power of two up to 2^32."""
+    return frame.where(F.col("content_id") < f"{(1 << 32) // one_in:08x}")
 
 
 def count_hot_words(sample: Sample, cfg: LshConfig) -> DataFrame:
     """(scope_digest binary, word bigint, n_units bigint): words that a crowd of a scope bears, by the sample.
 
-    A crowd is more than `cfg.word_key_max_images` units of a scope and more than one in CROWD_SHARE of them. A word
-    counts under the nearest cell and under the second nearest: keys are made with both. Lazy; one task.
+    A crowd is more than `cfg.word_key_max_images` units of a scope and more than one in CROWD_SHARE of those with
+    words. A word counts under the nearest cell and under the second nearest: keys are made with both. Where the sample
+    is a part, MIN_SAMPLED pictures of it must bear the word: a cap below so many times `one_in` is taken for that, so
+    that of many small scopes too few words are hot, never too many. Lazy; one task.
     """
     digest = F.unhex(F.substring(F.sha2("scope", 256), 1, 32)).alias("scope_digest")
     emit = partial(_emit_hot, one_in=sample.one_in, min_units=cfg.word_key_max_images)
-    return sample.rows.select(digest, "words").coalesce(1).mapInArrow(emit, _SCHEMA)
+    return sample.rows.select(digest, "words").repartition(1).mapInArrow(emit, _SCHEMA)
 
 
 def by_scope(rows: list[Row]) -> HotWords:
@@ -114,6 +117,8 @@ def _emit_hot(batches: Batches, one_in: int, min_units: int) -> Batches:
         codes, counts = _summed(codes, counts, *_cells(scope, batch["words"]))
     of = codes >> 32
     is_hot = (counts * one_in > min_units) & (counts * CROWD_SHARE > sizes[of])
+    if one_in > 1:
+        is_hot &= counts >= MIN_SAMPLED
     digests = pa.array([*scopes], pa.binary()).take(pa.array(of[is_hot]))
     yield pa.RecordBatch.from_arrays(
         [digests, pa.array(codes[is_hot] & 0xFFFFFFFF), pa.array(counts[is_hot] * one_in)],

@@ -22,9 +22,9 @@ from dupelake.kernels.srp import srp_codes
 from dupelake.stages.batches import Batches, sliced
 from dupelake.stages.candidates import embedding_plan
 from dupelake.stages.live import of_contents
-from dupelake.stages.word_keys import packed_keys
+from dupelake.stages.word_keys import WORD_KEYS_REVISION, packed_keys
 
-KEYS_REVISION = 2  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
+KEYS_REVISION = 1  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
 EMBEDDING, WORDS = "embedding", "words"  # what keys are made of, in this order
 _ROWS_AT_ONCE = 512
 
@@ -42,7 +42,7 @@ def key_version(
     """
     n_bits = None if centre is None else embedding_plan(centre, cfg).n_bits
     digest = None if centre is None else centre.astype("<f4").tobytes().hex()
-    words = feature_version if by_keys(cfg) else None
+    words = [feature_version, WORD_KEYS_REVISION] if by_keys(cfg) else None
     return fingerprint({"revision": KEYS_REVISION, "words": words, "model": model, "bits": n_bits, "centre": digest})
 
 

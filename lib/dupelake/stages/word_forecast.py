@@ -13,7 +13,7 @@ from dupelake.stages.batches import Batches, sliced
 from dupelake.stages.hot_words import HotWords, Sample
 from dupelake.stages.word_keys import meet_by_keys, packed_keys
 
-SAMPLE_UNITS = 16_384  # 24 million keys; of a million, the pairs of so many are one in 4,000: some thousands
+FORECAST_UNITS = 16_384  # 24 million keys; of a million, the pairs of so many are one in 4,000: some thousands
 _ROWS_AT_ONCE = 512
 
 
@@ -21,7 +21,7 @@ def sampled_pairs(sample: Sample, cfg: LshConfig, hot: HotWords) -> DataFrame:
     """The pairs of the sample that meet; `one_in` squared times as many do in the corpus. Lazy.
 
     Args:
-        sample: of SAMPLE_UNITS or so.
+        sample: of FORECAST_UNITS or so.
         cfg: word_min_keys, and word_key_max_images, of which the sample is given its part.
         hot: words left out.
     """
@@ -29,7 +29,14 @@ def sampled_pairs(sample: Sample, cfg: LshConfig, hot: HotWords) -> DataFrame:
     contents = sample.rows.select("content_id", "words").dropDuplicates(["content_id"])
     keys = contents.mapInArrow(_emit_keys, "content_id string, word_keys binary")
     part = replace(cfg, word_key_max_images=max(2, cfg.word_key_max_images // sample.one_in))
-    return meet_by_keys(units, keys, part, SAMPLE_UNITS, SAMPLE_UNITS, hot=hot).pairs()
+    return meet_by_keys(units, keys, part, FORECAST_UNITS, FORECAST_UNITS, hot=hot).pairs()
+
+
+def same_scope(sample: Sample) -> DataFrame:
+    """One row (share double): how likely two units are of one scope; null where there are not two. Lazy."""
+    counts = sample.rows.groupBy("scope").agg(F.count("*").alias("n"))
+    sums = counts.agg(F.sum("n").alias("n"), F.sum(F.expr("n * (n - 1)")).alias("pairs"))
+    return sums.select(F.when(F.col("n") > 1, F.expr("pairs / (n * (n - 1))")).alias("share"))
 
 
 def _emit_keys(batches: Batches) -> Batches:

@@ -51,6 +51,7 @@ from dupelake.stages.packed import (
 )
 from dupelake.stages.words import proposed, with_words, without
 
+WORD_KEYS_REVISION = 2  # raise it when a change here, or in what it calls, makes other keys of words or pairs by them
 KEYS_PER_UNIT = 1_500
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
@@ -84,7 +85,7 @@ class KeyPairs:
         return shared.where(F.col("n_keys") >= self.min_keys).select("low", "high", "scope")
 
     def left_out(self) -> DataFrame:
-        """One row: (keys, pairs, largest), all null where no key was over the cap."""
+        """One row: (keys, pairs, largest), all null where no key was left out; a pair counts for each key."""
         return self.met.where("low IS NULL").agg(
             F.sum("n_hot_keys").alias("keys"), F.sum("n_hot_pairs").alias("pairs"), F.max("largest").alias("largest")
         )
