@@ -146,13 +146,11 @@ def _join(run: Run, n_new: int) -> Iterator[str]:
     if lsh.words:
         features = wh.read(FEATURES).where(F.col("feature_version") == versions.features)
         sample = sampled(units, features, n_units)
-        rows = (
-            sample.rows.persist()
-        )  # a scan of all words, read three times; nothing is staged where nothing is written
-        sample = replace(sample, rows=rows)
+        # A scan of all words, read three times; persisted, for a plan stages nothing.
+        sample = replace(sample, rows=sample.rows.persist())
         hot = by_scope(count_hot_words(sample, lsh).collect())
         words = planning.told_of_words(wh, sample, hot, lsh, n_units, min(n_new, n_units))
-        rows.unpersist()
+        sample.rows.unpersist()
         yield planning.line_of_words(words, n_cores)
 
 
