@@ -15,9 +15,9 @@ from dupelake.config import LshConfig
 from dupelake.jobs.planning import JoinPlan, block_units
 from dupelake.kernels.forecast import A_PAIR_OF_WORDS
 from dupelake.runtime.run import Run
-from dupelake.stages.hot_words import CROWD_SHARE, HotWords, by_scope, count_hot_words, sampled
+from dupelake.stages.hot_words import CROWD_SHARE, NONE_HOT, HotWords, by_scope, count_hot_words, sampled
 from dupelake.stages.join_keys import by_keys
-from dupelake.stages.word_keys import NONE_HOT, check_words, meet_by_keys
+from dupelake.stages.word_keys import check_words, meet_by_keys
 from dupelake.stages.words import WordPairs, word_pairs
 from dupelake.tables import single_row
 

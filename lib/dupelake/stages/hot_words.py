@@ -22,6 +22,7 @@ from dupelake.config import LshConfig
 from dupelake.kernels.vocabulary import NO_WORD
 from dupelake.kernels.wordjoin import unpack_block
 from dupelake.stages.batches import Batches, sliced_by_bytes
+from dupelake.stages.packed import scope_digest
 from dupelake.stages.words import with_words
 
 SAMPLE_UNITS = 65_536  # 160 MB of words, read by one task; a word of the smallest crowd of a million is in 200 of them
@@ -30,6 +31,7 @@ CROWD_SHARE = 300  # one in so many units at least; of 20,000 edited photographs
 
 HotWords = Mapping[int, npt.NDArray[np.uint32]]
 """Words, ascending, by `scope_number` of the scopes that have any."""
+NONE_HOT: HotWords = {}
 _SCHEMA = "scope_digest binary, word bigint, n_units bigint"
 
 
@@ -92,9 +94,8 @@ def count_hot_words(sample: Sample, cfg: LshConfig) -> DataFrame:
     is a part, MIN_SAMPLED pictures of it must bear the word: a cap below so many times `one_in` is taken for that, so
     that of many small scopes too few words are hot, never too many. Lazy; one task.
     """
-    digest = F.unhex(F.substring(F.sha2("scope", 256), 1, 32)).alias("scope_digest")
     emit = partial(_emit_hot, one_in=sample.one_in, min_units=cfg.word_key_max_images)
-    return sample.rows.select(digest, "words").repartition(1).mapInArrow(emit, _SCHEMA)
+    return sample.rows.select(scope_digest(), "words").repartition(1).mapInArrow(emit, _SCHEMA)
 
 
 def by_scope(rows: list[Row]) -> HotWords:

@@ -30,11 +30,12 @@ def unit_columns() -> tuple[Column, Column, Column]:
 
     The key of the scope spreads keys of different scopes apart; what decides is the digest.
     """
-    return (
-        F.unhex("content_id").alias("id"),
-        F.xxhash64("scope").alias("scope_key"),
-        F.unhex(F.substring(F.sha2("scope", 256), 1, 32)).alias("scope_digest"),
-    )
+    return F.unhex("content_id").alias("id"), F.xxhash64("scope").alias("scope_key"), scope_digest()
+
+
+def scope_digest() -> Column:
+    """`scope_digest` of (scope): binary of 16 bytes, equal for equal scopes alone."""
+    return F.unhex(F.substring(F.sha2("scope", 256), 1, 32)).alias("scope_digest")
 
 
 def unit_type(*more: tuple[Any, ...]) -> np.dtype[np.void]:

@@ -33,7 +33,7 @@ from dupelake.kernels.wordjoin import LEFT, RIGHT, unpack_block
 from dupelake.kernels.wordpairs import holds_any, pair_keys
 from dupelake.stages.batches import Batches
 from dupelake.stages.candidates import WORDS_LEG
-from dupelake.stages.hot_words import HotWords
+from dupelake.stages.hot_words import NONE_HOT, HotWords
 from dupelake.stages.packed import (
     FALSE_SHARE,
     FILTER_TASKS,
@@ -56,7 +56,6 @@ KEYS_PER_UNIT = 1_500
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
 _TOLD = np.uint64(1)  # bit of a key that says whether a word of it is hot
-NONE_HOT: HotWords = {}
 _UNIT = unit_type(("is_new", "?"))
 _MET_SCHEMA = (
     "low binary, high binary, scope bigint, n_keys bigint, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
