@@ -210,6 +210,10 @@ def test_words_of_a_mark_are_hot_and_bring_no_two_pictures_together(spark, marke
     wanted = sharing & rule_of(corpus, cells)
     assert len(wanted) > 15
     assert pairs_of(check_words(found.pairs(), features, cfg, hot=hot)) == wanted
+    everyone = meet_by_keys(units, keys_of(features), CFG, N, N).pairs()
+    assert pairs_of(everyone) == sharing | by_mark
+    agree = pairs_of(check_words(everyone, features, cfg, hot=hot))
+    assert agree == (sharing | by_mark) & rule_of(corpus, cells), "pictures that agree by the mark alone do not agree"
     left_out = found.left_out().first()
     holders = Counter(k for held in keys.values() for k in held if own & set(k[:2]))
     several = [n for n in holders.values() if n > 1]
