@@ -1,11 +1,14 @@
 """Connected components: dupelake's, GraphX's, and union by one machine in memory, on the same edges.
 
-    .venv/bin/python -m benchmarks.components --work DIR [--edges 10000000] [--graphs random,path,star,power]
+    .venv/bin/python -m benchmarks.components --work DIR [--edges 10000000] [--graphs random,path,star,power] [--texts]
 
 Each graph is written once as Parquet (and, for GraphX, as the text that its loader reads). Each way runs in a process
 of its own, from the files to the number of components and the sum of all labels, by which the results are compared;
 core-seconds are those of the whole process tree. `union` is scipy's labelling of integer vertices in memory
 (kernels.unionfind), the limit that any cluster pays its shuffles over.
+
+With --texts ids are 32 hex digits, as content ids are. GraphX takes numbers alone, so its user hashes ids to 64 bits,
+as dupelake does, and joins the labels with the ids again; then the sum is that of the squares of the components' sizes.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from benchmarks.nights.cost import measured
+from pyspark.sql import DataFrame
 
 Ints = npt.NDArray[np.int64]
 
@@ -84,6 +88,31 @@ def write_graph(name: str, n_edges: int, work: Path) -> Path:
     return folder
 
 
+def texts(folder: Path) -> Path:
+    """The same graph with texts for ids, made once."""
+    out = folder.with_name(folder.name + "-texts")
+    if (out / "done").is_file():
+        return out
+    (out / "parquet").mkdir(parents=True, exist_ok=True)
+    for path in sorted((folder / "parquet").iterdir()):
+        table = pq.read_table(path)
+        pq.write_table(
+            pa.table({name: hex_ids(table[name].to_numpy()) for name in ("src", "dst")}), out / "parquet" / path.name
+        )
+    (out / "done").touch()
+    return out
+
+
+def hex_ids(numbers: Ints) -> pa.Array:
+    """32 hex digits of each number, random but one to one: an odd factor turns 64 bits among each other."""
+    mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    halves = np.stack([mixed ^ (mixed >> np.uint64(32)), mixed], axis=1).astype(">u8").view(np.uint8)
+    nibbles = np.stack([halves >> 4, halves & 15], axis=2).reshape(len(numbers), 32)
+    offsets = pa.array(np.arange(len(numbers) + 1, dtype=np.int32) * 32).buffers()[1]
+    return pa.Array.from_buffers(pa.string(), len(numbers), [None, offsets, pa.py_buffer(digits[nibbles].tobytes())])
+
+
 def by_union(folder: Path) -> tuple[int, int]:
     from dupelake.kernels.unionfind import smallest_labels
 
@@ -95,8 +124,6 @@ def by_union(folder: Path) -> tuple[int, int]:
 
 
 def by_dupelake(folder: Path) -> tuple[int, int]:
-    from pyspark.sql import functions as F
-
     from dupelake.runtime.session import build_session
     from dupelake.stages.components import connected_components
     from dupelake.tables import Staging, Warehouse
@@ -104,10 +131,19 @@ def by_dupelake(folder: Path) -> tuple[int, int]:
     spark = build_session("components", _SPARK)
     staging = Staging(Warehouse(spark, str(folder / "warehouse")), "bench")
     found = connected_components(spark.read.parquet(str(folder / "parquet")), staging.checkpoint)
-    row = found.agg(F.count_distinct("component").alias("n"), F.sum("component").alias("s")).first()
+    answer = told(found)
     staging.remove()
+    return answer
+
+
+def told(found: DataFrame) -> tuple[int, int]:
+    """(components, checksum) of (vertex, component)."""
+    if dict(found.dtypes)["component"] == "string":
+        row = found.groupBy("component").count().selectExpr("count(*)", "sum(count * count)").first()
+    else:
+        row = found.selectExpr("count(DISTINCT component)", "sum(component)").first()
     assert row is not None
-    return row["n"], row["s"]
+    return row[0], row[1]
 
 
 def by_graphx(folder: Path) -> tuple[int, int]:
@@ -120,18 +156,30 @@ def by_graphx(folder: Path) -> tuple[int, int]:
     spark.sparkContext.setLogLevel("ERROR")
     jvm: Any = spark._jvm
     level = jvm.org.apache.spark.storage.StorageLevel.MEMORY_AND_DISK()
+    ids = spark.read.parquet(str(folder / "parquet"))
+    text, out = folder / "text", folder / "graphx"
+    shutil.rmtree(out, ignore_errors=True)  # of the last run
+    if is_text := dict(ids.dtypes)["src"] == "string":
+        lines = ids.selectExpr("concat_ws(' ', xxhash64(src), xxhash64(dst)) AS value")
+        lines.write.mode("overwrite").text(str(text))
     graph = jvm.org.apache.spark.graphx.GraphLoader.edgeListFile(
-        spark.sparkContext._jsc.sc(), str(folder / "text"), False, 8, level, level
+        spark.sparkContext._jsc.sc(), str(text), False, 8, level, level
     )
     labelled = jvm.org.apache.spark.graphx.lib.ConnectedComponents.run(graph, *(jvm.scala.reflect.ClassTag.Int(),) * 2)
-    out = folder / "graphx"
-    shutil.rmtree(out, ignore_errors=True)  # of the last run
     labelled.vertices().saveAsTextFile(str(out))
     rows = spark.read.csv(str(out), schema="vertex string, component string")
-    labels = rows.selectExpr("CAST(replace(component, ')', '') AS BIGINT) AS c")
-    row = labels.selectExpr("count(DISTINCT c)", "sum(c)").first()
-    assert row is not None
-    return row[0], row[1]
+    found = rows.selectExpr(
+        "CAST(substr(vertex, 2) AS BIGINT) AS vertex", "CAST(replace(component, ')', '') AS BIGINT) AS component"
+    )
+    if is_text:
+        ends = ids.select("src").union(ids.select("dst")).distinct()
+        names = ends.selectExpr("src AS id", "xxhash64(src) AS code")
+        found = (
+            found.join(names.withColumnsRenamed({"id": "name", "code": "vertex"}), "vertex")
+            .join(names.withColumnsRenamed({"id": "root", "code": "component"}), "component")
+            .selectExpr("name AS vertex", "root AS component")
+        )
+    return told(found)
 
 
 WAYS = {"union": by_union, "dupelake": by_dupelake, "graphx": by_graphx}
@@ -143,6 +191,7 @@ def main() -> None:
     parser.add_argument("--edges", type=int, default=10_000_000)
     parser.add_argument("--graphs", default=",".join(GRAPHS))
     parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--texts", action="store_true", help="ids of 32 hex digits; for dupelake and graphx")
     parser.add_argument("--limit-s", type=int, default=900, help="of each way")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -157,6 +206,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|", flush=True)
     for name in args.graphs.split(","):
         folder = write_graph(name, args.edges, args.work)
+        folder = texts(folder) if args.texts else folder
         seen = set()
         for way in args.ways.split(","):
             command = [sys.executable, "-m", "benchmarks.components", "--work", str(args.work), "--one", way]

@@ -11,6 +11,7 @@ stages of a second and more whose longest task is the most times its median.
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import sys
 from collections import defaultdict
@@ -74,7 +75,8 @@ def main() -> None:
     for kind in args.kinds.split(","):
         warehouse = draw(args, kind)
         events = args.work / f"events-{kind}"
-        events.mkdir(exist_ok=True)
+        shutil.rmtree(events, ignore_errors=True)  # of the last run
+        events.mkdir()
         options = [
             "--warehouse",
             warehouse.root,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 
@@ -9,6 +10,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.errors import DupelakeError
@@ -180,6 +182,32 @@ def test_a_star_of_100000_takes_few_rounds(spark, checkpoint, hub, finish_edges,
 def test_it_raises_rather_than_return_wrong_labels(spark, checkpoint):
     with pytest.raises(DupelakeError, match="after 2 rounds"):
         connected_components(path_of(300, spark), checkpoint, finish_edges=0, max_rounds=2)
+
+
+def test_a_sample_that_shows_stars_alone_does_not_end_the_rounds(spark, checkpoint, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "dupelake")
+    whole = components._are_stars
+    monkeypatch.setattr(components, "_SAMPLED", 1)  # so that a part is asked
+    monkeypatch.setattr(components, "_are_stars", lambda edges, one_in: one_in > 1 or whole(edges, 1))
+    assert all_in(connected_components(path_of(300, spark), checkpoint, finish_edges=0), 300)
+    assert sum("round" in message for message in caplog.messages) > 3
+
+
+@pytest.mark.parametrize(
+    ("labelled", "is_right"),
+    [
+        ([(1, 0), (2, 0)], True),
+        ([(0, 0), (1, 0), (2, 0)], True),
+        ([(1, 0), (2, 1)], False),  # the root of one is labelled itself
+        ([(1, 0), (2, 0), (2, 1)], False),  # one has two labels
+    ],
+)
+def test_labels_are_taken_only_where_each_vertex_has_one_and_roots_are_roots(spark, checkpoint, labelled, is_right):
+    pairs = spark.createDataFrame([(0, 1), (1, 2)], "small bigint, big bigint")
+    code = [components._code(F.lit(n).cast("bigint"), 3) for n in range(3)]
+    rows = [spark.range(1).select(code[a].alias("vertex"), code[b].alias("component")) for a, b in labelled]
+    found = components._decode(pairs, functools.reduce(DataFrame.union, rows), 3, checkpoint)
+    assert found is None if not is_right else labels(found) == [(0, 0), (1, 0), (2, 0)]
 
 
 def test_two_vertices_with_one_code_take_another_seed(spark, checkpoint, monkeypatch):

@@ -20,7 +20,7 @@ FINISH_EDGES = 500_000  # about 100 MB in one Python worker with ids of 40 bytes
 _CODED = 16  # times as many where ends are numbers: 900 MB in the worker, 4 s for 8 million edges
 MAX_ROUNDS = 60  # codes are random, so a path of 10^12 vertices needs about 40
 _SEEDS = 4
-_STARS_SAMPLE = 1024  # one in so many vertices, codes being random
+_SAMPLED = 8192  # edges, about: by a part of the vertices, codes being random
 
 
 def connected_components(
@@ -65,12 +65,12 @@ def connected_components(
     log.info("components: %d edges", n_edges)
     if n_edges <= finish_edges:
         return _finish(pairs)
-    codes, seed = _codes(pairs, checkpoint)
-    small, big = _code(F.col("small"), seed), _code(F.col("big"), seed)
-    coded = pairs.where("small <> big").select(F.least(small, big).alias("small"), F.greatest(small, big).alias("big"))
-    limit = _CODED * finish_edges
-    labels = _finish(coded) if n_edges <= limit else _contract(coded, checkpoint, limit, max_rounds)
-    return _decode(codes, labels, checkpoint)
+    for seed in range(_SEEDS):
+        found = _by_codes(pairs, n_edges, seed, checkpoint, _CODED * finish_edges, max_rounds)
+        if found is not None:
+            return found
+        log.info("components: seed %d gives one code to several vertices; trying another", seed)
+    raise DupelakeError(f"connected components: {_SEEDS} seeds gave one code to several vertices of {n_edges} edges")
 
 
 def _finish(edges: DataFrame) -> DataFrame:
@@ -90,32 +90,35 @@ def _code(vertex: Column, seed: int) -> Column:
     return F.xxhash64(F.lit(seed), vertex)
 
 
-def _codes(pairs: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]) -> tuple[DataFrame, int]:
-    """(vertex, code) with a seed that gives each vertex a code of its own."""
-    ends = pairs.select(F.col("small").alias("vertex")).union(pairs.select("big")).distinct()
-    for seed in range(_SEEDS):
-        codes = checkpoint(ends.select("vertex", _code(F.col("vertex"), seed).alias("code")))
-        n_vertices = codes.count()
-        if codes.select("code").distinct().count() == n_vertices:
-            return codes, seed
-        log.info("components: seed %d gives one code to several of %d vertices; trying another", seed, n_vertices)
-    raise DupelakeError(f"connected components: {_SEEDS} seeds gave one code to several of {n_vertices} vertices")
-
-
-def _contract(
-    edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame], finish_edges: int, max_rounds: int
-) -> DataFrame:
-    """(vertex, component) of coded edges, small < big."""
+def _by_codes(
+    pairs: DataFrame,
+    n_edges: int,
+    seed: int,
+    checkpoint: Callable[[DataFrame], DataFrame],
+    finish_edges: int,
+    max_rounds: int,
+) -> DataFrame | None:
+    """(vertex, component) by rounds over codes of one seed; None where it gives one code to several vertices."""
+    small, big = _code(F.col("small"), seed), _code(F.col("big"), seed)
+    coded = pairs.select(F.least(small, big).alias("small"), F.greatest(small, big).alias("big"))
+    edges = coded.where("small <> big")
+    if n_edges <= finish_edges:
+        return _decode(pairs, _finish(edges), seed, checkpoint)
     for number in range(1, max_rounds + 1):
         edges = checkpoint(_round(edges))
         n_edges = edges.count()
         log.info("components: round %d leaves %d edges", number, n_edges)
         if n_edges <= finish_edges:
             log.info("components: one task labels the rest")
-            return _finish(edges)
-        if _are_stars(edges):
-            log.info("components: the rest is stars")
-            return edges.select(F.col("big").alias("vertex"), F.col("small").alias("component"))
+            return _decode(pairs, _finish(edges), seed, checkpoint)
+        if _are_stars(edges, max(1, n_edges // _SAMPLED)):
+            labels = edges.select(F.col("big").alias("vertex"), F.col("small").alias("component"))
+            found = _decode(pairs, labels, seed, checkpoint)
+            if found is not None:
+                log.info("components: the rest is stars")
+                return found
+            if _are_stars(edges, 1):  # so it is the codes that are wrong
+                return None
     raise DupelakeError(
         f"connected components: {n_edges} edges are no stars after {max_rounds} rounds; raise max_rounds"
     )
@@ -134,24 +137,44 @@ def _round(edges: DataFrame) -> DataFrame:
     return hooked.select(F.col("low").alias("small"), lower.alias("big")).distinct()
 
 
-def _are_stars(edges: DataFrame) -> bool:
+def _are_stars(edges: DataFrame, one_in: int) -> bool:
     """Whether every vertex has one smaller neighbour at most, which has none itself: another round changes nothing.
 
-    A part of the vertices tells nearly always that it is not so, without a shuffle of all.
+    Asked of one in so many vertices, which needs no shuffle of all edges where they are few.
     """
-    for one_in in (_STARS_SAMPLE, 1):
-        members, roots = (edges.where(F.pmod(end, F.lit(one_in)) == 0) for end in ("big", "small"))
-        if not members.groupBy("big").count().where("count > 1").isEmpty():
-            return False
-        roots = roots.select(F.col("small").alias("big")).distinct()
-        if not edges.join(F.broadcast(roots) if one_in > 1 else roots, "big", "left_semi").isEmpty():
-            return False
-    return True
+    members, roots = (edges.where(F.pmod(end, F.lit(one_in)) == 0) for end in ("big", "small"))
+    if not members.groupBy("big").count().where("count > 1").isEmpty():
+        return False
+    roots = roots.select(F.col("small").alias("big")).distinct()
+    return edges.join(F.broadcast(roots) if one_in > 1 else roots, "big", "left_semi").isEmpty()
 
 
-def _decode(codes: DataFrame, labels: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]) -> DataFrame:
-    """From coded labels to the smallest real vertex of each component; a vertex without a label is a root."""
+def _decode(
+    pairs: DataFrame, labels: DataFrame, seed: int, checkpoint: Callable[[DataFrame], DataFrame]
+) -> DataFrame | None:
+    """From coded labels to the smallest real vertex of each component; a vertex without a label is a root.
+
+    None where that would be wrong: a code is that of several vertices, or has several labels, or a root is labelled
+    itself. All three show on the way, so nobody looks for them before.
+    """
+    # Spread by code before repeats go: what then has one code lies together, to meet its label and to be counted.
+    ends = pairs.select(F.col("small").alias("vertex")).unionAll(pairs.select("big"))
+    coded = ends.select("vertex", _code(F.col("vertex"), seed).alias("code")).repartition("code").distinct()
     labels = labels.select(F.col("vertex").alias("code"), F.col("component").alias("root"))
-    rooted = checkpoint(codes.join(labels, "code", "left").select("vertex", F.coalesce("root", "code").alias("root")))
-    smallest = rooted.groupBy("root").agg(F.min("vertex").alias("component"))
+    root = F.coalesce("root", "code")
+    rooted = checkpoint(
+        coded.join(labels, "code", "left").select(
+            "vertex",
+            root.alias("root"),
+            (root == F.col("code")).alias("is_root"),
+            (F.count(F.lit(1)).over(W.partitionBy("code")) == 1).alias("is_alone"),
+        )
+    )
+    smallest = checkpoint(
+        rooted.groupBy("root").agg(
+            F.min("vertex").alias("component"), (F.bool_or("is_root") & F.bool_and("is_alone")).alias("is_right")
+        )
+    )
+    if not smallest.where("NOT is_right").isEmpty():
+        return None
     return rooted.join(smallest, "root").select("vertex", "component")
