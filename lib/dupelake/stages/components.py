@@ -104,6 +104,7 @@ def _by_codes(
     edges = coded.where("small <> big")
     if n_edges <= finish_edges:
         return _decode(pairs, _finish(edges), seed, checkpoint)
+    is_doubted = False
     for number in range(1, max_rounds + 1):
         edges = checkpoint(_round(edges))
         n_edges = edges.count()
@@ -111,14 +112,15 @@ def _by_codes(
         if n_edges <= finish_edges:
             log.info("components: one task labels the rest")
             return _decode(pairs, _finish(edges), seed, checkpoint)
-        if _are_stars(edges, max(1, n_edges // _SAMPLED)):
+        if _are_stars(edges, max(1, n_edges // _SAMPLED)) and (not is_doubted or _are_stars(edges, 1)):
             labels = edges.select(F.col("big").alias("vertex"), F.col("small").alias("component"))
             found = _decode(pairs, labels, seed, checkpoint)
             if found is not None:
                 log.info("components: the rest is stars")
                 return found
-            if _are_stars(edges, 1):  # so it is the codes that are wrong
+            if is_doubted or _are_stars(edges, 1):  # so it is the codes that are wrong
                 return None
+            is_doubted = True  # the last rounds of long paths look so to a sample, and decoding is dearer than to ask
     raise DupelakeError(
         f"connected components: {n_edges} edges are no stars after {max_rounds} rounds; raise max_rounds"
     )
