@@ -138,7 +138,7 @@ def by_dupelake(folder: Path) -> tuple[int, int]:
 
 def told(found: DataFrame) -> tuple[int, int]:
     """(components, checksum) of (vertex, component)."""
-    if dict(found.dtypes)["component"] == "string":
+    if dict(found.dtypes)["vertex"] == "string":
         row = found.groupBy("component").count().selectExpr("count(*)", "sum(count * count)").first()
     else:
         row = found.selectExpr("count(DISTINCT component)", "sum(component)").first()
@@ -173,12 +173,8 @@ def by_graphx(folder: Path) -> tuple[int, int]:
     )
     if is_text:
         ends = ids.select("src").union(ids.select("dst")).distinct()
-        names = ends.selectExpr("src AS id", "xxhash64(src) AS code")
-        found = (
-            found.join(names.withColumnsRenamed({"id": "name", "code": "vertex"}), "vertex")
-            .join(names.withColumnsRenamed({"id": "root", "code": "component"}), "component")
-            .selectExpr("name AS vertex", "root AS component")
-        )
+        names = ends.selectExpr("src AS name", "xxhash64(src) AS vertex")
+        found = found.join(names, "vertex").selectExpr("name AS vertex", "component")  # a number is label enough
     return told(found)
 
 

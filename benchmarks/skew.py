@@ -11,7 +11,6 @@ stages of a second and more whose longest task is the most times its median.
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import sys
 from collections import defaultdict
@@ -20,7 +19,7 @@ from pathlib import Path
 from benchmarks.nights.cost import Cost, measured
 from benchmarks.nights.run import JOBS, drawing, steps
 from benchmarks.nights.synthetic import Skew, contents, write, write_images
-from benchmarks.stages import events_of
+from benchmarks.stages import event_log, events_of
 from pyspark.sql import functions as F
 
 from dupelake.schema import PAIRS
@@ -75,8 +74,6 @@ def main() -> None:
     for kind in args.kinds.split(","):
         warehouse = draw(args, kind)
         events = args.work / f"events-{kind}"
-        shutil.rmtree(events, ignore_errors=True)  # of the last run
-        events.mkdir()
         options = [
             "--warehouse",
             warehouse.root,
@@ -87,9 +84,7 @@ def main() -> None:
             "--set",
         ]
         options += [f"lsh.word_join={args.word_join}", "--spark", "spark.master=local[2]"]
-        options += ["--spark", "spark.sql.shuffle.partitions=16", "--spark", "spark.eventLog.enabled=true"]
-        options += ["--spark", f"spark.eventLog.dir={events.absolute().as_uri()}"]
-        options += ["--spark", "spark.eventLog.rolling.enabled=false", "--spark", "spark.eventLog.compress=false"]
+        options += ["--spark", "spark.sql.shuffle.partitions=16", *event_log(events)]
         costs: list[Cost] = [
             measured([sys.executable, str(JOBS / f"{job}.py"), *options], Path(f"{warehouse.root}.log"))
             for job in ("lsh_join", "cluster")

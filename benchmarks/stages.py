@@ -2,10 +2,10 @@
 
     .venv/bin/python -m benchmarks.stages EVENT_LOG_FOLDER [--top 5]
 
-The run must have been started with `--spark spark.eventLog.enabled=true --spark spark.eventLog.dir=FOLDER --spark
-spark.eventLog.compress=false`. Task seconds are those of executor threads, the Python workers that they wait for
-included; JVM seconds are CPU time of these threads alone. A step's own seconds, planning on the driver among them,
-stand in `runs`.
+The run must have been started with the options of `event_log`: `--spark spark.eventLog.enabled=true --spark
+spark.eventLog.dir=FOLDER --spark spark.eventLog.compress=false --spark spark.eventLog.rolling.enabled=false`. Task
+seconds are those of executor threads, the Python workers that they wait for included; JVM seconds are CPU time of these
+threads alone. A step's own seconds, planning on the driver among them, stand in `runs`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,6 +51,14 @@ class Spent:
         """Cells of a Markdown table."""
         mb = " | ".join(f"{value / 1e6:.1f}" for value in (self.read, self.shuffled, self.spilled))
         return f"{self.tasks} | {self.task_s:.1f} | {self.jvm_s:.1f} | {self.longest_s:.1f} | {mb}"
+
+
+def event_log(folder: Path) -> list[str]:
+    """Options of a run that logs its events into `folder`, which is emptied of those of runs before."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    settings = ("enabled=true", f"dir={folder.absolute().as_uri()}", "compress=false", "rolling.enabled=false")
+    return [word for one in settings for word in ("--spark", f"spark.eventLog.{one}")]
 
 
 def events_of(folder: Path, *kinds: str) -> Iterator[tuple[str, dict]]:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.nights.cost import Cost, measured
 from benchmarks.nights.synthetic import COPY_EVERY, Pool, contents, numbered, read_pool, write, write_images
+from benchmarks.stages import event_log
 from PIL import Image
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -89,12 +90,7 @@ def real(args: argparse.Namespace) -> None:
     command = [sys.executable, str(JOBS / "nightly.py"), str(manifest), "--warehouse", str(args.work / "warehouse")]
     command += ["--set", f"embed.model={args.model}", *_UNMEASURED, *_SPARK]
     log = args.work / "log"
-    events = args.work / "events"
-    events.mkdir(exist_ok=True)
-    told = [
-        f"spark.eventLog.{name}" for name in ("enabled=true", f"dir={events.absolute().as_uri()}", "compress=false")
-    ]
-    watched = [word for one in told for word in ("--spark", one)]  # for benchmarks.stages
+    watched = event_log(args.work / "events")  # for benchmarks.stages
     full = measured([*command, *watched, "--partitions", "2026-11-01"], log)
     night = measured(command, log)
     again = measured(command, log)
