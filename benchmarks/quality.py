@@ -244,7 +244,8 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=12, help="wrong and missed pairs to list by set")
     args = parser.parse_args()
     data = args.data.resolve()
-    options = [word for item in args.options for word in ("--set", item)]
+    options = ["--set", f"fetch.allowed_roots=['{data}']"]
+    options += [word for item in args.options for word in ("--set", item)]
     with tempfile.TemporaryDirectory() as folder:
         root = args.warehouse or Path(folder) / "warehouse"
         write_manifest(data, args.sets, Path(folder) / "manifest.csv")

@@ -46,7 +46,7 @@ def find_javac() -> Path:
         raise BuildError(
             f"no Java compiler: {where} no javac. Install a JDK 17 or 21, not only a JRE (Debian, Ubuntu: "
             "apt-get install openjdk-17-jdk-headless), or set JAVA_HOME to one. Without the jar dupelake "
-            "still reads local files; only s3a://, hdfs://, http:// and the like need it."
+            "still reads local files and http(s)://; only s3a://, hdfs:// and the like need it."
         )
     return Path(found)
 

@@ -19,6 +19,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from dupelake.errors import ConfigError
+from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
 
 KINDS = ("exact", "pixel", "near", "crop", "mirrored", "rotated", "edited", "recoloured")
 KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
@@ -56,8 +57,12 @@ class DecodeConfig:
 
 @dataclass(frozen=True)
 class FetchConfig:
-    """Reading files: what is tried again when storage fails for a moment."""
+    """Reading files: what may be read, how long, and what is tried again when storage fails for a moment."""
 
+    allowed_schemes: tuple[str, ...] = _opt(FETCH_SCHEMES)
+    allowed_hosts: tuple[str, ...] = _opt((PUBLIC,))  # names, *.suffixes, addresses, CIDR blocks
+    allowed_roots: tuple[str, ...] = _opt(())  # besides the folders of the manifests
+    timeout_s: float = _opt(120.0, low=0.1, high=86_400.0)  # for one remote file, redirects and further tries included
     retries: int = _opt(2, low=0, high=10)
     backoff_ms: int = _opt(200, low=1, high=60_000)  # before the first retry; doubled before each further one
 
@@ -339,6 +344,7 @@ def _check_together(config: Config, faults: list[str]) -> None:
         )
     _check_model(config.embed.model, faults)
     _check_outputs(config.run, faults)
+    faults += fetch_faults(config.fetch.allowed_schemes, config.fetch.allowed_hosts, config.fetch.allowed_roots)
 
 
 def _check_outputs(run: RunConfig, faults: list[str]) -> None:

@@ -5,10 +5,10 @@ are hidden, files and folders alike. Names that start with `_` are images on a l
 `_DSC0001.JPG`), save for the markers that Spark leaves; on other filesystems Spark's lister hides them, so there they
 are NOT found.
 
-Symbolic links (local trees): a linked file is followed, under the link's own name; a linked folder is not entered,
-since links may form a circle, and its files would come out twice. A dangling link and a folder that may not be listed
-are rows too: reading them fails with a reason, where leaving them out would be a silent gap. A name that is not UTF-8
-comes out as percent-encoded `file://` URI.
+Symbolic links (local trees): a linked file is listed under the link's own name, and read where it lies in the tree or
+in fetch.allowed_roots; a linked folder is not entered, since links may form a circle, and its files would come out
+twice. A dangling link and a folder that may not be listed are rows too: reading them fails with a reason, where leaving
+them out would be a silent gap. A name that is not UTF-8 comes out as percent-encoded `file://` URI.
 
 Partition: the innermost folder `partition=X`, `dt=X` or `date=X` of the path, else the file's modification date (UTC).
 """

@@ -1,14 +1,21 @@
-"""Remote objects through the Java reader: a mounted viewfs and an HTTP server, both on this machine."""
+"""Remote objects: through the Java reader, from a mounted viewfs; by HTTP, from a server of the test's own.
+
+tests/hostile/test_fetch_rules.py has what may not be read.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,9 +24,14 @@ import pytest
 from pyspark.sql import SparkSession
 
 from dupelake.config import FetchConfig
+from dupelake.fetch_rules import FETCH_SCHEMES
+from dupelake.kernels import webread
+from dupelake.kernels.access import Access
+from dupelake.kernels.decode import Failure
 from dupelake.kernels.uris import local_path
+from dupelake.kernels.webread import read_http
 from dupelake.stages import fetch
-from dupelake.stages.fetch import fetch_remote, has_reader, is_remote
+from dupelake.stages.fetch import fetch_remote, has_reader, is_http, is_remote
 
 ROOT = Path(__file__).resolve().parents[2]
 ODD_NAMES = [
@@ -35,7 +47,7 @@ ODD_NAMES = [
     "back\\slash.jpg",
 ]  # a:b.jpg: Hadoop's own local filesystem refuses it
 LIMIT = 1000
-FETCH = FetchConfig()
+FETCH = FetchConfig(allowed_hosts=("127.0.0.1",), allowed_schemes=(*FETCH_SCHEMES, "nosuch"))
 
 
 def content(name: str) -> bytes:
@@ -50,7 +62,11 @@ class Handler(BaseHTTPRequestHandler):
         with self.lock:
             nth = self.hits[self.path] = self.hits.get(self.path, 0) + 1
         path = self.path.split("?")[0]
-        if path.startswith("/file/"):
+        if path.startswith("/webhdfs/v1/"):
+            status = {"type": "FILE", "length": 3, "pathSuffix": "", "permission": "644", "owner": "a", "group": "a"}
+            status |= {"modificationTime": 0, "accessTime": 0, "blockSize": 1, "replication": 1}
+            self.answer(200, b"one" if "op=OPEN" in self.path else json.dumps({"FileStatus": status}).encode())
+        elif path.startswith("/file/"):
             self.answer(200, content(unquote(path[len("/file/") :])))
         elif path == "/query":
             self.answer(200, self.path.encode())
@@ -113,6 +129,10 @@ def mount(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return f"viewfs://{name}/p", folder
 
 
+def by_http(uris: Iterable[str], cfg: FetchConfig = FETCH) -> dict[str, bytes | Failure]:
+    return {uri: read_http(uri, LIMIT, Access(cfg)) for uri in uris}
+
+
 def fetched(spark: SparkSession, uris: list[str | None], reason: str | None = None, cfg: FetchConfig = FETCH) -> dict:
     rows = spark.createDataFrame([(uri, reason) for uri in uris], "uri string, reason string")
     return {row.uri: row.fetched for row in fetch_remote(rows, LIMIT, cfg).collect()}
@@ -159,7 +179,7 @@ def test_an_unreadable_file_is_not_called_missing(spark: SparkSession, mount: tu
     assert fetched(spark, [f"{base}/rotten"])[f"{base}/rotten"].reason == "unreadable"
 
 
-def test_http_uses_the_uri_as_written(spark: SparkSession, server: str) -> None:
+def test_http_uses_the_uri_as_written(server: str) -> None:
     wanted = {
         f"{server}/file/plain.jpg": "plain.jpg",
         f"{server}/file/a%20b%23.jpg": "a b#.jpg",
@@ -170,12 +190,12 @@ def test_http_uses_the_uri_as_written(spark: SparkSession, server: str) -> None:
         f"{server}/file/a.jpg#frag": "a.jpg",
         f"{server}/moved": "plain.jpg",
     }
-    got = fetched(spark, [*wanted, f"{server}/query?a=1&b=%2F"])
-    assert bytes(got.pop(f"{server}/query?a=1&b=%2F").data) == b"/query?a=1&b=%2F"
-    assert {uri: bytes(row.data) for uri, row in got.items()} == {uri: content(n) for uri, n in wanted.items()}
+    got = by_http([*wanted, f"{server}/query?a=1&b=%2F"])
+    assert got.pop(f"{server}/query?a=1&b=%2F") == b"/query?a=1&b=%2F"
+    assert got == {uri: content(name) for uri, name in wanted.items()}
 
 
-def test_http_faults(spark: SparkSession, server: str) -> None:
+def test_http_faults(server: str) -> None:
     wanted = {
         "/nothing": "missing",
         "/secret": "unreadable",
@@ -188,40 +208,47 @@ def test_http_faults(spark: SparkSession, server: str) -> None:
         "/unannounced": None,
         "/empty": "empty",
     }
-    got = fetched(spark, [server + path for path in wanted])
-    assert {uri.removeprefix(server): row.reason for uri, row in got.items()} == wanted
+    got = by_http(server + path for path in wanted)
+    assert {uri.removeprefix(server): getattr(answer, "reason", None) for uri, answer in got.items()} == wanted
     assert "503" in got[f"{server}/down"].message
     # Retried a bounded number of times, and only where it may help.
     assert [Handler.hits[path] for path in ("/down", "/flaky", "/nothing", "/secret", "/big")] == [3, 3, 1, 1, 1]
 
 
-def test_the_number_of_retries_is_configured(spark: SparkSession, server: str) -> None:
+def test_the_number_of_retries_is_configured(server: str) -> None:
     uri = f"{server}/slow-to-wake"
-    assert fetched(spark, [uri], cfg=FetchConfig(retries=0))[uri].reason == "unreadable"
+    assert by_http([uri], replace(FETCH, retries=0))[uri].reason == "unreadable"
     assert Handler.hits["/slow-to-wake"] == 1
-    assert bytes(fetched(spark, [uri], cfg=FetchConfig(retries=6, backoff_ms=1))[uri].data) == b"fifth time"
+    assert by_http([uri], replace(FETCH, retries=6, backoff_ms=1))[uri] == b"fifth time"
     assert Handler.hits["/slow-to-wake"] == 5
 
 
-def test_nothing_listens(spark: SparkSession) -> None:
-    uri = "http://127.0.0.1:1/a.jpg"
-    assert fetched(spark, [uri])[uri].reason == "unreadable"
+def test_nothing_listens() -> None:
+    (answer,) = by_http(["http://127.0.0.1:1/a.jpg"]).values()
+    assert answer.reason == "unreadable"
 
 
 def test_each_object_is_read_once(spark: SparkSession, server: str) -> None:
-    rows = spark.createDataFrame([(f"{server}/file/once.jpg", None)], "uri string, reason string")
-    got = fetch_remote(rows, LIMIT, FETCH).where("fetched.reason is null and length(fetched.data) > 0")
+    # webhdfs is a filesystem that tells how often it was asked
+    rows = spark.createDataFrame(
+        [(server.replace("http://", "webhdfs://") + "/once.jpg", None)], "uri string, reason string"
+    )
+    cfg = replace(FETCH, retries=0, allowed_schemes=("webhdfs",))
+    got = fetch_remote(rows, LIMIT, cfg).where("fetched.reason is null and length(fetched.data) > 0")
     # A deterministic function is copied into the filter, hence read twice, unless this optimizer setting saves it.
     spark.conf.set("spark.sql.optimizer.avoidDoubleFilterEval", "false")
     try:
         assert len(got.select("fetched.data", "fetched.reason").collect()) == 1
     finally:
         spark.conf.unset("spark.sql.optimizer.avoidDoubleFilterEval")
-    assert Handler.hits["/file/once.jpg"] == 1
+    asked = {path: n for path, n in Handler.hits.items() if "once.jpg" in path}
+    assert set(asked.values()) == {1}
+    assert any("op=OPEN" in path for path in asked)
 
 
 def test_local_and_failed_rows_are_left_alone(spark: SparkSession, server: str) -> None:
-    assert set(fetched(spark, ["/a.jpg", "file:///a.jpg", "a:b.jpg", None]).values()) == {None}
+    uris = ["/a.jpg", "file:///a.jpg", "a:b.jpg", None, f"{server}/untouched", f"{server}/untouched".upper()]
+    assert set(fetched(spark, uris).values()) == {None}, "the decoding stage reads these"
     assert fetched(spark, [f"{server}/untouched"], reason="no_uri")[f"{server}/untouched"] is None
     assert "/untouched" not in Handler.hits
 
@@ -265,8 +292,47 @@ def test_is_remote_agrees_with_local_path(spark: SparkSession) -> None:
         "files://h/a",
     ]
     rows = spark.createDataFrame([(uri,) for uri in uris], "uri string")
-    got = {row.uri: row.remote for row in rows.select("uri", is_remote(rows.uri).alias("remote")).collect()}
-    assert got == {uri: local_path(uri) is None for uri in uris}
+    told = rows.select("uri", is_remote(rows.uri).alias("remote"), is_http(rows.uri).alias("http")).collect()
+    assert {row.uri: row.remote for row in told} == {uri: local_path(uri) is None for uri in uris}
+    assert {row.uri: row.http for row in told} == {uri: webread.is_http(uri) for uri in uris}
+
+
+def test_rules_of_hadoop(spark: SparkSession, mount: tuple[str, Path]) -> None:
+    base, folder = mount
+    (folder / "in").mkdir()
+    (folder / "in" / "a.jpg").write_bytes(b"a")
+    (folder / "b.jpg").write_bytes(b"b")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.0)
+        at = f"127.0.0.1:{listener.getsockname()[1]}"
+        refused = [f"{base}/b.jpg", f"{base}/in/../b.jpg", f"{base}/in2/a.jpg", f"viewfs://other{base[8:]}/in/a.jpg"]
+        refused += [
+            f"hdfs://{at}/a",
+            f"HDFS://localhost:{at[10:]}/a",
+            f"hdfs://2130706433:{at[10:]}/a",
+        ]
+        refused += [f"webhdfs://{at}/a", f"har://hdfs-{at}/x.har/a", f"ftp://{at}/a", f"sftp://{at}/a", "nosuch://h/a"]
+        special = ("[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[fd00::1]", "10.0.0.1")
+        refused += [f"hdfs://{host}:{at[10:]}/a" for host in (*special, "169.254.169.254", "[fe80::1]", "127.1")]
+        cfg = FetchConfig(allowed_roots=(f"{base}/in",), retries=0)
+        got = fetched(spark, [*refused, f"{base}/in/a.jpg", f"{base}/./in//a.jpg"], cfg=cfg)
+        assert {uri: row.reason for uri, row in got.items() if uri in refused} == dict.fromkeys(refused, "not_allowed")
+        assert all("--set 'fetch.allowed_" in got[uri].message for uri in refused)
+        assert {bytes(row.data) for uri, row in got.items() if uri not in refused} == {b"a"}
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    rows = spark.createDataFrame([(f"hdfs://{at}/a", None)], "uri string, reason string")
+    (row,) = fetch_remote(rows, LIMIT, replace(cfg, timeout_s=0.1), [f"hdfs://{at}/manifest.csv"]).collect()
+    assert row.fetched.reason != "not_allowed", "the operator named this host"
+
+
+def test_a_filesystem_that_never_answers_ends_at_the_deadline(spark: SparkSession) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"hdfs://127.0.0.1:{silent.getsockname()[1]}/a.jpg"
+        start = time.monotonic()
+        row = fetched(spark, [uri], cfg=replace(FETCH, timeout_s=0.5))[uri]
+    assert (row.reason, "fetch.timeout_s = 0.5" in row.message) == ("timeout", True)
+    assert time.monotonic() - start < 10
 
 
 def test_jar_is_reproducible_and_skipped_when_up_to_date(reader_jar: Path, tmp_path: Path) -> None:

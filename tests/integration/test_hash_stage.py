@@ -24,6 +24,7 @@ from dupelake.config import Config, DecodeConfig, FeaturesConfig, FetchConfig, H
 from dupelake.errors import VersionMixError
 from dupelake.jobs import hash as job
 from dupelake.jobs import vocabulary as vocabulary_job
+from dupelake.kernels.access import Access
 from dupelake.kernels.fingerprint import content_id, fingerprint_image
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.isolate import Guard
@@ -83,7 +84,8 @@ def manifest(spark: SparkSession, rows: list[dict]):
 
 
 def run(spark: SparkSession, rows: list[dict], cfg: Config = Config()) -> list[Row]:  # noqa: B008 - frozen
-    return sorted(hash_images(manifest(spark, rows).repartition(2), cfg).collect(), key=lambda r: int(r.image_id[1:]))
+    hashed = hash_images(manifest(spark, rows).repartition(2), cfg, ["/"])
+    return sorted(hashed.collect(), key=lambda r: int(r.image_id[1:]))
 
 
 def test_schema_is_that_of_the_tables():
@@ -218,19 +220,19 @@ def test_output_batches_are_bounded_in_bytes(tmp_path: Path):
     path = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)).save(path)
     cfg = Config(hash=HashConfig(batch_bytes=1 << 20))
-    out = list(_mapper(cfg)(iter([one_batch(path, 24)])))
+    out = list(_mapper(cfg, ["/"])(iter([one_batch(path, 24)])))
     assert len(out) > 2
     assert max(b.nbytes for b in out) < 1.5 * (1 << 20)
     assert [i for b in out for i in b.column("image_id").to_pylist()] == [str(at) for at in range(24)]
-    assert list(_mapper(cfg)(iter([]))) == []
+    assert list(_mapper(cfg, ["/"])(iter([]))) == []
     flat = tmp_path / "flat.png"  # a thumbnail of some KB: what fills a batch is features, once there are some
     Image.fromarray(
         np.kron(np.random.default_rng(0).integers(0, 2, (32, 32), np.uint8) * 255, np.ones((10, 10))).astype(np.uint8)
     ).save(flat)
-    (some,) = _mapper(cfg)(iter([one_batch(flat, 1)]))
+    (some,) = _mapper(cfg, ["/"])(iter([one_batch(flat, 1)]))
     weight = sum(len(some.column(name)[0].as_py()) for name in ("thumbnail_bytes", "keypoints", "descriptors", "words"))
     assert len(some.column("descriptors")[0].as_py()) > len(some.column("thumbnail_bytes")[0].as_py())
-    first = next(_mapper(cfg)(iter([one_batch(flat, 40)])))
+    first = next(_mapper(cfg, ["/"])(iter([one_batch(flat, 40)])))
     assert abs(first.num_rows - (1 << 20) / (weight + 512)) < 2
 
 
@@ -242,7 +244,7 @@ def test_equal_bytes_are_decoded_once_in_a_task(tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr("dupelake.stages.hash.fingerprint_image", counted)
     (tmp_path / "a.png").write_bytes(png(1))
-    (batch,) = _mapper(Config())(iter([one_batch(tmp_path / "a.png", 100)]))
+    (batch,) = _mapper(Config(), ["/"])(iter([one_batch(tmp_path / "a.png", 100)]))
     assert batch.num_rows == 100
     assert len(set(batch.column("pdq").to_pylist())) == 1
     assert (tmp_path / "calls").read_text() == "x"
@@ -259,14 +261,14 @@ def test_copies_of_a_crashing_image_cost_one_crash(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(Guard, "_fork", counted)
     monkeypatch.setenv("DUPELAKE_BAD_IMAGE", "crash:poison")
     (tmp_path / "a.png").write_bytes(png(1) + b"poison")
-    (batch,) = _mapper(Config())(iter([one_batch(tmp_path / "a.png", 20)]))
+    (batch,) = _mapper(Config(), ["/"])(iter([one_batch(tmp_path / "a.png", 20)]))
     assert set(batch.column("reason").to_pylist()) == {"crashed"}
     assert set(batch.column("content_id").to_pylist()) == {content_id(png(1) + b"poison")}
     assert len(forks) == 3  # the first, the second try, and one that knows these bytes
 
 
 def test_local_storage_that_fails_for_a_moment(tmp_path: Path, monkeypatch):
-    cfg = FetchConfig(retries=2, backoff_ms=1)
+    cfg = Access(FetchConfig(retries=2, backoff_ms=1), (str(tmp_path), "/proc"))
     refused = read_local("/proc/self/mem", "/proc/self/mem", 1000, cfg)  # reading address 0 gives EIO
     assert (refused.reason, "(tried 3 times)" in refused.message) == ("unreadable", True)
     (tmp_path / "a").write_bytes(b"x")
@@ -289,7 +291,7 @@ def test_failed_features_are_no_failed_row(tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr("dupelake.kernels.fingerprint.extract_features", fail)
     (tmp_path / "a.png").write_bytes(png(1))
-    (batch,) = _mapper(Config())(iter([one_batch(tmp_path / "a.png", 1)]))
+    (batch,) = _mapper(Config(), ["/"])(iter([one_batch(tmp_path / "a.png", 1)]))
     (row,) = batch.to_pylist()
     assert (row["status"], row["reason"], row["error_message"]) == ("ok", None, None)
     assert row["features_error"] == "MemoryError: no room"
@@ -306,9 +308,9 @@ def test_the_job_keeps_features(spark, tmp_path: Path, monkeypatch):
     (pictures / "twin.png").write_bytes(png(0))
     Image.new("RGB", (300, 200), "grey").save(pictures / "flat.png")
 
-    def broken(rows, cfg):
+    def broken(rows, cfg, paths):
         error = F.when(F.col("uri").endswith("/1.png"), F.lit("MemoryError: no room"))
-        return hash_images(rows, cfg).withColumn("features_error", error)
+        return hash_images(rows, cfg, paths).withColumn("features_error", error)
 
     warehouse = Warehouse(spark, where)
     with monkeypatch.context() as patch:

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 
 from dupelake.config import FetchConfig
 from dupelake.jobs import hash
+from dupelake.kernels.access import Access
 from dupelake.schema import HASHES, IMAGES
 from dupelake.stages.hash import read_local
 from dupelake.trees import list_folder
@@ -105,4 +106,4 @@ def test_files_of_impossible_times_are_listed(tmp_path: Path) -> None:
     os.utime(tmp_path / "f", (-(10**9), 10**10))
     (file,) = list_folder(str(tmp_path), deep=False)
     assert file == (str(tmp_path / "f"), "2286-11-20 17:46:40.000000", 1)
-    assert read_local(file.uri, file.uri, 10, FetchConfig()) == b"x"
+    assert read_local(file.uri, file.uri, 10, Access(FetchConfig(), (str(tmp_path),))) == b"x"

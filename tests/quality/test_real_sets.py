@@ -40,7 +40,8 @@ def warehouse(spark, shared_data, tmp_path_factory) -> Warehouse:
     folder = tmp_path_factory.mktemp("quality")
     manifest = folder / "manifest.csv"
     write_manifest(shared_data, SETS + BROKEN, manifest)
-    assert nightly.main([str(manifest), "--warehouse", str(folder / "wh")]) == 0
+    allowed = ["--set", f"fetch.allowed_roots=[{shared_data}]"]
+    assert nightly.main([str(manifest), "--warehouse", str(folder / "wh"), *allowed]) == 0
     return Warehouse(spark, str(folder / "wh"))
 
 

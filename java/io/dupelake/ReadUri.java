@@ -3,15 +3,20 @@ package io.dupelake;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
-import java.net.HttpURLConnection;
-import java.net.URI;
-import java.net.URL;
-import java.nio.charset.StandardCharsets;
+import java.io.InterruptedIOException;
 import java.nio.file.AccessDeniedException;
+import java.security.PrivilegedExceptionAction;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicReference;
 
 import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.FileStatus;
@@ -20,6 +25,7 @@ import org.apache.hadoop.fs.Path;
 import org.apache.hadoop.fs.PathIsDirectoryException;
 import org.apache.hadoop.fs.UnsupportedFileSystemException;
 import org.apache.hadoop.security.AccessControlException;
+import org.apache.hadoop.security.UserGroupInformation;
 import org.apache.spark.SparkEnv;
 import org.apache.spark.deploy.SparkHadoopUtil;
 import org.apache.spark.sql.Row;
@@ -38,38 +44,44 @@ import org.apache.spark.sql.types.StructType;
  * <p>How a URI is understood: the string goes to {@code new Path(string)}, which does NOT percent-decode. After
  * {@code scheme://authority} every character stands for itself: {@code s3a://b/a%20b#1?.jpg} is the key
  * {@code a%20b#1?.jpg}. Hadoop folds {@code //}, {@code .} and {@code ..}; keys that contain those cannot be named.
- * {@code http(s)://} is the exception: there the URI is used as written ({@code %20} is a space, {@code ?} starts the
- * query, {@code #...} is dropped); what a URI may not contain (spaces, unicode, a lone %) is percent-encoded first.
+ * {@code http(s)://} does not come here: kernels/webread.py reads it, for Hadoop follows redirects unasked.
+ *
+ * <p>What may be read says {@link FetchRules}. A read ends at its deadline, whatever the filesystem is waiting for.
  */
 public final class ReadUri implements UDF2<String, Long, Row> {
     private static final long serialVersionUID = 1L;
 
     public static final String NAME = "dupelake_read_uri";
     private static final long MAX_PAUSE_MS = 30_000L;
-    private static final int CONNECT_TIMEOUT_MS = 10_000;
-    private static final int READ_TIMEOUT_MS = 60_000;
-    private static final int MAX_REDIRECTS = 5;
     private static final int FIRST_BUFFER = 1 << 16;
-    // Which legal characters an http URI may keep unencoded; '%' is looked at on its own.
-    private static final String URI_CHARACTERS = "-._~:/?@!$&'()*+,;=";
     private static final StructType RESULT = new StructType()
         .add("data", DataTypes.BinaryType).add("reason", DataTypes.StringType).add("message", DataTypes.StringType);
     // Building a Configuration parses XML; one per set of settings and JVM is enough.
     private static final Map<Map<String, String>, Configuration> CONFIGURATIONS = new ConcurrentHashMap<>();
 
+    private static final ExecutorService READERS = Executors.newCachedThreadPool(work -> {
+        Thread thread = new Thread(work, "dupelake-read");
+        thread.setDaemon(true);
+        return thread;
+    });
+
     /** What the driver's session adds to Hadoop's defaults; small, unlike a whole Configuration. */
     private final HashMap<String, String> settings;
+    private final FetchRules rules;
     private final int attempts;
     private final long backoffMs;
+    private final long timeoutMs;
 
-    private ReadUri(HashMap<String, String> settings, int attempts, long backoffMs) {
+    private ReadUri(HashMap<String, String> settings, FetchRules rules, int attempts, long backoffMs, long timeoutMs) {
         this.settings = settings;
+        this.rules = rules;
         this.attempts = attempts;
         this.backoffMs = backoffMs;
+        this.timeoutMs = timeoutMs;
     }
 
     /** An object that cannot be read, for a reason that another attempt would not change. */
-    private static final class Refusal extends Exception {
+    static final class Refusal extends Exception {
         private static final long serialVersionUID = 1L;
         private final String reason;
 
@@ -83,10 +95,12 @@ public final class ReadUri implements UDF2<String, Long, Row> {
      * Registers the UDF in a session with that session's Hadoop settings as they are now.
      * Non-deterministic, so that the optimizer never copies it: each copy would read the object again.
      *
+     * @param rules what may be read
      * @param attempts how often an object is tried, the first time included
      * @param backoffMs the pause before the second attempt, doubled before each further one
+     * @param timeoutMs for one object, all attempts together
      */
-    public static void register(SparkSession session, int attempts, long backoffMs) {
+    public static void register(SparkSession session, FetchRules rules, int attempts, long backoffMs, long timeoutMs) {
         Configuration own = ((org.apache.spark.sql.classic.SparkSession) session).sessionState().newHadoopConf();
         Configuration defaults = new Configuration();
         HashMap<String, String> settings = new HashMap<>();
@@ -95,7 +109,8 @@ public final class ReadUri implements UDF2<String, Long, Row> {
                 settings.put(entry.getKey(), entry.getValue());
             }
         }
-        session.udf().register(NAME, functions.udf(new ReadUri(settings, attempts, backoffMs), RESULT).asNondeterministic());
+        ReadUri reader = new ReadUri(settings, rules, attempts, backoffMs, timeoutMs);
+        session.udf().register(NAME, functions.udf(reader, RESULT).asNondeterministic());
     }
 
     @Override
@@ -103,9 +118,10 @@ public final class ReadUri implements UDF2<String, Long, Row> {
         if (uri == null) {
             return null;
         }
+        long until = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeoutMs);
         for (int attempt = 1; ; attempt++) {
             try {
-                byte[] data = isHttp(uri) ? readHttp(uri, maxBytes) : readHadoop(uri, maxBytes);
+                byte[] data = readUntil(uri, maxBytes, until);
                 return data.length == 0 ? failure("empty", "the file has no bytes") : RowFactory.create(data, null, null);
             } catch (Refusal refusal) {
                 return failure(refusal.reason, refusal.getMessage());
@@ -114,7 +130,8 @@ public final class ReadUri implements UDF2<String, Long, Row> {
                 if (refused != null || attempt >= attempts) {
                     return failure(refused == null ? "unreadable" : refused, describe(fault));
                 }
-                pause(Math.min(MAX_PAUSE_MS, backoffMs << (attempt - 1)));
+                long left = TimeUnit.NANOSECONDS.toMillis(until - System.nanoTime());
+                pause(Math.max(0L, Math.min(left, Math.min(MAX_PAUSE_MS, backoffMs << (attempt - 1)))));
             }
         }
     }
@@ -172,13 +189,78 @@ public final class ReadUri implements UDF2<String, Long, Row> {
         });
     }
 
-    private byte[] readHadoop(String uri, long maxBytes) throws IOException, Refusal {
+    /**
+     * readHadoop in a thread of its own, which is given up at the deadline: filesystems wait in many places (sockets,
+     * locks, retries of their own), and not all of them know a limit.
+     *
+     * @param until of System.nanoTime()
+     */
+    private byte[] readUntil(String uri, long maxBytes, long until) throws IOException, Refusal {
+        UserGroupInformation user = UserGroupInformation.getCurrentUser();
+        ClassLoader loader = Thread.currentThread().getContextClassLoader();
+        AtomicReference<InputStream> open = new AtomicReference<>();
+        PrivilegedExceptionAction<Object> read = () -> {
+            try {
+                return readHadoop(uri, maxBytes, open);
+            } catch (IOException | Refusal | RuntimeException | Error fault) {
+                return fault;
+            }
+        };
+        Future<Object> reading = READERS.submit(() -> {
+            Thread.currentThread().setContextClassLoader(loader);
+            return user.doAs(read);
+        });
+        Object found;
+        try {
+            found = reading.get(Math.max(0L, until - System.nanoTime()), TimeUnit.NANOSECONDS);
+        } catch (TimeoutException late) {
+            giveUp(reading, open);
+            throw new Refusal("timeout", "not read within fetch.timeout_s = " + timeoutMs / 1000.0 + " s");
+        } catch (InterruptedException killed) {
+            giveUp(reading, open);
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException("interrupted while reading", killed);
+        } catch (ExecutionException fault) {
+            throw new IOException(fault.getCause());
+        }
+        if (found instanceof byte[]) {
+            return (byte[]) found;
+        }
+        if (found instanceof IOException) {
+            throw (IOException) found;
+        }
+        if (found instanceof Refusal) {
+            throw (Refusal) found;
+        }
+        if (found instanceof RuntimeException) {
+            throw (RuntimeException) found;
+        }
+        throw (Error) found;
+    }
+
+    /** Ends a read from outside; its stream is closed, for not every filesystem heeds an interrupt. */
+    private static void giveUp(Future<Object> reading, AtomicReference<InputStream> open) {
+        reading.cancel(true);
+        READERS.execute(() -> {  // closing may wait too
+            InputStream in = open.get();
+            if (in != null) {
+                try {
+                    in.close();
+                } catch (IOException | RuntimeException ignored) {
+                    // nobody reads it any more
+                }
+            }
+        });
+    }
+
+    private byte[] readHadoop(String uri, long maxBytes, AtomicReference<InputStream> open) throws IOException, Refusal {
         Path path;
         try {
             path = new Path(uri);
         } catch (IllegalArgumentException malformed) {
             throw new Refusal("unreadable", "not a path that Hadoop understands: " + malformed.getMessage());
         }
+        rules.check(path, configuration());
         FileSystem files = path.getFileSystem(configuration());
         FileStatus status = files.getFileStatus(path);
         if (status.isDirectory()) {
@@ -188,87 +270,9 @@ public final class ReadUri implements UDF2<String, Long, Row> {
             throw new Refusal("not_a_file", "neither a file nor a folder");
         }
         try (InputStream in = files.open(path)) {
+            open.set(in);
             return readAll(in, status.getLen(), maxBytes);
         }
-    }
-
-    private static boolean isHttp(String uri) {
-        return uri.regionMatches(true, 0, "http://", 0, 7) || uri.regionMatches(true, 0, "https://", 0, 8);
-    }
-
-    /** Hadoop's own http filesystem knows no timeout, no status code and no query; hence not used. */
-    private static byte[] readHttp(String uri, long maxBytes) throws IOException, Refusal {
-        URL url;
-        try {
-            url = URI.create(encoded(uri)).toURL();
-            for (int hop = 0; hop <= MAX_REDIRECTS; hop++) {
-                HttpURLConnection connection = (HttpURLConnection) url.openConnection();
-                connection.setConnectTimeout(CONNECT_TIMEOUT_MS);
-                connection.setReadTimeout(READ_TIMEOUT_MS);
-                connection.setRequestProperty("User-Agent", "dupelake");
-                connection.setRequestProperty("Accept", "image/*, */*;q=0.5");
-                int code = connection.getResponseCode();
-                String location = connection.getHeaderField("Location");
-                if (code / 100 == 3 && location != null) {
-                    // HttpURLConnection follows by itself, save from http to https.
-                    URL next = url.toURI().resolve(encoded(location)).toURL();
-                    boolean safe = next.getProtocol().equals("https") || next.getProtocol().equals(url.getProtocol());
-                    if (!safe || !isHttp(next.toString())) {
-                        throw new Refusal("unreadable", "redirected to " + next + ", which is not followed");
-                    }
-                    url = next;
-                    continue;
-                }
-                checkStatus(code, connection.getResponseMessage());
-                try (InputStream in = connection.getInputStream()) {
-                    return readAll(in, connection.getContentLengthLong(), maxBytes);
-                }
-            }
-        } catch (IllegalArgumentException | java.net.URISyntaxException malformed) {
-            throw new Refusal("unreadable", "not a URL: " + malformed.getMessage());
-        }
-        throw new Refusal("unreadable", "more than " + MAX_REDIRECTS + " redirects");
-    }
-
-    private static void checkStatus(int code, String text) throws IOException, Refusal {
-        String said = "HTTP " + code + (text == null ? "" : " " + text);
-        if (code == 404 || code == 410) {
-            throw new Refusal("missing", said);
-        }
-        if (code == 408 || code == 425 || code == 429 || code >= 500) {
-            throw new IOException(said);
-        }
-        if (code != 200 && code != 203) {
-            throw new Refusal("unreadable", said);
-        }
-    }
-
-    /** The URI without fragment, what it may not contain percent-encoded as UTF-8; its own escapes stay. */
-    private static String encoded(String written) {
-        int fragment = written.indexOf('#');
-        String uri = fragment < 0 ? written : written.substring(0, fragment);
-        StringBuilder text = new StringBuilder(uri.length() + 16);
-        int length = uri.length();
-        int authority = uri.indexOf("://");
-        int path = authority < 0 ? 0 : uri.indexOf('/', authority + 3);
-        for (int i = 0; i < length; ) {
-            int point = uri.codePointAt(i);
-            int next = i + Character.charCount(point);
-            boolean address = (point == '[' || point == ']') && (path < 0 || i < path);  // [::1]
-            boolean plain = address
-                || point < 128 && (Character.isLetterOrDigit(point) || URI_CHARACTERS.indexOf(point) >= 0);
-            boolean escape = point == '%' && i + 2 < length
-                && Character.digit(uri.charAt(i + 1), 16) >= 0 && Character.digit(uri.charAt(i + 2), 16) >= 0;
-            if (plain || escape) {
-                text.appendCodePoint(point);
-            } else {
-                for (byte octet : uri.substring(i, next).getBytes(StandardCharsets.UTF_8)) {
-                    text.append(String.format("%%%02X", octet & 0xff));
-                }
-            }
-            i = next;
-        }
-        return text.toString();
     }
 
     /**
@@ -284,6 +288,9 @@ public final class ReadUri implements UDF2<String, Long, Row> {
         byte[] buffer = new byte[(int) (expected >= 0 ? Math.min(expected + 1, most) : Math.min(FIRST_BUFFER, most))];
         int filled = 0;
         while (true) {
+            if (Thread.currentThread().isInterrupted()) {
+                throw new InterruptedIOException("given up");
+            }
             int got = in.read(buffer, filled, buffer.length - filled);
             if (got < 0) {
                 break;

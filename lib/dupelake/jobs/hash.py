@@ -15,12 +15,14 @@ from pyspark.sql import functions as F
 
 from dupelake.errors import ManifestError, VersionMixError
 from dupelake.jobs.common import absolute, job_parser, run_job, selection
+from dupelake.jobs.refused import tell_refused
+from dupelake.kernels.access import NOT_ALLOWED
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
 from dupelake.runtime.run import Run
 from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK, RUNS, THUMBNAILS, Table, conform
-from dupelake.stages.again import may_mend
+from dupelake.stages.again import counts_as_try
 from dupelake.stages.fetch import fetch_remote
 from dupelake.stages.hash import hash_images
 from dupelake.stages.manifest import (
@@ -94,10 +96,12 @@ def work(run: Run, args: argparse.Namespace) -> None:
         )
         # by key: a retried task gets the same rows
         spread = wanted.where(F.col("why") != NOTED).repartition(n_tasks, "image_id")
-        fetched = fetch_remote(spread, run.config.decode.max_bytes, run.config.fetch)
-        hashed = run.staging.save(hash_images(fetched, run.config), "hashed")
+        paths = [absolute(path) for path in args.paths]
+        fetched = fetch_remote(spread, run.config.decode.max_bytes, run.config.fetch, paths)
+        hashed = run.staging.save(hash_images(fetched, run.config, paths), "hashed")
     with run.step("write"):
         _write(run, hashed, full, beside)
+    tell_refused(run, hashed)
     check_partitions(run, hashed)
 
 
@@ -232,10 +236,11 @@ def refuse_other_versions(run: Run, full: bool) -> None:
 def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) -> None:
     """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
     run.count("contents_new", _write_contents(run, hashed.where(F.col("status") == OK), full))
-    tried = F.when(may_mend(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
+    refused = F.col("reason").eqNullSafe(NOT_ALLOWED)
+    tried = F.when(counts_as_try(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
     images = hashed.withColumns(
         {
-            "attempts": F.when(F.col("status") == OK, 0).otherwise(tried),
+            "attempts": F.when((F.col("status") == OK) | refused, 0).otherwise(tried),
             "ingested_at": F.lit(run.started_at),
             "deleted_at": F.lit(None).cast("timestamp"),
             "deleted_reason": F.lit(None).cast("string"),

@@ -14,6 +14,7 @@ from dupelake.errors import ModelError
 from dupelake.jobs import planning
 from dupelake.jobs.common import absolute, selection
 from dupelake.jobs.lsh_join import current_versions
+from dupelake.kernels.access import Access, own_roots
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
@@ -49,22 +50,24 @@ def describe_plan(warehouse: Warehouse, config: Config, args: argparse.Namespace
         ManifestError: as the run would.
     """
     run = Run("plan", config, warehouse)
-    counts = _rows(run, args)
+    counts, n_refused = _rows(run, args)
     n_to_do = sum(n for why, n in counts.items() if why != NOTED)
     lines = [f"Plan for {', '.join(args.paths)} into {warehouse.root}; nothing is written"]
     told = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()) if n)
     lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
+    if n_refused:
+        lines.append(f"  refused  {n_refused} of them, which fetch.allowed_* do not allow to read (docs/operations.md)")
     lines += [f"  versions {line}" for line in _versions(run, full=args.full)]
     lines += [f"  join     {line}" for line in _join(run, n_to_do)]
     lines += [f"  cost     {line}" for line in _cost(_rates(warehouse), n_to_do)]
     return "\n".join(lines)
 
 
-def _rows(run: Run, args: argparse.Namespace) -> dict[str, int]:
-    """How many rows of the manifests the run would process, by why."""
+def _rows(run: Run, args: argparse.Namespace) -> tuple[dict[str, int], int]:
+    """How many rows of the manifests the run would process, by why, and how many of them it would refuse to read."""
     partitions, since, full = selection(args)
-    wh = run.warehouse
-    raw = read_manifests(wh.spark, [absolute(path) for path in args.paths], run.config.manifest, with_origin=True)
+    wh, paths = run.warehouse, [absolute(path) for path in args.paths]
+    raw = read_manifests(wh.spark, paths, run.config.manifest, with_origin=True)
     images = wh.read(IMAGES) if wh.exists(IMAGES) else None
     wanted = wanted_rows(
         normalise(raw, run.config.manifest),
@@ -74,8 +77,12 @@ def _rows(run: Run, args: argparse.Namespace) -> dict[str, int]:
         full=full,
         max_attempts=run.config.run.max_attempts,
     )
-    rows = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n")).collect()  # one row per why
-    return {row["why"]: row["n"] for row in rows}
+    access = Access(run.config.fetch, own_roots(paths))
+    # A lambda, for Spark warns of hints that are no pandas types.
+    is_refused = F.udf(lambda uri: access.looks_refused(uri), "boolean")(F.col("uri"))  # noqa: PLW0108
+    numbers = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if(is_refused).alias("refused"))
+    rows = numbers.collect()  # one row per why
+    return {row["why"]: row["n"] for row in rows}, sum(row["refused"] for row in rows if row["why"] != NOTED)
 
 
 def _versions(run: Run, *, full: bool) -> Iterator[str]:

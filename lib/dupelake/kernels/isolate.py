@@ -85,11 +85,11 @@ class Guard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __call__(self, item: Any) -> Any:
-        """The answer to `item`, or Lost."""
-        answer = self._attempt(item)
+    def __call__(self, item: Any, extra_s: float = 0.0) -> Any:
+        """The answer to `item`, or Lost. It may take `extra_s` longer until it notes something: to read it."""
+        answer = self._attempt(item, extra_s)
         if isinstance(answer, Lost) and answer.reason in (CRASHED, OUT_OF_MEMORY):
-            answer = self._attempt(item)
+            answer = self._attempt(item, extra_s)
         return answer
 
     def close(self) -> None:
@@ -98,9 +98,9 @@ class Guard:
             self._kill(self._child)
             self._child = None
 
-    def _attempt(self, item: Any) -> Any:
+    def _attempt(self, item: Any, extra_s: float) -> Any:
         child = self._child = self._child or self._fork()
-        until = time.monotonic() + self._timeout_s
+        until = time.monotonic() + self._timeout_s + extra_s
         noted = None
         try:
             child.pipe.send(item)
@@ -108,6 +108,7 @@ class Guard:
                 kind, value = child.pipe.recv()
                 if kind == _NOTE:
                     noted = value
+                    until = min(until, time.monotonic() + self._timeout_s)
                     continue
                 if kind == _DONE:
                     return value

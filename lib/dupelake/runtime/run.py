@@ -42,6 +42,7 @@ class Run:
     plan: str | None = None  # as in `runs`
     is_complete: bool = False  # all tables are up to date with each other
     gate_faults: list[str] = field(default_factory=list)  # limits that steps saw passed; told at the end, with exit 3
+    notes: list[str] = field(default_factory=list)  # sentences for the end of the report
     staging: Staging = field(init=False)
     events: EventLog = field(init=False)
 
@@ -144,6 +145,7 @@ class Run:
             lines.append("  nothing has changed since the last complete night: all that was found stands")
         took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
         lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all")
+        lines += [f"  NOTE     {note}" for note in self.notes]
         return "\n".join(lines)
 
 

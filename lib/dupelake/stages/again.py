@@ -15,6 +15,7 @@ _MAY_MEND = (
     "unreadable",
     "no_filesystem",
     "no_remote_reader",
+    "not_allowed",
     "crashed",
     "timeout",
     "out_of_memory",
@@ -26,6 +27,11 @@ _UNFINISHED = ("empty", "truncated")  # perhaps an upload under way: marks, wher
 def may_mend(reason: Column, marks: Column) -> Column:
     """Whether another night may read what failed for `reason`; a file whose marks are known is not read for that."""
     return reason.isin(*_MAY_MEND) | (reason.isin(*_UNFINISHED) & marks.isNull())
+
+
+def counts_as_try(reason: Column, marks: Column) -> Column:
+    """Whether a failed row uses up one of run.max_attempts: not where an option kept the file from being touched."""
+    return may_mend(reason, marks) & (reason != "not_allowed")
 
 
 def marks_differ(old: Column, new: Column) -> Column:

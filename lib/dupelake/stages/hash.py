@@ -1,25 +1,26 @@
 """Manifest rows to images, hashes, thumbnails and features: each file read and decoded once, in the Python worker.
 
-Bytes of local files never cross from the JVM: the worker opens them itself. Remote ones arrive in `fetched`
-(stages.fetch). One bad image is one failed row; the batch goes on, also past an image that kills its decoder, never
-ends, or wants all memory: reading and decoding happen in a guarded child of the worker (kernels.isolate).
+Bytes of local files and of HTTP never cross from the JVM: the worker reads them itself, under the rules of
+kernels.access. Others arrive in `fetched` (stages.fetch). One bad image is one failed row; the batch goes on, also past
+an image that kills its decoder, never ends, or wants all memory: reading and decoding happen in a guarded child of the
+worker (kernels.isolate).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from dupelake.config import Config, FetchConfig
+from dupelake.config import Config
+from dupelake.kernels.access import Access, open_local, own_roots
 from dupelake.kernels.decode import Failure
 from dupelake.kernels.faults import reached
 from dupelake.kernels.fingerprint import Fingerprint, content_id, fingerprint_image
@@ -27,6 +28,7 @@ from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.isolate import FAULT, OUT_OF_MEMORY, Guard, Lost, fail_on_purpose
 from dupelake.kernels.uris import local_path
 from dupelake.kernels.vocabulary import Vocabulary, feature_version, load_vocabulary
+from dupelake.kernels.webread import WebReader, is_http
 from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK
 
 # Taken over from the manifest row as they are.
@@ -68,43 +70,49 @@ _ARROW: dict[type[T.DataType], pa.DataType] = {
 }
 
 
-def hash_images(rows: DataFrame, cfg: Config) -> DataFrame:
+def hash_images(rows: DataFrame, cfg: Config, paths: Sequence[str] = ()) -> DataFrame:
     """Fingerprints of every row, one row out for each row in, in the rows' partitioning.
 
     Args:
         rows: columns of schema.MANIFEST, `attempts` and `fetched struct<data binary, reason string, message string>`,
-            which is null for local files. Rows whose `reason` is set already pass through as failed.
+            which is null for local files and HTTP. Rows whose `reason` is set already pass through as failed.
         cfg: sections `decode`, `fetch`, `guard`, `hash` and `features`; batches are handed on as soon as they hold
             `hash.batch_bytes`.
+        paths: the manifests and trees; besides `fetch.allowed_roots`, files in their folders may be read.
 
     Returns:
         HASHED. Failed rows carry `reason` and `error_message`, and `content_id` and `byte_size` where the file could
-        be read. Besides those of kernels.decode.Failure, reasons of local files are missing, unreadable, not_a_file;
-        and of all files those of kernels.isolate.Lost: crashed, timeout, out_of_memory, internal_error.
+        be read. Besides those of kernels.decode.Failure, reasons of local files are not_allowed, missing, unreadable,
+        not_a_file; of HTTP those of kernels.webread; and of all files those of kernels.isolate.Lost: crashed, timeout,
+        out_of_memory, internal_error.
         Within a task equal contents are decoded once (the last few are remembered).
 
     Raises:
         ModelError: the vocabulary cannot be read; here, on the driver, before a task starts.
     """
-    return rows.mapInArrow(_mapper(cfg), HASHED)
+    return rows.mapInArrow(_mapper(cfg, paths), HASHED)
 
 
-def read_local(path: str, uri: str, max_bytes: int, fetch: FetchConfig) -> bytes | Failure:
-    """The bytes of a regular file; symbolic links are followed.
+def read_local(path: str, uri: str, max_bytes: int, access: Access) -> bytes | Failure:
+    """The bytes of a regular file; symbolic links are followed to where files may be read.
 
     Args:
         path: as kernels.uris.local_path gives it.
         uri: as the manifest gives it; where a `file:` URI was written without percent-encoding, a file that exists
             under its literal name is taken when there is none under the decoded one.
         max_bytes: larger files are refused without being read.
-        fetch: how often, and after which pause, a file is tried again where its storage failed for a moment.
+        access: which files may be read; how often, and after which pause, a file is tried again where its storage
+            failed for a moment.
 
     Raises:
         MemoryError: the file does not fit.
     """
+    refused, fetch = access.refuse_scheme("file"), access.cfg
+    if refused is not None:
+        return refused
     for attempt in range(fetch.retries + 1):
         try:
-            return _read_local(path, uri, max_bytes)
+            return _read_local(path, uri, max_bytes, access)
         except (FileNotFoundError, NotADirectoryError):
             return Failure("missing", f"no file at {path}")
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
@@ -115,38 +123,38 @@ def read_local(path: str, uri: str, max_bytes: int, fetch: FetchConfig) -> bytes
     raise AssertionError
 
 
-def _read_local(path: str, uri: str, max_bytes: int) -> bytes | Failure:
+def _read_local(path: str, uri: str, max_bytes: int, access: Access) -> bytes | Failure:
     try:
-        info = os.stat(path)
-    except OSError as error:
+        opened = open_local(path, access)
+    except FileNotFoundError:
         literal = uri[uri.find("/") :] if uri[:5].lower() == "file:" and "%" in uri else ""
         literal = "/" + literal.lstrip("/") if literal else ""
-        if error.errno != errno.ENOENT or not literal or not os.path.exists(literal):
+        if not literal or not os.path.exists(literal):
             raise
-        path, info = literal, os.stat(literal)
-    if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device could take for ever
-        return Failure("not_a_file", f"{path} is no regular file")
-    if info.st_size > max_bytes:
-        return Failure(
-            "too_large", f"{info.st_size} bytes, more than decode.max_bytes ({max_bytes})", byte_size=info.st_size
-        )
-    with open(path, "rb") as file:
-        data = file.read(info.st_size + 1)  # not more: Python allocates what is asked for
-        if len(data) > info.st_size:  # it has grown meanwhile; decode refuses what is over the limit
+        opened = open_local(literal, access)
+    if isinstance(opened, Failure):
+        return opened
+    with open(opened, "rb") as file:
+        size = os.fstat(opened).st_size
+        if size > max_bytes:
+            return Failure("too_large", f"{size} bytes, more than decode.max_bytes ({max_bytes})", byte_size=size)
+        data = file.read(size + 1)  # not more: Python allocates what is asked for
+        if len(data) > size:  # it has grown meanwhile; decode refuses what is over the limit
             data += file.read(max_bytes + 1 - len(data))
     return data if data else Failure("empty", "the file has no bytes", byte_size=0)
 
 
-def _mapper(cfg: Config) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _mapper(cfg: Config, paths: Sequence[str] = ()) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function that runs in the workers; it carries the configuration and the vocabulary.
 
     The vocabulary (some 200 KB) travels with it, so that the file of a user's own need only lie on the driver.
     """
     versions = {"hash_version": hash_version(cfg), "feature_version": feature_version(cfg)}
     vocabulary = load_vocabulary(cfg.features.vocabulary)
+    access = Access(cfg.fetch, own_roots(paths))
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with _Hasher(cfg, vocabulary) as hasher:
+        with _Hasher(cfg, vocabulary, access) as hasher:
             for batch in batches:
                 reached("worker:hash")
                 yield from _hash_batch(batch, cfg, hasher, versions)
@@ -157,8 +165,10 @@ def _mapper(cfg: Config) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Rec
 class _Hasher:
     """Rows of one task to fingerprints, in a guarded child; one at a time."""
 
-    def __init__(self, cfg: Config, vocabulary: Vocabulary) -> None:
+    def __init__(self, cfg: Config, vocabulary: Vocabulary, access: Access) -> None:
         self._cfg = cfg
+        self._access = access
+        self._read_http = WebReader(access)  # its state is the child's
         self._vocabulary = vocabulary
         self._recent: OrderedDict[str, Fingerprint | Failure] = OrderedDict()  # by content id; filled in the child
         # Contents that cost a child already. Each child inherits them, so copies of the same bytes cost no other one.
@@ -174,6 +184,7 @@ class _Hasher:
     def __call__(self, uri: str | None, fetched: pa.StructScalar) -> Fingerprint | Failure:
         """The fingerprint of one row, or why there is none."""
         data: bytes | None = None
+        extra_s = 0.0
         if fetched.is_valid:
             if fetched["reason"].is_valid:
                 return Failure(fetched["reason"].as_py(), fetched["message"].as_py() or fetched["reason"].as_py())
@@ -182,9 +193,11 @@ class _Hasher:
                 return Failure("empty", "the object has no bytes", byte_size=0)
         elif uri is None:
             return Failure("no_uri", "the row has no uri")
+        elif is_http(uri):
+            extra_s = self._cfg.fetch.timeout_s
         elif local_path(uri) is None:
             return Failure("unreadable", "a remote URI whose bytes were not fetched")
-        answer: Fingerprint | Failure | Lost = self._guard((uri, data))
+        answer: Fingerprint | Failure | Lost = self._guard((uri, data), extra_s)
         if not isinstance(answer, Lost):
             return answer
         content, byte_size = answer.noted or (None, None)
@@ -197,7 +210,8 @@ class _Hasher:
         """In the child. MemoryError is the guard's to handle."""
         uri, data = item
         if data is None:
-            read = read_local(local_path(uri) or uri, uri, self._cfg.decode.max_bytes, self._cfg.fetch)
+            most, path = self._cfg.decode.max_bytes, local_path(uri)
+            read = self._read_http(uri, most) if path is None else read_local(path, uri, most, self._access)
             if isinstance(read, Failure):
                 return read
             data = read
