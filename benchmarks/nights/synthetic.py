@@ -176,7 +176,7 @@ def write(
     for table, columns in (
         (HASHES, hashed),
         (FEATURES, none | common),
-        (EMBEDDINGS, {"error_message": null} | common),
+        (EMBEDDINGS, {"error_message": null, "attempts": null, "tried_at": null} | common),
     ):
         warehouse.append(table, drawn.withColumns(columns).select(table.columns))
     write_images(warehouse, drawn)

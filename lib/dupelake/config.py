@@ -167,7 +167,7 @@ class ClusterConfig:
 class RunConfig:
     """The run as a whole."""
 
-    max_failed_fraction: float = _opt(1.0, low=0.0, high=1.0)  # above it the run exits 3, after writing
+    max_failed_fraction: float = _opt(0.5, low=0.0, high=1.0)  # above it the run exits 3, after writing
     max_failed_fraction_of_partition: float = _opt(1.0, low=0.0, high=1.0)  # the same for each partition on its own
     max_attempts: int = _opt(3, low=1, high=1000)  # nights on which an image that cannot be read is tried
     lock_wait_s: float = _opt(0.0, low=0.0, high=1_000_000.0)  # how long to wait while another run is at work

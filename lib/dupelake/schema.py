@@ -206,6 +206,8 @@ EMBEDDINGS = Table(
             col("preprocess_id", TEXT, "how its input was prepared", null=False),
             col("embedding", BYTES, "little-endian float16[dim] of unit length; null when it could not be computed"),
             col("error_message", TEXT, "null, or why there is no embedding"),
+            col("attempts", INT, "nights that tried to compute it in vain; null where there is an embedding"),
+            col("tried_at", TIME, "when the last run that tried in vain started (UTC); null where there is one"),
         ]
     ),
     key=("content_id", "model_id"),

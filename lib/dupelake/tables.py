@@ -303,11 +303,13 @@ class Staging:
         self._spark = warehouse.spark
         self.root = f"{warehouse.root}/{_STAGING}/{run_id}"
         self._n = 0
+        self._saved: list[str] = []  # folders, in order
 
     def save(self, rows: DataFrame, name: str = "step") -> DataFrame:
         """Compute `rows` once; returns them as read back from disk."""
         self._n += 1
         path = f"{self.root}/{self._n:03d}-{name}"
+        self._saved.append(path)
         rows.write.mode("overwrite").parquet(path)
         return self._spark.read.schema(rows.schema).parquet(path)
 
@@ -315,6 +317,15 @@ class Staging:
     def checkpoint(self) -> Callable[[DataFrame], DataFrame]:
         """`save` in the form that iterative stages take."""
         return self.save
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """What is saved within goes at its end: a part of a large night needs the room of one part, not of all."""
+        n_before = len(self._saved)
+        yield
+        for path in self._saved[n_before:]:
+            self._delete(path)
+        del self._saved[n_before:]
 
     def remove(self) -> None:
         """Delete the folder of this run (never a table, never an image)."""

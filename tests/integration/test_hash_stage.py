@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -25,6 +26,7 @@ from dupelake.errors import VersionMixError
 from dupelake.jobs import hash as job
 from dupelake.jobs import vocabulary as vocabulary_job
 from dupelake.kernels.access import Access
+from dupelake.kernels.features import extract_features
 from dupelake.kernels.fingerprint import content_id, fingerprint_image
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.isolate import Guard
@@ -287,17 +289,50 @@ def test_local_storage_that_fails_for_a_moment(tmp_path: Path, monkeypatch):
 
 def test_failed_features_are_no_failed_row(tmp_path: Path, monkeypatch):
     def fail(*_args):
-        raise MemoryError("no room")
+        raise ValueError("no features in this one")
 
     monkeypatch.setattr("dupelake.kernels.fingerprint.extract_features", fail)
     (tmp_path / "a.png").write_bytes(png(1))
     (batch,) = _mapper(Config(), ["/"])(iter([one_batch(tmp_path / "a.png", 1)]))
     (row,) = batch.to_pylist()
     assert (row["status"], row["reason"], row["error_message"]) == ("ok", None, None)
-    assert row["features_error"] == "MemoryError: no room"
+    assert row["features_error"] == "ValueError: no features in this one"
     assert (row["n_keypoints"], row["keypoints"], row["descriptors"]) == (0, b"", b"")
     assert row["pdq"]
     assert row["feature_version"]
+
+
+def no_memory(*_args):
+    raise MemoryError("no room")
+
+
+def opencv_without_memory(*_args):
+    error = cv2.error("Failed to allocate 99 bytes")
+    error.code = cv2.Error.StsNoMem
+    raise error
+
+
+@pytest.mark.parametrize("short", [no_memory, opencv_without_memory])
+def test_want_of_memory_for_features_passes_and_is_tried_again(tmp_path: Path, monkeypatch, short):
+    """At once in another child, and on another night: else a content is without features for ever."""
+    found = extract_features
+
+    def fail_once(*args):
+        try:
+            (tmp_path / "failed").touch(exist_ok=False)
+        except FileExistsError:
+            return found(*args)
+        short()
+
+    (tmp_path / "a.png").write_bytes(png(1))
+    monkeypatch.setattr("dupelake.kernels.fingerprint.extract_features", fail_once)
+    ((row,),) = (batch.to_pylist() for batch in _mapper(Config())(iter([one_batch(tmp_path / "a.png", 1)])))
+    assert (tmp_path / "failed").exists()
+    assert (row["status"], row["features_error"]) == ("ok", None)
+    assert row["n_keypoints"] > 0
+    monkeypatch.setattr("dupelake.kernels.fingerprint.extract_features", short)
+    ((row,),) = (batch.to_pylist() for batch in _mapper(Config())(iter([one_batch(tmp_path / "a.png", 1)])))
+    assert (row["status"], row["reason"]) == ("failed", "out_of_memory"), "which later nights try again"
 
 
 def test_the_job_keeps_features(spark, tmp_path: Path, monkeypatch):

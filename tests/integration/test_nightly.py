@@ -14,6 +14,7 @@ import pytest
 
 from dupelake.config import Config
 from dupelake.jobs import cluster, embed, hash, lsh_join, nightly
+from dupelake.jobs.failures import Failures
 from dupelake.kernels.edits import PLANTED
 from dupelake.schema import (
     ALL_TABLES,
@@ -157,6 +158,30 @@ def test_measuring_recall_changes_no_pair(spark, one_night, images, tmp_path):
     without = Warehouse(spark, root)
     assert rows(without, PAIRS) == rows(one_night, PAIRS)
     assert without.read(RUNS).first()["recall"] is None
+
+
+def test_a_night_in_parts_equals_one_in_one_part(spark, one_night, images, tmp_path, monkeypatch):
+    root, kept = str(tmp_path / "wh"), []
+    monkeypatch.setenv("DUPELAKE_CHUNK_ROWS", "7")
+
+    add = Failures.add
+    monkeypatch.setattr(Failures, "add", lambda self, run, part: (kept.append(_n_staged(run)), add(self, run, part)))
+    off = ["--set", "run.planted_images=0", "--set", "run.checked_images=0"]
+    assert nightly.main([str(images), "--warehouse", root, *off, *FAST]) == 0
+    other = Warehouse(spark, root)
+    assert kept == [1, 1, 1, 1], "a part's staged rows go with it"
+    drop = ("updated_at", "ingested_at")
+    for table in (IMAGES, HASHES, FEATURES, THUMBNAILS, EMBEDDINGS, JOIN_KEYS, JOINED, PAIRS, GROUPS):
+        assert rows(other, table, drop) == rows(one_night, table, drop), table.name
+    parts, whole = (wh.read(RUNS).orderBy("started_at").first()["counts"] for wh in (other, one_night))
+    assert {name: parts[name] for name in whole if not name.startswith("copies_")} == {
+        name: n for name, n in whole.items() if not name.startswith("copies_")
+    }
+    assert (other.version(IMAGES), other.version(EMBEDDINGS)) == (4, 3), "a commit for each part"
+
+
+def _n_staged(run):
+    return len(list(Path(run.staging.root).glob("*-hashed")))
 
 
 def test_counts_add_up_and_each_failure_has_its_reason(one_night):
@@ -310,8 +335,6 @@ def test_too_many_failures_end_with_3_and_written_results(spark, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "a.jpg").write_text("no", encoding="utf-8")
-    code = nightly.main(
-        [str(folder), "--warehouse", str(tmp_path / "wh"), "--set", "run.max_failed_fraction=0.5", *FAST]
-    )
+    code = nightly.main([str(folder), "--warehouse", str(tmp_path / "wh"), *FAST])
     assert code == 3
     assert Warehouse(spark, str(tmp_path / "wh")).read(IMAGES).count() == 1

@@ -211,7 +211,7 @@ def test_failed_images_are_tried_again_up_to_a_limit(lake: Lake) -> None:
     cut = lake.put("cut", png(2)[:500])
     late, never = str(lake.folder / "files" / "late"), str(lake.folder / "files" / "never")
     lake.write(*({"uri": uri} for uri in (good, text, cut, late, never)))
-    limit = ("--set", "run.max_attempts=3")
+    limit = ("--set", "run.max_attempts=3", "--set", "run.max_failed_fraction=1")
     assert lake.hash(*limit)["failed"] == 4
     assert {name: row["attempts"] for name, row in lake.images().items()} == {
         "good": 0, "text": 1, "cut": 1, "late": 1, "never": 1}  # fmt: skip

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dupelake.jobs import nightly
-from dupelake.schema import ALL_TABLES, RUNS
+from dupelake.schema import ALL_TABLES, IMAGES, RUNS
 from dupelake.tables import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -32,7 +32,9 @@ COMMITS = (
 WORKERS = ("hash", "words", "align")
 CELLS = [f"kill:{when}:{table}" for table in COMMITS for when in ("before", "after")]
 CELLS += [f"{verb}:worker:{worker}" for verb in ("kill", "kill-executor") for worker in WORKERS]
-FEW = ("kill:before:groups", "kill-executor:worker:align")
+PART_ROWS = "4"  # of the cells in parts: killed in the first of several
+CELLS += [f"kill:{when}:{table} in parts" for table in ("hashes", "images") for when in ("before", "after")]
+FEW = ("kill:before:groups", "kill:after:images in parts", "kill-executor:worker:align")
 TOLD = ("run_id", "ingested_at", "updated_at", "changed_at")  # when and by which run: not the same in two runs
 BEGIN, END = "<!-- kill matrix: written by tests/nights/test_kills.py -->", "<!-- kill matrix: end -->"
 
@@ -97,7 +99,9 @@ def write_table() -> None:
 
 
 def fault(cell: str, once: Path) -> dict[str, str]:
-    return {"DUPELAKE_FAULT": cell, "DUPELAKE_FAULT_ONCE": str(once)}
+    point = cell.removesuffix(" in parts")
+    parts = {} if cell == point else {"DUPELAKE_CHUNK_ROWS": PART_ROWS}
+    return {"DUPELAKE_FAULT": point, "DUPELAKE_FAULT_ONCE": str(once)} | parts
 
 
 @pytest.mark.parametrize("cell", CELLS if os.environ.get("DUPELAKE_KILL_CELLS") == "all" else FEW)
@@ -117,7 +121,13 @@ def test_killed_and_started_again(spark, images, first_night, unkilled, tmp_path
         lost_a_worker = cell.startswith("kill:worker:")
         assert done.returncode == (1 if lost_a_worker else -signal.SIGKILL)  # one machine tries no task again
     assert once.exists(), f"the run never came to {cell}"
+    n_done = Warehouse(spark, str(root)).read(IMAGES).count()
     assert nightly.main(arguments) == 0
+    if cell == "kill:after:images in parts":
+        n_before, n_all = len(list(images.glob("date=2026-11-01/*"))), len(list(images.glob("*/*")))
+        assert n_before < n_done < n_all, "the first part is committed, and not the others"
+        counts = Warehouse(spark, str(root)).read(RUNS).orderBy("started_at", ascending=False).first()["counts"]
+        assert counts["hashed"] + counts["failed"] == n_all - n_done, "nothing is hashed twice"
     died[cell] = "SIGKILL" if done.returncode < 0 else f"exit {done.returncode}"
     found = tables(Warehouse(spark, str(root)))
     differing = [name for name, rows in unkilled.items() if found[name] != rows]

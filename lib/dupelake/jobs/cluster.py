@@ -10,7 +10,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.jobs.common import job_parser, run_job
+from dupelake.jobs.complete import is_up_to_date
 from dupelake.jobs.decisions import current_verdicts, pin_decisions, write_conflicts
+from dupelake.jobs.versions import of_one_version
 from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
 from dupelake.runtime.run import Run
 from dupelake.schema import (
@@ -18,9 +20,7 @@ from dupelake.schema import (
     GROUP_CHANGES,
     GROUP_MOVES,
     GROUPS,
-    HASHES,
     IMAGES,
-    PAIRS,
 )
 from dupelake.stages.decisions import conflicts_of, listed
 from dupelake.stages.group_ids import list_moves
@@ -44,13 +44,14 @@ def body(run: Run, args: argparse.Namespace) -> None:
     """Group again what this night touched, and write the difference to the stored groups."""
     wh = run.warehouse
     with run.step("cluster"):
+        hashes, pairs = of_one_version(run)
         sequence = settle_changes(wh) + 1
         pin_decisions(wh, run.staging.checkpoint)
-        verdicts = current_verdicts(wh, run.config, run.staging.checkpoint)
+        verdicts = current_verdicts(wh, run.config, run.staging.checkpoint, hashes)
         touched = find_touched(
             wh.read(IMAGES),
-            wh.read(HASHES),
-            wh.read(PAIRS),
+            hashes,
+            pairs,
             verdicts,
             wh.read(CLUSTERED),
             run.config,
@@ -61,12 +62,12 @@ def body(run: Run, args: argparse.Namespace) -> None:
             run.count(name, 0)
         run.count("contents_regrouped", n_touched)
         if n_touched:
-            _regroup(run, touched, verdicts, sequence)
+            _regroup(run, touched, hashes, pairs.where("is_duplicate"), verdicts, sequence)
         elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
             found = listed(conflicts_of(verdicts))
             write_conflicts(wh, found, run.staging.checkpoint, wh.read(IMAGES).limit(0))
     _count(run)
-    run.is_complete = True  # the last job of every chain
+    run.is_complete = is_up_to_date(run)
 
 
 def settle_changes(wh: Warehouse) -> int:
@@ -84,13 +85,14 @@ def settle_changes(wh: Warehouse) -> int:
     return last
 
 
-def _regroup(run: Run, touched: Touched, verdicts: DataFrame | None, sequence: int) -> None:
+def _regroup(
+    run: Run, touched: Touched, hashes: DataFrame, pairs: DataFrame, verdicts: DataFrame | None, sequence: int
+) -> None:
     wh = run.warehouse
-    pairs = wh.read(PAIRS).where("is_duplicate")
     previous = run.staging.save(restrict(wh.read(GROUPS), touched), "previous")
     built = build_groups(
         restrict(wh.read(IMAGES), touched),
-        run.staging.save(restrict(wh.read(HASHES), touched), "hashes"),
+        run.staging.save(restrict(hashes, touched), "hashes"),
         run.staging.save(restrict(pairs, touched, "src_id"), "pairs"),
         previous,
         wh.read(GROUP_CHANGES),

@@ -205,12 +205,18 @@ def pin_decisions(warehouse: Warehouse, checkpoint: Checkpoint) -> int:
     return warehouse.merge(DECIDED, pins).inserted
 
 
-def current_verdicts(warehouse: Warehouse, config: Config, checkpoint: Checkpoint) -> DataFrame | None:
-    """All decisions with the vertices they are about, for `build_groups`; None where nobody decided anything."""
+def current_verdicts(
+    warehouse: Warehouse, config: Config, checkpoint: Checkpoint, hashes: DataFrame | None = None
+) -> DataFrame | None:
+    """All decisions with the vertices they are about, for `build_groups`; None where nobody decided anything.
+
+    `hashes`: HASHES of one version; all that are stored unless told.
+    """
     decisions = warehouse.read(DECISIONS)
     if decisions.isEmpty():
         return None
-    decided, images, hashes = (warehouse.read(table) for table in (DECIDED, IMAGES, HASHES))
+    decided, images = warehouse.read(DECIDED), warehouse.read(IMAGES)
+    hashes = warehouse.read(HASHES) if hashes is None else hashes
     return checkpoint(resolve_decisions(decisions, decided, images, hashes, config))
 
 

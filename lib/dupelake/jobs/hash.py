@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from dupelake.errors import ManifestError, VersionMixError
+from dupelake.errors import ManifestError
+from dupelake.jobs.chunks import in_parts, n_parts
 from dupelake.jobs.common import absolute, job_parser, run_job, selection
+from dupelake.jobs.failures import Failures
 from dupelake.jobs.refused import tell_refused
+from dupelake.jobs.rejoin import drop_derived, leave_joined
+from dupelake.jobs.versions import note_versions, refuse_left_out, refuse_other_versions
 from dupelake.kernels.access import NOT_ALLOWED
-from dupelake.kernels.hashing import hash_version
-from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
-from dupelake.runtime.run import Run
-from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK, RUNS, THUMBNAILS, Table, conform
+from dupelake.runtime.run import Run, last_run
+from dupelake.schema import FEATURES, HASHES, IMAGES, OK, THUMBNAILS, Table, conform
 from dupelake.stages.again import counts_as_try
 from dupelake.stages.fetch import fetch_remote
 from dupelake.stages.hash import hash_images
@@ -39,13 +41,13 @@ from dupelake.tables import single_row
 
 log = logging.getLogger(__name__)
 
+_VERSIONS = {HASHES.name: "hash_version", FEATURES.name: "feature_version"}  # a thumbnail goes with its hashes
 _WHY = (CHANGED, RETRIED, RETURNED)  # counted; the rest of what is done is new, or asked for by --full
-_OF_CONTENTS = (  # tables in the order in which they are written, and when --full replaces a row
+_OF_CONTENTS = (  # tables in the order in which they are written, and when a row is replaced
     (HASHES, "t.hash_version <> s.hash_version"),
     (FEATURES, "t.feature_version <> s.feature_version OR (t.error_message IS NOT NULL AND s.error_message IS NULL)"),
     (THUMBNAILS, "t.bytes <> s.bytes"),
 )
-_NAMED = 10  # partitions that the message of the gate names
 
 
 def body(run: Run, args: argparse.Namespace) -> None:
@@ -71,7 +73,7 @@ def work(run: Run, args: argparse.Namespace) -> None:
                 since=since,
                 full=full,
                 max_attempts=run.config.run.max_attempts,
-                last_run=_last_run(run),
+                last_run=last_run(run),
             ),
             "wanted",
         )
@@ -79,6 +81,8 @@ def work(run: Run, args: argparse.Namespace) -> None:
         gone = None
         if has_stones or args.listing:
             gone = _gone(run, manifest, images, partitions, since, listing=args.listing)
+        if full:
+            refuse_left_out(run, wanted, gone)
     n_rows = sum(n for why, n in numbers.items() if why != NOTED)
     run.count("read", n_read)
     run.count("skipped", n_read - n_rows)  # known already, repeated, a tombstone, or of another partition
@@ -90,19 +94,36 @@ def work(run: Run, args: argparse.Namespace) -> None:
         if beside is not None:
             run.warehouse.merge(IMAGES, beside, update_when=_image_changed())
         return
+    to_read, failures = wanted.where(F.col("why") != NOTED), Failures()
+    paths = [absolute(path) for path in args.paths]
+    for part in in_parts(run.staging, to_read, n_rows, "images", "partition", "image_id"):
+        with run.staging.passing():
+            _hash_part(run, part, math.ceil(n_rows / n_parts(n_rows)), paths, failures, full, beside)
+        beside = None  # written with the first part
+    failures.check(run, to_read.select("image_id", "partition"))
+    tell_refused(run, run.warehouse.read(IMAGES).where(F.col("ingested_at") == F.lit(run.started_at)))
+
+
+def _hash_part(
+    run: Run,
+    rows: DataFrame,
+    n_rows: int,
+    paths: Sequence[str],
+    failures: Failures,
+    full: bool,
+    beside: DataFrame | None,
+) -> None:
+    """Hash and write some rows of WANTED, about `n_rows`, and `beside`; the counts of the run grow."""
     with run.step("hash"):
         n_tasks = max(
             run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.hash.rows_per_task)
         )
-        # by key: a retried task gets the same rows
-        spread = wanted.where(F.col("why") != NOTED).repartition(n_tasks, "image_id")
-        paths = [absolute(path) for path in args.paths]
+        spread = rows.repartition(n_tasks, "image_id")  # by key: a retried task gets the same rows
         fetched = fetch_remote(spread, run.config.decode.max_bytes, run.config.fetch, paths)
         hashed = run.staging.save(hash_images(fetched, run.config, paths), "hashed")
     with run.step("write"):
         _write(run, hashed, full, beside)
-    tell_refused(run, hashed)
-    check_partitions(run, hashed)
+        failures.add(run, hashed)
 
 
 def _read(run: Run, paths: Sequence[str], *, listing: bool) -> tuple[DataFrame, int, bool]:
@@ -128,11 +149,6 @@ def _read(run: Run, paths: Sequence[str], *, listing: bool) -> tuple[DataFrame, 
     if listing:
         _check_listing(facts)
     return manifest, facts["n"], facts["n_stones"] > 0
-
-
-def _last_run(run: Run) -> int:
-    """When the last run started that wrote its row, in microseconds since 1970; 0 before the first."""
-    return int(single_row(run.warehouse.read(RUNS).agg(F.unix_micros(F.max("started_at")).alias("at")))["at"] or 0)
 
 
 def _check_listing(facts: Row) -> None:
@@ -204,38 +220,9 @@ def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | No
     return run.staging.save(rows, "beside")
 
 
-def note_versions(run: Run) -> None:
-    """Note in the run which hashes and features it makes.
-
-    Raises:
-        ModelError: the vocabulary of visual words cannot be read.
-    """
-    run.versions |= {"hash": hash_version(run.config), "feature": feature_version(run.config)}
-
-
-def refuse_other_versions(run: Run, full: bool) -> None:
-    """Stop where the warehouse holds hashes or features of another version, unless `full` makes them all anew.
-
-    Raises:
-        VersionMixError: names both versions and the fix.
-    """
-    for table, name, options in (
-        (HASHES, "hash", "decode.*, hash.*"),
-        (FEATURES, "feature", "features.*, hash.thumbnail_side_px"),
-    ):
-        column, version = f"{name}_version", run.versions[name]
-        other = run.warehouse.read(table).where(F.col(column) != version).select(column).first()
-        if other is not None and not full:
-            raise VersionMixError(
-                f"the warehouse holds {table.name} of version {other[0]}, this run would make {version}; "
-                "they are never compared: run with --full to hash every image again, "
-                f"or take back the options ({options}) that changed"
-            )
-
-
 def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) -> None:
     """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
-    run.count("contents_new", _write_contents(run, hashed.where(F.col("status") == OK), full))
+    run.counts["contents_new"] += _write_contents(run, hashed.where(F.col("status") == OK), full)
     refused = F.col("reason").eqNullSafe(NOT_ALLOWED)
     tried = F.when(counts_as_try(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
     images = hashed.withColumns(
@@ -250,39 +237,55 @@ def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) ->
     if beside is not None:
         images = images.unionByName(beside)
     run.warehouse.merge(IMAGES, images, update_when=_image_changed())
-    _count_features_failed(run, hashed)
-    for row in _numbers(hashed, "status", "reason"):
-        if row["status"] == FAILED:
-            run.count(f"failed.{row['reason']}", row["n"])
-            run.events.emit("image_failed", reason=row["reason"], count=row["n"])
-            run.counts["failed"] += row["n"]
-        else:
-            run.counts["hashed"] += row["n"]
 
 
 def _write_contents(run: Run, hashed: DataFrame, full: bool) -> int:
     """HASHES, FEATURES and THUMBNAILS of what was hashed, in that order; how many of HASHES are new.
 
     Equal bytes, equal values: one image of each content speaks, chosen by ids, for rows carry thumbnails and features.
-    What is in a table stays, but for `full`; what is not was compared with the committed table, so it is appended.
+    What is in a table stays, but for `full`, and but for rows of another version: of a content that no image had when
+    the version changed, and that an image has again. What is not there was compared with the committed table, so it is
+    appended.
     """
     wh = run.warehouse
     firsts = hashed.groupBy("content_id").agg(F.min("image_id").alias("image_id"))
     ids = firsts.select("content_id")
     for table, _ in _OF_CONTENTS:  # few ids go to the many that are stored
-        there = wh.read(table).select("content_id").join(ids, "content_id", "left_semi")
-        firsts = firsts.join(there.withColumn(f"in_{table.name}", F.lit(True)), "content_id", "left")
+        stored = wh.read(table).join(ids, "content_id", "left_semi")
+        version = _VERSIONS.get(table.name)
+        is_old = F.lit(False) if version is None else F.col(version) != F.lit(run.versions[version.partition("_")[0]])
+        there = stored.select("content_id", is_old.alias(f"old_{table.name}"))
+        firsts = firsts.join(there, "content_id", "left")
     firsts = run.staging.save(firsts, "firsts")
-    absent = [F.count_if(F.col(f"in_{table.name}").isNull()).alias(table.name) for table, _ in _OF_CONTENTS]
-    n_absent = single_row(firsts.agg(*absent))
-    for table, update_when in _OF_CONTENTS:
-        wanted = firsts if full else firsts.where(F.col(f"in_{table.name}").isNull())
-        rows = _of_table(table, hashed.join(wanted.select("image_id"), "image_id", "left_semi"))
-        if full:
-            wh.merge(table, rows, update_when=update_when)
-        elif n_absent[table.name]:
-            wh.append(table, rows)
+    absent = [F.count_if(F.col(f"old_{table.name}").isNull()).alias(table.name) for table, _ in _OF_CONTENTS]
+    is_old = F.coalesce(F.col("old_hashes"), F.lit(False)) | F.coalesce(F.col("old_features"), F.lit(False))
+    n_absent = single_row(firsts.agg(*absent, F.count_if(is_old).alias("n_old")))
+    if full or n_absent["n_old"]:
+        renewed = firsts if full else firsts.where(is_old)
+        _renew(run, hashed.join(renewed.select("image_id"), "image_id", "left_semi"))
+    for table, _ in _OF_CONTENTS:
+        if n_absent[table.name] and not full:
+            wanted = firsts.where(F.col(f"old_{table.name}").isNull() & ~is_old).select("image_id")
+            wh.append(table, _of_table(table, hashed.join(wanted, "image_id", "left_semi")))
+    written = firsts if full else firsts.where(is_old | F.col("old_features").isNull())
+    _count_features_failed(run, hashed.join(written.select("image_id"), "image_id", "left_semi"))
     return int(n_absent[HASHES.name])
+
+
+def _renew(run: Run, contents: DataFrame) -> None:
+    """Write contents over what is stored of them, where it differs, with what was made of it."""
+    wh = run.warehouse
+    ids = contents.select("content_id", F.col("features_error").alias("error"), "thumbnail_bytes")
+    mended = wh.read(FEATURES).where("error_message IS NOT NULL").select("content_id")
+    mended = run.staging.save(ids.where("error IS NULL").join(mended, "content_id").select("content_id"), "mended")
+    if not mended.isEmpty():
+        leave_joined(run, mended)
+    drawn = wh.read(THUMBNAILS).join(ids, "content_id").where(F.col("bytes") != F.col("thumbnail_bytes"))
+    drawn = run.staging.save(drawn.select("content_id"), "other-thumbnails")
+    if not drawn.isEmpty():
+        drop_derived(run, drawn)
+    for table, update_when in _OF_CONTENTS:
+        wh.merge(table, _of_table(table, contents), update_when=update_when)
 
 
 def _of_table(table: Table, contents: DataFrame) -> DataFrame:
@@ -294,12 +297,12 @@ def _of_table(table: Table, contents: DataFrame) -> DataFrame:
     return contents.select("content_id", *(F.col(of).alias(name) for name, of in names.items()))
 
 
-def _count_features_failed(run: Run, hashed: DataFrame) -> None:
+def _count_features_failed(run: Run, written: DataFrame) -> None:
     """Pictures whose local features failed stay hashed: they are counted, and one of them is named in the log."""
-    failed = hashed.where(F.col("features_error").isNotNull() & (F.col("status") == OK))
+    failed = written.where(F.col("features_error").isNotNull())
     first = F.min_by(F.struct("uri", "features_error"), "image_id").alias("first")
-    row = single_row(failed.agg(F.count_distinct("content_id").alias("n"), first))
-    run.count("features_failed", row["n"])
+    row = single_row(failed.agg(F.count(F.lit(1)).alias("n"), first))
+    run.counts["features_failed"] += row["n"]
     if row["n"]:
         log.warning(
             "%d contents have no local features, the first is %s: %s; only hashes and embeddings find their copies",
@@ -321,24 +324,6 @@ def _image_changed() -> str:
 def _numbers(rows: DataFrame, *columns: str) -> list[Row]:
     """How many rows there are by `columns`, of few values."""
     return rows.groupBy(*columns).agg(F.count(F.lit(1)).alias("n")).collect()
-
-
-def check_partitions(run: Run, hashed: DataFrame) -> None:
-    """Leave a fault for the end of the run when a partition's images failed beyond the limit for partitions."""
-    limit = run.config.run.max_failed_fraction_of_partition
-    if not run.counts["failed"] or limit >= 1:
-        return
-    failed = F.count_if(F.col("status") == FAILED)
-    by_partition = hashed.groupBy("partition").agg(failed.alias("failed"), F.count(F.lit(1)).alias("tried"))
-    bad = by_partition.where(F.col("failed") > F.lit(limit) * F.col("tried"))
-    worst = bad.orderBy((F.col("failed") / F.col("tried")).desc(), "partition").limit(_NAMED + 1).collect()
-    if worst:
-        named = ", ".join(f"{row['partition']} ({row['failed']} of {row['tried']})" for row in worst[:_NAMED])
-        more = f" and {bad.count() - _NAMED} more" if len(worst) > _NAMED else ""
-        run.gate_faults.append(
-            f"more images failed than run.max_failed_fraction_of_partition = {limit} allows in the partitions "
-            f"{named}{more}; the results of the others are written"
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

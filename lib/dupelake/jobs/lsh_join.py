@@ -15,6 +15,7 @@ from dupelake.config import fingerprint
 from dupelake.errors import ModelError, VersionMixError
 from dupelake.jobs.common import job_parser, run_job
 from dupelake.jobs.measure import Measured, Versions, measure
+from dupelake.jobs.versions import refuse_unhashed, warn_of_left_out
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.vocabulary import feature_version
 from dupelake.runtime.run import Run
@@ -30,6 +31,12 @@ from dupelake.tables import single_row
 
 log = logging.getLogger(__name__)
 
+# A stored pair is measured again where an end left `joined`: it has an embedding or features by now; or with --full.
+_MEASURED_OTHERWISE = (
+    "t.join_version <> s.join_version OR t.hash_version <> s.hash_version OR t.found_by <> s.found_by "
+    "OR (t.cosine_similarity IS NULL) <> (s.cosine_similarity IS NULL) OR NOT (t.n_inliers <=> s.n_inliers)"
+)
+
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """Join new contents with all others, measure what is proposed, withdraw what lost its ground."""
@@ -38,12 +45,14 @@ def body(run: Run, args: argparse.Namespace) -> None:
 
 def work(run: Run, args: argparse.Namespace, versions: Versions) -> None:
     """`body`, after its check of versions."""
+    if args.full:
+        warn_of_left_out(run)
     hashes = run.warehouse.read(HASHES).where(F.col("hash_version") == versions.hash)
     for name in ("pairs_measured", "pairs_withdrawn"):
         run.count(name, 0)
     with run.step("units"):
         units, withdrawn = _units(run, hashes, args.full)
-        pixel = _pixel_changes(run, hashes)
+        pixel = pixel_changes(run, hashes)
         sizes = _sizes(units, withdrawn)
     if sizes["new"] or sizes["gone"] or not pixel.isEmpty():
         stored = run.warehouse.read(PAIRS)
@@ -53,6 +62,7 @@ def work(run: Run, args: argparse.Namespace, versions: Versions) -> None:
             measured = measure(run, units, sizes, hashes, versions, valid)
         with run.step("write"):
             _write(run, stored, measured, pixel, units, withdrawn, args.full, versions.join)
+    run.is_joined = True
     with run.step("decide"):
         _decide_again(run)
     for row in (
@@ -113,8 +123,9 @@ def check_versions(run: Run, full: bool) -> Versions:
 
     Raises:
         ModelError: as `current_versions`.
-        VersionMixError: as `refuse_other_versions`.
+        VersionMixError: as `refuse_other_versions`, and as `refuse_unhashed`.
     """
+    refuse_unhashed(run)
     versions = note_versions(run)
     refuse_other_versions(run, versions, full)
     return versions
@@ -167,9 +178,11 @@ def _write(
     """Pairs first, then which contents they cover: killed in between, the next run measures the same again."""
     stale_pixel = pixel.where("is_stale").select("src_id", "dst_id")
     pairs = measured.pairs
+    # What was equal in pixels by another version may be near by this one: such a pair is replaced, not withdrawn.
+    stale_pixel = stale_pixel.join(pairs.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
     gone = run.staging.save(_without_ends(stored, units, full, pairs).unionByName(stale_pixel), "gone")
     rows = pairs.unionByName(pixel.where("NOT is_stale").select(pairs.columns))
-    report = run.warehouse.merge(PAIRS, rows, update_when="t.join_version <> s.join_version", delete=gone)
+    report = run.warehouse.merge(PAIRS, rows, update_when=_MEASURED_OTHERWISE, delete=gone)
     run.count("pairs_measured", report.inserted + report.updated)
     run.count("pairs_withdrawn", report.deleted)
     joined = units.where("is_new").select("scope", "content_id", F.lit(join_version).alias("join_version"))
@@ -179,13 +192,14 @@ def _write(
     run.warehouse.merge(JOINED, joined, update_when="t.join_version <> s.join_version", delete=withdrawn)
 
 
-def _pixel_changes(run: Run, hashes: DataFrame) -> DataFrame:
-    """Pixel pairs to insert, and with is_stale the stored ones whose star has another centre now."""
+def pixel_changes(run: Run, hashes: DataFrame) -> DataFrame:
+    """Pixel pairs to insert or write anew, and with is_stale the stored ones whose star has another centre now."""
     key = ["src_id", "dst_id"]
     wanted = pixel_pairs(hashes, run.config.decide).withColumn("is_wanted", F.lit(True))
-    stored = run.warehouse.read(PAIRS).where(F.col("found_by") == "pixel").select(*key, F.lit(True).alias("is_stored"))
-    differing = wanted.join(stored, key, "full").where("is_wanted IS NULL OR is_stored IS NULL")
-    return run.staging.save(differing.withColumn("is_stale", F.col("is_wanted").isNull()), "pixel")
+    stored = run.warehouse.read(PAIRS).where(F.col("found_by") == "pixel")
+    stored = stored.select(*key, F.col("hash_version").alias("of"))
+    differing = wanted.join(stored, key, "full").where("NOT (hash_version <=> of)")  # either is null where it is absent
+    return run.staging.save(differing.withColumn("is_stale", F.col("is_wanted").isNull()).drop("of"), "pixel")
 
 
 def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: DataFrame) -> DataFrame:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pyspark.sql import Row
 
-from dupelake.jobs import cluster, embed, hash, lsh_join
+from dupelake.jobs import cluster, embed, hash, lsh_join, versions
 from dupelake.jobs.common import job_parser, run_job
 from dupelake.jobs.decisions import pin_decisions
 from dupelake.runtime.run import Run, last_complete, table_versions
@@ -18,21 +18,26 @@ log = logging.getLogger(__name__)
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """The four jobs one after the other; versions that must not mix are refused before the first of them works."""
-    hash.note_versions(run)
+    versions.note_versions(run)
     last = None if args.full else _still_standing(run)
     if last is None:
         pin_decisions(run.warehouse, run.staging.checkpoint)  # what people saw, before a manifest may change it
-        hash.refuse_other_versions(run, args.full)
+        versions.refuse_other_versions(run, args.full)
     model = embed.prepare_model(run)
-    versions = lsh_join.note_versions(run)
+    joined = lsh_join.note_versions(run)
     if last is None or last["versions"] != run.versions:
-        lsh_join.refuse_other_versions(run, versions, args.full)
+        lsh_join.refuse_other_versions(run, joined, args.full)
     hash.work(run, args)
-    if last is not None and last["versions"] == run.versions and last["tables"] == table_versions(run.warehouse):
+    if (
+        last is not None
+        and last["versions"] == run.versions
+        and not last["counts"].get("embed_waiting")
+        and last["tables"] == table_versions(run.warehouse)
+    ):
         _settle(run, last)
         return
-    embed.work(run, model)
-    lsh_join.work(run, args, versions)
+    embed.work(run, model, joined.join, full=args.full)
+    lsh_join.work(run, args, joined)
     cluster.body(run, args)
 
 
@@ -59,7 +64,7 @@ def _settle(run: Run, last: Row) -> None:
     for name, n in last["counts"].items():
         if name.startswith("pairs."):
             run.count(name, n)
-    for name in (*cluster.OF_A_NIGHT, "embedded", "embed_failed", "pairs_measured", "pairs_withdrawn"):
+    for name in (*cluster.OF_A_NIGHT, "embedded", "embed_failed", "embed_waiting", "pairs_measured", "pairs_withdrawn"):
         run.count(name, 0)
     run.count("nothing_changed", 1)
     run.is_complete = True

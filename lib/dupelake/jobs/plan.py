@@ -14,9 +14,8 @@ from dupelake.errors import ModelError
 from dupelake.jobs import planning
 from dupelake.jobs.common import absolute, selection
 from dupelake.jobs.lsh_join import current_versions
+from dupelake.jobs.versions import stored_beside
 from dupelake.kernels.access import Access, own_roots
-from dupelake.kernels.hashing import hash_version
-from dupelake.kernels.vocabulary import feature_version
 from dupelake.manifests import read_manifests
 from dupelake.runtime.run import Run, human_bytes
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
@@ -77,6 +76,9 @@ def _rows(run: Run, args: argparse.Namespace) -> tuple[dict[str, int], int]:
         full=full,
         max_attempts=run.config.run.max_attempts,
     )
+    others = stored_beside(run) if full else None
+    if others is not None:
+        run.count("left_out", others.images.join(wanted.select("image_id"), "image_id", "left_anti").count())
     access = Access(run.config.fetch, own_roots(paths))
     # A lambda, for Spark warns of hints that are no pandas types.
     is_refused = F.udf(lambda uri: access.looks_refused(uri), "boolean")(F.col("uri"))  # noqa: PLW0108
@@ -90,14 +92,13 @@ def _versions(run: Run, *, full: bool) -> Iterator[str]:
     wh, config = run.warehouse, run.config
     refused = "all of it again" if full else "the run is refused: give --full, or take the options back"
     same = True
-    for table, column, now in (
-        (HASHES, "hash_version", hash_version(config)),
-        (FEATURES, "feature_version", feature_version(config)),
-    ):
-        n = wh.read(table).where(F.col(column) != now).count()
-        if n:
-            same = False
-            yield f"{n} {table.name} are not of {now}: every original must be read again; {refused}"
+    others = stored_beside(run)
+    n = 0 if others is None else others.images.count()
+    if others is not None and n:
+        same = False
+        yield f"{n} images {others.words}: every original must be read again; {refused}"
+    if run.counts.get("left_out"):
+        yield f"the run is refused, for its manifests leave out {run.counts['left_out']} of them: give all manifests"
     if config.embed.model != "none":
         from dupelake.stages.embed import describe_model
 

@@ -19,12 +19,12 @@ _FILE = r"(?s)^(.*?) (?:lies outside of the folders|is read only where)"
 _LAST = r"(?s)[\[ ]([^\[ ]+)\]'?$"  # the value that the message of a row adds
 
 
-def tell_refused(run: Run, hashed: DataFrame) -> None:
+def tell_refused(run: Run, tried: DataFrame) -> None:
     """Adds a note to the run, and a warning to its log, for each option that refused rows.
 
     Args:
         run: its count `failed.not_allowed` says whether there is anything to tell.
-        hashed: `reason` and `error_message` of the rows that the run tried.
+        tried: rows of schema.IMAGES that the run tried.
     """
     if not run.counts.get(f"failed.{NOT_ALLOWED}"):
         return
@@ -33,7 +33,7 @@ def tell_refused(run: Run, hashed: DataFrame) -> None:
     file = F.nullif(F.regexp_extract(text, _FILE, 1), F.lit(""))
     value = F.coalesce(F.when(option == "roots", file), F.regexp_extract(text, _LAST, 1))
     found = (
-        hashed.where(F.col("reason") == NOT_ALLOWED)
+        tried.where(F.col("reason") == NOT_ALLOWED)
         .groupBy(option.alias("option"))
         .agg(
             F.count(F.lit(1)).alias("n"),

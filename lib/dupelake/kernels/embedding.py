@@ -25,6 +25,7 @@ from PIL import Image
 
 from dupelake.config import EmbedConfig
 from dupelake.errors import ModelError
+from dupelake.kernels.faults import short_of_memory
 from dupelake.kernels.folding import fold_batch_norms
 from dupelake.kernels.models import LoadedModel, Preprocess, load_model
 
@@ -46,6 +47,8 @@ _SMALLEST_NORM = 1e-12  # of an unnormalised vector; below it there is no direct
 # .9958 in bfloat16 and .99996 in float16; a pair's cosine moves by up to .029 and .0012.
 _CUDA_PRECISION = "float16"
 _THUMBNAIL_FORMATS = ("JPEG", "WEBP", "PNG")
+UNDECODABLE = "the thumbnail cannot be decoded"
+"""Error messages that begin so tell of the thumbnail; all others of the machine or the model, and may pass."""
 
 
 class Embedder:
@@ -215,6 +218,7 @@ class Embedder:
         """Vectors float32 (n, dim) on the device, not normalised, of pixels uint8 (n, side, side, 3)."""
         import torch
 
+        short_of_memory("worker:model")
         with (
             torch.inference_mode(),
             torch.autocast(
@@ -267,7 +271,7 @@ def _decode_into(
         raise  # says something about the machine, nothing about the image
     except Exception as error:  # Pillow's decoders raise half a dozen unrelated classes
         batch.view[i] = 0
-        batch.errors[i] = f"the thumbnail cannot be decoded: {str(error) or type(error).__name__}"
+        batch.errors[i] = f"{UNDECODABLE}: {str(error) or type(error).__name__}"
 
 
 def _await(batch: _Batch, futures: list[Future[None]]) -> _Batch:

@@ -4,6 +4,7 @@ DUPELAKE_FAULT=kill:POINT kills the process that reaches POINT with SIGKILL, kil
 Python worker that reaches it as well. With DUPELAKE_FAULT_ONCE=FILE it does so once: the file is made first, and a
 process that finds it goes on. Without these variables a point costs a lookup. Points of the driver: before:TABLE and
 after:TABLE of each commit. Points of Python workers: worker:hash, worker:embed, worker:words, worker:align.
+memory:worker:model lets every run of the embedding model fail for want of memory, as a full GPU does.
 """
 
 from __future__ import annotations
@@ -27,6 +28,16 @@ def reached(point: str) -> None:
     if verb == "kill-executor":
         os.kill(_executor(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def short_of_memory(point: str) -> None:
+    """Fail as torch does when told to.
+
+    Raises:
+        RuntimeError: in torch's words.
+    """
+    if os.environ.get("DUPELAKE_FAULT") == f"memory:{point}":
+        raise RuntimeError("out of memory, on purpose (DUPELAKE_FAULT)")
 
 
 def _executor() -> int:

@@ -48,7 +48,7 @@ class Fingerprint:
         keypoints: as kernels.features packs them, strongest first.
         descriptors: as kernels.features packs them.
         words: as kernels.vocabulary packs them.
-        features_error: null, or why there are no features although the picture may have some.
+        features_error: null, or why there are no features although the picture may have some; never want of memory.
     """
 
     content_id: str
@@ -112,6 +112,7 @@ def fingerprint_image(
         thumbnail = make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
         thumbnail_bytes = encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality)
         detail = measure_detail(np.asarray(grey))
+        features = _features_of(thumbnail, features_cfg, vocabulary)
     except MemoryError:
         return Failure("out_of_memory", "not enough memory to hash it", content_id(data), len(data))
     return Fingerprint(
@@ -133,19 +134,27 @@ def fingerprint_image(
         thumbnail_bytes=thumbnail_bytes,
         thumbnail_width_px=thumbnail.shape[1],
         thumbnail_height_px=thumbnail.shape[0],
-        **_features_of(thumbnail, features_cfg, vocabulary),
+        **features,
     )
 
 
 def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: Vocabulary) -> dict[str, Any]:
-    """The columns of `features`. Whatever goes wrong is this picture's `features_error`, and the hashes stand."""
+    """The columns of `features`. What goes wrong is this picture's `features_error`, and the hashes stand.
+
+    Raises:
+        MemoryError: the machine was short of memory, which says nothing of the picture; another try may have more.
+    """
     height, width = thumbnail.shape[:2]
     try:
         grey: Any = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)
         features = extract_features(grey, cfg.max_keypoints)
         words = make_words(features, vocabulary, cfg.max_words)
         error = None
-    except Exception as fault:  # MemoryError and cv2.error among them
+    except MemoryError:
+        raise
+    except Exception as fault:  # cv2.error among them
+        if isinstance(fault, cv2.error) and getattr(fault, "code", None) == cv2.Error.StsNoMem:
+            raise MemoryError(str(fault)) from fault
         features, words = no_features(), no_words()
         error = f"{type(fault).__name__}: {fault}"[:500]
     keypoints, descriptors = pack_features(features)

@@ -41,6 +41,8 @@ class Run:
     recall: str | None = None
     plan: str | None = None  # as in `runs`
     is_complete: bool = False  # all tables are up to date with each other
+    is_embedded: bool = False  # this run embedded what there is to embed
+    is_joined: bool = False  # this run let all contents meet
     gate_faults: list[str] = field(default_factory=list)  # limits that steps saw passed; told at the end, with exit 3
     notes: list[str] = field(default_factory=list)  # sentences for the end of the report
     staging: Staging = field(init=False)
@@ -123,7 +125,10 @@ class Run:
         if counts.get("features_failed"):
             lines.append(f"  features {counts['features_failed']} contents without local features")
         if "embedded" in counts:
-            lines.append(f"  embedded {counts['embedded']} contents, {counts['embed_failed']} failed")
+            lines.append(
+                f"  embedded {counts['embedded']} contents, {counts['embed_failed']} failed"
+                + (f"; {counts['embed_waiting']} are tried again another night" if counts.get("embed_waiting") else "")
+            )
         if "pairs_measured" in counts:
             lines.append(
                 f"  pairs    {counts['pairs_measured']} measured, {counts['pairs_withdrawn']} withdrawn; in all "
@@ -158,6 +163,12 @@ def last_complete(warehouse: Warehouse, job: str | None = None) -> Row | None:
     """The newest row of `runs` that left all tables up to date with each other, of `job` or of any."""
     rows = warehouse.read(RUNS).where("tables IS NOT NULL")
     return (rows if job is None else rows.where(F.col("job") == job)).orderBy(F.desc("started_at")).first()
+
+
+def last_run(run: Run) -> int:
+    """When the last run started that wrote its row, in microseconds since 1970; 0 before the first."""
+    row = run.warehouse.read(RUNS).agg(F.unix_micros(F.max("started_at")).alias("at")).first()
+    return int(row["at"] or 0) if row is not None else 0
 
 
 def recall_in_words(recall: str) -> str:

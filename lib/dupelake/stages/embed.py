@@ -56,8 +56,8 @@ def check_models(stored_rows: Iterable[tuple[str, str]], model_id: str, preproce
 def embed_contents(thumbnails: DataFrame, cfg: EmbedConfig, model_id: str, preprocess_id: str) -> DataFrame:
     """One row of schema.EMBEDDINGS per row of `thumbnails`.
 
-    A thumbnail that cannot be decoded or embedded is a row with `error_message` and a null embedding. Model files
-    that `cfg.model` names must lie at that path on every worker.
+    A thumbnail that cannot be decoded or embedded is a row with `error_message`, `attempts` 1 and a null embedding;
+    `tried_at` is null. Model files that `cfg.model` names must lie at that path on every worker.
 
     Args:
         thumbnails: content_id and bytes, as schema.THUMBNAILS; partitions are kept as they are.
@@ -110,6 +110,7 @@ def _record_batch(
 ) -> pa.RecordBatch:
     content_ids, vectors, errors = zip(*rows, strict=True)
     columns = [content_ids, [model_id] * len(rows), [preprocess_id] * len(rows), vectors, errors]
+    columns += [[None if error is None else 1 for error in errors], [None] * len(rows)]  # when: the job says
     arrow = to_arrow_schema(schema.EMBEDDINGS.schema)
     return pa.RecordBatch.from_arrays(
         [pa.array(values, kind) for values, kind in zip(columns, arrow.types, strict=True)], schema=arrow
