@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -25,6 +26,7 @@ from dupelake.schema import ALL_TABLES, Table, conform
 log = logging.getLogger(__name__)
 
 _STAGING = "_staging"
+_RENAMING = ("file", "hdfs")  # schemes of stores that rename
 _APP_ID = "dupelake"  # of the sequence numbers in a table's log
 
 
@@ -293,10 +295,11 @@ class Warehouse:
 
 
 class Staging:
-    """Parquet folders of one run, under the warehouse: they cut lineage and hold what is written to several tables.
+    """Folders of one run, under the warehouse: they cut lineage and hold what is written to several tables.
 
     Parquet rather than Spark's checkpoints, because it survives the loss of an executor on any
     cluster, is the fastest on object stores, and needs no checkpoint folder to be configured.
+    Where the store does not rename, they are Delta tables.
     """
 
     def __init__(self, warehouse: Warehouse, run_id: str) -> None:
@@ -310,8 +313,22 @@ class Staging:
         self._n += 1
         path = f"{self.root}/{self._n:03d}-{name}"
         self._saved.append(path)
+        if not self._is_renamed:
+            rows.write.format("delta").mode("overwrite").save(path)
+            return self._spark.read.format("delta").load(path)
         rows.write.mode("overwrite").parquet(path)
         return self._spark.read.schema(rows.schema).parquet(path)
+
+    @cached_property
+    def _is_renamed(self) -> bool:
+        """Whether the store moves a file in one step, as the commit of plain Parquet needs; object stores copy it.
+
+        There a staged step is a Delta table, whose commit is one small file.
+        """
+        jvm: Any = self._spark._jvm
+        path = jvm.org.apache.hadoop.fs.Path(self.root)
+        scheme = str(path.getFileSystem(self._spark._jsc.hadoopConfiguration()).getUri().getScheme())
+        return scheme in _RENAMING
 
     @property
     def checkpoint(self) -> Callable[[DataFrame], DataFrame]:

@@ -10,6 +10,9 @@ in fetch.allowed_roots; a linked folder is not entered, since links may form a c
 twice. A dangling link and a folder that may not be listed are rows too: reading them fails with a reason, where leaving
 them out would be a silent gap. A name that is not UTF-8 comes out as percent-encoded `file://` URI.
 
+Delta tables are not entered: a folder with commits in a `_delta_log` holds rows, not images. In a folder with the
+tables of a dupelake warehouse its `_staging` and its lock are left out too: a warehouse may lie among the images.
+
 Partition: the innermost folder `partition=X`, `dt=X` or `date=X` of the path, else the file's modification date (UTC).
 """
 
@@ -17,22 +20,28 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import reduce
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 log = logging.getLogger(__name__)
 
 _FOLDER = r"(?s)^.*/(?:partition|dt|date)=([^/]+)/"
 _MARKERS = ("_SUCCESS", "_temporary", "_delta_log", "_spark_metadata", "_metadata", "_common_metadata")
+_LOG = "_delta_log"
+_COMMIT = re.compile(r"\d{20}\.")
+_OF_WAREHOUSE = ("_staging", "_lock.json")  # how names of a warehouse begin that are no tables
 _MARKER_STARTS = ("_committed_", "_started_")
 _MAX_TASKS = 1024
+_MAX_FOLDERS = 10_000  # of Parquet files that are looked at
 _BATCH_ROWS = 4096
 
 
@@ -62,11 +71,40 @@ def _remote_files(spark: SparkSession, root: str) -> DataFrame:
     literal = "".join("\\" + letter if letter in "{}[]*?\\" else letter for letter in root)
     found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(literal)
     modified = F.date_format("modificationTime", "yyyy-MM-dd HH:mm:ss.SSSSSS")
-    return found.select(F.col("path").alias("uri"), modified.alias("last_modified"), F.col("length").alias("byte_size"))
+    files = found.select(
+        F.col("path").alias("uri"), modified.alias("last_modified"), F.col("length").alias("byte_size")
+    )
+    tables = _remote_tables(spark, files, root)
+    if tables:
+        log.warning("Delta tables are left out: %s", ", ".join(tables))
+        files = files.where(~reduce(Column.__or__, [F.col("uri").startswith(f"{table}/") for table in tables]))
+    return files
+
+
+def _remote_tables(spark: SparkSession, files: DataFrame, root: str) -> list[str]:
+    """Delta tables below a root, known by the Parquet files in them; the lister hides their logs."""
+    folders = (
+        files.where(F.lower("uri").endswith(".parquet")).select(F.regexp_extract("uri", r"(?s)^(.*)/", 1)).distinct()
+    )
+    jvm: Any = spark._jvm
+    conf: Any = spark._jsparkSession.sessionState().newHadoopConf()
+    checked: dict[str, bool] = {}
+    for row in folders.limit(_MAX_FOLDERS).collect():
+        folder = str(row[0])
+        while len(folder) >= len(root.rstrip("/")) and folder not in checked:
+            path = jvm.org.apache.hadoop.fs.Path(f"{folder}/{_LOG}")
+            store = path.getFileSystem(conf)
+            listed = store.listStatus(path) if store.exists(path) else []
+            checked[folder] = any(is_commit(str(file.getPath().getName())) for file in listed)
+            folder = folder.rpartition("/")[0]
+    return sorted(folder for folder, is_table in checked.items() if is_table)
 
 
 def _local_files(spark: SparkSession, root: str) -> DataFrame:
-    top = [entry.name for entry in os.scandir(root) if _is_folder(entry) and not _is_hidden(entry.name)]
+    if _is_table(root):
+        log.warning("%s is a Delta table: as a tree of images it holds none", root)
+        return spark.createDataFrame([], "uri string, last_modified string, byte_size long")
+    top = [entry.name for entry in _entries(root) if _is_folder(entry)]
     # As bytes: a folder's name need not be UTF-8. The root's own files are a task of their own.
     folders = [(os.fsencode(root), False)] + [(os.fsencode(os.path.join(root, name)), True) for name in sorted(top)]
     tasks = spark.sparkContext.parallelize(folders, min(len(folders), _MAX_TASKS))
@@ -107,18 +145,46 @@ def list_folder(folder: str, *, deep: bool) -> Iterator[File]:
     while waiting:
         here = waiting.pop()
         try:
-            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+            entries = _entries(here)
         except OSError:
             yield File(_uri(here), None, None)
             continue
         for entry in entries:
-            if _is_hidden(entry.name):
-                continue
             if _is_folder(entry):
                 if deep:
                     waiting.append(entry.path)
             elif _is_file(entry):
                 yield _file(entry.path)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What a walk sees in a folder, by name; nothing in a Delta table.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    names = {entry.name for entry in entries}
+    if _LOG in names and _is_table(folder):
+        log.info("a Delta table is left out: %s", folder)
+        return []
+    entries = [entry for entry in entries if not _is_hidden(entry.name)]
+    if {"images", "runs"} <= names and _is_table(os.path.join(folder, "images")):
+        log.info("the files of a dupelake warehouse are left out: %s", folder)
+        return [entry for entry in entries if not entry.name.startswith(_OF_WAREHOUSE)]
+    return entries
+
+
+def _is_table(folder: str) -> bool:
+    try:
+        return any(map(is_commit, os.listdir(os.path.join(folder, _LOG))))
+    except OSError:
+        return False
+
+
+def is_commit(name: str) -> bool:
+    """Whether a file of a `_delta_log` is of a Delta table, by its name."""
+    return _COMMIT.match(name) is not None
 
 
 def _is_hidden(name: str) -> bool:

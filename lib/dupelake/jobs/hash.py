@@ -19,6 +19,7 @@ from dupelake.jobs.common import absolute, job_parser, run_job, selection
 from dupelake.jobs.failures import Failures
 from dupelake.jobs.refused import tell_refused
 from dupelake.jobs.rejoin import drop_derived, leave_joined
+from dupelake.jobs.selecting import staged, warn_of_many_partitions
 from dupelake.jobs.versions import note_versions, refuse_left_out, refuse_other_versions
 from dupelake.kernels.access import NOT_ALLOWED
 from dupelake.manifests import read_manifests
@@ -29,13 +30,13 @@ from dupelake.stages.fetch import fetch_remote
 from dupelake.stages.hash import hash_images
 from dupelake.stages.manifest import (
     CHANGED,
-    NO_URI,
     NOTED,
     RETRIED,
     RETURNED,
     normalise,
     wanted_rows,
 )
+from dupelake.stages.manifest_cells import RELATIVE, is_shortened
 from dupelake.stages.removals import TREE_END, covered, marked, tombstoned, unlisted, with_notes
 from dupelake.tables import single_row
 
@@ -63,7 +64,9 @@ def work(run: Run, args: argparse.Namespace) -> None:
     for name in ("hashed", "failed", "contents_new", "features_failed", "removed", *_WHY):
         run.count(name, 0)
     with run.step("manifest"):
-        manifest, n_read, has_stones = _read(run, [absolute(path) for path in args.paths], listing=args.listing)
+        manifest, n_read, has_stones = _read(
+            run, [absolute(path) for path in args.paths], partitions, since, listing=args.listing
+        )
         images = run.warehouse.read(IMAGES)
         wanted = run.staging.save(
             wanted_rows(
@@ -89,6 +92,7 @@ def work(run: Run, args: argparse.Namespace) -> None:
     for why in _WHY:
         run.count(why, numbers.get(why, 0))
     log.info("%d rows in the manifest, %d to do (%s)", run.counts["read"], n_rows, numbers)
+    warn_of_many_partitions(wanted, n_rows)
     beside = _beside(run, images, wanted, gone, noted=numbers.get(NOTED, 0))
     if n_rows == 0:
         if beside is not None:
@@ -126,29 +130,37 @@ def _hash_part(
         failures.add(run, hashed)
 
 
-def _read(run: Run, paths: Sequence[str], *, listing: bool) -> tuple[DataFrame, int, bool]:
+def _read(
+    run: Run, paths: Sequence[str], partitions: list[str] | None, since: str | None, *, listing: bool
+) -> tuple[DataFrame, int, bool]:
     """The manifests as rows of schema.MANIFEST, read once (they may change meanwhile); their rows; any tombstones?
 
     Raises:
-        ManifestError: with `listing`, when they do not list everything for certain.
+        ManifestError: with `listing`, when they do not list everything for certain; when nothing is of the partitions.
     """
     raw = read_manifests(run.warehouse.spark, paths, run.config.manifest, with_origin=True)
-    manifest = run.staging.save(normalise(raw, run.config.manifest), "manifest")
+    rows = normalise(raw, run.config.manifest)
+    manifest, n_all = staged(run, rows, partitions, since, listing=listing)
     facts = single_row(
         manifest.agg(
             F.coalesce(F.sum("n_rows"), F.lit(0)).alias("n"),
             F.count_if("is_deleted").alias("n_stones"),
             F.count_if(~F.col("is_deleted")).alias("n_listed"),
-            F.count_if((F.col("reason") == NO_URI) & ~F.col("is_deleted")).alias("n_without_uri"),
+            F.count_if((F.col("uri").isNull() | (F.col("reason") == RELATIVE)) & ~F.col("is_deleted")).alias(
+                "n_without_uri"
+            ),
             F.count_if(F.col("marks").isNull() & F.col("source").endswith(TREE_END)).alias("n_closed"),
             F.count_if(F.map_contains_key("extra", F.lit("deleted"))).alias("n_unclear"),
+            F.count_if(is_shortened(F.col("partition"))).alias("n_long"),
         )
     )
     if facts["n_unclear"]:
         log.warning("%d rows say neither yes nor no in `deleted`; they count as not deleted", facts["n_unclear"])
+    if facts["n_long"]:
+        log.warning("%d rows are of partitions that no folder can be called; they are shortened", facts["n_long"])
     if listing:
         _check_listing(facts)
-    return manifest, facts["n"], facts["n_stones"] > 0
+    return manifest, facts["n"] if n_all is None else n_all, facts["n_stones"] > 0
 
 
 def _check_listing(facts: Row) -> None:
@@ -156,7 +168,8 @@ def _check_listing(facts: Row) -> None:
     if not facts["n_listed"]:
         why = "it lists nothing"
     elif facts["n_without_uri"]:
-        why = f"{facts['n_without_uri']} of its rows have no uri, so nobody knows which images they stand for"
+        n = facts["n_without_uri"]
+        why = f"{n} of its rows have no uri that can be used, so nobody knows which images they stand for"
     elif facts["n_closed"]:
         why = f"{facts['n_closed']} folders of the tree cannot be listed"
     if why:

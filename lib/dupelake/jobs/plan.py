@@ -14,6 +14,7 @@ from dupelake.errors import ModelError
 from dupelake.jobs import planning
 from dupelake.jobs.common import absolute, selection
 from dupelake.jobs.lsh_join import current_versions
+from dupelake.jobs.selecting import refuse_nothing
 from dupelake.jobs.versions import stored_beside
 from dupelake.kernels.access import Access, own_roots
 from dupelake.manifests import read_manifests
@@ -23,7 +24,7 @@ from dupelake.stages.candidates import joinable_units, legs_of
 from dupelake.stages.decide import decide_version
 from dupelake.stages.hot_words import by_scope, count_hot_words, sampled
 from dupelake.stages.leg_counts import forecasts
-from dupelake.stages.manifest import NOTED, normalise, wanted_rows
+from dupelake.stages.manifest import NOTED, normalise, selected, wanted_rows
 from dupelake.tables import Warehouse, single_row
 
 
@@ -68,8 +69,11 @@ def _rows(run: Run, args: argparse.Namespace) -> tuple[dict[str, int], int]:
     wh, paths = run.warehouse, [absolute(path) for path in args.paths]
     raw = read_manifests(wh.spark, paths, run.config.manifest, with_origin=True)
     images = wh.read(IMAGES) if wh.exists(IMAGES) else None
+    rows = normalise(raw, run.config.manifest)
+    if partitions is not None or since is not None:
+        refuse_nothing(selected(rows, partitions, since), rows, partitions, since)
     wanted = wanted_rows(
-        normalise(raw, run.config.manifest),
+        rows,
         images,
         partitions=partitions,
         since=since,
@@ -83,8 +87,8 @@ def _rows(run: Run, args: argparse.Namespace) -> tuple[dict[str, int], int]:
     # A lambda, for Spark warns of hints that are no pandas types.
     is_refused = F.udf(lambda uri: access.looks_refused(uri), "boolean")(F.col("uri"))  # noqa: PLW0108
     numbers = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if(is_refused).alias("refused"))
-    rows = numbers.collect()  # one row per why
-    return {row["why"]: row["n"] for row in rows}, sum(row["refused"] for row in rows if row["why"] != NOTED)
+    counts = numbers.collect()  # one row per why
+    return {row["why"]: row["n"] for row in counts}, sum(row["refused"] for row in counts if row["why"] != NOTED)
 
 
 def _versions(run: Run, *, full: bool) -> Iterator[str]:

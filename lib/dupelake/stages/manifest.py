@@ -5,6 +5,8 @@ on the set of rows alone, never on their order, number of partitions or number o
 
 `no_uri`
     The URI is null or blank.
+`bad_row`, `relative_uri`
+    The reader of the manifest could not use the row, or its URI; manifests.py says when.
 `image_id_conflict`
     An id stands for two URIs. One keeps it: in a manifest the smallest (partition, uri); against the images table
     the URI that is stored, unless that image was deleted. Each other row gets the id
@@ -26,22 +28,20 @@ from pyspark.sql import types as T
 from pyspark.sql import window as W
 
 from dupelake.config import ManifestConfig
-from dupelake.errors import ManifestError
 from dupelake.schema import FAILED, MANIFEST, conform
 from dupelake.stages.again import MARKS, marks_differ, may_mend
+from dupelake.stages.manifest_cells import EXTRA, FAULT, json_of, map_of, message_of, partition_name, reason_of
+from dupelake.stages.manifest_columns import KNOWN, ORIGIN, as_text
 
 NO_URI, CONFLICT = "no_uri", "image_id_conflict"
 NEW, CHANGED, RETRIED, RETURNED, AGAIN, NOTED = "new", "changed", "retried", "returned", "again", "noted"
 FORGOTTEN = "forgotten"  # deleted_reason of `dupelake forget`: what still lists the image does not bring it back
 
-ORIGIN = "_dupelake_source"  # column in which manifests.read_manifests says where a row comes from
 _YES, _NO = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 # Partition of a row whose manifest gives none. Never '': Delta stores an empty partition value as null. It sorts
 # after every date, so `--since` always includes such rows.
 NO_PARTITION = "all"
-
-_KNOWN = ("image_id", "uri", "partition", "scope", "captured_at", "deleted", *MARKS, ORIGIN)
 
 WANTED = T.StructType(
     [*MANIFEST.fields, T.StructField("attempts", T.IntegerType()), T.StructField("why", T.StringType())]
@@ -67,47 +67,6 @@ _STORED = (
     "marks",
     "source",
 )
-
-
-def check_columns(names: Sequence[str], where: str) -> None:
-    """Refuses a manifest whose columns cannot be used.
-
-    Names are compared without regard to case and surrounding spaces, as everywhere here.
-
-    Args:
-        names: the columns as found; of a CSV those of the header line, since Spark renames repeated ones.
-        where: what the message calls the manifest.
-
-    Raises:
-        ManifestError: a column is named twice, or there is no `uri`.
-    """
-    plain = [_plain(name) for name in names]
-    twice = sorted({name for name in plain if name and plain.count(name) > 1})
-    if twice:
-        raise ManifestError(f"{where} names a column twice: {', '.join(twice)}; its columns are {list(names)}")
-    if "uri" not in plain:
-        hint = "; JSON must be one object a line" if plain == ["_corrupt_record"] else ""
-        raise ManifestError(f"{where} has no column `uri`; its columns are {list(names)}{hint}")
-
-
-def as_text(raw: DataFrame) -> DataFrame:
-    """Every column as a string, the known ones under their own names; so manifests of any kind can be united.
-
-    Dates become YYYY-MM-DD, nested values JSON, binary ones base64. Applying it twice changes nothing.
-
-    Raises:
-        ManifestError: see check_columns.
-    """
-    check_columns(raw.columns, "the manifest")
-    columns = []
-    for field in raw.schema.fields:
-        plain = _plain(field.name)
-        name = plain if plain in _KNOWN else field.name.strip()
-        value = F.col(_quoted(field.name))
-        if plain == "partition" and isinstance(field.dataType, T.TimestampType | T.TimestampNTZType):
-            value = F.to_date(value)
-        columns.append(_text(value, field.dataType).alias(name))
-    return raw.select(columns)
 
 
 def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
@@ -137,11 +96,12 @@ def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
     rows = text.select(
         F.coalesce(given_id, _digest(F.coalesce(uri, whole_row), 32)).alias("image_id"),
         uri.alias("uri"),
-        F.coalesce(_given(text, "partition"), F.lit(NO_PARTITION)).alias("partition"),
+        F.coalesce(partition_name(_given(text, "partition")), F.lit(NO_PARTITION)).alias("partition"),
         F.coalesce(_given(text, "scope"), F.lit(cfg.default_scope)).alias("scope"),
         time.alias("captured_at"),
         _extra(names, {"captured_at": F.when(time.isNull(), captured), "deleted": unclear}).alias("extra"),
         _marks(text).alias("marks"),
+        _given(text, FAULT).alias("fault"),
         F.coalesce(_given(text, ORIGIN), F.lit("")).alias("source"),
         is_deleted.alias("is_deleted"),
         (is_deleted & uri.isNull() & given_id.isNotNull()).alias("_is_bare"),
@@ -255,7 +215,8 @@ def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten
 def selected(manifest: DataFrame, partitions: list[str] | None, since: str | None) -> DataFrame:
     """The rows of the partitions that a run is asked for, as `wanted_rows` says; None asks for all."""
     if partitions is not None:
-        manifest = manifest.where(F.col("partition").isin(partitions) | F.col("last_partition").isin(partitions))
+        names = [partition_name(F.lit(name)) for name in partitions]
+        manifest = manifest.where(F.col("partition").isin(names) | F.col("last_partition").isin(names))
     if since is not None:
         manifest = manifest.where(F.col("last_partition") >= F.lit(since))
     return manifest
@@ -301,8 +262,8 @@ def _unique_ids(rows: DataFrame) -> DataFrame:
             "is_deleted": F.col("_last.is_deleted") | by_id,
             "last_partition": F.greatest("_last.partition", F.when(absorbs, F.col("_bare"))),
             "n_rows": F.col("_n") + F.when(absorbs, F.col("_n_bare")).otherwise(0),
-            "reason": F.when(no_uri, F.lit(NO_URI)),
-            "error_message": F.when(no_uri, F.lit("the row has no uri")),
+            "reason": F.coalesce(reason_of(F.col("fault")), F.when(no_uri, F.lit(NO_URI))),
+            "error_message": F.coalesce(message_of(F.col("fault")), F.when(no_uri, F.lit("the row has no uri"))),
         }
     )
     lost = F.col("_winner").isNotNull() & ~F.col("_winner").eqNullSafe(F.col("uri"))
@@ -343,11 +304,13 @@ def _marks(text: DataFrame) -> Column:
 
 def _extra(names: Sequence[str], unclear: dict[str, Column]) -> Column:
     """The columns that are not known ones, and known ones that could not be used, as a map; null when all are null."""
-    others: list[Column] = [part for name, value in unclear.items() for part in (F.lit(name), value)]
-    for name in names:
-        if name not in _KNOWN:
-            others += [F.lit(name), F.col(_quoted(name))]
-    values = F.map_filter(F.create_map(*others), lambda _, value: value.isNotNull())
+    unused: list[Column] = [part for name, value in unclear.items() for part in (F.lit(name), value)]
+    values = F.map_filter(F.create_map(*unused), lambda _, value: value.isNotNull())
+    others = [name for name in names if name not in KNOWN]
+    if others:
+        values = F.map_concat(map_of(json_of([F.col(_quoted(name)) for name in others])), values)
+    if EXTRA in names:
+        values = F.map_concat(map_of(F.col(EXTRA)), values)
     return F.when(F.size(values) > 0, values)
 
 
@@ -361,18 +324,6 @@ def _given(text: DataFrame, name: str) -> Column:
 
 def _digest(text: Column, digits: int) -> Column:
     return F.substring(F.sha2(text, 256), 1, digits)
-
-
-def _text(value: Column, kind: T.DataType) -> Column:
-    if isinstance(kind, T.BinaryType):
-        return F.base64(value)
-    if isinstance(kind, T.StructType | T.ArrayType | T.MapType | T.VariantType):
-        return F.to_json(value)
-    return value.cast("string")
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower()
 
 
 def _quoted(name: str) -> str:

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from dupelake.schema import IMAGES, conform
 from dupelake.stages.manifest import FORGOTTEN, asked_id, selected
+from dupelake.stages.manifest_cells import partition_name
 
 TOMBSTONE, NOT_LISTED = "tombstone", "not_listed"
 UNDONE = "undone"  # of a forgotten image that may come back
@@ -63,7 +64,7 @@ def covered(
     """
     live = _live(images)
     if partitions is not None:
-        live = live.where(F.col("partition").isin(partitions))
+        live = live.where(F.col("partition").isin([partition_name(F.lit(name)) for name in partitions]))
     if since is not None:
         live = live.where(F.col("partition") >= F.lit(since))
     is_tree = F.col("source").endswith(TREE_END)
