@@ -95,6 +95,7 @@ IMAGES = Table(
             col("attempts", INT, "nights that tried to read it in vain since it last was read or changed; 0 when ok"),
             col("marks", TEXTS, "etag, last_modified, byte_size from the manifest, when it was read"),
             col("source", TEXT, "the manifest that named it; of a tree its root, ending in /"),
+            col("file_id", TEXT, "which file was read: equal where several names lead to one file; null if not read"),
         ]
     ),
     key=("image_id",),

@@ -34,6 +34,7 @@ class Corpus:
         captured=None,
         failed=False,
         deleted=False,
+        file=None,
     ):
         content = content or image_id
         self.images[image_id] = dict(
@@ -51,6 +52,7 @@ class Corpus:
             reason="truncated" if failed else None,
             ingested_at=NOON,
             deleted_at=NOON if deleted else None,
+            file_id=file,
         )
         self.pixels[content] = pixels or f"digest of {content}"
         self.detail[content] = detail

@@ -11,6 +11,7 @@ from group_corpus import NOON, Corpus, Nights, in_scope, parquet_checkpoint, sha
 from dupelake.config import ClusterConfig, Config, LshConfig
 from dupelake.kernels.bridges import COMPOSITE_DST, SINGLE
 from dupelake.stages import groups as stage
+from dupelake.stages.file_names import bytes_freed
 
 FIT = "(64 keypoints fit, aligned correlation 0.93)"
 
@@ -67,6 +68,21 @@ def stories():
     c.pair("sc", "sc_3")
     c.pair("sc", "sc_4")
     c.pair("sc_3", "sc_4")
+    c.image("nf_1", "names", content="nf", file="N")  # one file under two names, and a copy of it
+    c.image("nf_2", "names", content="nf", file="N")
+    c.image("nf_3", "names", content="nf", file="M")
+    c.image("hl_1", "hard", content="hl", file="A")  # the file of the keeper, and another under two names
+    c.image("hl_2", "hard", content="hl", file="B", size=700)
+    c.image("hl_3", "hard", content="hl", file="B", size=700)
+    c.image("te_1", "tenant_x", content="te", file="A")  # the copy is another tenant's only picture
+    c.image("te_2", "tenant_x", content="te", file="B")
+    c.image("te_3", "tenant_y", content="te", file="B")
+    c.image("gn_1", "gone", content="gn", file="A")  # the other name of the copy is gone
+    c.image("gn_2", "gone", content="gn", file="B")
+    c.image("gn_3", "gone", content="gn", file="B", deleted=True)
+    c.image("ov_1", "over", content="ov", file="A")  # the copy's file was read as something else before
+    c.image("ov_2", "over", content="ov", file="B")
+    c.image("ov_3", "over", content="ov_before", file="B")
     c.ladder("hub", *(f"hu_{i:03d}" for i in range(100)))  # all near the best: one group, none left out
     for i in range(1, 100):
         c.pair("hu_000", f"hu_{i:03d}", score=0.5 + i / 400)
@@ -86,6 +102,8 @@ def first_night(spark, checkpoint):
         ("chain", {"ch_b": {"ch_a", "ch_c"}}),
         ("tail", {"ta_b": {"ta_a", "ta_c"}, "ta_d": {"ta_e"}}),
         ("exact", {"ex_1": {"ex_2", "ex_3"}}),
+        ("names", {"nf_1": {"nf_2", "nf_3"}}),
+        ("tenant_y", {}),
         ("pixel", {"px_2": {"px_1", "px_3"}}),
         ("kinds", {"ki_k": {"ki_m", "ki_e", "ki_c"}}),
         ("alone", {}),
@@ -105,6 +123,28 @@ def first_night(spark, checkpoint):
 )
 def test_who_stands_with_whom(first_night, scope, stars):
     assert in_scope(first_night[1], scope) == stars
+
+
+def test_a_file_that_another_image_names_is_not_removable(first_night):
+    rows = first_night[1]
+    assert {name for name in rows if name[:2] in ("nf", "hl", "te", "gn", "ov") and rows[name].is_removable} == {
+        "nf_3",
+        "hl_2",
+        "hl_3",
+        "gn_2",
+        "ov_2",
+    }
+    assert rows["nf_2"].reason == "the same file as the keeper, image nf_1, under another name"
+    assert (rows["nf_2"].relation, rows["nf_2"].kind) == ("copy", "exact")
+    assert rows["te_2"].reason == (
+        "same bytes as the keeper; not removable: the same file as an image of another scope under another name"
+    )
+
+
+def test_bytes_of_a_file_count_once(first_night, spark):
+    groups = first_night[0].groups.where("scope IN ('names', 'hard')")
+    images, _, _ = stories().frames(spark)
+    assert [row.n for row in bytes_freed(groups, images).collect()] == [1000 + 700]
 
 
 def test_every_member_passed_against_its_keeper(first_night):

@@ -23,6 +23,7 @@ from dupelake.schema import (
     IMAGES,
 )
 from dupelake.stages.decisions import conflicts_of, listed
+from dupelake.stages.file_names import bytes_freed
 from dupelake.stages.group_ids import list_moves
 from dupelake.stages.groups import build_groups
 from dupelake.stages.touched import Touched, clustered_rows, find_touched, restrict
@@ -155,18 +156,17 @@ def _content(vertex: str) -> str:
 
 def _count(run: Run) -> None:
     groups = run.warehouse.read(GROUPS)
-    sizes = run.warehouse.read(IMAGES).select("image_id", "byte_size")
     row = single_row(
-        groups.join(sizes, "image_id").agg(
+        groups.agg(
             F.count(F.lit(1)).alias("images_grouped"),
             F.count_if("is_keeper").alias("groups"),
             F.count_if(F.col("relation") == "copy").alias("copies"),
             F.count_if("is_removable").alias("removable"),
-            F.coalesce(F.sum(F.when(F.col("is_removable"), F.col("byte_size"))), F.lit(0)).alias("removable_bytes"),
         )
     )
-    for name in STANDING:
-        run.count(name, row[name])
+    freed = single_row(bytes_freed(groups, run.warehouse.read(IMAGES)))["n"]
+    for name, n in (row.asDict() | {"removable_bytes": freed}).items():
+        run.count(name, n)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

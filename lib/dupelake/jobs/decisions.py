@@ -16,6 +16,7 @@ from dupelake.errors import ConfigError
 from dupelake.kernels.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, WITHDRAWN
 from dupelake.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, HASHES, IMAGES, OK
 from dupelake.stages.decisions import TWO_KEEPERS, pins_of, resolve_decisions
+from dupelake.stages.identity import plain_uri
 from dupelake.tables import Warehouse
 
 PAIR_WORDS, WORDS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE), (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN)
@@ -142,11 +143,10 @@ def _look_up(warehouse: Warehouse, names: set[str]) -> dict[str, Row]:
     wanted = F.broadcast(spark.createDataFrame([(name,) for name in sorted(names)], "name string"))
     images = warehouse.read(IMAGES).where((F.col("status") == OK) & F.col("content_id").isNotNull())
     shown = F.struct("image_id", "content_id", "scope")
+    is_it = F.col("image_id") == F.col("name"), plain_uri(F.col("uri")) == plain_uri(F.col("name"))
     ways = [
-        images.join(wanted, F.col(column) == F.col("name")).select(
-            "name", F.lit(way).alias("way"), shown.alias("shown")
-        )
-        for way, column in enumerate(("image_id", "uri"))
+        images.join(wanted, fits).select("name", F.lit(way).alias("way"), shown.alias("shown"))
+        for way, fits in enumerate(is_it)
     ]
     counted = ways[0].union(ways[1]).groupBy("name", "way").agg(F.min("shown").alias("s"), F.count("*").alias("n"))
     best = counted.groupBy("name").agg(F.min(F.struct("way", "s", "n")).alias("best"))

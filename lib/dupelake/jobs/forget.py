@@ -144,7 +144,7 @@ def parser(prog: str = "forget.py") -> argparse.ArgumentParser:
     made = job_parser(prog, __doc__ or "", manifests=False)
     for name, word, text in (
         ("--image", "ID", "the image with this image_id"),
-        ("--uri", "URI", "every image with this uri, as the manifest writes it"),
+        ("--uri", "URI", "every image with this uri, in all scopes and spellings"),
         ("--csv", "FILE", "images by a column image_id or uri"),
     ):
         made.add_argument(name, action="append", default=[], metavar=word, help=f"{text}; may be repeated")

@@ -28,11 +28,13 @@ from dupelake.schema import FEATURES, HASHES, IMAGES, OK, THUMBNAILS, Table, con
 from dupelake.stages.again import counts_as_try
 from dupelake.stages.fetch import fetch_remote
 from dupelake.stages.hash import hash_images
+from dupelake.stages.identity import OF_AN_ID, is_scopeless, other_ids_of
 from dupelake.stages.manifest import (
     CHANGED,
-    NOTED,
+    MOVED,
     RETRIED,
     RETURNED,
+    UNREAD,
     normalise,
     wanted_rows,
 )
@@ -61,13 +63,14 @@ def body(run: Run, args: argparse.Namespace) -> None:
 def work(run: Run, args: argparse.Namespace) -> None:
     """`body`, after its check of versions."""
     partitions, since, full = selection(args)
-    for name in ("hashed", "failed", "contents_new", "features_failed", "removed", *_WHY):
+    for name in ("hashed", "failed", "contents_new", "features_failed", "removed", MOVED, *_WHY):
         run.count(name, 0)
     with run.step("manifest"):
-        manifest, n_read, has_stones = _read(
+        manifest, n_read, facts = _read(
             run, [absolute(path) for path in args.paths], partitions, since, listing=args.listing
         )
         images = run.warehouse.read(IMAGES)
+        has_scopes = not images.where("scope <> '' AND deleted_at IS NULL").isEmpty()
         wanted = run.staging.save(
             wanted_rows(
                 manifest,
@@ -77,28 +80,33 @@ def work(run: Run, args: argparse.Namespace) -> None:
                 full=full,
                 max_attempts=run.config.run.max_attempts,
                 last_run=last_run(run),
+                other_ids=facts["n_other_ids"] > 0,
+                other_scopes=facts["n_scopeless"] > 0 and has_scopes,
             ),
             "wanted",
         )
-        numbers = {row["why"]: row["n"] for row in _numbers(wanted, "why")}
+        found = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if("moves").alias("moves")).collect()
+        numbers = {row["why"]: row["n"] for row in found}
         gone = None
-        if has_stones or args.listing:
-            gone = _gone(run, manifest, images, partitions, since, listing=args.listing)
+        if facts["n_stones"] or args.listing:
+            moved = wanted.where(F.col("why") == MOVED).select("image_id")  # its tombstone is of another scope
+            gone = _gone(run, manifest, images, moved, partitions, since, listing=args.listing)
         if full:
             refuse_left_out(run, wanted, gone)
-    n_rows = sum(n for why, n in numbers.items() if why != NOTED)
+    n_rows = sum(n for why, n in numbers.items() if why not in UNREAD)
     run.count("read", n_read)
     run.count("skipped", n_read - n_rows)  # known already, repeated, a tombstone, or of another partition
+    run.count(MOVED, sum(row["moves"] for row in found))
     for why in _WHY:
         run.count(why, numbers.get(why, 0))
     log.info("%d rows in the manifest, %d to do (%s)", run.counts["read"], n_rows, numbers)
     warn_of_many_partitions(wanted, n_rows)
-    beside = _beside(run, images, wanted, gone, noted=numbers.get(NOTED, 0))
+    beside = _beside(run, images, wanted, gone, noted=sum(numbers.get(why, 0) for why in UNREAD))
     if n_rows == 0:
         if beside is not None:
             run.warehouse.merge(IMAGES, beside, update_when=_image_changed())
         return
-    to_read, failures = wanted.where(F.col("why") != NOTED), Failures()
+    to_read, failures = wanted.where(~F.col("why").isin(*UNREAD)), Failures()
     paths = [absolute(path) for path in args.paths]
     for part in in_parts(run.staging, to_read, n_rows, "images", "partition", "image_id"):
         with run.staging.passing():
@@ -132,8 +140,8 @@ def _hash_part(
 
 def _read(
     run: Run, paths: Sequence[str], partitions: list[str] | None, since: str | None, *, listing: bool
-) -> tuple[DataFrame, int, bool]:
-    """The manifests as rows of schema.MANIFEST, read once (they may change meanwhile); their rows; any tombstones?
+) -> tuple[DataFrame, int, Row]:
+    """The manifests as rows of schema.MANIFEST, read once (they may change meanwhile); their rows; what they are.
 
     Raises:
         ManifestError: with `listing`, when they do not list everything for certain; when nothing is of the partitions.
@@ -152,6 +160,8 @@ def _read(
             F.count_if(F.col("marks").isNull() & F.col("source").endswith(TREE_END)).alias("n_closed"),
             F.count_if(F.map_contains_key("extra", F.lit("deleted"))).alias("n_unclear"),
             F.count_if(is_shortened(F.col("partition"))).alias("n_long"),
+            F.count_if(F.size(other_ids_of()) > 0).alias("n_other_ids"),
+            F.count_if(is_scopeless()).alias("n_scopeless"),
         )
     )
     if facts["n_unclear"]:
@@ -160,7 +170,7 @@ def _read(
         log.warning("%d rows are of partitions that no folder can be called; they are shortened", facts["n_long"])
     if listing:
         _check_listing(facts)
-    return manifest, facts["n"] if n_all is None else n_all, facts["n_stones"] > 0
+    return manifest, facts["n"] if n_all is None else n_all, facts
 
 
 def _check_listing(facts: Row) -> None:
@@ -183,6 +193,7 @@ def _gone(
     run: Run,
     manifest: DataFrame,
     images: DataFrame,
+    moved: DataFrame,
     partitions: list[str] | None,
     since: str | None,
     *,
@@ -193,13 +204,13 @@ def _gone(
     Raises:
         ManifestError: a listing lacks more of what it covers than manifest.max_removed_fraction.
     """
-    gone = tombstoned(manifest, images, partitions, since)
+    gone = tombstoned(manifest, images, partitions, since).join(moved, "image_id", "left_anti")
     if not listing:
         return run.staging.save(gone, "gone")
     sources = [row["source"] for row in manifest.select("source").distinct().collect()]  # at most one a path
     roots = [source for source in sources if source.endswith(TREE_END)]
     known = run.staging.save(
-        covered(manifest, images, roots, run.config.manifest.extensions, partitions, since).select("image_id"),
+        covered(manifest, images, roots, run.config.manifest.extensions, partitions, since).select(*OF_AN_ID),
         "covered",
     )
     absent = run.staging.save(unlisted(manifest, known), "absent")
@@ -217,7 +228,7 @@ def _gone(
 
 
 def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | None, *, noted: int) -> DataFrame | None:
-    """Rows of IMAGES that change without being read: deleted ones, and those that get a mark or a source."""
+    """Rows of IMAGES that change without being read: deleted ones, and those that get a mark, a source or a scope."""
     run.count("removed", 0 if gone is None else gone.count())
     if not run.counts["removed"] and not noted:
         return None
@@ -225,8 +236,8 @@ def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | No
         gone = images.select("image_id", "deleted_reason").limit(0)
     rows = marked(images, gone, run.started_at)
     if noted:
-        notes = wanted.where(F.col("why") == NOTED).select(
-            "image_id", F.col("marks").alias("_marks"), F.col("source").alias("_source")
+        notes = wanted.where(F.col("why").isin(*UNREAD)).select(
+            "image_id", *(F.col(name).alias(f"_{name}") for name in ("marks", "source", "scope"))
         )
         known = images.join(notes.join(gone, "image_id", "left_anti"), "image_id")
         rows = rows.unionByName(conform(with_notes(known), IMAGES.schema))

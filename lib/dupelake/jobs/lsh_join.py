@@ -203,14 +203,12 @@ def pixel_changes(run: Run, hashes: DataFrame) -> DataFrame:
 
 
 def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: DataFrame) -> DataFrame:
-    """Keys of stored pairs an end of which is no longer joinable; with --full, of all that were not found again."""
+    """Keys of stored pairs whose ends share no scope any more; with --full, of all that were not found again."""
     near = stored.where(F.col("found_by") != "pixel").select("src_id", "dst_id")
     if full:
         return near.join(measured.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
-    ends = units.select("content_id").distinct()
-    kept = near.join(ends.withColumnRenamed("content_id", "src_id"), "src_id", "left_semi").join(
-        ends.withColumnRenamed("content_id", "dst_id"), "dst_id", "left_semi"
-    )
+    src, dst = (units.select("scope", F.col("content_id").alias(end)) for end in ("src_id", "dst_id"))
+    kept = near.join(src, "src_id").join(dst, ["scope", "dst_id"], "left_semi").select("src_id", "dst_id")
     return near.join(kept, ["src_id", "dst_id"], "left_anti")
 
 

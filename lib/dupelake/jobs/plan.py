@@ -24,7 +24,7 @@ from dupelake.stages.candidates import joinable_units, legs_of
 from dupelake.stages.decide import decide_version
 from dupelake.stages.hot_words import by_scope, count_hot_words, sampled
 from dupelake.stages.leg_counts import forecasts
-from dupelake.stages.manifest import NOTED, normalise, selected, wanted_rows
+from dupelake.stages.manifest import UNREAD, normalise, selected, wanted_rows
 from dupelake.tables import Warehouse, single_row
 
 
@@ -51,7 +51,7 @@ def describe_plan(warehouse: Warehouse, config: Config, args: argparse.Namespace
     """
     run = Run("plan", config, warehouse)
     counts, n_refused = _rows(run, args)
-    n_to_do = sum(n for why, n in counts.items() if why != NOTED)
+    n_to_do = sum(n for why, n in counts.items() if why not in UNREAD)
     lines = [f"Plan for {', '.join(args.paths)} into {warehouse.root}; nothing is written"]
     told = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()) if n)
     lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
@@ -88,7 +88,7 @@ def _rows(run: Run, args: argparse.Namespace) -> tuple[dict[str, int], int]:
     is_refused = F.udf(lambda uri: access.looks_refused(uri), "boolean")(F.col("uri"))  # noqa: PLW0108
     numbers = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if(is_refused).alias("refused"))
     counts = numbers.collect()  # one row per why
-    return {row["why"]: row["n"] for row in counts}, sum(row["refused"] for row in counts if row["why"] != NOTED)
+    return {row["why"]: row["n"] for row in counts}, sum(row["refused"] for row in counts if row["why"] not in UNREAD)
 
 
 def _versions(run: Run, *, full: bool) -> Iterator[str]:

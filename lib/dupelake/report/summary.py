@@ -12,6 +12,7 @@ from pyspark.sql import window as W
 from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
 from dupelake.runtime.run import human_bytes, recall_in_words
 from dupelake.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
+from dupelake.stages.file_names import bytes_freed
 from dupelake.tables import Warehouse, single_row
 
 _MEMBERS_DRAWN = 7
@@ -33,19 +34,19 @@ def describe(warehouse: Warehouse) -> str:
     kinds = warehouse.read(PAIRS).where("is_duplicate").groupBy("kind").agg(F.count(F.lit(1)).alias("n"))
     pairs = {r["kind"]: r["n"] for r in kinds.collect()}  # one row per kind
     lines.append(f"  pairs   {', '.join(f'{v} {k}' for k, v in sorted(pairs.items())) or 'no duplicates'}")
-    groups = warehouse.read(GROUPS).join(images.select("image_id", "byte_size"), "image_id")
+    groups = warehouse.read(GROUPS)
     row = single_row(
         groups.agg(
             F.count(F.lit(1)).alias("n"),
             F.count_if("is_keeper").alias("groups"),
             F.count_if(F.col("relation") == "copy").alias("copies"),
             F.count_if("is_removable").alias("removable"),
-            F.sum(F.when(F.col("is_removable"), F.col("byte_size"))).alias("bytes"),
         )
     )
+    freed = single_row(bytes_freed(groups, images))["n"]
     lines.append(
         f"  groups  {row['groups']} of {row['n']} images, {row['copies']} copies; {row['removable']} removable, "
-        f"{human_bytes(row['bytes'] or 0)}"
+        f"{human_bytes(freed)}"
     )
     last = warehouse.read(RUNS).orderBy(F.desc("started_at")).first()
     if last is not None:

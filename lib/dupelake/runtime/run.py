@@ -120,6 +120,8 @@ class Run:
                 f"  images   {counts['read']} read = {counts['hashed']} hashed + {counts['skipped']} skipped "
                 f"+ {counts['failed']} failed" + (f" ({failed})" if failed else "")
             )
+        if counts.get("moved"):
+            lines.append(f"  scopes   {counts['moved']} images moved into another scope")
         if "contents_new" in counts:
             lines.append(f"  contents {counts['contents_new']} new")
         if counts.get("features_failed"):

@@ -109,8 +109,12 @@ def resolve_decisions(
     both = pinned.select(*columns, F.lit(0).alias("way")).union(present.select(*columns, F.lit(1)))
     shown = (
         both.groupBy("image_id", "decided_at")
-        .agg(F.min(F.struct("way", "content_id", "scope")).alias("shown"))
-        .select("image_id", "decided_at", "shown.content_id", "shown.scope")
+        .agg(
+            F.min(F.struct("way", "content_id", "scope")).alias("shown"),
+            F.max(F.when(F.col("way") == 1, F.col("scope"))).alias("now"),
+        )
+        # A verdict goes with its image into another scope.
+        .select("image_id", "decided_at", "shown.content_id", F.coalesce("now", "shown.scope").alias("scope"))
     )
     scope = F.lit("") if cfg.lsh.scope == "across" else F.col("scope")
     vertices = shown.join(F.broadcast(_classes_of(shown, hashes)), "content_id", "left").select(

@@ -55,6 +55,11 @@ def confirmed_evidence() -> Column:
     return F.concat_ws(", ", F.nullif(F.col("link.evidence"), F.lit("")), people)
 
 
+def is_keepers_file() -> Column:
+    """Whether a member is the keeper's own file under another name."""
+    return (F.col("content_id") == F.col("keeper.content_id")) & (F.col("file_id") == F.col("keeper.file_id"))
+
+
 def _confirmed_by() -> Column:
     return F.coalesce("said.confirmed_by", F.lit("people"))
 
@@ -182,9 +187,13 @@ def member_reason() -> Column:
     alternate = F.concat(F.lit("alternate by the word of "), F.col("said.alternate_by"), F.lit(": "))
     brought = F.concat(F.lit("brought in by a verdict, not compared with the keeper"), sizes)
     stranger = F.col("link").isNull() & ~F.col("in_set")
+    same_file = F.concat(
+        F.lit("the same file as the keeper, image "), F.col("keeper.image_id"), F.lit(", under another name")
+    )
     return F.concat(
         F.when(is_named, alternate).otherwise(""),
-        F.when(kind == "exact", "same bytes as the keeper")
+        F.when(is_keepers_file(), same_file)
+        .when(kind == "exact", "same bytes as the keeper")
         .when(kind == "pixel", "same pixels as the keeper, in a file with other bytes")
         .when(stranger, brought)
         .when((kind == "crop") & (own >= WHOLE), F.concat(crop, measured))

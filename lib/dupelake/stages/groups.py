@@ -22,10 +22,12 @@ from dupelake.kernels.bridges import KEPT
 from dupelake.schema import DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, conform
 from dupelake.stages import decisions as verdicts
 from dupelake.stages.components import connected_components
+from dupelake.stages.file_names import file_of, keep_shared_files
 from dupelake.stages.group_ids import assign_ids, list_changes
 from dupelake.stages.group_reasons import (
     bridge_reason,
     confirmed_evidence,
+    is_keepers_file,
     keeper_reason,
     member_reason,
     shows_no_more,
@@ -109,7 +111,8 @@ def build_groups(
         arcs = checkpoint(verdicts.spared(arcs, held))
         rivals = checkpoint(verdicts.rivals_of(held, live, arcs, checkpoint))
         said = checkpoint(_said(held, rivals))
-    rows = checkpoint(_rows(members, stars_of(placed, arcs, held), edges, said, cfg.cluster))
+    rows = _rows(members, stars_of(placed, arcs, held), edges, said, cfg.cluster)
+    rows = checkpoint(keep_shared_files(rows, live))
     named, claims = assign_ids(rows, previous, changes, checkpoint)
     stamp = F.lit(now if now.tzinfo else now.replace(tzinfo=UTC)).cast("timestamp")
     events = (
@@ -132,7 +135,15 @@ def _members(images: DataFrame, hashes: DataFrame, classes: DataFrame, cfg: Conf
     """One row per live image with its vertex and its detail."""
     scope = F.lit("") if cfg.lsh.scope == "across" else F.col("scope")
     live = live_images(images).select(
-        "image_id", scope.alias("scope"), "content_id", "byte_size", "width_px", "height_px", "format", "captured_at"
+        "image_id",
+        scope.alias("scope"),
+        "content_id",
+        "byte_size",
+        "width_px",
+        "height_px",
+        "format",
+        "captured_at",
+        file_of(),
     )
     measured = live.join(hashes.select("content_id", "detail"), "content_id", "left").fillna(1.0, ["detail"])
     named = class_of(measured, classes, "content_id", "class_id")
@@ -176,7 +187,12 @@ def _rows(
     relation = (
         F.when(F.col("is_keeper"), "keeper").when(is_copy & ~F.col("is_alternate"), "copy").otherwise("alternate")
     )
-    is_removable = (F.col("relation") == "copy") & F.col("kind").isin(*cfg.removable_kinds) & ~F.col("in_conflict")
+    is_removable = (
+        (F.col("relation") == "copy")
+        & F.col("kind").isin(*cfg.removable_kinds)
+        & ~F.col("in_conflict")
+        & ~is_keepers_file()
+    )
     reason = F.concat(
         F.when(F.col("is_keeper"), keeper_reason(criteria(cfg))).otherwise(member_reason()),
         bridge_reason(),
@@ -232,7 +248,8 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     )
     links = edges.select(F.col("src").alias("low"), F.col("dst").alias("high"), _link_of("src"), _link_of("dst"))
     link = F.when(F.col("vertex") == F.col("low"), F.col("of_src")).otherwise(F.col("of_dst"))
-    shown = F.struct("vertex", "content_id", "width_px", "height_px", "detail", "n_better", "standing", "said")
+    names = ("vertex", "image_id", "content_id", "file_id")
+    shown = F.struct(*names, "width_px", "height_px", "detail", "n_better", "standing", "said")
     return (
         placed.withColumns({"low": F.least("vertex", "star"), "high": F.greatest("vertex", "star")})
         .join(links, ["low", "high"], "left")

@@ -23,6 +23,7 @@ from dupelake.config import Config
 from dupelake.kernels.access import Access, open_local, own_roots
 from dupelake.kernels.decode import Failure
 from dupelake.kernels.faults import reached
+from dupelake.kernels.files import local_file_id, remote_file_id
 from dupelake.kernels.fingerprint import Fingerprint, content_id, fingerprint_image
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.isolate import FAULT, OUT_OF_MEMORY, Guard, Lost, fail_on_purpose
@@ -93,7 +94,9 @@ def hash_images(rows: DataFrame, cfg: Config, paths: Sequence[str] = ()) -> Data
     return rows.mapInArrow(_mapper(cfg, paths), HASHED)
 
 
-def read_local(path: str, uri: str, max_bytes: int, access: Access) -> bytes | Failure:
+def read_local(
+    path: str, uri: str, max_bytes: int, access: Access, tell_file: Callable[[str], None] | None = None
+) -> bytes | Failure:
     """The bytes of a regular file; symbolic links are followed to where files may be read.
 
     Args:
@@ -103,6 +106,7 @@ def read_local(path: str, uri: str, max_bytes: int, access: Access) -> bytes | F
         max_bytes: larger files are refused without being read.
         access: which files may be read; how often, and after which pause, a file is tried again where its storage
             failed for a moment.
+        tell_file: is told which file it is (kernels.files), once it is open.
 
     Raises:
         MemoryError: the file does not fit.
@@ -112,7 +116,7 @@ def read_local(path: str, uri: str, max_bytes: int, access: Access) -> bytes | F
         return refused
     for attempt in range(fetch.retries + 1):
         try:
-            return _read_local(path, uri, max_bytes, access)
+            return _read_local(path, uri, max_bytes, access, tell_file)
         except (FileNotFoundError, NotADirectoryError):
             return Failure("missing", f"no file at {path}")
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
@@ -123,7 +127,9 @@ def read_local(path: str, uri: str, max_bytes: int, access: Access) -> bytes | F
     raise AssertionError
 
 
-def _read_local(path: str, uri: str, max_bytes: int, access: Access) -> bytes | Failure:
+def _read_local(
+    path: str, uri: str, max_bytes: int, access: Access, tell_file: Callable[[str], None] | None
+) -> bytes | Failure:
     try:
         opened = open_local(path, access)
     except FileNotFoundError:
@@ -135,6 +141,8 @@ def _read_local(path: str, uri: str, max_bytes: int, access: Access) -> bytes | 
     if isinstance(opened, Failure):
         return opened
     with open(opened, "rb") as file:
+        if tell_file is not None:
+            tell_file(local_file_id(opened))
         size = os.fstat(opened).st_size
         if size > max_bytes:
             return Failure("too_large", f"{size} bytes, more than decode.max_bytes ({max_bytes})", byte_size=size)
@@ -181,40 +189,48 @@ class _Hasher:
     def __exit__(self, *_: object) -> None:
         self._guard.close()
 
-    def __call__(self, uri: str | None, fetched: pa.StructScalar) -> Fingerprint | Failure:
-        """The fingerprint of one row, or why there is none."""
+    def __call__(self, uri: str | None, fetched: pa.StructScalar) -> tuple[Fingerprint | Failure, str | None]:
+        """The fingerprint of one row, or why there is none; and which file it is, where that was seen."""
         data: bytes | None = None
         extra_s = 0.0
         if fetched.is_valid:
             if fetched["reason"].is_valid:
-                return Failure(fetched["reason"].as_py(), fetched["message"].as_py() or fetched["reason"].as_py())
+                failure = Failure(fetched["reason"].as_py(), fetched["message"].as_py() or fetched["reason"].as_py())
+                return failure, None
             data = fetched["data"].as_py()
             if not data:
-                return Failure("empty", "the object has no bytes", byte_size=0)
+                return Failure("empty", "the object has no bytes", byte_size=0), None
         elif uri is None:
-            return Failure("no_uri", "the row has no uri")
+            return Failure("no_uri", "the row has no uri"), None
         elif is_http(uri):
             extra_s = self._cfg.fetch.timeout_s
         elif local_path(uri) is None:
-            return Failure("unreadable", "a remote URI whose bytes were not fetched")
-        answer: Fingerprint | Failure | Lost = self._guard((uri, data), extra_s)
+            return Failure("unreadable", "a remote URI whose bytes were not fetched"), None
+        answer: tuple[Fingerprint | Failure, str | None] | Lost = self._guard((uri, data), extra_s)
         if not isinstance(answer, Lost):
-            return answer
+            result, file_id = answer
+            return result, file_id if data is None or uri is None else remote_file_id(uri)
         content, byte_size = answer.noted or (None, None)
         failure = Failure(answer.reason, answer.message, content, byte_size)
         if content is not None and answer.reason != FAULT:  # an exception costs no child
             self._lost[content] = failure
-        return failure
+        return failure, None
 
-    def _work(self, item: tuple[str, bytes | None], note: Callable[[tuple[str, int]], None]) -> Fingerprint | Failure:
-        """In the child. MemoryError is the guard's to handle."""
+    def _work(
+        self, item: tuple[str, bytes | None], note: Callable[[tuple[str, int]], None]
+    ) -> tuple[Fingerprint | Failure, str | None]:
+        """In the child: the fingerprint, and which local file was read. MemoryError is the guard's to handle."""
         uri, data = item
-        if data is None:
-            most, path = self._cfg.decode.max_bytes, local_path(uri)
-            read = self._read_http(uri, most) if path is None else read_local(path, uri, most, self._access)
-            if isinstance(read, Failure):
-                return read
-            data = read
+        if data is not None:
+            return self._fingerprint(data, note), None
+        most, path = self._cfg.decode.max_bytes, local_path(uri)
+        seen: list[str] = []
+        read = self._read_http(uri, most) if path is None else read_local(path, uri, most, self._access, seen.append)
+        if isinstance(read, Failure):
+            return read, seen[-1] if seen else None
+        return self._fingerprint(read, note), remote_file_id(uri) if path is None else seen[-1]
+
+    def _fingerprint(self, data: bytes, note: Callable[[tuple[str, int]], None]) -> Fingerprint | Failure:
         content = content_id(data)
         known = self._lost.get(content) or self._recent.get(content)
         if known is not None:
@@ -242,9 +258,10 @@ def _hash_batch(
     for at, (uri, reason, message) in enumerate(zip(uris, reasons, messages, strict=True)):
         if reason is not None:
             result: Fingerprint | Failure = Failure(reason, message or reason)
+            file_id = None
         else:
-            result = hasher(uri, fetched[at])
-        values = _values(result, versions)
+            result, file_id = hasher(uri, fetched[at])
+        values = _values(result, versions) | {"file_id": file_id}
         done.append(values)
         held += sum(len(values.get(name) or b"") for name in _LARGE) + 512  # of the other columns, roughly
         if held >= cfg.hash.batch_bytes:

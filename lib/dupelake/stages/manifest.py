@@ -8,9 +8,13 @@ on the set of rows alone, never on their order, number of partitions or number o
 `bad_row`, `relative_uri`
     The reader of the manifest could not use the row, or its URI; manifests.py says when.
 `image_id_conflict`
-    An id stands for two URIs. One keeps it: in a manifest the smallest (partition, uri); against the images table
-    the URI that is stored, unless that image was deleted. Each other row gets the id
-    `<id>~<first 16 hex digits of sha256(uri)>`, so that ids stay unique and the failed row can be stored and seen.
+    An id stands for two URIs, or in one partition for two scopes. One keeps it: in a manifest the smallest (partition,
+    uri), or the smaller scope; against the images table the URI that is stored, unless that image was deleted. Each
+    other row gets the id `<id>~<16 hex digits>`, so that ids stay unique and the failed row can be stored and seen.
+
+An image whose rows give no id is a URI within a scope (stages.identity): the URI in any spelling, and in two scopes
+two images. A row that names no scope is about all images of its URI; an image without scope moves into the scope that a
+later night names, and an image with an id of its own into that of its last partition.
 
 Tombstones: a row whose column `deleted` says yes. Of the rows of one image that of the last partition tells whether it
 is gone, in one partition the tombstone; a tombstone that gives an id and no URI stands for the image of that id.
@@ -30,11 +34,23 @@ from pyspark.sql import window as W
 from dupelake.config import ManifestConfig
 from dupelake.schema import FAILED, MANIFEST, conform
 from dupelake.stages.again import MARKS, marks_differ, may_mend
-from dupelake.stages.manifest_cells import EXTRA, FAULT, json_of, map_of, message_of, partition_name, reason_of
+from dupelake.stages.identity import (
+    OF_AN_ID,
+    digest,
+    is_scopeless,
+    is_uris_own,
+    other_ids_of,
+    plain_uri,
+    scoped_id,
+    speaks_for,
+)
+from dupelake.stages.manifest_cells import EXTRA, FAULT, json_of, map_of, partition_name
 from dupelake.stages.manifest_columns import KNOWN, ORIGIN, as_text
+from dupelake.stages.manifest_ids import CONFLICT, SUFFIX, asked_id, conflicting, identified, loser_id, unique_ids
 
-NO_URI, CONFLICT = "no_uri", "image_id_conflict"
 NEW, CHANGED, RETRIED, RETURNED, AGAIN, NOTED = "new", "changed", "retried", "returned", "again", "noted"
+MOVED = "moved"  # another scope and nothing to read
+UNREAD = (NOTED, MOVED)
 FORGOTTEN = "forgotten"  # deleted_reason of `dupelake forget`: what still lists the image does not bring it back
 
 _YES, _NO = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
@@ -44,37 +60,32 @@ _YES, _NO = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 NO_PARTITION = "all"
 
 WANTED = T.StructType(
-    [*MANIFEST.fields, T.StructField("attempts", T.IntegerType()), T.StructField("why", T.StringType())]
+    [
+        *MANIFEST.fields,
+        T.StructField("attempts", T.IntegerType()),
+        T.StructField("why", T.StringType()),
+        T.StructField("moves", T.BooleanType()),
+    ]
 )
-"""What `wanted_rows` gives: MANIFEST, the attempts that failed before, and why the row is there."""
-# 64 bits: a manifest that gives one id to a million files must still come out with a million ids.
-_SUFFIX_DIGITS = 16
-_SUFFIX = f"~[0-9a-f]{{{_SUFFIX_DIGITS}}}$"
+"""What `wanted_rows` gives: MANIFEST, the attempts that failed before, why the row is there, and whether the stored
+image was in another scope."""
 # Only what starts with a year is a time: Spark also casts '12:30' (to today's date). Year 0 is EXIF's "unknown".
 _YEAR_FIRST = r"^(?!0000)\d{4}(\D|$)"
 _EXIF_TIME = "yyyy:MM:dd HH:mm:ss"
 
 
 _STORED = (
-    "image_id",
-    "uri",
-    "status",
-    "reason",
-    "deleted_at",
-    "deleted_reason",
-    "attempts",
-    "ingested_at",
-    "marks",
+    "image_id", "uri", "scope", "status", "reason", "deleted_at", "deleted_reason", "attempts", "ingested_at", "marks",
     "source",
-)
+)  # fmt: skip
 
 
 def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
     """A manifest, as found, as rows of schema.MANIFEST with unique image ids.
 
-    Repeats of (image_id, uri) collapse to the row of the smallest partition. `uri` is kept to the letter. A time in
-    `captured_at` that cannot be parsed stays in `extra`, and so does a word in `deleted` that is neither yes nor no:
-    nothing is deleted on suspicion.
+    Repeats of (image_id, uri), however the URI is spelled, collapse to the row of the smallest partition, whose `uri`
+    is kept to the letter. A time in `captured_at` that cannot be parsed stays in `extra`, and so does a word in
+    `deleted` that is neither yes nor no: nothing is deleted on suspicion.
 
     Args:
         raw: what manifests.read_manifests gives; any column types.
@@ -94,25 +105,29 @@ def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
     is_deleted = F.coalesce(F.lower(deleted).isin(*_YES), F.lit(False))
     unclear = F.when(~F.lower(deleted).isin(*_YES, *_NO), deleted)
     rows = text.select(
-        F.coalesce(given_id, _digest(F.coalesce(uri, whole_row), 32)).alias("image_id"),
+        given_id.alias("_given"),
+        digest(whole_row).alias("_whole"),
         uri.alias("uri"),
+        plain_uri(uri).alias("_plain"),
         F.coalesce(partition_name(_given(text, "partition")), F.lit(NO_PARTITION)).alias("partition"),
         F.coalesce(_given(text, "scope"), F.lit(cfg.default_scope)).alias("scope"),
         time.alias("captured_at"),
         _extra(names, {"captured_at": F.when(time.isNull(), captured), "deleted": unclear}).alias("extra"),
         _marks(text).alias("marks"),
         _given(text, FAULT).alias("fault"),
-        F.coalesce(_given(text, ORIGIN), F.lit("")).alias("source"),
+        plain_uri(F.coalesce(_given(text, ORIGIN), F.lit(""))).alias("source"),
         is_deleted.alias("is_deleted"),
         (is_deleted & uri.isNull() & given_id.isNotNull()).alias("_is_bare"),
         F.xxhash64(whole_row).alias("_tie"),
+        F.lit(1).alias("_weight"),
     )
-    return conform(_unique_ids(rows), MANIFEST)
+    has_scopes = "scope" in text.columns
+    return conform(unique_ids(identified(rows, cfg, has_scopes=has_scopes), has_scopes=has_scopes), MANIFEST)
 
 
 def new_rows(manifest: DataFrame, images: DataFrame | None, **options: Any) -> DataFrame:
-    """The rows of a manifest that a run processes: `wanted_rows`, which takes `options`, but the noted ones."""
-    return wanted_rows(manifest, images, **options).where(F.col("why") != NOTED)
+    """The rows of a manifest that a run reads: `wanted_rows`, which takes `options`, but the noted and moved ones."""
+    return wanted_rows(manifest, images, **options).where(~F.col("why").isin(*UNREAD))
 
 
 def wanted_rows(
@@ -124,6 +139,8 @@ def wanted_rows(
     full: bool = False,
     max_attempts: int = 3,
     last_run: int | None = None,
+    other_ids: bool = True,
+    other_scopes: bool = True,
 ) -> DataFrame:
     """The rows of a manifest that a run processes, each with `why`; tombstones never.
 
@@ -132,7 +149,7 @@ def wanted_rows(
     URI, or of a deleted image, gives way to one that has it. `changed`: stored with other marks. `retried`: it failed
     for a reason that another night may have mended, on fewer than `max_attempts` nights. `returned`: deleted, and
     listed again; forgotten images stay away. `again`: with `full`, every stored row. `noted`: nothing to read; the
-    manifest gives a mark or a source that the stored row lacks.
+    manifest gives a mark or a source that the stored row lacks. `moved`: nothing to read, and another scope.
 
     Args:
         manifest: of `normalise`, whole.
@@ -143,29 +160,85 @@ def wanted_rows(
         max_attempts: nights on which a row that fails is tried.
         last_run: start of the last run that came to its end (microseconds since 1970); what was tried after it was
             tried by a run that was killed, which this one finishes, and not by another night. None: no matter.
+        other_ids: False where no row has any (identity.other_ids_of), which saves a scan of the images.
+        other_scopes: False where no stored image or each row names its scope, which saves another.
 
     Returns:
         WANTED.
     """
     rows = selected(manifest.where(~F.col("is_deleted")), partitions, since)
     if images is None:
-        return conform(rows.withColumns({"attempts": F.lit(0), "why": F.lit(NEW)}), WANTED)
-    # A row that lost its id inside the manifest is looked up under the id it asked for: the stored winner may be
-    # another one (an older partition that came late), and then this very row may be the stored one.
-    met = rows.withColumn("_asked", F.col("image_id") if full else asked_id()).join(
-        images.select([F.col(name).alias(f"_stored_{name}") for name in _STORED]),
-        F.col("_asked") == F.col("_stored_image_id"),
-        "left",
-    )
+        return conform(rows.withColumns({"attempts": F.lit(0), "why": F.lit(NEW), "moves": F.lit(False)}), WANTED)
+    met = _beside_stored(rows, images, full=full, other_ids=other_ids)
+    if other_scopes:
+        met = _without_scopeless(met, images)
     is_stored = F.col("_stored_image_id").isNotNull()
     is_forgotten = F.col("_stored_deleted_at").isNotNull() & F.col("_stored_deleted_reason").eqNullSafe(FORGOTTEN)
     if full:
         why = F.when(is_stored & is_forgotten, None).otherwise(F.when(is_stored, AGAIN).otherwise(NEW))
-        todo = met.withColumn("why", why)
+        todo = met.withColumns({"why": why, "image_id": F.coalesce("_stored_image_id", "image_id")})
     else:
         todo = _met_rows(met, images, is_stored, is_forgotten, _is_due(max_attempts, last_run))
     before = F.when(F.col("why").isin(RETRIED, AGAIN), F.coalesce("_stored_attempts", F.lit(0))).otherwise(0)
-    return conform(todo.where(F.col("why").isNotNull()).withColumn("attempts", before), WANTED)
+    scope, stored_scope = F.col("scope"), F.col("_stored_scope")
+    is_image = is_stored & (F.col("image_id") == F.col("_stored_image_id"))
+    is_image = is_image & plain_uri(F.col("_stored_uri")).eqNullSafe(plain_uri(F.col("uri")))
+    todo = todo.where(F.col("why").isNotNull()).withColumns(
+        {
+            "attempts": before,
+            "moves": F.coalesce(is_image & (scope != "") & (scope != stored_scope), F.lit(False)),
+            "scope": F.when(is_image & (scope == ""), stored_scope).otherwise(scope),
+        }
+    )
+    return conform(todo, WANTED)
+
+
+def _beside_stored(rows: DataFrame, images: DataFrame, *, full: bool, other_ids: bool) -> DataFrame:
+    """Rows with `_asked`, the id they are looked up under, and the stored image that they are about, or nulls."""
+    stored = images.select([F.col(name).alias(f"_stored_{name}") for name in _STORED])
+    names = stored.columns
+    # A row that lost its id inside the manifest is looked up under the id it asked for: the stored winner may be
+    # another one (an older partition that came late), and then this very row may be the stored one.
+    met = rows.withColumn("_asked", F.col("image_id") if full else asked_id()).join(
+        stored, F.col("_asked") == F.col("_stored_image_id"), "left"
+    )
+    # The digest of a URI may be the id of its image in another scope.
+    is_uris = is_uris_own(*map(F.col, OF_AN_ID))
+    is_about = ~is_uris | speaks_for(F.col("scope"), F.col("_stored_scope"))
+    is_taken = F.col("_stored_image_id").isNotNull() & ~is_about
+    asked = F.when(is_taken, scoped_id(F.col("scope"), plain_uri(F.col("uri")))).otherwise(F.col("_asked"))
+    found = {name: F.when(~is_taken, F.col(name)) for name in names}
+    own = F.when(is_taken, asked).otherwise(F.col("image_id"))
+    met = met.withColumns({"_asked": asked, "image_id": own} | found)
+    if not other_ids:
+        return met
+    ids = F.array_append(other_ids_of(), F.col("image_id"))  # its own where the one it asked for was taken
+    lacking = met.where("_stored_image_id IS NULL").select(
+        F.col("image_id").alias("_of"), "scope", F.explode(ids).alias("_stored_image_id")
+    )
+    known = lacking.join(stored, "_stored_image_id").join(
+        rows.select(F.col("image_id").alias("_stored_image_id")), "_stored_image_id", "left_anti"
+    )
+    known = known.where(speaks_for(F.col("scope"), F.col("_stored_scope")))
+    # One image for a row, and one row for an image: that of its scope, else the smallest; forgotten ones meet all rows.
+    is_forgotten = F.col("_stored_deleted_reason").eqNullSafe(FORGOTTEN)
+    other = F.col("_stored_scope") != F.col("scope")
+    nth_of_row = F.row_number().over(W.Window.partitionBy("_of").orderBy(other, "_stored_image_id"))
+    nth_of_image = F.row_number().over(W.Window.partitionBy("_stored_image_id").orderBy(other, "scope", "_of"))
+    known = known.withColumn("_nth", nth_of_row).where("_nth = 1")
+    known = known.withColumn("_nth", nth_of_image).where((F.col("_nth") == 1) | is_forgotten)
+    also = known.select("_of", *(F.col(name).alias(f"_also{name}") for name in names))
+    met = met.join(also, F.col("image_id") == F.col("_of"), "left")
+    met = met.withColumns({name: F.coalesce(name, f"_also{name}") for name in names})
+    return met.withColumn("_asked", F.when(F.col("_of").isNull(), F.col("_asked")).otherwise(F.col("_stored_image_id")))
+
+
+def _without_scopeless(met: DataFrame, images: DataFrame) -> DataFrame:
+    """Without rows that name neither id nor scope, are not stored, and whose URI is that of an image of some scope."""
+    named = images.where("scope <> '' AND deleted_at IS NULL").where(is_uris_own(*map(F.col, OF_AN_ID)))
+    known = named.select(plain_uri(F.col("uri")).alias("_known")).distinct()
+    is_open = is_scopeless() & F.col("_stored_image_id").isNull()
+    return met.join(known, is_open & (plain_uri(F.col("uri")) == F.col("_known")), "left_anti")
 
 
 def _is_due(max_attempts: int, last_run: int | None) -> Column:
@@ -177,13 +250,15 @@ def _is_due(max_attempts: int, last_run: int | None) -> Column:
 
 def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten: Column, is_due: Column) -> DataFrame:
     """Rows beside what is stored under the id they asked for -> with `why`, null where nothing is to do."""
-    stored_uri = F.col("_stored_uri")
+    stored_uri, plain = plain_uri(F.col("_stored_uri")), plain_uri(F.col("uri"))
     is_away = F.col("_stored_deleted_at").isNotNull()
+    # Another scope of an id is a row of its own, and no other image of that id.
+    is_loser = F.coalesce(F.col("reason") == CONFLICT, F.lit(False))
+    is_scopes = is_loser & (F.col("image_id") != loser_id(F.col("_asked"), plain))
     # Compared null-safe: a stored row without URI and the same row again are the same.
-    is_same = is_stored & stored_uri.eqNullSafe(F.col("uri"))
-    lost_away = (
-        is_same & is_away & ~is_forgotten & F.col("reason").isNotNull()
-    )  # another row of the manifest has the id
+    is_same = is_stored & stored_uri.eqNullSafe(plain) & ~is_scopes
+    # Another row of the manifest has the id.
+    lost_away = is_same & is_away & ~is_forgotten & F.col("reason").isNotNull()
     marks, stored_marks = F.col("marks"), F.col("_stored_marks")
     lacks = F.exists(F.map_keys(marks), lambda key: ~F.coalesce(F.map_contains_key(stored_marks, key), F.lit(False)))
     same = (
@@ -191,9 +266,11 @@ def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten
         .when(is_away, RETURNED)
         .when(marks_differ(stored_marks, marks), CHANGED)
         .when(is_due, RETRIED)
+        .when((F.col("scope") != "") & (F.col("scope") != F.col("_stored_scope")), MOVED)
         .when(F.coalesce(lacks, F.lit(False)) | F.col("_stored_source").isNull(), NOTED)
     )
-    why = F.when(is_same & ~lost_away, same).when(is_stored & is_away & ~is_forgotten, RETURNED).otherwise(NEW)
+    returns = is_stored & is_away & ~is_forgotten & ~is_scopes
+    why = F.when(is_same & ~lost_away, same).when(returns, RETURNED).otherwise(NEW)
     met = met.withColumn("why", why).withColumn("_is_same", is_same & ~lost_away)
     kept = met.where(F.col("_is_same") & F.col("why").isNotNull()).withColumns(
         {
@@ -203,11 +280,10 @@ def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten
         }
     )
     taken = stored_uri.isNotNull() & (~is_away | is_forgotten)
-    todo = _conflicting(
-        met.where(~F.col("_is_same")), is_stored & taken, F.col("_asked"), stored_uri, "the images table"
-    )
+    lost = is_stored & taken & ~is_scopes
+    todo = conflicting(met.where(~F.col("_is_same")), lost, F.col("_asked"), F.col("_stored_uri"), "the images table")
     # Conflicts have an id of their own that may be stored already; so may losers whose winner is not stored yet.
-    known = images.where(F.col("image_id").rlike(_SUFFIX)).select(F.col("image_id").alias("_known"))
+    known = images.where(F.col("image_id").rlike(SUFFIX)).select(F.col("image_id").alias("_known"))
     is_known = (F.col("image_id") == F.col("_known")) & F.col("reason").isNotNull()
     return kept.unionByName(todo.join(known, is_known, "left_anti"))
 
@@ -222,66 +298,8 @@ def selected(manifest: DataFrame, partitions: list[str] | None, since: str | Non
     return manifest
 
 
-def asked_id() -> Column:
-    """The id that a row of `normalise` asked for, whether it got it or not."""
-    return F.when(F.col("reason").isNotNull(), F.regexp_replace("image_id", _SUFFIX, "")).otherwise(F.col("image_id"))
-
-
 def _unless_conflict(name: str) -> Column:
     return F.when(F.col("reason") != CONFLICT, F.col(name))
-
-
-def _unique_ids(rows: DataFrame) -> DataFrame:
-    """One row per (image_id, uri), one owner per image_id; the others become conflicts."""
-    # One shuffle by image_id serves both windows.
-    pair = W.Window.partitionBy("image_id", "uri")
-    last = F.struct("partition", "is_deleted", "_tie")
-    pairs = (
-        rows.repartition("image_id")
-        .withColumn("_nth", F.row_number().over(pair.orderBy("partition", "_tie")))
-        .withColumn("marks", F.max_by("marks", last).over(pair))
-        .withColumn("_last", F.max(F.struct("partition", "is_deleted")).over(pair))
-        .withColumn("_n", F.count(F.lit(1)).over(pair))
-        .where(F.col("_nth") == 1)
-    )
-    image = W.Window.partitionBy("image_id")
-    order = (F.col("uri").isNull(), F.col("_last.is_deleted"), "partition", "uri", "_tie")
-    marked = pairs.withColumns(
-        {
-            "_winner": F.first("uri").over(image.orderBy(*order)),
-            "_bare": F.max(F.when(F.col("_is_bare"), F.col("_last.partition"))).over(image),
-            "_n_bare": F.sum(F.when(F.col("_is_bare"), F.col("_n"))).over(image),
-        }
-    )
-    marked = marked.where(~F.col("_is_bare") | F.col("_winner").isNull())
-    no_uri = F.col("uri").isNull()
-    absorbs = F.coalesce((F.col("uri") == F.col("_winner")) & F.col("_bare").isNotNull(), F.lit(False))
-    by_id = absorbs & (F.col("_bare") >= F.col("_last.partition"))
-    marked = marked.withColumns(
-        {
-            "is_deleted": F.col("_last.is_deleted") | by_id,
-            "last_partition": F.greatest("_last.partition", F.when(absorbs, F.col("_bare"))),
-            "n_rows": F.col("_n") + F.when(absorbs, F.col("_n_bare")).otherwise(0),
-            "reason": F.coalesce(reason_of(F.col("fault")), F.when(no_uri, F.lit(NO_URI))),
-            "error_message": F.coalesce(message_of(F.col("fault")), F.when(no_uri, F.lit("the row has no uri"))),
-        }
-    )
-    lost = F.col("_winner").isNotNull() & ~F.col("_winner").eqNullSafe(F.col("uri"))
-    return _conflicting(marked, lost, F.col("image_id"), F.col("_winner"), "the manifest")
-
-
-def _conflicting(rows: DataFrame, lost: Column, asked: Column, winner: Column, where: str) -> DataFrame:
-    """The rows that lost their id, under an id of their own and with the reason; the rest as it is."""
-    own = F.concat(asked, F.lit("~"), _digest(F.coalesce(F.col("uri"), F.lit("")), _SUFFIX_DIGITS))
-    message = F.concat(F.lit("image_id "), asked, F.lit(f" stands in {where} for "), winner)
-    clash = lost & F.col("uri").isNotNull()
-    return rows.withColumns(
-        {
-            "image_id": F.when(lost, own).otherwise(F.col("image_id")),
-            "reason": F.when(clash, F.lit(CONFLICT)).otherwise(F.col("reason")),
-            "error_message": F.when(clash, message).otherwise(F.col("error_message")),
-        }
-    )
 
 
 def _time(text: Column) -> Column:
@@ -322,8 +340,6 @@ def _given(text: DataFrame, name: str) -> Column:
     return F.when(trimmed != "", trimmed)
 
 
-def _digest(text: Column, digits: int) -> Column:
-    return F.substring(F.sha2(text, 256), 1, digits)
 
 
 def _quoted(name: str) -> str:

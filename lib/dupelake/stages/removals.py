@@ -11,8 +11,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.schema import IMAGES, conform
-from dupelake.stages.manifest import FORGOTTEN, asked_id, selected
+from dupelake.stages.identity import OF_AN_ID, is_scopeless, is_uris_own, other_ids_of, plain_uri, speaks_for
+from dupelake.stages.manifest import FORGOTTEN, selected
 from dupelake.stages.manifest_cells import partition_name
+from dupelake.stages.manifest_ids import asked_id
 
 TOMBSTONE, NOT_LISTED = "tombstone", "not_listed"
 UNDONE = "undone"  # of a forgotten image that may come back
@@ -31,14 +33,17 @@ def tombstoned(
         since: only tombstones of partitions >= this.
 
     Returns:
-        (image_id, deleted_reason). A tombstone with another URI than the stored one is about another image.
+        (image_id, deleted_reason). A tombstone with another URI than the stored one is about another image. One that
+        names neither id nor scope is about its URI in every scope.
     """
     stones = selected(manifest.where("is_deleted"), partitions, since)
-    named = stones.select(asked_id().alias("image_id"), "uri").unionByName(stones.select("image_id", "uri"))
-    wanted = named.distinct().withColumnsRenamed({"image_id": "_id", "uri": "_uri"})
-    is_it = (F.col("image_id") == F.col("_id")) & (F.col("_uri").isNull() | F.col("uri").eqNullSafe(F.col("_uri")))
-    gone = _live(images).join(wanted, is_it, "left_semi")
-    return gone.select("image_id", F.lit(TOMBSTONE).alias("deleted_reason"))
+    uri = plain_uri(F.col("uri"))
+    wanted = _named(stones.withColumn("_uri", uri), "_uri")
+    is_it = (F.col("image_id") == F.col("_id")) & (F.col("_uri").isNull() | uri.eqNullSafe(F.col("_uri")))
+    live = _live(images)
+    by_id = live.join(wanted, is_it & _is_of_scope(), "left_semi").select("image_id")
+    by_uri = _of_uris(live, stones).select("image_id")
+    return by_id.unionByName(by_uri).distinct().select("image_id", F.lit(TOMBSTONE).alias("deleted_reason"))
 
 
 def covered(
@@ -68,11 +73,13 @@ def covered(
     if since is not None:
         live = live.where(F.col("partition") >= F.lit(since))
     is_tree = F.col("source").endswith(TREE_END)
-    feeds = manifest.where(~is_tree).select("source", "scope").distinct()
-    listed = live.where(~is_tree).join(feeds, ["source", "scope"], "left_semi").select(live.columns)
+    feeds = manifest.where(~is_tree).select(F.col("source").alias("_source"), F.col("scope").alias("_scope")).distinct()
+    is_fed = (plain_uri(F.col("source")) == F.col("_source")) & (F.col("scope") == F.col("_scope"))
+    listed = live.where(~is_tree).join(feeds, is_fed, "left_semi")
     if not roots:
         return listed
-    below = reduce(Column.__or__, [F.col("uri").startswith(prefix) for root in roots for prefix in _prefixes(root)])
+    uri = plain_uri(F.col("uri"))
+    below = reduce(Column.__or__, [uri.startswith(prefix) for root in roots for prefix in _prefixes(root)])
     trees = live.where(is_tree & below)
     if extensions:
         ending = F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1)
@@ -83,10 +90,17 @@ def covered(
 def unlisted(manifest: DataFrame, candidates: DataFrame) -> DataFrame:
     """Those of `covered` that a full listing does not name, as (image_id, deleted_reason).
 
-    An image is named by its id, under whatever URI and in whatever partition.
+    An image is named by its id, under whatever URI and in whatever partition; one without an id of its own by its URI,
+    in its scope or without any.
+
+    Args:
+        manifest: of stages.manifest.normalise, whole.
+        candidates: image_id, uri, scope.
     """
-    names = manifest.select(asked_id().alias("image_id")).unionByName(manifest.select("image_id")).distinct()
-    gone = candidates.join(names, "image_id", "left_anti")
+    names = _named(manifest)
+    is_named = (F.col("image_id") == F.col("_id")) & _is_of_scope()
+    gone = candidates.join(names, is_named, "left_anti")
+    gone = gone.join(_of_uris(gone, manifest).select("image_id"), "image_id", "left_anti")
     return gone.select("image_id", F.lit(NOT_LISTED).alias("deleted_reason"))
 
 
@@ -106,7 +120,9 @@ def forgotten(images: DataFrame, named: DataFrame, *, undo: bool = False) -> Dat
 def unknown(images: DataFrame, named: DataFrame) -> DataFrame:
     """Rows of `named` that mean no stored image."""
     ids = named.where("image_id IS NOT NULL").join(images.select("image_id"), "image_id", "left_anti")
-    uris = named.where("image_id IS NULL").join(images.select("uri").distinct(), "uri", "left_anti")
+    stored = images.select(plain_uri(F.col("uri")).alias("_stored")).distinct()
+    is_it = plain_uri(F.col("uri")) == F.col("_stored")
+    uris = named.where("image_id IS NULL").join(stored, is_it, "left_anti")
     return ids.select("image_id", "uri").unionByName(uris.select("image_id", "uri"))
 
 
@@ -121,13 +137,19 @@ def marked(images: DataFrame, gone: DataFrame, now: datetime) -> DataFrame:
 
 
 def with_notes(known: DataFrame) -> DataFrame:
-    """Stored images with what `noted` rows add: marks that they lack (`_marks`), and a source (`_source`)."""
+    """Stored images with what rows add that are not read: marks that they lack (`_marks`), a source, another scope."""
     old = F.coalesce("marks", F.create_map().cast("map<string,string>"))
     new = F.map_filter(
         F.coalesce("_marks", F.create_map().cast("map<string,string>")), lambda key, _: ~F.map_contains_key(old, key)
     )
     both = F.map_concat(old, new)
-    return known.withColumns({"marks": F.when(F.size(both) > 0, both), "source": F.coalesce("source", "_source")})
+    return known.withColumns(
+        {
+            "marks": F.when(F.size(both) > 0, both),
+            "source": F.coalesce("source", "_source"),
+            "scope": F.coalesce("_scope", "scope"),
+        }
+    )
 
 
 def held_by_nobody(table: DataFrame, images: DataFrame) -> DataFrame:
@@ -137,13 +159,28 @@ def held_by_nobody(table: DataFrame, images: DataFrame) -> DataFrame:
 
 def _by_either(images: DataFrame, named: DataFrame) -> DataFrame:
     ids = named.where("image_id IS NOT NULL").select("image_id").distinct()
-    uris = named.where("image_id IS NULL").select("uri").distinct()
-    return (
-        images.join(ids, "image_id", "left_semi")
-        .select("image_id")
-        .unionByName(images.join(uris, "uri", "left_semi").select("image_id"))
-        .distinct()
-    )
+    uris = named.where("image_id IS NULL").select(plain_uri(F.col("uri")).alias("_uri")).distinct()
+    by_uri = images.join(uris, plain_uri(F.col("uri")) == F.col("_uri"), "left_semi").select("image_id")
+    return images.join(ids, "image_id", "left_semi").select("image_id").unionByName(by_uri).distinct()
+
+
+def _named(rows: DataFrame, *more: str) -> DataFrame:
+    """(_id, _of, and more): the ids under which the images of manifest rows may be stored, the row's own among them."""
+    scope = F.when(is_uris_own(*map(F.col, OF_AN_ID)), F.col("scope"))  # null: whatever its scope
+    ids = F.array_append(F.array_append(other_ids_of(), F.col("image_id")), asked_id())
+    return rows.select(F.explode(ids).alias("_id"), scope.alias("_of"), *more).distinct()
+
+
+def _is_of_scope() -> Column:
+    """Whether a stored image is in a scope that a row of `_named` is about."""
+    return F.col("_of").isNull() | speaks_for(F.col("_of"), F.col("scope"))
+
+
+def _of_uris(images: DataFrame, rows: DataFrame) -> DataFrame:
+    """Those images without an id of their own whose URI is that of rows which name neither id nor scope."""
+    uris = rows.where(is_scopeless()).select(plain_uri(F.col("uri")).alias("_uri")).distinct()
+    own = images.where(is_uris_own(*map(F.col, OF_AN_ID)))
+    return own.join(uris, plain_uri(F.col("uri")) == F.col("_uri"), "left_semi")
 
 
 def _live(images: DataFrame) -> DataFrame:

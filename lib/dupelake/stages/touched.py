@@ -22,9 +22,10 @@ from dupelake.config import Config, fingerprint
 from dupelake.schema import CLUSTERED, conform
 from dupelake.stages.components import connected_components
 from dupelake.stages.decisions import held_of, ties_of
+from dupelake.stages.file_names import file_of
 from dupelake.stages.live import live_images, pixel_classes
 
-CLUSTER_REVISION = 1  # raise it with a change to stages.groups or what it calls that gives other groups
+CLUSTER_REVISION = 2  # raise it with a change to stages.groups or what it calls that gives other groups
 
 _IMAGE = ("image_id", "scope", "byte_size", "width_px", "height_px", "format", "captured_at")
 _PAIR = (
@@ -136,7 +137,7 @@ def _fingerprints(
     Of live contents that have a pair, a twin in bytes or pixels, or a verdict.
     """
     own = live_images(images).select(
-        "content_id", F.xxhash64(F.lit(version), *_IMAGE).alias("row"), F.lit(1).alias("n")
+        "content_id", F.xxhash64(F.lit(version), *_IMAGE, file_of()).alias("row"), F.lit(1).alias("n")
     )
     pair = F.xxhash64("src_id", "dst_id", *(F.to_json(c) if c == "difference_box" else c for c in _PAIR))
     ends = [
