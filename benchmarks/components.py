@@ -126,7 +126,8 @@ def by_union(folder: Path) -> tuple[int, int]:
 def by_dupelake(folder: Path) -> tuple[int, int]:
     from dupelake.runtime.session import build_session
     from dupelake.stages.components import connected_components
-    from dupelake.tables import Staging, Warehouse
+    from dupelake.staging import Staging
+    from dupelake.tables import Warehouse
 
     spark = build_session("components", _SPARK)
     staging = Staging(Warehouse(spark, str(folder / "warehouse")), "bench")

@@ -36,7 +36,8 @@ from dupelake.stages.code_join import leg_pairs
 from dupelake.stages.join_keys import compute_keys
 from dupelake.stages.score import measure_pairs
 from dupelake.stages.word_keys import check_words, meet_by_keys
-from dupelake.tables import Staging, Warehouse
+from dupelake.staging import Staging
+from dupelake.tables import Warehouse
 
 _SPARK = {"spark.master": "local[2]", "spark.driver.memory": "4g"}
 _PEERS = Path(__file__).with_name("joins_peers.py")

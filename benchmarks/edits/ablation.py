@@ -30,7 +30,8 @@ from dupelake.schema import GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS
 from dupelake.stages.components import connected_components
 from dupelake.stages.decide import decide
 from dupelake.stages.groups import build_groups
-from dupelake.tables import Staging, Warehouse
+from dupelake.staging import Staging
+from dupelake.tables import Warehouse
 
 LEGS = ("phash", "pdq", "words", "embedding")
 GUARDS: dict[str, dict[str, Any]] = {

@@ -105,13 +105,12 @@ def _plan(argv: Sequence[str]) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from dupelake.jobs.common import absolute
     from dupelake.report.summary import describe, write_contact_sheet
     from dupelake.runtime.session import build_session
     from dupelake.schema import GROUPS
     from dupelake.tables import Warehouse
 
-    warehouse = Warehouse(build_session("dupelake-report"), absolute(args.warehouse))
+    warehouse = Warehouse(build_session("dupelake-report"), args.warehouse)
     if not warehouse.exists(GROUPS):
         print(f"dupelake report: no dupelake tables under {warehouse.root}; run `dupelake run` first", file=sys.stderr)
         return 2
@@ -154,8 +153,10 @@ def _decide(args: argparse.Namespace) -> int:
             lines, n_blank = read_lines(Path(args.csv))
         except ConfigError as error:
             faults += error.faults
-    faults += faults_of(lines)
-    warehouse = _existing("decide", args.warehouse, faults)
+    try:
+        warehouse = _existing("decide", args.warehouse, faults)
+    except ConfigError as error:
+        raise ConfigError([*error.faults, *faults_of(lines)]) from None
     blank = f"; {n_blank} rows without a verdict left out" if n_blank else ""
     done = decide(warehouse, lines, args.author.strip(), again=args.again)
     print(f"{done.added} verdicts added, {done.known} already given by {args.author.strip()}{blank}.")
@@ -167,16 +168,20 @@ def _decide(args: argparse.Namespace) -> int:
 def _existing(command: str, root: str, faults: list[str]) -> Warehouse:
     """The warehouse under `root`; all faults at once, those of the command line before Spark starts."""
     from dupelake.errors import ConfigError
-    from dupelake.jobs.common import absolute, is_local, local
+    from dupelake.paths import known_local
     from dupelake.runtime.session import build_session
     from dupelake.schema import IMAGES
     from dupelake.tables import Warehouse
 
-    if is_local(root) and not Path(local(root)).is_dir():
-        faults = [*faults, f"--warehouse {root}: there is no such folder; run `dupelake run` first"]
+    try:
+        folder = known_local(root)
+        if folder is not None and not folder.is_dir():
+            faults = [*faults, f"--warehouse {root}: there is no such folder; run `dupelake run` first"]
+    except ConfigError as error:
+        faults = [*faults, *error.faults]
     if faults:
         raise ConfigError(faults)
-    warehouse = Warehouse(build_session(f"dupelake-{command}"), absolute(root))
+    warehouse = Warehouse(build_session(f"dupelake-{command}"), root)
     if not warehouse.exists(IMAGES):
         raise ConfigError([f"--warehouse {root}: holds no dupelake tables; run `dupelake run` first"])
     return warehouse
@@ -219,7 +224,6 @@ def _add_vocabulary(commands: argparse._SubParsersAction[argparse.ArgumentParser
 
 def _vocabulary(args: argparse.Namespace) -> int:
     from dupelake.errors import ConfigError
-    from dupelake.jobs.common import absolute
     from dupelake.jobs.vocabulary import MAX_IMAGES, train_on_warehouse
     from dupelake.runtime.session import build_session
     from dupelake.schema import FEATURES
@@ -235,7 +239,7 @@ def _vocabulary(args: argparse.Namespace) -> int:
         faults.append(f"--out {out}: give a file in a folder that exists")
     if faults:
         raise ConfigError(faults)
-    warehouse = Warehouse(build_session("dupelake-vocabulary"), absolute(args.warehouse))
+    warehouse = Warehouse(build_session("dupelake-vocabulary"), args.warehouse)
     if not warehouse.exists(FEATURES):
         print(f"dupelake vocabulary: no features under {warehouse.root}; run `dupelake run` first", file=sys.stderr)
         return 2

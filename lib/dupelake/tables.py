@@ -8,26 +8,29 @@ rows twice (a run killed and started again) ends with the same table.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
+from delta.exceptions import ConcurrentTransactionException, DeltaConcurrentModificationException
 from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
-from dupelake.errors import SchemaError
+from dupelake.errors import BusyError, SchemaError
+from dupelake.fence import APP_ID, carrying, count_of, number_above, options_of, token_above
+from dupelake.paths import qualified
 from dupelake.schema import ALL_TABLES, Table, conform
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-_STAGING = "_staging"
-_RENAMING = ("file", "hdfs")  # schemes of stores that rename
-_APP_ID = "dupelake"  # of the sequence numbers in a table's log
+_TRIES = 8  # of a commit that somebody else's got in the way of
 
 
 def single_row(df: DataFrame) -> Row:
@@ -65,13 +68,20 @@ class Warehouse:
         root: where the tables lie, any path that Hadoop reads; made on the first write.
 
     Attributes:
+        root: the same, qualified (`paths.qualified`).
         at_commit: called with ``before:TABLE`` and ``after:TABLE`` of each commit; raising before one prevents it.
+        alone: what a commit to a table is made within, where others than the run write to that table too.
+
+    Raises:
+        ConfigError: no file system of the session takes `root`.
     """
 
     def __init__(self, spark: SparkSession, root: str) -> None:
         self.spark = spark
-        self.root = root.rstrip("/") or "/"
+        self.root = qualified(spark, root).rstrip("/") or "/"
         self.at_commit: Callable[[str], None] = lambda _: None
+        self.alone: Callable[[Table], AbstractContextManager[None]] = lambda _: nullcontext()
+        self._token: int | None = None
         self._found: set[str] = set()  # names of tables seen: nothing here drops one, and each look lists a folder
 
     def path(self, table: Table) -> str:
@@ -122,16 +132,19 @@ class Warehouse:
         log.debug("made table %s", self.path(table))
         return True
 
-    def read(self, table: Table) -> DataFrame:
-        """`table` as it is now; empty, with its columns, where it was never written.
+    def read(self, table: Table, version: int | None = None) -> DataFrame:
+        """`table` as it is now, or was at `version`; empty, with its columns, where it was never written.
 
         Raises:
             SchemaError: the stored table lacks a column of the schema.
         """
-        if not self.exists(table):
+        if not self.exists(table) or version == -1:
             return self.spark.createDataFrame([], table.schema)
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
         try:
-            return conform(self.spark.read.format("delta").load(self.path(table)), table.schema)
+            return conform(reader.load(self.path(table)), table.schema)
         except SchemaError as error:
             raise SchemaError(
                 f"{self.path(table)}: {error}; it was made by another version of dupelake (the next run adds columns "
@@ -158,31 +171,69 @@ class Warehouse:
         """The sequence number of the newest commit that `merge` made with one; 0 where there is none.
 
         It lies in the table's log as a transaction identifier, so that it and the rows are one commit, and compaction
-        leaves it alone.
+        leaves it alone. It is the lower part of the number that the commit carries.
         """
+        return count_of(self._number(table))
+
+    def _number(self, table: Table) -> int:
+        """The number that the newest commit with one carries; 0 where there is none."""
         if not self.exists(table):
             return 0
-        last = self._snapshot(table).transactions().get(_APP_ID)
+        last = self._snapshot(table).transactions().get(APP_ID)
         return int(last.get()) if last.isDefined() else 0
+
+    def own(self, others: Iterable[int]) -> int:
+        """Be the one run that writes; call it with the lock of the warehouse held.
+
+        Args:
+            others: tokens of runs that did not end. Where there are any, every table is given the new token first.
+
+        Returns:
+            The token, larger than all of theirs and than those that tables hold.
+        """
+        others = list(others)
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            self._token = token_above(others, pool.map(self._number, ALL_TABLES))
+            if others:
+                list(pool.map(self._fence, filter(self.exists, ALL_TABLES)))
+        return self._token
+
+    def _fence(self, table: Table) -> None:
+        """Give `table` this run's token: one commit without rows, which keeps the count."""
+        jvm: Any = self.spark._jvm
+        none, delta = jvm.scala.Option.empty(), jvm.org.apache.spark.sql.delta
+        operation = getattr(getattr(delta, "DeltaOperations$ManualUpdate$"), "MODULE$")
+        for _ in range(_TRIES):
+            with self._commit(table):
+                change = self._delta_log(table).startTransaction(none, none)
+                last = max(0, int(change.txnVersion(APP_ID)))
+                number = number_above(last, self._token, count=count_of(last))
+                actions = jvm.java.util.ArrayList()
+                actions.add(delta.actions.SetTransaction(APP_ID, number, none))
+                try:
+                    change.commit(jvm.scala.jdk.javaapi.CollectionConverters.asScala(actions).toSeq(), operation)
+                except DeltaConcurrentModificationException:  # of the run that is overtaken: its last one
+                    continue
+                return
+        raise BusyError(f"{self.path(table)}: another run keeps committing to it; nothing was changed")
 
     def append(self, table: Table, rows: DataFrame) -> None:
         """Add `rows` without looking for their keys; for computed rows known to be absent."""
         self._create(table)
-        with self._commit(table):
-            conform(rows, table.schema).write.format("delta").mode("append").save(self.path(table))
+        writer = conform(rows, table.schema).write.format("delta").mode("append")
+        self._write(table, lambda options: writer.options(**options).save(self.path(table)), takes_options=True)
 
     def overwrite(self, table: Table, rows: DataFrame) -> None:
         """Replace the whole content by `rows` in one commit; constraints and comments stay."""
         self._create(table)
-        with self._commit(table):
-            conform(rows, table.schema).write.format("delta").mode("overwrite").save(self.path(table))
+        writer = conform(rows, table.schema).write.format("delta").mode("overwrite")
+        self._write(table, lambda options: writer.options(**options).save(self.path(table)), takes_options=True)
 
     def delete(self, table: Table, condition: str) -> None:
         """Delete the rows of `condition`: one commit, none where there are no such rows."""
         if self.read(table).where(condition).isEmpty():
             return
-        with self._commit(table):
-            DeltaTable.forPath(self.spark, self.path(table)).delete(condition)
+        self._write(table, lambda _: DeltaTable.forPath(self.spark, self.path(table)).delete(condition))
 
     def merge(
         self,
@@ -202,8 +253,8 @@ class Warehouse:
             update_when: condition on `t` (stored) and `s` (given) under which a stored row is
                 replaced, for example ``"t.hash_version <> s.hash_version"``; None never updates.
             delete: keys to delete; none of them may be in `rows`.
-            sequence: kept in the commit for `last_sequence`; greater than the last one, else Delta takes the merge for
-                one that was made already and skips it.
+            sequence: kept in the commit for `last_sequence`, greater than the last one. A table whose sequence is read
+                is changed by such merges alone.
 
         Returns:
             What the commit did; all zero, and no commit, when `rows` and `delete` are empty.
@@ -218,39 +269,75 @@ class Warehouse:
         on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
         if not self._would_change(table, source, on, update_when):
             return WriteReport()
-        merge = DeltaTable.forPath(self.spark, self.path(table)).alias("t").merge(source.alias("s"), on)
-        if delete is not None:
-            merge = merge.whenMatchedDelete("s._delete")
         values: dict[str, str | Column] = {name: f"s.{name}" for name in table.columns}
-        if update_when is not None:
-            merge = merge.whenMatchedUpdate(f"NOT s._delete AND ({update_when})", set=values)
-        with self._commit(table), self._merging(sequence):
-            done = merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
-        row = single_row(done)  # of a command that has run
+
+        def write(_: dict[str, str]) -> DataFrame:
+            merge = DeltaTable.forPath(self.spark, self.path(table)).alias("t").merge(source.alias("s"), on)
+            if delete is not None:
+                merge = merge.whenMatchedDelete("s._delete")
+            if update_when is not None:
+                merge = merge.whenMatchedUpdate(f"NOT s._delete AND ({update_when})", set=values)
+            return merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
+
+        row = single_row(self._write(table, write, sequence=sequence))  # of a command that has run
         return WriteReport(*(int(row[f"num_{what}_rows"]) for what in ("inserted", "updated", "deleted")))
 
     @contextmanager
     def _commit(self, table: Table) -> Iterator[None]:
         """What is done within is one commit to `table`."""
-        self.at_commit(f"before:{table.name}")
-        yield
-        self.at_commit(f"after:{table.name}")
-
-    @contextmanager
-    def _merging(self, sequence: int | None) -> Iterator[None]:
-        """Delta's settings for one merge: its commit carries `sequence`, as the number of an idempotent write."""
-        prefix = "spark.databricks.delta"
-        # Else Delta, which takes any source but its own tables for one that may change, first caches all of it.
-        options = {f"{prefix}.merge.materializeSource": "none"}
-        if sequence is not None:
-            options |= {f"{prefix}.write.txnAppId": _APP_ID, f"{prefix}.write.txnVersion": str(sequence)}
-        try:
-            for name, value in options.items():
-                self.spark.conf.set(name, value)
+        with self.alone(table):
+            self.at_commit(f"before:{table.name}")
             yield
-        finally:
-            for name in options:
-                self.spark.conf.unset(name)
+            self.at_commit(f"after:{table.name}")
+
+    def _write(
+        self,
+        table: Table,
+        write: Callable[[dict[str, str]], T],
+        *,
+        sequence: int | None = None,
+        takes_options: bool = False,
+    ) -> T:
+        """One commit to `table` that carries this run's number; tried again where somebody else's got in between.
+
+        Others are people who decide, or who compact a table by hand.
+
+        Args:
+            table: the target.
+            write: makes the commit; is given the options that make it carry the number.
+            sequence: the count in the number.
+            takes_options: whether `write` uses these options; else they are set for the session.
+
+        Raises:
+            BusyError: a run that came later has committed, and nothing was written; or others did, again and again.
+        """
+        for attempt in range(1, _TRIES + 1):
+            number = None
+            if self._token is not None or sequence is not None:
+                number = number_above(self._number(table), self._token, count=sequence)
+            options = options_of(number)
+            settings = nullcontext() if options and takes_options else carrying(self.spark, options)
+            try:
+                with self._commit(table), settings:
+                    done = write(options)
+                    # Delta takes a number that is not larger than the last one for a write made before: it writes
+                    # nothing, and does not say so.
+                    if number is not None and self._number(table) > number:
+                        raise BusyError(f"{self.path(table)}: another run took this warehouse over; start it again")
+            except ConcurrentTransactionException as error:
+                raise BusyError(
+                    f"{self.path(table)}: another run took this warehouse over; nothing was written, start it again"
+                ) from error
+            except DeltaConcurrentModificationException as error:
+                if attempt == _TRIES:
+                    raise BusyError(
+                        f"{self.path(table)}: others changed it {_TRIES} times during a commit; start it again"
+                    ) from error
+                log.info("%s: somebody else changed it meanwhile; the commit is tried again", self.path(table))
+                time.sleep(random.uniform(0.1, 0.2) * 2**attempt)  # noqa: S311 - so that two do not meet again
+            else:
+                return done
+        raise AssertionError
 
     def _would_change(self, table: Table, source: DataFrame, on: str, update_when: str | None) -> bool:
         """Whether a merge of `source` would touch a row; Delta commits an update merge that touches none.
@@ -292,67 +379,3 @@ class Warehouse:
 
     def _n_files(self, table: Table) -> int:
         return int(self._snapshot(table).numOfFiles())
-
-
-class Staging:
-    """Folders of one run, under the warehouse: they cut lineage and hold what is written to several tables.
-
-    Parquet rather than Spark's checkpoints, because it survives the loss of an executor on any
-    cluster, is the fastest on object stores, and needs no checkpoint folder to be configured.
-    Where the store does not rename, they are Delta tables.
-    """
-
-    def __init__(self, warehouse: Warehouse, run_id: str) -> None:
-        self._spark = warehouse.spark
-        self.root = f"{warehouse.root}/{_STAGING}/{run_id}"
-        self._n = 0
-        self._saved: list[str] = []  # folders, in order
-
-    def save(self, rows: DataFrame, name: str = "step") -> DataFrame:
-        """Compute `rows` once; returns them as read back from disk."""
-        self._n += 1
-        path = f"{self.root}/{self._n:03d}-{name}"
-        self._saved.append(path)
-        if not self._is_renamed:
-            rows.write.format("delta").mode("overwrite").save(path)
-            return self._spark.read.format("delta").load(path)
-        rows.write.mode("overwrite").parquet(path)
-        return self._spark.read.schema(rows.schema).parquet(path)
-
-    @cached_property
-    def _is_renamed(self) -> bool:
-        """Whether the store moves a file in one step, as the commit of plain Parquet needs; object stores copy it.
-
-        There a staged step is a Delta table, whose commit is one small file.
-        """
-        jvm: Any = self._spark._jvm
-        path = jvm.org.apache.hadoop.fs.Path(self.root)
-        scheme = str(path.getFileSystem(self._spark._jsc.hadoopConfiguration()).getUri().getScheme())
-        return scheme in _RENAMING
-
-    @property
-    def checkpoint(self) -> Callable[[DataFrame], DataFrame]:
-        """`save` in the form that iterative stages take."""
-        return self.save
-
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """What is saved within goes at its end: a part of a large night needs the room of one part, not of all."""
-        n_before = len(self._saved)
-        yield
-        for path in self._saved[n_before:]:
-            self._delete(path)
-        del self._saved[n_before:]
-
-    def remove(self) -> None:
-        """Delete the folder of this run (never a table, never an image)."""
-        self._delete(self.root)
-
-    def sweep(self) -> None:
-        """Delete the folders of all runs, which killed ones left; call it with the lock of the warehouse held."""
-        self._delete(self.root.rpartition("/")[0])
-
-    def _delete(self, folder: str) -> None:
-        jvm: Any = self._spark._jvm
-        path = jvm.org.apache.hadoop.fs.Path(folder)
-        path.getFileSystem(self._spark._jsc.hadoopConfiguration()).delete(path, True)

@@ -14,6 +14,7 @@ from dupelake import cli
 from dupelake.config import Config
 from dupelake.kernels.evaluation import sweep, unordered
 from dupelake.report.evaluate import evaluate, thresholds
+from dupelake.report.evaluation_files import _mark
 from dupelake.report.matching import AGAIN, MATCHED, NONE, SEVERAL
 from dupelake.report.truth import read_truth
 
@@ -138,7 +139,8 @@ def test_command_writes_figures_and_sheets(story, tmp_path, capsys):
     truth, out = tmp_path / "truth.csv", tmp_path / "out"
     truth.write_text(TRUTH, encoding="utf-8")
     out.mkdir()
-    (out / "false-pairs-7.png").write_bytes(b"of an earlier evaluation")
+    Image.new("RGB", (4, 4)).save(out / "false-pairs-7.png", pnginfo=_mark())  # of an earlier evaluation
+    (out / "false-pairs-holiday.png").write_bytes(b"of somebody else")
     assert cli.main(["evaluate", "--warehouse", str(story), "--truth", str(truth), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "10 images named, 7 matched, 1 match no image, 1 match several, 1 mean an image already named" in said
@@ -166,7 +168,12 @@ def test_command_writes_figures_and_sheets(story, tmp_path, capsys):
         "never measured: one image failed in the hash stage",
         "never proposed",
     ]
-    assert sorted(p.name for p in out.glob("*.png")) == ["curves.png", "false-pairs-1.png", "missed-pairs-1.png"]
+    assert sorted(p.name for p in out.glob("*.png")) == [
+        "curves.png",
+        "false-pairs-1.png",
+        "false-pairs-holiday.png",
+        "missed-pairs-1.png",
+    ]
     with Image.open(out / "false-pairs-1.png") as sheet:
         colours = dict(map(reversed, sheet.convert("RGB").getcolors(1 << 24)))
     assert colours[235, 30, 140] > 100  # the outline of the local difference

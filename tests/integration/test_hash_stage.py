@@ -127,6 +127,9 @@ def test_names_survive(spark, tmp_path: Path):
         assert (row.partition, row.scope, row.extra) == ("2026-01-01", "s", {"k": "v"})
         assert (row.hash_version, row.feature_version) == (hash_version(Config()), feature_version(Config()))
         assert row.n_keypoints > 20
+    files = [row.file_id for row in got]
+    assert [files[at : at + 3].count(files[at]) for at in range(0, 3 * len(NAMES), 3)] == [3] * len(NAMES)
+    assert (files[-2], len(set(files))) == (files[9], len(NAMES) + 1), "the link is its target, all others differ"
 
 
 def test_failures_are_rows(spark, tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def test_plain_uris(spark: SparkSession) -> None:
             assert os.path.normpath(local_path(row["uri"])) == os.path.normpath(row["plain"]), "not the same file"
 
 
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SCHEMA = "image_id string, uri string, scope string, partition string, deleted string"
 
 
@@ -90,7 +92,7 @@ class Store:
                 continue
             failed = row["reason"] is not None
             known |= {name: row[name] for name in ("uri", "partition", "scope", "reason", "marks", "source")}
-            known |= {"status": "failed" if failed else "ok", "ingested_at": None, "attempts": 0, "deleted_at": None}
+            known |= {"status": "failed" if failed else "ok", "ingested_at": NOON, "attempts": 0, "deleted_at": None}
         return counts
 
     def state(self) -> set[tuple[str, str, str | None]]:
@@ -99,7 +101,7 @@ class Store:
 
 def test_spellings_are_one_image(spark: SparkSession) -> None:
     names = ("/d/p.jpg", "file:///d/p.jpg", "file:/d/p.jpg", "/d//p.jpg", "/d/./p.jpg", "/d/../d/p.jpg", "/d/q.jpg")
-    manifest = night(spark, *((None, name) for name in names)).cache()
+    manifest = night(spark, *((None, name) for name in names))
     rows = {row["uri"]: row["n_rows"] for row in manifest.collect()}
     assert rows == {"/d/../d/p.jpg": 1, "/d/./p.jpg": 5, "/d/q.jpg": 1}
     store = Store(spark)
@@ -110,7 +112,7 @@ def test_spellings_are_one_image(spark: SparkSession) -> None:
     spelled = night(spark, (None, "file:///d/p.jpg")).select(F.sha2(F.lit("file:///d/p.jpg"), 256).substr(1, 32))
     (image_id,) = spelled.first()
     old.rows[image_id] = {"image_id": image_id, "uri": "file:///d/p.jpg", "scope": "", "status": "ok", "source": "m"}
-    old.rows[image_id] |= {"partition": "all", "ingested_at": None}
+    old.rows[image_id] |= {"partition": "all", "ingested_at": NOON}
     assert old.run(night(spark, (None, "file:///d/p.jpg"))) == {}
     assert old.run(night(spark, (None, "file:///d/p.jpg")), full=True) == {"again": 1}
     # An id of its own goes with its image, however the URI is spelled.
@@ -122,7 +124,6 @@ def test_spellings_are_one_image(spark: SparkSession) -> None:
     assert [row["image_id"] for row in tombstoned(stones, images).collect()] == ["i"]
     by_uri = spark.createDataFrame([(None, "file:///d//j.jpg")], "image_id string, uri string")
     assert [row["image_id"] for row in forgotten(images, by_uri).collect()] == ["j"]
-    manifest.unpersist()
 
 
 def test_scopes_are_memberships(spark: SparkSession) -> None:
@@ -173,7 +174,7 @@ def test_what_goes_from_a_scope(spark: SparkSession) -> None:
     a, b = (None, "/x", "a"), (None, "/x", "b")
     store = Store(spark)
     store.run(night(spark, a, b, (None, "/y", "a")))
-    images = store.frame().cache()
+    images = store.frame()
     scopes = {row["image_id"]: (row["uri"], row["scope"]) for row in images.collect()}
 
     def gone(found: DataFrame) -> set[tuple[str, str]]:
@@ -192,4 +193,3 @@ def test_what_goes_from_a_scope(spark: SparkSession) -> None:
     row |= {"deleted_at": None, "deleted_reason": "forgotten"}
     away = plain.frame().withColumn("deleted_at", F.current_timestamp())
     assert wanted_rows(night(spark, a, b), away).collect() == []
-    images.unpersist()

@@ -124,9 +124,7 @@ def test_full_over_a_part_is_refused_and_over_all_gives_what_a_new_warehouse_has
     equal = {name: F.lit("pixel") for name in ("found_by", "join_version", "kind")}, F.col("src_id") == star[0]
     for table, (values, condition) in ((HASHES, same), (PAIRS, equal)):
         stored = wh.read(table)
-        rewritten = stored.withColumns(
-            {name: F.when(condition, v).otherwise(F.col(name)) for name, v in values.items()}
-        )
+        changed = {name: F.when(condition, value).otherwise(F.col(name)) for name, value in values.items()}
         wh.overwrite(table, lake.spark.createDataFrame(stored.withColumns(changed).collect(), table.schema))
     assert lake.run(nightly, "--full", *OPTIONS, *OTHER) == 0
     assert lake.run(nightly, *OPTIONS, *OTHER, name="new") == 0

@@ -22,7 +22,8 @@ from dupelake.runtime.run import Run
 from dupelake.schema import IMAGES
 from dupelake.stages.manifest import normalise
 from dupelake.stages.manifest_cells import partition_name
-from dupelake.tables import Staging, Warehouse
+from dupelake.staging import Staging
+from dupelake.tables import Warehouse
 
 OPTIONS = ("embed.model=none", "lsh.words=false", "run.planted_images=0", "run.checked_images=0")
 FAST = [word for option in OPTIONS for word in ("--set", option)]

@@ -8,7 +8,8 @@ import pytest
 
 from dupelake.errors import SchemaError
 from dupelake.schema import ALL_TABLES, FEATURES, GROUPS, HASHES, IMAGES, PAIRS, RUNS, conform
-from dupelake.tables import Staging, Warehouse
+from dupelake.staging import Staging
+from dupelake.tables import Warehouse
 
 NOW = dt.datetime(2026, 11, 1, 2, 0, 0)
 

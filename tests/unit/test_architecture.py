@@ -37,7 +37,14 @@ FORBIDDEN = {
     "schema": ("delta", "dupelake.kernels", "dupelake.stages", "dupelake.tables", "dupelake.runtime"),
     "stages": ("delta", "dupelake.tables", "dupelake.runtime", "dupelake.jobs", "dupelake.manifests"),
     "manifests": ("delta", "dupelake.tables", "dupelake.runtime", "dupelake.jobs"),
+    **dict.fromkeys(
+        ("manifest_place", "manifest_text", "manifest_parquet", "trees"),
+        ("delta", "dupelake.tables", "dupelake.runtime", "dupelake.jobs", "dupelake.manifests"),
+    ),
     "tables": ("dupelake.stages", "dupelake.runtime", "dupelake.jobs", "dupelake.kernels"),
+    "staging": ("delta", "dupelake.stages", "dupelake.runtime", "dupelake.jobs", "dupelake.kernels"),
+    "fence": ("delta", "dupelake.tables", "dupelake.runtime", "dupelake.jobs"),
+    "paths": ("delta", "dupelake.tables", "dupelake.runtime", "dupelake.jobs"),
 }
 
 

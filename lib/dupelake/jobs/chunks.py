@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from dupelake.tables import Staging
+from dupelake.staging import Staging
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
 from dupelake.runtime.run import Run
 from dupelake.schema import (
     CLUSTERED,
+    DECISIONS,
     GROUP_CHANGES,
     GROUP_MOVES,
     GROUPS,
@@ -47,8 +48,10 @@ def body(run: Run, args: argparse.Namespace) -> None:
     with run.step("cluster"):
         hashes, pairs = of_one_version(run)
         sequence = settle_changes(wh) + 1
-        pin_decisions(wh, run.staging.checkpoint)
-        verdicts = current_verdicts(wh, run.config, run.staging.checkpoint, hashes)
+        # People decide at any time. What comes after this version is for the next night, which sees it by its number.
+        run.decisions_version = wh.version(DECISIONS)
+        pin_decisions(wh, run.staging.checkpoint, run.decisions_version)
+        verdicts = current_verdicts(wh, run.config, run.staging.checkpoint, run.decisions_version, hashes)
         touched = find_touched(
             wh.read(IMAGES),
             hashes,

@@ -14,7 +14,10 @@ from pathlib import Path
 from dupelake import errors
 from dupelake.config import Config, load_config
 from dupelake.errors import BusyError, ConfigError, DupelakeError, GateError
+from dupelake.jobs.decisions import alone
 from dupelake.kernels.faults import reached
+from dupelake.kernels.uris import local_path
+from dupelake.paths import known_local
 from dupelake.runtime.lock import RunLock, lock_of
 from dupelake.runtime.logs import EventLog, configure_logging
 from dupelake.runtime.metrics import prometheus_text, write_metrics
@@ -82,7 +85,11 @@ def run_job(job: str, parser: argparse.ArgumentParser, body: Body, argv: Sequenc
         spark = build_session(f"dupelake-{job}", spark_settings)
     except DupelakeError as error:
         return _refused(job, config, error, f"{parser.prog}: {error}")
-    run = Run(job, config, Warehouse(spark, warehouse), list(sys.argv[1:] if argv is None else argv))
+    try:
+        found = Warehouse(spark, warehouse)
+    except ConfigError as error:
+        return _refused(job, config, error, f"{parser.prog}: nothing was started:\n{error}")
+    run = Run(job, config, found, list(sys.argv[1:] if argv is None else argv))
     configure_logging(run.run_id)
     return _execute(run, args, body)
 
@@ -115,9 +122,10 @@ def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
     except BusyError as error:
         return _refused(run.job, run.config, error, f"{run.job}: nothing was started: {error}")
     run.warehouse.at_commit = partial(_at_commit, lock)
+    run.warehouse.alone = partial(alone, run.warehouse, f"run {run.run_id}")
     run.events.emit("run_started", arguments=list(run.arguments), warehouse=run.warehouse.root, versions=run.versions)
     try:
-        run.staging.sweep()
+        run.staging.begin()
         run.warehouse.ensure()
         body(run, args)
         check_failure_gate(run)
@@ -206,21 +214,25 @@ def check_arguments(args: argparse.Namespace) -> tuple[Config, str, dict[str, st
             faults.append(f"PATH {path}: there is nothing; give a manifest or a directory that exists")
     if hasattr(args, "check"):  # what a job's own options need
         faults += args.check(args)
-    if is_local(args.warehouse) and Path(local(args.warehouse)).is_file():
-        faults.append(f"--warehouse {args.warehouse}: is a file; give a folder")
+    try:
+        folder = known_local(args.warehouse, settings)
+        if folder is not None and folder.is_file():
+            faults.append(f"--warehouse {args.warehouse}: is a file; give a folder")
+    except ConfigError as error:
+        faults += error.faults
     if faults:
         raise ConfigError(faults)
-    return config, absolute(args.warehouse), settings
+    return config, args.warehouse, settings
 
 
 def is_local(path: str) -> bool:
-    """Whether `path` names this machine's file system."""
-    return "://" not in path or path.startswith("file://")
+    """Whether the path of a manifest names this machine's file system, as kernels.uris has it."""
+    return local_path(path) is not None
 
 
 def local(path: str) -> str:
-    """A local path without its file:// prefix."""
-    return path.removeprefix("file://")
+    """A local path without its `file:`."""
+    return local_path(path) or path
 
 
 def absolute(path: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from pyspark.sql import functions as F
 from dupelake.config import Config
 from dupelake.errors import ConfigError
 from dupelake.kernels.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, WITHDRAWN
-from dupelake.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, HASHES, IMAGES, OK
+from dupelake.runtime.lock import PEOPLE, RunLock, lock_of
+from dupelake.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, HASHES, IMAGES, OK, Table
 from dupelake.stages.decisions import TWO_KEEPERS, pins_of, resolve_decisions
 from dupelake.stages.identity import plain_uri
 from dupelake.tables import Warehouse
 
 PAIR_WORDS, WORDS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE), (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN)
 _COLUMNS = ("image_id", "other_image_id", "verdict", "note")
+# Somebody who decides holds the lock for seconds; who does not come back lost it.
+_WAIT_S, _STALE_S = 600.0, 120.0
 
 Checkpoint = Callable[[DataFrame], DataFrame]
 
@@ -103,38 +107,73 @@ def decide(
 
     Args:
         warehouse: that holds `images`.
-        lines: without faults of their own (`faults_of`).
+        lines: what they wrote.
         author: who decides.
         again: add them even where they are their author's latest.
         now: time of the decisions, UTC.
 
     Raises:
-        ConfigError: an image that is not there or was never read, a uri of several images, one image twice, or two
-            verdicts on the same images; all at once, and nothing is written.
+        ConfigError: a line with a fault of its own (`faults_of`), an image that is not there or was never read, a uri
+            of several images, one image twice, or two verdicts on the same images; all at once, and nothing is written.
+        BusyError: others wrote verdicts all the time; nothing is written.
     """
     found = _look_up(warehouse, {name for line in lines for name in (line.image, line.other) if name})
-    named, faults = _named(lines, found)
-    faults += faults_of(named)  # a uri and an id may name one image
+    named, unknown = _named(lines, found)
+    faults = faults_of(lines) + unknown
+    sound = [line for line, given in named if not faults_of([given])]
+    faults += faults_of(sound)  # a uri and an id may name one image
     by_key: dict[tuple[str, str], Line] = {}
-    for line in named:
+    for line in sound:
         first = by_key.setdefault(line.key, line)
         if first.verdict != line.verdict:
             faults.append(f"{first.where} and {line.where} differ on the same images; leave one")
     if faults:
         raise ConfigError(faults)
-    latest = {} if again else _latest(warehouse, author, by_key)
-    new = [line for key, line in by_key.items() if latest.get(key) != line.verdict]
-    if new:
-        at = now or dt.datetime.now(dt.UTC)
-        spark = warehouse.spark
-        contents = {row["image_id"]: row for row in found.values() if row["n"] == 1}
-        ids = sorted({name for line in new for name in (line.image, line.other) if name is not None} & set(contents))
-        pins = [(name, at, contents[name]["content_id"], contents[name]["scope"]) for name in ids]
-        rows = [(line.image, line.other, line.verdict, author, at, line.note) for line in new]
-        warehouse.merge(DECIDED, spark.createDataFrame(pins, DECIDED.schema).coalesce(1))
-        # Last, for this commit is the decision; pins without one are harmless.
-        warehouse.append(DECISIONS, spark.createDataFrame(rows, DECISIONS.schema).coalesce(1))
+    with _held(warehouse, f"decide of {author}") as lock:
+        latest = {} if again else _latest(warehouse, author, by_key)
+        new = [line for key, line in by_key.items() if latest.get(key) != line.verdict]
+        if new:
+            at = now or dt.datetime.now(dt.UTC)
+            spark = warehouse.spark
+            contents = {row["image_id"]: row for row in found.values() if row["n"] == 1}
+            ids = sorted({name for line in new for name in (line.image, line.other) if name} & set(contents))
+            pins = [(name, at, contents[name]["content_id"], contents[name]["scope"]) for name in ids]
+            rows = [(line.image, line.other, line.verdict, author, at, line.note) for line in new]
+            lock.check()
+            warehouse.merge(DECIDED, spark.createDataFrame(pins, DECIDED.schema).coalesce(1))
+            # Last, for this commit is the decision; pins without one are harmless.
+            lock.check()
+            warehouse.append(DECISIONS, spark.createDataFrame(rows, DECISIONS.schema).coalesce(1))
     return Added(len(new), len(by_key) - len(new))
+
+
+@contextmanager
+def _held(warehouse: Warehouse, who: str) -> Iterator[RunLock]:
+    """The lock of those who write verdicts, for the seconds that it takes; the warehouse's own is a run's for hours.
+
+    Without it a store whose commits are not atomic between machines (S3, without Delta's DynamoDB log store) loses one
+    of two commits in silence, and one person's file given twice at once is added twice.
+    """
+    lock = lock_of(warehouse.spark, warehouse.root, who, _WAIT_S, _STALE_S, PEOPLE)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise ConfigError([f"--warehouse {warehouse.root}: cannot be written ({error}); ask for the right"]) from error
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+@contextmanager
+def alone(warehouse: Warehouse, who: str, table: Table) -> Iterator[None]:
+    """What a run makes a commit to `table` within: to those of people's verdicts nobody else writes meanwhile."""
+    if table not in (DECIDED, DECISIONS):
+        yield
+        return
+    with _held(warehouse, who) as lock:
+        lock.check()
+        yield
 
 
 def _look_up(warehouse: Warehouse, names: set[str]) -> dict[str, Row]:
@@ -154,8 +193,8 @@ def _look_up(warehouse: Warehouse, names: set[str]) -> dict[str, Row]:
     return {row["name"]: row for row in rows}
 
 
-def _named(lines: Sequence[Line], found: dict[str, Row]) -> tuple[list[Line], list[str]]:
-    """Lines with image ids instead of names; faults where a name fits no image or several."""
+def _named(lines: Sequence[Line], found: dict[str, Row]) -> tuple[list[tuple[Line, Line]], list[str]]:
+    """(line with image ids instead of names, line as given); faults where a name fits no image or several."""
     named, faults = [], []
     for line in lines:
         ids: list[str | None] = []
@@ -170,7 +209,7 @@ def _named(lines: Sequence[Line], found: dict[str, Row]) -> tuple[list[Line], li
                 faults.append(f"{line.where}: {row['n']} images have the uri {name!r}; give the image_id of one")
             ids.append(row["image_id"] if row is not None else None)
         if ids[0] is not None and (line.other is None or ids[1] is not None):
-            named.append(replace(line, image=ids[0], other=ids[1]))
+            named.append((replace(line, image=ids[0], other=ids[1]), line))
     return named, faults
 
 
@@ -192,13 +231,18 @@ def _latest(warehouse: Warehouse, author: str, keys: Iterable[tuple[str, str]]) 
     return {(row["low"], row["high"]): row["said"]["verdict"] for row in rows}
 
 
-def pin_decisions(warehouse: Warehouse, checkpoint: Checkpoint) -> int:
+def pin_decisions(warehouse: Warehouse, checkpoint: Checkpoint, version: int | None = None) -> int:
     """Keep what the images of new decisions show; before a night reads manifests, which may change that.
+
+    Args:
+        warehouse: target.
+        checkpoint: materialises a DataFrame.
+        version: of `decisions`, None the newest.
 
     Returns:
         How many rows were added to `decided`; none, and no commit, where all was known.
     """
-    decisions = warehouse.read(DECISIONS)
+    decisions = warehouse.read(DECISIONS, version)
     if decisions.isEmpty():
         return 0
     pins = checkpoint(pins_of(decisions, warehouse.read(DECIDED), warehouse.read(IMAGES)))
@@ -206,13 +250,17 @@ def pin_decisions(warehouse: Warehouse, checkpoint: Checkpoint) -> int:
 
 
 def current_verdicts(
-    warehouse: Warehouse, config: Config, checkpoint: Checkpoint, hashes: DataFrame | None = None
+    warehouse: Warehouse,
+    config: Config,
+    checkpoint: Checkpoint,
+    version: int | None = None,
+    hashes: DataFrame | None = None,
 ) -> DataFrame | None:
-    """All decisions with the vertices they are about, for `build_groups`; None where nobody decided anything.
+    """Decisions up to `version` with the vertices they are about, for `build_groups`; None where there is none.
 
     `hashes`: HASHES of one version; all that are stored unless told.
     """
-    decisions = warehouse.read(DECISIONS)
+    decisions = warehouse.read(DECISIONS, version)
     if decisions.isEmpty():
         return None
     decided, images = warehouse.read(DECIDED), warehouse.read(IMAGES)

@@ -14,7 +14,7 @@ from dupelake.jobs.chunks import in_parts, n_parts
 from dupelake.jobs.common import job_parser, run_job
 from dupelake.jobs.lsh_join import current_versions
 from dupelake.jobs.rejoin import leave_joined
-from dupelake.runtime.run import Run, last_run
+from dupelake.runtime.run import Run
 from dupelake.schema import EMBEDDINGS, JOINED, MODELS, THUMBNAILS
 from dupelake.stages.again import embedding_may_mend, tried_before
 from dupelake.stages.live import of_contents
@@ -68,7 +68,7 @@ def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
     stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
     ids = run.warehouse.read(THUMBNAILS).select("content_id")
     lacking = ids.join(stored.select("content_id"), "content_id", "left_anti")
-    is_due = F.lit(True) if full else tried_before(F.col("tried_at"), last_run(run))
+    is_due = F.lit(True) if full else tried_before(F.col("tried_at"), run.last_run_at)
     may = F.lit(True) if full else embedding_may_mend(F.col("attempts"), run.config.run.max_attempts)
     failed = stored.where(F.col("error_message").isNotNull() & may)
     what = F.when(is_due, _FAILED).otherwise(_LATER)

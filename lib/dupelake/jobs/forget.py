@@ -13,8 +13,10 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame
 
+from dupelake.errors import ConfigError
 from dupelake.jobs import cluster, lsh_join
-from dupelake.jobs.common import is_local, job_parser, local, run_job
+from dupelake.jobs.common import job_parser, run_job
+from dupelake.paths import known_local
 from dupelake.runtime.run import Run
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, THUMBNAILS
 from dupelake.stages.removals import forgotten, held_by_nobody, marked, unknown
@@ -134,7 +136,11 @@ def check(args: argparse.Namespace) -> list[str]:
             _read_csv(path)
         except (OSError, ValueError, csv.Error) as error:
             faults.append(f"--csv {path}: {error}; give a CSV with a header and a column image_id or uri")
-    if is_local(args.warehouse) and not Path(local(args.warehouse), IMAGES.name).is_dir():
+    try:
+        folder = known_local(args.warehouse, dict(item.split("=", 1) for item in args.spark if "=" in item))
+    except ConfigError:
+        folder = None  # told with the other faults
+    if folder is not None and not Path(folder, IMAGES.name).is_dir():
         faults.append(f"--warehouse {args.warehouse}: holds no table {IMAGES.name}; give the folder of a warehouse")
     return faults
 

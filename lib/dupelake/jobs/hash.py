@@ -23,12 +23,12 @@ from dupelake.jobs.selecting import staged, warn_of_many_partitions
 from dupelake.jobs.versions import note_versions, refuse_left_out, refuse_other_versions
 from dupelake.kernels.access import NOT_ALLOWED
 from dupelake.manifests import read_manifests
-from dupelake.runtime.run import Run, last_run
+from dupelake.runtime.run import Run
 from dupelake.schema import FEATURES, HASHES, IMAGES, OK, THUMBNAILS, Table, conform
 from dupelake.stages.again import counts_as_try
 from dupelake.stages.fetch import fetch_remote
 from dupelake.stages.hash import hash_images
-from dupelake.stages.identity import OF_AN_ID, is_scopeless, other_ids_of
+from dupelake.stages.identity import is_scopeless, other_ids_of, with_plain
 from dupelake.stages.manifest import (
     CHANGED,
     MOVED,
@@ -51,6 +51,7 @@ _OF_CONTENTS = (  # tables in the order in which they are written, and when a ro
     (FEATURES, "t.feature_version <> s.feature_version OR (t.error_message IS NOT NULL AND s.error_message IS NULL)"),
     (THUMBNAILS, "t.bytes <> s.bytes"),
 )
+_OF_IMAGES = ("image_id", "uri", "scope")
 
 
 def body(run: Run, args: argparse.Namespace) -> None:
@@ -79,7 +80,7 @@ def work(run: Run, args: argparse.Namespace) -> None:
                 since=since,
                 full=full,
                 max_attempts=run.config.run.max_attempts,
-                last_run=last_run(run),
+                last_run=run.last_run_at,
                 other_ids=facts["n_other_ids"] > 0,
                 other_scopes=facts["n_scopeless"] > 0 and has_scopes,
             ),
@@ -150,7 +151,7 @@ def _read(
     rows = normalise(raw, run.config.manifest)
     manifest, n_all = staged(run, rows, partitions, since, listing=listing)
     facts = single_row(
-        manifest.agg(
+        with_plain(manifest).agg(
             F.coalesce(F.sum("n_rows"), F.lit(0)).alias("n"),
             F.count_if("is_deleted").alias("n_stones"),
             F.count_if(~F.col("is_deleted")).alias("n_listed"),
@@ -210,7 +211,9 @@ def _gone(
     sources = [row["source"] for row in manifest.select("source").distinct().collect()]  # at most one a path
     roots = [source for source in sources if source.endswith(TREE_END)]
     known = run.staging.save(
-        covered(manifest, images, roots, run.config.manifest.extensions, partitions, since).select(*OF_AN_ID),
+        covered(manifest, images, roots, run.config.manifest.extensions, partitions, since).select(
+            "image_id", "uri", "scope"
+        ),
         "covered",
     )
     absent = run.staging.save(unlisted(manifest, known), "absent")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dupelake.jobs.cluster import settle_changes
 from dupelake.jobs.common import job_parser, run_job
 from dupelake.runtime.run import Run, last_complete, table_versions
-from dupelake.schema import ALL_TABLES
+from dupelake.schema import ALL_TABLES, DECISIONS
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +21,17 @@ def body(run: Run, args: argparse.Namespace) -> None:
     settle_changes(run.warehouse)
     last = last_complete(run.warehouse)
     # What a night left half done is not made complete by compaction.
-    run.is_complete = last is not None and last["tables"] == table_versions(run.warehouse)
+    versions = table_versions(run.warehouse)
+    run.is_complete = last is not None and last["tables"] == versions
+    decided = run.warehouse.read(DECISIONS, versions[DECISIONS.name]).count()
     for table in ALL_TABLES:
         with run.step(table.name):
             before, after = run.warehouse.maintain(table, args.retain_hours)
         run.count(f"files.{table.name}", after)
         log.info("%s: %d files, were %d", table.name, after, before)
+    run.decisions_version = run.warehouse.version(DECISIONS)
+    if run.warehouse.read(DECISIONS, run.decisions_version).count() != decided:
+        run.is_complete = False  # somebody decided meanwhile, and no night has applied it
 
 
 def _hours(text: str) -> float:

@@ -12,6 +12,7 @@ from dupelake.jobs import cluster, embed, hash, lsh_join, versions
 from dupelake.jobs.common import job_parser, run_job
 from dupelake.jobs.decisions import pin_decisions
 from dupelake.runtime.run import Run, last_complete, table_versions
+from dupelake.schema import DECISIONS
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def _settle(run: Run, last: Row) -> None:
     for name in (*cluster.OF_A_NIGHT, "embedded", "embed_failed", "embed_waiting", "pairs_measured", "pairs_withdrawn"):
         run.count(name, 0)
     run.count("nothing_changed", 1)
-    run.is_complete = True
+    run.is_complete, run.decisions_version = True, last["tables"].get(DECISIONS.name)
     log.info("nothing changed since run %s: its pairs and groups stand", last["run_id"])
 
 

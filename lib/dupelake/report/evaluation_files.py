@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.report.curves import draw_curves
 from dupelake.report.evaluate import ACCEPTED_SCORE, Evaluation, as_dict
@@ -71,7 +74,8 @@ def write_files(result: Evaluation, out: Path) -> list[Path]:
     """
     out.mkdir(parents=True, exist_ok=True)
     for old in [*out.glob("false-pairs-*.png"), *out.glob("missed-pairs-*.png")]:
-        old.unlink()
+        if _is_ours(old):
+            old.unlink()
     files = [out / "evaluation.json"]
     files[0].write_text(json.dumps(as_dict(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     files.append(_write_csv(out / "recall_by_relation.csv", _RELATION_HEADER, _relation_rows(result)))
@@ -89,8 +93,25 @@ def write_files(result: Evaluation, out: Path) -> list[Path]:
             of = f" ({i + 1} of {n_sheets})" if n_sheets > 1 else ""
             sheet = draw_pair_sheet(cards, f"{_TITLES[frame]}{of}", frame)
             files.append(out / f"{frame}-pairs-{i + 1}.png")
-            sheet.save(files[-1])
+            sheet.save(files[-1], pnginfo=_mark())
     return files
+
+
+_SOFTWARE = "dupelake evaluate"  # in each sheet: a picture of somebody else is not removed, whatever its name
+
+
+def _mark() -> PngInfo:
+    mark = PngInfo()
+    mark.add_text("Software", _SOFTWARE)
+    return mark
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == _SOFTWARE
+    except (OSError, SyntaxError, ValueError):  # no picture at all
+        return False
 
 
 _TITLES = {"false": "False pairs, highest score first", "missed": "Missed pairs, measured ones first"}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +35,8 @@ from dupelake.schema import (
 from dupelake.stages.decisions import held_of, resolve_decisions, vertex_name
 from dupelake.stages.live import live_images
 from dupelake.tables import Warehouse
+
+log = logging.getLogger(__name__)
 
 MAX_LIMIT = 1000  # cards of a page: about 30 MB of thumbnails
 _NEAR = 0.25  # score farther from the threshold than this is no close call
@@ -70,9 +74,32 @@ def review(warehouse: Warehouse, out: Path, limit: int) -> list[Card]:
     finally:
         placed.unpersist()
     out.mkdir(parents=True, exist_ok=True)
+    keep_answers(out / "review.csv")
     write_csv(cards, out / "review.csv")
     write_page(cards, f"{warehouse.root}: {len(cards)} pairs to look at", out / "review.html")
     return cards
+
+
+def keep_answers(path: Path) -> Path | None:
+    """Rename a review.csv that somebody filled in, or that is not ours, so that a new one does not replace it.
+
+    Returns:
+        Where it is now; None where there was nothing to keep.
+    """
+    if not path.exists():
+        return None
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            is_ours = tuple(rows.fieldnames or ()) == CSV_COLUMNS
+            if is_ours and not any((row["verdict"] or "").strip() or (row["note"] or "").strip() for row in rows):
+                return None
+    except (OSError, UnicodeDecodeError, csv.Error):
+        pass  # nobody but its author can tell
+    kept = path.with_name(f"review-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(path.stat().st_mtime))}.csv")
+    path.replace(kept)
+    log.warning("%s was filled in; it is %s now", path, kept.name)
+    return kept
 
 
 def write_csv(cards: Iterable[Card], path: Path) -> None:

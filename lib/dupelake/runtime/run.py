@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from typing import Any
 
@@ -19,8 +20,9 @@ from pyspark.sql import functions as F
 from dupelake import __version__
 from dupelake.config import Config
 from dupelake.runtime.logs import EventLog, Progress
-from dupelake.schema import ALL_TABLES, RUNS
-from dupelake.tables import Staging, Warehouse
+from dupelake.schema import ALL_TABLES, DECISIONS, RUNS
+from dupelake.staging import Staging
+from dupelake.tables import Warehouse
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Run:
     is_complete: bool = False  # all tables are up to date with each other
     is_embedded: bool = False  # this run embedded what there is to embed
     is_joined: bool = False  # this run let all contents meet
+    decisions_version: int | None = None  # of `decisions`, as far as it was applied: people decide at any time
     gate_faults: list[str] = field(default_factory=list)  # limits that steps saw passed; told at the end, with exit 3
     notes: list[str] = field(default_factory=list)  # sentences for the end of the report
     staging: Staging = field(init=False)
@@ -79,6 +82,12 @@ class Run:
                 context.setJobDescription(outer)
         log.info("%s: done in %.1f s", name, took)
 
+    @cached_property
+    def last_run_at(self) -> int:
+        """When the last run started that wrote its row, in microseconds since 1970; 0 before the first."""
+        row = self.warehouse.read(RUNS).agg(F.unix_micros(F.max("started_at")).alias("at")).first()
+        return int(row["at"] or 0) if row is not None else 0
+
     def note_recall(self, shares: Mapping[str, Any]) -> None:
         """Add to what `runs.recall` holds, JSON."""
         self.recall = json.dumps(json.loads(self.recall or "{}") | dict(shares))
@@ -104,11 +113,18 @@ class Run:
             self.seconds,
             self.recall,
             error,
-            table_versions(self.warehouse) if self.is_complete else None,
+            self._tables() if self.is_complete else None,
             self.plan,
         )
         frame = self.warehouse.spark.createDataFrame([row], RUNS.schema)
         self.warehouse.append(RUNS, frame.coalesce(1))
+
+    def _tables(self) -> dict[str, int]:
+        """The versions of tables that this run leaves up to date with each other; a later verdict is not among them."""
+        tables = table_versions(self.warehouse)
+        if self.decisions_version is not None:
+            tables[DECISIONS.name] = self.decisions_version
+        return tables
 
     def report(self) -> str:
         """The run in words, for the end of the terminal or log."""
@@ -165,12 +181,6 @@ def last_complete(warehouse: Warehouse, job: str | None = None) -> Row | None:
     """The newest row of `runs` that left all tables up to date with each other, of `job` or of any."""
     rows = warehouse.read(RUNS).where("tables IS NOT NULL")
     return (rows if job is None else rows.where(F.col("job") == job)).orderBy(F.desc("started_at")).first()
-
-
-def last_run(run: Run) -> int:
-    """When the last run started that wrote its row, in microseconds since 1970; 0 before the first."""
-    row = run.warehouse.read(RUNS).agg(F.unix_micros(F.max("started_at")).alias("at")).first()
-    return int(row["at"] or 0) if row is not None else 0
 
 
 def recall_in_words(recall: str) -> str:

@@ -6,14 +6,13 @@ strings, and `..` in local paths, where a link may stand before it; of those ker
 
 from __future__ import annotations
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 _FILE = r"^(?i)file:(//[^/]*(?=/)|(?=/(?!/)))"  # as kernels.uris.local_path has it
 _REMOTE = r"^([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*@)?([^/?#@]*)(?s)(.*)$"
 _PORT = r"^(https?|hdfs)://(.*)$"
 _DIGITS = 32
-OF_AN_ID = ("image_id", "uri", "scope")  # what tells whether an id is a URI's own
 _NOT_UTF8 = "\ufffd"
 
 
@@ -69,27 +68,31 @@ def scoped_id(scope: Column, plain: Column) -> Column:
     return digest(F.concat(scope, F.lit("\0"), plain))
 
 
-def is_uris_own(image_id: Column, uri: Column, scope: Column) -> Column:
+def with_plain(rows: DataFrame) -> DataFrame:
+    """`rows` (image_id, uri, scope) with `_plain`, their plain URI, which the functions below read."""
+    return rows.withColumn("_plain", plain_uri(F.col("uri")))
+
+
+def is_uris_own() -> Column:
     """Whether an image has its id from its URI, by these rules or by those before them; not without a URI."""
-    plain = plain_uri(uri)
-    return F.coalesce(image_id.isin(digest(plain), digest(uri), scoped_id(scope, plain)), F.lit(False))
+    ids = digest(F.col("_plain")), digest(F.col("uri")), scoped_id(F.col("scope"), F.col("_plain"))
+    return F.coalesce(F.col("image_id").isin(*ids), F.lit(False))
 
 
 def is_scopeless() -> Column:
-    """Whether a row (image_id, uri, scope) names neither an id nor a scope: it is about its URI in every scope."""
-    return (F.col("scope") == "") & is_uris_own(*map(F.col, OF_AN_ID))
+    """Whether a row names neither an id nor a scope: it is about its URI in every scope."""
+    return (F.col("scope") == "") & is_uris_own()
 
 
 def other_ids_of() -> Column:
-    """Ids besides its own under which the image of a row (image_id, uri, scope) may be stored; none of own ids.
+    """Ids besides its own under which the image of a row may be stored; none of own ids.
 
     Other nights may have named no scope; older versions made ids of the URI as it was spelled, whatever its scope.
     """
-    scope, plain = F.col("scope"), plain_uri(F.col("uri"))
-    scoped = F.when(scope == "", digest(plain)).otherwise(scoped_id(scope, plain))
-    ids = F.array_distinct(F.array(digest(plain), digest(F.col("uri")), scoped))
-    others, none = F.array_remove(ids, F.col("image_id")), F.array().cast("array<string>")
-    return F.when(is_uris_own(*map(F.col, OF_AN_ID)), others).otherwise(none)
+    plain = digest(F.col("_plain"))
+    scoped = F.when(F.col("scope") == "", plain).otherwise(scoped_id(F.col("scope"), F.col("_plain")))
+    ids = F.array_distinct(F.array(plain, digest(F.col("uri")), scoped))
+    return F.when(is_uris_own(), F.array_remove(ids, F.col("image_id"))).otherwise(F.array().cast("array<string>"))
 
 
 def speaks_for(scope: Column, stored_scope: Column) -> Column:

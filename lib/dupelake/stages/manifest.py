@@ -35,7 +35,6 @@ from dupelake.config import ManifestConfig
 from dupelake.schema import FAILED, MANIFEST, conform
 from dupelake.stages.again import MARKS, marks_differ, may_mend
 from dupelake.stages.identity import (
-    OF_AN_ID,
     digest,
     is_scopeless,
     is_uris_own,
@@ -43,6 +42,7 @@ from dupelake.stages.identity import (
     plain_uri,
     scoped_id,
     speaks_for,
+    with_plain,
 )
 from dupelake.stages.manifest_cells import EXTRA, FAULT, json_of, map_of, partition_name
 from dupelake.stages.manifest_columns import KNOWN, ORIGIN, as_text
@@ -169,7 +169,7 @@ def wanted_rows(
     rows = selected(manifest.where(~F.col("is_deleted")), partitions, since)
     if images is None:
         return conform(rows.withColumns({"attempts": F.lit(0), "why": F.lit(NEW), "moves": F.lit(False)}), WANTED)
-    met = _beside_stored(rows, images, full=full, other_ids=other_ids)
+    met = _beside_stored(with_plain(rows), images, full=full, other_ids=other_ids)
     if other_scopes:
         met = _without_scopeless(met, images)
     is_stored = F.col("_stored_image_id").isNotNull()
@@ -182,7 +182,7 @@ def wanted_rows(
     before = F.when(F.col("why").isin(RETRIED, AGAIN), F.coalesce("_stored_attempts", F.lit(0))).otherwise(0)
     scope, stored_scope = F.col("scope"), F.col("_stored_scope")
     is_image = is_stored & (F.col("image_id") == F.col("_stored_image_id"))
-    is_image = is_image & plain_uri(F.col("_stored_uri")).eqNullSafe(plain_uri(F.col("uri")))
+    is_image = is_image & F.col("_stored_plain").eqNullSafe(F.col("_plain"))
     todo = todo.where(F.col("why").isNotNull()).withColumns(
         {
             "attempts": before,
@@ -203,15 +203,14 @@ def _beside_stored(rows: DataFrame, images: DataFrame, *, full: bool, other_ids:
         stored, F.col("_asked") == F.col("_stored_image_id"), "left"
     )
     # The digest of a URI may be the id of its image in another scope.
-    is_uris = is_uris_own(*map(F.col, OF_AN_ID))
-    is_about = ~is_uris | speaks_for(F.col("scope"), F.col("_stored_scope"))
+    is_about = ~is_uris_own() | speaks_for(F.col("scope"), F.col("_stored_scope"))
     is_taken = F.col("_stored_image_id").isNotNull() & ~is_about
-    asked = F.when(is_taken, scoped_id(F.col("scope"), plain_uri(F.col("uri")))).otherwise(F.col("_asked"))
+    asked = F.when(is_taken, scoped_id(F.col("scope"), F.col("_plain"))).otherwise(F.col("_asked"))
     found = {name: F.when(~is_taken, F.col(name)) for name in names}
     own = F.when(is_taken, asked).otherwise(F.col("image_id"))
     met = met.withColumns({"_asked": asked, "image_id": own} | found)
     if not other_ids:
-        return met
+        return met.withColumn("_stored_plain", plain_uri(F.col("_stored_uri")))
     ids = F.array_append(other_ids_of(), F.col("image_id"))  # its own where the one it asked for was taken
     lacking = met.where("_stored_image_id IS NULL").select(
         F.col("image_id").alias("_of"), "scope", F.explode(ids).alias("_stored_image_id")
@@ -230,15 +229,16 @@ def _beside_stored(rows: DataFrame, images: DataFrame, *, full: bool, other_ids:
     also = known.select("_of", *(F.col(name).alias(f"_also{name}") for name in names))
     met = met.join(also, F.col("image_id") == F.col("_of"), "left")
     met = met.withColumns({name: F.coalesce(name, f"_also{name}") for name in names})
+    met = met.withColumn("_stored_plain", plain_uri(F.col("_stored_uri")))
     return met.withColumn("_asked", F.when(F.col("_of").isNull(), F.col("_asked")).otherwise(F.col("_stored_image_id")))
 
 
 def _without_scopeless(met: DataFrame, images: DataFrame) -> DataFrame:
     """Without rows that name neither id nor scope, are not stored, and whose URI is that of an image of some scope."""
-    named = images.where("scope <> '' AND deleted_at IS NULL").where(is_uris_own(*map(F.col, OF_AN_ID)))
-    known = named.select(plain_uri(F.col("uri")).alias("_known")).distinct()
+    named = with_plain(images.where("scope <> '' AND deleted_at IS NULL")).where(is_uris_own())
+    known = named.select(F.col("_plain").alias("_known")).distinct()
     is_open = is_scopeless() & F.col("_stored_image_id").isNull()
-    return met.join(known, is_open & (plain_uri(F.col("uri")) == F.col("_known")), "left_anti")
+    return met.join(known, is_open & (F.col("_plain") == F.col("_known")), "left_anti")
 
 
 def _is_due(max_attempts: int, last_run: int | None) -> Column:
@@ -250,7 +250,7 @@ def _is_due(max_attempts: int, last_run: int | None) -> Column:
 
 def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten: Column, is_due: Column) -> DataFrame:
     """Rows beside what is stored under the id they asked for -> with `why`, null where nothing is to do."""
-    stored_uri, plain = plain_uri(F.col("_stored_uri")), plain_uri(F.col("uri"))
+    stored_uri, plain = F.col("_stored_plain"), F.col("_plain")
     is_away = F.col("_stored_deleted_at").isNotNull()
     # Another scope of an id is a row of its own, and no other image of that id.
     is_loser = F.coalesce(F.col("reason") == CONFLICT, F.lit(False))

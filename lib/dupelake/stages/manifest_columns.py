@@ -10,7 +10,7 @@ from pyspark.sql import types as T
 
 from dupelake.errors import ManifestError
 from dupelake.stages.again import MARKS
-from dupelake.stages.manifest_cells import EXTRA, FAULT, json_of, quoted, text_of
+from dupelake.stages.manifest_cells import EXTRA, FAULT, json_of, map_of, quoted, text_of
 
 ORIGIN = "_dupelake_source"  # column in which manifests.read_manifests says where a row comes from
 KNOWN = ("image_id", "uri", "partition", "scope", "captured_at", "deleted", *MARKS, ORIGIN, FAULT, EXTRA)
@@ -61,9 +61,12 @@ def packed(raw: DataFrame) -> DataFrame:
         ManifestError: see check_columns.
     """
     known, others = _text_columns(raw)
-    if EXTRA in raw.columns:
+    if EXTRA not in raw.columns:
+        return raw.select(*known, json_of(others).alias(EXTRA))
+    if not others:
         return raw.select(*known)
-    return raw.select(*known, json_of(others).alias(EXTRA))
+    both = F.to_json(F.map_concat(map_of(F.col(EXTRA)), map_of(json_of(others))))
+    return raw.withColumn(EXTRA, both).select(*known)
 
 
 def _text_columns(raw: DataFrame) -> tuple[list[Column], list[Column]]:

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
 from dupelake.config import ManifestConfig
-from dupelake.stages.identity import digest, plain_uri, scoped_id
+from dupelake.stages.identity import digest, scoped_id
 from dupelake.stages.manifest_cells import message_of, reason_of
 
 NO_URI, CONFLICT = "no_uri", "image_id_conflict"
@@ -131,8 +131,8 @@ def _claimed(rows: DataFrame) -> DataFrame:
 
 
 def conflicting(rows: DataFrame, lost: Column, asked: Column, winner: Column, where: str) -> DataFrame:
-    """The rows that lost their id, under an id of their own and with the reason; the rest as it is."""
-    own = loser_id(asked, plain_uri(F.col("uri")))
+    """The rows (with _plain) that lost their id, under an id of their own and with the reason; the rest as it is."""
+    own = loser_id(asked, F.col("_plain"))
     message = F.concat(F.lit("image_id "), asked, F.lit(f" stands in {where} for "), winner)
     clash = lost & F.col("uri").isNotNull()
     return rows.withColumns(

@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.schema import IMAGES, conform
-from dupelake.stages.identity import OF_AN_ID, is_scopeless, is_uris_own, other_ids_of, plain_uri, speaks_for
+from dupelake.stages.identity import is_scopeless, is_uris_own, other_ids_of, plain_uri, speaks_for, with_plain
 from dupelake.stages.manifest import FORGOTTEN, selected
 from dupelake.stages.manifest_cells import partition_name
 from dupelake.stages.manifest_ids import asked_id
@@ -36,11 +36,11 @@ def tombstoned(
         (image_id, deleted_reason). A tombstone with another URI than the stored one is about another image. One that
         names neither id nor scope is about its URI in every scope.
     """
-    stones = selected(manifest.where("is_deleted"), partitions, since)
-    uri = plain_uri(F.col("uri"))
-    wanted = _named(stones.withColumn("_uri", uri), "_uri")
-    is_it = (F.col("image_id") == F.col("_id")) & (F.col("_uri").isNull() | uri.eqNullSafe(F.col("_uri")))
-    live = _live(images)
+    stones = with_plain(selected(manifest.where("is_deleted"), partitions, since))
+    wanted = _named(stones.withColumn("_uri", F.col("_plain")), "_uri")
+    is_uri = F.col("_uri").isNull() | F.col("_plain").eqNullSafe(F.col("_uri"))
+    is_it = (F.col("image_id") == F.col("_id")) & is_uri
+    live = with_plain(_live(images))
     by_id = live.join(wanted, is_it & _is_of_scope(), "left_semi").select("image_id")
     by_uri = _of_uris(live, stones).select("image_id")
     return by_id.unionByName(by_uri).distinct().select("image_id", F.lit(TOMBSTONE).alias("deleted_reason"))
@@ -97,6 +97,7 @@ def unlisted(manifest: DataFrame, candidates: DataFrame) -> DataFrame:
         manifest: of stages.manifest.normalise, whole.
         candidates: image_id, uri, scope.
     """
+    manifest, candidates = with_plain(manifest), with_plain(candidates)
     names = _named(manifest)
     is_named = (F.col("image_id") == F.col("_id")) & _is_of_scope()
     gone = candidates.join(names, is_named, "left_anti")
@@ -166,7 +167,7 @@ def _by_either(images: DataFrame, named: DataFrame) -> DataFrame:
 
 def _named(rows: DataFrame, *more: str) -> DataFrame:
     """(_id, _of, and more): the ids under which the images of manifest rows may be stored, the row's own among them."""
-    scope = F.when(is_uris_own(*map(F.col, OF_AN_ID)), F.col("scope"))  # null: whatever its scope
+    scope = F.when(is_uris_own(), F.col("scope"))  # null: whatever its scope
     ids = F.array_append(F.array_append(other_ids_of(), F.col("image_id")), asked_id())
     return rows.select(F.explode(ids).alias("_id"), scope.alias("_of"), *more).distinct()
 
@@ -178,9 +179,8 @@ def _is_of_scope() -> Column:
 
 def _of_uris(images: DataFrame, rows: DataFrame) -> DataFrame:
     """Those images without an id of their own whose URI is that of rows which name neither id nor scope."""
-    uris = rows.where(is_scopeless()).select(plain_uri(F.col("uri")).alias("_uri")).distinct()
-    own = images.where(is_uris_own(*map(F.col, OF_AN_ID)))
-    return own.join(uris, plain_uri(F.col("uri")) == F.col("_uri"), "left_semi")
+    uris = rows.where(is_scopeless()).select(F.col("_plain").alias("_uri")).distinct()
+    return images.where(is_uris_own()).join(uris, F.col("_plain") == F.col("_uri"), "left_semi")
 
 
 def _live(images: DataFrame) -> DataFrame:

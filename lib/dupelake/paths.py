@@ -1,0 +1,108 @@
+"""Where a warehouse lies: one spelling of its path, that Delta, staging, the lock and readers take for one place.
+
+A path with a scheme (`s3a://b/dupes`, `hdfs:/dupes`, `file:/data/dupes`) says it all. One without is what Hadoop makes
+of it, and so Delta: a path of `fs.defaultFS`, this machine's file system unless a cluster's settings name another.
+Every character stands for itself: `%41`, `#`, `[x]` and spaces are parts of names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from dupelake.errors import ConfigError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):(?=/)")  # two letters at least: C:/ is a drive
+_GLOB = frozenset("{}[]*?\\")
+# Where these are set, Hadoop's default file system may be another one than this machine's.
+_CLUSTER = ("PYSPARK_GATEWAY_PORT", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_CONF_DIR")
+_DEFAULT_FS = "spark.hadoop.fs.defaultFS"
+
+
+def known_local(path: str, settings: Mapping[str, str] | None = None) -> Path | None:
+    """The local folder of a warehouse's path, as far as that is sure before Spark runs; None where it is not.
+
+    Args:
+        path: as a person wrote it.
+        settings: Spark's, of the command line.
+
+    Raises:
+        ConfigError: a `file:` URI that names a host.
+    """
+    scheme = _SCHEME.match(path)
+    if scheme:
+        return Path(_of_file_uri(path, scheme)) if scheme.group(1).lower() == "file" else None
+    if _DEFAULT_FS in (settings or {}) or any(name in os.environ for name in _CLUSTER):
+        return None
+    return Path(_absolute(path))
+
+
+def qualified(spark: SparkSession, path: str) -> str:
+    """`path` as every file system understands it: absolute, and with a scheme where it is not of the default one.
+
+    Raises:
+        ConfigError: no file system of this session takes it, or Delta does not.
+    """
+    if "`" in path:
+        raise ConfigError([f"--warehouse {path}: Delta cannot name a path with a backtick; rename the folder"])
+    jvm: Any = spark._jvm
+    conf: Any = spark._jsparkSession.sessionState().newHadoopConf()
+    default = str(jvm.org.apache.hadoop.fs.FileSystem.getDefaultUri(conf).getScheme())
+    scheme = _SCHEME.match(path)
+    if scheme and scheme.group(1).lower() == "file":
+        path = "file:" + _of_file_uri(path, scheme)
+    elif not scheme and default == "file":
+        path = _absolute(path)  # by this process's folder: Java's stays where it started
+    elif not scheme:
+        path = re.sub(r"^/+", "/", path)
+    try:
+        where = jvm.org.apache.hadoop.fs.Path(path)
+        whole = where.getFileSystem(conf).makeQualified(where)
+    except (Py4JJavaError, PySparkException) as error:
+        reason = str(getattr(error, "java_exception", error)).splitlines()[0]
+        raise ConfigError(
+            [f"--warehouse {path}: no file system takes it ({reason}); name its package in spark.jars.packages"]
+        ) from error
+    uri = whole.toUri()
+    return str(uri.getPath() if uri.getScheme() == default == "file" else whole.toString())
+
+
+def local_folder(root: str) -> Path | None:
+    """The local folder of a path that `qualified` gave, None where it lies elsewhere."""
+    scheme = _SCHEME.match(root)
+    if scheme is None:
+        return Path(root)
+    return Path(_of_file_uri(root, scheme)) if scheme.group(1).lower() == "file" else None
+
+
+def literal(path: str) -> str:
+    """`path` for readers that take patterns: its own `*`, `[` and the like escaped."""
+    return "".join("\\" + letter if letter in _GLOB else letter for letter in path)
+
+
+def _of_file_uri(path: str, scheme: re.Match[str]) -> str:
+    """The path of a `file:` URI.
+
+    Raises:
+        ConfigError: it names a host, which is mostly a folder that lacks a slash before it.
+    """
+    host, rest = "", path[scheme.end() :]
+    if rest.startswith("//"):
+        host, slash, name = rest[2:].partition("/")
+        rest = slash + name
+    if host not in ("", "localhost"):
+        raise ConfigError(
+            [f"--warehouse {path}: names the host {host}; write file:///{host}{rest}, or the path of a folder alone"]
+        )
+    return _absolute(rest or "/")
+
+
+def _absolute(path: str) -> str:
+    return re.sub(r"^//+", "/", os.path.abspath(os.path.expanduser(path)))
