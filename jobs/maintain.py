@@ -2,7 +2,12 @@
 
 import sys
 
-from dupelake.jobs.maintain import main
+try:
+    from dupelake.jobs.maintain import main
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"dupelake: {sys.executable} has no {error.name}; set PYSPARK_PYTHON to a Python with all that dupelake needs"
+    )
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dupelake import __version__
+from dupelake.arguments import Parser, add_spark, spark_settings
 from dupelake.errors import DupelakeError
+from dupelake.kernels.redaction import Redactor
+from dupelake.runtime.interrupts import Interrupted, Interrupts
 
 if TYPE_CHECKING:
+    from dupelake.schema_types import Table
     from dupelake.tables import Warehouse
 
 # This module's business is the terminal.
@@ -26,17 +32,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in jobs:
         return jobs[argv[0]](argv[1:])
     args = _parser().parse_args(argv)
-    try:
-        return int(args.call(args))
-    except DupelakeError as error:
-        print(f"dupelake {args.command}: {error}", file=sys.stderr)
-        return error.exit_code
+    return _guarded(args.call, args)
+
+
+def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Exit code of a command that holds no lock; errors of ours and signals are told in a line."""
+    redactor = Redactor.of(spark_settings(getattr(args, "spark", []), []))
+    with Interrupts(f"dupelake {args.command}", "nothing is left half done; run it again") as interrupts:
+        args.watch = interrupts.watch
+        try:
+            return int(call(args))
+        except (Exception, Interrupted) as error:
+            if interrupts.exit_code:  # its Spark jobs were cancelled
+                print(f"dupelake {args.command}: {interrupts.message}", file=sys.stderr)
+                return interrupts.exit_code
+            if isinstance(error, DupelakeError):
+                print(redactor(f"dupelake {args.command}: {error}"), file=sys.stderr)
+                return error.exit_code
+            print(redactor(traceback.format_exc()), file=sys.stderr)
+            return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dupelake", description="Near-duplicate image detection on Spark and Delta Lake."
-    )
+    about = "Near-duplicate image detection on Spark and Delta Lake."
+    parser: argparse.ArgumentParser = Parser(prog="dupelake", description=about)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
@@ -47,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("maintain", help="compact the tables, drop old versions: dupelake maintain ...", add_help=False)
     report = commands.add_parser("report", help="the found groups as a contact sheet")
     report.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
+    add_spark(report)
     report.add_argument("--out", metavar="FILE", help="the PNG (default: contact-sheet.png in the present folder)")
     report.add_argument(
         "--groups", type=int, default=30, metavar="N", help="the N groups with most images (default 30)"
@@ -91,29 +111,34 @@ def _maintain(argv: Sequence[str]) -> int:
 def _plan(argv: Sequence[str]) -> int:
     from dupelake.jobs.common import check_arguments, job_parser
     from dupelake.jobs.plan import describe_plan
+
+    args = job_parser("dupelake plan", "What a run would do; nothing is written.", manifests=True).parse_args(argv)
+    args.command = "plan"
+
+    def call(args: argparse.Namespace) -> int:
+        config, _, _ = check_arguments(args, is_written=False)
+        print(describe_plan(_open(args), config, args))
+        return 0
+
+    return _guarded(call, args)
+
+
+def _open(args: argparse.Namespace) -> Warehouse:
+    """The warehouse of a command line, in a session with its settings."""
     from dupelake.runtime.session import build_session
     from dupelake.tables import Warehouse
 
-    args = job_parser("dupelake plan", "What a run would do; nothing is written.", manifests=True).parse_args(argv)
-    try:
-        config, root, settings = check_arguments(args)
-        print(describe_plan(Warehouse(build_session("dupelake-plan", settings), root), config, args))
-    except DupelakeError as error:
-        print(f"dupelake plan: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    print(f"dupelake {args.command}: starts Spark, which takes some seconds", file=sys.stderr, flush=True)
+    spark = build_session(f"dupelake-{args.command}", spark_settings(args.spark, []))
+    args.watch(spark)
+    return Warehouse(spark, args.warehouse)
 
 
 def _report(args: argparse.Namespace) -> int:
     from dupelake.report.summary import describe, write_contact_sheet
-    from dupelake.runtime.session import build_session
     from dupelake.schema import GROUPS
-    from dupelake.tables import Warehouse
 
-    warehouse = Warehouse(build_session("dupelake-report"), args.warehouse)
-    if not warehouse.exists(GROUPS):
-        print(f"dupelake report: no dupelake tables under {warehouse.root}; run `dupelake run` first", file=sys.stderr)
-        return 2
+    warehouse = _existing(args, [], GROUPS)
     out = Path(args.out or "contact-sheet.png").absolute()
     write_contact_sheet(warehouse, out, args.groups)
     print(describe(warehouse))
@@ -126,6 +151,7 @@ def _add_decide(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "decide", help="add a person's verdicts on images: duplicate, not_duplicate, alternate, keeper, withdrawn"
     )
     decide.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
+    add_spark(decide)
     decide.add_argument("--author", required=True, metavar="NAME", help="who decides")
     decide.add_argument("--csv", metavar="FILE", help="columns image_id, other_image_id, verdict, note (review.csv)")
     decide.add_argument("--note", metavar="TEXT", help="why, in words")
@@ -153,10 +179,8 @@ def _decide(args: argparse.Namespace) -> int:
             lines, n_blank = read_lines(Path(args.csv))
         except ConfigError as error:
             faults += error.faults
-    try:
-        warehouse = _existing("decide", args.warehouse, faults)
-    except ConfigError as error:
-        raise ConfigError([*error.faults, *faults_of(lines)]) from None
+    faults += faults_of(lines)
+    warehouse = _existing(args, faults)
     blank = f"; {n_blank} rows without a verdict left out" if n_blank else ""
     done = decide(warehouse, lines, args.author.strip(), again=args.again)
     print(f"{done.added} verdicts added, {done.known} already given by {args.author.strip()}{blank}.")
@@ -165,31 +189,32 @@ def _decide(args: argparse.Namespace) -> int:
     return 0
 
 
-def _existing(command: str, root: str, faults: list[str]) -> Warehouse:
-    """The warehouse under `root`; all faults at once, those of the command line before Spark starts."""
+def _existing(args: argparse.Namespace, faults: list[str], table: Table | None = None) -> Warehouse:
+    """The warehouse, which must hold `table` (images); all faults at once, those of the command line before Spark."""
     from dupelake.errors import ConfigError
+    from dupelake.jobs.common import faults_of_warehouse
     from dupelake.paths import known_local
-    from dupelake.runtime.session import build_session
     from dupelake.schema import IMAGES
-    from dupelake.tables import Warehouse
 
-    try:
-        folder = known_local(root)
-        if folder is not None and not folder.is_dir():
-            faults = [*faults, f"--warehouse {root}: there is no such folder; run `dupelake run` first"]
-    except ConfigError as error:
-        faults = [*faults, *error.faults]
+    faults = [*faults]
+    settings = spark_settings(args.spark, faults)
+    found = faults_of_warehouse(args.warehouse, settings, is_written=args.command == "decide")
+    folder = None if found else known_local(args.warehouse, settings)
+    if folder is not None and not os.path.exists(folder):
+        found = [f"--warehouse {args.warehouse}: there is no such folder; run `dupelake run` first"]
+    faults += found
     if faults:
         raise ConfigError(faults)
-    warehouse = Warehouse(build_session(f"dupelake-{command}"), root)
-    if not warehouse.exists(IMAGES):
-        raise ConfigError([f"--warehouse {root}: holds no dupelake tables; run `dupelake run` first"])
+    warehouse, table = _open(args), table or IMAGES
+    if not warehouse.exists(table):
+        raise ConfigError([f"--warehouse {args.warehouse}: holds no table {table.name}; run `dupelake run` first"])
     return warehouse
 
 
 def _add_review(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     review = commands.add_parser("review", help="what most deserves a person's look, as one HTML page and a CSV")
     review.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
+    add_spark(review)
     review.add_argument("--out", required=True, metavar="DIR", help="where review.html and review.csv go")
     review.add_argument("--limit", type=int, default=60, metavar="N", help="pairs to show (default 60, at most 1000)")
     review.set_defaults(call=_review)
@@ -202,9 +227,9 @@ def _review(args: argparse.Namespace) -> int:
     if not 0 < args.limit <= MAX_LIMIT:
         faults.append(f"--limit {args.limit}: allowed is 1 to {MAX_LIMIT}")
     out = Path(args.out).absolute()
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not os.path.isdir(out):
         faults.append(f"--out {out}: is a file; give a folder")
-    found = review(_existing("review", args.warehouse, faults), out, args.limit)
+    found = review(_existing(args, faults), out, args.limit)
     print(f"{len(found)} pairs to look at in {out / 'review.html'}")
     print(f"Fill in the column verdict of {out / 'review.csv'}, then:")
     print(f"  dupelake decide --warehouse {args.warehouse} --csv {out / 'review.csv'} --author NAME")
@@ -214,6 +239,7 @@ def _review(args: argparse.Namespace) -> int:
 def _add_vocabulary(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     vocabulary = commands.add_parser("vocabulary", help="train visual words on the pictures of a warehouse")
     vocabulary.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; only read")
+    add_spark(vocabulary)
     vocabulary.add_argument("--out", required=True, metavar="FILE", help="the vocabulary, for features.vocabulary")
     vocabulary.add_argument("--seed", type=int, default=0, help="of the sample and the training (default 0)")
     vocabulary.add_argument(
@@ -223,11 +249,8 @@ def _add_vocabulary(commands: argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _vocabulary(args: argparse.Namespace) -> int:
-    from dupelake.errors import ConfigError
     from dupelake.jobs.vocabulary import MAX_IMAGES, train_on_warehouse
-    from dupelake.runtime.session import build_session
     from dupelake.schema import FEATURES
-    from dupelake.tables import Warehouse
 
     out = Path(args.out).absolute()
     faults = []
@@ -235,14 +258,9 @@ def _vocabulary(args: argparse.Namespace) -> int:
         faults.append(f"--images {args.images}: allowed is 1 to {MAX_IMAGES}")
     if args.seed < 0:
         faults.append(f"--seed {args.seed}: must be 0 or more")
-    if not out.parent.is_dir() or out.is_dir():
+    if not os.path.isdir(out.parent) or os.path.isdir(out):
         faults.append(f"--out {out}: give a file in a folder that exists")
-    if faults:
-        raise ConfigError(faults)
-    warehouse = Warehouse(build_session("dupelake-vocabulary"), args.warehouse)
-    if not warehouse.exists(FEATURES):
-        print(f"dupelake vocabulary: no features under {warehouse.root}; run `dupelake run` first", file=sys.stderr)
-        return 2
+    warehouse = _existing(args, faults, FEATURES)
     vocabulary = train_on_warehouse(warehouse, out, args.seed, args.images)
     print(f"{out}: version {vocabulary.version}, {len(vocabulary.stop_words)} stop words")
     print(f"To use it: --set features.vocabulary={out}; a warehouse with other features needs --full once.")
@@ -252,6 +270,7 @@ def _vocabulary(args: argparse.Namespace) -> int:
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate", help="found groups and pairs against a truth file: figures and pictures")
     evaluate.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
+    add_spark(evaluate)
     evaluate.add_argument("--truth", required=True, metavar="CSV", help="pairs or groups of images (docs/evaluate.md)")
     evaluate.add_argument(
         "--out", default="evaluation", metavar="DIR", help="where the files go (default: evaluation in this folder)"
@@ -283,13 +302,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.candidates < 0:
         faults.append(f"--candidates {args.candidates}: must be 0 or more")
     out = Path(args.out).absolute()
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not os.path.isdir(out):
         faults.append(f"--out {args.out}: is a file; give a folder")
     try:
         truth = read_truth(Path(args.truth))
     except ConfigError as error:
         faults += error.faults
-    warehouse = _existing("evaluate", args.warehouse, faults)
+    warehouse = _existing(args, faults)
     result = evaluate(warehouse, truth, by=args.by, closed=args.closed, n_shown=args.candidates)
     files = write_files(result, out)
     print(describe(result))
@@ -298,21 +317,11 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    import shutil
-
-    from dupelake.demo import NIGHTS, write_images
+    from dupelake.demo import NIGHTS, clear, write_images
     from dupelake.jobs import nightly
 
     out = Path(args.out).absolute()
-    if (out / "images").exists() or (out / "warehouse").exists():
-        if not (out / "truth.csv").exists():
-            print(
-                f"dupelake demo: {out} holds images or tables that are not the demo's; give another --out",
-                file=sys.stderr,
-            )
-            return 2
-        for name in ("images", "warehouse"):  # of an earlier demo: truth.csv is its mark
-            shutil.rmtree(out / name, ignore_errors=True)
+    clear(out)
     truth = write_images(out / "images")
     print(f"Sample images in {out / 'images'}")
     start = time.monotonic()
@@ -322,7 +331,8 @@ def _demo(args: argparse.Namespace) -> int:
         if code:
             return code
     print(f"\nBoth nights took {time.monotonic() - start:.0f} s, Spark's start included.\n")
-    code = _report(argparse.Namespace(warehouse=str(out / "warehouse"), out=str(out / "contact-sheet.png"), groups=30))
+    shown = {"warehouse": str(out / "warehouse"), "out": str(out / "contact-sheet.png"), "groups": 30, "spark": []}
+    code = _report(argparse.Namespace(**{**vars(args), **shown}))
     print(f"What was made, to compare with: {truth}")
     return code
 

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -220,10 +221,12 @@ def load_config(path: str | Path | None = None, sets: Sequence[str] = ()) -> Con
     values = _read_yaml(path, faults) if path is not None else {}
     for item in sets:
         _apply_set(values, item, faults)
-    config = _build(values, faults)
-    if config is not None:
-        _check_together(config, faults)
-    if faults or config is None:
+    config, refused = _build(values, faults)
+    together: list[str] = []
+    _check_together(config, together)
+    # What was refused stands at its default here: nothing can be said of it beside another option.
+    faults += [fault for fault in together if refused.isdisjoint(re.findall(r"\b[a-z]+\.[a-z_]+\b", fault))]
+    if faults:
         raise ConfigError(faults)
     return config
 
@@ -260,17 +263,19 @@ def _apply_set(values: dict[str, Any], item: str, faults: list[str]) -> None:
         faults.append(f"--set {item}: the value cannot be read as YAML; quote it")
 
 
-def _build(values: Mapping[str, Any], faults: list[str]) -> Config | None:
+def _build(values: Mapping[str, Any], faults: list[str]) -> tuple[Config, set[str]]:
+    """The configuration, and the names of options that were refused and stand at their defaults in it."""
     sections = {f.name: f for f in dataclasses.fields(Config)}
     hints = get_type_hints(Config)
     for name in values:
         if name not in sections:
             faults.append(f"{name}: no such section{_hint(name, sections)}")
-    built = {name: _build_section(name, hints[name], values.get(name, {}), faults) for name in sections}
-    return None if faults else Config(**built)
+    refused: set[str] = set()
+    built = {name: _build_section(name, hints[name], values.get(name, {}), faults, refused) for name in sections}
+    return Config(**built), refused
 
 
-def _build_section(section: str, cls: Any, values: Mapping[str, Any], faults: list[str]) -> Any:
+def _build_section(section: str, cls: Any, values: Mapping[str, Any], faults: list[str], refused: set[str]) -> Any:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     hints = get_type_hints(cls)
     taken: dict[str, Any] = {}
@@ -283,6 +288,7 @@ def _build_section(section: str, cls: Any, values: Mapping[str, Any], faults: li
             taken[key] = _convert(value, hints[key], fields[key].metadata)
         except ValueError as error:
             faults.append(f"{name}: {error}")
+            refused.add(name)
     return cls(**taken)
 
 
@@ -325,7 +331,7 @@ def _check_together(config: Config, faults: list[str]) -> None:
             f"cluster.keeper_order: {list(cluster.keeper_order)}; allowed is each of "
             f"{', '.join(KEEPER_CRITERIA)} at most once"
         )
-    elif not cluster.keeper_order or cluster.keeper_order[-1] != "image_id":
+    if not cluster.keeper_order or cluster.keeper_order[-1] != "image_id":
         faults.append("cluster.keeper_order: must end in image_id, so that no two images rank the same")
     for name in ("copy_kinds", "removable_kinds"):
         for kind in getattr(cluster, name):
@@ -337,7 +343,7 @@ def _check_together(config: Config, faults: list[str]) -> None:
                 f"cluster.removable_kinds: {kind} is no copy by cluster.copy_kinds, and only copies are removable; "
                 "take it out here or add it there"
             )
-    if config.features.vocabulary != "default" and not Path(config.features.vocabulary).is_file():
+    if config.features.vocabulary != "default" and not os.path.isfile(config.features.vocabulary):
         faults.append(
             f"features.vocabulary: no file at {config.features.vocabulary}; give default, or a file that "
             "`dupelake vocabulary` wrote"
@@ -352,7 +358,7 @@ def _check_outputs(run: RunConfig, faults: list[str]) -> None:
     for name, path in (("event_log", run.event_log), ("metrics_file", run.metrics_file)):
         if not path or (path == "-" and name == "event_log"):
             continue
-        if path == "-" or Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
+        if path == "-" or os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path))):
             faults.append(f"run.{name}: {path} cannot be written; give a file in a folder that exists")
 
 
@@ -370,7 +376,7 @@ def _check_model(model: str, faults: list[str]) -> None:
             f"embed.model: {model!r}; allowed is default, none, timm:NAME, timm:NAME@FILE.safetensors "
             "(either with ?key=value&...) or torchscript:PATH"
         )
-    if path and not Path(path).is_file():
+    if path and not os.path.isfile(path):
         faults.append(f"embed.model: no file at {path}; give the path of the weights on this machine")
 
 

@@ -7,11 +7,18 @@ truth that making the copies gives.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from dupelake.errors import ConfigError
+from dupelake.schema import ALL_TABLES
 
 Edit = Callable[[Image.Image], Image.Image]
 
@@ -34,6 +41,11 @@ PHOTOGRAPHS = (
     "rocket.jpg",
 )
 NIGHTS = ("2026-11-01", "2026-11-02")
+MARK = ".dupelake-demo.json"
+"""Lies in the folder of a demo and lists the files that it wrote, with their digests."""
+_MADE_BY = "dupelake demo"
+_NAMES = ("images", "warehouse", "truth.csv", "contact-sheet.png")
+_TOLD = 3  # names of what is not the demo's that the message gives
 
 
 def _save(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -68,8 +80,63 @@ def edits() -> dict[str, Callable[[Image.Image], tuple[str, bytes]]]:
     }
 
 
+def clear(out: Path) -> None:
+    """Remove what an earlier demo made under `out`; nothing else.
+
+    Raises:
+        ConfigError: there is something under the names that the demo uses that it did not make, or not all of it.
+    """
+    used = [name for name in _NAMES if os.path.lexists(out / name)]
+    foreign = [name for name in used if (out / name).is_symlink()]
+    mark = _read_mark(out)
+    if used and mark is None:
+        foreign = used
+    elif mark is not None:
+        foreign += _foreign(out, mark)
+    if foreign or (out.exists() and not out.is_dir()):
+        what = ", ".join(foreign[:_TOLD]) or "a file"
+        raise ConfigError([f"--out {out}: holds {what}, which no demo made; give another folder, or move that away"])
+    for name in used:
+        shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
+    (out / MARK).unlink(missing_ok=True)
+
+
+def _read_mark(out: Path) -> dict[str, str] | None:
+    """{path below `out`: digest} of the images that a demo wrote; None where no demo left its mark."""
+    try:
+        held = json.loads((out / MARK).read_text(encoding="utf-8"))
+        files = held["files"] if held["made_by"] == _MADE_BY else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(files) if isinstance(files, dict) else None
+
+
+def _foreign(out: Path, made: dict[str, str]) -> list[str]:
+    """Files below `out` that are not as the demo wrote them, and folders of the warehouse that are no tables."""
+    found = []
+    for path in sorted((out / "images").rglob("*")):
+        name = str(path.relative_to(out))
+        if path.is_symlink() or (path.is_file() and made.get(name) != _digest(path)):
+            found.append(name)
+    tables = {table.name for table in ALL_TABLES}
+    for path in sorted((out / "warehouse").glob("*")):
+        is_table = path.name in tables and (path / "_delta_log").is_dir() and not path.is_symlink()
+        if not is_table and not path.name.startswith(("_staging", "_lock.json", "._lock.json")):
+            found.append(str(path.relative_to(out)))
+    truth = out / "truth.csv"
+    if truth.is_file() and made.get(truth.name) != _digest(truth):
+        found.append(truth.name)
+    return found
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def write_images(folder: Path) -> Path:
     """Write the sample images under `folder`, in two date partitions; returns the truth CSV (path, group, edit).
+
+    Beside `folder` come that CSV and MARK, by which `clear` knows what is the demo's.
 
     The first night holds originals and some copies, the second the other copies and a few odd files:
     a byte-identical copy under another name, a truncated file, an empty one and one that is no image.
@@ -79,6 +146,7 @@ def write_images(folder: Path) -> Path:
     source = Path(skimage.__file__).parent / "data"
     makers = edits()
     truth: list[tuple[str, str, str]] = []
+    files: dict[str, bytes] = {}  # by path below `folder`
     for i, name in enumerate(PHOTOGRAPHS):
         with Image.open(source / name) as image:
             picture = image.convert("RGB")
@@ -86,18 +154,25 @@ def write_images(folder: Path) -> Path:
         chosen = ["original", *[list(makers)[1 + (i + k) % (len(makers) - 1)] for k in range(1 + i % 4)]]
         for k, edit in enumerate(chosen):
             suffix, data = makers[edit](picture)
-            path = folder / f"date={NIGHTS[0 if k < 2 else 1]}" / f"{scene} {edit}.{suffix}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            truth.append((str(path.relative_to(folder)), scene, edit))
-    last = folder / f"date={NIGHTS[1]}"
-    astronaut = folder / f"date={NIGHTS[0]}" / "astronaut original.png"
-    (last / "same bytes, 100 % #1.png").write_bytes(astronaut.read_bytes())
-    truth.append((f"{last.name}/same bytes, 100 % #1.png", "astronaut", "same-bytes"))
-    (last / "truncated.png").write_bytes(astronaut.read_bytes()[:200_000])
-    (last / "empty.jpg").write_bytes(b"")
-    (last / "not an image.jpg").write_text("plain text\n", encoding="utf-8")
-    table = folder.parent / "truth.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "group", "edit"), *truth])
-    return table
+            path = f"date={NIGHTS[0 if k < 2 else 1]}/{scene} {edit}.{suffix}"
+            files[path] = data
+            truth.append((path, scene, edit))
+    last = f"date={NIGHTS[1]}"
+    astronaut = files[f"date={NIGHTS[0]}/astronaut original.png"]
+    files[f"{last}/same bytes, 100 % #1.png"] = astronaut
+    truth.append((f"{last}/same bytes, 100 % #1.png", "astronaut", "same-bytes"))
+    files[f"{last}/truncated.png"] = astronaut[:200_000]
+    files[f"{last}/empty.jpg"] = b""
+    files[f"{last}/not an image.jpg"] = b"plain text\n"
+    rows = io.StringIO()
+    csv.writer(rows).writerows([("path", "group", "edit"), *truth])
+    out, table = folder.parent, "truth.csv"
+    made = {table: rows.getvalue().encode()} | {f"{folder.name}/{path}": data for path, data in files.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    digests = {path: hashlib.sha256(data).hexdigest() for path, data in made.items()}
+    # First, so that the next demo knows what is ours, should this one be killed.
+    (out / MARK).write_text(json.dumps({"made_by": _MADE_BY, "files": digests}, indent=1), encoding="utf-8")
+    for path, data in made.items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(data)
+    return out / table

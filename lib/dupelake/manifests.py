@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError
+from dupelake.kernels.redaction import redact_uris
 from dupelake.manifest_parquet import read_parquet_table
 from dupelake.manifest_place import Place, first_line
 from dupelake.manifest_text import read_text_table
@@ -98,7 +99,7 @@ def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig, *, with_
     check_columns(raw.columns, path)
     if not with_origin:
         return raw.drop(FAULT)
-    return raw.withColumn(ORIGIN, F.lit(cfg.source or place.path.rstrip("/")))
+    return raw.withColumn(ORIGIN, F.lit(redact_uris(cfg.source or place.path.rstrip("/"))))
 
 
 def _read_table(spark: SparkSession, place: Place, kind: str, *, with_origin: bool) -> DataFrame:

@@ -23,7 +23,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ _LOG = "_delta_log"
 _COMMIT = re.compile(r"\d{20}\.")
 _OF_WAREHOUSE = ("_staging", "_lock.json")  # how names of a warehouse begin that are no tables
 _MARKER_STARTS = ("_committed_", "_started_")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TASKS = 1024
 _MAX_FOLDERS = 10_000  # of Parquet files that are looked at
 _BATCH_ROWS = 4096
@@ -222,10 +223,9 @@ def _file(path: str) -> File:
 
 
 def _time(ns: int) -> str:
-    """UTC; a clock that is off by thousands of years gives the first or last time that has a date."""
-    epoch = datetime(1970, 1, 1)
+    """UTC, named without zone; a clock that is off by thousands of years gives the first or last time with a date."""
     try:
-        time = epoch + timedelta(microseconds=ns // 1000)
+        time = _EPOCH + timedelta(microseconds=ns // 1000)
     except OverflowError:
-        time = datetime.max if ns > 0 else datetime.min
-    return time.isoformat(sep=" ", timespec="microseconds")
+        time = (datetime.max if ns > 0 else datetime.min).replace(tzinfo=UTC)  # noqa: DTZ901 - these have no zone
+    return time.isoformat(sep=" ", timespec="microseconds").removesuffix("+00:00")

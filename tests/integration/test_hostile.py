@@ -89,7 +89,7 @@ def test_a_night_with_images_that_kill_their_worker(faults: None, tmp_path: Path
     failed = {event["reason"]: event["count"] for event in told if event["event"] == "image_failed"}
     assert failed == {"crashed": 2, "timeout": 1, "out_of_memory": 1}
     steps = [(event["step"], event.get("ok")) for event in told if event["event"].startswith("step")]
-    assert steps == [(step, ok) for step in ("manifest", "hash", "write") for ok in (None, True)]
+    assert steps == [(step, ok) for step in ("tables", "manifest", "hash", "write") for ok in (None, True)]
     text = metrics.read_text(encoding="utf-8")
     assert 'dupelake_run_exit_code{job="hash"} 3' in text
     assert 'dupelake_run_failed_images{job="hash",reason="timeout"} 1' in text

@@ -247,9 +247,12 @@ def test_forget_purge_and_undo_through_pairs_and_groups(lake: Lake, capsys) -> N
     call = ["--warehouse", lake.root, *FAST]
     named = ["--image", "pixels", "--uri", uris["keeper.png"], "--csv", str(listed)]
     assert forget.main([*call, *named, "--purge"]) == 3
-    assert "VACUUM delta.`" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "VACUUM delta.`" in said
+    assert "4 given, 1 unknown; images forgotten: 3" in said
     last = lake.last()
-    assert "1 of the images named are not in the warehouse, such as nobody" in last["error_message"]
+    told = "1 of the 4 names given are of no image in the warehouse, such as nobody; the other 3 are done"
+    assert told in last["error_message"]
     assert last["counts"]["purged.hashes"] == 2
     assert lake.gone() == dict.fromkeys(("keeper.png", "pixels.bmp", "lone.png"), "forgotten")
     left = {contents["twin.png"], contents["small.png"]}

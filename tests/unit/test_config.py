@@ -46,8 +46,18 @@ def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
         "embed.batch_size: must be a whole number",
         "--set oops: must be section.key=value",
         "decode.accept_truncated: must be true or false",
+        "cluster.keeper_order: must end in image_id",
     ):
         assert any(expected in fault for fault in faults), (expected, faults)
+
+
+def test_two_faults_of_one_option_and_faults_beside_one_that_cannot_be_read():
+    sets = ["cluster.keeper_order=[pixels, pixels]", "decide.pdq_max_bits=40", "lsh.pdq_max_bits=wide", "embed.model=x"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, sets)
+    found = sorted(fault.split(":")[0] for fault in caught.value.faults)
+    # lsh.pdq_max_bits has no value, so that nothing is said of decide.pdq_max_bits, which must not be above it
+    assert found == ["cluster.keeper_order", "cluster.keeper_order", "embed.model", "lsh.pdq_max_bits"]
 
 
 @pytest.mark.parametrize(

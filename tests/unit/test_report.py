@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import stat
+import time
 
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ from PIL import Image
 from dupelake.errors import EnvironmentFault
 from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
 from dupelake.runtime.java import check_java, parse_major
-from dupelake.runtime.run import Run, human_bytes
+from dupelake.runtime.run import REST, START, Run, human_bytes
 
 
 def jpeg(colour: tuple[int, int, int]) -> bytes:
@@ -98,9 +99,42 @@ def test_run_report_says_what_people_need():
         "3 near",
         "2 of 5 images, 4 copies; 3 removable, 2.0 KiB",
         "2 born",
-        "hash 1.5, cluster 2.0; 3.5 in all",
+        "hash 1.5, cluster 2.0; 3.5 in all, on the clock",
     ):
         assert part in text
+    assert "named" not in text
+
+
+def test_seconds_are_of_the_clock():
+    run = Run.__new__(Run)
+    run.begun, run.seconds = time.monotonic() - 100, {START: 20.0, "hash": 30.0, "write": 5.0}
+    run.note_rest()
+    assert run.seconds[REST] == pytest.approx(45, abs=1)
+    run.note_rest()
+    assert sum(run.seconds.values()) == pytest.approx(100, abs=1)
+
+
+def test_a_process_has_one_start(monkeypatch):
+    from dupelake.runtime import clock
+
+    monkeypatch.setattr(clock, "_begun", False)
+    first, now = clock.begin(), time.monotonic()
+    assert 0.1 < now - first < 24 * 3600, "the first job of a process begins with it"
+    assert abs(clock.begin() - now) < 1, "a later one when it is called"
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"named": 4, "unknown": 1, "forgotten": 3}, "named    4 given, 1 unknown; images forgotten: 3"),
+        ({"named": 1, "unknown": 0, "undone": 1}, "named    1 given, 0 unknown; images that may come back: 1"),
+        ({"named": 1, "unknown": 0, "forgotten": 1, "purged.hashes": 2}, "purged   2 hashes"),
+    ],
+)
+def test_forget_tells_how_many(counts, said):
+    run = Run.__new__(Run)
+    run.run_id, run.job, run.counts, run.seconds = "r", "forget", counts, {}
+    assert said in run.report()
 
 
 @pytest.mark.parametrize(
@@ -148,13 +182,17 @@ def test_progress_prints_plain_lines_into_a_log_and_a_bar_on_a_terminal(monkeypa
 
     monkeypatch.setattr(logs, "_REFRESH_SECONDS", 0.01)
     monkeypatch.setattr(logs, "_LINE_SECONDS", 0.01)
-    import time
-
     terminal = Terminal()
     with logs.Progress(Session(), "hash", terminal):
         time.sleep(0.1)
     assert "###############..............." in terminal.getvalue()
-    logging.getLogger("dupelake").propagate = True
+    monkeypatch.setattr(logging.getLogger("dupelake"), "propagate", True)
+    with caplog.at_level(logging.INFO, logger="dupelake"), monkeypatch.context() as patch:
+        patch.setattr(Tracker, "getActiveStageIds", lambda self: [])  # no task runs: Spark plans, or Delta commits
+        with logs.Progress(Session(), "hash", io.StringIO()):
+            time.sleep(0.1)
+    assert "hash: planning or committing, after" in caplog.text
+    assert "0 of 0" not in caplog.text
     with caplog.at_level(logging.INFO, logger="dupelake"), logs.Progress(Session(), "hash", io.StringIO()):
         time.sleep(0.1)
     assert "hash: 3 of 6 tasks" in caplog.text
@@ -168,3 +206,8 @@ def test_errors_of_workers_keep_their_exit_code_and_message():
     wrapped = RuntimeError("PythonException: Traceback ...\ndupelake.errors.VersionMixError: a and b\n  at org.apache")
     assert explain(wrapped) == (VersionMixError.exit_code, "a and b")
     assert explain(ValueError("x")) == (1, "ValueError: x")
+    full = RuntimeError("Py4JJavaError ... Caused by: java.io.IOException: No space left on device\n at ...")
+    for error in (OSError(28, "No space left on device"), full):
+        code, message = explain(error)
+        assert code == 1
+        assert message.startswith("a disk is full")

@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import errno
 import logging
+import os
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dupelake import errors
+from dupelake import __version__, errors
+from dupelake.arguments import Parser, add_spark, spark_settings
 from dupelake.config import Config, load_config
-from dupelake.errors import BusyError, ConfigError, DupelakeError, GateError
+from dupelake.errors import ConfigError, DupelakeError, EnvironmentFault, GateError
 from dupelake.jobs.decisions import alone
 from dupelake.kernels.faults import reached
+from dupelake.kernels.redaction import Redactor, redact_uris
 from dupelake.kernels.uris import local_path
 from dupelake.paths import known_local
+from dupelake.runtime import clock
+from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.lock import RunLock, lock_of
 from dupelake.runtime.logs import EventLog, configure_logging
 from dupelake.runtime.metrics import prometheus_text, write_metrics
-from dupelake.runtime.run import Run, new_run_id
-from dupelake.runtime.session import build_session
+from dupelake.runtime.run import START, Run, new_run_id
+from dupelake.runtime.session import build_session, first_line
 from dupelake.tables import Warehouse
 
 log = logging.getLogger(__name__)
 
 Body = Callable[[Run, argparse.Namespace], None]
+FULL = (
+    "a disk is full: the warehouse's, or the one that holds spark.local.dir (/tmp unless set); make room, then run the "
+    "same command again: what is committed stands"
+)
+GO_ON = "what is committed stands; run the same command again, it goes on from there"
 
 
 def job_parser(prog: str, description: str, *, manifests: bool) -> argparse.ArgumentParser:
     """The options of a job; `manifests` adds the paths and the selection of partitions."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser = Parser(prog=prog, description=description)
     if manifests:
         parser.add_argument(
             "paths", nargs="+", metavar="PATH", help="manifest (CSV, JSON lines, Parquet, Delta) or directory of images"
@@ -58,13 +71,7 @@ def job_parser(prog: str, description: str, *, manifests: bool) -> argparse.Argu
         dest="sets",
         help="one option over the file; may be repeated",
     )
-    parser.add_argument(
-        "--spark",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a Spark setting, outside spark-submit; may be repeated",
-    )
+    add_spark(parser)
     return parser
 
 
@@ -72,26 +79,47 @@ def run_job(job: str, parser: argparse.ArgumentParser, body: Body, argv: Sequenc
     """Parse, check, start Spark, run `body`, write the run's row, print the report.
 
     Returns:
-        The exit code: 0; 2 for configuration, manifest, model or environment faults; 3 for a
-        passed limit (results stand); 4 where another run holds the warehouse; 1 for anything else.
+        The exit code: 0; 2 for configuration, manifest, model or environment faults; 3 for a passed limit (results
+        stand); 4 where another run holds the warehouse; 130 and 143 after SIGINT and SIGTERM; 1 for anything else.
     """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    begun = clock.begin()
     args = parser.parse_args(argv)
-    try:
-        config, warehouse, spark_settings = check_arguments(args)
-    except ConfigError as error:
-        message = f"{parser.prog}: the configuration is refused; nothing was started:\n{error}"
-        return _refused(job, _loaded(args), error, message)
-    try:
-        spark = build_session(f"dupelake-{job}", spark_settings)
-    except DupelakeError as error:
-        return _refused(job, config, error, f"{parser.prog}: {error}")
-    try:
-        found = Warehouse(spark, warehouse)
-    except ConfigError as error:
-        return _refused(job, config, error, f"{parser.prog}: nothing was started:\n{error}")
-    run = Run(job, config, found, list(sys.argv[1:] if argv is None else argv))
-    configure_logging(run.run_id)
-    return _execute(run, args, body)
+    start = _Start(job, new_run_id(dt.datetime.now(dt.UTC)), begun, Redactor.of(spark_settings(args.spark, [])))
+    configure_logging(start.run_id, redact=start.redactor)
+    with Interrupts(parser.prog, GO_ON) as interrupts:
+        try:
+            config, warehouse, settings = check_arguments(args)
+        except ConfigError as error:
+            return _refused(start, _loaded(args), error, f"{parser.prog}: refused; nothing was started:\n{error}")
+        for path in (*getattr(args, "paths", ()), warehouse):
+            if redact_uris(path) != path:
+                log.warning("%s holds a secret, and so will images.uri; docs/operations.md has better ways", path)
+        log.info("dupelake %s starts Spark, which takes some seconds", __version__)
+        try:
+            spark = build_session(f"dupelake-{job}", settings)
+        except DupelakeError as error:
+            return _refused(start, config, error, f"{parser.prog}: {error}")
+        interrupts.watch(spark)
+        redactor = Redactor.of(dict(spark.sparkContext.getConf().getAll()) | settings)
+        configure_logging(start.run_id, redact=redactor)
+        try:
+            found = Warehouse(spark, warehouse)
+        except ConfigError as error:
+            return _refused(start, config, error, f"{parser.prog}: nothing was started:\n{error}")
+        run = Run(job, config, found, argv, run_id=start.run_id, begun=begun, redactor=redactor)
+        run.at_step = interrupts.check
+        return _execute(run, args, body, interrupts)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is known of a run before there is a session."""
+
+    job: str
+    run_id: str
+    begun: float
+    redactor: Redactor
 
 
 def _loaded(args: argparse.Namespace) -> Config | None:
@@ -102,51 +130,75 @@ def _loaded(args: argparse.Namespace) -> Config | None:
         return None
 
 
-def _refused(job: str, config: Config | None, error: DupelakeError, message: str) -> int:
+def _refused(start: _Start | Run, config: Config | None, error: DupelakeError, message: str) -> int:
     """The exit code of a run that never started; people are told, and collectors where it is known what they read."""
-    print(message, file=sys.stderr)  # noqa: T201
+    print(start.redactor(message), file=sys.stderr)  # noqa: T201
     if config is not None:
-        now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-        events = EventLog(config.run.event_log, new_run_id(now), job)
+        events = EventLog(config.run.event_log, start.run_id, start.job, start.redactor)
         events.emit("run_refused", exit_code=error.exit_code, error=str(error))
-        _write_metrics(config, job, error.exit_code, now)
+        _write_metrics(config, start.job, error.exit_code, dt.datetime.now(dt.UTC))
     return error.exit_code
 
 
-def _execute(run: Run, args: argparse.Namespace, body: Body) -> int:
+def _execute(run: Run, args: argparse.Namespace, body: Body, interrupts: Interrupts) -> int:
     code, message = 0, None
     limits = run.config.run
     lock = lock_of(run.warehouse.spark, run.warehouse.root, run.run_id, limits.lock_wait_s, limits.lock_stale_s)
+    lock.pause = interrupts.pause
     try:
         lock.acquire()
-    except BusyError as error:
-        return _refused(run.job, run.config, error, f"{run.job}: nothing was started: {error}")
-    run.warehouse.at_commit = partial(_at_commit, lock)
+    except Interrupted as error:
+        print(f"{run.job}: nothing was started: {error}", file=sys.stderr)  # noqa: T201
+        return interrupts.exit_code
+    except Exception as error:
+        fault = error
+        if not isinstance(fault, DupelakeError):  # a disk or store that refuses
+            fault = EnvironmentFault(f"--warehouse {run.warehouse.root} cannot be written: {first_line(error)}")
+        return _refused(run, run.config, fault, f"{run.job}: nothing was started: {fault}")
+    run.started_at = dt.datetime.now(dt.UTC)  # with the lock, so that runs on a warehouse are ordered by it
+    run.seconds[START] = time.monotonic() - run.begun
+    run.warehouse.at_commit = partial(_at_commit, lock, interrupts)
     run.warehouse.alone = partial(alone, run.warehouse, f"run {run.run_id}")
-    run.events.emit("run_started", arguments=list(run.arguments), warehouse=run.warehouse.root, versions=run.versions)
+    run.events.emit(
+        "run_started",
+        arguments=run.redactor.arguments(run.arguments),
+        warehouse=run.warehouse.root,
+        versions=run.versions,
+    )
     try:
-        run.staging.begin()
-        run.warehouse.ensure()
+        with run.step("tables"):
+            run.staging.begin()
+            run.warehouse.ensure()
         body(run, args)
         check_failure_gate(run)
-    except Exception as error:
-        code, message = explain(error)
-        log.error("%s stopped: %s", run.job, message, exc_info=code == 1)  # noqa: TRY400 - ours say it all
+    except (Exception, Interrupted) as error:
+        if interrupts.exit_code:  # whatever ended the step: its Spark jobs were cancelled
+            code, message = interrupts.exit_code, interrupts.message
+            log.warning("%s %s", run.job, message)
+        else:
+            code, message = explain(error)
+            is_told = code != 1 or message == FULL  # ours say it all
+            log.error("%s stopped: %s", run.job, message, exc_info=not is_told)  # noqa: TRY400
+    interrupts.settle()
     try:
         run.staging.remove()
         run.finish(message)
-    except Exception:  # Spark is gone; the exit code must still tell
-        log.exception("the run's row could not be written")
+    except Exception as error:  # Spark is gone; the exit code must still tell
+        log.error("the run's row could not be written: %s", explain(error)[1], exc_info=not code)  # noqa: TRY400
         code = code or 1
-    lock.release()
+    try:
+        lock.release()
+    except Exception as error:  # a store that is reached through Spark, which is gone
+        log.error("the lock could not be given back, and falls by itself: %s", first_line(error))  # noqa: TRY400
     _tell_collectors(run, code, message)
     print(run.report(), flush=True)  # noqa: T201
     return code
 
 
-def _at_commit(lock: RunLock, point: str) -> None:
-    """Before each commit: is the warehouse still ours? Then the fault points of tests."""
+def _at_commit(lock: RunLock, interrupts: Interrupts, point: str) -> None:
+    """Before each commit: is the warehouse still ours, and may we go on? Then the fault points of tests."""
     if point.startswith("before:"):
+        interrupts.check()
         lock.check()
     reached(point)
 
@@ -171,17 +223,19 @@ def _write_metrics(
     path = config.run.metrics_file
     if not path:
         return
-    finished = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    finished = dt.datetime.now(dt.UTC)
     try:
         write_metrics(path, prometheus_text(job, code, started, finished, counts or {}, seconds or {}))
     except OSError as error:
         log.warning("run.metrics_file: %s cannot be written: %s", path, error)
 
 
-def explain(error: Exception) -> tuple[int, str]:
+def explain(error: BaseException) -> tuple[int, str]:
     """Exit code and message of an error; one of ours that a worker raised comes wrapped in Spark's."""
     if isinstance(error, DupelakeError):
         return error.exit_code, str(error)
+    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
+        return 1, FULL
     found = re.search(r"dupelake\.errors\.(\w+): (.+)", str(error))
     kind = getattr(errors, found.group(1), None) if found else None
     if found and isinstance(kind, type) and issubclass(kind, DupelakeError):
@@ -195,7 +249,7 @@ def check_failure_gate(run: Run) -> None:
         raise GateError("\n".join(run.gate_faults))
 
 
-def check_arguments(args: argparse.Namespace) -> tuple[Config, str, dict[str, str]]:
+def check_arguments(args: argparse.Namespace, *, is_written: bool = True) -> tuple[Config, str, dict[str, str]]:
     """Configuration, warehouse and Spark settings of a command line; ConfigError names all faults at once."""
     faults: list[str] = []
     config = Config()
@@ -203,26 +257,40 @@ def check_arguments(args: argparse.Namespace) -> tuple[Config, str, dict[str, st
         config = load_config(args.config, args.sets)
     except ConfigError as error:
         faults += error.faults
-    settings = {}
-    for item in args.spark:
-        key, equals, value = item.partition("=")
-        if not equals or not key.startswith("spark."):
-            faults.append(f"--spark {item}: must be spark.KEY=VALUE")
-        settings[key] = value
+    settings = spark_settings(args.spark, faults)
     for path in getattr(args, "paths", ()):
-        if is_local(path) and not Path(local(path)).exists():
-            faults.append(f"PATH {path}: there is nothing; give a manifest or a directory that exists")
+        if is_local(path) and not os.path.exists(local(path)):  # False too where the user may not look
+            faults.append(f"PATH {path}: there is nothing that may be read; give a manifest or a directory that exists")
     if hasattr(args, "check"):  # what a job's own options need
         faults += args.check(args)
-    try:
-        folder = known_local(args.warehouse, settings)
-        if folder is not None and folder.is_file():
-            faults.append(f"--warehouse {args.warehouse}: is a file; give a folder")
-    except ConfigError as error:
-        faults += error.faults
+    faults += faults_of_warehouse(args.warehouse, settings, is_written=is_written)
     if faults:
         raise ConfigError(faults)
     return config, args.warehouse, settings
+
+
+def faults_of_warehouse(root: str, settings: Mapping[str, str], *, is_written: bool) -> list[str]:
+    """What can be said of a local warehouse before Spark starts, with these settings."""
+    try:
+        folder = known_local(root, settings)
+    except ConfigError as error:
+        return error.faults
+    if folder is None:
+        return []
+    path = str(folder)
+    if os.path.isfile(path):
+        return [f"--warehouse {root}: is a file; give a folder"]
+    if os.path.exists(path) and not os.access(path, os.R_OK | os.X_OK):
+        return [f"--warehouse {root}: user {os.getuid()} may not read it; have its owner allow it"]
+    there = path
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
+    if is_written and not os.access(there, os.W_OK | os.X_OK):
+        return [
+            f"--warehouse {root}: user {os.getuid()} cannot write in {there} (its mode, or a read-only disk); have "
+            "that changed, or give another folder"
+        ]
+    return []
 
 
 def is_local(path: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import csv
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def _forget(run: Run, args: argparse.Namespace) -> None:
     with run.step("forget"):
         images = run.warehouse.read(IMAGES)
         named = run.staging.save(_named(run, args), "named")
+        run.count("named", named.count())
         change = run.staging.save(forgotten(images, named, undo=args.undo), "change")
         rows = run.staging.save(marked(images, change, run.started_at), "marked")
         run.warehouse.merge(IMAGES, rows, update_when=_CHANGED)
@@ -62,9 +64,10 @@ def _forget(run: Run, args: argparse.Namespace) -> None:
         run.count("unknown", missing.count())
     if run.counts["unknown"]:
         some = [row["image_id"] or row["uri"] for row in missing.orderBy("image_id", "uri").limit(_NAMED).collect()]
+        n_known = run.counts["named"] - run.counts["unknown"]
         run.gate_faults.append(
-            f"{run.counts['unknown']} of the images named are not in the warehouse, such as {', '.join(some)}; "
-            "the others are done"
+            f"{run.counts['unknown']} of the {run.counts['named']} names given are of no image in the warehouse, such "
+            f"as {', '.join(some)}; " + (f"the other {n_known} are done" if n_known else "nothing was changed")
         )
 
 
@@ -140,7 +143,7 @@ def check(args: argparse.Namespace) -> list[str]:
         folder = known_local(args.warehouse, dict(item.split("=", 1) for item in args.spark if "=" in item))
     except ConfigError:
         folder = None  # told with the other faults
-    if folder is not None and not Path(folder, IMAGES.name).is_dir():
+    if folder is not None and not os.path.isdir(os.path.join(folder, IMAGES.name)):
         faults.append(f"--warehouse {args.warehouse}: holds no table {IMAGES.name}; give the folder of a warehouse")
     return faults
 

@@ -19,15 +19,17 @@ log = logging.getLogger(__name__)
 
 def body(run: Run, args: argparse.Namespace) -> None:
     """The four jobs one after the other; versions that must not mix are refused before the first of them works."""
-    versions.note_versions(run)
-    last = None if args.full else _still_standing(run)
-    if last is None:
-        pin_decisions(run.warehouse, run.staging.checkpoint)  # what people saw, before a manifest may change it
-        versions.refuse_other_versions(run, args.full)
+    with run.step("versions"):
+        versions.note_versions(run)
+        last = None if args.full else _still_standing(run)
+        if last is None:
+            pin_decisions(run.warehouse, run.staging.checkpoint)  # what people saw, before a manifest may change it
+            versions.refuse_other_versions(run, args.full)
     model = embed.prepare_model(run)
-    joined = lsh_join.note_versions(run)
-    if last is None or last["versions"] != run.versions:
-        lsh_join.refuse_other_versions(run, joined, args.full)
+    with run.step("versions"):
+        joined = lsh_join.note_versions(run)
+        if last is None or last["versions"] != run.versions:
+            lsh_join.refuse_other_versions(run, joined, args.full)
     hash.work(run, args)
     if (
         last is not None

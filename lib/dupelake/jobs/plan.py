@@ -17,6 +17,7 @@ from dupelake.jobs.lsh_join import current_versions
 from dupelake.jobs.selecting import refuse_nothing
 from dupelake.jobs.versions import stored_beside
 from dupelake.kernels.access import Access, own_roots
+from dupelake.kernels.redaction import redact_uris
 from dupelake.manifests import read_manifests
 from dupelake.runtime.run import Run, human_bytes
 from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
@@ -27,11 +28,19 @@ from dupelake.stages.leg_counts import forecasts
 from dupelake.stages.manifest import UNREAD, normalise, selected, wanted_rows
 from dupelake.tables import Warehouse, single_row
 
+_OF_IMAGES, _OF_PAIRS = ("hash", "embed", "write", "join"), ("align",)  # steps that take longer the more there is
+_NIGHTS = 5  # the last ones on record, for what a night takes whatever it reads
+_UNKNOWN_FIXED = "2 to 3 min"  # measured on two cores, of a first night of a dozen images
+
 
 @dataclass(frozen=True)
 class Rates:
-    """Of the runs on record, weighted by their work; None where none did any."""
+    """Of the runs on record, weighted by their work; None where none did any.
 
+    `fixed_seconds` is what a night takes whatever it reads: Spark's start, and the many small queries around the work.
+    """
+
+    fixed_seconds: float | None
     seconds_an_image: float | None
     pairs_a_content: float | None
     seconds_a_pair: float | None
@@ -52,7 +61,7 @@ def describe_plan(warehouse: Warehouse, config: Config, args: argparse.Namespace
     run = Run("plan", config, warehouse)
     counts, n_refused = _rows(run, args)
     n_to_do = sum(n for why, n in counts.items() if why not in UNREAD)
-    lines = [f"Plan for {', '.join(args.paths)} into {warehouse.root}; nothing is written"]
+    lines = [redact_uris(f"Plan for {', '.join(args.paths)} into {warehouse.root}; nothing is written")]
     told = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()) if n)
     lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
     if n_refused:
@@ -174,17 +183,23 @@ def _rates(warehouse: Warehouse) -> Rates:
         held = counts if column == "counts" else seconds
         return F.sum(sum((F.coalesce(held[name].cast("double"), F.lit(0.0)) for name in names), F.lit(0.0)))
 
+    runs = warehouse.read(RUNS)
     row = single_row(
-        warehouse.read(RUNS).agg(
+        runs.agg(
             total("counts", "hashed", "failed").alias("images"),
             total("counts", "contents_new").alias("contents"),
             total("counts", "pairs_measured").alias("pairs"),
-            total("seconds", "hash", "embed", "write", "join").alias("image_seconds"),
-            total("seconds", "align").alias("pair_seconds"),
+            total("seconds", *_OF_IMAGES).alias("image_seconds"),
+            total("seconds", *_OF_PAIRS).alias("pair_seconds"),
         )
     )
+    rest = F.map_filter("seconds", lambda name, _: ~name.isin(*_OF_IMAGES, *_OF_PAIRS))
+    fixed = F.aggregate(F.map_values(rest), F.lit(0.0), lambda sum_, took: sum_ + took).alias("fixed")
+    nights = runs.where("job = 'nightly' AND status = 'succeeded'").orderBy(F.desc("started_at")).limit(_NIGHTS)
+    fixed_seconds = single_row(nights.select(fixed).agg(F.median("fixed").alias("fixed")))["fixed"]
     size = single_row(warehouse.read(IMAGES).agg(F.avg("byte_size").alias("n")))["n"]
     return Rates(
+        fixed_seconds,
         _ratio(row["image_seconds"], row["images"]),
         _ratio(row["pairs"], row["contents"]),
         _ratio(row["pair_seconds"], row["pairs"]),
@@ -197,13 +212,18 @@ def _ratio(part: float | None, whole: float | None) -> float | None:
 
 
 def _cost(rates: Rates, n_images: int) -> Iterator[str]:
-    if n_images == 0:
-        yield "no image is read"
+    fixed = rates.fixed_seconds
+    if n_images and (rates.seconds_an_image is None or fixed is None):
+        yield f"unknown: no night is on record; its fixed part alone takes {_UNKNOWN_FIXED} on two cores"
         return
-    if rates.seconds_an_image is None:
-        yield "unknown: no run is on record"
+    known = f"about {fixed / 60:.1f} min" if fixed is not None else _UNKNOWN_FIXED
+    told = f"{known} for Spark's start and the small queries of any night, as in past nights"
+    if n_images == 0:
+        yield f"no image is read; {told}, or less where nothing has changed"
         return
     pairs = n_images * (rates.pairs_a_content or 0.0)
-    took = n_images * rates.seconds_an_image + pairs * (rates.seconds_a_pair or 0.0)
+    took = n_images * (rates.seconds_an_image or 0.0) + pairs * (rates.seconds_a_pair or 0.0)
     size = "" if rates.bytes_an_image is None else f", {human_bytes(n_images * rates.bytes_an_image)}"
     yield f"{n_images} images{size}; about {pairs:.0f} pairs; about {took / 60:.1f} min at the rate of past runs"
+    yield told
+    yield f"about {(took + (fixed or 0.0)) / 60:.1f} min in all"

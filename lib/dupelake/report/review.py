@@ -19,6 +19,7 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from dupelake.config import Config
+from dupelake.kernels.redaction import redact_uris
 from dupelake.report.review_page import CONFLICT, Card, Shown, write_page
 from dupelake.runtime.run import human_bytes
 from dupelake.schema import (
@@ -76,7 +77,7 @@ def review(warehouse: Warehouse, out: Path, limit: int) -> list[Card]:
     out.mkdir(parents=True, exist_ok=True)
     keep_answers(out / "review.csv")
     write_csv(cards, out / "review.csv")
-    write_page(cards, f"{warehouse.root}: {len(cards)} pairs to look at", out / "review.html")
+    write_page(cards, f"{redact_uris(warehouse.root)}: {len(cards)} pairs to look at", out / "review.html")
     return cards
 
 

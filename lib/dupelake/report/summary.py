@@ -9,6 +9,7 @@ from pyspark.sql import Row
 from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
+from dupelake.kernels.redaction import redact_uris
 from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
 from dupelake.runtime.run import human_bytes, recall_in_words
 from dupelake.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
@@ -27,7 +28,7 @@ def describe(warehouse: Warehouse) -> str:
     }
     failed = {k: v for k, v in sorted(by_status.items()) if k != "ok"}
     lines = [
-        f"Warehouse {warehouse.root}",
+        f"Warehouse {redact_uris(warehouse.root)}",
         f"  images  {sum(by_status.values())}, {by_status.get('ok', 0)} ok"
         + (f", failed: {', '.join(f'{v} {k}' for k, v in failed.items())}" if failed else ""),
     ]

@@ -22,6 +22,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -227,6 +228,7 @@ class RunLock:
         self._text = json.dumps({"run_id": run_id, "nonce": uuid.uuid4().hex, **_process()})
         self._done = threading.Event()
         self._beat: threading.Thread | None = None
+        self.pause: Callable[[float], None] = time.sleep  # between two looks; may raise to stop waiting
 
     def acquire(self) -> None:
         """Take the lock.
@@ -248,7 +250,7 @@ class RunLock:
                 log.info("waiting up to %.0f s: %s", self._wait_s, _busy(holder, 0, self._name))
                 told = True
             some = random.uniform(0.5, 1.0)  # noqa: S311 - several that wait do not look at once
-            time.sleep(min(pause * some, self._wait_s))
+            self.pause(min(pause * some, self._wait_s))
             pause = min(pause * 1.5, _POLL_S[1])
         self._beat = threading.Thread(target=self._keep_fresh, daemon=True, name="dupelake-lock")
         self._beat.start()

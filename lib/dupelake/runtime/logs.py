@@ -9,10 +9,13 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TextIO
 
 from pyspark.sql import SparkSession
+
+from dupelake.kernels.redaction import Redactor, redact_uris
 
 log = logging.getLogger(__name__)
 
@@ -20,15 +23,31 @@ _CLEAR = "\r\033[K"  # to the start of the line, and empty it
 _BAR_CELLS = 30
 _REFRESH_SECONDS = 0.3
 _LINE_SECONDS = 15.0
+_NO_TASK = "planning or committing"  # no task runs at the moment; "0 of 0" would tell nobody anything
 
 
-def configure_logging(run_id: str, level: int = logging.INFO) -> None:
-    """Send dupelake's log lines to stderr, each with time and run id; touches no other logger."""
+class _Redacted(logging.Formatter):
+    """Lines and traces without secrets."""
+
+    def __init__(self, form: str, redact: Callable[[str], str]) -> None:
+        super().__init__(form, "%Y-%m-%d %H:%M:%S%z")
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(super().format(record))
+
+
+def configure_logging(run_id: str, level: int = logging.INFO, redact: Callable[[str], str] = redact_uris) -> None:
+    """Send dupelake's log lines to stderr, each with time, zone and run id; touches no other logger.
+
+    Args:
+        run_id: stands in each line.
+        level: the least that is told.
+        redact: takes secrets out of a line.
+    """
     handler = logging.StreamHandler(sys.stderr)
     start = _CLEAR if sys.stderr.isatty() else ""  # a bar may stand in the line
-    handler.setFormatter(
-        logging.Formatter(f"{start}%(asctime)s %(levelname)s [{run_id}] %(message)s", "%Y-%m-%d %H:%M:%S")
-    )
+    handler.setFormatter(_Redacted(f"{start}%(asctime)s %(levelname)s [{run_id}] %(message)s", redact))
     root = logging.getLogger("dupelake")
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -46,10 +65,12 @@ class EventLog:
         target: a file that lines are added to, `-` for stderr, or "" for none.
         run_id: stands in each line.
         job: stands in each line.
+        redactor: takes secrets out of what is told.
     """
 
-    def __init__(self, target: str, run_id: str, job: str) -> None:
+    def __init__(self, target: str, run_id: str, job: str, redactor: Redactor | None = None) -> None:
         self._target = target
+        self._redactor = redactor or Redactor()
         self._common = {"run_id": run_id, "job": job}
         self._is_broken = False
 
@@ -58,7 +79,8 @@ class EventLog:
         if not self._target:
             return
         time = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = json.dumps({"time": time, "event": event, **self._common, **values}, default=str) + "\n"
+        told = self._redactor.deep(values)
+        line = json.dumps({"time": time, "event": event, **self._common, **told}, default=str) + "\n"
         try:
             if self._target == "-":
                 sys.stderr.write(line)
@@ -124,7 +146,10 @@ class Progress:
             if self._is_terminal:
                 filled = _BAR_CELLS * done // total if total else 0
                 bar = "#" * filled + "." * (_BAR_CELLS - filled)
-                self._stream.write(f"{_CLEAR}{self._step:<9} [{bar}] {done}/{total} tasks {seconds:5.0f} s")
+                told = f"{done}/{total} tasks" if total else _NO_TASK
+                self._stream.write(f"{_CLEAR}{self._step:<9} [{bar}] {told} {seconds:5.0f} s")
                 self._stream.flush()
-            else:
+            elif total:
                 log.info("%s: %d of %d tasks of the running stages done after %.0f s", self._step, done, total, seconds)
+            else:
+                log.info("%s: %s, after %.0f s", self._step, _NO_TASK, seconds)

@@ -29,8 +29,8 @@ def prometheus_text(
     Args:
         job: hash, embed, lsh_join, cluster, nightly or forget.
         exit_code: as the process ends; 0 when all went well.
-        started_at: UTC, without zone.
-        finished_at: UTC, without zone.
+        started_at: with zone.
+        finished_at: with zone.
         counts: as in `runs`; those that start with `failed.` are given by reason as well.
         seconds: wall-clock by step.
     """
@@ -38,8 +38,8 @@ def prometheus_text(
     families: dict[str, tuple[str, list[tuple[dict[str, str], float]]]] = {
         "dupelake_run_success": ("1 when the last run ended with exit code 0.", [(own, float(exit_code == 0))]),
         "dupelake_run_exit_code": ("Exit code of the last run (docs/operations.md).", [(own, exit_code)]),
-        "dupelake_run_started_timestamp_seconds": ("Start of the last run.", [(own, _unix(started_at))]),
-        "dupelake_run_finished_timestamp_seconds": ("End of the last run.", [(own, _unix(finished_at))]),
+        "dupelake_run_started_timestamp_seconds": ("Start of the last run.", [(own, started_at.timestamp())]),
+        "dupelake_run_finished_timestamp_seconds": ("End of the last run.", [(own, finished_at.timestamp())]),
         "dupelake_run_step_seconds": (
             "Wall-clock seconds of each step.",
             [({**own, "step": step}, value) for step, value in sorted(seconds.items())],
@@ -84,10 +84,6 @@ def write_metrics(path: str, text: str) -> None:
     except BaseException:
         os.unlink(name)
         raise
-
-
-def _unix(time: dt.datetime) -> float:
-    return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()
 
 
 def _number(value: float) -> str:

@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,12 +19,16 @@ from pyspark.sql import functions as F
 
 from dupelake import __version__
 from dupelake.config import Config
+from dupelake.kernels.redaction import Redactor
 from dupelake.runtime.logs import EventLog, Progress
 from dupelake.schema import ALL_TABLES, DECISIONS, RUNS
 from dupelake.staging import Staging
 from dupelake.tables import Warehouse
 
 log = logging.getLogger(__name__)
+
+START, REST = "start", "between"
+"""Keys of `runs.seconds` beside those of steps: up to the lock (Python's and Spark's start), and what no step took."""
 
 
 @dataclass
@@ -35,8 +39,11 @@ class Run:
     config: Config
     warehouse: Warehouse
     arguments: Sequence[str] = ()
-    started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC).replace(tzinfo=None))
+    started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     run_id: str = ""
+    begun: float = field(default_factory=time.monotonic)  # of the clock on the wall, Spark's start included
+    redactor: Redactor = field(default_factory=Redactor)
+    at_step: Callable[[], None] = lambda: None  # before each step; raising stops the run
     counts: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -54,7 +61,7 @@ class Run:
     def __post_init__(self) -> None:
         self.run_id = self.run_id or new_run_id(self.started_at)
         self.staging = Staging(self.warehouse, self.run_id)
-        self.events = EventLog(self.config.run.event_log, self.run_id, self.job)
+        self.events = EventLog(self.config.run.event_log, self.run_id, self.job, self.redactor)
         self.versions |= {
             "dupelake": __version__,
             "spark": self.warehouse.spark.version,
@@ -64,6 +71,7 @@ class Run:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time a step, show its progress, log its start and end; Spark's UI and event log name its jobs by it."""
+        self.at_step()
         log.info("%s: started", name)
         self.events.emit("step_started", step=name)
         context = self.warehouse.spark.sparkContext
@@ -96,23 +104,29 @@ class Run:
         """Set the count `name`."""
         self.counts[name] = int(n)
 
+    def note_rest(self) -> None:
+        """Note the seconds that no step took, so that all seconds together are those of the clock."""
+        steps = sum(took for name, took in self.seconds.items() if name != REST)
+        self.seconds[REST] = max(0.0, time.monotonic() - self.begun - steps)
+
     def finish(self, error: str | None = None) -> None:
         """Write the row of this run."""
-        finished = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+        self.note_rest()
+        finished = dt.datetime.now(dt.UTC)
         row = (
             self.run_id,
             self.job,
             "failed" if error else "succeeded",
             self.started_at,
             finished,
-            json.dumps(list(self.arguments)),
+            json.dumps(self.redactor.arguments(self.arguments)),
             self.config.fingerprint(),
-            json.dumps(self.config.as_dict()),
+            json.dumps(self.redactor.deep(self.config.as_dict())),
             self.versions,
             self.counts,
             self.seconds,
             self.recall,
-            error,
+            None if error is None else self.redactor(error),
             self._tables() if self.is_complete else None,
             self.plan,
         )
@@ -129,6 +143,13 @@ class Run:
     def report(self) -> str:
         """The run in words, for the end of the terminal or log."""
         counts, lines = self.counts, [f"Run {self.run_id} ({self.job})"]
+        if "named" in counts:
+            done = "that may come back" if "undone" in counts else "forgotten"
+            n_images = counts.get("undone", counts.get("forgotten", 0))
+            lines.append(f"  named    {counts['named']} given, {counts['unknown']} unknown; images {done}: {n_images}")
+        purged = {k.removeprefix("purged."): v for k, v in counts.items() if k.startswith("purged.")}
+        if purged:
+            lines.append("  purged   " + ", ".join(f"{v} {k}" for k, v in purged.items()))
         if "read" in counts:
             reasons = {k.removeprefix("failed."): v for k, v in counts.items() if k.startswith("failed.")}
             failed = ", ".join(f"{v} {k}" for k, v in sorted(reasons.items()))
@@ -167,7 +188,7 @@ class Run:
         if counts.get("nothing_changed"):
             lines.append("  nothing has changed since the last complete night: all that was found stands")
         took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
-        lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all")
+        lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all, on the clock")
         lines += [f"  NOTE     {note}" for note in self.notes]
         return "\n".join(lines)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import locale
 import logging
 import os
+import pwd
 import re
 import shutil
 import sys
@@ -12,9 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from dupelake.errors import EnvironmentFault
+from dupelake.kernels.redaction import Redactor
 from dupelake.runtime.java import check_java
 
 log = logging.getLogger(__name__)
@@ -113,32 +117,120 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
         extra: settings that win over the file.
 
     Raises:
-        EnvironmentFault: no suitable Java, or the session came up without Delta Lake.
+        EnvironmentFault: no suitable Java, or the session did not come up, or without Delta Lake.
     """
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    check_encoding()
     settings = dict(_REQUIRED)
     if not submitted:
         check_java()
-        settings |= read_properties(conf_file("spark-local.conf"))
-        # Spark makes this folder, empty, where it is started; nothing of ours lies in it.
-        settings["spark.sql.warehouse.dir"] = str(Path(tempfile.gettempdir(), "dupelake-spark-warehouse"))
-        # Few rows: many small tasks cost more than they bring, and each Python step takes this many.
-        settings["spark.sql.shuffle.partitions"] = str(max(4, 2 * (os.cpu_count() or 1)))
-        jars = local_jars()
-        if not any("delta-spark" in jar for jar in jars):
-            settings["spark.jars.packages"] = DELTA_PACKAGE
-        if jars:
-            settings["spark.jars"] = ",".join(jars)
+        settings |= _local_settings()
     settings |= dict(extra or {})
-    builder = SparkSession.builder.appName(app_name)
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    session = builder.getOrCreate()
     if not submitted:
-        session.sparkContext.setLogLevel("ERROR")
+        _add_jars(settings)
+    try:
+        if not submitted:
+            _start_jvm(settings)
+        builder = SparkSession.builder.appName(app_name)
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        session = builder.getOrCreate()
+    except Exception as error:
+        why = Redactor.of(settings)(first_line(error))
+        raise EnvironmentFault(f"Spark did not start: {why} (what Java says of it is above)") from error
+    session.sparkContext.setLogLevel(session.conf.get("spark.log.level", "WARN") or "WARN")
+    if submitted:
+        _warn_of_encoding(session)
     _check_delta(session)
     return session
+
+
+def _local_settings() -> dict[str, str]:
+    """Of a session on this machine alone."""
+    settings = read_properties(conf_file("spark-local.conf"))
+    # Spark makes this folder, empty, where it is started; nothing of ours lies in it.
+    settings["spark.sql.warehouse.dir"] = str(Path(tempfile.gettempdir(), "dupelake-spark-warehouse"))
+    # Few rows: many small tasks cost more than they bring, and each Python step takes this many.
+    settings["spark.sql.shuffle.partitions"] = str(max(4, 2 * (os.cpu_count() or 1)))
+    if not any("delta-spark" in jar for jar in local_jars()):
+        settings["spark.jars.packages"] = DELTA_PACKAGE
+    if not has_name():  # nor does Java know a home then, where spark-submit looks for Ivy's files, needed or not
+        settings["spark.jars.ivy"] = str(Path(tempfile.gettempdir(), f"dupelake-ivy-{os.getuid()}"))
+    return settings
+
+
+def _add_jars(settings: dict[str, str]) -> None:
+    """Delta's jars and ours, beside those that the user names.
+
+    In local mode by the class path of the one JVM: jars that are named as `spark.jars` are copied by the file system of
+    Hadoop, which wants to know the name of the user before anybody could tell it.
+    """
+    is_local = settings.get("spark.master", "").startswith("local")
+    name, between = ("spark.driver.extraClassPath", os.pathsep) if is_local else ("spark.jars", ",")
+    jars = [*local_jars(), *filter(None, [settings.get(name)])]
+    if jars:
+        settings[name] = between.join(jars)
+
+
+def _start_jvm(settings: Mapping[str, str]) -> None:
+    """Start the JVM, if there is none, without the secrets among `settings`: its command line is open to every user.
+
+    The session that is built next gives it those through its own channel.
+    """
+    redactor = Redactor.of(settings)
+    told = SparkConf(loadDefaults=False)
+    told.setAll([(key, value) for key, value in settings.items() if not redactor.is_secret(key, value)])
+    SparkContext._ensure_initialized(conf=told)
+    jvm: Any = SparkContext._jvm
+    if not has_name():
+        # Java's login wants the name of the user, which a container that runs under any number may not know.
+        users = jvm.org.apache.hadoop.security.UserGroupInformation
+        users.setLoginUser(users.createRemoteUser(os.environ.get("HADOOP_USER_NAME") or f"user{os.getuid()}"))
+
+
+def has_name() -> bool:
+    """Whether the system knows a name for the user of this process."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return True
+
+
+def check_encoding() -> None:
+    """See that Python, and the JVM that it starts, take names of files as UTF-8.
+
+    Raises:
+        EnvironmentFault: Python does not, for it was started under a locale such as de_DE.ISO-8859-1.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower() != "utf-8":  # under the locale C, Python takes UTF-8 by itself
+        raise EnvironmentFault(f"the locale names files in {encoding}, not in UTF-8; set LC_ALL=C.UTF-8")
+    if locale.getencoding().lower() != "utf-8":
+        os.environ["LC_ALL"] = "C.UTF-8"  # the JVM goes by the locale, as do its Python workers
+
+
+def _warn_of_encoding(session: SparkSession) -> None:
+    """Of a JVM that spark-submit started: names that are not ASCII reach it, and us, garbled."""
+    jvm: Any = session._jvm
+    encoding = str(jvm.java.lang.System.getProperty("sun.jnu.encoding"))
+    if encoding.upper() != "UTF-8":
+        log.warning(
+            "Spark's JVM names files in %s: paths that are not ASCII will not be found; set LC_ALL=C.UTF-8 for "
+            "spark-submit, and spark.executorEnv.LC_ALL as conf/spark-cluster.conf does",
+            encoding,
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line; of one that Java raised, its innermost cause."""
+    raised: Any = getattr(error, "java_exception", None)
+    if raised is not None:
+        while raised.getCause() is not None:
+            raised = raised.getCause()
+        return str(raised.toString()).strip().splitlines()[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _check_delta(session: SparkSession) -> None:

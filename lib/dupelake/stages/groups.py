@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as W
@@ -86,7 +86,7 @@ def build_groups(
         changes: schema.GROUP_CHANGES as stored, or empty; leave out what a run wrote that did not finish.
         cfg: `cluster` and `lsh.scope` are read.
         run_id: goes into the events.
-        now: start of the run; UTC if it names no zone.
+        now: start of the run, with zone.
         checkpoint: materialises a DataFrame and returns one without lineage; must live as long as the result is read.
         decisions: of stages.decisions.resolve_decisions: all verdicts, whatever part of the images is given; None or
             empty where there are none. They matter only to components that hold a vertex they name.
@@ -114,7 +114,7 @@ def build_groups(
     rows = _rows(members, stars_of(placed, arcs, held), edges, said, cfg.cluster)
     rows = checkpoint(keep_shared_files(rows, live))
     named, claims = assign_ids(rows, previous, changes, checkpoint)
-    stamp = F.lit(now if now.tzinfo else now.replace(tzinfo=UTC)).cast("timestamp")
+    stamp = F.lit(now)
     events = (
         list_changes(named, claims, previous)
         .select(

@@ -27,6 +27,7 @@ from dupelake.kernels.files import local_file_id, remote_file_id
 from dupelake.kernels.fingerprint import Fingerprint, content_id, fingerprint_image
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.isolate import FAULT, OUT_OF_MEMORY, Guard, Lost, fail_on_purpose
+from dupelake.kernels.redaction import redact_uris
 from dupelake.kernels.uris import local_path
 from dupelake.kernels.vocabulary import Vocabulary, feature_version, load_vocabulary
 from dupelake.kernels.webread import WebReader, is_http
@@ -277,7 +278,7 @@ def _values(result: Fingerprint | Failure, versions: dict[str, str]) -> dict[str
         return {
             "status": FAILED,
             "reason": result.reason,
-            "error_message": result.message,
+            "error_message": redact_uris(result.message),
             "content_id": result.content_id,
             "byte_size": result.byte_size,
         }

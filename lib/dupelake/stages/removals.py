@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import reduce
 from pathlib import Path
 
@@ -132,7 +132,7 @@ def marked(images: DataFrame, gone: DataFrame, now: datetime) -> DataFrame:
 
     The time of an image that is deleted already stays.
     """
-    at = F.lit(now if now.tzinfo else now.replace(tzinfo=UTC)).cast("timestamp")
+    at = F.lit(now)
     rows = images.drop("deleted_reason").join(gone, "image_id")
     return conform(rows.withColumn("deleted_at", F.coalesce("deleted_at", at)), IMAGES.schema)
 
