@@ -24,6 +24,7 @@ from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
 
 KINDS = ("exact", "pixel", "near", "crop", "mirrored", "rotated", "edited", "recoloured")
 KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
+_LEAST_GUARD_BYTES = 67_108_864
 MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "directory")
 
 
@@ -73,7 +74,7 @@ class GuardConfig:
     """Limits of one image in the process that decodes it; apart from `decode`, for they change no result."""
 
     timeout_s: float = _opt(120.0, low=0.1, high=86_400.0)
-    max_memory_bytes: int = _opt(4_294_967_296, low=67_108_864, high=1_099_511_627_776)
+    max_memory_bytes: int = _opt(0, low=0, high=1_099_511_627_776)  # 0: an equal share of what the workers have
 
 
 @dataclass(frozen=True)
@@ -347,6 +348,11 @@ def _check_together(config: Config, faults: list[str]) -> None:
         faults.append(
             f"features.vocabulary: no file at {config.features.vocabulary}; give default, or a file that "
             "`dupelake vocabulary` wrote"
+        )
+    if 0 < config.guard.max_memory_bytes < _LEAST_GUARD_BYTES:
+        faults.append(
+            f"guard.max_memory_bytes: is {config.guard.max_memory_bytes}, too little for any image; allowed is 0 (a "
+            f"share of what the workers have) or {_LEAST_GUARD_BYTES} and more"
         )
     _check_model(config.embed.model, faults)
     _check_outputs(config.run, faults)

@@ -116,7 +116,8 @@ HASHES = Table(
             col(
                 "pixel_digest",
                 TEXT,
-                "digest of width, height and pixels: equal for files that differ in metadata only",
+                "equal for files that no viewer tells apart: of all that is shown (alpha, depth, profile, frames); "
+                "where that is not known (HEIF, layers, several pages) of the coded stream, or of all bytes",
                 null=False,
             ),
             col("phash", LONG, "pHash, 64 bits as imagehash defines it, first bit highest", null=False),

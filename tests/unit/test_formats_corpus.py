@@ -34,4 +34,4 @@ def test_every_file_is_hashed_or_explained(shared_data):
     assert not unturned
     assert set(reasons) <= REASONS
     assert reasons["truncated"] >= 10
-    assert reasons["bomb"] >= 4
+    assert reasons["too_large"] >= 6

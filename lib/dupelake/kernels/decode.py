@@ -14,18 +14,20 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 import pillow_heif
-from blake3 import blake3
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from dupelake.config import DecodeConfig
-from dupelake.kernels.colour import pixels_to_srgb, to_srgb
+from dupelake.kernels import digest, jpegs, memory, pngs, tiffs
+from dupelake.kernels.colour import changes_colours, pixels_to_srgb, render
+from dupelake.kernels.rasters import dark_colours
+from dupelake.kernels.tiffs import NotDecodedError, Reading
 
 pillow_heif.register_heif_opener()
 Image.init()
@@ -56,21 +58,22 @@ _JPEG_FLAGS = {
 }
 # How decoders word "the file ends too early" (Pillow's own plugins, libtiff, libheif).
 _TRUNCATED = re.compile(r"truncat|not enough image data|expected to read \d+ bytes|end of file|premature", re.I)
-_BOMB = re.compile(r"decompression bomb|exceeds limit|decompressed data too large|security limit", re.I)
-# A marker inside entropy-coded data: not a stuffed zero, not a restart, not a fill byte (ITU-T T.81, B.1.1).
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_BOMB = re.compile(r"decompressed data too large|too much memory|security limit", re.I)
+_PIXELS = re.compile(r"\((\d+) pixels\)")  # in Pillow's words on bombs
+_MAX_TEXT_BYTES = 1 << 26  # texts of a PNG, unpacked; prompts and workflows of image generators have some MB
+_DARK = 63  # of colours cut from 16 bits to 8, when 14 bits or fewer are used
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One picture, upright, on white, in sRGB.
+    """One picture, upright, on white (white on transparency: on black), in sRGB.
 
     Attributes:
         rgb: uint8 (height, width, 3), C-contiguous; smaller than `width_px` x `height_px` when `scale` > 1.
         width_px: width after orientation at full size.
         height_px: height after orientation at full size.
         format: Pillow's name of the format (JPEG, PNG, HEIF, ...).
-        pixel_digest: 32 hex digits; equal digests mean equal pixels (see `pixel_digest`, `jpeg_stream_digest`).
+        pixel_digest: 32 hex digits; equal for files that no viewer tells apart (see kernels.digest).
         scale: 1, or the 2, 4 or 8 by which the JPEG decoder reduced both sides.
     """
 
@@ -92,8 +95,9 @@ class Failure:
     """Why there is no picture.
 
     Attributes:
-        reason: one word: empty, too_large (bytes), bomb (pixels), truncated, undecodable, out_of_memory; the stages
-            that read files add missing, unreadable, not_a_file and others.
+        reason: one word: empty, too_large (bytes, pixels, or memory; the message names the option), bomb (small data
+            that unpack to a lot; before, pixels too), truncated, undecodable, out_of_memory; the stages that read
+            files add missing, unreadable, not_a_file and others.
         message: what happened, in words, at most 500 characters.
         content_id: first 16 bytes of sha256(bytes), hex; None when there were no bytes to read.
         byte_size: bytes of the file; None when unknown.
@@ -105,65 +109,53 @@ class Failure:
     byte_size: int | None = None
 
 
-def decode(data: bytes, cfg: DecodeConfig) -> Decoded | Failure:
+def decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None = None) -> Decoded | Failure:
     """The first frame of `data` as an upright RGB picture; never raises on account of `data`.
 
-    Limits are checked before any pixel is decoded: bytes by length, pixels by the header, and again by Pillow for
-    pictures inside pictures (icons, animation frames), whose headers come later.
+    Limits are checked before any pixel is decoded: bytes by length, pixels and memory by the header, and pixels again
+    by Pillow for pictures inside pictures (icons, animation frames), whose headers come later.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 by its own DCT (the largest reduction that leaves the short side at
     `cfg.reduced_jpeg_min_side_px` or more). pHash and PDQ shrink to 32 and 64 px anyway and move by a few bits at most.
+
+    Args:
+        data: of the file.
+        cfg: what is accepted.
+        max_memory_bytes: what the process may take for it (`guard.max_memory_bytes`); None for no limit.
     """
     if not data:
         return Failure("empty", "the file has no bytes")
     if len(data) > cfg.max_bytes:
-        return Failure("too_large", f"{len(data)} bytes, more than decode.max_bytes ({cfg.max_bytes})")
+        return Failure("too_large", f"{len(data)} bytes, more than decode.max_bytes ({cfg.max_bytes}); raise that")
     try:
         with _pillow_switches(cfg):
-            return _decode(data, cfg)
+            return _attempt(data, cfg, max_memory_bytes)
     except MemoryError:
         return Failure("out_of_memory", "not enough memory to decode it")
     except UnidentifiedImageError:
-        return Failure("undecodable", "no decoder knows this format, or the header is broken")
+        broken = pngs.fault(data) or "no decoder knows this format, or the header is broken"
+        return Failure("truncated" if broken.startswith("truncated") else "undecodable", broken)
     except Exception as error:
         # Decoders meet hostile bytes with every kind of exception: struct.error, RecursionError, SyntaxError, ...
-        return _failure(error)
+        return _failure(error, cfg)
 
 
-def pixel_digest(rgb: NDArray[np.uint8]) -> str:
-    """Digest of uint8 (height, width, 3) pixels: blake3, 128 bits, over 'rgb', width, height and the pixels.
-
-    Width and height are part of it: a flat 100x500 picture must not equal a flat 200x250 one.
-    """
-    height, width = rgb.shape[:2]
-    hasher = blake3(b"rgb" + width.to_bytes(4, "little") + height.to_bytes(4, "little"))
-    return hasher.update(np.ascontiguousarray(rgb).data).hexdigest(length=16)
-
-
-def jpeg_stream_digest(data: bytes, orientation: int, icc_profile: bytes | None) -> str:
-    """Digest of what determines the pixels of a JPEG: its stream without metadata, orientation and ICC profile.
-
-    For JPEGs decoded at reduced scale a digest of the pixels would be unsound: two pictures that differ only in the
-    dropped coefficients would pass as equal. Equal streams are equal pictures, and edits of metadata (EXIF, XMP,
-    comments, what follows the end marker) leave the stream alone. The price: the same pixels stored another way
-    (PNG, optimised Huffman tables) do not meet here, but at 0 bits of pHash and PDQ.
-
-    The first byte hashed differs from `pixel_digest`'s, so a digest of one kind never equals one of the other.
-    """
-    hasher = blake3(b"jpeg-stream" + bytes([orientation]))
-    hasher.update(blake3(icc_profile or b"").digest())
-    has_jfif = False
-    view = memoryview(data)
+def _attempt(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Decoded | Failure:
+    """Decodes `data`, or what is left of it without a fault that costs no pixel."""
     try:
-        for marker, start, end in _jpeg_segments(data):
-            if marker == 0xE0:  # APP0: only its presence matters, libjpeg guesses the colour space by it
-                has_jfif = has_jfif or data[start + 4 : start + 9] == b"JFIF\0"
-            elif marker == 0xEE or not (0xE0 <= marker <= 0xEF or marker == 0xFE):  # APP14, and all but APPn, COM
-                hasher.update(view[start:end])
-    except (IndexError, ValueError):
-        # libjpeg forgives more than this parser: fall back on all bytes, which is sound as well.
-        return blake3(b"jpeg-file" + bytes([orientation])).update(data).hexdigest(length=16)
-    return hasher.update(bytes([has_jfif])).hexdigest(length=16)
+        return _decode(data, cfg, max_memory_bytes)
+    except Exception as error:
+        mended: bytes | None = None
+        if data.startswith(pngs.SIGNATURE) and isinstance(error, (UnidentifiedImageError, SyntaxError, ValueError)):
+            mended = pngs.repaired(data)
+        elif data[:2] == b"\xff\xd8" and _TRUNCATED.search(str(error)):
+            mended = jpegs.with_end(data)
+        if mended is None:
+            raise
+        decoded = _decode(mended, cfg, max_memory_bytes)
+    if isinstance(decoded, Decoded) and data.startswith(pngs.SIGNATURE) and pngs.shows_more(data):
+        return replace(decoded, pixel_digest=pngs.stream_digest(data, 1))
+    return decoded
 
 
 @contextmanager
@@ -173,46 +165,113 @@ def _pillow_switches(cfg: DecodeConfig) -> Iterator[None]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+        texts = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = cfg.max_pixels, cfg.accept_truncated
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _text_limit(cfg)
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+            PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = texts
 
 
-def _decode(data: bytes, cfg: DecodeConfig) -> Decoded | Failure:
+def _text_limit(cfg: DecodeConfig) -> int:
+    """Bytes that texts and the profile of a PNG may unpack to; larger texts are left out, the picture stands."""
+    return min(_MAX_TEXT_BYTES, cfg.max_bytes)
+
+
+def _decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Decoded | Failure:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+        reading = tiffs.prepare(opened, data) if isinstance(opened, TiffImagePlugin.TiffImageFile) else Reading()
         width, height = opened.size
-        if width * height > cfg.max_pixels:
-            return Failure("bomb", f"{width} x {height} pixels, more than decode.max_pixels ({cfg.max_pixels})")
         if width < 1 or height < 1:
             return Failure("undecodable", f"the picture is {width} x {height} pixels")
         name = opened.format or "unknown"
-        scale = _draft(opened, cfg.reduced_jpeg_min_side_px) if name in ("JPEG", "MPO") else 1
+        if width * height > cfg.max_pixels:
+            return _too_many_pixels(f"{width} x {height}", cfg)
+        is_jpeg = name in ("JPEG", "MPO")
+        scale = _draft(opened, cfg.reduced_jpeg_min_side_px) if is_jpeg else 1
+        if max_memory_bytes is not None:
+            needed = memory.needed_bytes(opened, data, scale)
+            if needed > max_memory_bytes:
+                return Failure(
+                    "too_large",
+                    f"{width} x {height} pixels of {name} ({opened.mode}) take some {needed >> 20} MiB to decode, more "
+                    f"than guard.max_memory_bytes ({max_memory_bytes >> 20} MiB); give the workers more memory, or "
+                    "raise that",
+                )
         profile = opened.info.get("icc_profile")
         profile = profile if isinstance(profile, bytes) else None
-        rgb = _plain_jpeg(opened, data, scale)
-        if rgb is None:
-            opened.load()
-        rgb = np.asarray(to_srgb(opened, profile)) if rgb is None else pixels_to_srgb(rgb, profile)
-        # Only now: Pillow turns TIFFs while loading and then reports no orientation; pillow-heif does so on opening.
-        orientation = _orientation(opened)
+        plain = is_jpeg or _is_plain(opened, data)
+        shown, orientation, samples = _pixels(opened, data, scale, profile, reading, plain and scale == 1)
     if scale == 1:
-        height, width = rgb.shape[:2]
-    rgb = _UPRIGHT[orientation](rgb) if orientation in _UPRIGHT else rgb
+        height, width = shown.shape[:2]
+    shown = _UPRIGHT[orientation](shown) if orientation in _UPRIGHT else shown
     if orientation >= 5:
         width, height = height, width
-    digest = pixel_digest(rgb) if scale == 1 else jpeg_stream_digest(data, orientation, profile)
-    return Decoded(rgb, width, height, name, digest, scale)
+    beside = jpegs.extras(data) if is_jpeg else []
+    if is_jpeg and (scale > 1 or beside):
+        identity = jpegs.stream_digest(data, orientation, profile, beside)
+    elif not plain:
+        identity = pngs.stream_digest(data, orientation) if name == "PNG" else digest.file_digest(data)
+    else:
+        identity = samples or digest.pixel_digest(shown)
+    return Decoded(shown, width, height, name, identity, scale)
+
+
+def _pixels(
+    opened: Image.Image, data: bytes, scale: int, profile: bytes | None, reading: Reading, identify: bool
+) -> tuple[NDArray[np.uint8], int, str | None]:
+    """RGB as stored, the orientation that turns it upright, and the digest of its samples where RGB says too little."""
+    jpeg = _plain_jpeg(opened, data, scale)
+    if jpeg is not None:
+        orientation = _orientation(opened)
+        if not changes_colours(profile, "RGB"):
+            return jpeg, orientation, None
+        image = Image.fromarray(jpeg)
+        rgb = pixels_to_srgb(jpeg, profile)
+        return (
+            rgb,
+            orientation,
+            digest.samples_digest(image, reading, profile, False, orientation) if identify else None,
+        )
+    cut = opened.mode == "RGB" and any(";16" in str(tile.args) for tile in getattr(opened, "tile", []))
+    opened.load()
+    # Only now: Pillow turns TIFFs while loading and then reports no orientation; pillow-heif does so on opening.
+    orientation = _orientation(opened)
+    shown = render(opened, profile, reading)
+    if cut and int(shown.rgb.max()) <= _DARK:
+        lighter = dark_colours(data, shown.rgb.shape)
+        shown = shown if lighter is None else replace(shown, rgb=lighter)
+    if not identify or not digest.needs_samples(opened, reading, profile, shown.has_alpha):
+        return shown.rgb, orientation, None
+    return shown.rgb, orientation, digest.samples_digest(opened, reading, profile, shown.has_alpha, orientation)
+
+
+def _is_plain(opened: Image.Image, data: bytes) -> bool:
+    """Whether an opened file of another format than JPEG shows nothing but its first frame's samples.
+
+    Of formats that are not named here nobody checked that Pillow gives all that a file shows (HEIF and AVIF keep gain
+    maps, depth and more than 8 bits; icons several sizes; PSD layers), so the answer is no.
+    """
+    if opened.format == "PNG":
+        return not pngs.shows_more(data)
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        return opened.format == "TIFF" and not tiffs.shows_more(opened)
+    if opened.format == "BMP":  # a header of version 5 may name a colour profile, which Pillow does not read
+        return data[14:15] != b"\x7c" or data[70:74] not in (b"DEBM", b"KNIL")
+    if opened.format == "PPM":
+        return all(tile.codec_name == "raw" and ";16" not in str(tile.args) for tile in getattr(opened, "tile", []))
+    return opened.format in ("GIF", "WEBP", "TGA") and not getattr(opened, "is_animated", False)
 
 
 def _plain_jpeg(opened: Image.Image, data: bytes, scale: int) -> NDArray[np.uint8] | None:
     """The pixels of an opened JPEG of three components by OpenCV, equal to Pillow's; None for anything unusual.
 
     OpenCV would leave rows unwritten where a stream ends early and take sizes from a later header than Pillow did, so
-    `_is_whole_jpeg` is asked first. What it or OpenCV refuses goes to Pillow, whose errors have words.
+    `jpegs.is_whole` is asked first. What it or OpenCV refuses goes to Pillow, whose errors have words.
     """
-    if opened.format != "JPEG" or opened.mode != "RGB" or not _is_whole_jpeg(data):
+    if opened.format != "JPEG" or opened.mode != "RGB" or not jpegs.is_whole(data):
         return None
     try:
         rgb: Any = cv2.imdecode(np.frombuffer(data, np.uint8), _JPEG_FLAGS[scale])
@@ -221,32 +280,19 @@ def _plain_jpeg(opened: Image.Image, data: bytes, scale: int) -> NDArray[np.uint
     return rgb if rgb is not None and rgb.shape == (opened.height, opened.width, 3) else None
 
 
-def _is_whole_jpeg(data: bytes) -> bool:
-    """Whether libjpeg, reading `data`, surely comes to the end marker before it comes to the end of the bytes.
-
-    And whether it has one frame header of 8 bits, so that everyone reads the same size. In a scan that holds all
-    components, libjpeg stops at the first end marker; streams of several scans are walked through to their end.
-    """
-    frames, components = 0, b""
-    try:
-        for marker, start, end in _jpeg_segments(data, scans=False):
-            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-                frames += 1
-                components = data[start + 9 : start + 10]
-                if marker > 0xC2 or data[start + 4] != 8:
-                    return False
-            elif marker == 0xDA and frames == 1:
-                if data[start + 4 : start + 5] == components and data.rfind(b"\xff\xd9", end) >= 0:
-                    break
-                return sum(1 for _ in _jpeg_segments(data)) > 0  # raises where the walk does not end well
-    except (IndexError, ValueError):
-        return False
-    return frames == 1
+def _too_many_pixels(size: str, cfg: DecodeConfig) -> Failure:
+    message = f"{size} pixels, more than decode.max_pixels ({cfg.max_pixels}); raise that to have it decoded"
+    return Failure("too_large", message)
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: Exception, cfg: DecodeConfig) -> Failure:
     message = f"{type(error).__name__}: {error}"[:500]
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)) or _BOMB.search(message):
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        told = _PIXELS.search(message)
+        return _too_many_pixels(told.group(1) if told else "too many", cfg)
+    if isinstance(error, NotDecodedError):
+        return Failure("undecodable", str(error)[:500])
+    if _BOMB.search(message):
         return Failure("bomb", message)
     if isinstance(error, EOFError) or _TRUNCATED.search(message):
         return Failure("truncated", message)
@@ -272,36 +318,3 @@ def _orientation(opened: Image.Image) -> int:
     except Exception:  # broken metadata is no reason to refuse a picture
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _jpeg_segments(data: bytes, *, scans: bool = True) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment up to the first EOI; of SOS with its entropy-coded data (ITU-T T.81, B).
-
-    Without `scans` the first SOS, by itself, is the last.
-
-    Raises:
-        IndexError: the stream ends early.
-        ValueError: it is not a JPEG stream.
-    """
-    if data[:2] != b"\xff\xd8":
-        raise ValueError("no SOI marker")
-    at = 2
-    while True:
-        if data[at] != 0xFF:
-            raise ValueError("no marker where one must be")
-        while data[at + 1] == 0xFF:  # fill bytes
-            at += 1
-        marker = data[at + 1]
-        if marker == 0xD9:
-            return
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xDA and not scans:
-            yield marker, at, end
-            return
-        if marker == 0xDA:
-            found = _NEXT_MARKER.search(data, end)
-            if found is None:
-                raise ValueError("no EOI marker")
-            end = found.start()
-        yield marker, at, end
-        at = end

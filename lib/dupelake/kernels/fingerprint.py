@@ -22,6 +22,8 @@ from dupelake.kernels.detail import measure_detail
 from dupelake.kernels.features import extract_features, no_features, pack_features
 from dupelake.kernels.vocabulary import Vocabulary, load_vocabulary, make_words, no_words, pack_words
 
+_GREY_BAND_PIXELS = 1 << 22  # larger pictures are converted a band at a time: one copy of the picture is enough
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -85,6 +87,7 @@ def fingerprint_image(
     hash_cfg: HashConfig,
     features_cfg: FeaturesConfig | None = None,
     vocabulary: Vocabulary | None = None,
+    max_memory_bytes: int | None = None,
 ) -> Fingerprint | Failure:
     """All of `Fingerprint` for the bytes of a file, or a `Failure` with content_id and byte_size.
 
@@ -96,13 +99,14 @@ def fingerprint_image(
         hash_cfg: thumbnail and low-information rule.
         features_cfg: keypoints and words; None for the defaults.
         vocabulary: of the words; None for the one that `features_cfg` names.
+        max_memory_bytes: what the process may take for one image; None for no limit.
 
     Raises:
         ModelError: that vocabulary cannot be read.
     """
     features_cfg = features_cfg or FeaturesConfig()
     vocabulary = vocabulary or load_vocabulary(features_cfg.vocabulary)
-    decoded = decode(data, decode_cfg)
+    decoded = decode(data, decode_cfg, max_memory_bytes)
     if isinstance(decoded, Failure):
         return replace(decoded, content_id=content_id(data) if data else None, byte_size=len(data))
     try:
@@ -169,6 +173,17 @@ def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: 
 
 def to_grey(rgb: NDArray[np.uint8]) -> Image.Image:
     """`rgb` in mode L as Pillow converts RGB, without the copies of `Image.fromarray`."""
+    height, width = rgb.shape[:2]
+    rows = max(1, _GREY_BAND_PIXELS // width)
+    if rows >= height:
+        return _band_to_grey(rgb)
+    grey = np.empty((height, width), np.uint8)
+    for top in range(0, height, rows):
+        grey[top : top + rows] = np.asarray(_band_to_grey(rgb[top : top + rows]))
+    return Image.frombuffer("L", (width, height), grey, "raw", "L", 0, 1)
+
+
+def _band_to_grey(rgb: NDArray[np.uint8]) -> Image.Image:
     height, width = rgb.shape[:2]
     padded = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)  # Pillow's own layout of RGB, which it reads in place
     return Image.frombuffer("RGBX", (width, height), padded, "raw", "RGBX", 0, 1).convert("L")

@@ -149,7 +149,10 @@ class Guard:
             try:
                 answer = (_DONE, self._work(item, lambda value: pipe.send((_NOTE, value))))
             except MemoryError as error:
-                answer = (OUT_OF_MEMORY, f"more than {self._max_memory_bytes} bytes were wanted; {error}"[:500])
+                answer = (
+                    OUT_OF_MEMORY,
+                    f"more than {self._max_memory_bytes} bytes (guard.max_memory_bytes) were wanted; {error}"[:500],
+                )
             except Exception as error:
                 answer = (FAULT, f"{type(error).__name__}: {error}"[:500])
             pipe.send(answer)

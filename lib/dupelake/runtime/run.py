@@ -143,13 +143,7 @@ class Run:
     def report(self) -> str:
         """The run in words, for the end of the terminal or log."""
         counts, lines = self.counts, [f"Run {self.run_id} ({self.job})"]
-        if "named" in counts:
-            done = "that may come back" if "undone" in counts else "forgotten"
-            n_images = counts.get("undone", counts.get("forgotten", 0))
-            lines.append(f"  named    {counts['named']} given, {counts['unknown']} unknown; images {done}: {n_images}")
-        purged = {k.removeprefix("purged."): v for k, v in counts.items() if k.startswith("purged.")}
-        if purged:
-            lines.append("  purged   " + ", ".join(f"{v} {k}" for k, v in purged.items()))
+        lines += _forgotten(counts)
         if "read" in counts:
             reasons = {k.removeprefix("failed."): v for k, v in counts.items() if k.startswith("failed.")}
             failed = ", ".join(f"{v} {k}" for k, v in sorted(reasons.items()))
@@ -191,6 +185,17 @@ class Run:
         lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all, on the clock")
         lines += [f"  NOTE     {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def _forgotten(counts: Mapping[str, int]) -> Iterator[str]:
+    """What `dupelake forget` did."""
+    if "named" in counts:
+        done = "that may come back" if "undone" in counts else "forgotten"
+        n_images = counts.get("undone", counts.get("forgotten", 0))
+        yield f"  named    {counts['named']} given, {counts['unknown']} unknown; images {done}: {n_images}"
+    purged = {k.removeprefix("purged."): v for k, v in counts.items() if k.startswith("purged.")}
+    if purged:
+        yield "  purged   " + ", ".join(f"{v} {k}" for k, v in purged.items())
 
 
 def table_versions(warehouse: Warehouse) -> dict[str, int]:

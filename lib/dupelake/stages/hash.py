@@ -27,11 +27,13 @@ from dupelake.kernels.files import local_file_id, remote_file_id
 from dupelake.kernels.fingerprint import Fingerprint, content_id, fingerprint_image
 from dupelake.kernels.hashing import hash_version
 from dupelake.kernels.isolate import FAULT, OUT_OF_MEMORY, Guard, Lost, fail_on_purpose
+from dupelake.kernels.memory import Room, share_bytes
 from dupelake.kernels.redaction import redact_uris
 from dupelake.kernels.uris import local_path
 from dupelake.kernels.vocabulary import Vocabulary, feature_version, load_vocabulary
 from dupelake.kernels.webread import WebReader, is_http
 from dupelake.schema import FAILED, FEATURES, HASHES, IMAGES, OK
+from dupelake.stages.worker_memory import worker_room
 
 # Taken over from the manifest row as they are.
 _KEPT = ("image_id", "uri", "partition", "scope", "captured_at", "extra", "attempts", "marks", "source")
@@ -92,7 +94,7 @@ def hash_images(rows: DataFrame, cfg: Config, paths: Sequence[str] = ()) -> Data
     Raises:
         ModelError: the vocabulary cannot be read; here, on the driver, before a task starts.
     """
-    return rows.mapInArrow(_mapper(cfg, paths), HASHED)
+    return rows.mapInArrow(_mapper(cfg, paths, worker_room(rows.sparkSession)), HASHED)
 
 
 def read_local(
@@ -153,17 +155,21 @@ def _read_local(
     return data if data else Failure("empty", "the file has no bytes", byte_size=0)
 
 
-def _mapper(cfg: Config, paths: Sequence[str] = ()) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _mapper(
+    cfg: Config, paths: Sequence[str] = (), room: Room | None = None
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function that runs in the workers; it carries the configuration and the vocabulary.
 
-    The vocabulary (some 200 KB) travels with it, so that the file of a user's own need only lie on the driver.
+    The vocabulary (some 200 KB) travels with it, so that the file of a user's own need only lie on the driver. So does
+    what Spark's settings say of memory; what the machine has, the worker finds out.
     """
     versions = {"hash_version": hash_version(cfg), "feature_version": feature_version(cfg)}
     vocabulary = load_vocabulary(cfg.features.vocabulary)
     access = Access(cfg.fetch, own_roots(paths))
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with _Hasher(cfg, vocabulary, access) as hasher:
+        most_bytes = cfg.guard.max_memory_bytes or share_bytes(room or Room())
+        with _Hasher(cfg, vocabulary, access, most_bytes) as hasher:
             for batch in batches:
                 reached("worker:hash")
                 yield from _hash_batch(batch, cfg, hasher, versions)
@@ -174,7 +180,7 @@ def _mapper(cfg: Config, paths: Sequence[str] = ()) -> Callable[[Iterator[pa.Rec
 class _Hasher:
     """Rows of one task to fingerprints, in a guarded child; one at a time."""
 
-    def __init__(self, cfg: Config, vocabulary: Vocabulary, access: Access) -> None:
+    def __init__(self, cfg: Config, vocabulary: Vocabulary, access: Access, max_memory_bytes: int) -> None:
         self._cfg = cfg
         self._access = access
         self._read_http = WebReader(access)  # its state is the child's
@@ -182,7 +188,8 @@ class _Hasher:
         self._recent: OrderedDict[str, Fingerprint | Failure] = OrderedDict()  # by content id; filled in the child
         # Contents that cost a child already. Each child inherits them, so copies of the same bytes cost no other one.
         self._lost: dict[str, Failure] = {}
-        self._guard = Guard(self._work, cfg.guard.timeout_s, cfg.guard.max_memory_bytes)
+        self._max_memory_bytes = max_memory_bytes
+        self._guard = Guard(self._work, cfg.guard.timeout_s, max_memory_bytes)
 
     def __enter__(self) -> _Hasher:
         return self
@@ -239,7 +246,7 @@ class _Hasher:
         note((content, len(data)))
         fail_on_purpose(data)
         cfg = self._cfg
-        result = fingerprint_image(data, cfg.decode, cfg.hash, cfg.features, self._vocabulary)
+        result = fingerprint_image(data, cfg.decode, cfg.hash, cfg.features, self._vocabulary, self._max_memory_bytes)
         if isinstance(result, Failure) and result.reason == OUT_OF_MEMORY:
             raise MemoryError(result.message)
         self._recent[content] = result

@@ -1,0 +1,130 @@
+"""The chunks of a PNG without decoding it: what it shows beside 8-bit samples, what identifies it, its faults."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+from blake3 import blake3
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TEXT = {b"tEXt", b"zTXt", b"iTXt"}
+# What no viewer shows: text, times, EXIF, hints. sTER (stereo), acTL (animation), bKGD and the unknown are not here.
+_METADATA = _TEXT | {b"tIME", b"eXIf", b"sBIT", b"hIST", b"sPLT", b"iDOT", b"vpAg", b"oFFs", b"pCAL", b"sCAL", b"caBX"}
+_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB"}
+# Gamma and primaries of sRGB, as everyone writes them beside, or instead of, the chunk sRGB.
+_USUAL_GAMMA = range(45_400, 45_510)
+_USUAL_PRIMARIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
+_IDLE_TRAILER_BYTES = 64
+_LARGE_TEXT_BYTES = 1 << 16
+
+Chunk = tuple[bytes, int, int]
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """(kind, start of the body, end of the body) of each chunk up to IEND.
+
+    Raises:
+        ValueError: `data` is no PNG, or ends before IEND.
+    """
+    if not data.startswith(SIGNATURE):
+        raise ValueError("no PNG signature")
+    at = len(SIGNATURE)
+    while True:
+        kind, start = data[at + 4 : at + 8], at + 8
+        end = start + int.from_bytes(data[at : at + 4], "big")
+        if len(kind) < 4 or end + 4 > len(data):
+            raise ValueError("the file ends within a chunk")
+        yield kind, start, end
+        if kind == b"IEND":
+            return
+        at = end + 4
+
+
+def shows_more(data: bytes) -> bool:
+    """Whether the file shows anything beside samples of 8 bits, or grey of 16, their alpha and their ICC profile.
+
+    Such are more frames, colours of 16 bits, other colour spaces than sRGB told by other means than a profile,
+    pixels that are not square, layers and whatever else lies in chunks that are not known here or behind the end.
+    """
+    try:
+        found = list(chunks(data))
+    except ValueError:
+        return True
+    kinds = {kind for kind, _, _ in found}
+    start = found[0][1]
+    depth, colours = data[start + 8 : start + 10]
+    transparent = colours in (4, 6) or b"tRNS" in kinds
+    if depth == 16 and colours != 0:
+        return True
+    named = b"sRGB" in kinds or b"iCCP" in kinds  # they go before gamma and primaries
+    for kind, start, end in found:
+        body = data[start:end]
+        if kind in _PICTURE or kind in _METADATA or (kind == b"bKGD" and not transparent):
+            continue
+        if kind == b"pHYs" and (body[:4] == body[4:8] or len(body) < 8):
+            continue
+        if kind == b"gAMA" and (named or int.from_bytes(body, "big") in _USUAL_GAMMA):
+            continue
+        if kind == b"cHRM" and (named or _numbers(body) == _USUAL_PRIMARIES):
+            continue
+        return True
+    return len(data[found[-1][2] + 4 :].strip(b"\0\xff\r\n ")) > _IDLE_TRAILER_BYTES
+
+
+def _numbers(body: bytes) -> tuple[int, ...]:
+    return tuple(int.from_bytes(body[at : at + 4], "big") for at in range(0, len(body), 4))
+
+
+def stream_digest(data: bytes, orientation: int) -> str:
+    """Digest of all chunks but metadata, and of what follows IEND: files that differ in metadata alone share it."""
+    hasher = blake3(b"png-stream" + bytes([orientation]))
+    view = memoryview(data)
+    last = 0
+    try:
+        for kind, start, end in chunks(data):
+            last = end + 4
+            if kind not in _METADATA:
+                hasher.update(kind + (end - start).to_bytes(4, "big")).update(view[start:end])
+    except ValueError:
+        return blake3(b"png-file" + bytes([orientation])).update(data).hexdigest(length=16)
+    return hasher.update(view[last:]).hexdigest(length=16)
+
+
+def repaired(data: bytes) -> bytes | None:
+    """`data` without texts that may be too large to read and without ancillary chunks whose checksum is wrong.
+
+    None where there is nothing of that. The picture itself lies in critical chunks, of which none is dropped. Short
+    texts stay, for an orientation may stand there (XMP).
+    """
+    kept = [SIGNATURE]
+    try:
+        found = list(chunks(data))
+    except ValueError:
+        return None
+    for kind, start, end in found:
+        body = data[start:end]
+        packed = kind == b"zTXt" or (kind == b"iTXt" and body.partition(b"\0")[2][:1] != b"\0")
+        if kind in _TEXT and (packed or end - start > _LARGE_TEXT_BYTES):
+            continue
+        if kind[0] & 0x20 and not _checksum_is_right(data, start, end):
+            continue
+        kept.append(data[start - 8 : end + 4])
+    return b"".join(kept) if len(kept) <= len(found) else None
+
+
+def fault(data: bytes) -> str | None:
+    """What is broken in a PNG that no decoder opens, in words; None where nothing is found, or it is no PNG."""
+    if not data.startswith(SIGNATURE):
+        return None
+    try:
+        for kind, start, end in chunks(data):
+            if not _checksum_is_right(data, start, end):
+                return f"the PNG is damaged: the checksum of its chunk {kind.decode('latin-1')} is wrong"
+    except ValueError as error:
+        return f"truncated PNG: {error}"
+    return None
+
+
+def _checksum_is_right(data: bytes, start: int, end: int) -> bool:
+    return zlib.crc32(data[start - 4 : end]) == int.from_bytes(data[end : end + 4], "big")
