@@ -6,7 +6,6 @@ truth that making the copies gives.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from dupelake.csv_cells import write_rows
 from dupelake.errors import ConfigError
 from dupelake.schema import ALL_TABLES
 
@@ -165,7 +165,7 @@ def write_images(folder: Path) -> Path:
     files[f"{last}/empty.jpg"] = b""
     files[f"{last}/not an image.jpg"] = b"plain text\n"
     rows = io.StringIO()
-    csv.writer(rows).writerows([("path", "group", "edit"), *truth])
+    write_rows(rows, ("path", "group", "edit"), truth)
     out, table = folder.parent, "truth.csv"
     made = {table: rows.getvalue().encode()} | {f"{folder.name}/{path}": data for path, data in files.items()}
     out.mkdir(parents=True, exist_ok=True)

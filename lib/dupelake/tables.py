@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from delta.exceptions import ConcurrentTransactionException, DeltaConcurrentModificationException
 from delta.tables import DeltaTable
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _TRIES = 8  # of a commit that somebody else's got in the way of
+_SMALL_FILE_BYTES = 64 << 20  # of a table; smaller ones are compacted, what is larger is left alone
 
 
 def single_row(df: DataFrame) -> Row:
@@ -58,6 +59,21 @@ class WriteReport:
     def changed(self) -> bool:
         """Whether a commit was made."""
         return bool(self.inserted or self.updated or self.deleted)
+
+
+class Extent(NamedTuple):
+    """Of a table: data files of its newest version, their bytes, and the bytes of all that lies in its folder."""
+
+    files: int
+    live_bytes: int
+    disk_bytes: int
+
+
+class Maintained(NamedTuple):
+    """A table before and after its maintenance."""
+
+    before: Extent
+    after: Extent
 
 
 class Warehouse:
@@ -354,28 +370,41 @@ class Warehouse:
         row = single_row(met.unionAll(given).agg(F.sum("n_met").alias("n_left"), F.sum("n_touched").alias("n_touched")))
         return bool(row["n_touched"] or row["n_left"])  # touched, or left over: to be inserted
 
-    def maintain(self, table: Table, retain_hours: float) -> tuple[int, int]:
-        """Compact `table`, its rows ordered by key; drop what no version of the last `retain_hours` holds; checkpoint.
+    def maintain(self, table: Table, retain_hours: float) -> Maintained:
+        """Compact the small files of `table`; drop what no version of the last `retain_hours` holds; checkpoint.
 
-        Returns:
-            Files before and after.
+        A file of `_SMALL_FILE_BYTES` or more is never written again, so that a week costs what the week brought. Rows
+        are not ordered by key: files of a key's range would have to be written anew each time (Z-order takes them all).
         """
         delta = DeltaTable.forPath(self.spark, self.path(table))
-        before = self._n_files(table)
-        if before > 1:
-            taken = [name for name in table.key if name not in table.partition_by]
-            with self._commit(table):
-                delta.optimize().executeZOrderBy(*taken) if taken else delta.optimize().executeCompaction()
-        name = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
-        listing = self.spark.conf.get(name)
+        before = self._extent(table)
+        with self._set({"spark.databricks.delta.optimize.minFileSize": str(_SMALL_FILE_BYTES)}):
+            if before.files > 1:
+                with self._commit(table):
+                    delta.optimize().executeCompaction()
         # Vacuum lists the folder in so many tasks, 10,000 unless told: half a minute a table in local mode.
-        self.spark.conf.set(name, str(self.spark.conf.get("spark.sql.shuffle.partitions") or 200))
-        try:
+        n_tasks = str(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
+        with self._set({"spark.sql.sources.parallelPartitionDiscovery.parallelism": n_tasks}):
             delta.vacuum(retain_hours)
-        finally:
-            self.spark.conf.set(name, listing or "10000")
         self._delta_log(table).checkpoint()
-        return before, self._n_files(table)
+        return Maintained(before, self._extent(table))
 
-    def _n_files(self, table: Table) -> int:
-        return int(self._snapshot(table).numOfFiles())
+    @contextmanager
+    def _set(self, options: dict[str, str]) -> Iterator[None]:
+        """Settings of the session for what is done within."""
+        before = {name: self.spark.conf.get(name, None) for name in options}
+        try:
+            for name, value in options.items():
+                self.spark.conf.set(name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                self.spark.conf.unset(name) if value is None else self.spark.conf.set(name, value)
+
+    def _extent(self, table: Table) -> Extent:
+        """What `table` holds now, and what lies in its folder, the log included."""
+        snapshot = self._snapshot(table)
+        jvm: Any = self.spark._jvm
+        path = jvm.org.apache.hadoop.fs.Path(self.path(table))
+        summary = path.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf()).getContentSummary(path)
+        return Extent(int(snapshot.numOfFiles()), int(snapshot.sizeInBytes()), int(summary.getLength()))

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import Config
+from dupelake.csv_cells import unescape
 from dupelake.errors import ConfigError
 from dupelake.kernels.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, WITHDRAWN
 from dupelake.runtime.lock import PEOPLE, RunLock, lock_of
@@ -70,7 +71,7 @@ def read_lines(path: Path) -> tuple[list[Line], int]:
                 raise ConfigError([f"--csv {path}: no column {' and no column '.join(missing)}; name them in row 1"])
             lines, n_blank = [], 0
             for number, row in enumerate(reader, start=2):
-                image, other, verdict, note = ((row.get(name) or "").strip() for name in _COLUMNS)
+                image, other, verdict, note = (unescape((row.get(name) or "").strip()) for name in _COLUMNS)
                 if verdict:
                     lines.append(Line(f"row {number}", image, verdict, other or None, note or None))
                 else:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame
 
+from dupelake.csv_cells import unescape
 from dupelake.errors import ConfigError
 from dupelake.jobs import cluster, lsh_join
 from dupelake.jobs.common import job_parser, run_job
@@ -119,8 +120,8 @@ def _read_csv(path: str) -> list[tuple[str | None, str | None]]:
         if not columns.keys() & {"image_id", "uri"}:
             raise ValueError(f"has neither a column image_id nor uri, but {reader.fieldnames}")
         for row in reader:
-            image_id = (row.get(columns.get("image_id", "")) or "").strip()
-            uri = row.get(columns.get("uri", "")) or ""
+            image_id = unescape((row.get(columns.get("image_id", "")) or "").strip())
+            uri = unescape(row.get(columns.get("uri", "")) or "")
             if not image_id and not uri.strip():
                 raise ValueError(f"names no image in line {reader.line_num}")
             rows.append((image_id, None) if image_id else (None, uri))

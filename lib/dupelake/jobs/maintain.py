@@ -1,4 +1,4 @@
-"""The maintain job: compact the tables, drop old versions, checkpoint the logs; between nights, about once a week."""
+"""The maintain job: compact the small files of the tables, drop old versions, checkpoint the logs; between nights, about once a week."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from dupelake.jobs.cluster import settle_changes
 from dupelake.jobs.common import job_parser, run_job
-from dupelake.runtime.run import Run, last_complete, table_versions
+from dupelake.runtime.run import Run, human_bytes, last_complete, table_versions
 from dupelake.schema import ALL_TABLES, DECISIONS
+from dupelake.tables import Extent, Maintained
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +25,34 @@ def body(run: Run, args: argparse.Namespace) -> None:
     versions = table_versions(run.warehouse)
     run.is_complete = last is not None and last["tables"] == versions
     decided = run.warehouse.read(DECISIONS, versions[DECISIONS.name]).count()
+    old = 0
     for table in ALL_TABLES:
         with run.step(table.name):
-            before, after = run.warehouse.maintain(table, args.retain_hours)
-        run.count(f"files.{table.name}", after)
-        log.info("%s: %d files, were %d", table.name, after, before)
+            done = run.warehouse.maintain(table, args.retain_hours)
+        run.count(f"files.{table.name}", done.after.files)
+        log.info("%s", told(table.name, done))
+        old += max(0, done.after.disk_bytes - done.after.live_bytes)
     run.decisions_version = run.warehouse.version(DECISIONS)
     if run.warehouse.read(DECISIONS, run.decisions_version).count() != decided:
         run.is_complete = False  # somebody decided meanwhile, and no night has applied it
+    log.info(
+        "%s on disk are old versions and logs; data of old versions leaves with the first maintain that starts more "
+        "than %g hours after it was replaced",
+        human_bytes(old),
+        args.retain_hours,
+    )
+
+
+def told(name: str, done: Maintained) -> str:
+    """What maintenance did to a table, as a line."""
+    files, live, disk = zip(*map(_words, done), strict=True)  # each (before, after)
+    return (
+        f"{name}: {files[1]} files, were {files[0]}; {live[1]} live, were {live[0]}; {disk[1]} on disk, were {disk[0]}"
+    )
+
+
+def _words(extent: Extent) -> tuple[str, str, str]:
+    return str(extent.files), human_bytes(extent.live_bytes), human_bytes(extent.disk_bytes)
 
 
 def _hours(text: str) -> float:

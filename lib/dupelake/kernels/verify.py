@@ -29,7 +29,7 @@ from dupelake.kernels.features import Features
 from dupelake.kernels.frames import Shares, shares
 from dupelake.kernels.matching import Consensus, find_consensus, find_support, fit_homography
 
-VERIFY_REVISION = 2  # raise it with any change here, in matching, align or differences that changes a number
+VERIFY_REVISION = 3  # raise it with any change here, in matching, align or differences that changes a number
 _MIN_SMALL_NCC = 0.7  # of 32 x 32 pixels, for a look at the whole
 _MIN_INLIERS = 5
 _HALF_SHARE = 0.5
@@ -158,7 +158,10 @@ def verify_pair(src: Picture, dst: Picture, seed: int) -> Alignment | None:
         consensus = find_consensus(src.features, dst.features, mirrored, seed)
         if consensus is None or consensus.n_inliers < _MIN_INLIERS:
             continue
-        best = _better(best, _fit(src, dst, fit_homography(consensus), consensus))
+        fit = _fit(src, dst, fit_homography(consensus), consensus)
+        if fit is not None and fit.overlap.rate > 1.0 and consensus.n_inliers < _VOUCHING:
+            continue  # so few strokes fit some map whatever they are
+        best = _better(best, fit)
         if best is not None and best.agreement.share >= _HALF_SHARE:  # a face also matches its mirror image somewhat
             break
     return None if best is None else _measure(src, dst, _supported(src, dst, best))
@@ -240,7 +243,7 @@ def _coarse_agreement(overlap: Overlap) -> Agreement:
     factor = min(1.0, _COARSE_SIDE_PX / max(height, width))
     size = max(8, round(width * factor)), max(8, round(height * factor))
     src, dst = (cv2.resize(g, size, interpolation=cv2.INTER_AREA) for g in (overlap.src, overlap.dst))
-    return agreement(src, dst, cv2.resize(overlap.mask, size, interpolation=cv2.INTER_NEAREST))
+    return agreement(src, dst, cv2.resize(overlap.mask, size, interpolation=cv2.INTER_NEAREST), is_coarse=True)
 
 
 def _direct_transforms(src: Picture, dst: Picture) -> list[Matrix]:

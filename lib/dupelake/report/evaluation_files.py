@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from dupelake.csv_cells import write_rows
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.report.curves import draw_curves
 from dupelake.report.evaluate import ACCEPTED_SCORE, Evaluation, as_dict
@@ -133,9 +133,7 @@ _PAIR_HEADER = ("truth", "state", "source", "other", "source_id", "other_id", "s
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+        write_rows(file, header, rows)
     return path
 
 

@@ -19,6 +19,7 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from dupelake.config import Config
+from dupelake.csv_cells import write_rows
 from dupelake.kernels.redaction import redact_uris
 from dupelake.report.review_page import CONFLICT, Card, Shown, write_page
 from dupelake.runtime.run import human_bytes
@@ -106,14 +107,15 @@ def keep_answers(path: Path) -> Path | None:
 def write_csv(cards: Iterable[Card], path: Path) -> None:
     """One row per card, `verdict` and `note` empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(CSV_COLUMNS)
-        for card in cards:
-            measured = card.evidence or {}
-            score = f"{measured['score']:.3f}" if measured else ""
-            ids = (card.left.image_id, card.right.image_id if card.right else "")
-            uris = (card.left.uri, card.right.uri if card.right else "")
-            writer.writerow([*ids, "", "", card.what, card.why, score, measured.get("kind") or "", *uris])
+        write_rows(file, CSV_COLUMNS, map(_csv_row, cards))
+
+
+def _csv_row(card: Card) -> list[Any]:
+    measured = card.evidence or {}
+    score = f"{measured['score']:.3f}" if measured else ""
+    ids = (card.left.image_id, card.right.image_id if card.right else "")
+    uris = (card.left.uri, card.right.uri if card.right else "")
+    return [*ids, "", "", card.what, card.why, score, measured.get("kind") or "", *uris]
 
 
 def _is_across(warehouse: Warehouse) -> bool:

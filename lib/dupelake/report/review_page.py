@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from dupelake.csv_cells import line_of
 from dupelake.report.contact_sheet import load_thumbnail
 from dupelake.report.pair_sheet import evidence_lines
 
@@ -150,9 +149,4 @@ def _csv_lines(card: Card) -> list[str]:
         rows = [(first, second, word) for word in _WORDS] + [*rows, (second, "", "keeper")]
     if card.what == CONFLICT:  # one of the two decisions may have been a mistake
         rows += [(first, second or "", "withdrawn"), (first, "", "withdrawn"), (second or "", "", "withdrawn")]
-    out = []
-    for row in dict.fromkeys(row for row in rows if row[0]):
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="").writerow(row)
-        out.append(buffer.getvalue())
-    return out
+    return [line_of(row) for row in dict.fromkeys(row for row in rows if row[0])]

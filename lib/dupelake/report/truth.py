@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dupelake.csv_cells import unescape
 from dupelake.errors import ConfigError
 from dupelake.kernels.unionfind import smallest_labels
 
@@ -177,7 +178,7 @@ def _cells(reader: Iterator[list[str]], width: int, rows: _Rows) -> Iterator[tup
         if len(cells) != width:
             rows.fault(row, f"{len(cells)} cells, where the header has {width}; quote names that hold the delimiter")
             continue
-        yield row, [cell.strip() for cell in cells]
+        yield row, [unescape(cell.strip()) for cell in cells]
 
 
 def _verdict(row: int, cells: list[str], columns: _Columns, rows: _Rows) -> tuple[str, str]:

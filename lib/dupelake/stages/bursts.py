@@ -43,11 +43,13 @@ def crowded_values(units: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataF
         hashes: HASHES of one version, a row for each unit.
         cfg: burst_min_images.
 
-    Cost: a scan of the codes; each task sends 8 MB of counts.
+    Cost: a scan of the codes; each task sends 8 MB of counts, half a megabyte to the task of each slot. One task puts
+    the flags of the slots together, 8 KB each. A coalesce would take the scan into that one task.
     """
-    counted = _coded(units, hashes).mapInArrow(_emit_counts, "counts binary")
+    counted = _coded(units, hashes).mapInArrow(_emit_counts, "slot int, counts binary")
     emit = partial(_emit_crowded, n_crowd=cfg.burst_min_images)
-    return counted.coalesce(1).mapInArrow(emit, "n_crowded bigint, flags binary")
+    flagged = counted.repartitionById(N_SLOTS, "slot").mapInArrow(emit, "slot int, n_crowded bigint, flags binary")
+    return flagged.repartition(1).mapInArrow(_emit_flags, "n_crowded bigint, flags binary")
 
 
 def members(units: DataFrame, hashes: DataFrame, flags: Broadcast[Any]) -> DataFrame:
@@ -118,17 +120,37 @@ def _emit_counts(batches: Batches) -> Batches:
     counts = np.zeros(N_SLOTS * N_VALUES, np.int64)
     for batch in batches:
         counts += np.bincount(_values(batch).ravel(), minlength=len(counts))
-    yield pa.RecordBatch.from_arrays([pa.array([counts.tobytes()], pa.binary())], names=["counts"])
+    blobs = [row.tobytes() for row in counts.reshape(N_SLOTS, N_VALUES)]
+    slots = pa.array(range(N_SLOTS), pa.int32())
+    yield pa.RecordBatch.from_arrays([slots, pa.array(blobs, pa.binary())], names=["slot", "counts"])
 
 
 def _emit_crowded(batches: Batches, n_crowd: int) -> Batches:
-    counts = np.zeros(N_SLOTS * N_VALUES, np.int64)
+    """The flags of each slot. A slot's counts add up to the units, so that chance is the same for every slot."""
+    totals: dict[int, np.ndarray] = {}
     for batch in batches:
-        for value in batch["counts"]:
-            counts += np.frombuffer(value.as_buffer(), np.int64)
-    found = crowded(counts, n_crowd)
-    packed = pa.array([np.packbits(found).tobytes()], pa.binary())
-    yield pa.RecordBatch.from_arrays([pa.array([int(found.sum())], pa.int64()), packed], names=["n_crowded", "flags"])
+        for slot, value in zip(batch["slot"].to_pylist(), batch["counts"], strict=True):
+            counts = np.frombuffer(value.as_buffer(), np.int64)
+            totals[slot] = totals[slot] + counts if slot in totals else counts
+    found = {slot: crowded(counts, n_crowd) for slot, counts in totals.items()}
+    yield pa.RecordBatch.from_arrays(
+        [
+            pa.array([*found], pa.int32()),
+            pa.array([int(flags.sum()) for flags in found.values()], pa.int64()),
+            pa.array([np.packbits(flags).tobytes() for flags in found.values()], pa.binary()),
+        ],
+        names=["slot", "n_crowded", "flags"],
+    )
+
+
+def _emit_flags(batches: Batches) -> Batches:
+    n_crowded, flags = 0, np.zeros((N_SLOTS, N_VALUES // 8), np.uint8)
+    for batch in batches:
+        n_crowded += int(np.asarray(batch["n_crowded"]).sum())
+        for slot, value in zip(batch["slot"].to_pylist(), batch["flags"], strict=True):
+            flags[slot] = np.frombuffer(value.as_buffer(), np.uint8)
+    packed = pa.array([flags.tobytes()], pa.binary())
+    yield pa.RecordBatch.from_arrays([pa.array([n_crowded], pa.int64()), packed], names=["n_crowded", "flags"])
 
 
 def _emit_members(batches: Batches, flags: Broadcast[Any]) -> Batches:

@@ -74,10 +74,10 @@ def connected_components(
 
 
 def _finish(edges: DataFrame) -> DataFrame:
-    """Label a bounded graph in one task of an executor."""
+    """Label a bounded graph in one task of an executor; what makes the edges keeps its own tasks."""
     kind = edges.schema["small"].dataType
     schema = T.StructType([T.StructField("vertex", kind), T.StructField("component", kind)])
-    return edges.select("small", "big").coalesce(1).mapInArrow(_label_batches, schema)
+    return edges.select("small", "big").repartition(1).mapInArrow(_label_batches, schema)
 
 
 def _label_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -15,6 +15,7 @@ from dupelake.config import DecideConfig, fingerprint
 from dupelake.schema import PAIRS, conform
 
 PIXEL = "pixel"  # found_by, kind and join_version of pairs of equal pixels: no join found them
+DECIDE_REVISION = 2  # raise it when a change here decides the same evidence otherwise
 ACCEPTED = 0.5  # score at the threshold of the best signal
 REFUTED = 0.49  # most that bits score where the alignment refutes them
 PHASH_RANDOM_BITS, PDQ_RANDOM_BITS = 32, 128  # what unrelated pictures are apart
@@ -23,8 +24,8 @@ TURN_DEGREES = 3.0  # a smaller turn is within what alignment leaves
 
 
 def decide_version(cfg: DecideConfig) -> str:
-    """Fingerprint of the thresholds."""
-    return fingerprint(dataclasses.asdict(cfg))
+    """Fingerprint of the thresholds, and of how they are used."""
+    return fingerprint({"revision": DECIDE_REVISION} | dataclasses.asdict(cfg))
 
 
 def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
@@ -32,7 +33,7 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
 
     Each signal has a value: 1 for identical, exactly 0.5 at its threshold, 0 where unrelated pictures are, linear
     between. Bits count only where the alignment, if one was found, does not refute them: pages of one template have
-    equal bits. The value of the geometry is the smallest of its measures', for all must pass; of bits and geometry
+    equal bits, and what agrees is then a logo, laid onto some other place. The value of the geometry is the smallest of its measures', for all must pass; of bits and geometry
     the best is the score. Signals that are null, and PDQ below its quality, have no value. The cosine proposes pairs
     and decides none: at any threshold that finds crops it takes look-alikes too (design 6).
 
@@ -43,7 +44,9 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     Returns:
         PAIRS.
     """
-    refuted = F.coalesce(F.col("agreeing_share") < cfg.bits_min_agreeing_share, F.lit(False))
+    is_apart = F.col("agreeing_share") < cfg.bits_min_agreeing_share
+    is_elsewhere = F.greatest("src_overlap", "dst_overlap") < cfg.min_overlap  # bits are of the whole picture
+    refuted = F.coalesce(is_apart | is_elsewhere, F.lit(False))
     straight, mirrored = (
         F.when(refuted, F.least(value, F.lit(REFUTED))).otherwise(value) for value in _bits_values(cfg)
     )

@@ -188,7 +188,7 @@ def conflicts_of(verdicts: DataFrame) -> DataFrame:
 
 def _arranged(verdicts: DataFrame) -> DataFrame:
     columns = ("vertex", "other_vertex", "verdict", "author", "image_id", "other_image_id", "fault")
-    return verdicts.select(*columns, F.unix_micros("decided_at").alias("decided_at")).coalesce(1)
+    return verdicts.select(*columns, F.unix_micros("decided_at").alias("decided_at")).repartition(1)
 
 
 def _weigh(batches: Iterator[pa.RecordBatch]) -> tuple[list[kernel.Held], list[kernel.Conflict]]:

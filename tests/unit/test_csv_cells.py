@@ -1,0 +1,58 @@
+"""Cells of CSV files: no formula reaches a spreadsheet, numbers stay numbers, and every text comes back."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dupelake.csv_cells import escape, line_of, unescape, write_rows
+
+TEXTS = st.text(st.sampled_from("'=+-@\t\r\n;,\"＝ a1.e"), max_size=8) | st.text(max_size=8)
+
+
+@given(TEXTS)
+def test_every_text_comes_back(text):
+    assert unescape(escape(text)) == text
+
+
+@given(st.lists(st.lists(TEXTS, min_size=2, max_size=2), max_size=4))
+def test_every_text_comes_back_out_of_a_file(rows):
+    file = io.StringIO(newline="")
+    write_rows(file, ("a", "b"), rows)
+    read = csv.reader(io.StringIO(file.getvalue(), newline=""))
+    assert next(read) == ["a", "b"]
+    assert [[unescape(cell) for cell in row] for row in read] == rows
+
+
+@given(TEXTS)
+def test_nothing_that_is_written_starts_a_formula(text):
+    written = escape(text)
+    if written[:1] in "=+-@\t\r\n＝＋－＠" and written:
+        float(written)  # a number
+
+
+@pytest.mark.parametrize("cell", [5, -5, -0.5, None, True, "-0.5", "+3", "-1e-06", "plain", "'quoted'", ""])
+def test_numbers_and_plain_texts_stay_as_they_are(cell):
+    assert escape(cell) is cell
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ('=HYPERLINK("http://a.b")', "'=HYPERLINK(\"http://a.b\")"),
+        ("-1+cmd|' /C calc'!A0", "'-1+cmd|' /C calc'!A0"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\tx", "'\tx"),
+        ("'=x", "''=x"),
+    ],
+)
+def test_formulas_get_a_quote(text, written):
+    assert escape(text) == written
+
+
+def test_a_semicolon_starts_no_cell():
+    assert line_of(["a;=1+1", 2]) == '"a;=1+1",2'
