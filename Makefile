@@ -32,8 +32,12 @@ demo: setup  ## sample images with known copies, two nights, a contact sheet
 	$(BIN)/dupelake demo --out demo-output
 
 .PHONY: test
-test: setup  ## all tests
-	$(BIN)/python -m pytest -q
+test: setup  ## the tests, two files at a time, but for the long ones
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not long'
+
+.PHONY: test-all
+test-all: setup  ## all tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: test-unit
 test-unit: setup  ## the tests that need no Spark

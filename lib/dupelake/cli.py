@@ -47,7 +47,9 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
                 print(f"dupelake {args.command}: {interrupts.message}", file=sys.stderr)
                 return interrupts.exit_code
             if isinstance(error, DupelakeError):
-                print(redactor(f"dupelake {args.command}: {error}"), file=sys.stderr)
+                faults: list[str] = getattr(error, "faults", [])  # several stand below each other
+                told = faults[0] if len(faults) == 1 else f"refused:\n{error}" if faults else str(error)
+                print(redactor(f"dupelake {args.command}: {told}"), file=sys.stderr)
                 return error.exit_code
             print(redactor(traceback.format_exc()), file=sys.stderr)
             return 1
@@ -179,8 +181,10 @@ def _decide(args: argparse.Namespace) -> int:
             lines, n_blank = read_lines(Path(args.csv))
         except ConfigError as error:
             faults += error.faults
-    faults += faults_of(lines)
-    warehouse = _existing(args, faults)
+    try:
+        warehouse = _existing(args, faults)
+    except ConfigError as error:
+        raise ConfigError([*error.faults, *faults_of(lines)]) from None
     blank = f"; {n_blank} rows without a verdict left out" if n_blank else ""
     done = decide(warehouse, lines, args.author.strip(), again=args.again)
     print(f"{done.added} verdicts added, {done.known} already given by {args.author.strip()}{blank}.")

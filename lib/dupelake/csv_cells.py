@@ -1,4 +1,4 @@
-"""CSV files that people open in a spreadsheet: cells that it would take for a formula are written as text, and read back.
+"""CSV files for spreadsheets: cells that would be taken for a formula are written as text, and read back.
 
 A file name may be `=HYPERLINK("https://...")`. As OWASP advises ("CSV Injection"), a text that starts with one of
 = + - @, a tab or a line end gets a quote before it, and every text is quoted, so that a semicolon in it starts no cell

@@ -53,20 +53,30 @@ def options_of(number: int | None) -> dict[str, str]:
     return {} if number is None else {"txnAppId": APP_ID, "txnVersion": str(number)}
 
 
-_SETTINGS = threading.Lock()  # they are the session's, and so of all threads
+_SETTINGS = threading.RLock()  # they are the session's, and so of all threads
+
+
+@contextmanager
+def session_settings(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
+    """Settings of the session for what is done within."""
+    with _SETTINGS:
+        before = {name: spark.conf.get(name, None) for name in values}
+        try:
+            for name, value in values.items():
+                spark.conf.set(name, value)
+            yield
+        finally:
+            for name, old in before.items():
+                if old is None:
+                    spark.conf.unset(name)
+                else:
+                    spark.conf.set(name, old)
 
 
 @contextmanager
 def carrying(spark: SparkSession, options: Mapping[str, str]) -> Iterator[None]:
-    """The same as settings of the session, for commits that take no options (merge, delete)."""
+    """What `options_of` gives as settings of the session, for commits that take no options (merge, delete)."""
     # Else Delta, which takes any source but its own tables for one that may change, first caches all of it.
     values = {"merge.materializeSource": "none"} | {f"write.{name}": value for name, value in options.items()}
-    settings = {f"spark.databricks.delta.{name}": value for name, value in values.items()}
-    with _SETTINGS:
-        try:
-            for name, value in settings.items():
-                spark.conf.set(name, value)
-            yield
-        finally:
-            for name in settings:
-                spark.conf.unset(name)
+    with session_settings(spark, {f"spark.databricks.delta.{name}": value for name, value in values.items()}):
+        yield

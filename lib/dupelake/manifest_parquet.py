@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -57,7 +58,7 @@ def read_parquet_table(spark: SparkSession, place: Place) -> list[DataFrame]:
                 return str(schema.toString()), schema
             finally:
                 reader.close()
-        except Py4JJavaError as error:
+        except (Py4JJavaError, PySparkException) as error:
             where = place.in_words(path)
             raise ManifestError(f"{where} cannot be read as parquet: {first_line(error)}") from error
 
@@ -87,7 +88,7 @@ def _columns(spark: SparkSession, schema: Any, where: str) -> _Columns:
         one.add(field)
         try:
             json = converter.convert(jvm.org.apache.parquet.schema.MessageType(schema.getName(), one)).json()
-        except Py4JJavaError as error:
+        except (Py4JJavaError, PySparkException) as error:
             unread[str(field.getName())] = first_line(error).partition("] ")[2] or first_line(error)
             continue
         found += T._parse_datatype_json_string(json).fields  # type: ignore[attr-defined]

@@ -16,20 +16,23 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from delta.exceptions import ConcurrentTransactionException, DeltaConcurrentModificationException
+from delta import exceptions
+from delta.exceptions import ConcurrentTransactionException
 from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
 from dupelake.errors import BusyError, SchemaError
-from dupelake.fence import APP_ID, carrying, count_of, number_above, options_of, token_above
+from dupelake.fence import APP_ID, carrying, count_of, number_above, options_of, session_settings, token_above
 from dupelake.paths import qualified
 from dupelake.schema import ALL_TABLES, Table, conform
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+# Another commit got in between; in Python these classes have no class in common that says so.
+_CONFLICTS = tuple(getattr(exceptions, name) for name in exceptions.__all__)
 _TRIES = 8  # of a commit that somebody else's got in the way of
 _SMALL_FILE_BYTES = 64 << 20  # of a table; smaller ones are compacted, what is larger is left alone
 
@@ -228,7 +231,7 @@ class Warehouse:
                 actions.add(delta.actions.SetTransaction(APP_ID, number, none))
                 try:
                     change.commit(jvm.scala.jdk.javaapi.CollectionConverters.asScala(actions).toSeq(), operation)
-                except DeltaConcurrentModificationException:  # of the run that is overtaken: its last one
+                except _CONFLICTS:  # of the run that is overtaken: its last one
                     continue
                 return
         raise BusyError(f"{self.path(table)}: another run keeps committing to it; nothing was changed")
@@ -328,9 +331,8 @@ class Warehouse:
             BusyError: a run that came later has committed, and nothing was written; or others did, again and again.
         """
         for attempt in range(1, _TRIES + 1):
-            number = None
-            if self._token is not None or sequence is not None:
-                number = number_above(self._number(table), self._token, count=sequence)
+            has_number = self._token is not None or sequence is not None
+            number = number_above(self._number(table), self._token, count=sequence) if has_number else None
             options = options_of(number)
             settings = nullcontext() if options and takes_options else carrying(self.spark, options)
             try:
@@ -344,7 +346,7 @@ class Warehouse:
                 raise BusyError(
                     f"{self.path(table)}: another run took this warehouse over; nothing was written, start it again"
                 ) from error
-            except DeltaConcurrentModificationException as error:
+            except _CONFLICTS as error:
                 if attempt == _TRIES:
                     raise BusyError(
                         f"{self.path(table)}: others changed it {_TRIES} times during a commit; start it again"
@@ -378,28 +380,16 @@ class Warehouse:
         """
         delta = DeltaTable.forPath(self.spark, self.path(table))
         before = self._extent(table)
-        with self._set({"spark.databricks.delta.optimize.minFileSize": str(_SMALL_FILE_BYTES)}):
+        with session_settings(self.spark, {"spark.databricks.delta.optimize.minFileSize": str(_SMALL_FILE_BYTES)}):
             if before.files > 1:
                 with self._commit(table):
                     delta.optimize().executeCompaction()
         # Vacuum lists the folder in so many tasks, 10,000 unless told: half a minute a table in local mode.
         n_tasks = str(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
-        with self._set({"spark.sql.sources.parallelPartitionDiscovery.parallelism": n_tasks}):
+        with session_settings(self.spark, {"spark.sql.sources.parallelPartitionDiscovery.parallelism": n_tasks}):
             delta.vacuum(retain_hours)
         self._delta_log(table).checkpoint()
         return Maintained(before, self._extent(table))
-
-    @contextmanager
-    def _set(self, options: dict[str, str]) -> Iterator[None]:
-        """Settings of the session for what is done within."""
-        before = {name: self.spark.conf.get(name, None) for name in options}
-        try:
-            for name, value in options.items():
-                self.spark.conf.set(name, value)
-            yield
-        finally:
-            for name, value in before.items():
-                self.spark.conf.unset(name) if value is None else self.spark.conf.set(name, value)
 
     def _extent(self, table: Table) -> Extent:
         """What `table` holds now, and what lies in its folder, the log included."""

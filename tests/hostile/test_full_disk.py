@@ -33,6 +33,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up(spark, small_disk: Path, tmp_path: Path, capsys) -> None:
     images, root = tmp_path / "images", small_disk / "wh"
     images.mkdir()

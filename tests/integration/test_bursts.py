@@ -159,6 +159,7 @@ def burst(spark, tmp_path_factory):
     return warehouse, job, nights
 
 
+@pytest.mark.long
 def test_frames_of_a_fixed_camera_make_one_group_and_few_pairs(burst):
     warehouse, _, nights = burst
     assert 30 <= nights[0][0] < nights[1][0] < 49
@@ -171,6 +172,7 @@ def test_frames_of_a_fixed_camera_make_one_group_and_few_pairs(burst):
     assert sizes == [2, 49], "all frames with the crop of their scene, and the other picture with its copy"
 
 
+@pytest.mark.long
 def test_a_burst_outlives_its_best(spark, burst):
     """Its pictures were compared with the best of them alone: when these go, the next best take over."""
     warehouse, job, _ = burst
@@ -191,6 +193,7 @@ def test_a_burst_outlives_its_best(spark, burst):
     assert warehouse.read(PAIRS).count() > 10 * (48 - gone)
 
 
+@pytest.mark.long
 def test_identical_images_are_one_content(spark, tmp_path):
     """A placeholder that a crawler stored again and again: one content, one group, no pair."""
     folder = tmp_path / "tree"

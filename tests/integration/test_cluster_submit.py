@@ -58,6 +58,7 @@ def rows(warehouse: Warehouse, table) -> list[tuple]:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_submitted_run_gives_the_tables_of_local_mode(spark, master, images, tmp_path):
     from dupelake.jobs import nightly
 

@@ -46,6 +46,7 @@ def tables(spark, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("across", "make", "closed"), [(False, GroupTruth, True), (True, PairTruth, False)])
+@pytest.mark.long
 def test_figures_are_those_of_enumerating_all_pairs(tables, tmp_path, across, make, closed):
     world, warehouse = tables
     world.across = across
@@ -135,6 +136,7 @@ photos/sun2/a.jpg,i-sun,resized
 """
 
 
+@pytest.mark.long
 def test_command_writes_figures_and_sheets(story, tmp_path, capsys):
     truth, out = tmp_path / "truth.csv", tmp_path / "out"
     truth.write_text(TRUTH, encoding="utf-8")
@@ -195,6 +197,7 @@ def test_faults_stop_before_spark_starts(tmp_path, capsys, monkeypatch):
         assert part in said
 
 
+@pytest.mark.long
 def test_truth_that_names_nothing_in_the_tables_is_refused_with_an_example(story, tmp_path, capsys):
     truth = tmp_path / "truth.csv"
     truth.write_text("image,group\nq.png,1\nr.png,1\n", encoding="utf-8")

@@ -329,12 +329,12 @@ def test_want_of_memory_for_features_passes_and_is_tried_again(tmp_path: Path, m
 
     (tmp_path / "a.png").write_bytes(png(1))
     monkeypatch.setattr("dupelake.kernels.fingerprint.extract_features", fail_once)
-    ((row,),) = (batch.to_pylist() for batch in _mapper(Config())(iter([one_batch(tmp_path / "a.png", 1)])))
+    ((row,),) = (batch.to_pylist() for batch in _mapper(Config(), ["/"])(iter([one_batch(tmp_path / "a.png", 1)])))
     assert (tmp_path / "failed").exists()
     assert (row["status"], row["features_error"]) == ("ok", None)
     assert row["n_keypoints"] > 0
     monkeypatch.setattr("dupelake.kernels.fingerprint.extract_features", short)
-    ((row,),) = (batch.to_pylist() for batch in _mapper(Config())(iter([one_batch(tmp_path / "a.png", 1)])))
+    ((row,),) = (batch.to_pylist() for batch in _mapper(Config(), ["/"])(iter([one_batch(tmp_path / "a.png", 1)])))
     assert (row["status"], row["reason"]) == ("failed", "out_of_memory"), "which later nights try again"
 
 
@@ -386,7 +386,7 @@ def test_the_vocabulary_command(spark, tmp_path: Path, monkeypatch, capsys):
     call = ["vocabulary", "--warehouse", where, "--out", str(out)]
     assert cli.main([*call, "--images", "0"]) == 2
     assert cli.main(call) == 2
-    assert "no features" in capsys.readouterr().err
+    assert "there is no such folder; run `dupelake run` first" in capsys.readouterr().err
     rng = np.random.default_rng(0)
     base = rng.integers(0, 120, (3000, 128), np.uint8)
     rows = [(f"{at:032x}", 400, b"", base[rng.integers(0, 3000, 400)].tobytes(), b"", None, "f") for at in range(120)]

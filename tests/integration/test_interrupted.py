@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import deltalake
@@ -27,14 +26,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pictures import OPTIONS, photograph
 
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCY"  # noqa: S105
-TOLD_LINES = 25  # of Spark's and Java's own, at their start
+TOLD_LINES = 15  # of Spark's and Java's own, at their start
 
 
-def command(words: list[str], **env: str) -> tuple[list[str], dict[str, str]]:
+def command(words: list[str], etc: Path, **env: str) -> tuple[list[str], dict[str, str]]:
+    """`dupelake` for a user whom the system has no name for, where files of /etc may be covered by those of `etc`."""
     line = [sys.executable, "-m", "dupelake.cli", *words]
-    if os.geteuid() == 0:
-        line = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", *line]
-    held = {name: value for name, value in os.environ.items() if name not in ("HOME", "LANG")}
+    etc.mkdir(exist_ok=True)
+    (etc / "passwd").write_text("nobody:x:65534:65534:nobody:/:/bin/false\n", encoding="utf-8")
+    (etc / "nsswitch.conf").write_text("passwd: files\nhosts: files dns\n", encoding="utf-8")  # else systemd knows root
+    cover = 'for name in passwd nsswitch.conf; do mount --bind "$0/$name" /etc/$name || exit 1; done; exec "$@"'
+    covered = ["unshare", "-m", "sh", "-c", cover, str(etc)]
+    if os.geteuid() == 0 and subprocess.run([*covered, "true"], capture_output=True, check=False).returncode == 0:
+        line = [*covered, *line]
+    held = {name: value for name, value in os.environ.items() if name not in ("HOME", "LANG", "USER", "LOGNAME")}
     return line, held | {"LC_ALL": "C", **env}
 
 
@@ -42,17 +47,11 @@ def rows(root: Path, table) -> list[dict]:
     return deltalake.DeltaTable(str(root / table.name)).to_pyarrow_table().to_pylist()
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Open to everybody; pytest closes the folders that it makes whenever it starts."""
-    with tempfile.TemporaryDirectory(prefix="Zürich [x]") as folder:
-        Path(folder).chmod(0o777)
-        yield Path(folder)
-
-
 @pytest.mark.timeout(900)
-def test_interrupted_and_run_again(spark, home: Path, tmp_path: Path, monkeypatch, capsys):
-    (home / "bilder ß").mkdir()
+@pytest.mark.long
+def test_interrupted_and_run_again(spark, tmp_path: Path, monkeypatch, capsys):
+    home = tmp_path / "Zürich [x]"
+    (home / "bilder ß").mkdir(parents=True)
     photograph("astronaut.png").save(home / "bilder ß" / "a é.png")
     photograph("astronaut.png").resize((200, 200)).save(home / "bilder ß" / "b [1].jpg")
     photograph("coffee.png").save(home / "bilder ß" / "c.png")
@@ -60,7 +59,7 @@ def test_interrupted_and_run_again(spark, home: Path, tmp_path: Path, monkeypatc
     words = ["run", str(home / "bilder ß"), "--warehouse", str(root), *OPTIONS, "--set", f"run.event_log={events}"]
     words += ["--spark", f"spark.hadoop.fs.s3a.secret.key={SECRET}", "--spark", "spark.driver.memory=1g"]
 
-    line, env = command(words, TZ="America/New_York")
+    line, env = command(words, tmp_path / "etc", TZ="America/New_York")
     first = time.time()
     process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
     assert process.stderr is not None
@@ -75,7 +74,8 @@ def test_interrupted_and_run_again(spark, home: Path, tmp_path: Path, monkeypatc
             break
     said += process.stderr.readlines()
     assert process.wait(60) == 130, "".join(said)
-    assert len(said) < TOLD_LINES, "".join(said)
+    foreign = [text for text in said if not re.search(r"\[\d{8}T\d{6}-", text)]
+    assert len(foreign) < TOLD_LINES, "".join(said)
     assert not [text for text in said if "Traceback" in text or "\tat " in text or "Exception" in text], "".join(said)
     assert [text for text in said if "stopped by SIGINT" in text and "run the same command again" in text]
     assert not (root / "_lock.json").exists()
@@ -84,7 +84,7 @@ def test_interrupted_and_run_again(spark, home: Path, tmp_path: Path, monkeypatc
     assert (row["status"], row["tables"]) == ("failed", None)
     assert "stopped by SIGINT" in row["error_message"]
 
-    line, env = command(words, TZ="Asia/Kolkata")
+    line, env = command(words, tmp_path / "etc", TZ="Asia/Kolkata")
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=env, timeout=600)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "3 read = 3 hashed + 0 skipped + 0 failed" in done.stdout

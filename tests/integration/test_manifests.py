@@ -124,7 +124,8 @@ class TestFolders:
     def test_other_columns_travel_packed_with_what_folders_say(self, spark: SparkSession, tmp_path: Path) -> None:
         put(tmp_path / "csv" / "region=eu" / "partition=1" / "m.csv", "uri,n,Scope\n/a.jpg,007,me\n/b.jpg,,\n")
         put(tmp_path / "json" / "m.jsonl", '{"uri": "/c.jpg", "exif": {"iso": 1}}\n')
-        spark.sql("select '/d.jpg' uri, 1.5D x, cast(null as string) y").write.parquet(str(tmp_path / "parquet" / "region=us"))
+        rows = spark.sql("select '/d.jpg' uri, 1.5D x, cast(null as string) y")
+        rows.write.parquet(str(tmp_path / "parquet" / "region=us"))
         paths = [str(tmp_path / name) for name in ("csv", "json", "parquet")]
         got = normalise(read_manifests(spark, paths, ManifestConfig(), with_origin=True), ManifestConfig()).collect()
         assert {row["uri"]: (row["scope"], row["partition"], row["extra"]) for row in got} == {

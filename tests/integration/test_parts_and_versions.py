@@ -97,6 +97,7 @@ def equal_but_for_history(one: Warehouse, other: Warehouse, *tables: Table) -> N
         assert rows(one, table) == rows(other, table), table.name
 
 
+@pytest.mark.long
 def test_full_over_a_part_is_refused_and_over_all_gives_what_a_new_warehouse_has(lake: Lake, capsys) -> None:
     wh = lake.warehouse()
     assert lake.run(nightly, *OPTIONS) == 0
@@ -148,6 +149,7 @@ def test_full_over_a_part_is_refused_and_over_all_gives_what_a_new_warehouse_has
     capsys.readouterr()
 
 
+@pytest.mark.long
 def test_an_embedding_that_failed_is_tried_again_and_meets_the_others(lake: Lake, capsys) -> None:
     """As it is when the model's memory runs out one night, by the tables of a warehouse where it did not."""
     wh, environment = lake.warehouse(), lake.spark.sparkContext.environment
@@ -197,18 +199,18 @@ def test_an_embedding_that_failed_is_tried_again_and_meets_the_others(lake: Lake
     capsys.readouterr()
 
 
-def test_jobs_alone_are_complete_after_all_of_them(lake: Lake, caplog) -> None:
+@pytest.mark.long
+def test_jobs_alone_are_complete_after_all_of_them(lake: Lake, capsys) -> None:
     wh = lake.warehouse()
 
     def complete(job: Any) -> bool:
-        caplog.clear()
+        capsys.readouterr()
         assert lake.run(job, *OPTIONS) == 0
         return last(wh)["tables"] is not None
 
     assert not complete(hash)
     assert not complete(cluster)
-    assert "6 contents" in caplog.text
-    assert "run lsh_join.py" in caplog.text
+    assert "6 contents or pairs are not as the join would leave them: run lsh_join.py" in capsys.readouterr().err
     assert not complete(lsh_join)
     assert complete(cluster)
     picture = photograph("chelsea.png", 300)
@@ -217,13 +219,14 @@ def test_jobs_alone_are_complete_after_all_of_them(lake: Lake, caplog) -> None:
     lake.write()
     assert not complete(hash)
     assert not complete(cluster)
-    assert "run lsh_join.py" in caplog.text
+    assert "contents or pairs are not as the join would leave them: run lsh_join.py" in capsys.readouterr().err
     assert not complete(lsh_join)
     assert complete(cluster)
     assert last(wh)["tables"] == versions(wh)
 
 
-def test_a_run_that_can_read_next_to_nothing_ends_with_3(lake: Lake, caplog) -> None:
+@pytest.mark.long
+def test_a_run_that_can_read_next_to_nothing_ends_with_3(lake: Lake, capsys) -> None:
     gate = ["--set", "embed.model=none"]
     good, lake.rows = lake.rows, {}
     lake.rows["gone"] = (lake.folder / "gone.png", "1", "")
@@ -237,9 +240,9 @@ def test_a_run_that_can_read_next_to_nothing_ends_with_3(lake: Lake, caplog) -> 
     for at in range(5):
         lake.put(f"text {at}", "2" if at < 2 else "3", f"no image {at}")
     lake.write()
-    caplog.clear()
+    capsys.readouterr()
     assert lake.run(hash, *gate, "--partitions", "2") == 0, "two broken files tell nothing of the night"
-    assert "2 of 2 images failed, most of them as `undecodable`" in caplog.text
+    assert "2 of 2 images failed, most of them as `undecodable`" in capsys.readouterr().err
     assert lake.run(hash, *gate) == 3
     told = last(lake.warehouse())
     assert "3 of 3 images failed, most of them as `undecodable` (3, such as" in told["error_message"]

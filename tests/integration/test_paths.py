@@ -55,7 +55,7 @@ def work(warehouse: Warehouse, spark) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    names = {path.name for path in folder.iterdir() if not path.name.startswith((".", f"{NAME}."))}  # .beat
     return names == {table.name for table in TABLES} | {NAME, "_staging"}
 
 

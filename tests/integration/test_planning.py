@@ -71,6 +71,7 @@ def images(tmp_path_factory):
     return write_two_nights(tmp_path_factory.mktemp("images") / "tree")
 
 
+@pytest.mark.long
 def test_a_planned_join_finds_the_same_and_says_what_came_of_the_plan(spark, images, tmp_path, monkeypatch):
     def run(name):
         warehouse = Warehouse(spark, str(tmp_path / name))
@@ -108,6 +109,7 @@ def test_a_planned_join_finds_the_same_and_says_what_came_of_the_plan(spark, ima
     assert planning.lines([corrected], 2)[0].startswith("phash: 2 keys (8 B to shuffle), 1 codes to compare")
 
 
+@pytest.mark.long
 def test_words_by_keys_are_forecast_and_a_crowds_words_left_out(spark, images, tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "PLANNED_UNITS", 1)
 

@@ -95,6 +95,7 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
     return Lake(spark, tmp_path)
 
 
+@pytest.mark.long
 def test_tombstones_and_returns(lake: Lake) -> None:
     uris = {name: lake.put(name, png(at)) for at, name in enumerate(("a", "b", "c", "d"))}
     base = [{"image_id": name, "uri": uri, "partition": "1"} for name, uri in uris.items()]
@@ -122,6 +123,7 @@ def test_tombstones_and_returns(lake: Lake) -> None:
     assert lake.gone() == {}
 
 
+@pytest.mark.long
 def test_a_listing_removes_what_it_covers_and_lacks(lake: Lake) -> None:
     uris = {name: lake.put(name, png(1)) for name in ("a", "b", "c", "mine", "other")}
     rows = {name: {"image_id": name, "uri": uri, "scope": "s"} for name, uri in uris.items()}
@@ -139,6 +141,7 @@ def test_a_listing_removes_what_it_covers_and_lacks(lake: Lake) -> None:
     assert lake.gone() == {}
 
 
+@pytest.mark.long
 def test_doubtful_listings_remove_nothing(lake: Lake) -> None:
     def write(*rows: tuple[str, str, str]) -> None:
         lake.write(*({"image_id": name, "uri": uri, "deleted": deleted} for name, uri, deleted in rows))
@@ -155,6 +158,7 @@ def test_doubtful_listings_remove_nothing(lake: Lake) -> None:
     assert lake.hash("--listing")["removed"] == 3, "tombstones need no share"
 
 
+@pytest.mark.long
 def test_a_tree_covers_what_lies_below_it_and_notices_changes(lake: Lake) -> None:
     files = lake.folder / "files"
     (files / "sub").mkdir()
@@ -180,6 +184,7 @@ def test_a_tree_covers_what_lies_below_it_and_notices_changes(lake: Lake) -> Non
     assert int(now["marks"]["byte_size"]) == now["byte_size"] == len(png(6, side=128))
 
 
+@pytest.mark.long
 def test_bytes_that_changed(lake: Lake) -> None:
     old, new = png(1), png(2)
     uris = {name: lake.put(name, old) for name in ("a", "b", "c")}
@@ -205,6 +210,7 @@ def test_bytes_that_changed(lake: Lake) -> None:
     assert lake.images()["a"]["marks"] == {"etag": "2", "byte_size": "7"}
 
 
+@pytest.mark.long
 def test_failed_images_are_tried_again_up_to_a_limit(lake: Lake) -> None:
     good = lake.put("good", png(1))
     text = lake.put("text", b"no image")
@@ -227,6 +233,7 @@ def test_failed_images_are_tried_again_up_to_a_limit(lake: Lake) -> None:
     assert lake.version(IMAGES) == before
 
 
+@pytest.mark.long
 def test_forget_purge_and_undo_through_pairs_and_groups(lake: Lake, capsys) -> None:
     first, twin, resaved = png(1, 200), png(1, 200), io.BytesIO()
     Image.open(io.BytesIO(first)).save(resaved, "BMP")

@@ -141,7 +141,7 @@ def test_the_page_shows_what_deserves_a_look_and_needs_nothing_else(warehouse, t
     assert "PDQ 30 of 256" in words
     assert "41 inliers" in words
     assert "the only link between them" in words
-    assert 'l,"x, <b>",not_duplicate' in page.codes
+    assert '"l","x, <b>","not_duplicate"' in page.codes
 
 
 def test_the_first_of_each_kind_comes_before_the_second_and_the_limit_holds(warehouse, tmp_path):
@@ -236,6 +236,7 @@ def test_verdicts_are_checked_together_and_added_all_or_none(warehouse, tmp_path
     assert warehouse.read(DECISIONS).isEmpty()
 
 
+@pytest.mark.long
 def test_a_verdict_is_added_again_only_when_its_author_changed_his_mind_or_says_so(warehouse):
     times = (datetime(2026, 11, 2, hour) for hour in range(20))
 
@@ -250,6 +251,7 @@ def test_a_verdict_is_added_again_only_when_its_author_changed_his_mind_or_says_
     assert (backwards.added, backwards.known) == (0, 1)
 
 
+@pytest.mark.long
 def test_rows_that_sql_inserts_are_pinned_once_and_conflicts_come_and_go(warehouse, tmp_path):
     spark, number = warehouse.spark, iter(range(99))
 

@@ -116,5 +116,6 @@ def test_staging_on_a_store_that_does_not_rename_is_delta(spark: SparkSession, t
         staging = Staging(Warehouse(spark, root), "run")
         kept = staging.save(rows)
         assert kept.collect() == rows.collect()
-        [folder] = (tmp_path / Path(root).name / "_staging" / "run").iterdir()
+        run = tmp_path / Path(root).name / "_staging" / "run"
+        [folder] = (path for path in run.iterdir() if path.is_dir())
         assert (folder / "_delta_log").is_dir() == has_log

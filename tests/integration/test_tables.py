@@ -90,7 +90,7 @@ def test_a_table_of_an_older_version_is_given_the_columns_it_lacks(spark, wareho
         (HASHES, hash_row(quality=101), "quality_range"),
         (
             IMAGES,
-            ("i", "u", "p", "", None, 1, 1, 1, "PNG", None, None, "ok", None, None, NOW, *[None] * 5),
+            ("i", "u", "p", "", None, 1, 1, 1, "PNG", None, None, "ok", None, None, NOW, *[None] * 6),
             "ok_has_content",
         ),
         (PAIRS, pair_row("b", "a", kind="near", score=1.0), "ordered"),
@@ -128,7 +128,7 @@ def test_polars_and_duckdb_read_what_spark_wrote(spark, warehouse):
             None,
             None,
             NOW,
-            *[None] * 5,
+            *[None] * 6,
         ),
         (
             "img-2",
@@ -146,7 +146,7 @@ def test_polars_and_duckdb_read_what_spark_wrote(spark, warehouse):
             "no_uri",
             "no uri",
             NOW,
-            *[None] * 5,
+            *[None] * 6,
         ),
     ]
     warehouse.append(IMAGES, spark.createDataFrame(rows, IMAGES.schema))

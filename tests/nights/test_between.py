@@ -87,6 +87,7 @@ def test_the_plan_names_what_a_run_would_do_and_writes_nothing(warehouse, images
     assert (versions(warehouse), warehouse.version(RUNS)) == before
 
 
+@pytest.mark.long
 def test_maintenance_changes_no_row_and_keeps_the_night_complete(spark, warehouse):
     columns = [c for c in GROUPS.columns if c != "updated_at"]
     rows = sorted(map(tuple, warehouse.read(GROUPS).select(columns).collect()), key=repr)
@@ -99,6 +100,7 @@ def test_maintenance_changes_no_row_and_keeps_the_night_complete(spark, warehous
     assert refused.value.code == 2
 
 
+@pytest.mark.long
 def test_a_rerun_of_the_night_changes_no_table(warehouse, images):
     before = versions(warehouse)
     done = subprocess.run(
@@ -110,6 +112,7 @@ def test_a_rerun_of_the_night_changes_no_table(warehouse, images):
     assert versions(warehouse) == before
 
 
+@pytest.mark.long
 def test_a_night_without_anything_new_stops_after_the_manifest(warehouse, images, capsys):
     def night(*more: str) -> tuple[str, dict[str, int]]:
         arguments = [str(images), "--warehouse", warehouse.root, "--partitions", "2026-11-01", *OPTIONS, *more]

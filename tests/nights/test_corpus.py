@@ -116,6 +116,7 @@ def first() -> dict[str, object]:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("shuffle", "nights"), SCHEDULES)
+@pytest.mark.long
 def test_any_order_and_size_of_nights(spark, pictures, tmp_path, first, shuffle, nights):
     order = sorted(pictures)
     random.Random(shuffle).shuffle(order)  # noqa: S311

@@ -55,6 +55,7 @@ def change(corpus: Corpus, rng: random.Random, step: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [2])
+@pytest.mark.long
 def test_histories(spark, tmp_path, seed):
     rng, corpus = random.Random(seed), Corpus()  # noqa: S311
     nightly, past = Warehouse(spark, str(tmp_path / "nightly")), {}

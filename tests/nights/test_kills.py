@@ -34,7 +34,11 @@ CELLS = [f"kill:{when}:{table}" for table in COMMITS for when in ("before", "aft
 CELLS += [f"{verb}:worker:{worker}" for verb in ("kill", "kill-executor") for worker in WORKERS]
 PART_ROWS = "4"  # of the cells in parts: killed in the first of several
 CELLS += [f"kill:{when}:{table} in parts" for table in ("hashes", "images") for when in ("before", "after")]
-FEW = ("kill:before:groups", "kill:after:images in parts", "kill-executor:worker:align")
+FEW = (
+    "kill:before:groups",
+    "kill:after:images in parts",
+    "kill-executor:worker:align",
+)
 TOLD = ("run_id", "ingested_at", "updated_at", "changed_at")  # when and by which run: not the same in two runs
 BEGIN, END = "<!-- kill matrix: written by tests/nights/test_kills.py -->", "<!-- kill matrix: end -->"
 
@@ -105,6 +109,7 @@ def fault(cell: str, once: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("cell", CELLS if os.environ.get("DUPELAKE_KILL_CELLS") == "all" else FEW)
+@pytest.mark.long
 def test_killed_and_started_again(spark, images, first_night, unkilled, tmp_path, cell):
     root, once = tmp_path / "wh", tmp_path / "once"
     shutil.copytree(first_night, root)

@@ -41,6 +41,7 @@ def found(warehouse: Warehouse) -> list:
     return warehouse.read(GROUPS).join(images, "image_id").collect()
 
 
+@pytest.mark.long
 def test_one_file_under_many_names(spark, tmp_path):
     photos, warehouse = tmp_path / "photos", Warehouse(spark, str(tmp_path / "wh"))
     (photos / "deep").mkdir(parents=True)
@@ -67,6 +68,7 @@ def test_one_file_under_many_names(spark, tmp_path):
     assert counts["removable_bytes"] == p5.stat().st_size
 
 
+@pytest.mark.long
 def test_reported_manifest_is_one_file(spark, shared_data, tmp_path):
     (tmp_path / "photos").mkdir()
     for name in ("p0.jpg", "p5.jpg"):
@@ -98,6 +100,7 @@ def outcome(warehouse: Warehouse) -> tuple[list, set]:
     return sorted(map(repr, warehouse.read(PAIRS).collect())), set(map(frozenset, groups.values()))
 
 
+@pytest.mark.long
 def test_tenants_over_two_nights_and_in_one(spark, tenants, tmp_path):
     nights, batch = (Warehouse(spark, str(tmp_path / name)) for name in ("nights", "batch"))
     nameless = [{"uri": uri} for uri in sorted({row["uri"] for row in tenants})]

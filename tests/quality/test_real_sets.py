@@ -52,6 +52,7 @@ def found(warehouse, shared_data) -> dict[str, Found]:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", SETS)
+@pytest.mark.long
 def test_precision_and_recall_keep_their_floors(name, found, shared_data):
     truth, one = load_truth(shared_data, name), found.get(name, Found())
     pairs = score_pair_sets(one.edges, truth.relation, one.ignored(truth))
@@ -64,6 +65,7 @@ def test_precision_and_recall_keep_their_floors(name, found, shared_data):
     assert groups.recall >= MIN_GROUP_RECALL
 
 
+@pytest.mark.long
 def test_every_file_that_pillow_decodes_is_hashed_and_each_other_has_a_reason(warehouse, shared_data):
     with (shared_data / "truth" / "format_corpus_decode.csv").open(newline="", encoding="utf-8") as file:
         decodes = {r["path"]: r["decodes_pillow13"] == "1" for r in csv.DictReader(file)}
@@ -77,6 +79,7 @@ def test_every_file_that_pillow_decodes_is_hashed_and_each_other_has_a_reason(wa
     assert all(row["reason"] and row["error_message"] for row in failed)
 
 
+@pytest.mark.long
 def test_counts_add_up_over_all_sets(warehouse):
     counts = warehouse.read(RUNS).first()["counts"]
     assert counts["read"] == counts["hashed"] + counts["skipped"] + counts["failed"]

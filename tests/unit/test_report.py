@@ -74,6 +74,7 @@ def test_human_bytes():
 
 def test_run_report_says_what_people_need():
     run = Run.__new__(Run)
+    run.notes = []
     run.run_id, run.job = "r", "nightly"
     run.counts = {
         "read": 10,
@@ -107,6 +108,7 @@ def test_run_report_says_what_people_need():
 
 def test_seconds_are_of_the_clock():
     run = Run.__new__(Run)
+    run.notes = []
     run.begun, run.seconds = time.monotonic() - 100, {START: 20.0, "hash": 30.0, "write": 5.0}
     run.note_rest()
     assert run.seconds[REST] == pytest.approx(45, abs=1)
@@ -133,6 +135,7 @@ def test_a_process_has_one_start(monkeypatch):
 )
 def test_forget_tells_how_many(counts, said):
     run = Run.__new__(Run)
+    run.notes = []
     run.run_id, run.job, run.counts, run.seconds = "r", "forget", counts, {}
     assert said in run.report()
 

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 from test_decode import CFG, decoded, encoded, scene
 
 from dupelake.config import DecodeConfig, HashConfig
+from dupelake.kernels import rasters
 from dupelake.kernels.decode import Failure, decode
 from dupelake.kernels.fingerprint import Fingerprint, fingerprint_image
 
@@ -101,6 +102,13 @@ def test_colours_of_12_bits_in_16_are_not_black(suffix):
     pixels = np.asarray(scene()).astype(np.uint16) * 16
     data = cv2.imencode(suffix, pixels[..., ::-1])[1].tobytes()
     assert np.abs(decoded(data).rgb.astype(int) - np.asarray(scene())).max() <= 1
+
+
+def test_alpha_of_12_bits_in_16_is_refused():
+    pixels = np.dstack([np.asarray(scene()).astype(np.uint16) * 16, np.full((80, 120), 4095, np.uint16)])
+    assert "alpha" in refused(cv2.imencode(".png", pixels)[1].tobytes())
+    pixels[..., 3] = 65_535
+    assert decoded(cv2.imencode(".png", pixels)[1].tobytes()).rgb.max() <= 16  # truly dark
 
 
 def test_masks_are_neither_black_nor_alike():
@@ -225,3 +233,36 @@ def test_real_reports(shared_data: Path):
     assert np.abs(upright.astype(int) - decoded((odd / "orient-9.jpg").read_bytes()).rgb).mean() < 8
     grey = decoded((odd / "grey16-miniswhite.tif").read_bytes()).image.convert("L")
     assert np.corrcoef(np.asarray(grey).ravel(), np.asarray(Image.fromarray(upright).convert("L")).ravel())[0, 1] > 0.5
+
+
+def test_bands_change_nothing(monkeypatch):
+    """Pictures larger than a band come out as those that fit into one."""
+    steep = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    at = steep.find(b"para")
+    steep[at + 12 : at + 16] = struct.pack(">i", 3 << 16)  # another gamma
+    colours = scene().convert("RGBA")
+    colours.putalpha(Image.fromarray(GREY))
+    white = Image.new("RGBA", (120, 80), "white")
+    white.putalpha(Image.fromarray(GREY))
+    files = [
+        encoded(scene()),
+        encoded(scene(), icc_profile=bytes(steep)),
+        encoded(scene(), "JPEG", icc_profile=bytes(steep)),
+        encoded(colours),
+        encoded(white),
+        encoded(colours.convert("LA")),
+        encoded(scene().quantize(9), transparency=3),
+        encoded(scene(), transparency=(1, 2, 3)),
+        encoded(Image.fromarray(GREY.astype(np.uint16) * 16), transparency=GREY[0, 0].item() * 16),
+        encoded(scene().convert("CMYK"), "TIFF"),
+        tiff(GREY.astype(np.float32) * 5),
+        tiff(GREY.view(np.int8)),
+        encoded(scene().convert("1")),
+        cv2.imencode(".png", np.asarray(scene()).astype(np.uint16) * 16)[1].tobytes(),
+    ]
+    whole = [decoded(data) for data in files]
+    monkeypatch.setattr(rasters, "_BAND_PIXELS", 7 * 120)
+    for before, data in zip(whole, files, strict=True):
+        after = decoded(data)
+        assert np.array_equal(before.rgb, after.rgb)
+        assert before.pixel_digest == after.pixel_digest

@@ -15,11 +15,12 @@ from pyspark.sql import functions as F
 from dupelake.config import Config
 from dupelake.csv_cells import unescape
 from dupelake.errors import ConfigError
+from dupelake.kernels.uris import plain_uri
 from dupelake.kernels.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, WITHDRAWN
 from dupelake.runtime.lock import PEOPLE, RunLock, lock_of
 from dupelake.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, HASHES, IMAGES, OK, Table
 from dupelake.stages.decisions import TWO_KEEPERS, pins_of, resolve_decisions
-from dupelake.stages.identity import plain_uri
+from dupelake.stages.identity import with_plain
 from dupelake.tables import Warehouse
 
 PAIR_WORDS, WORDS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE), (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN)
@@ -180,18 +181,19 @@ def alone(warehouse: Warehouse, who: str, table: Table) -> Iterator[None]:
 def _look_up(warehouse: Warehouse, names: set[str]) -> dict[str, Row]:
     """{name: row (image_id, content_id, scope, n)} of images that were read; n: how many the name fits."""
     spark = warehouse.spark
-    wanted = F.broadcast(spark.createDataFrame([(name,) for name in sorted(names)], "name string"))
-    images = warehouse.read(IMAGES).where((F.col("status") == OK) & F.col("content_id").isNotNull())
+    rows = [(name, plain_uri(name)) for name in sorted(names)]
+    wanted = F.broadcast(spark.createDataFrame(rows, "name string, name_plain string"))
+    images = with_plain(warehouse.read(IMAGES).where((F.col("status") == OK) & F.col("content_id").isNotNull()))
     shown = F.struct("image_id", "content_id", "scope")
-    is_it = F.col("image_id") == F.col("name"), plain_uri(F.col("uri")) == plain_uri(F.col("name"))
+    is_it = F.col("image_id") == F.col("name"), F.col("_plain") == F.col("name_plain")
     ways = [
         images.join(wanted, fits).select("name", F.lit(way).alias("way"), shown.alias("shown"))
         for way, fits in enumerate(is_it)
     ]
     counted = ways[0].union(ways[1]).groupBy("name", "way").agg(F.min("shown").alias("s"), F.count("*").alias("n"))
     best = counted.groupBy("name").agg(F.min(F.struct("way", "s", "n")).alias("best"))
-    rows = best.select("name", "best.s.*", "best.n").collect()  # at most one per name that was given
-    return {row["name"]: row for row in rows}
+    found = best.select("name", "best.s.*", "best.n").collect()  # at most one per name that was given
+    return {row["name"]: row for row in found}
 
 
 def _named(lines: Sequence[Line], found: dict[str, Row]) -> tuple[list[tuple[Line, Line]], list[str]]:

@@ -71,7 +71,6 @@ def work(run: Run, args: argparse.Namespace) -> None:
             run, [absolute(path) for path in args.paths], partitions, since, listing=args.listing
         )
         images = run.warehouse.read(IMAGES)
-        has_scopes = not images.where("scope <> '' AND deleted_at IS NULL").isEmpty()
         wanted = run.staging.save(
             wanted_rows(
                 manifest,
@@ -82,7 +81,8 @@ def work(run: Run, args: argparse.Namespace) -> None:
                 max_attempts=run.config.run.max_attempts,
                 last_run=run.last_run_at,
                 other_ids=facts["n_other_ids"] > 0,
-                other_scopes=facts["n_scopeless"] > 0 and has_scopes,
+                other_scopes=facts["n_scopeless"] > 0
+                and not images.where("scope <> '' AND deleted_at IS NULL").isEmpty(),
             ),
             "wanted",
         )

@@ -1,4 +1,4 @@
-"""The maintain job: compact the small files of the tables, drop old versions, checkpoint the logs; between nights, about once a week."""
+"""The maintain job: compact small files, drop old versions, checkpoint the logs; between nights, about once a week."""
 
 from __future__ import annotations
 

@@ -19,8 +19,9 @@ Box = tuple[int, int, int, int]
 
 _REFINE_SIDES_PX = (80, 176)
 _REFINE_SAMPLES = 5000  # pixels
-MIN_FRAME_PX = 128
-MIN_OVERLAP_PX = 24  # of the shorter side; less shows nothing that could be told apart
+MIN_FRAME_PX = 128  # of the longer side; what is smaller is enlarged, so that a cell is a pixel or two of it
+MIN_OVERLAP_PX = 24  # of the shorter side; less shows nothing that could be told apart, unless it is all there is
+_LEAST_OVERLAP_PX = 12
 
 
 def content_box(rgb: NDArray[np.uint8]) -> Box:
@@ -30,8 +31,6 @@ def content_box(rgb: NDArray[np.uint8]) -> Box:
     less than a tenth of a side, would remain, the whole picture is its content.
     """
     height, width = rgb.shape[:2]
-    if max(height, width) <= 64:
-        return 0, 0, width, height
     top, bottom = _border(rgb), _border(rgb[::-1])
     turned = rgb.transpose(1, 0, 2)
     left, right = _border(turned), _border(turned[::-1])
@@ -113,6 +112,7 @@ class Overlap(NamedTuple):
         dst_share: the same of the destination.
         src_view: float64 (3, 3), pixels of the overlap to pixels of the source.
         dst_view: the same to the destination.
+        rate: how many times the coarser picture was enlarged; 1 unless the overlap is tiny.
     """
 
     src: FloatArray
@@ -123,11 +123,6 @@ class Overlap(NamedTuple):
     src_view: Matrix
     dst_view: Matrix
     rate: float
-
-
-def _slack(side: int, rate: float) -> float:
-    full = side / 12 + 2
-    return full if rate <= 1 else max(1.0 * rate, full / rate)
 
 
 def lay(
@@ -160,23 +155,23 @@ def lay(
     limit = np.array((src if src_is_frame else dst).shape[::-1])
     high = np.minimum(np.ceil(outline.max(axis=0) + 0.5), limit).astype(int)
     size = high - low
-    least = min(MIN_OVERLAP_PX, max(12, 0.9 * min(limit)))
-    if size.min() < least:
+    if size.min() < min(MIN_OVERLAP_PX, max(_LEAST_OVERLAP_PX, 0.9 * float(limit.min()))):
         return None
     rate = max(1.0, MIN_FRAME_PX / float(size.max()))
-    shift = np.array([[1 / rate, 0, low[0] + (1 / rate - 1) / 2], [0, 1 / rate, low[1] + (1 / rate - 1) / 2], [0, 0, 1]])
+    shift = np.array(
+        [[1 / rate, 0, low[0] + (1 / rate - 1) / 2], [0, 1 / rate, low[1] + (1 / rate - 1) / 2], [0, 0, 1]]
+    )
     size = np.rint(size * rate).astype(int)
     frame, other, to_other = (src, dst, transform @ shift) if src_is_frame else (dst, src, inverse @ shift)
     mask: Mask = np.zeros((size[1], size[0]), np.uint8)
     cv2.fillConvexPoly(mask, np.round(move(np.linalg.inv(shift), outline) * 16).astype(np.int32), 1, cv2.LINE_8, 4)
-    if rate > 1:
+    own = frame[low[1] : high[1], low[0] : high[0]].astype(np.float32)
+    if rate > 1.0:
         own = warp(frame, shift, (int(size[0]), int(size[1])))
-    else:
-        own = frame[low[1] : high[1], low[0] : high[0]].astype(np.float32)
     warped = warp(other, to_other, (int(size[0]), int(size[1])))
     first, second = (own, warped) if src_is_frame else (warped, own)
-    views = (shift, to_other) if src_is_frame else (to_other, shift)
-    return Overlap(first, second, mask, min(1.0, src_share), min(1.0, dst_share), *views, rate)
+    src_view, dst_view = (shift, to_other) if src_is_frame else (to_other, shift)
+    return Overlap(first, second, mask, min(1.0, src_share), min(1.0, dst_share), src_view, dst_view, rate)
 
 
 def warp(picture: NDArray[Any], view: Matrix, size: tuple[int, int]) -> FloatArray:
@@ -277,9 +272,12 @@ def refine(frame: FloatArray, other: FloatArray, mask: Mask, start: Matrix, iter
 def refine_transform(overlap: Overlap) -> Matrix | None:
     """The map of src to dst, float64 (3, 3), after refinement on a small copy of the overlap and then a larger one.
 
-    None where refinement would move a corner by more than a twelfth of the overlap: then there was no alignment near.
+    None where refinement would move a corner by more than a twelfth of the overlap, or by less where that is tiny:
+    then there was no alignment near.
     """
     height, width = overlap.mask.shape
+    # some map lays the few strokes of a tiny picture onto those of another; a copy needs a pixel of its own
+    slack = max(overlap.rate, (max(height, width) / 12 + 2) / overlap.rate)
     total = np.eye(3)
     for side in _REFINE_SIDES_PX:
         factor = min(1.0, side / max(height, width))
@@ -294,7 +292,7 @@ def refine_transform(overlap: Overlap) -> Matrix | None:
         if factor == 1.0:
             break
     edge = corners((0, 0, width, height))
-    if not np.abs(move(total, edge) - edge).max() < _slack(max(height, width), overlap.rate):
+    if not np.abs(move(total, edge) - edge).max() < slack:
         return None
     transform = overlap.dst_view @ total @ np.linalg.inv(overlap.src_view)
     return transform / transform[2, 2]

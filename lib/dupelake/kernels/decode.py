@@ -235,12 +235,15 @@ def _pixels(
             orientation,
             digest.samples_digest(image, reading, profile, False, orientation) if identify else None,
         )
-    cut = opened.mode == "RGB" and any(";16" in str(tile.args) for tile in getattr(opened, "tile", []))
+    cut = any(";16" in str(tile.args) for tile in getattr(opened, "tile", []))
     opened.load()
+    extremes: Any = opened.getextrema() if cut and opened.mode in ("RGBA", "LA") else ()
+    if 0 < max((high for _, high in extremes), default=0) <= _DARK:
+        raise NotDecodedError("samples of 16 bits with alpha that use 14 bits or fewer are not decoded")
     # Only now: Pillow turns TIFFs while loading and then reports no orientation; pillow-heif does so on opening.
     orientation = _orientation(opened)
     shown = render(opened, profile, reading)
-    if cut and int(shown.rgb.max()) <= _DARK:
+    if cut and opened.mode == "RGB" and int(shown.rgb.max()) <= _DARK:
         lighter = dark_colours(data, shown.rgb.shape)
         shown = shown if lighter is None else replace(shown, rgb=lighter)
     if not identify or not digest.needs_samples(opened, reading, profile, shown.has_alpha):

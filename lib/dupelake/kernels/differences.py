@@ -25,8 +25,9 @@ _PAPER_WEIGHT = 6.0  # of a cell that differs
 _ROW_CELL_PX = 8  # some three rows of text on a thumbnail of a page
 _ROW_NCC = 0.5  # of one direction of the gradients of such a cell
 _ROW_STRUCTURE = 0.1  # of the mean energy of the gradients, from which a direction of a cell shows something
-_ROW_WEIGHT = 6.0  # of a share of the cells. Measured: copies of pages below .04, nine in ten below .001; pages that
-# share a template, and no row of text, .10 to .45
+_ROW_WEIGHT = 12.0  # of such cells as a share. Measured: copies of pages below .025, nearly
+# all below .005; pages that share a template but no row of text .03 to .31
+_ROW_CONTRADICTION = 6.0  # so that little of it passes for one picture written over
 _MARGIN = np.ones((7, 7), np.uint8)  # resampling and JPEG mix what lies beyond the edge into it
 _DIFFERENCE_CELL_PX = 4  # of half the resolution
 _SEEN_DIFFERENCE = 0.02
@@ -136,7 +137,7 @@ def agreement(src: FloatArray, dst: FloatArray, mask: Mask, *, is_coarse: bool =
     other_rows = _other_rows(src, dst, mask)
     return found._replace(
         share=min(found.share, max(0.0, 1.0 - _ROW_WEIGHT * other_rows)),
-        contradicting=max(found.contradicting, min(1.0, 2.0 * other_rows)),
+        contradicting=max(found.contradicting, min(1.0, _ROW_CONTRADICTION * other_rows)),
     )
 
 
@@ -182,7 +183,7 @@ def _other_rows(src: FloatArray, dst: FloatArray, mask: Mask) -> float:
         in_own, in_other = own_energy > floor, other_energy > floor
         shown |= valid & (in_own | in_other)
         differs |= valid & in_own & in_other & (_best_within_a_pixel(own, other, side) < _ROW_NCC)
-    return float(differs.sum()) / max(1, int(shown.sum()))
+    return max(0.0, float(differs.sum()) - 1.0) / max(1, int(shown.sum()))  # one cell may be what alignment leaves
 
 
 def _best_within_a_pixel(own: FloatArray, other: FloatArray, side: int) -> FloatArray:

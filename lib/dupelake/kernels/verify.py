@@ -35,6 +35,8 @@ _MIN_INLIERS = 5
 _HALF_SHARE = 0.5
 _MIN_ISOTROPY = 0.004  # one straight horizon: below 0.0002; cut-outs of smooth things, true pairs: 0.0075 and more
 _VOUCHING = 12  # inliers
+_TINY_RATE = 2.0  # of enlargement: overlaps of 64 px and less
+_TINY_PX = 64  # of the longer side; the ink of a smaller glyph, laid onto that of another, fits whatever they are
 _HOPELESS_SHARE = 0.3  # no edit leaves less of a picture; below it nothing is measured exactly
 _COARSE_SIDE_PX = 128
 
@@ -60,6 +62,12 @@ class Picture:
     def content(self) -> Box:
         """The box of pixels without uniform borders."""
         return content_box(self.rgb)
+
+    def as_whole(self) -> Picture:
+        """The same picture, its uniform borders taken for content."""
+        other = Picture(self.rgb, self.features)
+        other.__dict__.update(self.__dict__ | {"content": self.whole})  # with what was computed of it
+        return other
 
     @property
     def whole(self) -> Box:
@@ -149,6 +157,8 @@ def verify_pair(src: Picture, dst: Picture, seed: int) -> Alignment | None:
     mirrored and turned by quarters; then keypoints, straight and mirrored. The first that agrees nearly everywhere is
     taken, else the one that agrees best.
     """
+    if min(max(one.rgb.shape[:2]) for one in (src, dst)) <= _TINY_PX:
+        src, dst = src.as_whole(), dst.as_whole()
     best: _Fit | None = None
     for transform in _direct_transforms(src, dst):
         best = _better(best, _fit(src, dst, transform, None))
@@ -159,7 +169,7 @@ def verify_pair(src: Picture, dst: Picture, seed: int) -> Alignment | None:
         if consensus is None or consensus.n_inliers < _MIN_INLIERS:
             continue
         fit = _fit(src, dst, fit_homography(consensus), consensus)
-        if fit is not None and fit.overlap.rate > 1.0 and consensus.n_inliers < _VOUCHING:
+        if fit is not None and fit.overlap.rate >= _TINY_RATE and consensus.n_inliers < _VOUCHING:
             continue  # so few strokes fit some map whatever they are
         best = _better(best, fit)
         if best is not None and best.agreement.share >= _HALF_SHARE:  # a face also matches its mirror image somewhat

@@ -180,7 +180,7 @@ def _start_jvm(settings: Mapping[str, str]) -> None:
     """
     redactor = Redactor.of(settings)
     told = SparkConf(loadDefaults=False)
-    told.setAll([(key, value) for key, value in settings.items() if not redactor.is_secret(key, value)])
+    told.setAll([(key, value) for key, value in settings.items() if not redactor.is_secret(key)])
     SparkContext._ensure_initialized(conf=told)
     jvm: Any = SparkContext._jvm
     if not has_name():

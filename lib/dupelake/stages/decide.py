@@ -33,7 +33,8 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
 
     Each signal has a value: 1 for identical, exactly 0.5 at its threshold, 0 where unrelated pictures are, linear
     between. Bits count only where the alignment, if one was found, does not refute them: pages of one template have
-    equal bits, and what agrees is then a logo, laid onto some other place. The value of the geometry is the smallest of its measures', for all must pass; of bits and geometry
+    equal bits, and what agrees of them may be a logo alone.
+    The value of the geometry is the smallest of its measures', for all must pass; of bits and geometry
     the best is the score. Signals that are null, and PDQ below its quality, have no value. The cosine proposes pairs
     and decides none: at any threshold that finds crops it takes look-alikes too (design 6).
 

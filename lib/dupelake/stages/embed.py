@@ -10,6 +10,8 @@ from functools import lru_cache
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from dupelake import schema
@@ -19,6 +21,8 @@ from dupelake.kernels import embedding as kernel
 from dupelake.kernels.faults import reached
 from dupelake.kernels.models import load_model
 
+_MADE = T.StructType([field for field in schema.EMBEDDINGS.schema.fields if field.name != "tried_at"])
+_TRIED_AT = schema.EMBEDDINGS.schema["tried_at"]
 _FLUSH_ROWS = 512  # rows per Arrow batch handed back: about 1.3 MB at 1,280 dimensions
 
 
@@ -73,7 +77,9 @@ def embed_contents(thumbnails: DataFrame, cfg: EmbedConfig, model_id: str, prepr
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield from _embed_batches(batches, cfg, model_id, preprocess_id)
 
-    return thumbnails.select("content_id", "bytes").mapInArrow(run, schema.EMBEDDINGS.schema)
+    made = thumbnails.select("content_id", "bytes").mapInArrow(run, _MADE)
+    tried = F.lit(None).cast(_TRIED_AT.dataType).alias(_TRIED_AT.name, metadata=_TRIED_AT.metadata)
+    return made.select("*", tried)  # when: the job says
 
 
 def _embed_batches(
@@ -110,8 +116,8 @@ def _record_batch(
 ) -> pa.RecordBatch:
     content_ids, vectors, errors = zip(*rows, strict=True)
     columns = [content_ids, [model_id] * len(rows), [preprocess_id] * len(rows), vectors, errors]
-    columns += [[None if error is None else 1 for error in errors], [None] * len(rows)]  # when: the job says
-    arrow = to_arrow_schema(schema.EMBEDDINGS.schema)
+    columns.append([None if error is None else 1 for error in errors])
+    arrow = to_arrow_schema(_MADE)
     return pa.RecordBatch.from_arrays(
         [pa.array(values, kind) for values, kind in zip(columns, arrow.types, strict=True)], schema=arrow
     )

@@ -6,56 +6,28 @@ strings, and `..` in local paths, where a link may stand before it; of those ker
 
 from __future__ import annotations
 
+from typing import cast
+
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
-_FILE = r"^(?i)file:(//[^/]*(?=/)|(?=/(?!/)))"  # as kernels.uris.local_path has it
-_REMOTE = r"^([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*@)?([^/?#@]*)(?s)(.*)$"
-_PORT = r"^(https?|hdfs)://(.*)$"
+from dupelake.kernels import uris as uris_kernel
+
 _DIGITS = 32
-_NOT_UTF8 = "\ufffd"
+
+
+def _plain(uris: pa.Array) -> pa.Array:
+    return pa.array([None if uri is None else uris_kernel.plain_uri(uri) for uri in uris.to_pylist()], pa.string())
 
 
 def plain_uri(uri: Column) -> Column:
-    """One spelling for all spellings of a URI that cannot mean two things; null for null.
+    """`kernels.uris.plain_uri`, null for null. Compute it in a column of its own, never in the condition of a join.
 
-    Local: `file:` URIs become paths, percent-decoded where that gives text; `//` and `/./` are folded. Remote: scheme
-    and host in lower case, no default port; of what is no web URI, `//`, `.` and `..` are folded, as Hadoop does.
+    In Python, for as an expression of Spark it is so large that plans of some of them take longer than the rows.
     """
-    bare = F.regexp_replace(uri, _FILE, "")
-    decoded = F.try_url_decode(F.replace(bare, F.lit("+"), F.lit("%2B")))
-    is_text = decoded.isNotNull() & ~F.contains(decoded, F.lit(_NOT_UTF8))
-    path = F.when(~F.contains(bare, F.lit("%")), _folded(bare)).when(is_text, _folded(decoded))
-    local = F.coalesce(path, F.concat(F.lit("file://"), _folded(bare)))
-    return (
-        F.when(uri.rlike(_FILE), local)
-        .when(uri.rlike("^[A-Za-z][A-Za-z0-9+.\\-]*://"), _plain_remote(uri))
-        .when(uri.startswith("/") & uri.rlike(r"//|/\.(/|$)"), _folded(uri))
-        .otherwise(uri)
-    )
-
-
-def _folded(path: Column) -> Column:
-    return F.regexp_replace(F.regexp_replace(path, "/+", "/"), r"(/\.)+(?=/|$)", "")
-
-
-def _plain_remote(uri: Column) -> Column:
-    scheme, user, host, rest = (F.regexp_extract(uri, _REMOTE, at) for at in (1, 2, 3, 4))
-    name = F.lower(scheme)
-    port = F.when(name == "http", ":80$").when(name == "https", ":443$").when(name == "hdfs", ":8020$").otherwise("^$")
-    place = F.concat(name, F.lit("://"), user, F.regexp_replace(F.lower(host), port, F.lit("")))
-    segments = F.aggregate(
-        F.split(_folded(rest), "/"),
-        F.array().cast("array<string>"),
-        lambda kept, segment: F.when(segment == "..", _shorter(kept)).otherwise(F.array_append(kept, segment)),
-    )
-    up = F.when(rest.rlike(r"/\.\.(/|$)"), F.array_join(segments, "/")).otherwise(_folded(rest))
-    return F.concat(place, F.when(name.isin("http", "https"), rest).otherwise(up))
-
-
-def _shorter(path: Column) -> Column:
-    """Without the last segment; the first one, which is empty, stays."""
-    return F.slice(path, 1, F.greatest(F.size(path) - 1, F.lit(1)))
+    return cast(Column, F.arrow_udf(_plain, T.StringType())(uri))  # type: ignore[attr-defined]
 
 
 def digest(text: Column, digits: int = _DIGITS) -> Column:

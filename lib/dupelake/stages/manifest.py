@@ -340,8 +340,6 @@ def _given(text: DataFrame, name: str) -> Column:
     return F.when(trimmed != "", trimmed)
 
 
-
-
 def _quoted(name: str) -> str:
     """A name that Spark takes to the letter: dots and backticks in it are no syntax."""
     return "`" + name.replace("`", "``") + "`"

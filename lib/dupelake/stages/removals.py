@@ -67,19 +67,18 @@ def covered(
         partitions: only images of these, where the run was narrowed to them.
         since: only images of partitions >= this.
     """
-    live = _live(images)
+    live = with_plain(_live(images)).withColumn("_from", plain_uri(F.col("source")))
     if partitions is not None:
         live = live.where(F.col("partition").isin([partition_name(F.lit(name)) for name in partitions]))
     if since is not None:
         live = live.where(F.col("partition") >= F.lit(since))
     is_tree = F.col("source").endswith(TREE_END)
     feeds = manifest.where(~is_tree).select(F.col("source").alias("_source"), F.col("scope").alias("_scope")).distinct()
-    is_fed = (plain_uri(F.col("source")) == F.col("_source")) & (F.col("scope") == F.col("_scope"))
+    is_fed = (F.col("_from") == F.col("_source")) & (F.col("scope") == F.col("_scope"))
     listed = live.where(~is_tree).join(feeds, is_fed, "left_semi")
     if not roots:
         return listed
-    uri = plain_uri(F.col("uri"))
-    below = reduce(Column.__or__, [uri.startswith(prefix) for root in roots for prefix in _prefixes(root)])
+    below = reduce(Column.__or__, [F.col("_plain").startswith(prefix) for root in roots for prefix in _prefixes(root)])
     trees = live.where(is_tree & below)
     if extensions:
         ending = F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1)
@@ -122,8 +121,8 @@ def unknown(images: DataFrame, named: DataFrame) -> DataFrame:
     """Rows of `named` that mean no stored image."""
     ids = named.where("image_id IS NOT NULL").join(images.select("image_id"), "image_id", "left_anti")
     stored = images.select(plain_uri(F.col("uri")).alias("_stored")).distinct()
-    is_it = plain_uri(F.col("uri")) == F.col("_stored")
-    uris = named.where("image_id IS NULL").join(stored, is_it, "left_anti")
+    uris = with_plain(named.where("image_id IS NULL"))
+    uris = uris.join(stored, F.col("_plain") == F.col("_stored"), "left_anti")
     return ids.select("image_id", "uri").unionByName(uris.select("image_id", "uri"))
 
 
@@ -161,7 +160,7 @@ def held_by_nobody(table: DataFrame, images: DataFrame) -> DataFrame:
 def _by_either(images: DataFrame, named: DataFrame) -> DataFrame:
     ids = named.where("image_id IS NOT NULL").select("image_id").distinct()
     uris = named.where("image_id IS NULL").select(plain_uri(F.col("uri")).alias("_uri")).distinct()
-    by_uri = images.join(uris, plain_uri(F.col("uri")) == F.col("_uri"), "left_semi").select("image_id")
+    by_uri = with_plain(images).join(uris, F.col("_plain") == F.col("_uri"), "left_semi").select("image_id")
     return images.join(ids, "image_id", "left_semi").select("image_id").unionByName(by_uri).distinct()
 
 
