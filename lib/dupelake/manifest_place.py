@@ -42,7 +42,6 @@ _BESIDE_NAMES = frozenset(("thumbs.db", "readme", "license", "licence", "changel
 _LOOKED_AT = 10_000  # names of a folder: enough to tell its kind, and few enough for one machine
 _SHOWN = 5
 _THREADS = 16
-_GLOB = frozenset("{}[]*?\\")
 
 
 class ManifestFile(NamedTuple):
@@ -235,11 +234,6 @@ def kind_of(path: str) -> str | None:
     for packed in PACKED:
         name = name.removesuffix(packed)
     return _KINDS.get(name.rsplit(".", 1)[-1]) if "." in name else None
-
-
-def literal(path: str) -> str:
-    """A path that Spark's readers take to the letter, not as a pattern."""
-    return "".join("\\" + letter if letter in _GLOB else letter for letter in path)
 
 
 def first_line(error: Exception) -> str:

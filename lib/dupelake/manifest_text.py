@@ -34,7 +34,8 @@ from dupelake.kernels.records import (
     resolved,
     text_lines,
 )
-from dupelake.manifest_place import PACKED, ManifestFile, Place, literal
+from dupelake.manifest_place import PACKED, ManifestFile, Place
+from dupelake.paths import literal
 from dupelake.stages.manifest_cells import EXTRA, FAULT
 from dupelake.stages.manifest_columns import check_columns, is_known
 

@@ -32,6 +32,8 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from dupelake.paths import literal
+
 log = logging.getLogger(__name__)
 
 _FOLDER = r"(?s)^.*/(?:partition|dt|date)=([^/]+)/"
@@ -69,8 +71,7 @@ def read_tree(spark: SparkSession, root: str, extensions: Sequence[str], *, is_l
 
 def _remote_files(spark: SparkSession, root: str) -> DataFrame:
     log.warning("Spark's lister hides names that start with _ or .: such files below %s are not found", root)
-    literal = "".join("\\" + letter if letter in "{}[]*?\\" else letter for letter in root)
-    found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(literal)
+    found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(literal(root))
     modified = F.date_format("modificationTime", "yyyy-MM-dd HH:mm:ss.SSSSSS")
     files = found.select(
         F.col("path").alias("uri"), modified.alias("last_modified"), F.col("length").alias("byte_size")
