@@ -1,6 +1,6 @@
 """Detection quality on real images: the nightly job over all sets, each a scope; pairs and groups against the truth.
 
-    .venv/bin/python benchmarks/quality.py --data ../shared/data [--set decide.min_aligned_ncc=0.85 ...]
+    .venv/bin/python benchmarks/quality.py --data ../shared/data [--set decide.min_score=0.9 ...]
 
 Prints Markdown tables: precision, recall, F1 by set, recall by kind of edit, and the pairs that are
 wrong or missed. The truth files name families of pictures; what this script counts as a duplicate:

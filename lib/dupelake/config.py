@@ -132,27 +132,9 @@ class LshConfig:
 
 @dataclass(frozen=True)
 class DecideConfig:
-    """Which measured pairs are duplicates; any signal alone suffices, each inclusive."""
+    """Which measured pairs are duplicates."""
 
-    phash_max_bits: int = _opt(2, low=0, high=16)
-    pdq_max_bits: int = _opt(31, low=0, high=63)
-    pdq_min_quality: int = _opt(50, low=0, high=100)
-    min_inliers: int = _opt(20, low=4, high=400)
-    min_inlier_spread: float = _opt(0.25, low=0.0, high=1.0)
-    min_aligned_ncc: float = _opt(0.75, low=0.0, high=1.0)
-    min_agreeing_share: float = _opt(0.75, low=0.0, high=1.0)
-    max_contradicting_share: float = _opt(0.25, low=0.0, high=1.0)
-    min_overlap: float = _opt(0.3, low=0.0, high=1.0)  # of the picture of which more is shown
-    bits_min_agreeing_share: float = _opt(0.68, low=0.0, high=1.0)  # where aligned, bits count from here on
-    min_direct_ncc: float = _opt(0.9, low=0.0, high=1.0)  # of pictures that agree so closely that no keypoint
-    min_direct_agreeing_share: float = _opt(0.9, low=0.0, high=1.0)  # needs to vouch for it: all three
-    max_direct_contradicting_share: float = _opt(0.05, low=0.0, high=1.0)
-    min_overlaid_inliers: int = _opt(40, low=4, high=400)  # of pictures of which one was written over: more keypoints,
-    min_overlaid_inlier_spread: float = _opt(0.5, low=0.0, high=1.0)  # in more places, for fewer agreeing cells, if
-    min_overlaid_agreeing_share: float = _opt(0.6, low=0.0, high=1.0)  # what differs is on one side alone
-    max_overlaid_contradicting_share: float = _opt(0.1, low=0.0, high=1.0)
-    max_local_difference: float = _opt(0.15, low=0.0, high=1.0)  # above it: edited
-    max_colour_difference: float = _opt(0.07, low=0.0, high=1.0)  # above it: recoloured
+    min_score: float = _opt(0.5, low=0.01, high=0.999)  # probability that both are made from one picture
 
 
 @dataclass(frozen=True)
@@ -256,7 +238,7 @@ def _apply_set(values: dict[str, Any], item: str, faults: list[str]) -> None:
     name, equals, text = item.partition("=")
     section, dot, key = name.strip().partition(".")
     if not equals or not dot or not key:
-        faults.append(f"--set {item}: must be section.key=value, for example decide.pdq_max_bits=24")
+        faults.append(f"--set {item}: must be section.key=value, for example decide.min_score=0.9")
         return
     try:
         values.setdefault(section, {})[key] = text if text == "-" else yaml.safe_load(text)  # YAML: an empty list item
@@ -320,13 +302,7 @@ def _convert(value: Any, kind: Any, meta: Mapping[str, Any]) -> Any:
 
 def _check_together(config: Config, faults: list[str]) -> None:
     """Faults that need two options, or a grammar, to be seen."""
-    lsh, decide, cluster = config.lsh, config.decide, config.cluster
-    for name in ("phash_max_bits", "pdq_max_bits"):
-        if getattr(decide, name) > getattr(lsh, name):
-            faults.append(
-                f"decide.{name}: {getattr(decide, name)} is wider than lsh.{name} ({getattr(lsh, name)}), "
-                f"so pairs that it accepts are never proposed; raise lsh.{name} or lower it"
-            )
+    cluster = config.cluster
     if set(cluster.keeper_order) - set(KEEPER_CRITERIA) or len(set(cluster.keeper_order)) != len(cluster.keeper_order):
         faults.append(
             f"cluster.keeper_order: {list(cluster.keeper_order)}; allowed is each of "

@@ -261,9 +261,17 @@ PAIRS = Table(
             col("largest_local_difference", DOUBLE, "0 to 1: of the cell of the overlap that differs most"),
             col("difference_box", BOX, "where in the source, as fractions of its width and height"),
             col("colour_difference", DOUBLE, "0 to 1: of tones, hues and saturations over the overlap"),
-            col("kind", TEXT, "pixel, near, crop, mirrored, rotated, edited, recoloured; null when not a duplicate"),
-            col("score", DOUBLE, "0 to 1: 1 identical, 0.5 exactly at the threshold of its best signal", null=False),
-            col("is_duplicate", BOOL, "score >= 0.5: one signal at least passes its threshold", null=False),
+            col("median_cell_ncc", DOUBLE, "-1 to 1: median correlation of cells in which both show something"),
+            col("cell_shift_px", DOUBLE, "0 to 2: median shift of these cells against each other, in thumbnail pixels"),
+            col("unexplained_colour", DOUBLE, "0 to 64 levels: median of what no smooth map of colours explains"),
+            col(
+                "kind",
+                TEXT,
+                "pixel, near, crop, mirrored, rotated, edited, recoloured; similar: another shot or version of one "
+                "thing, no duplicate; null: neither",
+            ),
+            col("score", DOUBLE, "0 to 1: probability that both are made from one picture", null=False),
+            col("is_duplicate", BOOL, "score >= decide.min_score", null=False),
             col(
                 "found_by",
                 TEXT,
@@ -275,14 +283,13 @@ PAIRS = Table(
             col("verify_version", TEXT, "version of features and verification; null where not aligned"),
             col("model_id", TEXT, "model of both embeddings; null without"),
             col("join_version", TEXT, "fingerprint of what proposed it", null=False),
-            col("decide_version", TEXT, "fingerprint of the thresholds that decided it", null=False),
+            col("decide_version", TEXT, "fingerprint of the model and option that decided it", null=False),
         ]
     ),
     key=("src_id", "dst_id"),
     checks={
         "ordered": "src_id < dst_id",
         "score_range": "score BETWEEN 0 AND 1",
-        "decided": "is_duplicate = (score >= 0.5)",
     },
 )
 

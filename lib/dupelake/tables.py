@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 # Another commit got in between; in Python these classes have no class in common that says so.
 _CONFLICTS = tuple(getattr(exceptions, name) for name in exceptions.__all__)
+_CONSTRAINT = "delta.constraints."
 _TRIES = 8  # of a commit that somebody else's got in the way of
 _SMALL_FILE_BYTES = 64 << 20  # of a table; smaller ones are compacted, what is larger is left alone
 
@@ -116,7 +117,8 @@ class Warehouse:
     def ensure(self, *tables: Table) -> None:
         """Make those of `tables` (default: all) that do not exist, with comments and constraints.
 
-        Tables that an older dupelake made are given the columns that may be null and that they lack.
+        Tables that an older dupelake made are given the columns that may be null and that they lack, and lose the
+        constraints that hold no more.
         """
         with ThreadPoolExecutor(max_workers=4) as pool:  # each is a commit to a log of its own, and mostly waits
             list(pool.map(self._ensure, tables or ALL_TABLES))
@@ -131,6 +133,11 @@ class Warehouse:
             with self._commit(table):
                 self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` ADD COLUMNS ({columns})")
             log.info("%s: added %s, which this version has", self.path(table), ", ".join(f.name for f in added))
+        options = str(self._snapshot(table).metadata().configuration().keys().mkString("\n")).splitlines()
+        held = {key.removeprefix(_CONSTRAINT) for key in options if key.startswith(_CONSTRAINT)}
+        for name in sorted(held - table.checks.keys()):
+            with self._commit(table):
+                self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` DROP CONSTRAINT `{name}`")
 
     def _create(self, table: Table) -> bool:
         """Make `table` unless it is there; whether it was made now."""
@@ -146,7 +153,7 @@ class Warehouse:
         if table.partition_by:
             builder = builder.partitionedBy(*table.partition_by)
         for name, condition in table.checks.items():  # in the creating commit: ALTER TABLE would add one commit each
-            builder = builder.property(f"delta.constraints.{name}", condition)
+            builder = builder.property(_CONSTRAINT + name, condition)
         builder.execute()
         log.debug("made table %s", self.path(table))
         return True

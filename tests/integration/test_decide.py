@@ -1,28 +1,38 @@
-"""Decisions against plain Python, at and around every threshold."""
+"""Decisions against the model itself, and at and around every limit."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
 from pyspark.sql import types as T
 
 from dupelake.config import DecideConfig
+from dupelake.kernels.decision import aligned_model
 from dupelake.schema import PAIRS
-from dupelake.stages.decide import CROP_OVERLAP, TURN_DEGREES, decide, decide_version
+from dupelake.stages.decide import (
+    CROP_OVERLAP,
+    MAX_COLOUR_DIFFERENCE,
+    MAX_LOCAL_DIFFERENCE,
+    MIN_OVERLAP,
+    TURN_DEGREES,
+    decide,
+    decide_version,
+)
 
-CFG = DecideConfig()
+CFG, STRICT = DecideConfig(), DecideConfig(min_score=0.95)
 BITS = ("phash_bits", "phash_mirrored_bits", "pdq_bits", "pdq_mirrored_bits", "pdq_quality")
 FAR = dict(zip(BITS, (40, 40, 128, 128, 100), strict=True))
 DECISION = ("kind", "score", "is_duplicate", "decide_version")
 ALIGNED = {
     "n_inliers": 40,
     "inlier_spread": 0.9,
-    "aligned_ncc": 0.95,
-    "agreeing_share": 0.95,
-    "contradicting_share": 0.06,
+    "aligned_ncc": 0.99,
+    "agreeing_share": 1.0,
+    "contradicting_share": 0.0,
     "src_overlap": 1.0,
     "dst_overlap": 1.0,
     "scale": 1.0,
@@ -30,76 +40,40 @@ ALIGNED = {
     "is_mirrored": False,
     "largest_local_difference": 0.0,
     "colour_difference": 0.0,
+    "median_cell_ncc": 0.99,
+    "cell_shift_px": 0.05,
+    "unexplained_colour": 0.5,
 }
-STRICT = DecideConfig(
-    phash_max_bits=0, pdq_max_bits=0, pdq_min_quality=50, min_inliers=400, min_overlaid_inliers=400, min_aligned_ncc=1.0
-)
-WIDE = DecideConfig(
-    phash_max_bits=16, pdq_max_bits=63, pdq_min_quality=0, min_inliers=4, min_aligned_ncc=0.0, min_inlier_spread=0.0,
-    min_agreeing_share=0.0, max_contradicting_share=1.0, min_overlap=0.0, bits_min_agreeing_share=0.0,
-    min_direct_ncc=0.5,
-)  # fmt: skip
+NOTHING = {"aligned_ncc": 0.0, "agreeing_share": 0.0}  # too little structure to be compared
+ANOTHER_SHOT = {"cell_shift_px": 0.9, "unexplained_colour": 9.0, "agreeing_share": 0.8, "aligned_ncc": 0.9}
 
 
-def value_of_bits(distance, threshold, random):
-    if distance <= threshold:
-        return 1 - 0.5 * distance / threshold if threshold else 1.0
-    return max(0.0, 0.5 * (random - distance) / (random - threshold))
-
-
-def value_of_share(share, t):
-    if share >= t:
-        return 1.0 if t == 1 else 0.5 + 0.5 * (share - t) / (1 - t)
-    return max(0.0, 0.5 * share / t)
+def by_bits(pdq, phash):
+    return 1 / (1 + math.exp(-min((31.5 - pdq) / 4, (10.5 - phash) / 1.5)))
 
 
 def decision(row, cfg):
-    """(score, is_duplicate, is_mirrored, kind) as design and schema describe them, in plain Python."""
-    straight = [value_of_bits(row["phash_bits"], cfg.phash_max_bits, 32)]
-    mirrored = [value_of_bits(row["phash_mirrored_bits"], cfg.phash_max_bits, 32)]
-    if row["pdq_quality"] >= cfg.pdq_min_quality:
-        straight.append(value_of_bits(row["pdq_bits"], cfg.pdq_max_bits, 128))
-        mirrored.append(value_of_bits(row["pdq_mirrored_bits"], cfg.pdq_max_bits, 128))
-    geometry = 0.0
-    if row["aligned_ncc"] is not None:
-        overlap = value_of_share(max(row["src_overlap"], row["dst_overlap"]), cfg.min_overlap)
-        n, t = row["n_inliers"], cfg.min_inliers
-        vouched = [
-            overlap,
-            1 - 0.5 * t / n if n >= t else 0.5 * n / t,
-            value_of_share(row["inlier_spread"], cfg.min_inlier_spread),
-            value_of_share(row["aligned_ncc"], cfg.min_aligned_ncc),
-            value_of_share(row["agreeing_share"], cfg.min_agreeing_share),
-            value_of_share(1.0 - row["contradicting_share"], 1.0 - cfg.max_contradicting_share),
-        ]
-        close = [
-            overlap,
-            value_of_share(row["aligned_ncc"], cfg.min_direct_ncc),
-            value_of_share(row["agreeing_share"], cfg.min_direct_agreeing_share),
-            value_of_share(1.0 - row["contradicting_share"], 1.0 - cfg.max_direct_contradicting_share),
-        ]
-        t = cfg.min_overlaid_inliers
-        overlaid = [
-            overlap,
-            1 - 0.5 * t / n if n >= t else 0.5 * n / t,
-            value_of_share(row["inlier_spread"], cfg.min_overlaid_inlier_spread),
-            value_of_share(row["aligned_ncc"], cfg.min_aligned_ncc),
-            value_of_share(row["agreeing_share"], cfg.min_overlaid_agreeing_share),
-            value_of_share(1.0 - row["contradicting_share"], 1.0 - cfg.max_overlaid_contradicting_share),
-        ]
-        geometry = max(min(vouched), min(close), min(overlaid))
-    straight, mirrored = [max(straight)], [max(mirrored)]
-    if row["aligned_ncc"] is not None and row["agreeing_share"] < cfg.bits_min_agreeing_share:
-        straight, mirrored = [min(0.49, *straight)], [min(0.49, *mirrored)]
-    score = max(*straight, *mirrored, geometry)
-    is_mirrored = row["is_mirrored"] if row["aligned_ncc"] is not None else max(mirrored) > max(straight)
+    """(score, is_duplicate, is_mirrored, kind) as the docstrings describe them, in plain Python."""
+    is_aligned = row["aligned_ncc"] is not None and (row["aligned_ncc"], row["agreeing_share"]) != (0, 0)
+    straight, mirrored = 0.0, 0.0
+    if row["pdq_quality"] >= 50:
+        straight = by_bits(row["pdq_bits"], row["phash_bits"])
+        mirrored = by_bits(row["pdq_mirrored_bits"], row["phash_mirrored_bits"])
+    score = max(straight, mirrored)
+    if is_aligned:
+        is_part = max(row["src_overlap"], row["dst_overlap"]) < MIN_OVERLAP
+        score = 0.0 if is_part else float(aligned_model().probability(row))
+    score = round(score, 6)
+    is_mirrored = mirrored > straight if row["aligned_ncc"] is None else row["is_mirrored"]
     kind = None
-    if geometry >= 0.5:
+    if score >= cfg.min_score:
         kind = (
-            "edited"
-            if row["largest_local_difference"] > cfg.max_local_difference
+            ("mirrored" if is_mirrored else "edited")
+            if not is_aligned
+            else "edited"
+            if row["largest_local_difference"] > MAX_LOCAL_DIFFERENCE
             else "recoloured"
-            if row["colour_difference"] > cfg.max_colour_difference
+            if row["colour_difference"] > MAX_COLOUR_DIFFERENCE
             else "mirrored"
             if row["is_mirrored"]
             else "rotated"
@@ -108,9 +82,14 @@ def decision(row, cfg):
             if min(row["src_overlap"], row["dst_overlap"]) < CROP_OVERLAP
             else "near"
         )
-    elif score >= 0.5:
-        kind = "mirrored" if is_mirrored else "edited"
-    return score, score >= 0.5, is_mirrored, kind
+    elif is_aligned and (
+        row["n_inliers"] >= 20
+        and row["inlier_spread"] >= 0.25
+        and row["aligned_ncc"] >= 0.75
+        and row["agreeing_share"] >= 0.5
+    ):
+        kind = "similar"
+    return score, score >= cfg.min_score, is_mirrored, kind
 
 
 def around(value):
@@ -121,42 +100,26 @@ def grid():
     rows = [
         dict(zip(BITS, (*phash, *pdq, quality), strict=True))
         for phash, pdq, quality in itertools.product(
-            ((0, 30), (2, 3), (3, 2), (32, 64), (4, 5)), ((0, 128), (31, 32), (32, 31), (33, 140)), (49, 50)
+            ((0, 30), (2, 3), (10, 11), (32, 64)), ((0, 128), (31, 32), (32, 31), (33, 140)), (49, 50)
         )
     ]
-    wrong = {
-        "n_inliers": 3,
-        "agreeing_share": 0.6,
-        "aligned_ncc": 0.7,
-    }  # an alignment that proves nothing and refutes nothing
-    rows += [row | ALIGNED | wrong | {"is_mirrored": True} for row in rows[:8]]
-    for name, threshold in (
-        ("inlier_spread", CFG.min_inlier_spread),
-        ("aligned_ncc", CFG.min_aligned_ncc),
-        ("agreeing_share", CFG.min_agreeing_share),
-        ("largest_local_difference", CFG.max_local_difference),
-        ("colour_difference", CFG.max_colour_difference),
+    rows += [row | ALIGNED | NOTHING | {"is_mirrored": True} for row in rows[:8]]
+    for name, limit in (
+        ("largest_local_difference", MAX_LOCAL_DIFFERENCE),
+        ("colour_difference", MAX_COLOUR_DIFFERENCE),
         ("src_overlap", CROP_OVERLAP),
         ("dst_overlap", CROP_OVERLAP),
     ):
-        rows += [FAR | ALIGNED | {name: value} for value in (*around(threshold), 0.0, 1.0)]
-    rows += [FAR | ALIGNED | {"contradicting_share": x} for x in (0.0, 0.249, 0.25, 0.251, 1.0)]
-    rows += [FAR | ALIGNED | {"src_overlap": x, "dst_overlap": 0.1} for x in around(CFG.min_overlap)]
-    refutable = dict(zip(BITS, (0, 40, 0, 128, 100), strict=True)) | ALIGNED
-    rows += [refutable | {"agreeing_share": x} for x in around(CFG.bits_min_agreeing_share)]
-    rows += [FAR | ALIGNED | {"n_inliers": n} for n in (1, 19, 20, 21, 400)]
+        rows += [FAR | ALIGNED | {name: value} for value in (*around(limit), 0.0, 1.0)]
+    rows += [FAR | ALIGNED | {"src_overlap": x, "dst_overlap": 0.1} for x in around(MIN_OVERLAP)]
     rows += [FAR | ALIGNED | {"rotation_degrees": turn} for turn in (-180.0, -3.1, -3.0, 3.0, 3.1, 90.0)]
-    rows += [
-        FAR | ALIGNED | {"n_inliers": 0, "inlier_spread": 0.0, "aligned_ncc": x} for x in around(CFG.min_direct_ncc)
-    ]
-    overlaid = {"agreeing_share": 0.62, "contradicting_share": 0.02}
-    rows += [FAR | ALIGNED | overlaid | {"n_inliers": n} for n in (39, 40, 41)]
-    for name, threshold in (
-        ("inlier_spread", CFG.min_overlaid_inlier_spread),
-        ("agreeing_share", CFG.min_overlaid_agreeing_share),
-        ("contradicting_share", CFG.max_overlaid_contradicting_share),
-    ):
-        rows += [FAR | ALIGNED | overlaid | {name: value} for value in around(threshold)]
+    for factor in aligned_model().factors:
+        for term in factor.terms:
+            steps = np.linspace(term.low, term.high, 7).tolist()
+            rows += [FAR | ALIGNED | {term.column: value} for value in (*steps, 0.0, 1e-9, 60.0)]
+    rows += [FAR | ALIGNED | ANOTHER_SHOT | {"n_inliers": n} for n in (19, 20)]
+    for name, limit in (("inlier_spread", 0.25), ("aligned_ncc", 0.75), ("agreeing_share", 0.5)):
+        rows += [FAR | ALIGNED | ANOTHER_SHOT | {name: value} for value in around(limit)]
     changes = {"largest_local_difference": 0.9, "colour_difference": 0.9, "is_mirrored": True, "rotation_degrees": 90.0}
     changes["src_overlap"] = 0.4
     for n in range(1, 6):  # the gravest of several names the kind
@@ -172,49 +135,41 @@ def evidence(spark, rows):
     return spark.createDataFrame([tuple(row.get(f.name) for f in fields) for row in full], schema)
 
 
-@pytest.mark.parametrize("cfg", [CFG, STRICT, WIDE], ids=["default", "strict", "wide"])
-def test_decisions_at_and_around_thresholds(spark, cfg):
+@pytest.mark.parametrize("cfg", [CFG, STRICT], ids=["default", "strict"])
+def test_decisions_at_and_around_limits(spark, cfg):
     rows = grid()
     found = decide(evidence(spark, rows), cfg).orderBy("src_id").collect()
     assert [f.name for f in decide(evidence(spark, rows[:1]), cfg).schema] == PAIRS.columns
     assert len(found) == len(rows)
     kinds = set()
     for given, row in zip(rows, found, strict=True):
-        wanted = decision({"aligned_ncc": None} | given, cfg)
-        assert (row.score, row.is_duplicate, row.is_mirrored, row.kind) == wanted, given
-        assert 0 <= row.score <= 1
+        score, *wanted = decision({"aligned_ncc": None} | given, cfg)
+        assert [row.is_duplicate, row.is_mirrored, row.kind] == wanted, given
+        assert row.score == pytest.approx(score, abs=1.5e-6), given
         assert row.decide_version == decide_version(cfg)
         kinds.add(row.kind)
-    if cfg is CFG:
-        assert kinds == {None, "near", "crop", "mirrored", "rotated", "edited", "recoloured"}
+    assert kinds == {None, "near", "crop", "mirrored", "rotated", "edited", "recoloured", "similar"}
 
 
-@pytest.mark.parametrize(
-    ("name", "option", "threshold"),
-    [
-        ("phash_bits", "phash_max_bits", 7),
-        ("pdq_mirrored_bits", "pdq_max_bits", 13),
-        ("aligned_ncc", "min_aligned_ncc", 0.7331),
-        ("agreeing_share", "min_agreeing_share", 0.377),
-        ("inlier_spread", "min_inlier_spread", 1 / 3),
-        ("n_inliers", "min_inliers", 17),
-    ],
-)
-def test_every_signal_scores_exactly_half_at_its_threshold(spark, name, option, threshold):
-    cfg = dataclasses.replace(CFG, **{option: threshold})
-    row = FAR | {name: threshold} if name in BITS else FAR | ALIGNED | {name: threshold}
-    assert [r.score for r in decide(evidence(spark, [row]), cfg).collect()] == [0.5]
-
-
-def test_the_cosine_decides_nothing(spark):
-    row = decide(evidence(spark, [FAR | {"cosine_similarity": 1.0}]), CFG).first()
-    assert (row.is_duplicate, row.kind) == (False, None)
+def test_no_signal_stands_alone_against_the_others(spark):
+    """Equal pHash where PDQ says random; equal hashes where the alignment says another photograph; any cosine."""
+    equal = dict(zip(BITS, (0, 40, 0, 128, 100), strict=True))
+    rows = [
+        FAR | {"phash_bits": 0},
+        FAR | {"pdq_bits": 0},
+        equal | ALIGNED | ANOTHER_SHOT,
+        FAR | {"cosine_similarity": 1.0},
+    ]
+    found = decide(evidence(spark, rows), CFG).orderBy("src_id").collect()
+    assert [(row.is_duplicate, row.kind) for row in found] == [
+        (False, None), (False, None), (False, "similar"), (False, None)
+    ]  # fmt: skip
 
 
 def test_deciding_again_replaces_decisions_and_keeps_evidence(spark):
     rows = evidence(spark, grid())
-    once = decide(rows, WIDE)
-    again = decide(decide(rows, STRICT), WIDE)
+    once = decide(rows, CFG)
+    again = decide(decide(rows, STRICT), CFG)
     assert sorted(map(str, again.collect())) == sorted(map(str, once.collect()))
-    assert decide_version(STRICT) != decide_version(WIDE)
-    assert decide_version(WIDE) == decide_version(dataclasses.replace(WIDE))
+    assert decide_version(STRICT) != decide_version(CFG)
+    assert decide_version(CFG) == decide_version(dataclasses.replace(CFG))

@@ -256,11 +256,7 @@ def test_words_by_keys_in_two_nights_find_the_same_copies(spark, one_night, imag
 @pytest.mark.long
 def test_new_thresholds_decide_again_without_touching_images(two_nights, images):
     before = versions(two_nights)
-    strict = [
-        f"decide.{option}"
-        for option in ("pdq_max_bits=0", "phash_max_bits=0", "min_inliers=400", "min_overlaid_inliers=400")
-    ]
-    strict = [word for option in [*strict, "decide.min_direct_ncc=1.0"] for word in ("--set", option)]
+    strict = ["--set", "decide.min_score=0.999"]
     n_before = two_nights.read(PAIRS).where("is_duplicate").count()
     assert nightly.main([str(images), "--warehouse", two_nights.root, *strict, *FAST]) == 0
     after = versions(two_nights)
@@ -328,12 +324,12 @@ def test_bad_command_line_is_refused_before_spark_all_at_once(tmp_path, capsys):
             "--set",
             "lsh.pdq=3",
             "--set",
-            "decide.min_inliers=1",
+            "decide.min_score=2",
         ]
     )
     said = capsys.readouterr().err
     assert code == 2
-    for part in ("nowhere", "lsh.pdq: no such option", "decide.min_inliers: is 1"):
+    for part in ("nowhere", "lsh.pdq: no such option", "decide.min_score: is 2"):
         assert part in said
     assert not (tmp_path / "wh").exists()
 

@@ -78,7 +78,7 @@ def test_the_plan_names_what_a_run_would_do_and_writes_nothing(warehouse, images
     assert f"{n_new} to read and hash ({n_new} new)" in told
     assert "nothing stored is of another version" in told
     assert re.search(r"join +pdq: [\d,]+ keys .* codes to compare", told)
-    assert plan(warehouse, images, "--set", "decide.pdq_max_bits=20", "--partitions", "2026-11-01") == 0
+    assert plan(warehouse, images, "--set", "decide.min_score=0.9", "--partitions", "2026-11-01") == 0
     told = capsys.readouterr().out
     assert "0 to read and hash" in told
     assert f"{warehouse.read(PAIRS).count()} pairs are decided again" in told
@@ -126,6 +126,6 @@ def test_a_night_without_anything_new_stops_after_the_manifest(warehouse, images
     assert (versions(warehouse), last_complete(warehouse)) == (before, before)
     assert counts["groups"] == warehouse.read(GROUPS).where("is_keeper").count() > 0
     assert counts["pairs.near"] > 0
-    told, _ = night("--set", "decide.pdq_max_bits=20")
+    told, _ = night("--set", "decide.min_score=0.9")
     assert "nothing has changed" not in told
     assert versions(warehouse)["pairs"] == before["pairs"] + 1, "other thresholds: pairs are decided again"

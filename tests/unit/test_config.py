@@ -24,23 +24,23 @@ def test_base_yaml_loads_to_the_defaults():
 
 def test_set_wins_over_file(tmp_path):
     file = tmp_path / "c.yaml"
-    file.write_text("decide:\n  pdq_max_bits: 20\n  min_aligned_ncc: 0.97\n", encoding="utf-8")
-    config = load_config(file, ["decide.pdq_max_bits=24", "cluster.removable_kinds=[exact]"])
-    assert (config.decide.pdq_max_bits, config.decide.min_aligned_ncc) == (24, 0.97)
+    file.write_text("decide:\n  min_score: 0.6\nlsh:\n  pdq_max_bits: 30\n", encoding="utf-8")
+    config = load_config(file, ["decide.min_score=0.9", "cluster.removable_kinds=[exact]"])
+    assert (config.decide.min_score, config.lsh.pdq_max_bits) == (0.9, 30)
     assert config.cluster.removable_kinds == ("exact",)
 
 
 def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
     file = tmp_path / "c.yaml"
-    file.write_text("decide:\n  pdq_max_bit: 20\n  min_aligned_ncc: 1.5\nlhs: {}\nhash: 3\n", encoding="utf-8")
+    file.write_text("decide:\n  min_scor: 20\n  min_score: 1.5\nlhs: {}\nhash: 3\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load_config(
             file, ["embed.batch_size=many", "oops", "decode.accept_truncated=1", "cluster.keeper_order=[pixels]"]
         )
     faults = caught.value.faults
     for expected in (
-        "decide.pdq_max_bit: no such option; did you mean pdq_max_bits?",
-        "decide.min_aligned_ncc: is 1.5; allowed is 0.0 to 1.0",
+        "decide.min_scor: no such option; did you mean min_score?",
+        "decide.min_score: is 1.5; allowed is 0.01 to 0.999",
         "lhs: no such section; did you mean lsh?",
         "hash: must hold options",
         "embed.batch_size: must be a whole number",
@@ -52,11 +52,10 @@ def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
 
 
 def test_two_faults_of_one_option_and_faults_beside_one_that_cannot_be_read():
-    sets = ["cluster.keeper_order=[pixels, pixels]", "decide.pdq_max_bits=40", "lsh.pdq_max_bits=wide", "embed.model=x"]
+    sets = ["cluster.keeper_order=[pixels, pixels]", "lsh.pdq_max_bits=wide", "embed.model=x"]
     with pytest.raises(ConfigError) as caught:
         load_config(None, sets)
     found = sorted(fault.split(":")[0] for fault in caught.value.faults)
-    # lsh.pdq_max_bits has no value, so that nothing is said of decide.pdq_max_bits, which must not be above it
     assert found == ["cluster.keeper_order", "cluster.keeper_order", "embed.model", "lsh.pdq_max_bits"]
 
 
@@ -64,6 +63,7 @@ def test_two_faults_of_one_option_and_faults_beside_one_that_cannot_be_read():
     ("sets", "field"),
     [
         (["decide.pdq_max_bits=40"], "decide.pdq_max_bits"),
+        (["decide.min_score=1"], "decide.min_score"),
         (["cluster.copy_kinds=[nearly]"], "cluster.copy_kinds"),
         (["cluster.copy_kinds=[exact]", "cluster.removable_kinds=[exact, near]"], "cluster.removable_kinds"),
         (["features.vocabulary=/no/such/file"], "features.vocabulary"),

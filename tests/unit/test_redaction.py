@@ -64,7 +64,7 @@ def test_arguments_by_the_name_of_the_setting():
         f"spark.hadoop.fs.azure.account.key.mine.dfs.core.windows.net={SECRET}",
         f"spark.driver.extraJavaOptions=-Djavax.net.ssl.trustStorePassword={SECRET}",
         "spark.driver.memory=4g",
-        "decide.pdq_max_bits=24",
+        "decide.min_score=0.9",
     ]
     shown = Redactor().arguments(argv)
     assert SECRET not in json.dumps(shown)

@@ -17,7 +17,7 @@ Matrix = NDArray[Any]  # float64
 Mask = NDArray[Any]  # uint8
 Box = tuple[int, int, int, int]
 
-_REFINE_SIDES_PX = (80, 176)
+_REFINE_SIDES_PX = (40, 80, 176)  # the coarser one starts, the farther it reaches
 _REFINE_SAMPLES = 5000  # pixels
 MIN_FRAME_PX = 128  # of the longer side; what is smaller is enlarged, so that a cell is a pixel or two of it
 MIN_OVERLAP_PX = 24  # of the shorter side; less shows nothing that could be told apart, unless it is all there is
@@ -269,15 +269,16 @@ def refine(frame: FloatArray, other: FloatArray, mask: Mask, start: Matrix, iter
     return best
 
 
-def refine_transform(overlap: Overlap) -> Matrix | None:
+def refine_transform(overlap: Overlap, slack_share: float | None = None) -> Matrix | None:
     """The map of src to dst, float64 (3, 3), after refinement on a small copy of the overlap and then a larger one.
 
-    None where refinement would move a corner by more than a twelfth of the overlap, or by less where that is tiny:
-    then there was no alignment near.
+    None where refinement would move a corner by more than a twelfth of the overlap (or `slack_share` of it), or by
+    less where that is tiny: then there was no alignment near.
     """
     height, width = overlap.mask.shape
     # some map lays the few strokes of a tiny picture onto those of another; a copy needs a pixel of its own
-    slack = max(overlap.rate, (max(height, width) / 12 + 2) / overlap.rate)
+    share = 1 / 12 if slack_share is None or overlap.rate > 1.0 else slack_share
+    slack = max(overlap.rate, (max(height, width) * share + 2) / overlap.rate)
     total = np.eye(3)
     for side in _REFINE_SIDES_PX:
         factor = min(1.0, side / max(height, width))

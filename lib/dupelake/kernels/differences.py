@@ -1,4 +1,4 @@
-"""What differs once one picture lies on the other: cell by cell in structure, in level, and in colour."""
+"""How far one picture that lies on another agrees with it, cell by cell of the structure of both."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.kernels.shifts import MAX_SHIFT_PX, cell_shifts
+
 FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
 Mask = NDArray[Any]  # uint8
 
 AGREEING_NCC = 0.6  # of a cell
 _FLAT_ENERGY = 0.5  # mean squared gradient (levels per pixel) below which a cell shows nothing
-_MIN_CELLS = 6  # structured ones; fewer prove nothing
+MIN_CELLS = 6  # structured ones; fewer prove nothing
 _MIN_STRUCTURED_SHARE = 0.04
 _CELL_PX = (8, 24)
 _CELLS_ACROSS = 14
@@ -28,15 +30,7 @@ _ROW_STRUCTURE = 0.1  # of the mean energy of the gradients, from which a direct
 _ROW_WEIGHT = 12.0  # of such cells as a share. Measured: copies of pages below .025, nearly
 # all below .005; pages that share a template but no row of text .03 to .31
 _ROW_CONTRADICTION = 6.0  # so that little of it passes for one picture written over
-_MARGIN = np.ones((7, 7), np.uint8)  # resampling and JPEG mix what lies beyond the edge into it
-_DIFFERENCE_CELL_PX = 4  # of half the resolution
-_SEEN_DIFFERENCE = 0.02
-_CLEAR_DIFFERENCE = 0.15  # copies stay below it
-_COLOUR_PATCH_PX = 24  # of half the resolution
-_COLOUR_SAMPLES = 2500  # pixels that a map of colours is fitted to
-_MEAN_OF_THREE = np.full((1, 3), 1 / 3, np.float32)
-_WITHOUT_MEAN = np.eye(3, dtype=np.float32) - np.float32(1 / 3)
-_FULL_DIFFERENCE = 64.0  # levels beyond what encoding explains that count as 1
+MARGIN = np.ones((7, 7), np.uint8)  # resampling and JPEG mix what lies beyond the edge into it
 
 
 class Agreement(NamedTuple):
@@ -49,30 +43,20 @@ class Agreement(NamedTuple):
             edit adds or covers counts on one side alone.
         isotropy: 0 to 1, the weakest direction of shared gradients over the strongest; near 0, stripes or one edge
             are all there is, and they agree at many places.
+        middle: -1 to 1, median correlation of the cells in which both sides show something.
+        shift: 0 to 2 pixels, median shift of these cells against each other; 2 where there are none.
     """
 
     ncc: float
     share: float
     contradicting: float
     isotropy: float = 1.0
+    middle: float = 0.0
+    shift: float = MAX_SHIFT_PX
 
     def quality(self) -> float:
         """0 to 1, to choose the better of two alignments."""
         return self.share * max(0.0, self.ncc)
-
-
-class Difference(NamedTuple):
-    """What differs beyond what encoding explains.
-
-    Attributes:
-        largest: 0 to 1, of the cell that differs most.
-        box: float (x0, y0, x1, y1) in pixels of what was compared; None where nothing differs.
-        colour: 0 to 1, of colours over all: the larger of tones and of hues with saturations, in 64 levels.
-    """
-
-    largest: float
-    box: tuple[float, float, float, float] | None
-    colour: float
 
 
 def gradients(grey: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -131,7 +115,7 @@ def agreement(src: FloatArray, dst: FloatArray, mask: Mask, *, is_coarse: bool =
         mask: uint8 (h, w), 1 where both show content.
         is_coarse: a look at small copies, in which rows of text cannot be told apart.
     """
-    found, is_flat = _by_cells(src, dst, mask)
+    found, is_flat = _by_cells(src, dst, mask, is_coarse)
     if is_coarse or not is_flat or found.share <= 0.0:
         return found
     other_rows = _other_rows(src, dst, mask)
@@ -141,10 +125,10 @@ def agreement(src: FloatArray, dst: FloatArray, mask: Mask, *, is_coarse: bool =
     )
 
 
-def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, bool]:
+def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask, is_coarse: bool) -> tuple[Agreement, bool]:
     """How far large cells agree, and whether both sides are mostly of one level: a page, a drawing, a glyph."""
     side = int(np.clip(round(max(src.shape) / _CELLS_ACROSS), *_CELL_PX))
-    inner = cv2.erode(mask, _MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inner = cv2.erode(mask, MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     inside = whole_cells(inner, side, cv2.BORDER_CONSTANT).astype(np.float32)
     src, dst = (whole_cells(g, side, cv2.BORDER_REPLICATE) for g in (src, dst))
     a, b = (cv2.GaussianBlur(g, (0, 0), 1.0) for g in (src, dst))
@@ -155,8 +139,30 @@ def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, 
     wide = (2 * side + 1, 2 * side + 1)
     a, b = (g - cv2.blur(g, wide) for g in (a, b))  # shading over more than a cell, a vignette, proves nothing
     share = cell_means(inside, side)
-    found = _judge(*_correlate(a, b, inside, side, share), share, is_paper)
-    return found._replace(isotropy=_isotropy(a, b, inside)), is_flat
+    ncc, *energies = _correlate(a, b, inside, side, share)
+    found = _judge(ncc, *energies, share, is_paper)
+    if not is_coarse and found.share > 0.0:
+        shift = np.hypot(*cell_shifts(a, b, inside, side))
+        middle, shift = _over_both(ncc, shift, *energies, share)
+        found = found._replace(isotropy=_isotropy(a, b, inside), middle=middle, shift=shift)
+    return found, is_flat
+
+
+def _over_both(
+    ncc: FloatArray, shift: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray
+) -> tuple[float, float]:
+    """Median correlation and median shift of the cells in which both sides show something; strong edges weigh more."""
+    valid = share > _MIN_CELL_SHARE
+    n, s, d = ncc[valid], src_energy[valid] / share[valid], dst_energy[valid] / share[valid]
+    both = (s > _structure_threshold(s, d, n)) & (d > _structure_threshold(d, s, n))
+    if both.sum() < MIN_CELLS:
+        return 0.0, MAX_SHIFT_PX
+    weight = np.sqrt(s * d)[both]
+    weight = np.minimum(weight, np.median(weight)) + 1e-9
+    moved = shift[valid][both]
+    order = np.argsort(moved, kind="stable")
+    middle = int(np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2))
+    return float(np.median(n[both])), min(MAX_SHIFT_PX, float(moved[order][min(middle, len(order) - 1)]))
 
 
 def _other_rows(src: FloatArray, dst: FloatArray, mask: Mask) -> float:
@@ -166,7 +172,7 @@ def _other_rows(src: FloatArray, dst: FloatArray, mask: Mask) -> float:
     direction of the gradients is compared by itself, and the worse one counts.
     """
     side = _ROW_CELL_PX
-    inner = cv2.erode(mask, _MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inner = cv2.erode(mask, MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     inside = whole_cells(inner, side, cv2.BORDER_CONSTANT).astype(np.float32)
     share = cell_means(inside, side)
     a, b = (cv2.GaussianBlur(whole_cells(g, side, cv2.BORDER_REPLICATE), (0, 0), 1.0) for g in (src, dst))
@@ -247,13 +253,13 @@ def _judge(
     ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray, is_paper: bool
 ) -> Agreement:
     valid = share > _MIN_CELL_SHARE
-    if valid.sum() < _MIN_CELLS:
+    if valid.sum() < MIN_CELLS:
         return Agreement(0.0, 0.0, 0.0)
     n, s, d = ncc[valid], src_energy[valid] / share[valid], dst_energy[valid] / share[valid]
     in_src, in_dst = s > _structure_threshold(s, d, n), d > _structure_threshold(d, s, n)
     structured = in_src | in_dst
     count = int(structured.sum())
-    if count < max(_MIN_CELLS, _MIN_STRUCTURED_SHARE * len(n)):
+    if count < max(MIN_CELLS, _MIN_STRUCTURED_SHARE * len(n)):
         return Agreement(0.0, 0.0, 0.0)
     # templates have most of their structure in common: on paper only what agrees closely counts
     agrees = structured & (n > (_PAPER_NCC if is_paper else AGREEING_NCC))
@@ -287,105 +293,3 @@ def _structure_threshold(energy: FloatArray, other: FloatArray, ncc: FloatArray)
     quiet = other <= np.quantile(other, 0.25)
     noise = float(np.median(energy[quiet] * (1.0 - np.square(np.clip(ncc[quiet], 0.0, 1.0)))))
     return max(_FLAT_ENERGY, 0.1 * mean, min(3.0 * noise, 0.3 * mean))
-
-
-def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
-    """What differs between two aligned pictures in colour, beyond light, encoding and resolution.
-
-    Args:
-        src: float32 (h, w, 3), at half the resolution of the overlap: what is finer is mostly encoding.
-        dst: float32 (h, w, 3), aligned.
-        mask: uint8 (h, w), 1 where both show content.
-    """
-    side = _DIFFERENCE_CELL_PX
-    inner = cv2.erode(mask, _MARGIN[:5, :5], borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    inside = whole_cells(inner, side, cv2.BORDER_CONSTANT).astype(np.float32)
-    src, dst = (whole_cells(g, side, cv2.BORDER_REPLICATE) for g in (src, dst))
-    share = cell_means(inside, side)
-    valid = share > 0.5
-    if valid.sum() < _MIN_CELLS:
-        return Difference(0.0, None, 0.0)
-    a, b = (cv2.GaussianBlur(g, (0, 0), 0.8) for g in (src, dst))
-    places = np.flatnonzero(inside.ravel())
-    places = places[:: max(1, len(places) // _COLOUR_SAMPLES)]
-    residual = b - _predict_colours(a, b, places)
-    square = cv2.transform(residual * residual, _MEAN_OF_THREE) * inside
-    deviation = np.sqrt(cell_means(square, side) / np.maximum(share, 0.1))
-    activity = np.maximum(_activity(a, inside, side, share), _activity(b, inside, side, share))
-    excess = np.where(valid, deviation - _explained(deviation, activity, valid), 0.0)
-    score = np.clip(excess / _FULL_DIFFERENCE, 0.0, 1.0).astype(np.float32)
-    largest = float(score.max())
-    box = _box(score, side, (mask.shape[1], mask.shape[0])) if largest > _SEEN_DIFFERENCE else None
-    return Difference(largest, box, _colour_difference(a, b, places, inside))
-
-
-def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatArray) -> FloatArray:
-    gx, gy = gradients(cv2.transform(picture, _MEAN_OF_THREE))
-    return np.sqrt(cell_means((gx * gx + gy * gy) * inside, side) / np.maximum(share, 0.1))
-
-
-def _explained(deviation: FloatArray, activity: FloatArray, valid: NDArray[np.bool_]) -> FloatArray:
-    """Levels of difference that encoding, noise and blur explain in each cell: a base and a part of the activity."""
-    d, g = deviation[valid], activity[valid]
-    calm = g <= np.median(g)
-    base = float(np.median(d[calm]))
-    rate = float(np.median(np.maximum(d[~calm] - base, 0.0) / np.maximum(g[~calm], 1.0))) if (~calm).any() else 0.0
-    return 2.5 * (base + rate * activity) + 4.0
-
-
-def _predict_colours(src: FloatArray, dst: FloatArray, places: NDArray[np.intp]) -> FloatArray:
-    """`dst` as far as a smooth map of colours makes it out of `src`: a quadratic change, by robust least squares.
-
-    The change is fitted, not the colour, so that the little damping pulls rare colours to no change. `places` are the
-    pixels that it is fitted to.
-    """
-    x, y = (g.reshape(-1, 3)[places].astype(np.float64) for g in (src, dst))
-    change = y - x
-    x = (x - 128.0) / 128.0
-    terms = np.column_stack([x, x * x, np.ones(len(x))])
-    damping = np.eye(terms.shape[1]) * 1e-3 * len(terms)
-    weight = np.ones(len(terms))
-    for _ in range(3):
-        weighted = terms * weight[:, None]
-        solution = np.linalg.solve(weighted.T @ terms + damping, weighted.T @ change)
-        error = np.square(change - terms @ solution).mean(axis=1)
-        weight = 1.0 / (1.0 + error / np.square(2.0 * np.sqrt(np.median(error)) + 1.0))
-    unit = (src - np.float32(128.0)) * np.float32(1 / 128)
-    linear, square = solution[:3].T, np.column_stack([solution[3:6].T, solution[6]])
-    return src + cv2.transform(unit, linear) + cv2.transform(unit * unit, square)
-
-
-def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], inside: FloatArray) -> float:
-    """0 to 1: how far colours moved: by tones or by hues and saturations, whichever moved more.
-
-    Tones: the mean shift of the one curve for all three channels that explains most (brightness, contrast, gamma; an
-    encoding keeps it within a level or two). Hues and saturations: what that curve does not explain, averaged over
-    patches of a fifth of the shorter side, where what JPEG does to colours has no direction.
-    """
-    levels = np.clip(a, 0, 255).astype(np.uint8)
-    which = (levels.reshape(-1, 3)[places] >> 3).ravel()
-    count = np.bincount(which, minlength=32)
-    held = count > 0
-    mean = np.bincount(which, b.reshape(-1, 3)[places].ravel(), 32)[held] / count[held]
-    own = np.bincount(which, a.reshape(-1, 3)[places].ravel(), 32)[held] / count[held]
-    tone = float((np.abs(mean - own) * count[held]).sum() / count.sum())
-    curve = np.interp(np.arange(256), np.arange(32)[held] * 8 + 3.5, np.maximum.accumulate(mean)).astype(np.float32)
-    residual = cv2.transform(b - cv2.LUT(levels, curve), _WITHOUT_MEAN) * inside[:, :, None]
-    side = int(np.clip(min(inside.shape) // 5, 4, _COLOUR_PATCH_PX))
-    size = inside.shape[1] // side, inside.shape[0] // side
-    share = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
-    means = cv2.resize(residual, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 0.1)[:, :, None]
-    moved = np.sqrt(np.square(means).sum(axis=2))[share > 0.5]
-    hue = float(moved.mean()) if len(moved) else 0.0
-    return float(np.clip(max(tone, hue) / _FULL_DIFFERENCE, 0.0, 1.0))
-
-
-def _box(score: FloatArray, side: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The cells that differ clearly and touch, around the one that differs most: (x0, y0, x1, y1) in pixels."""
-    peak = np.unravel_index(int(score.argmax()), score.shape)
-    _, labels = cv2.connectedComponents(
-        (score >= min(0.5 * score.max(), _CLEAR_DIFFERENCE)).astype(np.uint8), connectivity=8
-    )
-    rows, columns = np.nonzero(labels == labels[peak])
-    x1, y1 = min((columns.max() + 1) * side, size[0]), min((rows.max() + 1) * side, size[1])
-    return float(columns.min() * side), float(rows.min() * side), float(x1), float(y1)

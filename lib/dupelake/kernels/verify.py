@@ -24,7 +24,8 @@ from dupelake.kernels.align import (
     refine_transform,
     warp,
 )
-from dupelake.kernels.differences import Agreement, Difference, agreement, difference
+from dupelake.kernels.colour_differences import FULL, Difference, difference
+from dupelake.kernels.differences import Agreement, agreement
 from dupelake.kernels.features import Features
 from dupelake.kernels.frames import Shares, shares
 from dupelake.kernels.matching import Consensus, find_consensus, find_support, fit_homography
@@ -32,11 +33,15 @@ from dupelake.kernels.matching import Consensus, find_consensus, find_support, f
 VERIFY_REVISION = 3  # raise it with any change here, in matching, align or differences that changes a number
 _MIN_SMALL_NCC = 0.7  # of 32 x 32 pixels, for a look at the whole
 _MIN_INLIERS = 5
-_HALF_SHARE = 0.5
 _MIN_ISOTROPY = 0.004  # one straight horizon: below 0.0002; cut-outs of smooth things, true pairs: 0.0075 and more
 _VOUCHING = 12  # inliers
 _TINY_RATE = 2.0  # of enlargement: overlaps of 64 px and less
 _TINY_PX = 64  # of the longer side; the ink of a smaller glyph, laid onto that of another, fits whatever they are
+_REFINE_ROUNDS = 3
+_GAIN = 1.02  # of quality, from which another round may gain more
+_SURE_PX = 0.5
+_IN_PLACE_PX = 0.25  # median shift of cells; copies end at .02 to .15
+_VOUCHED_SLACK = 0.2  # of the overlap's longer side: how far refinement may move a corner that keypoints vouch for
 _HOPELESS_SHARE = 0.3  # no edit leaves less of a picture; below it nothing is measured exactly
 _COARSE_SIDE_PX = 128
 
@@ -124,6 +129,10 @@ class Alignment:
         largest_local_difference: 0 to 1, of the cell that differs most; 1 where less than 0.3 of the cells agree.
         difference_box: x, y, width, height of what differs, in fractions of src; zeros where nothing does.
         colour_difference: 0 to 1, of colours over the overlap; 0, not measured, where less than 0.3 of the cells agree.
+        median_cell_ncc: -1 to 1, median correlation of the cells in which both sides show something.
+        cell_shift_px: 0 to 2 pixels of the overlap, median shift of these cells against each other: parallax, another
+            pose, another shape; 2 where there are none.
+        unexplained_colour: 0 to 64 levels, median over the overlap of what a smooth map of colours leaves unexplained.
     """
 
     n_inliers: int
@@ -143,6 +152,9 @@ class Alignment:
     largest_local_difference: float
     difference_box: tuple[float, float, float, float]
     colour_difference: float
+    median_cell_ncc: float
+    cell_shift_px: float
+    unexplained_colour: float
 
 
 def pair_seed(src_id: str, dst_id: str) -> int:
@@ -168,11 +180,13 @@ def verify_pair(src: Picture, dst: Picture, seed: int) -> Alignment | None:
         consensus = find_consensus(src.features, dst.features, mirrored, seed)
         if consensus is None or consensus.n_inliers < _MIN_INLIERS:
             continue
+        if mirrored and best is not None and best.is_likelier_than(consensus):
+            continue
         fit = _fit(src, dst, fit_homography(consensus), consensus)
         if fit is not None and fit.overlap.rate >= _TINY_RATE and consensus.n_inliers < _VOUCHING:
             continue  # so few strokes fit some map whatever they are
         best = _better(best, fit)
-        if best is not None and best.agreement.share >= _HALF_SHARE:  # a face also matches its mirror image somewhat
+        if best is not None and best.is_sure():  # a face also matches its mirror image somewhat
             break
     return None if best is None else _measure(src, dst, _supported(src, dst, best))
 
@@ -188,11 +202,21 @@ class _Fit(NamedTuple):
     def is_sure(self) -> bool:
         """Whether nothing that agrees better is left to be found: what differs is an edit, no misalignment."""
         found = self.agreement
-        return found.share >= 0.75 and found.ncc >= 0.88 and found.contradicting <= 0.15
+        return found.share >= 0.75 and found.ncc >= 0.88 and found.contradicting <= 0.15 and found.shift <= _SURE_PX
 
     def is_exact(self) -> bool:
         """Whether what agrees does so too closely for refinement to gain anything."""
-        return self.agreement.ncc >= 0.96 and self.is_sure()
+        return self.agreement.ncc >= 0.96 and self.agreement.shift <= _IN_PLACE_PX and self.is_sure()
+
+    def is_likelier_than(self, mirrored: Consensus) -> bool:
+        """Whether this straight alignment needs no comparison with a mirrored one that has fewer keypoints."""
+        n_straight = 0 if self.consensus is None else self.consensus.n_inliers
+        return self.agreement.share >= 0.5 and n_straight > mirrored.n_inliers
+
+    def may_converge(self) -> bool:
+        """Whether another round of refinement may bring it into place: it agrees closely, and is still shifted."""
+        found = self.agreement
+        return found.share >= 0.5 and found.ncc >= 0.88 and found.shift >= _IN_PLACE_PX
 
     def is_plain(self) -> bool:
         """Whether pixels alone tell that nothing differs: no keypoint needs to vouch for it."""
@@ -233,18 +257,29 @@ def _fit(src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | N
             first = _Fit(overlap, transform, agreement(overlap.src, overlap.dst, overlap.mask), consensus)
             if first.is_exact():
                 return first
-        refined = refine_transform(overlap)
-        if refined is not None:
-            transform = refined
-            overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
+        best = first
+        for _ in range(_REFINE_ROUNDS):
+            refined = refine_transform(overlap, _VOUCHED_SLACK if _is_vouched(consensus) else None)
+            if refined is not None:
+                transform = refined
+                overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
+                if overlap is None:
+                    return best
+            found = _coarse_agreement(overlap)
+            if found.share >= _HOPELESS_SHARE:
+                found = agreement(overlap.src, overlap.dst, overlap.mask)
+            fit = _Fit(overlap, transform, found, consensus)
+            is_better = best is None or found.quality() > _GAIN * best.agreement.quality()
+            best = _better(best, fit)
+            if refined is None or not is_better or not fit.may_converge():
+                break
     except np.linalg.LinAlgError:
         return None
-    if overlap is None:
-        return first
-    found = _coarse_agreement(overlap)
-    if found.share >= _HOPELESS_SHARE:
-        found = agreement(overlap.src, overlap.dst, overlap.mask)
-    return _better(first, _Fit(overlap, transform, found, consensus))
+    return best
+
+
+def _is_vouched(consensus: Consensus | None) -> bool:
+    return consensus is not None and consensus.n_inliers >= _VOUCHING
 
 
 def _coarse_agreement(overlap: Overlap) -> Agreement:
@@ -274,7 +309,7 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
     overlap = fit.overlap
     size = overlap.mask.shape[1], overlap.mask.shape[0]
     half = max(1, size[0] // 2), max(1, size[1] // 2)
-    differs = Difference(1.0, (0.0, 0.0, float(half[0]), float(half[1])), 0.0)
+    differs = Difference(1.0, (0.0, 0.0, float(half[0]), float(half[1])), 0.0, FULL)
     if fit.agreement.share >= _HOPELESS_SHARE:
         differs = difference(
             warp(src.rgb, overlap.src_view @ _DOUBLE, half),
@@ -308,6 +343,9 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
         largest_local_difference=differs.largest,
         difference_box=_box_in_src(differs.box, overlap, src),
         colour_difference=differs.colour,
+        median_cell_ncc=fit.agreement.middle,
+        cell_shift_px=fit.agreement.shift,
+        unexplained_colour=differs.unexplained,
     )
 
 

@@ -18,7 +18,6 @@ from dupelake.report.worst import ShownPair, false_pairs, missed_pairs
 from dupelake.schema import FAILED, RUNS
 from dupelake.tables import Warehouse
 
-ACCEPTED_SCORE = 0.5  # PAIRS: is_duplicate = (score >= 0.5)
 _UNMATCHED_KEPT = 10_000  # names without an image that are written out
 
 
@@ -29,6 +28,7 @@ class Evaluation:
     Attributes:
         form: of the truth, `pairs` or `groups`.
         closed: images that the truth does not name count as having no duplicate.
+        min_score: `decide.min_score` of the last run.
         names: names of the truth by outcome (`matching`).
         unmatched: (row, name, outcome, images found) of names without an image, at most 10,000, by row.
         n_failed: named images that failed in the hash stage; their true pairs count as missed.
@@ -46,6 +46,7 @@ class Evaluation:
 
     form: str
     closed: bool
+    min_score: float
     names: Mapping[str, int]
     unmatched: Sequence[tuple[int, str, str, int]]
     n_failed: int
@@ -97,14 +98,15 @@ def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_sho
         unmatched = _unmatched(matched)
         if not names[matching.MATCHED]:
             raise ConfigError([_nothing_matches(names, unmatched, by, warehouse)])
-        min_quality = int(config["decide"]["pdq_min_quality"])
-        case = judgement.build_case(warehouse, truth, matched, across=across, min_quality=min_quality, closed=closed)
+        case = judgement.build_case(warehouse, truth, matched, across=across, closed=closed)
         n_true = judgement.count_true(case)
-        at = thresholds(config["decide"])
+        min_score = float(config["decide"].get("min_score", Config().decide.min_score))
+        at = thresholds(min_score)
         found = judgement.count_found_pairs(case, n_true, at)
         return Evaluation(
             form=truth.form,
             closed=closed,
+            min_score=min_score,
             names=names,
             unmatched=unmatched,
             n_failed=case.items.where(F.col("status") == FAILED).count(),
@@ -125,20 +127,16 @@ def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_sho
         matched.unpersist()
 
 
-def thresholds(decide: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Where each signal is cut, from the loosest to the strictest, the configured thresholds among them."""
-
-    def at(values: Sequence[float], configured: str, *, larger: bool) -> list[float]:
-        own = [float(decide[configured])] if configured in decide else []
-        return sorted({*map(float, values), *own}, reverse=not larger)
-
+def thresholds(min_score: float) -> dict[str, list[float]]:
+    """Where each signal is cut, from the loosest to the strictest; of the score, where the configuration cuts it."""
+    scores = [*(i / 50 for i in range(1, 50)), 0.99, 0.999, 1.0, min_score]
     return {
-        "score": at([i / 50 for i in range(1, 51)], "", larger=True),
-        "phash_bits": at(range(0, 33), "phash_max_bits", larger=False),
-        "pdq_bits": at(range(0, 129, 4), "pdq_max_bits", larger=False),
-        "cosine": at([i / 100 for i in range(50, 101, 2)] + [i / 100 for i in range(91, 100, 2)], "", larger=True),
-        "n_inliers": at([*range(4, 20, 2), *range(20, 100, 5), *range(100, 401, 50)], "min_inliers", larger=True),
-        "aligned_ncc": at([i / 50 for i in range(10, 51)], "min_aligned_ncc", larger=True),
+        "score": sorted(set(scores)),
+        "phash_bits": sorted(map(float, range(0, 33)), reverse=True),
+        "pdq_bits": sorted(map(float, range(0, 129, 4)), reverse=True),
+        "cosine": sorted({*(i / 100 for i in range(50, 101, 2)), *(i / 100 for i in range(91, 100, 2))}),
+        "n_inliers": sorted(map(float, (*range(4, 20, 2), *range(20, 100, 5), *range(100, 401, 50)))),
+        "aligned_ncc": [i / 50 for i in range(10, 51)],
     }
 
 

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from dupelake.csv_cells import write_rows
 from dupelake.kernels.evaluation import wilson_interval
 from dupelake.report.curves import draw_curves
-from dupelake.report.evaluate import ACCEPTED_SCORE, Evaluation, as_dict
+from dupelake.report.evaluate import Evaluation, as_dict
 from dupelake.report.matching import AGAIN, MATCHED, NONE, SEVERAL, plain_path
 from dupelake.report.pair_sheet import PairCard, Picture, draw_pair_sheet
 from dupelake.report.worst import ShownPair, Side
@@ -83,7 +83,7 @@ def write_files(result: Evaluation, out: Path) -> list[Path]:
     files.append(_write_csv(out / "unmatched.csv", ("row", "name", "outcome", "images"), result.unmatched))
     points = {"pairs": result.pairs, "groups": result.groups}
     title = f"{result.n_true} true pairs; B-cubed F1 {result.b_cubed.f1:.3f}"
-    draw_curves(result.sweeps, points, ACCEPTED_SCORE, title, out / "curves.png")
+    draw_curves(result.sweeps, points, result.min_score, title, out / "curves.png")
     files.append(out / "curves.png")
     for frame, pairs in (("false", result.false_pairs), ("missed", result.missed_pairs)):
         files.append(_write_csv(out / f"{frame}_pairs.csv", _PAIR_HEADER, (_pair_row(pair) for pair in pairs)))

@@ -19,6 +19,7 @@ from dupelake.kernels.evaluation import BCubed, Scores, Tally
 from dupelake.report.matching import MATCHED, listed_pairs
 from dupelake.report.truth import AMBIGUOUS, DIFFERENT, DUPLICATE, Truth
 from dupelake.schema import GROUPS, HASHES, IMAGES, OK, PAIRS
+from dupelake.stages.decide import PDQ_MIN_QUALITY
 from dupelake.tables import Warehouse, single_row
 
 OTHER_RELATION = "(other)"
@@ -84,9 +85,7 @@ def live_images(warehouse: Warehouse) -> DataFrame:
     return warehouse.read(IMAGES).where(F.col("deleted_at").isNull())
 
 
-def build_case(
-    warehouse: Warehouse, truth: Truth, matched: DataFrame, *, across: bool, min_quality: int, closed: bool
-) -> Case:
+def build_case(warehouse: Warehouse, truth: Truth, matched: DataFrame, *, across: bool, closed: bool) -> Case:
     """Lay a truth beside the tables.
 
     Args:
@@ -94,7 +93,6 @@ def build_case(
         truth: as read.
         matched: `match_names` of it.
         across: whether the tables compare images of different scopes (`lsh.scope`).
-        min_quality: PDQ of a picture below it has no value (`decide.pdq_min_quality`).
         closed: images that the truth does not name have no duplicate, instead of being left out.
 
     Cost: equi-joins of images, hashes, groups and pairs on ids; bytes and vectors are not read.
@@ -115,7 +113,7 @@ def build_case(
         }
     ).persist()
     listed = listed_pairs(truth.pairs, matched).persist()
-    edges = _edges(warehouse.read(PAIRS), digests, placed, items, min_quality)
+    edges = _edges(warehouse.read(PAIRS), digests, placed, items)
     return Case(is_pairs, placed, items, _judged(edges, items, listed, is_pairs).persist(), listed)
 
 
@@ -268,7 +266,7 @@ def _placed(warehouse: Warehouse, digests: DataFrame, across: bool) -> DataFrame
     )
 
 
-def _edges(pairs: DataFrame, digests: DataFrame, placed: DataFrame, items: DataFrame, min_quality: int) -> DataFrame:
+def _edges(pairs: DataFrame, digests: DataFrame, placed: DataFrame, items: DataFrame) -> DataFrame:
     """Accepted pairs of vertices, and measured ones that hold items at both ends.
 
     Of two pairs of contents for the same pictures the better one speaks, as in `stages.groups`.
@@ -278,7 +276,7 @@ def _edges(pairs: DataFrame, digests: DataFrame, placed: DataFrame, items: DataF
         pairs = pairs.join(known, f"{side}_id", "left").withColumn(
             f"{side}_picture", F.coalesce(f"{side}_picture", f"{side}_id")
         )
-    usable = F.col("pdq_quality") >= min_quality
+    usable = F.col("pdq_quality") >= PDQ_MIN_QUALITY
     signals = {
         "phash_bits": F.least("phash_bits", "phash_mirrored_bits"),
         "pdq_bits": F.when(usable, F.least("pdq_bits", "pdq_mirrored_bits")),

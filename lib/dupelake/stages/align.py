@@ -48,6 +48,9 @@ _COLUMNS = (
     "largest_local_difference",
     "difference_box",
     "colour_difference",
+    "median_cell_ncc",
+    "cell_shift_px",
+    "unexplained_colour",
 )
 _TYPES = {field.name: field.dataType for field in PAIRS.schema.fields}
 ALIGNED = T.StructType(

@@ -1,0 +1,60 @@
+"""How far the cells of one picture are shifted against those of another that was laid onto it.
+
+The map from a picture to its copy is one projective map, so that after alignment nothing is shifted but by encoding and
+resampling: some hundredths of a pixel. Of two photographs of one thing no such map exists: another place of the camera
+moves near things against far ones (parallax), another pose moves parts of a person, another sign has letters of
+another shape. However well they correlate, their cells are shifted by a pixel here and there.
+
+Reference:
+    B. Lucas, T. Kanade, "An iterative image registration technique with an application to stereo vision", IJCAI 1981:
+    one step of it, for each cell by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
+
+MAX_SHIFT_PX = 2.0  # one step of Lucas and Kanade tells no more
+_DAMPING = 0.05  # of the trace: along one straight edge nothing can be told, and nothing is
+
+
+def cell_shifts(a: FloatArray, b: FloatArray, inside: FloatArray, side: int) -> tuple[FloatArray, FloatArray]:
+    """The shift of each cell of `b` against `a`, x and y, in pixels; float32 (rows, columns) each.
+
+    Args:
+        a: float32 (h, w), one picture, without shading, h and w multiples of `side`.
+        b: float32 (h, w), the other, as sharp.
+        inside: float32 (h, w), 1 where both show content, else 0.
+        side: of a cell, in pixels.
+    """
+    gx, gy = (
+        (cv2.Sobel(a, cv2.CV_32F, *d, ksize=3, scale=1 / 8) + cv2.Sobel(b, cv2.CV_32F, *d, ksize=3, scale=1 / 8))
+        / 2
+        * inside
+        for d in ((1, 0), (0, 1))
+    )
+
+    def mean(image: FloatArray) -> FloatArray:
+        return cv2.resize(image, (image.shape[1] // side, image.shape[0] // side), interpolation=cv2.INTER_AREA)
+
+    def spread(image: FloatArray) -> FloatArray:
+        return cv2.resize(image, (inside.shape[1], inside.shape[0]), interpolation=cv2.INTER_NEAREST)
+
+    share = np.maximum(mean(inside), 0.05)
+    levels = [mean(g * inside) / share for g in (a, b)]
+    centred = [(g - spread(level)) * inside for g, level in zip((a, b), levels, strict=True)]
+    energies = [mean(g * g) for g in centred]
+    gain = np.clip(np.sqrt((energies[0] + 1e-3) / (energies[1] + 1e-3)), 0.25, 4.0)  # another contrast is no shift
+    residual = centred[1] * spread(gain) - centred[0]
+    xx, xy, yy, xr, yr = (mean(product) for product in (gx * gx, gx * gy, gy * gy, gx * residual, gy * residual))
+    damping = _DAMPING * (xx + yy) + 1e-6
+    xx, yy = xx + damping, yy + damping
+    determinant = xx * yy - xy * xy
+    dx, dy = (yy * xr - xy * yr) / determinant, (xx * yr - xy * xr) / determinant
+    return np.clip(dx, -MAX_SHIFT_PX, MAX_SHIFT_PX), np.clip(dy, -MAX_SHIFT_PX, MAX_SHIFT_PX)
