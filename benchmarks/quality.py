@@ -16,7 +16,8 @@ wrong or missed. The truth files name families of pictures; what this script cou
 - imagededup's alpha_channel_image.png shows ukbench00120, and ukbench09380.webp ukbench09380, which the truth file
   does not say;
 - files that do not decode have no row in the truth;
-- photographs of imagenet_sample and clothing_small are all different.
+- photographs of imagenet_sample and clothing_small are all different;
+- of lookalikes every pair that its truth calls `dup` is true, `ambiguous` ones are left out, all others are different.
 """
 
 from __future__ import annotations
@@ -36,7 +37,29 @@ from dupelake.runtime.session import build_session
 from dupelake.schema import GROUPS, HASHES, IMAGES, PAIRS
 from dupelake.tables import Warehouse
 
-SETS = ("exif_orientation", "polyu", "pdq", "imagededup", "images4", "hydrus", "imagenet_sample", "clothing_small")
+SETS = (
+    *("exif_orientation", "polyu", "pdq", "imagededup", "images4", "hydrus", "imagenet_sample", "clothing_small"),
+    "lookalikes",
+)
+LOOKALIKE_KINDS = {
+    "Faces": "people",
+    "Faces_easy": "people",
+    "mirrored_squashed": "people",
+    "Motorbikes": "motorbikes",
+    "airplanes": "airliners",
+    "stop_sign": "signs",
+    "yin_yang": "signs",
+    "dollar_bill": "banknotes",
+    "garfield": "comics",
+    "cartoon_elephant": "comics",
+    "cartoon_house": "comics",
+    "sketch_giraffe": "line_drawings",
+    "sketch_guitar": "line_drawings",
+    "sketch_horse": "line_drawings",
+    "sketch_person": "line_drawings",
+    "art_painting_giraffe": "paintings",
+    "art_painting_horse": "paintings",
+}
 FORUM = ("images4_euclidean", "images4_resample", "images4_rotate")
 ALTERNATES = ("colour", "correction")
 ALTERNATE_KINDS = ("edited", "recoloured")
@@ -61,6 +84,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def load_truth(data: Path, name: str) -> Truth:
+    if name == "lookalikes":
+        return load_lookalikes(data)
     groups: dict[str, dict[str, str]] = {}
     for row in read_csv(data / "truth" / "small_sets_groups.csv"):
         if (
@@ -101,6 +126,17 @@ def load_truth(data: Path, name: str) -> Truth:
         truth.ignore |= set(of_one) - set(truth.relation)
     for path, others in twins.items():
         truth.relation |= {unordered(path, other): "exact" for other in others}
+    return truth
+
+
+def load_lookalikes(data: Path) -> Truth:
+    truth = Truth()
+    for row in read_csv(data / "truth" / "lookalikes_pairs.csv"):
+        pair = unordered(row["path_a"], row["path_b"])
+        if row["label"] == "dup":
+            truth.relation[pair] = row["relation"]
+        else:
+            truth.ignore.add(pair)
     return truth
 
 
