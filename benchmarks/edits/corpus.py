@@ -4,8 +4,8 @@ Originals: the photographs of imagenet_sample, one region of each photograph of 
 overlap, so that two of them would be copies), and one picture of each photographic family of the small sets. Every
 original gets as many edits as bring each (edit, strength) to about 42 samples; which ones, the seed says. Distractors:
 the clothing photographs, odd pictures of the small sets, real look-alikes (people, motorbikes, airliners, signs,
-banknotes, drawings, paintings; copies among them are one group), the made hard negatives of `distractors`, and the second
-shots of `shots`. Pairs of look-alikes that nobody can tell stand in unscored.csv.
+banknotes, drawings, paintings; copies among them are one group), the made hard negatives of `distractors`, and the
+second shots of `shots`. Pairs of look-alikes that nobody can tell stand in unscored.csv.
 
 The pictures beside the original in a collage are parts of scikit-image's photographs, each used once, and stand nowhere
 else in the corpus.
