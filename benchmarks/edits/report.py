@@ -29,11 +29,12 @@ def section(rows: Sequence[Row], found: Found, command: str, small: bool, keeper
     return "\n".join([BEGIN, *parts, END, ""])
 
 
-def write_section(path: Path, text: str) -> None:
+def write_section(path: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Puts the section between its marks in a file, or at its end without marks; other text of the file stays."""
+    begin, end = marks
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    if BEGIN in old and END in old:
-        before, after = old[: old.index(BEGIN)], old[old.index(END) + len(END) :].lstrip("\n")
+    if begin in old and end in old:
+        before, after = old[: old.index(begin)], old[old.index(end) + len(end) :].lstrip("\n")
     else:
         before, after = old + ("\n" if old else ""), ""
     path.write_text(before + text + ("\n" + after if after else ""), encoding="utf-8")

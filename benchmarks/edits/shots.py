@@ -3,8 +3,8 @@
 Kinds:
 
 - stereo: regions of scikit-image's stereo pair of a motorcycle (Middlebury 2014: a real scene, two real cameras), the
-  right one moved by the median disparity of the region, so that only parallax is left. Regions of nearly one depth are
-  left out: two shots of a flat wall cannot be told from copies.
+  right one moved by the median disparity of the region, so that only parallax is left. Regions that are nearly one
+  plane are left out: two shots of a wall cannot be told from copies.
 - burst: the next frame of a photograph of a person or a sign. What stands before the background (GrabCut) moves,
   turns, comes nearer and bends a little; the camera moves otherwise; what was hidden is filled in; light and noise are
   others.
@@ -29,7 +29,7 @@ from dupelake.kernels.edits_geometry import RGB
 
 SIDES = ("left", "right")
 STEREO_REGIONS = (3, 2)  # columns, rows
-MIN_DISPARITY_SPREAD_PX = 3.0  # standard deviation over a region of some 250 px
+MIN_PARALLAX_PX = 3.0  # standard deviation of disparity from its best plane, over a region of some 250 px
 MASK_SHARE = (0.08, 0.6)  # of the frame; outside it GrabCut found no object
 
 Float = NDArray[np.float32]
@@ -90,11 +90,13 @@ def stereo_pairs() -> list[tuple[RGB, RGB]]:
     pairs: list[tuple[RGB, RGB]] = []
     for y in range(0, height * STEREO_REGIONS[1], height):
         for x in range(0, width * STEREO_REGIONS[0], width):
-            known = disparity[y : y + height, x : x + width]
-            known = known[np.isfinite(known)]
-            if known.std() < MIN_DISPARITY_SPREAD_PX:
+            region = disparity[y : y + height, x : x + width]
+            known = np.isfinite(region)
+            places = np.column_stack([*np.nonzero(known), np.ones(known.sum())])
+            plane = np.linalg.lstsq(places, region[known], rcond=None)[0]
+            if (region[known] - places @ plane).std() < MIN_PARALLAX_PX:
                 continue
-            at = max(0, x - round(float(np.median(known))))
+            at = max(0, x - round(float(np.median(region[known]))))
             pairs.append((left[y : y + height, x : x + width], right[y : y + height, at : at + width]))
     return [(np.ascontiguousarray(a), np.ascontiguousarray(b)) for a, b in pairs]
 
