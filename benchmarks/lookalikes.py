@@ -27,13 +27,23 @@ from benchmarks.edits import reliability
 from benchmarks.edits import tiers as removal
 from benchmarks.edits.report import write_section
 from benchmarks.edits.report_decisions import table
-from benchmarks.quality import ALTERNATE_KINDS, LOOKALIKE_KINDS, Found, Pair, Truth, load_found, load_truth
+from benchmarks.quality import (
+    ALTERNATE_KINDS,
+    LOOKALIKE_KINDS,
+    NOT_EVIDENCE,
+    Found,
+    Pair,
+    Truth,
+    load_found,
+    load_truth,
+)
 
 from dupelake.kernels.evaluation import Scores, recall_by_relation, score_pair_sets, unordered
 
 ROOT = Path(__file__).parents[1]
 MARKS = ("<!-- lookalikes: written by benchmarks/lookalikes.py -->", "<!-- lookalikes: end -->")
-SHOWN = 40
+SHOWN = 10
+SHORT = ("score", "aligned_ncc", "agreeing_share", "contradicting_share", "largest_local_difference", "pdq_bits")
 GOAL_F1 = 0.985
 MIXED = "of two kinds"
 
@@ -52,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = work.with_name(work.name + "-report")
     out.mkdir(exist_ok=True)
     listed = list_faults(found, truth)
-    with (out / "lookalikes.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("what", "kind", "a", "b", "evidence"), *listed])
+    write_list(listed, found, out / "lookalikes.csv")
     text = report(pictures, found, truth, args.half, listed)
     bins = binned(found, truth)
     reliability.draw([("lookalikes", bins)], out / "reliability.png")
@@ -115,21 +124,32 @@ def binned(found: Found, truth: Truth) -> list[reliability.Bin]:
     )
 
 
-def list_faults(found: Found, truth: Truth) -> list[tuple[str, str, str, str, str]]:
-    """Wrong and missed pairs as (what, kind of picture, a, b, evidence); `lost`: accepted, and not in one group."""
-    lines = []
+Fault = tuple[str, str, str, str]
+
+
+def list_faults(found: Found, truth: Truth) -> list[Fault]:
+    """Wrong and missed pairs as (what, kind of picture, a, b), highest score first; `lost`: accepted, in two groups."""
+    faults: list[Fault] = []
     for pair in found.wrong(truth):
-        what = "wrong pair" if pair in found.edges else "wrong by group"
-        lines.append((what, kind_of(pair), *pair, found.evidence(pair)))
+        faults.append(("wrong pair" if pair in found.edges else "wrong by group", kind_of(pair), *pair))
     for pair in set(truth.relation) - (found.edges & found.grouped):
         what = "lost" if pair in found.edges else "missed, in one group" if pair in found.grouped else "missed"
-        lines.append((what, kind_of(pair), *pair, found.evidence(pair)))
-    return sorted(lines)
+        faults.append((what, kind_of(pair), *pair))
+    return sorted(faults, key=lambda fault: (fault[0], -found.measured.get(fault[2:], {}).get("score", 1.0), fault))
 
 
-def report(
-    pictures: Sequence[str], found: Found, truth: Truth, which: str | None, listed: Sequence[tuple[str, ...]]
-) -> str:
+def write_list(faults: Iterable[Fault], found: Found, path: Path) -> None:
+    """The faults as a CSV file, with the rows of `pairs`."""
+    columns = sorted({key for row in found.measured.values() for key in row} - set(NOT_EVIDENCE))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("what", "pictures", "a", "b", *columns))
+        for fault in faults:
+            row = found.measured.get(fault[2:], {})
+            writer.writerow((*fault, *(row.get(key) for key in columns)))
+
+
+def report(pictures: Sequence[str], found: Found, truth: Truth, which: str | None, listed: Sequence[Fault]) -> str:
     """The figures as Markdown."""
     parts = [
         MARKS[0],
@@ -140,7 +160,7 @@ def report(
         _keepers(found, truth),
         _tiers(found, truth),
         _score(found, truth),
-        _listed(listed),
+        _listed(listed, found),
         MARKS[1],
         "",
     ]
@@ -253,12 +273,22 @@ def _score(found: Found, truth: Truth) -> str:
     )
 
 
-def _listed(listed: Sequence[tuple[str, ...]]) -> str:
-    counts = Counter((what, kind) for what, kind, *_ in listed)
-    lines = [(what, kind.replace("_", " "), n) for (what, kind), n in sorted(counts.items())]
-    by_kind = table(("", "kind", "pairs"), lines) if lines else "Nothing is wrong or missed.\n"
-    some = [f"- {what}: {a} | {b} ({evidence})" for what, _, a, b, evidence in listed[:SHOWN]]
-    return by_kind + ("\nThe first of them:\n\n" + "\n".join(some) + "\n" if some else "")
+def _listed(listed: Sequence[Fault], found: Found) -> str:
+    by_what: defaultdict[str, list[Fault]] = defaultdict(list)
+    for fault in listed:
+        by_what[fault[0]].append(fault)
+    lines, some = [], []
+    for what, faults in by_what.items():
+        kinds = Counter(kind for _, kind, *_ in faults)
+        lines.append((what, len(faults), ", ".join(f"{k.replace('_', ' ')} {n}" for k, n in kinds.most_common())))
+        for _, _, a, b in faults[:SHOWN]:
+            row = found.measured.get((a, b), {})
+            said = [f"{key} {row[key]:.2f}" for key in SHORT if row.get(key) is not None]
+            text = ", ".join([row.get("kind") or "not accepted", *said]) if row else found.evidence((a, b))
+            some.append(f"- {what}: {a.removeprefix('lookalikes/')} | {b.removeprefix('lookalikes/')} ({text})")
+    if not lines:
+        return "Nothing is wrong or missed.\n"
+    return table(("", "pairs", "of"), lines) + "\nOf each the highest scores:\n\n" + "\n".join(some) + "\n"
 
 
 if __name__ == "__main__":
