@@ -6,7 +6,8 @@
 Run in the root of the repository. `run` is `dupelake run` over the folder `lookalikes`, one scope, tables in --work (a
 second time only what changed is made anew), then `score`; `score` reads tables that are there, in seconds. Both print a
 report; lookalikes.csv (each wrong and each missed pair, both paths, all evidence), report.md and reliability.png lie
-beside the tables in WORK-report. `--write` puts the report into benchmarks/quality.md.
+beside the tables in WORK-report. `--write` puts the report into benchmarks/quality.md, the
+diagram into docs/.
 
 A pair that the truth calls `dup` is true, `ambiguous` is not scored, every other is different. `--half even` takes the
 pictures of every other block of ten numbers in a folder (people stand in blocks), `odd` the rest, and pairs within: a
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -42,6 +44,7 @@ from dupelake.kernels.evaluation import Scores, recall_by_relation, score_pair_s
 
 ROOT = Path(__file__).parents[1]
 MARKS = ("<!-- lookalikes: written by benchmarks/lookalikes.py -->", "<!-- lookalikes: end -->")
+DIAGRAM = "score-reliability-lookalikes.png"
 SHOWN = 10
 SHORT = ("score", "aligned_ncc", "agreeing_share", "contradicting_share", "largest_local_difference", "pdq_bits")
 GOAL_F1 = 0.985
@@ -70,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(text)
     if args.write:
         write_section(ROOT / "benchmarks" / "quality.md", text, MARKS)
+        shutil.copyfile(out / "reliability.png", ROOT / "docs" / DIAGRAM)
     return 0
 
 
@@ -80,7 +84,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", required=True, help="the tables; outside the repository")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="handed to `dupelake run`")
     parser.add_argument("--half", choices=("even", "odd"), help="score these blocks of pictures only")
-    parser.add_argument("--write", action="store_true", help="the report into benchmarks/quality.md")
+    parser.add_argument("--write", action="store_true", help="report and diagram into benchmarks/ and docs/")
     return parser.parse_args(argv)
 
 
@@ -185,8 +189,10 @@ def _by_kind(pictures: Sequence[str], found: Found, truth: Truth) -> str:
                 *(counts[0], figures[0], counts[1], figures[1], f"{candidates / n:.2f}", f"{tried / n:.2f}"),
             )
         )
-    header = ("kind", "images", "true pairs", "right of pairs", "precision / recall / F1", "right of pairs in groups")
-    header += ("precision / recall / F1", "candidates an image", "aligned an image")
+    header = [
+        *("kind", "images", "true pairs", "right of pairs", "precision / recall / F1", "right of pairs in groups"),
+        *("precision / recall / F1", "candidates an image", "aligned an image"),
+    ]
     pairs, groups = scores(found, truth)
     met = "met" if min(pairs.f1, groups.f1) >= GOAL_F1 else "missed"
     return table(header, lines) + f"\nGoal: F1 of pairs and of groups at least {GOAL_F1}: {met}.\n"
@@ -269,7 +275,7 @@ def _tiers(found: Found, truth: Truth) -> str:
 def _score(found: Found, truth: Truth) -> str:
     bins = binned(found, truth)
     return table(("score", "pairs", "mean score", "share of true pairs"), reliability.lines(bins)) + (
-        f"\nExpected calibration error: {reliability.calibration_error(bins):.4f}.\n"
+        f"\nExpected calibration error: {reliability.calibration_error(bins):.4f} (docs/{DIAGRAM}).\n"
     )
 
 

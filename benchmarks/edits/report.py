@@ -78,8 +78,10 @@ def _summary(found: Found) -> str:
                 f"{one.mean_of_kinds:.2%}",
             )
         )
-    header = ("", "copies found (groups)", "copies found (pairs)", "precision of pairs", "precision of groups, by pair")
-    header += ("wrong groups", "of them with distractors", "distractors in wrong groups", "mean over their kinds")
+    header = [
+        *("", "copies found (groups)", "copies found (pairs)", "precision of pairs", "precision of groups, by pair"),
+        *("wrong groups", "of them with distractors", "distractors in wrong groups", "mean over their kinds"),
+    ]
     notes = [f"- {result.label}: {_settings(result)}" for result, _ in found]
     return "### All in one line each\n\n" + table(header, lines) + "\n" + "\n".join(notes) + "\n"
 
