@@ -1,13 +1,13 @@
 """Real look-alikes: pairs and groups of one run against the truth, by kind of picture.
 
     .venv/bin/python -m benchmarks.lookalikes run --data ../shared/data --work /tmp/look [--set KEY=VALUE ...]
-    .venv/bin/python -m benchmarks.lookalikes score --data ../shared/data --work /tmp/look --half even [--write]
+    .venv/bin/python -m benchmarks.lookalikes score --data ../shared/data --work /tmp/look --half even
+    .venv/bin/python -m benchmarks.lookalikes score --data ../shared/data --work /tmp/look --write
 
 Run in the root of the repository. `run` is `dupelake run` over the folder `lookalikes`, one scope, tables in --work (a
 second time only what changed is made anew), then `score`; `score` reads tables that are there, in seconds. Both print a
 report; lookalikes.csv (each wrong and each missed pair, both paths, all evidence), report.md and reliability.png lie
-beside the tables in WORK-report. `--write` puts the report into benchmarks/quality.md, the
-diagram into docs/.
+beside the tables in WORK-report. `--write` puts the report into benchmarks/quality.md and the diagram into docs/.
 
 A pair that the truth calls `dup` is true, `ambiguous` is not scored, every other is different. `--half even` takes the
 pictures of every other block of ten numbers in a folder (people stand in blocks), `odd` the rest, and pairs within: a
@@ -85,7 +85,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="handed to `dupelake run`")
     parser.add_argument("--half", choices=("even", "odd"), help="score these blocks of pictures only")
     parser.add_argument("--write", action="store_true", help="report and diagram into benchmarks/ and docs/")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.write and args.half:
+        parser.error("--write is for the report over all pictures, not for one --half")
+    return args
 
 
 def half(which: str, pictures: Sequence[str], found: Found, truth: Truth) -> tuple[list[str], Found, Truth]:

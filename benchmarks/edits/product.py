@@ -56,16 +56,16 @@ def export(warehouse: Path, out: Path, meta: dict[str, Any]) -> None:
         r["content_id"]: r["pixel_digest"] for r in read_table(warehouse, "hashes", ("content_id", "pixel_digest"))
     }
     name: dict[str, str] = {}
-    images_of: defaultdict[str, list[str]] = defaultdict(list)
+    images_of: defaultdict[str, set[str]] = defaultdict(set)
     failed = 0
     for r in read_table(warehouse, "images", ("image_id", "uri", "content_id", "status")):
         name[r["image_id"]] = Path(r["uri"]).name
         if r["status"] == "ok":
-            images_of[digest[r["content_id"]]].append(name[r["image_id"]])
+            images_of[digest[r["content_id"]]].add(name[r["image_id"]])
         failed += r["status"] != "ok"
     lines: list[tuple[Any, ...]] = []
     for names in images_of.values():
-        lines += [(a, b, 1, "equal pixels") for a, b in combinations(sorted(set(names)), 2)]
+        lines += [(a, b, 1, "equal pixels") for a, b in combinations(sorted(names), 2)]
     measured: list[tuple[Any, ...]] = []
     for r in read_table(warehouse, "pairs"):
         for a in images_of[digest[r["src_id"]]]:
