@@ -263,7 +263,7 @@ def _score_relation(out: Score, result: Result, rows: dict[str, Row]) -> None:
     for group, image in keeper.items():
         first = original.get(rows[image].group, "")
         if rows[image].group.startswith("photo") and result.groups.get(first) == group:
-            out.kept.add(image == first or result.rows[first]["kind"] in ("exact", "pixel"))
+            out.kept.add(image == first or result.rows[first].get("kind") in ("exact", "pixel"))
     for image, found in result.rows.items():
         row = rows[image]
         if is_edited(row) and result.groups.get(original[row.group]) == found["group"]:
@@ -283,7 +283,7 @@ def _score_tiers(out: Score, result: Result, rows: dict[str, Row], unscored: Col
         kept = kept if kept in rows else keeper[found["group"]]
         if found["is_keeper"] == "True" or unordered(image, kept) in unscored:
             continue
-        equal = found["kind"] in ("exact", "pixel")
+        equal = found.get("kind") in ("exact", "pixel")
         members[image] = (found.get("tier") or "", kept, lost_by_removal(rows[image], rows[kept], equal=equal))
     out.tiers = removal.tally(members)
 
