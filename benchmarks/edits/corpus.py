@@ -30,7 +30,7 @@ from dupelake.kernels.edits import EDITS, apply_edit, grid
 from dupelake.kernels.edits_geometry import RGB
 from dupelake.kernels.evaluation import Pair, unordered
 
-DISTRACTORS_VERSION = 2  # the second has real look-alikes and second shots
+DISTRACTORS_VERSION = 3  # real look-alikes and second shots, bursts at two paces
 LOOKALIKES_PER_FOLDER_SMALL = 12
 SEED = 20261124
 SAMPLES_PER_CELL = 42

@@ -5,9 +5,9 @@ Kinds:
 - stereo: regions of scikit-image's stereo pair of a motorcycle (Middlebury 2014: a real scene, two real cameras), the
   right one moved by the median disparity of the region, so that only parallax is left. Regions that are nearly one
   plane are left out: two shots of a wall cannot be told from copies.
-- burst: the next frame of a photograph of a person or a sign. What stands before the background (GrabCut) moves,
-  turns, comes nearer and bends a little; the camera moves otherwise; what was hidden is filled in; light and noise are
-  others.
+- burst: the next frame of a photograph of a person or a sign, at two paces. What stands before the background (GrabCut)
+  moves, turns, comes nearer and bends a little; the camera moves otherwise; what was hidden is filled in; light and
+  noise are others.
 - other_colour: the same garment in another colour, photographed again: another pose (folds move by some 4 % of the
   width), another place and size in the frame, other lightness and colour. A mere recolouring would be an alternate.
 
@@ -34,7 +34,8 @@ MASK_SHARE = (0.08, 0.6)  # of the frame; outside it GrabCut found no object
 
 Float = NDArray[np.float32]
 
-Movement = Callable[[RGB, NDArray[np.uint8], np.random.Generator], RGB]
+Movement = Callable[[RGB, NDArray[np.uint8], np.random.Generator, float], RGB]
+PACES = (1.0, 0.5)  # of bursts; even at half of it the subject moves by 5 px of a thumbnail
 
 
 def make(
@@ -52,21 +53,21 @@ def make(
     """
     rows: list[dict[str, object]] = []
 
-    def add(kind: str, i: int, rgb: RGB, source: str) -> None:
+    def add(kind: str, i: int, rgb: RGB, source: str, strength: float = 0.0) -> None:
         name = f"{kind}{i:03d}.jpg"
         Image.fromarray(rgb).save(images / name, quality=90)
         rows.append(
-            {"image": name, "group": name[:-4], "edit": kind, "strength": 0.0, "kept_fraction": 1.0}
+            {"image": name, "group": name[:-4], "edit": kind, "strength": strength, "kept_fraction": 1.0}
             | {"short_side_px": min(rgb.shape[:2]), "relation": "original", "source": source}
         )
 
     for i, view in enumerate(view for pair in stereo_pairs() for view in pair):
         add("stereo", i, view, f"skimage/motorcycle_{SIDES[i % 2]}.png")
-    kinds: dict[str, tuple[list[str], Movement, float]] = {
-        "burst": (scenes, next_frame, 0.45),  # a drawing of a sign fills its frame, and has no next one
-        "other_colour": (garments, other_colour, MASK_SHARE[1]),
+    kinds: dict[str, tuple[list[str], Movement, float, tuple[float, ...]]] = {
+        "burst": (scenes, next_frame, 0.45, PACES),  # a drawing of a sign fills its frame, and has no next one
+        "other_colour": (garments, other_colour, MASK_SHARE[1], (1.0,)),
     }
-    for number, (kind, (sources, movement, largest)) in enumerate(kinds.items()):
+    for number, (kind, (sources, movement, largest, paces)) in enumerate(kinds.items()):
         rng = np.random.default_rng([seed, 3, number])
         made = 0
         for c in rng.permutation(len(sources)):
@@ -76,7 +77,8 @@ def make(
                 rgb = np.array(ImageOps.exif_transpose(image).convert("RGB"))
             mask = object_mask(rgb)
             if mask is not None and mask.mean() < largest:
-                add(kind, made, movement(rgb, mask, rng), sources[c])
+                pace = paces[made % len(paces)]
+                add(kind, made, movement(rgb, mask, rng, pace), sources[c], pace)
                 made += 1
     return rows
 
@@ -113,20 +115,21 @@ def object_mask(rgb: RGB) -> NDArray[np.uint8] | None:
     return found if MASK_SHARE[0] < found.mean() < MASK_SHARE[1] else None
 
 
-def next_frame(rgb: RGB, mask: NDArray[np.uint8], rng: np.random.Generator) -> RGB:
+def next_frame(rgb: RGB, mask: NDArray[np.uint8], rng: np.random.Generator, pace: float = 1.0) -> RGB:
     """Another frame of the same burst.
 
     Args:
         rgb: uint8 (h, w, 3).
         mask: of `object_mask`.
         rng: chooses all movements.
+        pace: of the subject; 1 moves it by 3 to 6 % of the width and turns it by 2 to 4 degrees.
     """
     camera = _affine(rgb.shape, rng, turn=1.5, zoom=0.02, shift=(0.01, 0.025))
-    subject = _affine(rgb.shape, rng, turn=4.0, zoom=0.06, shift=(0.03, 0.06))
-    return _shot(rgb, mask, camera, subject, 0.012, rng)
+    subject = _affine(rgb.shape, rng, turn=4.0 * pace, zoom=0.06 * pace, shift=(0.03 * pace, 0.06 * pace))
+    return _shot(rgb, mask, camera, subject, 0.012 * pace, rng)
 
 
-def other_colour(rgb: RGB, mask: NDArray[np.uint8], rng: np.random.Generator) -> RGB:
+def other_colour(rgb: RGB, mask: NDArray[np.uint8], rng: np.random.Generator, pace: float = 1.0) -> RGB:
     """The same garment in another colour, photographed again; arguments as of `next_frame`."""
     lab = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), np.float32)
     inside = mask > 0
@@ -139,8 +142,8 @@ def other_colour(rgb: RGB, mask: NDArray[np.uint8], rng: np.random.Generator) ->
     lab = lab * (1 - soft) + changed * soft
     dyed = cv2.cvtColor(np.clip(lab, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
     camera = _affine(rgb.shape, rng, turn=0.5, zoom=0.01, shift=(0.0, 0.01))
-    subject = _affine(rgb.shape, rng, turn=4.0, zoom=0.08, shift=(0.03, 0.06))
-    return _shot(np.asarray(dyed, np.uint8), mask, camera, subject, 0.04, rng)
+    subject = _affine(rgb.shape, rng, turn=4.0 * pace, zoom=0.08 * pace, shift=(0.03 * pace, 0.06 * pace))
+    return _shot(np.asarray(dyed, np.uint8), mask, camera, subject, 0.04 * pace, rng)
 
 
 def _affine(
