@@ -2,7 +2,8 @@
 
 Each case is a scope of its own in one manifest over the images of the corpus, so that no other copy has a say: an
 original with one copy (so many of each edit), and an original with five copies. Copies keep half of the picture and
-100 px. The original is what careful people keep: every copy was at least encoded once more.
+100 px. The original is what careful people keep: every copy was at least encoded once more. Every other copy is saved
+again as PNG, as editors and phones do, which makes the larger file and hides what an earlier JPEG lost.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ import numpy as np
 from benchmarks.edits.corpus import ORIGINAL, SEED, Row
 from benchmarks.edits.score import FULL_KEPT, FULL_SIDE_PX, Share, is_edited
 from benchmarks.quality import read_table
+from PIL import Image
 
 PAIRS_PER_EDIT, PAIRS_PER_EDIT_SMALL = 16, 4
 SIXES, SIXES_SMALL = 60, 20
 SIX = 6
 COLUMNS = ("scope", "image", "group", "is_keeper", "relation", "kind", "reason")
 EQUAL_KINDS = ("exact", "pixel")
+RESAVED = ".png"
 
 
 @dataclass(frozen=True)
 class Case:
-    """Images of one picture in a scope of their own; the first is the original."""
+    """Images of one picture in a scope of their own; the first is the original, `NAME.png` is NAME saved again."""
 
     scope: str
     images: tuple[str, ...]
@@ -39,6 +42,7 @@ class KeeperScore:
 
     Attributes:
         pairs: of cases of two, by edit.
+        resaved: of those whose copy was saved again as PNG.
         sixes: of cases of six.
         beaten: edits of copies that were kept instead, in cases of six.
         alone: cases whose original stands in no group.
@@ -46,6 +50,7 @@ class KeeperScore:
     """
 
     pairs: defaultdict[str, Share] = field(default_factory=lambda: defaultdict(Share))
+    resaved: Share = field(default_factory=Share)
     sixes: Share = field(default_factory=Share)
     beaten: Counter[str] = field(default_factory=Counter)
     alone: int = 0
@@ -70,24 +75,33 @@ def cases(rows: Sequence[Row], small: bool) -> list[Case]:
         by_group[row.group].append(row)
     n_pairs, n_sixes = (PAIRS_PER_EDIT_SMALL, SIXES_SMALL) if small else (PAIRS_PER_EDIT, SIXES)
     out = [
-        Case(f"pair:{row.image}", (original[row.group], row.image))
+        Case(f"pair:{row.image}", (original[row.group], row.image + RESAVED * (i % 2)))
         for some in by_edit.values()
-        for row in some[:n_pairs]
+        for i, row in enumerate(some[:n_pairs])
     ]
     enough = sorted(group for group, some in by_group.items() if len(some) >= SIX - 1)
     for group in enough[:: max(1, len(enough) // n_sixes)][:n_sixes]:
-        copies = tuple(row.image for row in by_group[group][: SIX - 1])
+        copies = tuple(row.image + RESAVED * (i % 2) for i, row in enumerate(by_group[group][: SIX - 1]))
         out.append(Case(f"six:{group}", (original[group], *copies)))
     return out
 
 
 def write_manifest(some: Iterable[Case], images: Path, path: Path) -> None:
-    """A manifest that names each image once for each case."""
+    """A manifest that names each image once for each case; PNGs are written beside it."""
+    resaved = path.with_name("images")
+    resaved.mkdir(exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("image_id", "uri", "scope"))
         for case in some:
-            writer.writerows((f"{case.scope}/{image}", str(images / image), case.scope) for image in case.images)
+            for image in case.images:
+                file_of = images / image
+                if image.endswith(RESAVED):
+                    file_of = resaved / image
+                    if not file_of.exists():
+                        with Image.open(images / image.removesuffix(RESAVED)) as picture:
+                            picture.save(file_of)
+                writer.writerow((f"{case.scope}/{image}", str(file_of), case.scope))
 
 
 def export(warehouse: Path, path: Path) -> None:
@@ -125,7 +139,9 @@ def score(some: Iterable[Case], path: Path, rows: Iterable[Row]) -> KeeperScore:
             out.wrong.append((case.scope, kept["image"], kept["reason"]))
         if len(case.images) == SIX:
             out.sixes.add(right)
-            out.beaten.update([] if right else [edit[kept["image"]]])
+            out.beaten.update([] if right else [edit[kept["image"].removesuffix(RESAVED)]])
         else:
-            out.pairs[edit[case.images[1]]].add(right)
+            out.pairs[edit[case.images[1].removesuffix(RESAVED)]].add(right)
+            if case.images[1].endswith(RESAVED):
+                out.resaved.add(right)
     return out

@@ -51,6 +51,7 @@ def keepers(one: Score, keeper: KeeperScore | None) -> str:
     by_edit: list[tuple[object, ...]] = []
     if keeper is not None:
         lines.append(("an original and one copy", keeper.all_pairs.text(), GOAL_KEEPER))
+        lines.append(("of them, whose copy was saved again as PNG", keeper.resaved.text(), GOAL_KEEPER))
         lines.append(("an original and five copies", keeper.sixes.text(), GOAL_KEEPER))
     for edit in EDITS:
         pair, others = (keeper.pairs.get(edit) if keeper else None), one.not_beaten.get(edit)

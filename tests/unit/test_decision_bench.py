@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import lookalikes
@@ -121,10 +122,12 @@ def test_cases_of_keepers_and_what_each_keeps(tmp_path):
     edits = ("jpeg", "webp", "resize", "blur", "noise", "mirror")
     rows += [row(f"p.{edit}", "photo0", edit, "copy") for edit in edits]
     rows += [row("p.small", "photo0", "gamma", "alternate", side=60), row("p.part", "photo0", "crop", "copy", 0.25)]
-    some = keepers.cases(rows, small=True)
-    assert {case.images[1] for case in some if case.scope.startswith("pair:")} == {f"p.{edit}" for edit in edits}
+    some = keepers.cases([*rows, row("q", "photo1"), row("q.jpeg", "photo1", "jpeg", "copy")], small=True)
+    pairs = {case.scope: case.images for case in some if case.scope.startswith("pair:")}
+    assert set(pairs) == {f"pair:p.{edit}" for edit in edits} | {"pair:q.jpeg"}
+    assert sorted(images[1].endswith(".png") for images in pairs.values()) == [False] * 6 + [True]  # one of two JPEGs
     assert [len(case.images) for case in some if case.scope.startswith("six:")] == [6]
-    assert len({case.scope for case in some}) == len(some)
+    rows += [row("q.jpeg", "photo1", "jpeg", "copy")]
     lines = []
     for case in some:
         kept = case.images[1] if case.scope in ("pair:p.noise", "six:photo0", "pair:p.webp") else case.images[0]
@@ -134,10 +137,23 @@ def test_cases_of_keepers_and_what_each_keeps(tmp_path):
     with (tmp_path / "keepers.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([keepers.COLUMNS, *lines])
     out = keepers.score(some, tmp_path / "keepers.csv", rows)
-    assert (out.all_pairs.hits, out.all_pairs.n, out.alone) == (4, 5, 1)  # noise wrong, blur alone, webp equal
+    assert (out.all_pairs.hits, out.all_pairs.n, out.alone) == (5, 6, 1)  # noise wrong, blur alone, webp equal
+    assert (out.resaved.hits, out.resaved.n) == (1, 1)
     assert (out.sixes.hits, out.sixes.n) == (0, 1)
     assert sum(out.beaten.values()) == 1
     assert ("pair:p.noise", "p.noise", "why") in out.wrong
+
+
+def test_copies_are_saved_again_as_png_with_the_same_pixels(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 30, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.jpg", quality=90)
+    (tmp_path / "out").mkdir()
+    case = keepers.Case("pair:p.jpg", ("o.jpg", "p.jpg.png"))
+    keepers.write_manifest([case], tmp_path, tmp_path / "out" / "manifest.csv")
+    with (tmp_path / "out" / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        uris = [r["uri"] for r in csv.DictReader(file)]
+    assert uris[0] == str(tmp_path / "o.jpg")
+    assert (load(Path(uris[1])) == load(tmp_path / "p.jpg")).all()
 
 
 def test_the_report_says_where_tiers_are_absent():
