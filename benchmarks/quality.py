@@ -16,7 +16,8 @@ wrong or missed. The truth files name families of pictures; what this script cou
 - imagededup's alpha_channel_image.png shows ukbench00120, and ukbench09380.webp ukbench09380, which the truth file
   does not say;
 - files that do not decode have no row in the truth;
-- photographs of imagenet_sample and clothing_small are all different.
+- photographs of imagenet_sample and clothing_small are all different;
+- of lookalikes every pair that its truth calls `dup` is true, `ambiguous` ones are left out, all others are different.
 """
 
 from __future__ import annotations
@@ -25,23 +26,59 @@ import argparse
 import csv
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
-from dupelake.jobs import nightly
+from deltalake import DeltaTable
+
 from dupelake.kernels.evaluation import Scores, group_pairs, recall_by_relation, score_pair_sets, unordered
-from dupelake.runtime.session import build_session
-from dupelake.schema import GROUPS, HASHES, IMAGES, PAIRS
-from dupelake.tables import Warehouse
 
-SETS = ("exif_orientation", "polyu", "pdq", "imagededup", "images4", "hydrus", "imagenet_sample", "clothing_small")
+SETS = (
+    *("exif_orientation", "polyu", "pdq", "imagededup", "images4", "hydrus", "imagenet_sample", "clothing_small"),
+    "lookalikes",
+)
+LOOKALIKE_KINDS = {
+    "Faces": "people",
+    "Faces_easy": "people",
+    "mirrored_squashed": "people",
+    "Motorbikes": "motorbikes",
+    "airplanes": "airliners",
+    "stop_sign": "signs",
+    "yin_yang": "signs",
+    "dollar_bill": "banknotes",
+    "garfield": "comics",
+    "cartoon_elephant": "comics",
+    "cartoon_house": "comics",
+    "sketch_giraffe": "line_drawings",
+    "sketch_guitar": "line_drawings",
+    "sketch_horse": "line_drawings",
+    "sketch_person": "line_drawings",
+    "art_painting_giraffe": "paintings",
+    "art_painting_horse": "paintings",
+}
 FORUM = ("images4_euclidean", "images4_resample", "images4_rotate")
 ALTERNATES = ("colour", "correction")
 ALTERNATE_KINDS = ("edited", "recoloured")
 NOT_DUPLICATES = ("uniform-black.png", "uniform-green.png", "uniform-white.png")
 LEFT_OUT_GROUPS = ("images4_custom", "exif-rotn")
+
+EVIDENCE_FIRST = (
+    "kind",
+    "score",
+    "found_by",
+    "phash_bits",
+    "pdq_bits",
+    "pdq_quality",
+    "cosine_similarity",
+    "n_inliers",
+)
+NOT_EVIDENCE = (
+    *("src_id", "dst_id", "is_duplicate", "difference_box", "hash_version", "verify_version", "model_id"),
+    *("join_version", "decide_version"),
+)
 
 Pair = tuple[str, str]
 
@@ -61,6 +98,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def load_truth(data: Path, name: str) -> Truth:
+    if name == "lookalikes":
+        return load_lookalikes(data)
     groups: dict[str, dict[str, str]] = {}
     for row in read_csv(data / "truth" / "small_sets_groups.csv"):
         if (
@@ -101,6 +140,17 @@ def load_truth(data: Path, name: str) -> Truth:
         truth.ignore |= set(of_one) - set(truth.relation)
     for path, others in twins.items():
         truth.relation |= {unordered(path, other): "exact" for other in others}
+    return truth
+
+
+def load_lookalikes(data: Path) -> Truth:
+    truth = Truth()
+    for row in read_csv(data / "truth" / "lookalikes_pairs.csv"):
+        pair = unordered(row["path_a"], row["path_b"])
+        if row["label"] == "dup":
+            truth.relation[pair] = row["relation"]
+        else:
+            truth.ignore.add(pair)
     return truth
 
 
@@ -154,14 +204,48 @@ def is_image(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() not in (".md", ".csv", ".txt", ".json", "")
 
 
+def read_table(root: Path, name: str, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows of a table through delta-rs, without Spark: the named columns that it has, or all."""
+    delta = DeltaTable(str(root / name))
+    there = [field.name for field in delta.schema().fields]
+    return delta.to_pyarrow_table(columns=[c for c in there if c in columns or not columns]).to_pylist()
+
+
+def evidence_text(row: Mapping[str, Any]) -> str:
+    """All measures of a row of `pairs`, short, those that later versions add among them."""
+    values = {key: value for key, value in row.items() if value is not None and key not in NOT_EVIDENCE}
+    order = sorted(values, key=lambda key: (EVIDENCE_FIRST.index(key) if key in EVIDENCE_FIRST else 99, key))
+    return ", ".join(
+        f"{key} {values[key]:.3g}" if isinstance(values[key], float) else f"{key} {values[key]}" for key in order
+    )
+
+
 @dataclass
 class Found:
-    """What a run found in one set, by path relative to the data folder."""
+    """What a run found in one set, by path relative to the data folder.
+
+    Attributes:
+        edges: accepted pairs of images, those of equal pixels among them.
+        grouped: pairs of images in one group.
+        measured: rows of `pairs`, accepted or not, by pair of images.
+        members: rows of `groups` by image.
+    """
 
     edges: set[Pair] = field(default_factory=set)
     grouped: set[Pair] = field(default_factory=set)
-    evidence: dict[Pair, str] = field(default_factory=dict)
-    kinds: dict[Pair, str] = field(default_factory=dict)
+    measured: dict[Pair, dict[str, Any]] = field(default_factory=dict)
+    members: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def evidence(self, pair: Pair) -> str:
+        """What the tables say of a pair."""
+        if pair in self.measured:
+            return evidence_text(self.measured[pair])
+        return "equal pixels" if pair in self.edges else "by group only" if pair in self.grouped else "not proposed"
+
+    def kind(self, pair: Pair) -> str | None:
+        """Kind of an accepted pair."""
+        row = self.measured.get(pair)
+        return row["kind"] if row and row["is_duplicate"] else None
 
     def wrong(self, truth: Truth) -> set[Pair]:
         """Pairs found, or in one group, that the truth does not have; alternates are right where they are called so."""
@@ -169,43 +253,36 @@ class Found:
 
     def ignored(self, truth: Truth) -> set[Pair]:
         """Pairs that count neither way."""
-        said = {pair for pair in truth.alternate if self.kinds.get(pair) in (None, *ALTERNATE_KINDS)}
+        said = {pair for pair in truth.alternate if self.kind(pair) in (None, *ALTERNATE_KINDS)}
         return truth.ignore | said
 
 
-def load_found(warehouse: Warehouse, data: Path) -> dict[str, Found]:
-    """Image pairs by accepted pairs and by groups, by set; on the driver, which is right for these small sets."""
-    digests = {r["content_id"]: r["pixel_digest"] for r in warehouse.read(HASHES).collect()}
+def load_found(root: Path, data: Path) -> dict[str, Found]:
+    """What the tables under `root` say, by set: the first folder of an image's path below `data`."""
+    digests = {r["content_id"]: r["pixel_digest"] for r in read_table(root, "hashes", ("content_id", "pixel_digest"))}
     vertices: dict[tuple[str, str], list[str]] = {}  # images of equal pixels are one vertex of a pair
-    paths: dict[str, tuple[str, str]] = {}
-    for r in warehouse.read(IMAGES).where("status = 'ok'").select("image_id", "uri", "scope", "content_id").collect():
-        path = str(Path(r["uri"]).relative_to(data))
-        paths[r["image_id"]] = (r["scope"], path)
-        vertices.setdefault((r["scope"], digests[r["content_id"]]), []).append(path)
-    found: dict[str, Found] = {scope: Found() for scope, _ in paths.values()}
-    for (scope, _), twins in vertices.items():
-        found[scope].edges |= {unordered(a, b) for a, b in combinations(twins, 2)}
-    for r in warehouse.read(PAIRS).where("is_duplicate").collect():
-        text = (
-            f"{r['kind']}: pHash {r['phash_bits']}/{r['phash_mirrored_bits']}, PDQ {r['pdq_bits']}/"
-            f"{r['pdq_mirrored_bits']} (quality {r['pdq_quality']}), cosine {r['cosine_similarity'] or 0:.3f}, "
-            f"{r['n_inliers']} inliers, correlation {r['aligned_ncc'] or 0:.2f}, "
-            f"agreeing {r['agreeing_share'] or 0:.2f}, local difference {r['largest_local_difference'] or 0:.2f}, "
-            f"colours {r['colour_difference'] or 0:.2f}"
-        )
-        for scope, one in found.items():
-            for a in vertices.get((scope, digests[r["src_id"]]), ()):
-                for b in vertices.get((scope, digests[r["dst_id"]]), ()):
+    paths: dict[str, str] = {}
+    for r in read_table(root, "images", ("image_id", "uri", "scope", "content_id", "status")):
+        path = str(Path(r["uri"].removeprefix("file://")).resolve().relative_to(data.resolve()))
+        paths[r["image_id"]] = path
+        if r["status"] == "ok":
+            vertices.setdefault((path.split("/", maxsplit=1)[0], digests[r["content_id"]]), []).append(path)
+    found: dict[str, Found] = {name: Found() for name, _ in vertices}
+    for (name, _), twins in vertices.items():
+        found[name].edges |= {unordered(a, b) for a, b in combinations(twins, 2)}
+    for r in read_table(root, "pairs"):
+        for name, one in found.items():
+            for a in vertices.get((name, digests[r["src_id"]]), ()):
+                for b in vertices.get((name, digests[r["dst_id"]]), ()):
                     if a != b:
-                        one.edges.add(unordered(a, b))
-                        one.evidence[unordered(a, b)] = text
-                        one.kinds[unordered(a, b)] = r["kind"]
-    groups: dict[str, dict[str, str]] = {}
-    for r in warehouse.read(GROUPS).select("image_id", "group_id").collect():
-        scope, path = paths[r["image_id"]]
-        groups.setdefault(scope, {})[path] = r["group_id"]
-    for scope, labels in groups.items():
-        found[scope].grouped = set(group_pairs(labels))
+                        one.measured[unordered(a, b)] = r
+                        if r["is_duplicate"]:
+                            one.edges.add(unordered(a, b))
+    for r in read_table(root, "groups"):
+        path = paths[r["image_id"]]
+        found[path.split("/")[0]].members[path] = r
+    for one in found.values():
+        one.grouped = set(group_pairs({path: r["group_id"] for path, r in one.members.items()}))
     return found
 
 
@@ -229,13 +306,15 @@ def tell(data: Path, found: dict[str, Found], sets: Sequence[str], show: int) ->
         wrong = sorted(one.wrong(truth))
         missed = sorted(set(truth.relation) - one.edges)
         details.append(f"- {name}: {len(wrong)} wrong, {len(missed)} missed")
-        details += [f"  - wrong: {a} | {b} ({one.evidence.get((a, b), 'by group only')})" for a, b in wrong[:show]]
+        details += [f"  - wrong: {a} | {b} ({one.evidence((a, b))})" for a, b in wrong[:show]]
         details += [f"  - missed ({truth.relation[(a, b)]}): {a} | {b}" for a, b in missed[:show]]
     print("\n| set | edit | true pairs | recall (pairs) |\n|---|---|---|---|")
     print("\n".join([*edits, "", *details]))
 
 
 def main() -> int:
+    from dupelake.jobs import nightly  # the edits bench uses this file without Spark
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", nargs="*", default=SETS)
@@ -251,9 +330,7 @@ def main() -> int:
         write_manifest(data, args.sets, Path(folder) / "manifest.csv")
         code = nightly.main([str(Path(folder) / "manifest.csv"), "--warehouse", str(root), *options])
         if code == 0:
-            tell(
-                data, load_found(Warehouse(build_session("quality"), str(root.absolute())), data), args.sets, args.show
-            )
+            tell(data, load_found(root, data), args.sets, args.show)
     return code
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.edits.corpus import read_truth
+from benchmarks.edits.corpus import read_truth, read_unscored
 from benchmarks.edits.score import number, read_result, score
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -156,7 +156,7 @@ def write_csv(path: Path, header: list[str], rows: list[Any]) -> None:
 
 def told(name: str, work: Path, out: Path) -> str:
     """A line of the table."""
-    found = score(read_result(out), read_truth(work / "corpus"))
+    found = score(read_result(out), read_truth(work / "corpus"), read_unscored(work / "corpus"))
     wrong = found.groups.n - found.groups.hits
     return (
         f"| {name} | {number(found.copies.value)} | {number(found.direct.value)} | {number(found.implied.value)} "

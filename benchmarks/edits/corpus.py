@@ -3,7 +3,9 @@
 Originals: the photographs of imagenet_sample, one region of each photograph of polyu (regions of one photograph
 overlap, so that two of them would be copies), and one picture of each photographic family of the small sets. Every
 original gets as many edits as bring each (edit, strength) to about 42 samples; which ones, the seed says. Distractors:
-the clothing photographs, odd pictures of the small sets, and the made hard negatives of `distractors`.
+the clothing photographs, odd pictures of the small sets, real look-alikes (people, motorbikes, airliners, signs,
+banknotes, drawings, paintings; copies among them are one group), the made hard negatives of `distractors`, and the
+second shots of `shots`. Pairs of look-alikes that nobody can tell stand in unscored.csv.
 
 The pictures beside the original in a collage are parts of scikit-image's photographs, each used once, and stand nowhere
 else in the corpus.
@@ -20,12 +22,16 @@ from pathlib import Path
 
 import numpy as np
 import skimage
-from benchmarks.edits import distractors
+from benchmarks.edits import distractors, shots
+from benchmarks.quality import LOOKALIKE_KINDS, load_truth
 from PIL import Image, ImageOps
 
 from dupelake.kernels.edits import EDITS, apply_edit, grid
 from dupelake.kernels.edits_geometry import RGB
+from dupelake.kernels.evaluation import Pair, unordered
 
+DISTRACTORS_VERSION = 3  # real look-alikes and second shots, bursts at two paces
+LOOKALIKES_PER_FOLDER_SMALL = 12
 SEED = 20261124
 SAMPLES_PER_CELL = 42
 EDITS_PER_BASE_SMALL = 8
@@ -36,7 +42,6 @@ TILE_SOURCES = (
     "astronaut.png",
     "chelsea.png",
     "rocket.jpg",
-    "motorcycle_left.png",
     "ihc.png",
     "retina.jpg",
     "hubble_deep_field.jpg",
@@ -173,6 +178,30 @@ def plain_distractors(data: Path, images: Path, small: bool) -> list[Row]:
     return rows
 
 
+def lookalikes(data: Path, images: Path, small: bool) -> tuple[list[Row], list[Pair]]:
+    """Real look-alikes: copies among them in one group, and pairs of their images that are not scored."""
+    truth = load_truth(data, "lookalikes")
+    sources = []
+    for folder in LOOKALIKE_KINDS:
+        there = sorted(str(p.relative_to(data)) for p in (data / "lookalikes" / folder).iterdir())
+        sources += there[:LOOKALIKES_PER_FOLDER_SMALL] if small else there
+    first = {source: source for source in sources}
+    for a, b in sorted(truth.relation):  # every pair of a group is listed, so that the smallest path is enough
+        if a in first and b in first:
+            first[b] = min(first[b], first[a])
+    place = {source: i for i, source in enumerate(sources)}
+    names, rows = {}, []
+    for i, source in enumerate(sources):
+        kind = LOOKALIKE_KINDS[Path(source).parts[1]]
+        names[source] = f"look{i:04d}{Path(source).suffix.lower()}"
+        shutil.copyfile(data / source, images / names[source])
+        side = min(load(data / source).shape[:2])
+        group = f"look{place[first[source]]:04d}"
+        rows.append(Row(names[source], group, kind, 0.0, 1.0, side, ORIGINAL, source))
+    unscored = [unordered(names[a], names[b]) for a, b in sorted(truth.ignore) if a in names and b in names]
+    return rows, unscored
+
+
 def build(data: Path, folder: Path, small: bool) -> list[Row]:
     """Writes images/, truth.csv and corpus.json under `folder`, unless they are there already.
 
@@ -182,7 +211,8 @@ def build(data: Path, folder: Path, small: bool) -> list[Row]:
     bases = originals(data, small)
     per_base = EDITS_PER_BASE_SMALL if small else -(-SAMPLES_PER_CELL * len(grid()) // len(bases))
     edits = {name: edit.strengths for name, edit in EDITS.items()}
-    settings = json.loads(json.dumps({"seed": SEED, "small": small, "per_base": per_base, "edits": edits}))
+    settings = {"seed": SEED, "small": small, "per_base": per_base, "edits": edits, "distractors": DISTRACTORS_VERSION}
+    settings = json.loads(json.dumps(settings))
     done = folder / "corpus.json"
     if done.exists():
         if json.loads(done.read_text(encoding="utf-8"))["settings"] != settings:
@@ -194,8 +224,14 @@ def build(data: Path, folder: Path, small: bool) -> list[Row]:
     rows = edited_copies(data, bases, per_base, images)
     alone = plain_distractors(data, images, small)
     carriers = [row for row in alone if row.source.startswith("clothing_small/")]
-    made = distractors.make(data, [(row.group, row.source) for row in carriers], images, 8 if small else 40, SEED)
-    rows += alone + [Row(**one) for one in made]
+    n = 8 if small else 40
+    made = distractors.make(data, [(row.group, row.source) for row in carriers], images, n, SEED)
+    looks, unscored = lookalikes(data, images, small)
+    scenes = [row.source for row in looks if Path(row.source).parts[1] in ("Faces", "stop_sign")]
+    made += shots.make(data, scenes, [row.source for row in carriers], images, n, SEED)
+    rows += alone + [Row(**one) for one in made] + looks
+    with (folder / "unscored.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("a", "b"), *unscored])
     with (folder / "truth.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(Row.__dataclass_fields__))
         writer.writeheader()
@@ -204,6 +240,12 @@ def build(data: Path, folder: Path, small: bool) -> list[Row]:
     summary = {"settings": settings, "images": len(rows), "originals": len(bases), "by_edit": counts}
     done.write_text(json.dumps(summary, indent=1), encoding="utf-8")
     return rows
+
+
+def read_unscored(folder: Path) -> set[Pair]:
+    """The pairs of unscored.csv, smaller first."""
+    with (folder / "unscored.csv").open(newline="", encoding="utf-8") as file:
+        return {unordered(r["a"], r["b"]) for r in csv.DictReader(file)}
 
 
 def read_truth(folder: Path) -> list[Row]:

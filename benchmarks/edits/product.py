@@ -9,42 +9,34 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from deltalake import DeltaTable
+from benchmarks.quality import evidence_text, read_table
 
-EVIDENCE = (
-    "kind",
-    "score",
-    "found_by",
-    "phash_bits",
-    "pdq_bits",
-    "pdq_quality",
-    "cosine_similarity",
-    "n_inliers",
-    "inlier_spread",
-    "aligned_ncc",
-    "agreeing_share",
-    "src_overlap",
-    "dst_overlap",
-    "rotation_degrees",
-    "is_mirrored",
-    "largest_local_difference",
-    "colour_difference",
+GROUP_COLUMNS = (
+    *("relation", "is_keeper", "is_removable", "kind", "score_to_keeper", "reason"),
+    *("tier", "compared_with"),  # of later versions
 )
 
 
-def run(images: Path, out: Path, options: Sequence[str]) -> None:
+def run(images: Path, out: Path, options: Sequence[str], *, update: bool = False) -> None:
     """`dupelake run IMAGES --warehouse OUT/warehouse --set ...`, then pairs.csv, groups.csv and meta.json in OUT.
+
+    Args:
+        images: folder, or a manifest.
+        out: folder of the results.
+        options: KEY=VALUE for `--set`.
+        update: over the tables that are there, so that only what the program's version or options change is made anew.
 
     Raises:
         SystemExit: the run failed; its output is in OUT/run.log.
     """
     warehouse = out / "warehouse"
-    shutil.rmtree(warehouse, ignore_errors=True)  # of a run that was cut short
+    if not update:
+        shutil.rmtree(warehouse, ignore_errors=True)  # of a run that was cut short
     out.mkdir(parents=True, exist_ok=True)
     command = [str(Path(sys.executable).with_name("dupelake")), "run", str(images), "--warehouse", str(warehouse)]
     command += [word for option in options for word in ("--set", option)]
@@ -58,49 +50,48 @@ def run(images: Path, out: Path, options: Sequence[str]) -> None:
     export(warehouse, out, meta)
 
 
-def table(warehouse: Path, name: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of a table, those of the columns that it has."""
-    delta = DeltaTable(str(warehouse / name))
-    there = {field.name for field in delta.schema().fields}
-    return delta.to_pyarrow_table(columns=[c for c in columns if c in there]).to_pylist()
-
-
 def export(warehouse: Path, out: Path, meta: dict[str, Any]) -> None:
     """The tables as the files that `score` reads: images by file name, contents of equal pixels as all their images."""
-    digest = {r["content_id"]: r["pixel_digest"] for r in table(warehouse, "hashes", ("content_id", "pixel_digest"))}
+    digest = {
+        r["content_id"]: r["pixel_digest"] for r in read_table(warehouse, "hashes", ("content_id", "pixel_digest"))
+    }
     name: dict[str, str] = {}
-    images_of: defaultdict[str, list[str]] = defaultdict(list)
+    images_of: defaultdict[str, set[str]] = defaultdict(set)
     failed = 0
-    for r in table(warehouse, "images", ("image_id", "uri", "content_id", "status")):
+    for r in read_table(warehouse, "images", ("image_id", "uri", "content_id", "status")):
         name[r["image_id"]] = Path(r["uri"]).name
         if r["status"] == "ok":
-            images_of[digest[r["content_id"]]].append(name[r["image_id"]])
+            images_of[digest[r["content_id"]]].add(name[r["image_id"]])
         failed += r["status"] != "ok"
-    lines = [(a, b, 1, "equal pixels") for twins in images_of.values() for a, b in combinations(sorted(twins), 2)]
-    proposed = table(warehouse, "pairs", ("src_id", "dst_id", "is_duplicate", *EVIDENCE))
-    for r in proposed:
-        if r["is_duplicate"]:
-            text = ", ".join(f"{key} {shown(r[key])}" for key in EVIDENCE if r.get(key) is not None)
-            twins = (images_of[digest[r["src_id"]]], images_of[digest[r["dst_id"]]])
-            lines += [(a, b, r["score"], text) for a in twins[0] for b in twins[1]]
-    with (out / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["a", "b", "value", "evidence"])
-        writer.writerows(sorted(lines))
-    columns = ("image_id", "group_id", "relation", "is_keeper", "is_removable", "kind", "score_to_keeper", "reason")
-    with (out / "groups.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "group", *columns[2:]])
-        rows = table(warehouse, "groups", columns)
-        writer.writerows(sorted([name[r["image_id"]], r["group_id"], *(r[c] for c in columns[2:])] for r in rows))
-    runs = table(warehouse, "runs", ("run_id", "counts", "seconds", "config_fingerprint", "versions"))
+    lines: list[tuple[Any, ...]] = []
+    for names in images_of.values():
+        lines += [(a, b, 1, "equal pixels") for a, b in combinations(sorted(names), 2)]
+    measured: list[tuple[Any, ...]] = []
+    for r in read_table(warehouse, "pairs"):
+        for a in images_of[digest[r["src_id"]]]:
+            for b in images_of[digest[r["dst_id"]]]:
+                measured.append((a, b, r["score"], r["kind"] or "", evidence_text(r)))
+                if r["is_duplicate"]:
+                    lines.append((a, b, r["score"], measured[-1][-1]))
+    write(out / "pairs.csv", ("a", "b", "value", "evidence"), sorted(lines))
+    write(out / "measured.csv", ("a", "b", "score", "kind", "evidence"), sorted(measured))
+    rows = read_table(warehouse, "groups")
+    columns = [c for c in GROUP_COLUMNS if not rows or c in rows[0]]
+    for r in rows:
+        r["compared_with"] = name.get(r.get("compared_with", ""), "")
+    members = [(name[r["image_id"]], r["group_id"], *(r[c] for c in columns)) for r in rows]
+    write(out / "groups.csv", ("image", "group", *columns), sorted(members, key=lambda line: line[:2]))
+    runs = read_table(warehouse, "runs", ("run_id", "counts", "seconds", "config_fingerprint", "versions"))
     last = max(runs, key=lambda r: r["run_id"])
     meta |= {key: dict(last[key]) for key in ("counts", "versions") if last.get(key)}
-    meta |= {"images": len(name), "failed": failed, "pairs_measured": len(proposed), "pairs": len(lines)}
+    meta |= {"images": len(name), "failed": failed, "pairs_measured": len(measured), "pairs": len(lines)}
     meta["step_seconds"] = dict(last["seconds"]) if last.get("seconds") else {}
     (out / "meta.json").write_text(json.dumps(meta, indent=1, default=str), encoding="utf-8")
 
 
-def shown(value: Any) -> str:
-    """A figure of the evidence, short."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
+    """A CSV file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(lines)

@@ -6,10 +6,12 @@
     .venv/bin/python -m benchmarks.edits.run --work W --steps score --labels dupelake,phash,pdq --write
 
 Run in the root of the repository. Steps, each kept in the work folder and not done twice (`--again` does a step again):
-`corpus` (images and truth.csv), `product` (dupelake over it, as results/LABEL), `peers` (imagehash, PDQ, imagededup,
-fastdup, in the environment of --peers-python; missing: said, and left out), `score` (tables and picture of all results
-that are there: report.md, edits.png, and lists of what is wrong and missed in results/LABEL). `--write` puts the tables
-into benchmarks/quality.md and the picture into docs/edits-bench.png.
+`corpus` (images and truth.csv), `product` (dupelake over it, as results/LABEL), `keepers` (dupelake over cases of two
+and of six images, each a scope; see keepers.py), `peers` (imagehash, PDQ, imagededup, fastdup, in the environment of
+--peers-python; missing: said, and left out), `score` (tables and pictures of all results that are there: report.md,
+edits.png, reliability.png, and lists of what is wrong and missed in results/LABEL). `--update` runs `product` and
+`keepers` again over their tables, so that only what code or options changed is made anew. `--write` puts the tables
+into benchmarks/quality.md and the pictures into docs/edits-bench.png and docs/score-reliability.png.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.edits import corpus, picture, product, report
+from benchmarks.edits import corpus, keepers, picture, product, reliability, report
 from benchmarks.edits.score import read_result, score, write_lists
 
 ROOT = Path(__file__).parents[2]
-STEPS = ("corpus", "product", "peers", "score")
+STEPS = ("corpus", "product", "keepers", "peers", "score")
 PEERS = ("phash", "pdq", "imagededup", "fastdup")
 PEERS_PYTHON = str(Path(tempfile.gettempdir()) / "peers-venv" / "bin" / "python")
 MAX_PICTURE_BYTES = 150_000
@@ -44,11 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"corpus: {len(rows)} images in {folder / 'images'}")
     if "product" in steps:
         out = work / "results" / args.label
-        if args.again or not (out / "meta.json").exists():
+        if args.again or args.update or not (out / "meta.json").exists():
             print(f"product: {args.label} {' '.join(args.set)}", flush=True)
             (out / "meta.json").unlink(missing_ok=True)
-            product.run(folder / "images", out, args.set)
+            product.run(folder / "images", out, args.set, update=args.update)
         check_options(out, args.set)
+    if "keepers" in steps:
+        run_keepers(args, work)
     if "peers" in steps:
         run_peers(args, folder / "images", work / "results")
     if "score" in steps:
@@ -60,14 +64,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="../shared/data", help="folder of the real images")
     parser.add_argument("--work", required=True, help="where corpus, tables and results go; outside the repository")
-    parser.add_argument("--small", action="store_true", help="about 60 photographs and 740 images: minutes")
-    parser.add_argument("--steps", default="corpus,product,score", help=f"some of {','.join(STEPS)}")
+    parser.add_argument("--small", action="store_true", help="about 60 photographs and 950 images: minutes")
+    parser.add_argument("--steps", default="corpus,product,keepers,score", help=f"some of {','.join(STEPS)}")
     parser.add_argument("--label", default="dupelake", help="name of this run of the product in tables")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="handed to `dupelake run`")
     parser.add_argument("--labels", default="", help="results to score, in order; default: dupelake, then all others")
     parser.add_argument("--peers-python", default=PEERS_PYTHON, metavar="FILE")
     parser.add_argument("--peers", default=",".join(PEERS), help="which of them")
     parser.add_argument("--again", action="store_true", help="do the named steps again even if their results are there")
+    parser.add_argument("--update", action="store_true", help="run dupelake again over the tables that it left")
     parser.add_argument("--write", action="store_true", help="into benchmarks/quality.md and docs/edits-bench.png")
     args = parser.parse_args(argv)
     unknown = set(args.steps.split(",")) - set(STEPS)
@@ -82,6 +87,23 @@ def check_options(out: Path, options: Sequence[str]) -> None:
     kept = read_result(out).meta["settings"]
     if kept != {"set": list(options)}:
         raise SystemExit(f"{out} holds a run with {kept}; give another --label, or --again")
+
+
+def is_small(rows: Sequence[corpus.Row]) -> bool:
+    return sum(row.group.startswith("photo") and row.edit == "original" for row in rows) < 100
+
+
+def run_keepers(args: argparse.Namespace, work: Path) -> None:
+    out = work / "results" / args.label / "keepers"
+    if (out / "keepers.csv").exists() and not (args.again or args.update):
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    rows = corpus.read_truth(work / "corpus")
+    keepers.write_manifest(keepers.cases(rows, is_small(rows)), work / "corpus" / "images", out / "manifest.csv")
+    print(f"keepers: {args.label}", flush=True)
+    allowed = f"fetch.allowed_roots=['{work / 'corpus'}']"
+    product.run(out / "manifest.csv", out, [*args.set, allowed], update=args.update)
+    keepers.export(out / "warehouse", out / "keepers.csv")
 
 
 def run_peers(args: argparse.Namespace, images: Path, results: Path) -> None:
@@ -105,7 +127,8 @@ def run_peers(args: argparse.Namespace, images: Path, results: Path) -> None:
 
 
 def write_report(args: argparse.Namespace, work: Path) -> None:
-    rows = corpus.read_truth(work / "corpus")
+    rows, unscored = corpus.read_truth(work / "corpus"), corpus.read_unscored(work / "corpus")
+    small = is_small(rows)
     there = sorted(p.parent.name for p in (work / "results").glob("*/meta.json"))
     there.sort(key=lambda label: (label != "dupelake", label in PEERS, label))
     labels = args.labels.split(",") if args.labels else there
@@ -115,20 +138,27 @@ def write_report(args: argparse.Namespace, work: Path) -> None:
     found = []
     for label in labels:
         result = read_result(work / "results" / label)
-        one = score(result, rows)
+        one = score(result, rows, unscored)
         write_lists(one, rows, work / "results" / label)
         found.append((result, one))
-    small = sum(row.group.startswith("photo") and row.edit == "original" for row in rows) < 100
+    kept = work / "results" / labels[0] / "keepers" / "keepers.csv"
+    keeper = keepers.score(keepers.cases(rows, small), kept, rows) if kept.exists() else None
     command = ".venv/bin/python -m benchmarks.edits.run --data ../shared/data --work /tmp/edits-bench/full"
-    command = command.replace("full", "small --small") if small else command + " --steps corpus,product,peers,score"
-    text = report.section(rows, found, command, small)
+    command = (
+        command.replace("full", "small --small") if small else command + " --steps corpus,product,keepers,peers,score"
+    )
+    text = report.section(rows, found, command, small, keeper)
     (work / "report.md").write_text(text, encoding="utf-8")
     picture.draw(found, work / "edits.png")
+    curves = [(result.label, one.bins) for result, one in found if one.bins]
+    if curves:
+        reliability.draw(curves, work / "reliability.png")
     print(f"score: {work / 'report.md'}, {work / 'edits.png'}")
     for result, one in found:
         print(
             f"  {result.label}: copies found {one.copies.hits} of {one.copies.n}, wrong groups "
-            f"{one.groups.n - one.groups.hits} of {one.groups.n}, wrong pairs {len(one.wrong_pairs)}"
+            f"{one.groups.n - one.groups.hits} of {one.groups.n}, wrong pairs {len(one.wrong_pairs)}, "
+            f"distractors in wrong groups {one.distractors.hits} of {one.distractors.n}"
         )
     if args.write:
         size = (work / "edits.png").stat().st_size
@@ -136,6 +166,8 @@ def write_report(args: argparse.Namespace, work: Path) -> None:
             raise SystemExit(f"edits.png weighs {size} bytes, more than {MAX_PICTURE_BYTES}; fewer --labels")
         report.write_section(ROOT / "benchmarks" / "quality.md", text)
         shutil.copyfile(work / "edits.png", ROOT / "docs" / "edits-bench.png")
+        if curves:
+            shutil.copyfile(work / "reliability.png", ROOT / "docs" / "score-reliability.png")
 
 
 if __name__ == "__main__":

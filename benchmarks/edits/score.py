@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from math import comb
 from pathlib import Path
 
+from benchmarks.edits import reliability
+from benchmarks.edits import tiers as removal
 from benchmarks.edits.corpus import AMBIGUOUS, ORIGINAL, Row
 
 from dupelake.kernels.edits import EDITS
@@ -59,6 +61,12 @@ class Result:
     pairs: dict[Pair, str]
     groups: dict[str, str]
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    measured: dict[Pair, tuple[float, str]] = field(default_factory=dict)  # score and kind, accepted or not
+
+    @property
+    def says_tier(self) -> bool:
+        """Whether the tool says under which tier of removal a member could go."""
+        return any("tier" in row for row in self.rows.values())
 
     @property
     def says_relation(self) -> bool:
@@ -67,14 +75,18 @@ class Result:
 
 
 def read_result(folder: Path) -> Result:
-    """Reads pairs.csv, groups.csv and meta.json."""
+    """Reads pairs.csv, groups.csv, meta.json and, of dupelake, measured.csv."""
     with (folder / "pairs.csv").open(newline="", encoding="utf-8") as file:
         pairs = {unordered(r["a"], r["b"]): r.get("evidence") or r["value"] for r in csv.DictReader(file)}
     with (folder / "groups.csv").open(newline="", encoding="utf-8") as file:
         rows = {r["image"]: r for r in csv.DictReader(file)}
     groups = {image: r["group"] for image, r in rows.items()}
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    return Result(folder.name, meta, pairs, groups, rows)
+    measured: dict[Pair, tuple[float, str]] = {}
+    if (folder / "measured.csv").exists():
+        with (folder / "measured.csv").open(newline="", encoding="utf-8") as file:
+            measured = {unordered(r["a"], r["b"]): (float(r["score"]), r["kind"]) for r in csv.DictReader(file)}
+    return Result(folder.name, meta, pairs, groups, rows, measured)
 
 
 @dataclass
@@ -99,7 +111,12 @@ class Score:
         relation: (true relation, said relation) to images, of copies whose keeper is their original.
         relation_cells: images with the wrong relation by (edit, strength), of those whose keeper is their original.
         wrongly_removable: alternates marked removable.
-        keepers: edit of the keeper to groups, of groups with an original.
+        keepers: edit of the keeper to groups of photographs.
+        kept: groups whose keeper is the original or equal to it, of those that hold an original.
+        not_beaten: copies, by edit, that are not kept instead of their original, of those in one group with it.
+        tiers: what each tier of removal would lose; empty where the tool names none.
+        bins: measured pairs by score, with the share of true ones.
+        similar: pairs of kind `similar` by what the truth says of them.
     """
 
     label: str
@@ -121,6 +138,21 @@ class Score:
     relation_cells: defaultdict[Cell, Share] = field(default_factory=lambda: defaultdict(Share))
     wrongly_removable: int = 0
     keepers: Counter[str] = field(default_factory=Counter)
+    kept: Share = field(default_factory=Share)
+    not_beaten: defaultdict[str, Share] = field(default_factory=lambda: defaultdict(Share))
+    tiers: dict[str, removal.Tier] = field(default_factory=dict)
+    bins: list[reliability.Bin] = field(default_factory=list)
+    similar: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def distractors(self) -> Share:
+        """Distractors in a wrong group, of all."""
+        return Share(sum(s.hits for s in self.kinds.values()), sum(s.n for s in self.kinds.values()))
+
+    @property
+    def mean_of_kinds(self) -> float:
+        """The same with the same weight for each kind of distractor."""
+        return sum(s.value for s in self.kinds.values()) / len(self.kinds) if self.kinds else 0.0
 
 
 def is_edited(row: Row) -> bool:
@@ -137,8 +169,17 @@ def kind_of(row: Row) -> str:
     return row.edit
 
 
-def score(result: Result, truth: Iterable[Row]) -> Score:
-    """Compare a result with the truth; linear in images and accepted pairs, however large the groups."""
+def score(result: Result, truth: Iterable[Row], unscored: Collection[Pair] = frozenset()) -> Score:
+    """Compare a result with the truth; linear in images and accepted pairs, however large the groups.
+
+    Args:
+        result: of one tool.
+        truth: the corpus.
+        unscored: pairs of images of which nobody can tell whether they show the same picture, smaller first.
+
+    Raises:
+        ValueError: groups hold images that are not in the corpus.
+    """
     rows = {row.image: row for row in truth}
     unknown = sorted(set(result.groups) - set(rows))
     if unknown:
@@ -146,23 +187,33 @@ def score(result: Result, truth: Iterable[Row]) -> Score:
     out = Score(result.label)
     for (a, b), evidence in sorted(result.pairs.items()):
         same = rows[a].group == rows[b].group
+        if (a, b) in unscored:
+            continue
         if not same:
             out.wrong_pairs.append((a, b, evidence))
         if not (same and AMBIGUOUS in (rows[a].relation, rows[b].relation)):
             out.pairs.add(same)
-    _score_groups(out, result, rows)
+    _score_groups(out, result, rows, unscored)
     _score_copies(out, result, rows)
     if result.says_relation:
         _score_relation(out, result, rows)
+    if result.says_tier:
+        _score_tiers(out, result, rows, unscored)
+    _score_scores(out, result, rows, unscored)
     return out
 
 
-def _score_groups(out: Score, result: Result, rows: dict[str, Row]) -> None:
+def _score_groups(out: Score, result: Result, rows: dict[str, Row], unscored: Collection[Pair]) -> None:
+    open_pairs = Counter(
+        result.groups[a]
+        for a, b in unscored
+        if rows[a].group != rows[b].group and a in result.groups and result.groups[a] == result.groups.get(b)
+    )
     members: defaultdict[str, list[str]] = defaultdict(list)
     for image, label in result.groups.items():
         members[label].append(image)
     in_wrong: set[str] = set()
-    for images in members.values():
+    for label, images in members.items():
         if len(images) < 2:
             continue
         all_of = Counter(rows[image].group for image in images)
@@ -170,9 +221,10 @@ def _score_groups(out: Score, result: Result, rows: dict[str, Row]) -> None:
         ignored = sum(comb(n, 2) - comb(sure_of[group], 2) for group, n in all_of.items())
         right = sum(comb(n, 2) for n in sure_of.values())
         out.implied.hits += right
-        out.implied.n += comb(len(images), 2) - ignored
-        out.groups.add(len(all_of) == 1)
-        if len(all_of) > 1:
+        out.implied.n += comb(len(images), 2) - ignored - open_pairs[label]
+        different = comb(len(images), 2) - sum(comb(n, 2) for n in all_of.values()) - open_pairs[label]
+        out.groups.add(not different)
+        if different:
             in_wrong |= set(images)
             out.wrong_groups.append(sorted(images))
             out.wrong_distractor_groups += any(kind_of(rows[image]) for image in images)
@@ -208,13 +260,69 @@ def _score_relation(out: Score, result: Result, rows: dict[str, Row]) -> None:
     for image in keeper.values():
         if rows[image].group.startswith("photo"):
             out.keepers[rows[image].edit] += 1
+    for group, image in keeper.items():
+        first = original.get(rows[image].group, "")
+        if rows[image].group.startswith("photo") and result.groups.get(first) == group:
+            out.kept.add(image == first or result.rows[first].get("kind") in ("exact", "pixel"))
     for image, found in result.rows.items():
         row = rows[image]
+        if is_edited(row) and result.groups.get(original[row.group]) == found["group"]:
+            out.not_beaten[row.edit].add(found["is_keeper"] != "True")
         if not is_edited(row) or keeper.get(found["group"]) != original[row.group]:
             continue
         out.relation[(row.relation, found["relation"])] += 1
         out.relation_cells[(row.edit, row.strength)].add(row.relation != found["relation"])
         out.wrongly_removable += row.relation == "alternate" and found["is_removable"] == "True"
+
+
+def _score_tiers(out: Score, result: Result, rows: dict[str, Row], unscored: Collection[Pair]) -> None:
+    keeper = {r["group"]: image for image, r in result.rows.items() if r["is_keeper"] == "True"}
+    members = {}
+    for image, found in result.rows.items():
+        kept = found.get("compared_with") or ""
+        kept = kept if kept in rows else keeper[found["group"]]
+        if found["is_keeper"] == "True" or unordered(image, kept) in unscored:
+            continue
+        equal = found.get("kind") in ("exact", "pixel")
+        members[image] = (found.get("tier") or "", kept, lost_by_removal(rows[image], rows[kept], equal=equal))
+    out.tiers = removal.tally(members)
+
+
+def lost_by_removal(member: Row, kept: Row, *, equal: bool = False) -> str:
+    """What is lost when `member` goes and `kept` stays; "" when nothing is, or when the truth cannot tell.
+
+    Args:
+        member: the image that would go.
+        kept: the image that stays.
+        equal: both have the same pixels.
+
+    Returns:
+        A fault of `benchmarks.edits.tiers`. Two crops of one picture count by the share that each shows: the truth
+        does not say where they lie.
+    """
+    if member.group != kept.group:
+        return removal.OTHER
+    if equal or AMBIGUOUS in (member.relation, kept.relation) or not member.group.startswith("photo"):
+        return ""
+    if member.relation == "alternate":
+        return removal.ALTERNATE
+    if kept.relation == "alternate" or member.kept_fraction > kept.kept_fraction + 0.01:
+        return removal.MORE
+    if member.edit == ORIGINAL or kept.short_side_px < 0.9 * member.short_side_px:
+        return removal.FINER
+    return ""
+
+
+def _score_scores(out: Score, result: Result, rows: dict[str, Row], unscored: Collection[Pair]) -> None:
+    scored = []
+    for (a, b), (value, kind) in result.measured.items():
+        same = rows[a].group == rows[b].group
+        unsure = (a, b) in unscored or (same and AMBIGUOUS in (rows[a].relation, rows[b].relation))
+        if kind == "similar":
+            out.similar["not scored" if unsure else "same picture" if same else "different"] += 1
+        if not unsure:
+            scored.append((value, same))
+    out.bins = reliability.binned(scored) if scored else []
 
 
 def write_lists(one: Score, rows: Iterable[Row], folder: Path) -> None:

@@ -93,6 +93,10 @@ def test_relations_are_read_where_the_original_is_the_keeper():
     assert one.relation == {("copy", "alternate"): 1, ("alternate", "copy"): 1}
     assert one.wrongly_removable == 1
     assert one.keepers == {"original": 1, "jpeg": 1}
+    assert (one.kept.hits, one.kept.n) == (1, 2)
+    assert {edit: (s.hits, s.n) for edit, s in one.not_beaten.items()} == {"jpeg": (1, 2), "sticker": (1, 1)}
+    rows["b"]["kind"] = "pixel"  # equal to the keeper: as good as kept
+    assert score(result({image: r["group"] for image, r in rows.items()}, rows=rows), TRUTH).kept.hits == 2
 
 
 def test_wilson_against_published_values():
