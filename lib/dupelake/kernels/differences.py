@@ -14,6 +14,7 @@ FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
 Mask = NDArray[Any]  # uint8
 
 AGREEING_NCC = 0.6  # of a cell
+HOPELESS_SHARE = 0.3  # no edit leaves less of a picture; below it nothing is measured exactly
 _FLAT_ENERGY = 0.5  # mean squared gradient (levels per pixel) below which a cell shows nothing
 MIN_CELLS = 6  # structured ones; fewer prove nothing
 _MIN_STRUCTURED_SHARE = 0.04
@@ -106,17 +107,16 @@ def _match_sharpness(
     return (soft, second) if a > b else (first, soft)
 
 
-def agreement(src: FloatArray, dst: FloatArray, mask: Mask, *, is_coarse: bool = False) -> Agreement:
+def agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> Agreement:
     """Compare gradients cell by cell, each cell with one pixel of play.
 
     Args:
         src: float32 (h, w), grey.
         dst: float32 (h, w), grey, aligned.
         mask: uint8 (h, w), 1 where both show content.
-        is_coarse: a look at small copies, in which rows of text cannot be told apart.
     """
-    found, is_flat = _by_cells(src, dst, mask, is_coarse)
-    if is_coarse or not is_flat or found.share <= 0.0:
+    found, is_flat = _by_cells(src, dst, mask)
+    if not is_flat or found.share <= 0.0:
         return found
     other_rows = _other_rows(src, dst, mask)
     return found._replace(
@@ -125,7 +125,7 @@ def agreement(src: FloatArray, dst: FloatArray, mask: Mask, *, is_coarse: bool =
     )
 
 
-def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask, is_coarse: bool) -> tuple[Agreement, bool]:
+def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, bool]:
     """How far large cells agree, and whether both sides are mostly of one level: a page, a drawing, a glyph."""
     side = int(np.clip(round(max(src.shape) / _CELLS_ACROSS), *_CELL_PX))
     inner = cv2.erode(mask, MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -141,7 +141,7 @@ def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask, is_coarse: bool) -> 
     share = cell_means(inside, side)
     ncc, *energies = _correlate(a, b, inside, side, share)
     found = _judge(ncc, *energies, share, is_paper)
-    if not is_coarse and found.share > 0.0:
+    if found.share >= HOPELESS_SHARE:
         shift = np.hypot(*cell_shifts(a, b, inside, side))
         middle, shift = _over_both(ncc, shift, *energies, share)
         found = found._replace(isotropy=_isotropy(a, b, inside), middle=middle, shift=shift)
@@ -290,6 +290,6 @@ def _structure_threshold(energy: FloatArray, other: FloatArray, ncc: FloatArray)
     Noise is what the other side does not explain where the other side is quiet.
     """
     mean = float(energy.mean())
-    quiet = other <= np.quantile(other, 0.25)
+    quiet = other <= np.partition(other, len(other) // 4)[len(other) // 4]
     noise = float(np.median(energy[quiet] * (1.0 - np.square(np.clip(ncc[quiet], 0.0, 1.0)))))
     return max(_FLAT_ENERGY, 0.1 * mean, min(3.0 * noise, 0.3 * mean))

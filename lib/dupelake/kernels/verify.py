@@ -25,12 +25,12 @@ from dupelake.kernels.align import (
     warp,
 )
 from dupelake.kernels.colour_differences import FULL, Difference, difference
-from dupelake.kernels.differences import Agreement, agreement
+from dupelake.kernels.differences import HOPELESS_SHARE, Agreement, agreement
 from dupelake.kernels.features import Features
 from dupelake.kernels.frames import Shares, shares
 from dupelake.kernels.matching import Consensus, find_consensus, find_support, fit_homography
 
-VERIFY_REVISION = 3  # raise it with any change here, in matching, align or differences that changes a number
+VERIFY_REVISION = 4  # raise it with any change here, in matching, align or differences that changes a number
 _MIN_SMALL_NCC = 0.7  # of 32 x 32 pixels, for a look at the whole
 _MIN_INLIERS = 5
 _MIN_ISOTROPY = 0.004  # one straight horizon: below 0.0002; cut-outs of smooth things, true pairs: 0.0075 and more
@@ -42,8 +42,7 @@ _GAIN = 1.02  # of quality, from which another round may gain more
 _SURE_PX = 0.5
 _IN_PLACE_PX = 0.25  # median shift of cells; copies end at .02 to .15
 _VOUCHED_SLACK = 0.2  # of the overlap's longer side: how far refinement may move a corner that keypoints vouch for
-_HOPELESS_SHARE = 0.3  # no edit leaves less of a picture; below it nothing is measured exactly
-_COARSE_SIDE_PX = 128
+_CLOSE_NCC = 0.95  # of 32 x 32 pixels, from which whole pictures may lie on each other as they are
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,8 @@ def verify_pair(src: Picture, dst: Picture, seed: int) -> Alignment | None:
     if min(max(one.rgb.shape[:2]) for one in (src, dst)) <= _TINY_PX:
         src, dst = src.as_whole(), dst.as_whole()
     best: _Fit | None = None
-    for transform in _direct_transforms(src, dst):
-        best = _better(best, _fit(src, dst, transform, None))
+    for alike, transform in _direct_transforms(src, dst):
+        best = _better(best, _fit(src, dst, transform, None, is_close=alike >= _CLOSE_NCC))
         if best is not None and best.is_sure():
             return _measure(src, dst, best if best.is_plain() else _supported(src, dst, best))
     for mirrored in (False, True):
@@ -246,14 +245,16 @@ def _supported(src: Picture, dst: Picture, fit: _Fit) -> _Fit:
     return fit
 
 
-def _fit(src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | None) -> _Fit | None:
-    """Lay, refine and compare; direct alignments are compared before, since most need no refinement."""
+def _fit(
+    src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | None, *, is_close: bool = False
+) -> _Fit | None:
+    """Lay, refine and compare; what is close is compared before, since most of it needs no refinement."""
     try:
         overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
         if overlap is None:
             return None
         first = None
-        if consensus is None:
+        if is_close:
             first = _Fit(overlap, transform, agreement(overlap.src, overlap.dst, overlap.mask), consensus)
             if first.is_exact():
                 return first
@@ -265,11 +266,8 @@ def _fit(src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | N
                 overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
                 if overlap is None:
                     return best
-            found = _coarse_agreement(overlap)
-            if found.share >= _HOPELESS_SHARE:
-                found = agreement(overlap.src, overlap.dst, overlap.mask)
-            fit = _Fit(overlap, transform, found, consensus)
-            is_better = best is None or found.quality() > _GAIN * best.agreement.quality()
+            fit = _Fit(overlap, transform, agreement(overlap.src, overlap.dst, overlap.mask), consensus)
+            is_better = best is None or fit.agreement.quality() > _GAIN * best.agreement.quality()
             best = _better(best, fit)
             if refined is None or not is_better or not fit.may_converge():
                 break
@@ -282,27 +280,21 @@ def _is_vouched(consensus: Consensus | None) -> bool:
     return consensus is not None and consensus.n_inliers >= _VOUCHING
 
 
-def _coarse_agreement(overlap: Overlap) -> Agreement:
-    """Of a small copy, at a fraction of the cost: what disagrees there disagrees in full size too."""
-    height, width = overlap.mask.shape
-    factor = min(1.0, _COARSE_SIDE_PX / max(height, width))
-    size = max(8, round(width * factor)), max(8, round(height * factor))
-    src, dst = (cv2.resize(g, size, interpolation=cv2.INTER_AREA) for g in (overlap.src, overlap.dst))
-    return agreement(src, dst, cv2.resize(overlap.mask, size, interpolation=cv2.INTER_NEAREST), is_coarse=True)
+def _direct_transforms(src: Picture, dst: Picture) -> list[tuple[float, Matrix]]:
+    """The likeliest of the eight ways to lay the whole onto the whole, and content onto content, best first.
 
-
-def _direct_transforms(src: Picture, dst: Picture) -> list[Matrix]:
-    """The likeliest of the eight ways to lay the whole onto the whole, and content onto content, best first."""
+    Each with the correlation of 32 x 32 pixels.
+    """
     found: list[tuple[float, Matrix]] = []
     for a, b in dict.fromkeys([(src.whole, dst.whole), (src.content, dst.content)]):
         values = (src.turned(a) @ dst.small(b).ravel()).tolist()
         which = int(np.argmax(values))
         if values[which] >= _MIN_SMALL_NCC:
-            found.append((-values[which], box_transform(a, b, _TURNS[which])))
-    found.sort(key=lambda item: item[0])
-    if len(found) == 2 and found[0][0] < -0.97 and found[1][0] < -0.97:
-        return [found[0][1]]  # borders of a pixel or two: refinement reaches one from the other
-    return [transform for _, transform in found]
+            found.append((values[which], box_transform(a, b, _TURNS[which])))
+    found.sort(key=lambda item: -item[0])
+    if len(found) == 2 and found[1][0] > 0.97:
+        return found[:1]  # borders of a pixel or two: refinement reaches one from the other
+    return found
 
 
 def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
@@ -310,7 +302,7 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
     size = overlap.mask.shape[1], overlap.mask.shape[0]
     half = max(1, size[0] // 2), max(1, size[1] // 2)
     differs = Difference(1.0, (0.0, 0.0, float(half[0]), float(half[1])), 0.0, FULL)
-    if fit.agreement.share >= _HOPELESS_SHARE:
+    if fit.agreement.share >= HOPELESS_SHARE:
         differs = difference(
             warp(src.rgb, overlap.src_view @ _DOUBLE, half),
             warp(dst.rgb, overlap.dst_view @ _DOUBLE, half),
