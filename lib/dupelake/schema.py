@@ -275,7 +275,11 @@ PAIRS = Table(
                 "0 to 1: share of the source that was put around the picture (border, caption, screen)",
             ),
             col("dst_frame", DOUBLE, "0 to 1: the same of the destination"),
-            col("src_added", DOUBLE, "0 to 1: share of the overlap over which the source has something laid: text, a logo"),
+            col(
+                "src_added",
+                DOUBLE,
+                "0 to 1: share of the overlap over which the source has something laid: text, a logo",
+            ),
             col("dst_added", DOUBLE, "0 to 1: the same of the destination"),
             col("scale", DOUBLE, "full-size pixels of the destination for one of the source"),
             col("rotation_degrees", DOUBLE, "-180 to 180: clockwise turn from source (mirrored first) to destination"),

@@ -24,6 +24,7 @@ _BLOCKS = 400
 _LIVELY = 7.0  # levels between the darkest and brightest pixel of a block, below which its coefficients are 0 anyway
 _FEW_BLOCKS = 24
 _ZERO = 0.6  # coefficients; what rounding to whole levels makes of 0 stays below it
+_ENDS = [0, 1, 2, 3, 252, 253, 254, 255]  # levels that encoding makes of the lowest and the highest
 _NOISE_CELL = 16
 _EDGE_SHARE = 0.04  # of the pixels: those of the steepest coarse slopes
 _COARSE_SIGMA = 2.0
@@ -35,14 +36,14 @@ class Condition:
 
     Attributes:
         jpeg_trace: -1 to 1, share of DCT coefficients that are 0 on JPEG's grid, beyond the share beside the grid:
-            above 0.05 the pixels have been a JPEG, whatever the file is now.
-        displaced_trace: the same on a grid that starts elsewhere, where blocks show one: mirroring, cropping and framing
-            move the grid of what was a JPEG.
+            above 0.03 the pixels have been a JPEG, whatever the file is now.
+        displaced_trace: the same on a grid that starts elsewhere, where blocks show one; else 0. Mirroring, cropping
+            and framing move the grid of what was a JPEG.
         blockiness: levels by which neighbours differ more across the borders of JPEG's blocks than inside.
         noise: levels, standard deviation of the finest detail in the calmest tenth of the picture.
         sharpness: fine detail at the strongest edges, without noise, over their coarse slope; blur lowers it,
             sharpening raises it.
-        clipped: 0 to 1, share of samples at the lowest or highest level.
+        clipped: 0 to 1, share of samples at the lowest or highest levels.
         comb: 0 to 2, unevenness of the histogram: gaps and peaks that curves, stretching and posterising leave.
         contrast: levels between the darkest and brightest hundredth.
         colourfulness: levels, deviation of colours across the line that fits them best: 0 for grey, and for what was
@@ -189,7 +190,7 @@ def _tones(colours: NDArray[np.uint8]) -> tuple[float, float, float, float]:
     n, height, width, _ = colours.shape
     flat = colours[:, ::2, ::2].reshape(-1, 3)
     counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(3)]) / len(flat)
-    clipped = float(counts[:, [0, 255]].sum() / 3)
+    clipped = float(counts[:, _ENDS].sum() / 3)
     inner = counts[:, 2:-2]
     around = sum(counts[:, k : k + 252] for k in range(5)) / 5
     comb = float(np.abs(inner - around).sum() / max(float(inner.sum()), 1e-6))

@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-# ITU-T T.81, table K.1, the sum of its entries: what libjpeg scales by a quality.
-_LUMA_SUM = 3688
+# ITU-T T.81, table K.1, which libjpeg scales by a quality.
+_LUMA = np.array(
+    [16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29]
+    + [51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121]
+    + [120, 101, 72, 92, 95, 98, 112, 100, 103, 99]
+)
+_QUALITIES = np.arange(1, 101)
+_PERCENTS = np.where(_QUALITIES < 50, 5000 // _QUALITIES, 200 - 2 * _QUALITIES)  # jcparam.c
+_SUMS = np.clip((_LUMA[None] * _PERCENTS[:, None] + 50) // 100, 1, 255).sum(axis=1)
 _CHROMA = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0"}
 _MAKE, _MODEL, _EXIF_IFD, _EXPOSURE = 0x010F, 0x0110, 0x8769, 0x829A
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
@@ -56,10 +63,8 @@ def read_encoding(opened: Image.Image, data: bytes) -> Encoding:
 
 
 def _jpeg_quality(table: Any) -> int:
-    """libjpeg's jcparam.c, the other way round: the quality whose scaling of the table has this sum."""
-    percent = 100.0 * float(np.sum(table)) / _LUMA_SUM
-    quality = (200.0 - percent) / 2 if percent <= 100 else 5000.0 / percent
-    return int(np.clip(round(quality), 1, 100))
+    """The quality whose table of libjpeg has the nearest sum; the order of the entries does not matter."""
+    return int(_QUALITIES[int(np.abs(_SUMS - np.sum(table)).argmin())])
 
 
 def _chroma(opened: Image.Image) -> str | None:

@@ -8,13 +8,17 @@ equal, and where none decides, the two are level.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from dupelake.kernels.stars import standing
+
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int8]
+Ints = npt.NDArray[np.int64]
 
 LEVEL, FULLER, FINER, LARGER, ENLARGED, BARE, CLEAN, COLOURED, SOFT, SHARPENED, NOISY, COMPRESSED, RESAVED = range(13)
 CLIPPED, COMBED, DULL, RICHER = range(13, 17)
@@ -37,7 +41,7 @@ _SMOOTHING, _HEAVY = 90.0, 55.0  # JPEG qualities below which noise is lost, and
 _TRACE, _HINT, _BLOCKS = 0.03, 0.01, 0.12
 _WAS_JPEG = 0.03
 _QUALITY = 3.0
-_RECOLOURED, _SEEN_COLOUR = 0.05, 0.02
+_RECOLOURED = 0.05
 _RECOLOURED_TRACE, _RECOLOURED_BLOCKS = 0.05, 1.4
 _USUAL_CONTRAST = 150.0
 _CLIPPED, _CLEARLY_CLIPPED = 0.01, 0.03
@@ -84,7 +88,9 @@ class Side:
     richness: Floats
 
 
-NAMES = tuple(field.name for field in fields(Side))
+_NAMES = tuple(field.name for field in fields(Side))
+OF_PAIR, OWN = _NAMES[:4], _NAMES[4:]
+"""Fields of `Side` that the pair gives, and those of the picture itself."""
 
 
 def better_side(src: Side, dst: Side, scale: Floats, recoloured: Floats) -> tuple[Codes, Codes]:
@@ -100,19 +106,25 @@ def better_side(src: Side, dst: Side, scale: Floats, recoloured: Floats) -> tupl
         int8 (E,) twice: the better end, and the code of the rule (FULLER, ...; LEVEL where none decides).
     """
     n = len(scale)
-    better, by = np.zeros(n, np.int8), np.zeros(n, np.int8)
-    undecided = np.ones(n, np.bool_)
+    better, by, tones = np.zeros(n, np.int8), np.zeros(n, np.int8), np.nan_to_num(recoloured)
     with np.errstate(invalid="ignore", divide="ignore"):
         for rule in _RULES:
-            for sign, own, other, factor in ((1, src, dst, scale), (-1, dst, src, 1 / scale)):
-                for code, holds in rule(own, other, factor, np.nan_to_num(recoloured)):
-                    new = undecided & (better == 0) & holds
-                    better[new], by[new] = sign, code
-            undecided &= better == 0
+            both = rule(src, dst, scale, tones), rule(dst, src, 1 / scale, tones)
+            for (code, for_src), (_, for_dst) in zip(*both, strict=True):
+                new = (better == 0) & (for_src != for_dst)
+                better[new], by[new] = np.where(for_src[new], 1, -1), code
     return better, by
 
 
 Found = list[tuple[int, Flags]]
+
+
+class Order(NamedTuple):
+    """Vertices in the order in which they become keepers, and what it rests on; int64 (n,) each."""
+
+    vertices: Ints
+    n_better: Ints
+    standing: Ints
 
 
 def _resolution(own: Side, other: Side, scale: Floats) -> Floats:
@@ -175,7 +187,11 @@ def _true(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     smoothed = coarser & ((own.jpeg_quality < _SMOOTHING) | (own.is_web_lossy > 0))
     noisy = (excess > _NOISE + _NOISE_SHARE * own.noise) & ~smoothed
     noisy |= (excess > _MUCH_NOISE) & ~(coarser & ((own.jpeg_quality < _HEAVY) | (own.is_web_lossy > 0)))
-    return [(SOFT, blurred), (SHARPENED, sharpened), (NOISY, noisy & ~(blurred_self & (own.sharpness < _SOFTER * other.sharpness)))]
+    return [
+        (SOFT, blurred),
+        (SHARPENED, sharpened),
+        (NOISY, noisy & ~(blurred_self & (own.sharpness < _SOFTER * other.sharpness))),
+    ]
 
 
 def _is_coarser(one: Side, than: Side) -> Flags:
@@ -187,7 +203,7 @@ def _is_coarser(one: Side, than: Side) -> Flags:
 def _combed(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     """Gaps and peaks in the histogram that no compression makes: a curve was laid over the tones."""
     uneven = other.comb > own.comb * _COMB_SHARE + _CLEAR_COMB
-    clipped = (other.clipped > own.clipped + _CLEARLY_CLIPPED) & (recoloured >= _SEEN_COLOUR)
+    clipped = (other.clipped > own.clipped + _CLEARLY_CLIPPED) & (recoloured >= _RECOLOURED)
     return [(CLIPPED, clipped), (COMBED, uneven & ~(other.jpeg_quality < _EVEN) & ~(other.is_web_lossy > 0))]
 
 
@@ -205,8 +221,9 @@ def _compressed(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Fo
     claim, others = _claim(own), _claim(other)
     lossy = (other.is_web_lossy > 0) & ~(own.is_web_lossy > 0)
     borne_out = _is_borne_out(own, other, recoloured)
-    even = (np.abs(claim - others) <= _QUALITY) & (recoloured < _RECOLOURED) & (other.jpeg_trace > own.jpeg_trace + _TRACE)
-    even |= (claim > others) & (others > 0) & (recoloured >= _RECOLOURED) & (other.jpeg_trace > own.jpeg_trace + _HINT)
+    close, more = np.abs(claim - others) <= _QUALITY, other.jpeg_trace - own.jpeg_trace
+    even = close & (more > _TRACE) & (recoloured < _RECOLOURED)
+    even |= close & (more > _HINT) & (claim > others) & (recoloured >= _RECOLOURED)
     less = ((claim > others + _QUALITY) & borne_out) | lossy | even
     known = ~np.isnan(own.jpeg_trace) & ~np.isnan(other.jpeg_trace) & (claim > 0)
     source = (others > claim + _QUALITY) & ~_is_borne_out(other, own, recoloured) & known
@@ -233,7 +250,7 @@ def _toned(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     clipped = other.clipped > own.clipped + _CLIPPED
     combed = other.comb > own.comb * _COMB_SHARE + _COMB
     dull = other.contrast < _DULL * own.contrast
-    return [(CLIPPED, clipped & (recoloured >= _SEEN_COLOUR)), (COMBED, combed), (DULL, dull)]
+    return [(CLIPPED, clipped & (recoloured >= _RECOLOURED)), (COMBED, combed), (DULL, dull)]
 
 
 def _richer(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
@@ -241,3 +258,23 @@ def _richer(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
 
 
 _RULES = (_fuller, _bare, _finer, _clean, _true, _combed, _compressed, _toned, _richer)
+
+
+def order_of(a: Ints, b: Ints, better: Codes, agreement: Ints, chosen: Flags, n: int) -> Order:
+    """The order in which vertices become keepers, best first; see `Order`.
+
+    A vertex that fewer neighbours are better than goes first; where that is equal, the one that agrees most with the
+    rest (kernels.stars.standing); then the smaller number. The outcome does not depend on the order of the edges.
+
+    Args:
+        a: one end of each edge, integers in [0, n); no loops, no repeats.
+        b: the other end.
+        better: int8 (E,), 1 where `a` is the better keeper, -1 where `b` is, else 0.
+        agreement: int64 (E,), as kernels.stars.standing takes it.
+        chosen: bool (n,), what people chose goes before all others.
+        n: number of vertices.
+    """
+    beaten = np.concatenate([a[better < 0], b[better > 0]])
+    n_better = np.bincount(beaten, minlength=n).astype(np.int64)
+    stood = standing(a, b, agreement, n)
+    return Order(np.lexsort((np.arange(n), stood, n_better, ~chosen)).astype(np.int64), n_better, stood)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dupelake.kernels.differences import FloatArray, Mask, cell_means, gradients, whole_cells
 
-SEEN = 0.05  # largest local difference from which on it is worth a look
+SEEN = 0.1  # largest local difference from which on it is worth a look
 _CELL_PX = 4  # of half the resolution
 _MARGIN = np.ones((5, 5), np.uint8)
 _MIN_CELLS = 24
@@ -93,7 +93,8 @@ def _by_outline(
     (ax, ay), (bx, by) = gradients(a), gradients(b)
     slopes = [cell_means(cv2.magnitude(x, y) * weight, _CELL_PX) / share for x, y in ((ax, ay), (bx, by))]
     cross, own, other = (
-        cell_means((x * u + y * v) * weight, _CELL_PX) for x, y, u, v in ((ax, ay, bx, by), (ax, ay, ax, ay), (bx, by, bx, by))
+        cell_means((x * u + y * v) * weight, _CELL_PX)
+        for x, y, u, v in ((ax, ay, bx, by), (ax, ay, ax, ay), (bx, by, bx, by))
     )
     plain = valid & ~differs & (np.minimum(*slopes) > 1.0)
     gain = float(np.median(slopes[1][plain] / slopes[0][plain])) if plain.sum() >= _MIN_CELLS else 1.0
