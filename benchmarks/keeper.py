@@ -230,11 +230,11 @@ def kept_of_six(files: Sequence[File], known: dict[str, Alignment | None]) -> st
     ends = list(combinations(range(len(files)), 2))
     pairs = [(files[i], files[j]) for i, j in ends]
     found = [known[b.name] if a.name == "original" else aligned(a, b) for a, b in pairs]
-    better, _, agreement = judged(pairs, found)
+    better, rule, agreement = judged(pairs, found)
     a, b = np.array(ends, np.int64).T
     use = np.array([pair is not None for pair in found])
     chosen = np.zeros(len(files), np.bool_)
-    order = keeping.order_of(a[use], b[use], better[use], agreement[use], chosen, len(files))
+    order = keeping.order_of(a[use], b[use], better[use], rule[use], agreement[use], chosen, len(files))
     return files[int(order.vertices[0])].name
 
 

@@ -119,14 +119,24 @@ def test_order_goes_by_better_neighbours_then_agreement_then_number_whatever_the
     a, b = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3])
     better = np.array([-1, 0, 0, 1, 1, 0], np.int8)  # 1 is better than all, 0 is beaten once, like 2 and 3
     agreement = np.array([1000, 900, 800, 1000, 1000, 100])
-    order = order_of(a, b, better, agreement, np.zeros(4, np.bool_), 4)
+    strong = np.full(6, rules.LARGER, np.int8)
+    order = order_of(a, b, better, strong, agreement, np.zeros(4, np.bool_), 4)
     assert order.vertices.tolist() == [1, 0, 2, 3]
-    assert order.n_better.tolist() == [1, 0, 1, 1]
+    assert (order.n_better.tolist(), order.n_sounder.tolist()) == ([1, 0, 1, 1], [0, 0, 0, 0])
     shuffled = np.random.default_rng(1).permutation(6)
-    again = order_of(b[shuffled], a[shuffled], -better[shuffled], agreement[shuffled], np.zeros(4, np.bool_), 4)
+    none = np.zeros(4, np.bool_)
+    again = order_of(b[shuffled], a[shuffled], -better[shuffled], strong, agreement[shuffled], none, 4)
     assert again.vertices.tolist() == order.vertices.tolist()
     chosen = np.array([False, False, False, True])
-    assert order_of(a, b, better, agreement, chosen, 4).vertices[0] == 3
+    assert order_of(a, b, better, strong, agreement, chosen, 4).vertices[0] == 3
+
+
+def test_damage_counts_after_the_agreement_of_several():
+    a, b = np.array([0, 0, 1]), np.array([1, 2, 2])
+    better, rule = np.array([1, 1, 0], np.int8), np.full(3, rules.COMPRESSED, np.int8)
+    none = np.zeros(3, np.bool_)
+    assert order_of(a, b, better, rule, np.array([1000, 1000, 1000]), none, 3).vertices[0] == 0
+    assert order_of(a, b, better, rule, np.array([600, 600, 1000]), none, 3).vertices[0] == 1
 
 
 def test_agreement_takes_away_what_encoding_does_not_explain():

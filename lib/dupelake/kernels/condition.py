@@ -24,7 +24,8 @@ _BLOCKS = 400
 _LIVELY = 7.0  # levels between the darkest and brightest pixel of a block, below which its coefficients are 0 anyway
 _FEW_BLOCKS = 24
 _ZERO = 0.6  # coefficients; what rounding to whole levels makes of 0 stays below it
-_ENDS = [0, 1, 2, 3, 252, 253, 254, 255]  # levels that encoding makes of the lowest and the highest
+_FEW = 0.0005  # of the samples, beyond which the lowest and the highest level lie
+_END_LEVELS = 4  # what encoding makes of one level
 _NOISE_CELL = 16
 _EDGE_SHARE = 0.04  # of the pixels: those of the steepest coarse slopes
 _COARSE_SIGMA = 2.0
@@ -43,7 +44,8 @@ class Condition:
         noise: levels, standard deviation of the finest detail in the calmest tenth of the picture.
         sharpness: fine detail at the strongest edges, without noise, over their coarse slope; blur lowers it,
             sharpening raises it.
-        clipped: 0 to 1, share of samples at the lowest or highest levels.
+        clipped: 0 to 1, share of samples at the lowest and highest levels that are in use: tones cut off pile up there,
+            and stay there when the whole is made paler.
         comb: 0 to 2, unevenness of the histogram: gaps and peaks that curves, stretching and posterising leave.
         contrast: levels between the darkest and brightest hundredth.
         colourfulness: levels, deviation of colours across the line that fits them best: 0 for grey, and for what was
@@ -186,11 +188,20 @@ def _cells(fine: Floats) -> Floats:
     return kept.reshape(n, rows, side_y, columns, side_x).mean(axis=(2, 4)).ravel()
 
 
+def _piled_up(counts: Floats) -> float:
+    """Share of samples in the lowest and the highest levels that are in use, wherever they lie."""
+    total = np.cumsum(counts)
+    low, high = int(np.searchsorted(total, _FEW)), int(np.searchsorted(total, 1.0 - _FEW))
+    below = total[min(255, low + _END_LEVELS - 1)]
+    above = 1.0 - (total[high - _END_LEVELS] if high >= _END_LEVELS else 0.0)
+    return float(min(1.0, below + above))
+
+
 def _tones(colours: NDArray[np.uint8]) -> tuple[float, float, float, float]:
     n, height, width, _ = colours.shape
     flat = colours[:, ::2, ::2].reshape(-1, 3)
     counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(3)]) / len(flat)
-    clipped = float(counts[:, _ENDS].sum() / 3)
+    clipped = float(np.mean([_piled_up(count) for count in counts]))
     inner = counts[:, 2:-2]
     around = sum(counts[:, k : k + 252] for k in range(5)) / 5
     comb = float(np.abs(inner - around).sum() / max(float(inner.sum()), 1e-6))

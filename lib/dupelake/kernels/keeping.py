@@ -34,11 +34,11 @@ _ENLARGED = 0.9  # of the other's measured resolution; an enlarged copy measures
 _SHARP, _LOWEST_DETAIL = 0.83, 0.18  # of what an enlarged copy was made from; what kernels.detail cannot tell from less
 _ADDED = 0.004  # of the overlap
 _COLOURLESS, _COLOURS = 0.6, 3.5  # levels of colourfulness
-_SOFTER, _LESS_DETAIL = 0.88, 0.9  # of the other's sharpness and detail
+_SOFTER, _SOFTER_TONED, _LESS_DETAIL = 0.88, 0.7, 0.9  # of the other's sharpness and detail
 _SHARPENED, _SHARPENED_TONED = 1.2, 1.4
 _NOISE, _NOISE_SHARE, _MUCH_NOISE = 0.4, 0.35, 2.2  # levels, share of the other's, and levels
-_SMOOTHING, _HEAVY = 90.0, 55.0  # JPEG qualities below which noise is lost, and much noise
-_TRACE, _HINT, _BLOCKS = 0.03, 0.01, 0.12
+_SMOOTHING, _HEAVY = 93.0, 55.0  # JPEG qualities below which noise is lost, and much noise
+_TRACE, _BLOCKS = 0.03, 0.12
 _WAS_JPEG = 0.03
 _QUALITY = 3.0
 _RECOLOURED = 0.05
@@ -49,6 +49,7 @@ _COMB_SHARE, _COMB, _CLEAR_COMB = 1.25, 0.06, 0.12
 _EVEN = 75.0  # JPEG quality from which on compression leaves histograms even
 _DULL = 0.93
 _LOSSLESS = 101.0
+_HEAVY_LOSS = 5
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,19 @@ Found = list[tuple[int, Flags]]
 
 
 class Order(NamedTuple):
-    """Vertices in the order in which they become keepers, and what it rests on; int64 (n,) each."""
+    """Vertices in the order in which they become keepers, and what it rests on; int64 (n,) each.
+
+    Attributes:
+        vertices: best first.
+        n_better: of each vertex, how many neighbours are better by what they show, at which resolution, or unaltered.
+        standing: as kernels.stars.standing has it.
+        n_sounder: how many neighbours are better by a later rule: less damaged, or richer.
+    """
 
     vertices: Ints
     n_better: Ints
     standing: Ints
+    n_sounder: Ints
 
 
 def _resolution(own: Side, other: Side, scale: Floats) -> Floats:
@@ -176,12 +185,13 @@ def _clean(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
 
 def _true(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     """The other was blurred, or sharpened, or has noise that own lacks, though own was not compressed more."""
-    softer = other.sharpness < _SOFTER * own.sharpness
+    toned = recoloured >= _RECOLOURED
+    softer = other.sharpness < np.where(toned, _SOFTER_TONED, _SOFTER) * own.sharpness
     blurred = softer & (other.detail < _LESS_DETAIL * own.detail)
     blurred_self = own.detail < _LESS_DETAIL * other.detail
-    most = np.where(recoloured >= _RECOLOURED, _SHARPENED_TONED, _SHARPENED)
+    most = np.where(toned, _SHARPENED_TONED, _SHARPENED)
     sharpened = (other.sharpness > most * own.sharpness) & (own.detail >= _SHARP)
-    gain = np.where(recoloured >= _RECOLOURED, own.contrast / np.maximum(other.contrast, 1.0), 1.0)
+    gain = np.where(toned, own.contrast / np.maximum(other.contrast, 1.0), 1.0)
     excess = other.noise * gain - own.noise
     coarser = _is_coarser(own, other)
     smoothed = coarser & ((own.jpeg_quality < _SMOOTHING) | (own.is_web_lossy > 0))
@@ -223,7 +233,6 @@ def _compressed(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Fo
     borne_out = _is_borne_out(own, other, recoloured)
     close, more = np.abs(claim - others) <= _QUALITY, other.jpeg_trace - own.jpeg_trace
     even = close & (more > _TRACE) & (recoloured < _RECOLOURED)
-    even |= close & (more > _HINT) & (claim > others) & (recoloured >= _RECOLOURED)
     less = ((claim > others + _QUALITY) & borne_out) | lossy | even
     known = ~np.isnan(own.jpeg_trace) & ~np.isnan(other.jpeg_trace) & (claim > 0)
     source = (others > claim + _QUALITY) & ~_is_borne_out(other, own, recoloured) & known
@@ -260,21 +269,29 @@ def _richer(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
 _RULES = (_fuller, _bare, _finer, _clean, _true, _combed, _compressed, _toned, _richer)
 
 
-def order_of(a: Ints, b: Ints, better: Codes, agreement: Ints, chosen: Flags, n: int) -> Order:
+def order_of(a: Ints, b: Ints, better: Codes, rule: Codes, agreement: Ints, chosen: Flags, n: int) -> Order:
     """The order in which vertices become keepers, best first; see `Order`.
 
-    A vertex that fewer neighbours are better than goes first; where that is equal, the one that agrees most with the
-    rest (kernels.stars.standing); then the smaller number. The outcome does not depend on the order of the edges.
+    What people chose goes first, then the vertex of the least loss, then the smaller number. A neighbour that is better
+    by what it shows, by resolution or for being unaltered counts _HEAVY_LOSS; one that is less damaged or richer 1; and
+    so does each twentieth by which a vertex agrees less with the rest than the one that agrees most. The outcome does
+    not depend on the order of the edges.
 
     Args:
         a: one end of each edge, integers in [0, n); no loops, no repeats.
         b: the other end.
         better: int8 (E,), 1 where `a` is the better keeper, -1 where `b` is, else 0.
+        rule: int8 (E,), by which rule.
         agreement: int64 (E,), as kernels.stars.standing takes it.
-        chosen: bool (n,), what people chose goes before all others.
+        chosen: bool (n,).
         n: number of vertices.
     """
-    beaten = np.concatenate([a[better < 0], b[better > 0]])
-    n_better = np.bincount(beaten, minlength=n).astype(np.int64)
+    shows = rule <= COLOURED
+    counts = []
+    for which in (shows, ~shows):
+        beaten = np.concatenate([a[which & (better < 0)], b[which & (better > 0)]])
+        counts.append(np.bincount(beaten, minlength=n).astype(np.int64))
     stood = standing(a, b, agreement, n)
-    return Order(np.lexsort((np.arange(n), stood, n_better, ~chosen)).astype(np.int64), n_better, stood)
+    loss = _HEAVY_LOSS * counts[0] + counts[1] + stood
+    order = np.lexsort((np.arange(n), loss, ~chosen))
+    return Order(order.astype(np.int64), counts[0], stood, counts[1])

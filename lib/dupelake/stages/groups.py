@@ -228,7 +228,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     """Members of stars of two images or more, each with its keeper, its link to it, and what stands next to them.
 
     Returns:
-        members with star, n_better, standing, n_cut, is_composite; said, what people say of it; group_size; in_conflict
+        members with the columns of `stars_of`; said, what people say of it; group_size; in_conflict
         where verdicts on anything in the star contradict each other; place, 1 for the keeper; structs keeper and link
         (null for twins of the keeper and for what only a verdict brought in); next, the rank, link, standing and
         vertex of the next best; told_rule, by which the keeper is better than the next best, and n_told, for how many
@@ -237,7 +237,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     by_star = W.partitionBy("star")
     # The keeper is the best image of the star's vertex; that vertex stands before those that it took.
     is_chosen = F.coalesce(F.col("said.chosen_image") == F.col("image_id"), F.lit(False))
-    ordered = by_star.orderBy(F.col("vertex") != F.col("star"), ~is_chosen, "n_better", "standing", "rank")
+    ordered = by_star.orderBy(F.col("vertex") != F.col("star"), ~is_chosen, "turn", "rank")
     contested = F.coalesce(F.col("said.is_disputed") | F.col("said.is_contested"), F.lit(False))
     told = (
         members.withColumn("said", F.lit(None).cast(_SAID))
@@ -247,7 +247,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     placed = (
         told.join(stars, "vertex", "left")
         .withColumn("star", F.coalesce("star", "vertex"))
-        .fillna(0, ["n_better", "standing", "n_cut"])
+        .fillna(0, ["turn", "n_better", "standing", "n_sounder", "n_cut"])
         .withColumns(
             {
                 "group_size": F.count("*").over(by_star).cast("int"),
@@ -260,7 +260,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     links = edges.select(F.col("src").alias("low"), F.col("dst").alias("high"), _link_of("src"), _link_of("dst"))
     link = F.when(F.col("vertex") == F.col("low"), F.col("of_src")).otherwise(F.col("of_dst"))
     names = ("vertex", "image_id", "content_id", "file_id")
-    shown = F.struct(*names, "width_px", "height_px", "detail", "n_better", "standing", "said")
+    shown = F.struct(*names, "width_px", "height_px", "detail", "said")
     return (
         placed.withColumns({"low": F.least("vertex", "star"), "high": F.greatest("vertex", "star")})
         .join(links, ["low", "high"], "left")
@@ -268,7 +268,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
         .withColumns(
             {
                 "keeper": F.first(shown).over(ordered),
-                "next": F.lead(F.struct("rank", "link", "standing", "n_better", "vertex")).over(ordered),
+                "next": F.lead(F.struct("rank", "link", "n_better", "standing", "n_sounder", "vertex")).over(ordered),
             }
         )
         .withColumn("told_rule", F.max(F.when(F.col("place") == 2, _lost_by())).over(by_star))

@@ -54,9 +54,13 @@ def keeper_reason(order: Sequence[str]) -> Column:
     said += [F.when(F.col("said.chosen_by").isNotNull() & (F.col("next.vertex") != F.col("vertex")), chosen)]
     said += [F.when(F.col("told_rule") == rule, _told(*phrase)) for rule, phrase in _PHRASES.items()]
     fewer = F.col("n_better") < F.col("next.n_better")
-    said.append(F.when(fewer, F.lit("Kept: fewer others are better than it than are better than the next best.")))
+    sounder = F.col("n_sounder") < F.col("next.n_sounder")
+    said.append(F.when(fewer, F.lit("Kept: fewer of the others are better than it, compared with the next best")))
     agrees = F.col("standing") < F.col("next.standing")
-    said.append(F.when(agrees, F.lit("Kept: agrees best with the other copies.")))
+    said.append(F.when(agrees, F.lit("Kept: agrees best with the other copies")))
+    said.append(
+        F.when(sounder, F.lit("Kept: fewer of the others are less damaged than it, compared with the next best."))
+    )
     return F.coalesce(*said, *_by_criteria(order))
 
 
@@ -68,8 +72,8 @@ def _told(has: str, one: str, several: str) -> Column:
     }
     stem, bracket, _ = has.partition("{")
     more = known[bracket + "size}" if has.endswith("{size}") else "{quality}"] if bracket else F.lit("")
-    others = F.when(F.col("n_told") == 1, f"; 1 other {one}.").otherwise(
-        F.concat(F.lit("; "), F.col("n_told").cast("string"), F.lit(f" others {several}."))
+    others = F.when(F.col("n_told") == 1, f"; 1 other {one}").otherwise(
+        F.concat(F.lit("; "), F.col("n_told").cast("string"), F.lit(f" others {several}"))
     )
     return F.concat(F.lit(f"Kept: {stem}"), more, others)
 
@@ -89,10 +93,7 @@ def _by_criteria(order: Sequence[str]) -> list[Column]:
     tie = F.when(F.col("next.vertex") == F.col("vertex"), "Kept: same pixels as the next best, a tie; ").otherwise(
         "Kept: as good as the next best in all that was measured, a tie; "
     )
-    return [
-        F.when(F.col(f"rank.{name}") != F.col(f"next.rank.{name}"), F.concat(tie, texts[name], F.lit(".")))
-        for name in order
-    ]
+    return [F.when(F.col(f"rank.{name}") != F.col(f"next.rank.{name}"), F.concat(tie, texts[name])) for name in order]
 
 
 def _size() -> Column:

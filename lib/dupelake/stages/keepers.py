@@ -29,8 +29,10 @@ _ARCS = (
     "bucket bigint, component string, src string, dst string, a bigint, b bigint, is_upright boolean, "
     "agreement bigint, better bigint, rule bigint, cut bigint"
 )
+_STOOD = ("n_better", "standing", "n_sounder")
 _PLACED = (
-    "bucket bigint, place bigint, centre bigint, n_better bigint, standing bigint, n_cut bigint, is_composite boolean"
+    "bucket bigint, place bigint, centre bigint, turn bigint, n_better bigint, standing bigint, n_sounder bigint, "
+    "n_cut bigint, is_composite boolean"
 )
 
 
@@ -244,11 +246,11 @@ def judged_arcs(
 
 
 def stars_of(placed: DataFrame, arcs: DataFrame, held: DataFrame | None = None) -> DataFrame:
-    """(vertex, star, n_better, standing, n_cut, is_composite): the keeper vertex of each vertex that has an edge.
+    """(vertex, star, turn, n_better, standing, n_sounder, n_cut, is_composite) of each vertex that has an edge.
 
-    n_better: how many neighbours are better keepers by a rule of kernels.keeping; standing: as kernels.stars
-    has it; n_cut: links to it that were cut. With `held` (of decisions.held_of) components with a verdict obey it, and
-    their vertices without an edge are in the result as well.
+    star: its keeper vertex; turn: its place in the order of kernels.keeping.Order, whose fields are n_better, standing
+    and n_sounder; n_cut: links to it that were cut. With `held` (of decisions.held_of) components with a verdict obey
+    it, and their vertices without an edge are in the result as well.
     """
     if held is None:
         centres = arcs.groupBy("bucket").applyInArrow(_cover_plainly, _PLACED)
@@ -262,7 +264,7 @@ def stars_of(placed: DataFrame, arcs: DataFrame, held: DataFrame | None = None) 
     return (
         placed.join(centres, ["bucket", "place"])
         .join(keepers, ["bucket", "centre"])
-        .select("vertex", "star", "n_better", "standing", "n_cut", "is_composite")
+        .select("vertex", "star", "turn", *_STOOD, "n_cut", "is_composite")
     )
 
 
@@ -304,7 +306,9 @@ def _cover(arcs: pa.Table, held: pa.Table | None) -> pa.Table:
     is_chosen = np.zeros(n, np.bool_)
     if held is not None:
         is_chosen[named] = held["is_chosen"].to_numpy()
-    order, n_better, stood = order_of(a[kept], b[kept], better[kept].astype(np.int8), agreement[kept], is_chosen, n)
+    rule = arcs["rule"].to_numpy()
+    found = order_of(a[kept], b[kept], better[kept], rule[kept], agreement[kept], is_chosen, n)
+    order = found.vertices
     turn = np.empty(n, np.int64)
     turn[order] = np.arange(n)
     centre = np.arange(n)
@@ -313,13 +317,14 @@ def _cover(arcs: pa.Table, held: pa.Table | None) -> pa.Table:
         judged = pc.is_in(arcs["component"], value_set=held["component"].combine_chunks()).to_numpy() & kept
         centre = order[_cover_by_verdicts(turn[a[judged]], turn[b[judged]], held, turn)[turn]]
         plain = kept & ~judged
-    found, centres = star_cover(turn[a[plain]], turn[b[plain]])
-    centre[order[found]] = order[centres]
+    members, centres = star_cover(turn[a[plain]], turn[b[plain]])
+    centre[order[members]] = order[centres]
     n_cut = np.bincount(np.concatenate([a[~kept], b[~kept]]), minlength=n)
     composite = np.zeros(n, np.bool_)
     composite[a[cut == COMPOSITE_SRC]] = True
     composite[b[cut == COMPOSITE_DST]] = True
-    columns = {"centre": centre, "n_better": n_better, "standing": stood, "n_cut": n_cut, "is_composite": composite}
+    columns = {"centre": centre, "turn": turn, **{name: getattr(found, name) for name in _STOOD}}
+    columns |= {"n_cut": n_cut, "is_composite": composite}
     bucket = (held if held is not None and held.num_rows else arcs)["bucket"][0]
     table = {"bucket": pa.repeat(bucket, len(places)), "place": places}
     return pa.table(table | {name: values[places] for name, values in columns.items()})
