@@ -107,6 +107,25 @@ IMAGES = Table(
     },
 )
 
+CONDITION = (
+    col("jpeg_quality", INT, "1 to 100: of the quantisation tables, as libjpeg counts; null for what is no JPEG"),
+    col("chroma_subsampling", TEXT, "of a JPEG: 4:4:4, 4:2:2, 4:2:0, ..."),
+    col("is_web_lossy", BOOL, "lossy WebP, AVIF or GIF: no camera writes it"),
+    col("has_exif", BOOL, "names a camera, or says how long it exposed"),
+    col("has_icc", BOOL, "a colour profile is in the file"),
+    col("bit_depth", INT, "bits a sample, as stored"),
+    col("jpeg_trace", DOUBLE, "-1 to 1: above 0.03 the pixels have been a JPEG (zeros of its transform on its grid)"),
+    col("displaced_trace", DOUBLE, "-1 to 1: the same on a grid that mirroring, cropping or framing moved"),
+    col("blockiness", DOUBLE, "levels by which neighbours differ more across JPEG's blocks than inside"),
+    col("noise", DOUBLE, "levels: standard deviation of noise in the calmest tenth"),
+    col("sharpness", DOUBLE, "fine detail at the strongest edges over their slope; blur lowers it"),
+    col("clipped", DOUBLE, "0 to 1: share of samples at the lowest or highest level"),
+    col("comb", DOUBLE, "0 to 2: gaps and peaks of the histogram, which curves and posterising leave"),
+    col("contrast", DOUBLE, "levels between the darkest and brightest hundredth"),
+    col("colourfulness", DOUBLE, "levels: 0 for grey, and for what was tinted in one colour"),
+)
+"""Of `hashes`: what choosing a keeper goes by; null where it was not measured."""
+
 HASHES = Table(
     "hashes",
     "One row per distinct content: perceptual hashes of the decoded pixels.",
@@ -132,6 +151,7 @@ HASHES = Table(
                 "0 to 1: share of the linear resolution that carries detail; low when enlarged",
                 null=False,
             ),
+            *CONDITION,
             col(
                 "hash_version",
                 TEXT,
@@ -255,6 +275,12 @@ PAIRS = Table(
                 "0 to 1: share of the source that was put around the picture (border, caption, screen)",
             ),
             col("dst_frame", DOUBLE, "0 to 1: the same of the destination"),
+            col(
+                "src_added",
+                DOUBLE,
+                "0 to 1: share of the overlap over which the source has something laid: text, a logo",
+            ),
+            col("dst_added", DOUBLE, "0 to 1: the same of the destination"),
             col("scale", DOUBLE, "full-size pixels of the destination for one of the source"),
             col("rotation_degrees", DOUBLE, "-180 to 180: clockwise turn from source (mirrored first) to destination"),
             col("is_mirrored", BOOL, "one is the mirror image of the other", null=False),

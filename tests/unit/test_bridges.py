@@ -14,8 +14,6 @@ from dupelake.kernels.bridges import (
     COMPOSITE_SRC,
     KEPT,
     SINGLE,
-    Shown,
-    better_end,
     cut_bridges,
     find_blocks,
     is_finer,
@@ -201,36 +199,6 @@ def test_components_do_not_feel_each_other_and_order_changes_nothing():
     assert len(expected) == 3
     for seed in range(20):
         assert whole.cut(seed) == whole.cut()
-
-
-def shown(overlap, beyond, frame, resolution):
-    return Shown(*(np.array([value]) for value in (*overlap, *beyond, *frame, resolution)))
-
-
-@pytest.mark.parametrize(
-    ("overlap", "beyond", "frame", "resolution", "better"),
-    [
-        ((0.5, 1.0), (0.5, 0.0), (0.0, 0.0), 1.0, 1),  # the destination is a crop of the source
-        ((1.0, 0.5), (0.0, 0.5), (0.0, 0.0), 1.0, -1),
-        ((0.5, 1.0), (0.5, 0.0), (0.0, 0.0), 1.6, 1),  # a crop out of something finer, not clearly
-        ((0.5, 1.0), (0.5, 0.0), (0.0, 0.0), 2.0, -1),  # the source is tiny
-        ((1.0, 0.5), (0.0, 0.5), (0.0, 0.0), 0.5, 1),
-        ((1.0, 0.96), (0.0, 0.04), (0.0, 0.0), 1.0, 0),  # nearly the same
-        ((0.7, 0.9), (0.3, 0.1), (0.0, 0.0), 1.0, 0),  # each shows something of its own
-        ((1.0, 1.0), (0.0, 0.0), (0.0, 0.0), 0.1, 0),
-        ((0.8, 1.0), (0.0, 0.0), (0.2, 0.0), 1.0, -1),  # the source carries a caption bar
-        ((1.0, 1.0), (0.0, 0.0), (0.0, 0.15), 1.0, 1),  # the destination has a border
-        ((0.25, 1.0), (0.0, 0.0), (0.75, 0.0), 2.0, -1),  # the source is a collage
-        ((0.5, 1.0), (0.0, 0.0), (0.5, 0.0), 0.5, 0),  # a screen that shows the picture finer than the other has it
-        ((0.7, 1.0), (0.2, 0.0), (0.1, 0.0), 1.0, 1),  # framed, and fuller for all that
-    ],
-)
-def test_the_fuller_picture_is_better_unless_it_is_coarse_and_a_bare_one_than_a_framed_one(
-    overlap, beyond, frame, resolution, better
-):
-    assert better_end(shown(overlap, beyond, frame, resolution)).tolist() == [better]
-    turned = shown(overlap[::-1], beyond[::-1], frame[::-1], 1 / resolution)
-    assert better_end(turned).tolist() == [-better]
 
 
 def test_finer_needs_more_pixels_or_much_more_detail():

@@ -25,9 +25,6 @@ Flags = npt.NDArray[np.bool_]
 KEPT, SINGLE, COMPOSITE_SRC, COMPOSITE_DST = 0, 1, 2, 3
 
 WHOLE = 0.95  # share of a picture from which on it counts as wholly shown; crops align to a few pixels, not exactly
-MORE = 0.05  # what the fuller picture must show beside the shared part
-FRAMED = 0.02  # by so much more of itself must a picture be frame than the other
-COARSE = 0.6  # linear resolution of the shared part below which the fuller picture is no substitute
 FINER = 1.25  # linear resolution above which one shows the shared part clearly finer,
 FINER_DETAIL = 1.5  # without more pixels to the picture: measured detail alone may be off by two steps of 1.19
 _DENSE_MIN_VERTICES = 3
@@ -43,50 +40,6 @@ def is_finer(scale: Floats, resolution: Floats) -> Flags:
         resolution: the same, both measured (times the share that carries detail).
     """
     return ((resolution > FINER) & (scale > FINER)) | (resolution > FINER_DETAIL)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What the two pictures of each edge show of each other; float64 (E,) each.
-
-    Attributes:
-        src_overlap: share of the source that the destination shows, 0 to 1.
-        dst_overlap: share of the destination that the source shows.
-        src_beyond: share of the source that the destination lacks and that continues the same picture.
-        dst_beyond: the same of the destination.
-        src_frame: share of the source that was put around the picture.
-        dst_frame: the same of the destination.
-        resolution: measured pixels of the destination for one of the source, in the shared part.
-    """
-
-    src_overlap: Floats
-    dst_overlap: Floats
-    src_beyond: Floats
-    dst_beyond: Floats
-    src_frame: Floats
-    dst_frame: Floats
-    resolution: Floats
-
-
-def better_end(shown: Shown) -> npt.NDArray[np.int8]:
-    """Which end of an edge is the better keeper by what it shows: 1 the source, -1 the destination, 0 neither.
-
-    Where one picture is wholly shown by another that shows clearly more of the same scene, the fuller one is better,
-    unless it shows the shared part at less than COARSE of the other's resolution (a tiny version): then the other.
-    Where the other shows nothing more of the scene, only a frame around it (a border, a caption, a screen, the
-    neighbours in a collage), the one without is better, unless the framed one shows the picture clearly finer.
-    """
-    out = np.zeros(len(shown.resolution), np.int8)
-    src_sees, dst_sees, finer = shown.src_overlap, shown.dst_overlap, shown.resolution
-    dst_fuller = (src_sees >= WHOLE) & (shown.dst_beyond >= MORE) & (shown.src_beyond < MORE)
-    src_fuller = (dst_sees >= WHOLE) & (shown.src_beyond >= MORE) & (shown.dst_beyond < MORE)
-    neither = (shown.src_beyond < MORE) & (shown.dst_beyond < MORE)
-    dst_framed = neither & (src_sees >= WHOLE) & (shown.dst_frame - shown.src_frame >= FRAMED) & (finer <= FINER)
-    src_framed = neither & (dst_sees >= WHOLE) & (shown.src_frame - shown.dst_frame >= FRAMED) & (finer * FINER >= 1)
-    out[src_framed], out[dst_framed] = -1, 1
-    out[src_fuller] = np.where(finer[src_fuller] * COARSE > 1, -1, 1)
-    out[dst_fuller] = np.where(finer[dst_fuller] < COARSE, 1, -1)
-    return out
 
 
 def cut_bridges(

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -26,6 +26,7 @@ from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedI
 from dupelake.config import DecodeConfig
 from dupelake.kernels import digest, jpegs, memory, pngs, tiffs
 from dupelake.kernels.colour import changes_colours, pixels_to_srgb, render
+from dupelake.kernels.encoding import Encoding, read_encoding
 from dupelake.kernels.rasters import dark_colours
 from dupelake.kernels.tiffs import NotDecodedError, Reading
 
@@ -75,6 +76,7 @@ class Decoded:
         format: Pillow's name of the format (JPEG, PNG, HEIF, ...).
         pixel_digest: 32 hex digits; equal for files that no viewer tells apart (see kernels.digest).
         scale: 1, or the 2, 4 or 8 by which the JPEG decoder reduced both sides.
+        encoding: how the file keeps the picture.
     """
 
     rgb: NDArray[np.uint8]
@@ -83,6 +85,7 @@ class Decoded:
     format: str
     pixel_digest: str
     scale: int = 1
+    encoding: Encoding = field(default_factory=Encoding)
 
     @property
     def image(self) -> Image.Image:
@@ -203,6 +206,7 @@ def _decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Dec
         profile = opened.info.get("icc_profile")
         profile = profile if isinstance(profile, bytes) else None
         plain = is_jpeg or _is_plain(opened, data)
+        encoding = read_encoding(opened, data)
         shown, orientation, samples = _pixels(opened, data, scale, profile, reading, plain and scale == 1)
     if scale == 1:
         height, width = shown.shape[:2]
@@ -216,7 +220,7 @@ def _decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Dec
         identity = pngs.stream_digest(data, orientation) if name == "PNG" else digest.file_digest(data)
     else:
         identity = samples or digest.pixel_digest(shown)
-    return Decoded(shown, width, height, name, identity, scale)
+    return Decoded(shown, width, height, name, identity, scale, encoding)
 
 
 def _pixels(

@@ -17,7 +17,8 @@ from PIL import Image
 
 from dupelake.config import DecodeConfig, FeaturesConfig, HashConfig
 from dupelake.kernels import hashing
-from dupelake.kernels.decode import Failure, decode
+from dupelake.kernels.condition import Condition, measure_condition
+from dupelake.kernels.decode import Decoded, Failure, decode
 from dupelake.kernels.detail import measure_detail
 from dupelake.kernels.features import extract_features, no_features, pack_features
 from dupelake.kernels.vocabulary import Vocabulary, load_vocabulary, make_words, no_words, pack_words
@@ -43,6 +44,8 @@ class Fingerprint:
         pdq_quality: 0 to 100.
         is_low_information: hashes of this picture say nothing.
         detail: 0 to 1, share of the linear resolution that carries detail.
+        jpeg_quality: and the next five as kernels.encoding.Encoding has them.
+        jpeg_trace: and the next eight as kernels.condition.Condition has them; null where they were not measured.
         thumbnail_bytes: JPEG, 4:4:4, without metadata.
         thumbnail_width_px: longest side at most `HashConfig.thumbnail_side_px`.
         thumbnail_height_px: the other side, at least 1.
@@ -66,6 +69,21 @@ class Fingerprint:
     pdq_quality: int
     is_low_information: bool
     detail: float
+    jpeg_quality: int | None
+    chroma_subsampling: str | None
+    is_web_lossy: bool
+    has_exif: bool
+    has_icc: bool
+    bit_depth: int
+    jpeg_trace: float | None
+    displaced_trace: float | None
+    blockiness: float | None
+    noise: float | None
+    sharpness: float | None
+    clipped: float | None
+    comb: float | None
+    contrast: float | None
+    colourfulness: float | None
     thumbnail_bytes: bytes
     thumbnail_width_px: int
     thumbnail_height_px: int
@@ -116,6 +134,7 @@ def fingerprint_image(
         thumbnail = make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
         thumbnail_bytes = encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality)
         detail = measure_detail(np.asarray(grey))
+        condition = _condition_of(decoded, np.asarray(grey))
         features = _features_of(thumbnail, features_cfg, vocabulary)
     except MemoryError:
         return Failure("out_of_memory", "not enough memory to hash it", content_id(data), len(data))
@@ -135,11 +154,21 @@ def fingerprint_image(
             decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg
         ),
         detail=detail,
+        **vars(decoded.encoding),
+        **vars(condition),
         thumbnail_bytes=thumbnail_bytes,
         thumbnail_width_px=thumbnail.shape[1],
         thumbnail_height_px=thumbnail.shape[0],
         **features,
     )
+
+
+def _condition_of(decoded: Decoded, grey: NDArray[np.uint8]) -> Condition:
+    """The condition of the pixels; of a JPEG decoded at reduced scale only what does not depend on the scale."""
+    found = measure_condition(decoded.rgb, grey)
+    if decoded.scale == 1:
+        return found
+    return replace(found, jpeg_trace=None, displaced_trace=None, blockiness=None, noise=None, sharpness=None)
 
 
 def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: Vocabulary) -> dict[str, Any]:

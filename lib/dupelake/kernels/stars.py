@@ -8,6 +8,11 @@ import numpy.typing as npt
 from dupelake.kernels.unionfind import smallest_labels
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+# What encoding leaves, by measure; and how heavily a correlation below it counts beside the other measures.
+_ENCODED_NCC, _ENCODED_SHARE, _ENCODED_DIFFERENCE, _ENCODED_COLOUR, _OFF_NCC = 0.985, 0.97, 0.05, 0.04, 3.0
+_UNALIGNED = 500
 
 
 def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
@@ -40,6 +45,27 @@ def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
                 centre[near[centre[near] < 0]] = vertex
         start = end
     return vertices, centre[vertices]
+
+
+def agreement_of(ncc: Floats, share: Floats, difference: Floats, colour: Floats) -> Ints:
+    """How far two pictures are the same but for encoding, size and frame, in thousandths; 500 where not aligned.
+
+    What encoding and resizing leave of each measure (on ImageNet photographs, JPEG 30 and better) takes away nothing.
+
+    Args:
+        ncc: float64 (E,), correlation of gradients over the overlap; NaN where not aligned.
+        share: share of cells that agree.
+        difference: of the cell that differs most.
+        colour: difference of colours.
+    """
+    off = (
+        _OFF_NCC * np.maximum(_ENCODED_NCC - ncc, 0.0)
+        + np.maximum(_ENCODED_SHARE - share, 0.0)
+        + np.clip(difference - _ENCODED_DIFFERENCE, 0.0, 0.5)
+        + np.minimum(2.0 * np.maximum(colour - _ENCODED_COLOUR, 0.0), 0.5)
+    )
+    thousandths = np.floor(1000.0 * np.maximum(1.0 - off, 0.0) + 0.5)
+    return np.where(np.isnan(off), _UNALIGNED, np.nan_to_num(thousandths)).astype(np.int64)
 
 
 def standing(a: Ints, b: Ints, agreement: Ints, n: int) -> Ints:

@@ -29,6 +29,7 @@ from dupelake.kernels.differences import HOPELESS_SHARE, Agreement, agreement
 from dupelake.kernels.features import Features
 from dupelake.kernels.frames import Shares, shares
 from dupelake.kernels.matching import Consensus, find_consensus, find_support, fit_homography
+from dupelake.kernels.sides import SEEN, Added, added
 
 VERIFY_REVISION = 4  # raise it with any change here, in matching, align or differences that changes a number
 _MIN_SMALL_NCC = 0.7  # of 32 x 32 pixels, for a look at the whole
@@ -122,6 +123,8 @@ class Alignment:
         dst_beyond: the same of the destination.
         src_frame: 0 to 1, share of the source that was put around the picture: borders, bars, captions, screens.
         dst_frame: the same of the destination.
+        src_added: 0 to 1, share of the overlap over which something was laid that the destination lacks.
+        dst_added: the same of the destination.
         scale: thumbnail pixels of dst for one of src.
         rotation_degrees: -180 to 180, clockwise from source (mirrored first) to destination.
         is_mirrored: one is the mirror image of the other.
@@ -145,6 +148,8 @@ class Alignment:
     dst_beyond: float
     src_frame: float
     dst_frame: float
+    src_added: float
+    dst_added: float
     scale: float
     rotation_degrees: float
     is_mirrored: bool
@@ -302,12 +307,16 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
     size = overlap.mask.shape[1], overlap.mask.shape[0]
     half = max(1, size[0] // 2), max(1, size[1] // 2)
     differs = Difference(1.0, (0.0, 0.0, float(half[0]), float(half[1])), 0.0, FULL)
+    laid = Added(0.0, 0.0)
     if fit.agreement.share >= HOPELESS_SHARE:
-        differs = difference(
+        shown = (
             warp(src.rgb, overlap.src_view @ _DOUBLE, half),
             warp(dst.rgb, overlap.dst_view @ _DOUBLE, half),
             cv2.resize(overlap.mask, half, interpolation=cv2.INTER_NEAREST),
         )
+        differs = difference(*shown)
+        if differs.largest >= SEEN:
+            laid = added(*shown)
     middle = move(overlap.src_view, np.array([[size[0] / 2, size[1] / 2]]))[0]
     linear = linear_part(fit.transform, middle)
     mirrored = bool(np.linalg.det(linear) < 0)
@@ -329,6 +338,8 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
         dst_beyond=dst_shares.beyond,
         src_frame=src_shares.frame,
         dst_frame=dst_shares.frame,
+        src_added=laid.src,
+        dst_added=laid.dst,
         scale=float(np.sqrt(abs(np.linalg.det(linear)))),
         rotation_degrees=float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
         is_mirrored=mirrored,

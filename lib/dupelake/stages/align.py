@@ -42,6 +42,8 @@ _COLUMNS = (
     "dst_beyond",
     "src_frame",
     "dst_frame",
+    "src_added",
+    "dst_added",
     "scale",
     "rotation_degrees",
     "is_mirrored",

@@ -7,12 +7,11 @@ member for one of the keeper), rotation, box, kind, evidence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from dupelake.kernels.bridges import COARSE, FINER, FINER_DETAIL, FRAMED, MORE, WHOLE
+from dupelake.kernels.bridges import FINER, FINER_DETAIL, WHOLE
+from dupelake.kernels.keeping import FRAMED
 
 _LOWER = 0.8  # linear resolution, relative to the keeper's, that is called lower
 
@@ -82,86 +81,6 @@ def _size(prefix: str = "") -> Column:
 
 def _percent(share: Column) -> Column:
     return F.format_string("%d %%", F.round(share * 100).cast("int"))
-
-
-def keeper_reason(order: Sequence[str]) -> Column:
-    """What the keeper has over the next best image: it shows more, or the first criterion in which they differ.
-
-    Args:
-        order: the criteria, as the fields of `rank` and `next.rank`.
-
-    Returns:
-        Text from rank, next, largest, width_px, height_px, format, captured_at and group_size.
-    """
-    bits = -F.col("rank.compression") * 8
-    area = F.col("width_px").cast("bigint") * F.col("height_px")
-    enlarged = F.format_string(
-        "most detail (%dx%d; the %dx%d copy is enlarged)",
-        "width_px",
-        "height_px",
-        "largest.width_px",
-        "largest.height_px",
-    )
-    texts = {
-        "pixels": F.when(F.col("largest.area_px") > area, enlarged).otherwise(
-            F.concat(F.lit("most pixels ("), _size(), F.lit(")"))
-        ),
-        "compression": F.format_string("least compressed (%.2f bits a pixel)", bits),
-        "format": F.concat(F.lit("preferred format ("), F.coalesce("format", F.lit("unknown")), F.lit(")")),
-        "captured_at": F.concat(
-            F.lit("captured first ("), F.date_format("captured_at", "yyyy-MM-dd HH:mm:ss"), F.lit(")")
-        ),
-        "image_id": F.lit("smallest image_id"),
-    }
-    chosen = F.concat(F.lit("keeper: chosen by "), F.col("said.chosen_by"), F.lit(", of "), _images())
-    said = [F.when(F.col("said.chosen_image") == F.col("image_id"), chosen)]
-    # The vertex was chosen, by an image that is gone or elsewhere; the criteria order its twins only.
-    said += [F.when(F.col("said.chosen_by").isNotNull() & (F.col("next.vertex") != F.col("vertex")), chosen)]
-    said += [F.when(shown.isNotNull(), _keeper_of(shown)) for shown in _by_what_it_shows()]
-    agrees = F.col("standing") < F.col("next.standing")
-    said.append(F.when(agrees, _keeper_of(F.lit("agrees best with the other copies"))))
-    for place, name in enumerate(order):
-        alike = f"; it and the next best are alike in {', '.join(order[:place])}" if place else ""
-        differs = F.col(f"rank.{name}") != F.col(f"next.rank.{name}")
-        said.append(F.when(differs, _keeper_of(texts[name], alike)))
-    return F.coalesce(*said)
-
-
-def _keeper_of(words: Column, more: str = "") -> Column:
-    return F.concat(F.lit("keeper: "), words, F.lit(" of "), _images(), F.lit(more))
-
-
-def _images() -> Column:
-    return F.concat(F.col("group_size").cast("string"), F.lit(" images"))
-
-
-def _by_what_it_shows() -> tuple[Column, Column, Column]:
-    """Words where the keeper is fuller than the next best, finer than a fuller one, or has no frame; else null.
-
-    The rules are those of kernels.bridges.better_end.
-    """
-    theirs, ours = F.col("next.link.overlap"), F.col("next.link.keeper_overlap")
-    beyond, keeper_beyond = F.col("next.link.beyond"), F.col("next.link.keeper_beyond")
-    resolution = F.col("next.link.resolution")
-    fuller = (theirs >= WHOLE) & (keeper_beyond >= MORE) & (beyond < MORE) & (resolution * COARSE <= 1)
-    times = F.format_string("fullest picture (shows %.1f times what the next best shows)", 1.0 / ours)
-    coarse = (ours >= WHOLE) & (beyond >= MORE) & (keeper_beyond < MORE) & (resolution < COARSE)
-    framed = (
-        (ours >= WHOLE)
-        & (beyond < MORE)
-        & (keeper_beyond < MORE)
-        & (F.col("next.link.frame") - F.col("next.link.keeper_frame") >= FRAMED)
-        & (resolution <= FINER)
-    )
-    bare = F.concat(
-        F.lit("bare picture ("), _percent(F.col("next.link.frame")), F.lit(" of the next best is a frame around it)")
-    )
-    finer = F.concat(
-        F.lit("finest picture (the next best shows more, but at "),
-        _percent(resolution),
-        F.lit(" of its resolution)"),
-    )
-    return F.when(fuller, times), F.when(coarse, finer), F.when(framed, bare)
 
 
 def member_reason() -> Column:

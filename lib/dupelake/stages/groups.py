@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig, Config
 from dupelake.kernels.bridges import KEPT
-from dupelake.schema import DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, conform
+from dupelake.schema import CONDITION, DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, conform
 from dupelake.stages import decisions as verdicts
 from dupelake.stages.components import connected_components
 from dupelake.stages.file_names import file_of, keep_shared_files
@@ -28,12 +28,21 @@ from dupelake.stages.group_reasons import (
     bridge_reason,
     confirmed_evidence,
     is_keepers_file,
-    keeper_reason,
     member_reason,
     shows_no_more,
     verdict_reason,
 )
-from dupelake.stages.keepers import class_of, criteria, edges_of, judged_arcs, ranked, stars_of, vertices_of
+from dupelake.stages.keeper_reasons import keeper_reason
+from dupelake.stages.keepers import (
+    class_of,
+    condition_of,
+    criteria,
+    edges_of,
+    judged_arcs,
+    ranked,
+    stars_of,
+    vertices_of,
+)
 from dupelake.stages.live import live_images, pixel_classes
 
 ARCS_PER_CALL = 100_000  # components are packed into calls of about this many edges: a call costs milliseconds
@@ -73,10 +82,10 @@ def build_groups(
     """Groups of copies with a keeper each, under ids that last, and the events since the previous groups.
 
     Every removable member passed against its keeper directly (design 5.3): bridges are cut, and what is left of the
-    components becomes stars, greedily in keeper order: the fullest picture, then measured resolution, then as
-    configured. A rerun on equal input gives equal rows and no event. Verdicts go before all of that (see
-    docs/decisions.md); a member that only a verdict brought in, without a pair with the keeper, is an alternate and
-    never removable.
+    components becomes stars, greedily in keeper order: fewest better neighbours by the rules of kernels.keeping, then
+    the most agreement, then as configured. A rerun on equal input gives equal rows and no event. Verdicts go before all
+    of that (see docs/decisions.md); a member that only a verdict brought in, without a pair with the keeper, is an
+    alternate and never removable.
 
     Args:
         images: schema.IMAGES; failed and deleted ones take no part.
@@ -111,7 +120,8 @@ def build_groups(
         arcs = checkpoint(verdicts.spared(arcs, held))
         rivals = checkpoint(verdicts.rivals_of(held, live, arcs, checkpoint))
         said = checkpoint(_said(held, rivals))
-    rows = _rows(members, stars_of(placed, arcs, held), edges, said, cfg.cluster)
+    judged = edges.join(arcs.select("src", "dst", "better", "rule"), ["src", "dst"], "left")
+    rows = _rows(members, stars_of(placed, arcs, held), judged, said, cfg.cluster)
     rows = checkpoint(keep_shared_files(rows, live))
     named, claims = assign_ids(rows, previous, changes, checkpoint)
     stamp = F.lit(now)
@@ -145,8 +155,9 @@ def _members(images: DataFrame, hashes: DataFrame, classes: DataFrame, cfg: Conf
         "captured_at",
         file_of(),
     )
-    measured = live.join(hashes.select("content_id", "detail"), "content_id", "left").fillna(1.0, ["detail"])
-    named = class_of(measured, classes, "content_id", "class_id")
+    known = hashes.select("content_id", "detail", *(field.name for field in CONDITION))
+    measured = live.join(known, "content_id", "left").fillna(1.0, ["detail"]).withColumn("condition", condition_of())
+    named = class_of(measured, classes, "content_id", "class_id").drop(*(field.name for field in CONDITION))
     return named.withColumn("vertex", verdicts.vertex_name(F.col("class_id"), F.col("scope")))
 
 
@@ -217,16 +228,16 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     """Members of stars of two images or more, each with its keeper, its link to it, and what stands next to them.
 
     Returns:
-        members with star, n_better, standing, n_cut, is_composite; said, what people say of it; group_size; in_conflict
+        members with the columns of `stars_of`; said, what people say of it; group_size; in_conflict
         where verdicts on anything in the star contradict each other; place, 1 for the keeper; structs keeper and link
         (null for twins of the keeper and for what only a verdict brought in); next, the rank, link, standing and
-        vertex of the next best; largest, the image of most pixels among those that what they show sets no lower than
-        the keeper.
+        vertex of the next best; told_rule, by which the keeper is better than the next best, and n_told, for how many
+        members it is better by that.
     """
     by_star = W.partitionBy("star")
     # The keeper is the best image of the star's vertex; that vertex stands before those that it took.
     is_chosen = F.coalesce(F.col("said.chosen_image") == F.col("image_id"), F.lit(False))
-    ordered = by_star.orderBy(F.col("vertex") != F.col("star"), ~is_chosen, "n_better", "standing", "rank")
+    ordered = by_star.orderBy(F.col("vertex") != F.col("star"), ~is_chosen, "turn", "rank")
     contested = F.coalesce(F.col("said.is_disputed") | F.col("said.is_contested"), F.lit(False))
     told = (
         members.withColumn("said", F.lit(None).cast(_SAID))
@@ -236,7 +247,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     placed = (
         told.join(stars, "vertex", "left")
         .withColumn("star", F.coalesce("star", "vertex"))
-        .fillna(0, ["n_better", "standing", "n_cut"])
+        .fillna(0, ["turn", "n_better", "standing", "n_sounder", "n_cut"])
         .withColumns(
             {
                 "group_size": F.count("*").over(by_star).cast("int"),
@@ -249,7 +260,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     links = edges.select(F.col("src").alias("low"), F.col("dst").alias("high"), _link_of("src"), _link_of("dst"))
     link = F.when(F.col("vertex") == F.col("low"), F.col("of_src")).otherwise(F.col("of_dst"))
     names = ("vertex", "image_id", "content_id", "file_id")
-    shown = F.struct(*names, "width_px", "height_px", "detail", "n_better", "standing", "said")
+    shown = F.struct(*names, "width_px", "height_px", "detail", "said")
     return (
         placed.withColumns({"low": F.least("vertex", "star"), "high": F.greatest("vertex", "star")})
         .join(links, ["low", "high"], "left")
@@ -257,11 +268,17 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
         .withColumns(
             {
                 "keeper": F.first(shown).over(ordered),
-                "next": F.lead(F.struct("rank", "link", "standing", "vertex")).over(ordered),
+                "next": F.lead(F.struct("rank", "link", "n_better", "standing", "n_sounder", "vertex")).over(ordered),
             }
         )
-        .withColumn("largest", F.max(_area_if_level()).over(by_star))
+        .withColumn("told_rule", F.max(F.when(F.col("place") == 2, _lost_by())).over(by_star))
+        .withColumn("n_told", F.count(F.when(_lost_by() == F.col("told_rule"), 1)).over(by_star))
     )
+
+
+def _lost_by() -> Column:
+    """The rule of kernels.keeping by which the keeper is better than a member; null where it is not."""
+    return F.when((F.col("link.favours") < 0) & (F.col("vertex") != F.col("star")), F.col("link.rule"))
 
 
 def _link_of(end: str) -> Column:
@@ -273,6 +290,8 @@ def _link_of(end: str) -> Column:
         "score",
         "kind",
         "evidence",
+        "rule",
+        (F.col("better") if is_src else -F.col("better")).alias("favours"),
         F.col(f"{mine}_overlap").alias("overlap"),
         F.col(f"{other}_overlap").alias("keeper_overlap"),
         F.col(f"{mine}_beyond").alias("beyond"),
@@ -284,14 +303,6 @@ def _link_of(end: str) -> Column:
         "box",
         (F.col("box_of_src") if is_src else ~F.col("box_of_src")).alias("box_is_own"),
     ).alias(f"of_{end}")
-
-
-def _area_if_level() -> Column:
-    area = F.col("width_px").cast("bigint") * F.col("height_px")
-    return F.when(
-        (F.col("n_better") <= F.col("keeper.n_better")) & (F.col("standing") <= F.col("keeper.standing")),
-        F.struct(area.alias("area_px"), "width_px", "height_px"),
-    )
 
 
 def _nothing(any_frame: DataFrame) -> DataFrame:

@@ -16,27 +16,29 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig
-from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, Shown, better_end, cut_bridges
-from dupelake.kernels.stars import standing, star_cover
+from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, cut_bridges
+from dupelake.kernels.keeping import OF_PAIR, OWN, Side, better_side, order_of
+from dupelake.kernels.stars import agreement_of, star_cover
 from dupelake.kernels.verdicts import verdict_cover
 from dupelake.stages.group_reasons import evidence_of
 
-_SHOWN = (*(f"{end}_{what}" for what in ("overlap", "beyond", "frame") for end in ("src", "dst")), "resolution")
+_SHOWN = tuple(f"{end}_{what}" for what in OF_PAIR for end in ("src", "dst"))
+_AGREES = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
 _DETAILS = ("detail_src", "detail_dst", "is_level")
 _ARCS = (
     "bucket bigint, component string, src string, dst string, a bigint, b bigint, is_upright boolean, "
-    "agreement bigint, better bigint, cut bigint"
+    "agreement bigint, better bigint, rule bigint, cut bigint"
 )
-# What encoding leaves, by measure; and how heavily a correlation below it counts beside the other measures.
-_ENCODED_NCC, _ENCODED_SHARE, _ENCODED_DIFFERENCE, _ENCODED_COLOUR, _OFF_NCC = 0.985, 0.97, 0.05, 0.04, 3.0
+_STOOD = ("n_better", "standing", "n_sounder")
 _PLACED = (
-    "bucket bigint, place bigint, centre bigint, n_better bigint, standing bigint, n_cut bigint, is_composite boolean"
+    "bucket bigint, place bigint, centre bigint, turn bigint, n_better bigint, standing bigint, n_sounder bigint, "
+    "n_cut bigint, is_composite boolean"
 )
 
 
 def criteria(cfg: ClusterConfig) -> tuple[str, ...]:
-    """The keeper order as configured; image_id always closes it, so that no two images rank the same."""
-    return (*(name for name in cfg.keeper_order if name != "image_id"), "image_id")
+    """The richer file, then as configured; image_id closes it, so that no two images rank the same."""
+    return ("richness", *(name for name in cfg.keeper_order if name != "image_id"), "image_id")
 
 
 def rank_of(cfg: ClusterConfig) -> Column:
@@ -49,6 +51,7 @@ def rank_of(cfg: ClusterConfig) -> Column:
     formats = F.array(F.lit(""), *(F.lit(name.upper()) for name in cfg.format_order))
     place = F.coalesce(F.array_position(formats, F.upper("format")), F.lit(0))  # from 2 up; 0 or 1 where unlisted
     keys = {
+        "richness": -F.col("condition.richness"),
         "pixels": -F.round(pixels * F.col("detail") * F.col("detail")).cast("bigint"),
         "compression": -(F.coalesce("byte_size", F.lit(0)).cast("double") / pixels),
         "format": F.when(place < 2, len(cfg.format_order) + 2).otherwise(place),
@@ -58,9 +61,17 @@ def rank_of(cfg: ClusterConfig) -> Column:
     return F.struct(*(keys[name].alias(name) for name in criteria(cfg)))
 
 
+def condition_of() -> Column:
+    """Struct of kernels.keeping.OWN, doubles, from the columns of an image and of `hashes`; null: not measured."""
+    flags = (F.col("has_exif"), F.col("has_icc"), F.col("bit_depth") > 8)
+    richness = sum((F.coalesce(flag, F.lit(False)).cast("int") for flag in flags), F.lit(0))
+    made = {"area": F.col("width_px").cast("double") * F.col("height_px"), "richness": richness}
+    return F.struct(*(made.get(name, F.col(name)).cast("double").alias(name) for name in OWN))
+
+
 def vertices_of(members: DataFrame) -> DataFrame:
-    """(vertex, scope, class_id, width_px, height_px, detail): one row per vertex; its images share their pixels."""
-    shown = F.min(F.struct("width_px", "height_px", "detail")).alias("shown")
+    """(vertex, scope, class_id, width_px, height_px, detail, condition): a row per vertex; its images share pixels."""
+    shown = F.min(F.struct("width_px", "height_px", "detail", "condition")).alias("shown")
     return members.groupBy("vertex", "scope", "class_id").agg(shown).select("vertex", "scope", "class_id", "shown.*")
 
 
@@ -93,12 +104,13 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         vertices: as `vertices_of` gives them.
 
     Returns:
-        (src, dst, score, kind, evidence, agreement, overlap, beyond and frame of src and dst, scale, resolution,
-        rotation, box_of_src, box, detail_src, detail_dst, is_level): scale in pixels of dst for one of src, resolution
-        the same for measured ones; agreement in thousandths; rotation in degrees either way; box where they differ
-        most, in fractions of src or dst; is_level where both are of one size and show the same.
+        (src, dst, score, kind, evidence, aligned_ncc, agreeing_share, largest_local_difference, colour_difference,
+        overlap, beyond, frame and added of src and dst, scale, resolution, rotation, box_of_src, box, detail_src,
+        detail_dst, is_level, src_condition, dst_condition): scale in pixels of dst for one of src, resolution the same
+        for measured ones; rotation in degrees either way; box where they differ most, in fractions of src or dst;
+        is_level where both are of one size and show the same; conditions structs of kernels.keeping.OWN.
     """
-    columns = ("score", "kind", "evidence", "agreement", *_SHOWN[:-1], "scale", "rotation", "box")
+    columns = ("score", "kind", "evidence", *_AGREES, *_SHOWN, "scale", "rotation", "box")
     mapped = class_of(class_of(_accepted(pairs), classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
     ends = [
         vertices.select(
@@ -107,6 +119,7 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
             F.col("vertex").alias(f"v{end}"),
             F.struct("width_px", "height_px").alias(f"size_{end}"),
             F.col("detail").alias(f"detail_{end}"),
+            F.col("condition").alias(f"condition_{end}"),
         )
         for end in "ab"
     ]
@@ -121,7 +134,7 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         "dst": F.greatest("va", "vb"),
         **{
             f"{end}_{what}": F.when(flip, F.col(f"{other}_{what}")).otherwise(F.col(f"{end}_{what}"))
-            for what in ("overlap", "beyond", "frame")
+            for what in OF_PAIR
             for end, other in (("src", "dst"), ("dst", "src"))
         },
         "scale": F.when(flip, 1.0 / F.col("scale")).otherwise(F.col("scale")),
@@ -129,11 +142,21 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         "is_level": is_whole & (F.col("size_a") == F.col("size_b")),
         "detail_src": F.when(flip, F.col("detail_b")).otherwise(F.col("detail_a")),
         "detail_dst": F.when(flip, F.col("detail_a")).otherwise(F.col("detail_b")),
+        "src_condition": F.when(flip, F.col("condition_b")).otherwise(F.col("condition_a")),
+        "dst_condition": F.when(flip, F.col("condition_a")).otherwise(F.col("condition_b")),
     }
     best = measured.select(
         *(column.alias(name) for name, column in turned.items()), *(name for name in columns if name not in turned)
     )
-    spoken = F.struct("score", *columns[1:-1], "box_of_src", "box", *_DETAILS, _resolution().alias("resolution"))
+    spoken = F.struct(
+        *columns[:-1],
+        "box_of_src",
+        "box",
+        *_DETAILS,
+        _resolution().alias("resolution"),
+        "src_condition",
+        "dst_condition",
+    )
     return best.groupBy("src", "dst").agg(F.max(spoken).alias("best")).select("src", "dst", "best.*")
 
 
@@ -149,21 +172,6 @@ def _resolution() -> Column:
     return F.when(both_whole, measured).otherwise(bounded)
 
 
-def _agreement() -> Column:
-    """How far two pictures are the same but for encoding, size and frame, in thousandths; 500 where not aligned.
-
-    What encoding and resizing leave of each measure (on ImageNet photographs, JPEG 30 and better) takes away nothing.
-    """
-    beyond = [
-        _OFF_NCC * F.greatest(_ENCODED_NCC - F.col("aligned_ncc"), F.lit(0.0)),
-        F.greatest(_ENCODED_SHARE - F.col("agreeing_share"), F.lit(0.0)),
-        F.least(F.greatest(F.col("largest_local_difference") - _ENCODED_DIFFERENCE, F.lit(0.0)), F.lit(0.5)),
-        F.least(2.0 * F.greatest(F.col("colour_difference") - _ENCODED_COLOUR, F.lit(0.0)), F.lit(0.5)),
-    ]
-    off = beyond[0] + beyond[1] + beyond[2] + beyond[3]
-    return F.coalesce(F.round(1000.0 * F.greatest(1.0 - off, F.lit(0.0))), F.lit(500.0)).cast("bigint")
-
-
 def _accepted(pairs: DataFrame) -> DataFrame:
     """Duplicates; what was not aligned counts as shown wholly."""
     return pairs.where("is_duplicate").select(
@@ -172,7 +180,7 @@ def _accepted(pairs: DataFrame) -> DataFrame:
         "score",
         "kind",
         evidence_of().alias("evidence"),
-        _agreement().alias("agreement"),
+        *_AGREES,
         *_shown_of("src"),
         *_shown_of("dst"),
         "scale",
@@ -187,6 +195,7 @@ def _shown_of(end: str) -> list[Column]:
         overlap.alias(f"{end}_overlap"),
         F.coalesce(F.col(f"{end}_beyond"), F.lit(1.0) - overlap).alias(f"{end}_beyond"),
         F.coalesce(f"{end}_frame", F.lit(0.0)).alias(f"{end}_frame"),
+        F.coalesce(f"{end}_added", F.lit(0.0)).alias(f"{end}_added"),
     ]
 
 
@@ -217,8 +226,8 @@ def judged_arcs(
 
     Returns:
         placed (vertex, component, bucket, place), and arcs (bucket, component, src, dst, a, b, agreement, better,
-        cut): a and b places, agreement in thousandths, better 1 where a is the better keeper by what it
-        shows, -1 where b is; cut a code of kernels.bridges.
+        rule, cut): a and b places, agreement in thousandths, better 1 where a is the better keeper, -1 where b is, by
+        the rule of kernels.keeping; cut a code of kernels.bridges.
     """
     bucket = F.pmod(F.xxhash64("component"), F.lit(n_buckets)).alias("bucket")
     by_rank = W.partitionBy("bucket").orderBy("rank")
@@ -231,16 +240,17 @@ def judged_arcs(
     dst = placed.select(F.col("vertex").alias("dst"), F.col("place").alias("b"))
     is_upright = (~F.col("kind").isin("mirrored", "rotated")).alias("is_upright")
     placed_edges = edges.join(src, "src").join(dst, "dst")
-    arcs = placed_edges.select("bucket", "component", "src", "dst", "a", "b", "scale", *_SHOWN, is_upright, "agreement")
+    measured = ["scale", "resolution", *_SHOWN, *_AGREES, "src_condition", "dst_condition"]
+    arcs = placed_edges.select("bucket", "component", "src", "dst", "a", "b", is_upright, *measured)
     return placed, checkpoint(arcs.groupBy("bucket").applyInArrow(_judge, _ARCS))
 
 
 def stars_of(placed: DataFrame, arcs: DataFrame, held: DataFrame | None = None) -> DataFrame:
-    """(vertex, star, n_better, standing, n_cut, is_composite): the keeper vertex of each vertex that has an edge.
+    """(vertex, star, turn, n_better, standing, n_sounder, n_cut, is_composite) of each vertex that has an edge.
 
-    n_better: how many neighbours are better keepers by what they show; standing: as kernels.stars has it; n_cut: links
-    to it that were cut. With `held` (of decisions.held_of) components with a verdict obey it, and their vertices
-    without an edge are in the result as well.
+    star: its keeper vertex; turn: its place in the order of kernels.keeping.Order, whose fields are n_better, standing
+    and n_sounder; n_cut: links to it that were cut. With `held` (of decisions.held_of) components with a verdict obey
+    it, and their vertices without an edge are in the result as well.
     """
     if held is None:
         centres = arcs.groupBy("bucket").applyInArrow(_cover_plainly, _PLACED)
@@ -254,20 +264,30 @@ def stars_of(placed: DataFrame, arcs: DataFrame, held: DataFrame | None = None) 
     return (
         placed.join(centres, ["bucket", "place"])
         .join(keepers, ["bucket", "centre"])
-        .select("vertex", "star", "n_better", "standing", "n_cut", "is_composite")
+        .select("vertex", "star", "turn", *_STOOD, "n_cut", "is_composite")
     )
 
 
 def _judge(arcs: pa.Table) -> pa.Table:
-    """The arcs of one bucket with their better end, and whether they are cut."""
-    shown = Shown(*(arcs[name].to_numpy() for name in _SHOWN))
-    a, b, scale = (arcs[name].to_numpy() for name in ("a", "b", "scale"))
-    cut = cut_bridges(a, b, shown.src_overlap, shown.dst_overlap, scale, shown.resolution)
-    better = better_end(shown)
-    kept = arcs.select(["bucket", "component", "src", "dst", "a", "b", "is_upright", "agreement"])
-    return kept.append_column("better", pa.array(better.astype(np.int64))).append_column(
-        "cut", pa.array(cut.astype(np.int64))
-    )
+    """The arcs of one bucket with their better end, by which rule, how far they agree, and whether they are cut."""
+    a, b, scale, resolution = (arcs[name].to_numpy() for name in ("a", "b", "scale", "resolution"))
+    src, dst = _side(arcs, "src"), _side(arcs, "dst")
+    cut = cut_bridges(a, b, src.overlap, dst.overlap, scale, resolution)
+    agrees = [arcs[name].to_numpy() for name in _AGREES]
+    better, rule = better_side(src, dst, scale, agrees[-1])
+    found: dict[str, npt.NDArray[np.int8] | npt.NDArray[np.int64]]
+    found = {"agreement": agreement_of(*agrees), "better": better, "rule": rule, "cut": cut}
+    kept = arcs.select(["bucket", "component", "src", "dst", "a", "b", "is_upright"])
+    for name, values in found.items():
+        kept = kept.append_column(name, pa.array(values.astype(np.int64)))
+    return kept
+
+
+def _side(arcs: pa.Table, end: str) -> Side:
+    """One end of each arc; null is NaN."""
+    given: dict[str, pa.ChunkedArray] = {name: arcs[f"{end}_{name}"] for name in OF_PAIR}
+    given |= {name: pc.struct_field(arcs[f"{end}_condition"], name) for name in OWN}
+    return Side(**{name: np.asarray(column, np.float64) for name, column in given.items()})
 
 
 def _cover_plainly(arcs: pa.Table) -> pa.Table:
@@ -282,15 +302,13 @@ def _cover(arcs: pa.Table, held: pa.Table | None) -> pa.Table:
     places = np.unique(np.concatenate([a, b, named])).astype(np.int64)
     n = int(places[-1]) + 1
     kept = cut == KEPT
-    beaten = np.concatenate([a[kept & (better < 0)], b[kept & (better > 0)]])
-    n_better = np.bincount(beaten, minlength=n)
     agreement = np.where(arcs["is_upright"].to_numpy(), arcs["agreement"].to_numpy(), 0)
-    stood = standing(a[kept], b[kept], agreement[kept], n)
     is_chosen = np.zeros(n, np.bool_)
     if held is not None:
         is_chosen[named] = held["is_chosen"].to_numpy()
-    # chosen by people first; then fewest better neighbours, then standing, then the place
-    order = np.lexsort((np.arange(n), stood, n_better, ~is_chosen))
+    rule = arcs["rule"].to_numpy()
+    found = order_of(a[kept], b[kept], better[kept], rule[kept], agreement[kept], is_chosen, n)
+    order = found.vertices
     turn = np.empty(n, np.int64)
     turn[order] = np.arange(n)
     centre = np.arange(n)
@@ -299,13 +317,14 @@ def _cover(arcs: pa.Table, held: pa.Table | None) -> pa.Table:
         judged = pc.is_in(arcs["component"], value_set=held["component"].combine_chunks()).to_numpy() & kept
         centre = order[_cover_by_verdicts(turn[a[judged]], turn[b[judged]], held, turn)[turn]]
         plain = kept & ~judged
-    found, centres = star_cover(turn[a[plain]], turn[b[plain]])
-    centre[order[found]] = order[centres]
+    members, centres = star_cover(turn[a[plain]], turn[b[plain]])
+    centre[order[members]] = order[centres]
     n_cut = np.bincount(np.concatenate([a[~kept], b[~kept]]), minlength=n)
     composite = np.zeros(n, np.bool_)
     composite[a[cut == COMPOSITE_SRC]] = True
     composite[b[cut == COMPOSITE_DST]] = True
-    columns = {"centre": centre, "n_better": n_better, "standing": stood, "n_cut": n_cut, "is_composite": composite}
+    columns = {"centre": centre, "turn": turn, **{name: getattr(found, name) for name in _STOOD}}
+    columns |= {"n_cut": n_cut, "is_composite": composite}
     bucket = (held if held is not None and held.num_rows else arcs)["bucket"][0]
     table = {"bucket": pa.repeat(bucket, len(places)), "place": places}
     return pa.table(table | {name: values[places] for name, values in columns.items()})

@@ -19,20 +19,20 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import Config, fingerprint
-from dupelake.schema import CLUSTERED, conform
+from dupelake.schema import CLUSTERED, CONDITION, conform
 from dupelake.stages.components import connected_components
 from dupelake.stages.decisions import held_of, ties_of
 from dupelake.stages.file_names import file_of
 from dupelake.stages.live import live_images, pixel_classes
 
-CLUSTER_REVISION = 2  # raise it with a change to stages.groups or what it calls that gives other groups
+CLUSTER_REVISION = 3  # raise it with a change to stages.groups or what it calls that gives other groups
 
 _IMAGE = ("image_id", "scope", "byte_size", "width_px", "height_px", "format", "captured_at")
 _PAIR = (
     "kind", "score", "phash_bits", "phash_mirrored_bits", "pdq_bits", "pdq_mirrored_bits", "cosine_similarity",
     "n_inliers", "aligned_ncc", "agreeing_share", "src_overlap", "dst_overlap", "src_beyond", "dst_beyond", "src_frame",
-    "dst_frame", "scale", "rotation_degrees", "is_mirrored", "largest_local_difference", "difference_box",
-    "colour_difference",
+    "dst_frame", "src_added", "dst_added", "scale", "rotation_degrees", "is_mirrored", "largest_local_difference",
+    "difference_box", "colour_difference",
 )  # fmt: skip
 
 
@@ -156,7 +156,9 @@ def _fingerprints(
     summed = rows.groupBy("content_id").agg(
         _sum("row").alias("rows"), F.sum("n").alias("n"), F.max("link").alias("link")
     )
-    detail = hashes.select("content_id", F.xxhash64("pixel_digest", "detail").alias("shown"))
+    detail = hashes.select(
+        "content_id", F.xxhash64("pixel_digest", "detail", *(f.name for f in CONDITION)).alias("shown")
+    )
     counted = summed.where("n >= 2 OR (link AND n >= 1)").join(detail, "content_id", "left")
     return counted.select("content_id", F.xxhash64("rows", "shown").alias("fingerprint"))
 

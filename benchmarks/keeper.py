@@ -1,0 +1,287 @@
+"""Which picture is kept: of an original and one edited copy, and of an original and five, by the product's own rules.
+
+    OMP_NUM_THREADS=1 python benchmarks/keeper.py --data ../shared/data --half 1 [--originals 16] [--sixes 4]
+
+Kernels only, no Spark: files are made in memory, fingerprinted as the hash stage does, every pair is aligned as the
+align stage does, and `kernels.keeping` decides. Originals are photographs of imagenet_sample, polyu (the clean shot)
+and lookalikes, as they are, or shrunk and saved as PNG or as JPEG of quality 60 to 92; copies are edits of
+`kernels.edits` and more, each saved as PNG, JPEG or WebP in turn. Half 0 is what the rules were chosen on. A copy
+counts as equal to its original where it lost nothing that is measured: a lossless resave. `level`: no rule decides,
+and the configured order does.
+"""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"  # before numpy is loaded
+
+import argparse
+import io
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from zlib import crc32
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageOps
+
+from dupelake.config import ClusterConfig, DecodeConfig, HashConfig
+from dupelake.kernels import edits_drawn, keeping
+from dupelake.kernels import edits_geometry as geometry
+from dupelake.kernels.decode import Failure
+from dupelake.kernels.edits import EDITS
+from dupelake.kernels.features import unpack_features
+from dupelake.kernels.fingerprint import Fingerprint, fingerprint_image
+from dupelake.kernels.stars import agreement_of
+from dupelake.kernels.thumbnails import decode_thumbnail
+from dupelake.kernels.verify import Alignment, Picture, pair_seed, verify_pair
+
+RGB = NDArray[np.uint8]
+Change = Callable[[RGB, float, np.random.Generator], geometry.Shown]
+
+MODES = ("as it is", "as it is", "PNG", "as it is", "JPEG 75", "as it is", "JPEG 92", "JPEG 60")
+SAVED = ("PNG", "JPEG 90", "JPEG 95", "WEBP 90", "JPEG 80")
+RESAVED = ("PNG", "JPEG 95", "JPEG 85", "JPEG 75", "JPEG 50", "JPEG 30", "WEBP 95", "WEBP 80", "WEBP 50")
+EQUAL = ("resave PNG",)
+TAKEN = (
+    *("resize 2", "resize 1.5", "resize 0.75", "resize 0.5", "squash 0.9", "squash 0.75", "crop 0.8", "crop 0.5"),
+    *("mirror 1", "quarter_turn 90", "rotate_cropped 5", "rotate_filled 5", "border_white 0.05", "border_black 0.05"),
+    *("letterbox 0.15", "caption_bar 0.1", "caption_over 0.1", "caption_over 0.2", "meme_text 0.08", "sticker 0.02"),
+    *("sticker 0.05", "sticker 0.1", "watermark_corner 0.7", "watermark_tiled 0.3", "blur 0.2", "blur 0.5"),
+    *("sharpen 100", "sharpen 300", "noise 6", "noise 15", "noise 30", "salt_pepper 0.01", "gamma 0.7", "gamma 1.4"),
+    *("brightness 0.8", "brightness 1.25", "contrast 0.75", "contrast 1.3", "grey 1", "sepia 1", "colour_cast 0.15"),
+    *("hue 30", "hue 90", "saturation 0.4", "saturation 2", "posterise 4", "posterise 3"),
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """One file: what it is, its bytes' fingerprint, and the picture that is aligned."""
+
+    name: str
+    mark: Fingerprint
+    picture: Picture
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """The configured order, as stages.keepers.rank_of has it, but for the id, which here goes against originals."""
+        mark, order = self.mark, ClusterConfig().format_order
+        pixels = mark.width_px * mark.height_px
+        place = order.index(mark.format) if mark.format in order else len(order)
+        rich = mark.has_exif + mark.has_icc + (mark.bit_depth > 8)
+        return (-rich, -round(pixels * mark.detail**2), -mark.byte_size / pixels, place, self.name == "original")
+
+
+def saved(rgb: RGB, how: str) -> bytes:
+    kind, _, quality = how.partition(" ")
+    options = {"quality": int(quality)} if quality else {"compress_level": 1}
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def opened(data: bytes) -> RGB:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def originals(data: Path, half: int, n: int) -> list[bytes]:
+    """Every second photograph, evenly over the sets; shrunk ones have no trace of the JPEG that they came from."""
+    found = []
+    folders = [("imagenet_sample", "*", n // 2), ("polyu/CroppedImages", "*_mean.JPG", n // 8)]
+    folders += [(f"lookalikes/{name}", "*", n // 8) for name in ("Faces", "Motorbikes", "stop_sign")]
+    for folder, pattern, count in folders:
+        paths = sorted((data / folder).glob(pattern))[half::2]
+        found += [paths[i * len(paths) // count] for i in range(count)]
+    out = []
+    for i, path in enumerate(found):
+        content, mode = path.read_bytes(), MODES[i % len(MODES)]
+        if mode != "as it is":
+            rgb = opened(content)
+            content = saved(geometry.scaled(rgb, round(rgb.shape[1] * 0.6), round(rgb.shape[0] * 0.6)), mode)
+        out.append(content)
+    return out
+
+
+def _logo(rgb: RGB, share: float, rng: np.random.Generator) -> geometry.Shown:
+    height, width = rgb.shape[:2]
+    radius, out = round(min(height, width) * share / 2), rgb.copy()
+    for part, colour in ((1.0, (230, 40, 40)), (0.6, (255, 255, 255))):
+        cv2.circle(out, (width - radius - 8, height - radius - 8), max(1, round(radius * part)), colour, -1)
+    return geometry.whole(out)
+
+
+def _text(rgb: RGB, share: float, rng: np.random.Generator) -> geometry.Shown:
+    height, width = rgb.shape[:2]
+    image = Image.fromarray(rgb)
+    ImageDraw.Draw(image).text(
+        (width * 0.1, height * rng.uniform(0.1, 0.8)),
+        edits_drawn.words(rng, 3),
+        fill=(255, 255, 255),
+        font=edits_drawn.font(height * share),
+        stroke_width=max(1, round(height * share * 0.06)),
+        stroke_fill=(0, 0, 0),
+    )
+    return geometry.whole(np.array(image))
+
+
+def _edges(rgb: RGB, share: float, rng: np.random.Generator) -> geometry.Shown:
+    """One to four sides lose `share` of the side's length."""
+    height, width = rgb.shape[:2]
+    cut = rng.integers(0, 2, 4)
+    cut = cut if cut.any() else np.ones(4, int)
+    left, top, right, bottom = (
+        round(float(on) * share * side) for on, side in zip(cut, (width, height) * 2, strict=True)
+    )
+    return geometry.whole(rgb[top : height - bottom, left : width - right])
+
+
+def _equalise(rgb: RGB, strength: float, rng: np.random.Generator) -> geometry.Shown:
+    return geometry.whole(np.asarray(ImageOps.equalize(Image.fromarray(rgb))))
+
+
+def _stretch(rgb: RGB, percent: float, rng: np.random.Generator) -> geometry.Shown:
+    return geometry.whole(np.asarray(ImageOps.autocontrast(Image.fromarray(rgb), cutoff=percent)))
+
+
+MORE: tuple[tuple[str, float, Change], ...] = (
+    *(("edges", share, _edges) for share in (0.01, 0.02, 0.03, 0.05, 0.1)),
+    *(("logo", share, _logo) for share in (0.12, 0.25)),
+    *(("text", share, _text) for share in (0.06, 0.12)),
+    ("equalise", 1.0, _equalise),
+    ("stretch", 1.0, _stretch),
+)
+
+
+def copies(rgb: RGB, seed: int) -> list[tuple[str, bytes]]:
+    """(name, bytes) of every copy; the format of each edit changes from original to original."""
+    out = [(f"resave {how}", saved(rgb, how)) for how in RESAVED]
+    jobs = [(name, EDITS[name.split()[0]].change, float(name.split()[1])) for name in TAKEN]
+    jobs += [(f"{name} {strength:g}", change, strength) for name, strength, change in MORE]
+    for i, (name, change, strength) in enumerate(jobs):
+        rng = np.random.default_rng([seed, crc32(name.encode())])
+        out.append((name, saved(change(rgb, strength, rng).rgb, SAVED[(i + seed) % len(SAVED)])))
+    return out
+
+
+def read(name: str, data: bytes) -> File:
+    mark = fingerprint_image(data, DecodeConfig(), HashConfig())
+    if isinstance(mark, Failure):
+        raise SystemExit(f"{name}: {mark.message}")
+    picture = Picture(decode_thumbnail(mark.thumbnail_bytes), unpack_features(mark.keypoints, mark.descriptors))
+    return File(name, mark, picture)
+
+
+def aligned(a: File, b: File) -> Alignment | None:
+    return verify_pair(a.picture, b.picture, pair_seed(a.mark.content_id, b.mark.content_id))
+
+
+def side(files: Sequence[File], found: Sequence[Alignment | None], end: str) -> keeping.Side:
+    """What stages.keepers makes of hashes and pairs."""
+    rows = []
+    for one, pair in zip(files, found, strict=True):
+        mark = one.mark
+        shown = {"overlap": 1.0, "beyond": 0.0, "frame": 0.0, "added": 0.0}
+        own = {name: getattr(mark, name, None) for name in keeping.OWN}
+        own |= {
+            "area": mark.width_px * mark.height_px,
+            "richness": mark.has_exif + mark.has_icc + (mark.bit_depth > 8),
+        }
+        if pair is not None:
+            shown = {name: getattr(pair, f"{end}_{name}") for name in keeping.OF_PAIR}
+        rows.append([np.nan if v is None else float(v) for v in (shown | own).values()])
+    return keeping.Side(*np.array(rows, np.float64).T)
+
+
+def judged(
+    pairs: Sequence[tuple[File, File]], found: Sequence[Alignment | None]
+) -> tuple[keeping.Codes, keeping.Codes, NDArray[np.int64]]:
+    """The better end of each pair, by which rule, and how far the two agree."""
+    scales, measures = [], []
+    for (a, b), pair in zip(pairs, found, strict=True):
+        rate = (b.mark.width_px / b.mark.thumbnail_width_px) / (a.mark.width_px / a.mark.thumbnail_width_px)
+        by_area = ((b.mark.width_px * b.mark.height_px) / (a.mark.width_px * a.mark.height_px)) ** 0.5
+        scales.append(by_area if pair is None else pair.scale * rate)
+        names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
+        measures.append([np.nan if pair is None else getattr(pair, name) for name in names])
+    agrees = np.array(measures, np.float64).T
+    src, dst = side([a for a, _ in pairs], found, "src"), side([b for _, b in pairs], found, "dst")
+    better, rule = keeping.better_side(src, dst, np.array(scales), agrees[3])
+    turned = [pair is not None and (pair.is_mirrored or abs(pair.rotation_degrees) > 1) for pair in found]
+    return better, rule, np.where(turned, 0, agreement_of(*agrees))
+
+
+RULES = {code: name.lower() for name, code in vars(keeping).items() if name.isupper() and isinstance(code, int)}
+
+
+def kept_of_six(files: Sequence[File], known: dict[str, Alignment | None]) -> str:
+    """Which of several files is kept, all of which are compared with each other."""
+    files = sorted(files, key=lambda one: one.rank)
+    ends = list(combinations(range(len(files)), 2))
+    pairs = [(files[i], files[j]) for i, j in ends]
+    found = [known[b.name] if a.name == "original" else aligned(a, b) for a, b in pairs]
+    better, rule, agreement = judged(pairs, found)
+    a, b = np.array(ends, np.int64).T
+    use = np.array([pair is not None for pair in found])
+    chosen = np.zeros(len(files), np.bool_)
+    order = keeping.order_of(a[use], b[use], better[use], rule[use], agreement[use], chosen, len(files))
+    return files[int(order.vertices[0])].name
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--half", type=int, default=1)
+    parser.add_argument("--originals", type=int, default=16)
+    parser.add_argument("--sixes", type=int, default=4, help="draws of five copies for each original")
+    parser.add_argument("--show", action="store_true", help="name what is kept instead")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    won: dict[str, Counter[str]] = defaultdict(Counter)
+    wrong, sixes = [], Counter[bool]()
+    for i, content in enumerate(originals(args.data, args.half, args.originals)):
+        first = read("original", content)
+        files = [read(name, data) for name, data in copies(opened(content), i)]
+        found = {one.name: aligned(first, one) for one in files}
+        better, rule, _ = judged([(first, one) for one in files], list(found.values()))
+        for one, sign, code in zip(files, better.tolist(), rule.tolist(), strict=True):
+            level = one.name in EQUAL or (sign == 0 and first.rank < one.rank)
+            outcome = "original" if sign > 0 else "equal" if level else "level" if sign == 0 else "copy"
+            won[one.name][outcome] += 1
+            if outcome in ("copy", "level"):
+                wrong.append(f"{i}: {one.name} as {one.mark.format} {one.mark.jpeg_quality or ''} by {RULES[code]}")
+        rng = np.random.default_rng([args.half, i])
+        for _ in range(args.sixes):
+            drawn = [files[k] for k in rng.choice(len(files), 5, replace=False)]
+            name = kept_of_six([first, *drawn], found)
+            sixes[name in ("original", *EQUAL)] += 1
+        print(f"{i + 1} originals", file=sys.stderr, flush=True)
+    tell(won, sixes)
+    if args.show:
+        print("\n".join(["", *wrong]))
+    return 0
+
+
+def tell(won: dict[str, Counter[str]], sixes: Counter[bool]) -> None:
+    """Print the tables."""
+    total: Counter[str] = sum(won.values(), Counter())
+    right = (total["original"] + total["equal"]) / total.total()
+    print(f"pairs: {total.total()}, the original or an equal one kept in {right:.1%} ({dict(total)})")
+    print(f"sixes: {sixes.total()}, the original or an equal one kept in {sixes[True] / max(1, sixes.total()):.1%}\n")
+    print("| copy | original kept | equal | level | copy kept |\n|---|---|---|---|---|")
+    for name, count in won.items():
+        print(f"| {name} | {count['original']} | {count['equal']} | {count['level']} | {count['copy']} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
