@@ -22,7 +22,7 @@ import yaml
 from dupelake.errors import ConfigError
 from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
 
-KINDS = ("exact", "pixel", "near", "crop", "mirrored", "rotated", "edited", "recoloured")
+TIERS = ("identical", "verified", "copies")  # of what may go, the strictest first
 KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
 _LEAST_GUARD_BYTES = 67_108_864
 MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "directory")
@@ -143,8 +143,7 @@ class ClusterConfig:
 
     keeper_order: tuple[str, ...] = _opt(KEEPER_CRITERIA)
     format_order: tuple[str, ...] = _opt(("TIFF", "PNG", "BMP", "HEIF", "AVIF", "JPEG", "MPO", "WEBP", "GIF"))
-    copy_kinds: tuple[str, ...] = _opt(("exact", "pixel", "near", "crop", "mirrored", "rotated"))
-    removable_kinds: tuple[str, ...] = _opt(("exact", "pixel"))
+    removable: str = _opt("identical", one_of=TIERS)
 
 
 @dataclass(frozen=True)
@@ -310,16 +309,6 @@ def _check_together(config: Config, faults: list[str]) -> None:
         )
     if not cluster.keeper_order or cluster.keeper_order[-1] != "image_id":
         faults.append("cluster.keeper_order: must end in image_id, so that no two images rank the same")
-    for name in ("copy_kinds", "removable_kinds"):
-        for kind in getattr(cluster, name):
-            if kind not in KINDS:
-                faults.append(f"cluster.{name}: {kind!r} is no kind; allowed is any of {', '.join(KINDS)}")
-    for kind in cluster.removable_kinds:
-        if kind in KINDS and kind not in cluster.copy_kinds:
-            faults.append(
-                f"cluster.removable_kinds: {kind} is no copy by cluster.copy_kinds, and only copies are removable; "
-                "take it out here or add it there"
-            )
     if config.features.vocabulary != "default" and not os.path.isfile(config.features.vocabulary):
         faults.append(
             f"features.vocabulary: no file at {config.features.vocabulary}; give default, or a file that "
