@@ -17,11 +17,18 @@ GROUPS = Table(
             col("content_id", TEXT, "content of the image", null=False),
             col("is_keeper", BOOL, "the one image of the group to keep", null=False),
             col("relation", TEXT, "keeper, copy (shows nothing that the keeper lacks) or alternate", null=False),
-            col("is_removable", BOOL, "a copy of a kind that cluster.removable_kinds names", null=False),
+            col("is_removable", BOOL, "a copy of a tier that cluster.removable covers", null=False),
+            col(
+                "tier",
+                TEXT,
+                "of a copy that passed against the keeper itself: identical (bytes or pixels), verified (nothing but "
+                "encoding, scale or a cut edge differs), copies; null: it stays",
+            ),
+            col("compared_with", TEXT, "image_id it was compared with: the keeper, else another member; null for none"),
             col(
                 "score_to_keeper",
                 DOUBLE,
-                "score of the pair with the keeper itself; 1 for equal bytes or pixels",
+                "score of the pair with the image that it was compared with; 1 for equal bytes or pixels",
                 null=False,
             ),
             col("kind", TEXT, "exact, pixel, near, crop, mirrored, rotated, edited, recoloured; null for the keeper"),
@@ -34,7 +41,7 @@ GROUPS = Table(
     checks={
         "relation_known": "relation IN ('keeper', 'copy', 'alternate')",
         "keeper_stays": "NOT (is_keeper AND is_removable)",
-        "score_passes": "score_to_keeper BETWEEN 0.5 AND 1",
+        "score_range": "score_to_keeper BETWEEN 0 AND 1",
         "two_at_least": "group_size >= 2",
     },
 )

@@ -62,7 +62,7 @@ class Corpus:
         for place, name in enumerate(names):
             self.image(name, scope, side=1000 - 10 * place)
 
-    def pair(self, a, b, *, score=0.9, kind="near", **more):
+    def pair(self, a, b, *, score=0.8, kind="near", **more):
         src, dst = sorted((a, b))
         self.pairs[src, dst] = (
             dict(

@@ -13,8 +13,6 @@ from dupelake.schema import DECIDED, DECISIONS, IMAGES
 from dupelake.stages import groups as stage
 from dupelake.stages.decisions import pins_of, resolve_decisions
 
-REMOVABLE = ("exact", "pixel", "near", "crop", "edited")
-
 
 class Said:
     """Decisions of a corpus, an hour apart."""
@@ -37,7 +35,7 @@ class Decided(Nights):
     """Nights with people's verdicts; `pins` is the table of what they were about."""
 
     def __init__(self, spark, checkpoint):
-        super().__init__(spark, checkpoint, Config(cluster=ClusterConfig(removable_kinds=REMOVABLE)))
+        super().__init__(spark, checkpoint, Config(cluster=ClusterConfig(removable="copies")))
         self.pins = spark.createDataFrame([], DECIDED.schema)
 
     def night(self, corpus, said, *, seed=None, partitions=2):

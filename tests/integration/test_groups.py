@@ -11,7 +11,7 @@ from group_corpus import NOON, Corpus, Nights, in_scope, parquet_checkpoint, sha
 from dupelake.config import ClusterConfig, Config, LshConfig
 from dupelake.kernels.bridges import COMPOSITE_DST, SINGLE
 from dupelake.stages import groups as stage
-from dupelake.stages.file_names import bytes_freed
+from dupelake.stages.file_names import what_may_go
 
 TIE = "as good as the next best in all that was measured, a tie; "
 FIT = "(64 keypoints fit, aligned correlation 0.93)"
@@ -145,7 +145,8 @@ def test_a_file_that_another_image_names_is_not_removable(first_night):
 def test_bytes_of_a_file_count_once(first_night, spark):
     groups = first_night[0].groups.where("scope IN ('names', 'hard')")
     images, _, _ = stories().frames(spark)
-    assert [row.n for row in bytes_freed(groups, images).collect()] == [1000 + 700]
+    row = what_may_go(groups, images).first()
+    assert (row.removable_bytes, row.identical_bytes) == (1000 + 700, 1000 + 700)
 
 
 def test_every_member_passed_against_its_keeper(first_night):
@@ -399,8 +400,8 @@ def test_each_criterion_of_the_keeper_order_decides_where_those_before_are_alike
         assert keepers[scope].reason == f"Kept: {words}"
 
 
-def test_the_keeper_order_and_the_removable_kinds_are_configurable(spark, checkpoint):
-    cluster = ClusterConfig(keeper_order=("captured_at", "image_id"), removable_kinds=("near",))
+def test_the_keeper_order_and_the_tier_are_configurable(spark, checkpoint):
+    cluster = ClusterConfig(keeper_order=("captured_at", "image_id"), removable="copies")
     rows, _ = Nights(spark, checkpoint, Config(cluster=cluster)).run(criteria_corpus())
     keepers = {row.scope: row.image_id[0] for row in rows if row.is_keeper}
     assert keepers == dict.fromkeys(("compression", "format", "unlisted", "image_id"), "a") | {

@@ -18,7 +18,7 @@ from dupelake.tables import Warehouse
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from pictures import OPTIONS, photograph
 
-KINDS = ["--set", "cluster.removable_kinds=[exact, pixel, near]"]
+KINDS = ["--set", "cluster.removable=copies"]
 
 
 def listed(path: Path, *rows: dict[str, str]) -> str:

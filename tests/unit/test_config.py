@@ -25,9 +25,9 @@ def test_base_yaml_loads_to_the_defaults():
 def test_set_wins_over_file(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("decide:\n  min_score: 0.6\nlsh:\n  pdq_max_bits: 30\n", encoding="utf-8")
-    config = load_config(file, ["decide.min_score=0.9", "cluster.removable_kinds=[exact]"])
+    config = load_config(file, ["decide.min_score=0.9", "cluster.removable=verified"])
     assert (config.decide.min_score, config.lsh.pdq_max_bits) == (0.9, 30)
-    assert config.cluster.removable_kinds == ("exact",)
+    assert config.cluster.removable == "verified"
 
 
 def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
@@ -64,12 +64,11 @@ def test_two_faults_of_one_option_and_faults_beside_one_that_cannot_be_read():
     [
         (["decide.pdq_max_bits=40"], "decide.pdq_max_bits"),
         (["decide.min_score=1"], "decide.min_score"),
-        (["cluster.copy_kinds=[nearly]"], "cluster.copy_kinds"),
-        (["cluster.copy_kinds=[exact]", "cluster.removable_kinds=[exact, near]"], "cluster.removable_kinds"),
+        (["cluster.removable=all"], "cluster.removable"),
         (["features.vocabulary=/no/such/file"], "features.vocabulary"),
         (["cluster.keeper_order=[image_id, pixels]"], "cluster.keeper_order"),
         (["cluster.keeper_order=[pixels, pixels, image_id]"], "cluster.keeper_order"),
-        (["cluster.removable_kinds=[nearly]"], "cluster.removable_kinds"),
+        (["cluster.removable_kinds=[near]"], "cluster.removable_kinds"),
         (["embed.model=resnet50"], "embed.model"),
         (["embed.model=torchscript:/no/such/file.pt"], "embed.model"),
         (["decode.max_pixels=.nan"], "decode.max_pixels"),

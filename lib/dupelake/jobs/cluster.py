@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from dupelake.config import TIERS
 from dupelake.jobs.common import job_parser, run_job
 from dupelake.jobs.complete import is_up_to_date
 from dupelake.jobs.decisions import current_verdicts, pin_decisions, write_conflicts
@@ -24,7 +25,7 @@ from dupelake.schema import (
     IMAGES,
 )
 from dupelake.stages.decisions import conflicts_of, listed
-from dupelake.stages.file_names import bytes_freed
+from dupelake.stages.file_names import what_may_go
 from dupelake.stages.group_ids import list_moves
 from dupelake.stages.groups import build_groups
 from dupelake.stages.touched import Touched, clustered_rows, find_touched, restrict
@@ -37,7 +38,8 @@ _WHY = {
     COMPOSITE_SRC: "the first is a composite",
     COMPOSITE_DST: "the second is a composite",
 }
-STANDING = ("groups", "images_grouped", "copies", "removable", "removable_bytes")  # counts of what stands
+MAY_GO = tuple(f"may_go.{tier}{unit}" for tier in TIERS for unit in ("", "_bytes"))
+STANDING = ("groups", "images_grouped", "copies", "removable", "removable_bytes", *MAY_GO)  # counts of what stands
 OF_A_NIGHT = ("contents_regrouped", "bridges_cut", "conflicts")  # counts of what a run did
 _NAMED = 5  # cut links that the log names
 
@@ -167,8 +169,9 @@ def _count(run: Run) -> None:
             F.count_if("is_removable").alias("removable"),
         )
     )
-    freed = single_row(bytes_freed(groups, run.warehouse.read(IMAGES)))["n"]
-    for name, n in (row.asDict() | {"removable_bytes": freed}).items():
+    may_go = single_row(what_may_go(groups, run.warehouse.read(IMAGES))).asDict()
+    tiers = {name if name == "removable_bytes" else f"may_go.{name}": n for name, n in may_go.items()}
+    for name, n in (row.asDict() | tiers).items():
         run.count(name, n)
 
 

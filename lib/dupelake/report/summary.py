@@ -11,9 +11,9 @@ from pyspark.sql import window as W
 
 from dupelake.kernels.redaction import redact_uris
 from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
-from dupelake.runtime.run import human_bytes, recall_in_words
+from dupelake.runtime.run import human_bytes, recall_in_words, tiers_in_words
 from dupelake.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
-from dupelake.stages.file_names import bytes_freed
+from dupelake.stages.file_names import what_may_go
 from dupelake.tables import Warehouse, single_row
 
 _MEMBERS_DRAWN = 7
@@ -44,11 +44,12 @@ def describe(warehouse: Warehouse) -> str:
             F.count_if("is_removable").alias("removable"),
         )
     )
-    freed = single_row(bytes_freed(groups, images))["n"]
+    may_go = single_row(what_may_go(groups, images)).asDict()
     lines.append(
         f"  groups  {row['groups']} of {row['n']} images, {row['copies']} copies; {row['removable']} removable, "
-        f"{human_bytes(freed)}"
+        f"{human_bytes(may_go['removable_bytes'])}"
     )
+    lines.append(f"  may go  {tiers_in_words(may_go)}")
     last = warehouse.read(RUNS).orderBy(F.desc("started_at")).first()
     if last is not None:
         lines.append(f"  last    {last['job']} {last['run_id']} {last['status']}")

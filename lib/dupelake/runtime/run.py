@@ -18,7 +18,7 @@ from pyspark.sql import Row
 from pyspark.sql import functions as F
 
 from dupelake import __version__
-from dupelake.config import Config
+from dupelake.config import TIERS, Config
 from dupelake.kernels.redaction import Redactor
 from dupelake.runtime.logs import EventLog, Progress
 from dupelake.schema import ALL_TABLES, DECISIONS, RUNS
@@ -177,6 +177,9 @@ class Run:
                 f"{counts['removable']} removable, {human_bytes(counts['removable_bytes'])}"
                 + (f"; changes: {_kinds(counts, 'changes.')}" if _kinds(counts, "changes.") else "")
             )
+            may_go = {name.removeprefix("may_go."): n for name, n in counts.items() if name.startswith("may_go.")}
+            if may_go:
+                lines.append(f"  may go   {tiers_in_words(may_go)}")
         if counts.get("bridges_cut"):
             lines.append(f"  bridges  {counts['bridges_cut']} links cut in {counts['components_split']} components")
         if counts.get("nothing_changed"):
@@ -228,6 +231,15 @@ def recall_in_words(recall: str) -> str:
 def new_run_id(started_at: dt.datetime) -> str:
     """Start time and a random suffix: sorts by time, and two runs of one second differ."""
     return f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def tiers_in_words(may_go: Mapping[str, int]) -> str:
+    """How many images, and bytes, each tier of copies would free, as the report says it."""
+    told = [
+        f"{may_go[tier]} {'image' if may_go[tier] == 1 else 'images'} ({human_bytes(may_go[tier + '_bytes'])}) {words}"
+        for tier, words in zip(TIERS, ("identical", "with verified copies", "with all copies"), strict=True)
+    ]
+    return ", ".join(told)
 
 
 def human_bytes(n: float) -> str:

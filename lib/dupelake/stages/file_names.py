@@ -10,6 +10,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
+from dupelake.config import TIERS
+from dupelake.stages.live import live_images
+
 _FILE = ("content_id", "file_id")
 _OWN = tuple(f"own_{name}" for name in _FILE)
 
@@ -47,13 +50,37 @@ def keep_shared_files(rows: DataFrame, members: DataFrame) -> DataFrame:
     )
 
 
-def bytes_freed(groups: DataFrame, images: DataFrame) -> DataFrame:
-    """(n bigint), one row: bytes of the files that removable images name, each file once.
+def what_may_go(groups: DataFrame, images: DataFrame) -> DataFrame:
+    """One row: images and bytes that each tier would free, and removable_bytes; each file once.
+
+    A file goes where all live images that name it go: a tier takes those of the stricter ones too.
 
     Args:
         groups: schema.GROUPS.
         images: schema.IMAGES.
+
+    Returns:
+        (identical, identical_bytes, verified, verified_bytes, copies, copies_bytes, removable_bytes), bigint each.
     """
-    names = images.select("image_id", "byte_size", file_of())
-    files = groups.where("is_removable").join(names, "image_id").groupBy(*_FILE).agg(F.max("byte_size").alias("n"))
-    return files.agg(F.coalesce(F.sum("n"), F.lit(0)).alias("n"))
+    level = F.coalesce(F.array_position(F.array(*map(F.lit, TIERS)), F.col("tier")), F.lit(0)).cast("int")
+    stays = F.lit(len(TIERS) + 1)
+    known = groups.select("image_id", F.when(level > 0, level).otherwise(stays).alias("level"), "is_removable")
+    named = groups.where(level > 0).select("content_id").distinct()
+    names = live_images(images).join(named, "content_id", "left_semi")
+    names = names.select("image_id", "content_id", "byte_size", file_of())
+    files = (
+        names.join(known, "image_id", "left")
+        .groupBy(*_FILE)
+        .agg(
+            F.max(F.coalesce("level", stays)).alias("level"),
+            F.count(F.lit(1)).alias("n"),
+            F.max("byte_size").alias("size"),
+            F.bool_or("is_removable").alias("goes"),
+        )
+    )
+    sums = {}
+    for place, tier in enumerate(TIERS, start=1):
+        sums |= {tier: F.when(F.col("level") <= place, F.col("n"))}
+        sums |= {f"{tier}_bytes": F.when(F.col("level") <= place, F.col("size"))}
+    sums["removable_bytes"] = F.when(F.col("goes"), F.col("size"))
+    return files.agg(*(F.coalesce(F.sum(value), F.lit(0)).alias(name) for name, value in sums.items()))

@@ -84,7 +84,10 @@ def _percent(share: Column) -> Column:
 
 
 def member_reason() -> Column:
-    """How a member relates to its keeper; from kind, link, evidence, sizes, what people say, and `keeper`."""
+    """How a member relates to its keeper, or to the image it was compared with.
+
+    From kind, kin, star, kin_image, link, evidence, sizes, what people say, and `keeper`.
+    """
     kind, own, keeper = F.col("kind"), F.col("link.overlap"), F.col("link.keeper_overlap")
     evidence = F.col("evidence")
     measured = F.when(evidence != "", F.concat(F.lit(" ("), evidence, F.lit(")"))).otherwise("")
@@ -109,7 +112,7 @@ def member_reason() -> Column:
     same_file = F.concat(
         F.lit("the same file as the keeper, image "), F.col("keeper.image_id"), F.lit(", under another name")
     )
-    return F.concat(
+    said = F.concat(
         F.when(is_named, alternate).otherwise(""),
         F.when(is_keepers_file(), same_file)
         .when(kind == "exact", "same bytes as the keeper")
@@ -118,6 +121,13 @@ def member_reason() -> Column:
         .when((kind == "crop") & (own >= WHOLE), F.concat(crop, measured))
         .otherwise(F.concat(words, measured, sizes)),
     )
+    is_indirect = F.coalesce(F.col("kin") != F.col("star"), F.lit(False)) & ~kind.isin("exact", "pixel")
+    kin = F.concat(F.lit("image "), F.col("kin_image"))
+    of_kin = F.concat(
+        F.replace(F.replace(said, F.lit("the keeper"), kin), sizes, F.lit("")),
+        F.lit("; kept: that is a copy of the keeper, and this image did not pass against the keeper itself"),
+    )
+    return F.when(is_indirect, of_kin).otherwise(said)
 
 
 def _words() -> Column:

@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
-from dupelake.config import ClusterConfig, Config
+from dupelake.config import TIERS, Config
 from dupelake.kernels.bridges import KEPT
 from dupelake.schema import CONDITION, DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, conform
 from dupelake.stages import decisions as verdicts
@@ -44,9 +44,10 @@ from dupelake.stages.keepers import (
     vertices_of,
 )
 from dupelake.stages.live import live_images, pixel_classes
+from dupelake.stages.tiers import tier_of
 
 ARCS_PER_CALL = 100_000  # components are packed into calls of about this many edges: a call costs milliseconds
-_UNMEASURED_SCORE = 0.5  # of a member that a verdict brought in without a pair with the keeper: the least there is
+_COPY_KINDS = ("exact", "pixel", "near", "crop", "mirrored", "rotated")  # show nothing that the keeper lacks
 # What people say of a vertex, as a row carries it; null where they say nothing.
 _SAID = (
     "struct<label: string, is_disputed: boolean, is_contested: boolean, alternates: array<string>, "
@@ -82,10 +83,10 @@ def build_groups(
     """Groups of copies with a keeper each, under ids that last, and the events since the previous groups.
 
     Every removable member passed against its keeper directly (design 5.3): bridges are cut, and what is left of the
-    components becomes stars, greedily in keeper order: fewest better neighbours by the rules of kernels.keeping, then
-    the most agreement, then as configured. A rerun on equal input gives equal rows and no event. Verdicts go before all
-    of that (see docs/decisions.md); a member that only a verdict brought in, without a pair with the keeper, is an
-    alternate and never removable.
+    components becomes stars of clusters (kernels.cover), greedily in keeper order: fewest better neighbours by the
+    rules of kernels.keeping, then the most agreement, then as configured. A rerun on equal input gives equal rows and
+    no event. Verdicts go before all of that (see docs/decisions.md); a member that only a verdict brought in, without a
+    pair with the keeper, is an alternate and never removable.
 
     Args:
         images: schema.IMAGES; failed and deleted ones take no part.
@@ -121,7 +122,7 @@ def build_groups(
         rivals = checkpoint(verdicts.rivals_of(held, live, arcs, checkpoint))
         said = checkpoint(_said(held, rivals))
     judged = edges.join(arcs.select("src", "dst", "better", "rule"), ["src", "dst"], "left")
-    rows = _rows(members, stars_of(placed, arcs, held), judged, said, cfg.cluster)
+    rows = _rows(members, stars_of(placed, arcs, held), judged, said, cfg)
     rows = checkpoint(keep_shared_files(rows, live))
     named, claims = assign_ids(rows, previous, changes, checkpoint)
     stamp = F.lit(now)
@@ -176,11 +177,10 @@ def _conflicts(decisions: DataFrame | None, rivals: DataFrame | None, empty: Dat
     return verdicts.listed(found if rivals is None else found.unionByName(verdicts.rival_conflicts(rivals)))
 
 
-def _rows(
-    members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFrame | None, cfg: ClusterConfig
-) -> DataFrame:
+def _rows(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFrame | None, cfg: Config) -> DataFrame:
     """GROUPS rows under their star instead of a group id; stars of one image are left out."""
     linked = _linked(members, stars, edges, said)
+    unmeasured = cfg.decide.min_score  # of a member that a verdict brought in without a pair: the least there is
     is_keeper, is_twin = F.col("place") == 1, F.col("vertex") == F.col("star")
     # People's word on a member and its keeper; coalesce, for a vertex that nobody named has no `said`.
     in_set = F.coalesce(F.col("said.label") == F.col("keeper.said.label"), F.lit(False))
@@ -192,20 +192,17 @@ def _rows(
         .when(is_twin, "pixel")
         .otherwise(F.coalesce("link.kind", F.when(F.col("is_alternate"), "edited").otherwise("near")))
     )
-    score = F.when(is_twin | F.col("in_set"), 1.0).otherwise(F.coalesce("link.score", F.lit(_UNMEASURED_SCORE)))
-    of_copy_kind = F.col("kind").isin(*cfg.copy_kinds) & F.col("link").isNotNull()
+    score = F.when(is_twin | F.col("in_set"), 1.0).otherwise(F.coalesce("link.score", F.lit(unmeasured)))
+    of_copy_kind = F.col("kind").isin(*_COPY_KINDS) & F.col("link").isNotNull()
     is_copy = F.col("kind").isin("exact", "pixel") | ((of_copy_kind | F.col("in_set")) & shows_no_more())
     relation = (
         F.when(F.col("is_keeper"), "keeper").when(is_copy & ~F.col("is_alternate"), "copy").otherwise("alternate")
     )
-    is_removable = (
-        (F.col("relation") == "copy")
-        & F.col("kind").isin(*cfg.removable_kinds)
-        & ~F.col("in_conflict")
-        & ~is_keepers_file()
-    )
+    removable = TIERS[: TIERS.index(cfg.cluster.removable) + 1]
+    is_removable = F.coalesce(F.col("tier").isin(*removable) & ~is_keepers_file(), F.lit(False))
+    compared = F.when(is_twin | (F.col("kin") == F.col("star")), F.col("keeper.image_id")).otherwise(F.col("kin_image"))
     reason = F.concat(
-        F.when(F.col("is_keeper"), keeper_reason(criteria(cfg))).otherwise(member_reason()),
+        F.when(F.col("is_keeper"), keeper_reason(criteria(cfg.cluster))).otherwise(member_reason()),
         bridge_reason(),
         verdict_reason(),
     )
@@ -219,7 +216,14 @@ def _rows(
     return (
         judged.withColumns({"kind": kind, "score_to_keeper": score})
         .withColumn("relation", relation)
-        .withColumns({"is_removable": is_removable, "reason": reason})
+        .withColumn("tier", tier_of())
+        .withColumns(
+            {
+                "is_removable": is_removable,
+                "compared_with": F.when(~F.col("is_keeper"), compared),
+                "reason": reason,
+            }
+        )
         .select("star", *(name for name in GROUPS.columns if name not in ("group_id", "updated_at")))
     )
 
@@ -228,11 +232,11 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     """Members of stars of two images or more, each with its keeper, its link to it, and what stands next to them.
 
     Returns:
-        members with the columns of `stars_of`; said, what people say of it; group_size; in_conflict
-        where verdicts on anything in the star contradict each other; place, 1 for the keeper; structs keeper and link
-        (null for twins of the keeper and for what only a verdict brought in); next, the rank, link, standing and
-        vertex of the next best; told_rule, by which the keeper is better than the next best, and n_told, for how many
-        members it is better by that.
+        members with the columns of `stars_of`; said, what people say of it; group_size; in_conflict where verdicts on
+        anything in the star contradict each other; place, 1 for the keeper; structs keeper and link, of the edge with
+        kin (null for twins of the keeper and for what only a verdict brought in); kin_image, the best image of kin;
+        next, the rank, link, standing and vertex of the next best; told_rule, by which the keeper is better than the
+        next best, and n_told, for how many members it is better by that.
     """
     by_star = W.partitionBy("star")
     # The keeper is the best image of the star's vertex; that vertex stands before those that it took.
@@ -260,10 +264,12 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     links = edges.select(F.col("src").alias("low"), F.col("dst").alias("high"), _link_of("src"), _link_of("dst"))
     link = F.when(F.col("vertex") == F.col("low"), F.col("of_src")).otherwise(F.col("of_dst"))
     names = ("vertex", "image_id", "content_id", "file_id")
+    faces = members.groupBy(F.col("vertex").alias("kin")).agg(F.min_by("image_id", "rank").alias("kin_image"))
     shown = F.struct(*names, "width_px", "height_px", "detail", "said")
     return (
-        placed.withColumns({"low": F.least("vertex", "star"), "high": F.greatest("vertex", "star")})
+        placed.withColumns({"low": F.least("vertex", "kin"), "high": F.greatest("vertex", "kin")})
         .join(links, ["low", "high"], "left")
+        .join(faces, "kin", "left")
         .withColumn("link", link)
         .withColumns(
             {
@@ -278,7 +284,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
 
 def _lost_by() -> Column:
     """The rule of kernels.keeping by which the keeper is better than a member; null where it is not."""
-    return F.when((F.col("link.favours") < 0) & (F.col("vertex") != F.col("star")), F.col("link.rule"))
+    return F.when((F.col("link.favours") < 0) & (F.col("kin") == F.col("star")), F.col("link.rule"))
 
 
 def _link_of(end: str) -> Column:
@@ -290,6 +296,7 @@ def _link_of(end: str) -> Column:
         "score",
         "kind",
         "evidence",
+        "is_verified",
         "rule",
         (F.col("better") if is_src else -F.col("better")).alias("favours"),
         F.col(f"{mine}_overlap").alias("overlap"),

@@ -17,22 +17,25 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig
 from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, cut_bridges
+from dupelake.kernels.cover import cluster_cover, next_of_kin
 from dupelake.kernels.keeping import OF_PAIR, OWN, Side, better_side, order_of
-from dupelake.kernels.stars import agreement_of, star_cover
+from dupelake.kernels.stars import agreement_of
 from dupelake.kernels.verdicts import verdict_cover
 from dupelake.stages.group_reasons import evidence_of
+from dupelake.stages.tiers import is_verified
 
 _SHOWN = tuple(f"{end}_{what}" for what in OF_PAIR for end in ("src", "dst"))
 _AGREES = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
 _DETAILS = ("detail_src", "detail_dst", "is_level")
 _ARCS = (
     "bucket bigint, component string, src string, dst string, a bigint, b bigint, is_upright boolean, "
-    "agreement bigint, better bigint, rule bigint, cut bigint"
+    "is_tight boolean, agreement bigint, better bigint, rule bigint, cut bigint"
 )
+TIGHT_SCORE = 0.9  # measured: no look-alike of ../shared/data/lookalikes scores so much, in either half
 _STOOD = ("n_better", "standing", "n_sounder")
 _PLACED = (
-    "bucket bigint, place bigint, centre bigint, turn bigint, n_better bigint, standing bigint, n_sounder bigint, "
-    "n_cut bigint, is_composite boolean"
+    "bucket bigint, place bigint, centre bigint, kin bigint, turn bigint, n_better bigint, standing bigint, "
+    "n_sounder bigint, n_cut bigint, is_composite boolean"
 )
 
 
@@ -104,13 +107,13 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         vertices: as `vertices_of` gives them.
 
     Returns:
-        (src, dst, score, kind, evidence, aligned_ncc, agreeing_share, largest_local_difference, colour_difference,
-        overlap, beyond, frame and added of src and dst, scale, resolution, rotation, box_of_src, box, detail_src,
-        detail_dst, is_level, src_condition, dst_condition): scale in pixels of dst for one of src, resolution the same
-        for measured ones; rotation in degrees either way; box where they differ most, in fractions of src or dst;
-        is_level where both are of one size and show the same; conditions structs of kernels.keeping.OWN.
+        (src, dst, score, kind, evidence, is_verified, aligned_ncc, agreeing_share, largest_local_difference,
+        colour_difference, overlap, beyond, frame and added of src and dst, scale, resolution, rotation, box_of_src,
+        box, detail_src, detail_dst, is_level, src_condition, dst_condition): scale in pixels of dst for one of src,
+        resolution the same for measured ones; rotation in degrees either way; box where they differ most, in fractions
+        of src or dst; is_level where both are of one size and show the same; conditions structs of kernels.keeping.OWN.
     """
-    columns = ("score", "kind", "evidence", *_AGREES, *_SHOWN, "scale", "rotation", "box")
+    columns = ("score", "kind", "evidence", "is_verified", *_AGREES, *_SHOWN, "scale", "rotation", "box")
     mapped = class_of(class_of(_accepted(pairs), classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
     ends = [
         vertices.select(
@@ -180,6 +183,7 @@ def _accepted(pairs: DataFrame) -> DataFrame:
         "score",
         "kind",
         evidence_of().alias("evidence"),
+        is_verified().alias("is_verified"),
         *_AGREES,
         *_shown_of("src"),
         *_shown_of("dst"),
@@ -241,16 +245,17 @@ def judged_arcs(
     is_upright = (~F.col("kind").isin("mirrored", "rotated")).alias("is_upright")
     placed_edges = edges.join(src, "src").join(dst, "dst")
     measured = ["scale", "resolution", *_SHOWN, *_AGREES, "src_condition", "dst_condition"]
-    arcs = placed_edges.select("bucket", "component", "src", "dst", "a", "b", is_upright, *measured)
+    arcs = placed_edges.select("bucket", "component", "src", "dst", "a", "b", is_upright, is_tight(), *measured)
     return placed, checkpoint(arcs.groupBy("bucket").applyInArrow(_judge, _ARCS))
 
 
 def stars_of(placed: DataFrame, arcs: DataFrame, held: DataFrame | None = None) -> DataFrame:
-    """(vertex, star, turn, n_better, standing, n_sounder, n_cut, is_composite) of each vertex that has an edge.
+    """(vertex, star, kin, turn, n_better, standing, n_sounder, n_cut, is_composite) of each vertex that has an edge.
 
-    star: its keeper vertex; turn: its place in the order of kernels.keeping.Order, whose fields are n_better, standing
-    and n_sounder; n_cut: links to it that were cut. With `held` (of decisions.held_of) components with a verdict obey
-    it, and their vertices without an edge are in the result as well.
+    star: its keeper vertex; kin: the vertex of its group that it was compared with, null where there is none; turn: its
+    place in the order of kernels.keeping.Order, whose fields are n_better, standing and n_sounder; n_cut: links to it
+    that were cut. With `held` (of decisions.held_of) components with a verdict obey it, and their vertices without an
+    edge are in the result as well.
     """
     if held is None:
         centres = arcs.groupBy("bucket").applyInArrow(_cover_plainly, _PLACED)
@@ -261,11 +266,25 @@ def stars_of(placed: DataFrame, arcs: DataFrame, held: DataFrame | None = None) 
         by_bucket = arcs.groupBy("bucket").cogroup(here.groupBy("bucket"))
         centres = by_bucket.applyInArrow(_cover, _PLACED)
     keepers = placed.select("bucket", F.col("place").alias("centre"), F.col("vertex").alias("star"))
+    kin = placed.select("bucket", F.col("place").alias("kin"), F.col("vertex").alias("kin_vertex"))
     return (
         placed.join(centres, ["bucket", "place"])
         .join(keepers, ["bucket", "centre"])
-        .select("vertex", "star", "turn", *_STOOD, "n_cut", "is_composite")
+        .join(kin, ["bucket", "kin"], "left")
+        .select("vertex", "star", F.col("kin_vertex").alias("kin"), "turn", *_STOOD, "n_cut", "is_composite")
     )
+
+
+def is_tight() -> Column:
+    """Whether an edge is transitive: sure, and neither picture shows anything that is no part of one scene.
+
+    A copy of a copy is a copy where each is re-encoded, resized, mirrored, turned or cropped; an edit of an edit may be
+    anything. What a collage or a screenshot shows beside the shared part continues nothing.
+    """
+    whole = [F.col(f"{end}_overlap") + F.col(f"{end}_beyond") >= WHOLE for end in ("src", "dst")]
+    is_contained = F.greatest("src_overlap", "dst_overlap") >= WHOLE
+    is_plain = F.col("kind").isin("near", "crop", "mirrored", "rotated")
+    return (is_plain & (F.col("score") >= TIGHT_SCORE) & is_contained & whole[0] & whole[1]).alias("is_tight")
 
 
 def _judge(arcs: pa.Table) -> pa.Table:
@@ -277,7 +296,7 @@ def _judge(arcs: pa.Table) -> pa.Table:
     better, rule = better_side(src, dst, scale, agrees[-1])
     found: dict[str, npt.NDArray[np.int8] | npt.NDArray[np.int64]]
     found = {"agreement": agreement_of(*agrees), "better": better, "rule": rule, "cut": cut}
-    kept = arcs.select(["bucket", "component", "src", "dst", "a", "b", "is_upright"])
+    kept = arcs.select(["bucket", "component", "src", "dst", "a", "b", "is_upright", "is_tight"])
     for name, values in found.items():
         kept = kept.append_column(name, pa.array(values.astype(np.int64)))
     return kept
@@ -317,13 +336,16 @@ def _cover(arcs: pa.Table, held: pa.Table | None) -> pa.Table:
         judged = pc.is_in(arcs["component"], value_set=held["component"].combine_chunks()).to_numpy() & kept
         centre = order[_cover_by_verdicts(turn[a[judged]], turn[b[judged]], held, turn)[turn]]
         plain = kept & ~judged
-    members, centres = star_cover(turn[a[plain]], turn[b[plain]])
-    centre[order[members]] = order[centres]
+    tight = np.asarray(arcs["is_tight"])
+    covered = order[cluster_cover(turn[a[plain]], turn[b[plain]], tight[plain], n)[turn]]
+    centre = np.where(centre == np.arange(n), covered, centre)
+    kin = next_of_kin(turn[a[kept]], turn[b[kept]], tight[kept], turn[centre[order]])[turn]
+    kin = np.where(kin < 0, -1, order[kin])
     n_cut = np.bincount(np.concatenate([a[~kept], b[~kept]]), minlength=n)
     composite = np.zeros(n, np.bool_)
     composite[a[cut == COMPOSITE_SRC]] = True
     composite[b[cut == COMPOSITE_DST]] = True
-    columns = {"centre": centre, "turn": turn, **{name: getattr(found, name) for name in _STOOD}}
+    columns = {"centre": centre, "kin": kin, "turn": turn, **{name: getattr(found, name) for name in _STOOD}}
     columns |= {"n_cut": n_cut, "is_composite": composite}
     bucket = (held if held is not None and held.num_rows else arcs)["bucket"][0]
     table = {"bucket": pa.repeat(bucket, len(places)), "place": places}

@@ -30,7 +30,8 @@ CLUSTER_REVISION = 3  # raise it with a change to stages.groups or what it calls
 _IMAGE = ("image_id", "scope", "byte_size", "width_px", "height_px", "format", "captured_at")
 _PAIR = (
     "kind", "score", "phash_bits", "phash_mirrored_bits", "pdq_bits", "pdq_mirrored_bits", "cosine_similarity",
-    "n_inliers", "aligned_ncc", "agreeing_share", "src_overlap", "dst_overlap", "src_beyond", "dst_beyond", "src_frame",
+    "n_inliers", "aligned_ncc", "agreeing_share", "contradicting_share",
+    "src_overlap", "dst_overlap", "src_beyond", "dst_beyond", "src_frame",
     "dst_frame", "src_added", "dst_added", "scale", "rotation_degrees", "is_mirrored", "largest_local_difference",
     "difference_box", "colour_difference",
 )  # fmt: skip

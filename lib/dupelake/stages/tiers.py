@@ -1,0 +1,48 @@
+"""How much may go: tiers of copies, the strictest first, each with its measured error in benchmarks/quality.md.
+
+identical: equal bytes or equal pixels. verified: nothing but encoding, scale or a cut edge differs, and the keeper is
+at least as good. copies: shows nothing that the keeper lacks. What passed against no keeper has no tier: it stays.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from dupelake.config import TIERS
+
+IDENTICAL, VERIFIED, COPIES = TIERS
+# What re-encoding (JPEG 30 and better), resizing to a quarter and cropping leave of each measure in nine of ten copies.
+_SCORE, _NCC, _SHARE = 0.95, 0.95, 0.98
+_CONTRADICTING, _LOCAL, _COLOUR, _ADDED = 0.01, 0.01, 0.03, 0.001
+_SAME_SCALE = 1.02  # pixels of a member for one of its keeper, beyond which it may show what the keeper lost
+
+
+def is_verified() -> Column:
+    """Of a row of schema.PAIRS: whether nothing but encoding, scale or a cut edge differs; null where not aligned."""
+    laid = F.greatest(F.coalesce("src_added", F.lit(0.0)), F.coalesce("dst_added", F.lit(0.0)))
+    framed = F.greatest("src_frame", "dst_frame")
+    return (
+        F.col("kind").isin("near", "crop")
+        & (F.col("score") >= _SCORE)
+        & (F.col("aligned_ncc") >= _NCC)
+        & (F.col("agreeing_share") >= _SHARE)
+        & (F.col("contradicting_share") <= _CONTRADICTING)
+        & (F.col("largest_local_difference") <= _LOCAL)
+        & (F.col("colour_difference") <= _COLOUR)
+        & (laid <= _ADDED)
+        & (framed <= _ADDED)
+    )
+
+
+def tier_of() -> Column:
+    """Of a member, from relation, kind, kin, star, in_conflict, link and whether it is the keeper's own file."""
+    is_copy = (F.col("relation") == "copy") & ~F.col("in_conflict")
+    is_direct = F.coalesce(F.col("kin") == F.col("star"), F.lit(False))
+    no_worse = (F.col("link.favours") <= 0) & (F.col("link.scale") <= _SAME_SCALE)
+    return (
+        F.when(~is_copy, None)
+        .when(F.col("kind").isin("exact", "pixel"), IDENTICAL)
+        .when(is_direct & F.col("link.is_verified") & no_worse, VERIFIED)
+        .when(is_direct | F.col("in_set"), COPIES)
+    )
