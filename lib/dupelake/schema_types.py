@@ -6,6 +6,7 @@ BIGINT, so that `bit_count(a ^ b)` works in SQL; longer ones and vectors are BIN
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
@@ -62,3 +63,12 @@ def conform(df: DataFrame, schema: T.StructType) -> DataFrame:
     if missing:
         raise SchemaError(f"columns {missing} are missing; there are {df.columns}")
     return df.select([F.col(f.name).cast(f.dataType).alias(f.name, metadata=f.metadata) for f in schema.fields])
+
+
+def in_sql(fields: Iterable[T.StructField]) -> str:
+    """Columns with their types and comments, as ALTER TABLE takes them."""
+
+    def quoted(field: T.StructField) -> str:
+        return str(field.metadata.get("comment", "")).replace("\\", "\\\\").replace("'", "\\'")
+
+    return ", ".join(f"`{f.name}` {f.dataType.simpleString()} COMMENT '{quoted(f)}'" for f in fields)

@@ -21,12 +21,12 @@ from delta.exceptions import ConcurrentTransactionException
 from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructField
 
 from dupelake.errors import BusyError, SchemaError
 from dupelake.fence import APP_ID, carrying, count_of, number_above, options_of, session_settings, token_above
 from dupelake.paths import qualified
 from dupelake.schema import ALL_TABLES, Table, conform
+from dupelake.schema_types import in_sql
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -44,11 +44,6 @@ def single_row(df: DataFrame) -> Row:
     if row is None:
         raise SchemaError("an aggregate gave no row")
     return row
-
-
-def _quoted(field: StructField) -> str:
-    """The comment of a column as it stands within quotes in SQL."""
-    return str(field.metadata.get("comment", "")).replace("\\", "\\\\").replace("'", "\\'")
 
 
 @dataclass(frozen=True)
@@ -117,8 +112,7 @@ class Warehouse:
     def ensure(self, *tables: Table) -> None:
         """Make those of `tables` (default: all) that do not exist, with comments and constraints.
 
-        Tables that an older dupelake made are given the columns that may be null and that they lack, and lose the
-        constraints that hold no more.
+        Those of an older dupelake get the columns that may be null, and lose the constraints that hold no more.
         """
         with ThreadPoolExecutor(max_workers=4) as pool:  # each is a commit to a log of its own, and mostly waits
             list(pool.map(self._ensure, tables or ALL_TABLES))
@@ -129,9 +123,8 @@ class Warehouse:
         stored = set(self._snapshot(table).schema().fieldNames())
         added = [field for field in table.schema.fields if field.nullable and field.name not in stored]
         if added:
-            columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()} COMMENT '{_quoted(f)}'" for f in added)
             with self._commit(table):
-                self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` ADD COLUMNS ({columns})")
+                self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` ADD COLUMNS ({in_sql(added)})")
             log.info("%s: added %s, which this version has", self.path(table), ", ".join(f.name for f in added))
         options = str(self._snapshot(table).metadata().configuration().keys().mkString("\n")).splitlines()
         held = {key.removeprefix(_CONSTRAINT) for key in options if key.startswith(_CONSTRAINT)}

@@ -264,8 +264,9 @@ def _fit(
             if first.is_exact():
                 return first
         best = first
+        is_vouched = consensus is not None and consensus.n_inliers >= _VOUCHING
         for _ in range(_REFINE_ROUNDS):
-            refined = refine_transform(overlap, _VOUCHED_SLACK if _is_vouched(consensus) else None)
+            refined = refine_transform(overlap, _VOUCHED_SLACK if is_vouched else None)
             if refined is not None:
                 transform = refined
                 overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
@@ -279,10 +280,6 @@ def _fit(
     except np.linalg.LinAlgError:
         return None
     return best
-
-
-def _is_vouched(consensus: Consensus | None) -> bool:
-    return consensus is not None and consensus.n_inliers >= _VOUCHING
 
 
 def _direct_transforms(src: Picture, dst: Picture) -> list[tuple[float, Matrix]]:
