@@ -231,7 +231,8 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
         members with the columns of `stars_of`; said, what people say of it; group_size; in_conflict
         where verdicts on anything in the star contradict each other; place, 1 for the keeper; structs keeper and link
         (null for twins of the keeper and for what only a verdict brought in); next, the rank, link, standing and
-        vertex of the next best; told_rule, by which the keeper is better than the next best, and n_told, for how many
+        vertex of the next best; told_rule, by which the keeper is better than the next best, null where some member
+        is better than the keeper (what is said of the best would not be true), and n_told, for how many
         members it is better by that.
     """
     by_star = W.partitionBy("star")
@@ -271,7 +272,8 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
                 "next": F.lead(F.struct("rank", "link", "n_better", "standing", "n_sounder", "vertex")).over(ordered),
             }
         )
-        .withColumn("told_rule", F.max(F.when(F.col("place") == 2, _lost_by())).over(by_star))
+        .withColumn("is_beaten", F.coalesce(F.max(F.col("link.favours") > 0).over(by_star), F.lit(False)))
+        .withColumn("told_rule", F.max(F.when(~F.col("is_beaten") & (F.col("place") == 2), _lost_by())).over(by_star))
         .withColumn("n_told", F.count(F.when(_lost_by() == F.col("told_rule"), 1)).over(by_star))
     )
 
