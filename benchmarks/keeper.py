@@ -193,10 +193,7 @@ def side(files: Sequence[File], found: Sequence[Alignment | None], end: str) -> 
         mark = one.mark
         shown = {"overlap": 1.0, "beyond": 0.0, "frame": 0.0, "added": 0.0}
         own = {name: getattr(mark, name, None) for name in keeping.OWN}
-        own |= {
-            "area": mark.width_px * mark.height_px,
-            "richness": mark.has_exif + mark.has_icc + (mark.bit_depth > 8),
-        }
+        own |= {"area": mark.width_px * mark.height_px, "richness": mark.has_exif + mark.has_icc + (mark.bit_depth > 8)}
         if pair is not None:
             shown = {name: getattr(pair, f"{end}_{name}") for name in keeping.OF_PAIR}
         rows.append([np.nan if v is None else float(v) for v in (shown | own).values()])
@@ -215,13 +212,17 @@ def judged(
         names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
         measures.append([np.nan if pair is None else getattr(pair, name) for name in names])
     agrees = np.array(measures, np.float64).T
-    src, dst = side([a for a, _ in pairs], found, "src"), side([b for _, b in pairs], found, "dst")
+    src, dst = (side([a for a, _ in pairs], found, "src"), side([b for _, b in pairs], found, "dst"))
     better, rule = keeping.better_side(src, dst, np.array(scales), agrees[3])
     turned = [pair is not None and (pair.is_mirrored or abs(pair.rotation_degrees) > 1) for pair in found]
     return better, rule, np.where(turned, 0, agreement_of(*agrees))
 
 
-RULES = {code: name.lower() for name, code in vars(keeping).items() if name.isupper() and isinstance(code, int)}
+RULES = {
+    code: name.lower()
+    for name, code in vars(keeping).items()
+    if name.isupper() and name[0] != "_" and isinstance(code, int)
+}
 
 
 def kept_of_six(files: Sequence[File], known: dict[str, Alignment | None]) -> str:
@@ -248,7 +249,7 @@ def main() -> int:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     won: dict[str, Counter[str]] = defaultdict(Counter)
-    wrong, sixes = [], Counter[bool]()
+    sixes = Counter[bool]()
     for i, content in enumerate(originals(args.data, args.half, args.originals)):
         first = read("original", content)
         files = [read(name, data) for name, data in copies(opened(content), i)]
@@ -258,17 +259,17 @@ def main() -> int:
             level = one.name in EQUAL or (sign == 0 and first.rank < one.rank)
             outcome = "original" if sign > 0 else "equal" if level else "level" if sign == 0 else "copy"
             won[one.name][outcome] += 1
-            if outcome in ("copy", "level"):
-                wrong.append(f"{i}: {one.name} as {one.mark.format} {one.mark.jpeg_quality or ''} by {RULES[code]}")
+            if args.show and outcome in ("copy", "level"):
+                how = f"{one.mark.format} {one.mark.jpeg_quality or ''}"
+                print(f"{i}: {one.name} as {how} by {RULES[code]}", file=sys.stderr, flush=True)
         rng = np.random.default_rng([args.half, i])
         for _ in range(args.sixes):
             drawn = [files[k] for k in rng.choice(len(files), 5, replace=False)]
             name = kept_of_six([first, *drawn], found)
             sixes[name in ("original", *EQUAL)] += 1
-        print(f"{i + 1} originals", file=sys.stderr, flush=True)
+        total = sum(won.values(), Counter())
+        print(f"{i + 1} originals, pairs {dict(total)}, sixes {dict(sixes)}", file=sys.stderr, flush=True)
     tell(won, sixes)
-    if args.show:
-        print("\n".join(["", *wrong]))
     return 0
 
 

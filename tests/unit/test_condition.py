@@ -80,7 +80,7 @@ def test_blur_lowers_and_sharpening_raises_sharpness(picture):
 def test_tone_edits_clip_comb_and_flatten(picture):
     plain = condition(picture)
     levels = np.arange(256)
-    stretched = condition(np.clip((levels - 60) * 1.7, 0, 255).astype(np.uint8)[picture])
+    stretched = condition(np.clip((levels - 100) * 2.5, 0, 255).astype(np.uint8)[picture])
     assert stretched.clipped > plain.clipped + 0.03
     assert stretched.comb > plain.comb + 0.2
     pale = condition((levels * 0.5 + 64).astype(np.uint8)[picture])

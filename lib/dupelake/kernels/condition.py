@@ -25,7 +25,7 @@ _LIVELY = 7.0  # levels between the darkest and brightest pixel of a block, belo
 _FEW_BLOCKS = 24
 _ZERO = 0.6  # coefficients; what rounding to whole levels makes of 0 stays below it
 _FEW = 0.0005  # of the samples, beyond which the lowest and the highest level lie
-_END_LEVELS = 4  # what encoding makes of one level
+_END_LEVELS = 10  # what encoding makes of one level, of dark ones above all
 _NOISE_CELL = 16
 _EDGE_SHARE = 0.04  # of the pixels: those of the steepest coarse slopes
 _COARSE_SIGMA = 2.0
@@ -44,7 +44,7 @@ class Condition:
         noise: levels, standard deviation of the finest detail in the calmest tenth of the picture.
         sharpness: fine detail at the strongest edges, without noise, over their coarse slope; blur lowers it,
             sharpening raises it.
-        clipped: 0 to 1, share of samples at the lowest and highest levels that are in use: tones cut off pile up there,
+        clipped: 0 to 1, share of pixels at the lowest and highest greys that are in use: tones cut off pile up there,
             and stay there when the whole is made paler.
         comb: 0 to 2, unevenness of the histogram: gaps and peaks that curves, stretching and posterising leave.
         contrast: levels between the darkest and brightest hundredth.
@@ -82,7 +82,8 @@ def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8]) -> Condit
     tiles = np.stack([grey[y : y + sides[0], x : x + sides[1]] for y in places[0] for x in places[1]])
     colours = np.stack([rgb[y : y + sides[0], x : x + sides[1]] for y in places[0] for x in places[1]])
     noise, sharpness = _fine(tiles)
-    clipped, comb, contrast, colourfulness = _tones(colours)
+    comb, contrast, colourfulness = _tones(colours)
+    clipped = _piled_up(tiles)
     blockiness, start = _blockiness(tiles)
     trace, moved = _trace(tiles), None if start == (0, 0) else _trace(tiles, start)
     displaced = moved if moved is not None and trace is not None and moved > trace else 0.0
@@ -118,7 +119,7 @@ def _trace(tiles: NDArray[np.uint8], start: tuple[int, int] = (0, 0)) -> float |
     by the zeros that its quantiser leaves there.
     """
     y, x = start
-    on, beside = _zeros(tiles[:, y:, x:]), _zeros(tiles[:, (y + 4) % 8 :, (x + 4) % 8 :])
+    on, beside = (_zeros(tiles[:, y:, x:]), _zeros(tiles[:, (y + 4) % 8 :, (x + 4) % 8 :]))
     return None if on is None or beside is None else on - beside
 
 
@@ -152,7 +153,7 @@ def _blockiness(tiles: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
 
 def _fine(tiles: NDArray[np.uint8]) -> tuple[float, float | None]:
     n, height, width = tiles.shape
-    inner = slice(None), slice(_MARGIN, height - _MARGIN), slice(_MARGIN, width - _MARGIN)
+    inner = (slice(None), slice(_MARGIN, height - _MARGIN), slice(_MARGIN, width - _MARGIN))
     picture: Floats = tiles.reshape(n * height, width).astype(np.float32)
     fine = np.abs(cv2.filter2D(picture, -1, _FINEST)).reshape(tiles.shape)[inner]
     noise = float(np.quantile(_cells(fine), 0.1) * np.sqrt(np.pi / 2))
@@ -188,20 +189,20 @@ def _cells(fine: Floats) -> Floats:
     return kept.reshape(n, rows, side_y, columns, side_x).mean(axis=(2, 4)).ravel()
 
 
-def _piled_up(counts: Floats) -> float:
-    """Share of samples in the lowest and the highest levels that are in use, wherever they lie."""
-    total = np.cumsum(counts)
-    low, high = int(np.searchsorted(total, _FEW)), int(np.searchsorted(total, 1.0 - _FEW))
+def _piled_up(tiles: NDArray[np.uint8]) -> float:
+    """Share of pixels in the lowest and the highest levels of grey that are in use, wherever they lie."""
+    sample = tiles[:, ::2, ::2].ravel()
+    total = np.cumsum(np.bincount(sample, minlength=256)) / len(sample)
+    low, high = (int(np.searchsorted(total, _FEW)), int(np.searchsorted(total, 1.0 - _FEW)))
     below = total[min(255, low + _END_LEVELS - 1)]
     above = 1.0 - (total[high - _END_LEVELS] if high >= _END_LEVELS else 0.0)
     return float(min(1.0, below + above))
 
 
-def _tones(colours: NDArray[np.uint8]) -> tuple[float, float, float, float]:
+def _tones(colours: NDArray[np.uint8]) -> tuple[float, float, float]:
     n, height, width, _ = colours.shape
     flat = colours[:, ::2, ::2].reshape(-1, 3)
     counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(3)]) / len(flat)
-    clipped = float(np.mean([_piled_up(count) for count in counts]))
     inner = counts[:, 2:-2]
     around = sum(counts[:, k : k + 252] for k in range(5)) / 5
     comb = float(np.abs(inner - around).sum() / max(float(inner.sum()), 1e-6))
@@ -211,4 +212,4 @@ def _tones(colours: NDArray[np.uint8]) -> tuple[float, float, float, float]:
     means: Any = cv2.resize(strip, (width // 8, n * height // 8), interpolation=cv2.INTER_AREA)  # noise has colours
     values = means.reshape(-1, 3).astype(np.float32)
     spread = np.cov(values[:, 0] - values[:, 1], values[:, 2] - values[:, 1])
-    return clipped, comb, contrast, float(np.sqrt(max(0.0, np.linalg.eigvalsh(spread)[0])))
+    return comb, contrast, float(np.sqrt(max(0.0, np.linalg.eigvalsh(spread)[0])))

@@ -20,31 +20,36 @@ Flags = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 
-LEVEL, FULLER, FINER, LARGER, ENLARGED, BARE, CLEAN, COLOURED, SOFT, SHARPENED, NOISY, COMPRESSED, RESAVED = range(13)
+(LEVEL, FULLER, FINER, LARGER, ENLARGED, BARE, CLEAN, COLOURED, SOFT, SHARPENED, NOISY, COMPRESSED, RESAVED) = range(13)
 CLIPPED, COMBED, DULL, RICHER = range(13, 17)
 
 WHOLE = 0.95  # share of a picture from which on it counts as wholly shown; crops align to a few pixels, not exactly
 MORE = 0.015  # what the fuller picture must show beside the shared part,
 MORE_FRAMED = 0.05  # where either has a frame, whose edge may pass for picture
-FRAMED = 0.02  # by so much more of itself must a picture be frame than the other
+FRAMED = (
+    0.03  # by so much more of itself must a picture be frame than the other; one line of the grid it is seen on is .021
+)
 COARSE = 0.6  # linear resolution of the shared part below which the fuller picture is no substitute
 CLEARLY_FINER = 1.25
 _LARGER = 1.002
 _ENLARGED = 0.9  # of the other's measured resolution; an enlarged copy measures .89 of it and less
-_SHARP, _LOWEST_DETAIL = 0.83, 0.18  # of what an enlarged copy was made from; what kernels.detail cannot tell from less
+_SHARP, _LOWEST_DETAIL = (
+    0.83,
+    0.18,
+)  # of what an enlarged copy was made from; what kernels.detail cannot tell from less
 _ADDED = 0.004  # of the overlap
 _COLOURLESS, _COLOURS = 0.6, 3.5  # levels of colourfulness
-_SOFTER, _SOFTER_TONED, _LESS_DETAIL = 0.88, 0.7, 0.9  # of the other's sharpness and detail
+_SOFTER, _SOFTER_TONED, _LESS_DETAIL = (0.88, 0.7, 0.9)  # of the other's sharpness and detail
 _SHARPENED, _SHARPENED_TONED = 1.2, 1.4
-_NOISE, _NOISE_SHARE, _MUCH_NOISE = 0.4, 0.35, 2.2  # levels, share of the other's, and levels
-_SMOOTHING, _HEAVY = 93.0, 55.0  # JPEG qualities below which noise is lost, and much noise
+_NOISE, _NOISE_SHARE, _MUCH_NOISE = (0.4, 0.35, 2.2)  # levels, share of the other's, and levels
+_SMOOTHING, _HEAVY = (93.0, 55.0)  # JPEG qualities below which noise is lost, and much noise
 _TRACE, _BLOCKS = 0.03, 0.12
 _WAS_JPEG = 0.03
 _QUALITY = 3.0
 _RECOLOURED = 0.05
 _RECOLOURED_TRACE, _RECOLOURED_BLOCKS = 0.05, 1.4
 _USUAL_CONTRAST = 150.0
-_CLIPPED, _CLEARLY_CLIPPED = 0.01, 0.03
+_CLIPPED_TIMES, _CLIPPED, _RAISED = 1.5, 0.03, 1.1
 _COMB_SHARE, _COMB, _CLEAR_COMB = 1.25, 0.06, 0.12
 _EVEN = 75.0  # JPEG quality from which on compression leaves histograms even
 _DULL = 0.93
@@ -107,7 +112,7 @@ def better_side(src: Side, dst: Side, scale: Floats, recoloured: Floats) -> tupl
         int8 (E,) twice: the better end, and the code of the rule (FULLER, ...; LEVEL where none decides).
     """
     n = len(scale)
-    better, by, tones = np.zeros(n, np.int8), np.zeros(n, np.int8), np.nan_to_num(recoloured)
+    better, by, tones = (np.zeros(n, np.int8), np.zeros(n, np.int8), np.nan_to_num(recoloured))
     with np.errstate(invalid="ignore", divide="ignore"):
         for rule in _RULES:
             both = rule(src, dst, scale, tones), rule(dst, src, 1 / scale, tones)
@@ -166,7 +171,7 @@ def _finer(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     """Own has more pixels to the picture, and they carry detail; or the other has, and was enlarged."""
     whole = (own.overlap >= WHOLE) & (other.overlap >= WHOLE)
     scale = np.where(np.maximum(own.frame, other.frame) < FRAMED, np.sqrt(other.area / own.area), scale)
-    own_enlarged, other_enlarged = _is_enlarged(own, other, 1 / scale), _is_enlarged(other, own, scale)
+    own_enlarged, other_enlarged = (_is_enlarged(own, other, 1 / scale), _is_enlarged(other, own, scale))
     return [(LARGER, whole & (scale * _LARGER < 1) & ~own_enlarged), (ENLARGED, whole & other_enlarged)]
 
 
@@ -213,7 +218,9 @@ def _is_coarser(one: Side, than: Side) -> Flags:
 def _combed(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     """Gaps and peaks in the histogram that no compression makes: a curve was laid over the tones."""
     uneven = other.comb > own.comb * _COMB_SHARE + _CLEAR_COMB
-    clipped = (other.clipped > own.clipped + _CLEARLY_CLIPPED) & (recoloured >= _RECOLOURED)
+    # tones that are cut off were spread before; a white background is none, and dulling leaves it where it is
+    raised = other.contrast >= _RAISED * own.contrast
+    clipped = (other.clipped > _CLIPPED_TIMES * own.clipped + _CLIPPED) & raised & (recoloured >= _RECOLOURED)
     return [(CLIPPED, clipped), (COMBED, uneven & ~(other.jpeg_quality < _EVEN) & ~(other.is_web_lossy > 0))]
 
 
@@ -256,7 +263,7 @@ def _is_borne_out(better: Side, worse: Side, recoloured: Floats) -> Flags:
 
 def _toned(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     """Curves, stretching and posterising clip tones, leave gaps in the histogram, or take away contrast."""
-    clipped = other.clipped > own.clipped + _CLIPPED
+    clipped = other.clipped > _CLIPPED_TIMES * own.clipped + _CLIPPED
     combed = other.comb > own.comb * _COMB_SHARE + _COMB
     dull = other.contrast < _DULL * own.contrast
     return [(CLIPPED, clipped & (recoloured >= _RECOLOURED)), (COMBED, combed), (DULL, dull)]

@@ -1,7 +1,7 @@
 """Why an image is a keeper or a member, in words that a person understands; what makes a member a copy.
 
 `link` is the pair of a member with its keeper as the member sees it: overlap (share of the member that the keeper
-shows), keeper_overlap, beyond and frame (of both, as kernels.bridges.Shown has them), scale and resolution (of the
+shows), keeper_overlap, beyond and frame (of both, as kernels.keeping.Side has them), scale and resolution (of the
 member for one of the keeper), rotation, box, kind, evidence.
 """
 

@@ -236,7 +236,8 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
         anything in the star contradict each other; place, 1 for the keeper; structs keeper and link, of the edge with
         kin (null for twins of the keeper and for what only a verdict brought in); kin_image, the best image of kin;
         next, the rank, link, standing and vertex of the next best; told_rule, by which the keeper is better than the
-        next best, and n_told, for how many members it is better by that.
+        next best, null where some member is better than the keeper (what is said of the best would not be true), and
+        n_told, for how many members it is better by that.
     """
     by_star = W.partitionBy("star")
     # The keeper is the best image of the star's vertex; that vertex stands before those that it took.
@@ -277,7 +278,8 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
                 "next": F.lead(F.struct("rank", "link", "n_better", "standing", "n_sounder", "vertex")).over(ordered),
             }
         )
-        .withColumn("told_rule", F.max(F.when(F.col("place") == 2, _lost_by())).over(by_star))
+        .withColumn("is_beaten", F.coalesce(F.max(F.col("link.favours") > 0).over(by_star), F.lit(False)))
+        .withColumn("told_rule", F.max(F.when(~F.col("is_beaten") & (F.col("place") == 2), _lost_by())).over(by_star))
         .withColumn("n_told", F.count(F.when(_lost_by() == F.col("told_rule"), 1)).over(by_star))
     )
 
