@@ -35,6 +35,13 @@ def stories():
     c.pair("ta_a", "ta_b")
     c.pair("ta_b", "ta_c")
     c.pair("ta_c", "ta_d")
+    c.ladder("cluster", "cl_a", "cl_b", "cl_c", "cl_d")  # tight links are transitive, and an edit of a copy is in
+    c.pair("cl_a", "cl_b", score=0.95)
+    c.pair("cl_b", "cl_c", score=0.95)
+    c.pair("cl_c", "cl_d", score=0.95, kind="edited")
+    c.ladder("edits", "ed_a", "ed_b", "ed_c")  # from edit to edit a chain leads anywhere
+    c.pair("ed_a", "ed_b", score=0.95, kind="edited")
+    c.pair("ed_b", "ed_c", score=0.95, kind="edited")
     for name in ("ex_2", "ex_1", "ex_3"):  # equal bytes
         c.image(name, "exact", content="ex")
     c.image("px_1", "pixel", pixels="P", size=500)  # equal pixels; the pair measured on px_2's bytes
@@ -101,6 +108,8 @@ def first_night(spark, checkpoint):
     ("scope", "stars"),
     [
         ("chain", {"ch_b": {"ch_a", "ch_c"}}),
+        ("cluster", {"cl_b": {"cl_a", "cl_c", "cl_d"}}),
+        ("edits", {"ed_b": {"ed_a", "ed_c"}}),
         ("tail", {"ta_b": {"ta_a", "ta_c"}, "ta_d": {"ta_e"}}),
         ("exact", {"ex_1": {"ex_2", "ex_3"}}),
         ("names", {"nf_1": {"nf_2", "nf_3"}}),
@@ -149,8 +158,23 @@ def test_bytes_of_a_file_count_once(first_night, spark):
     assert (row.removable_bytes, row.identical_bytes) == (1000 + 700, 1000 + 700)
 
 
+def test_a_copy_of_a_copy_says_with_what_it_was_compared_and_stays(first_night):
+    rows = first_night[1]
+    assert {name: rows[name].compared_with for name in ("cl_a", "cl_b", "cl_c", "cl_d")} == {
+        "cl_a": "cl_b",
+        "cl_b": None,
+        "cl_c": "cl_b",
+        "cl_d": "cl_c",
+    }
+    assert (rows["cl_d"].relation, rows["cl_d"].tier, rows["cl_d"].score_to_keeper) == ("alternate", None, 0.95)
+    assert rows["cl_d"].reason.startswith("edited (PDQ 4 of 256 bits, pHash 0 of 64 bits); kept: ")
+    assert (rows["cl_c"].relation, rows["cl_c"].tier, rows["cl_c"].is_removable) == ("copy", "copies", False)
+    assert (rows["ex_2"].tier, rows["ex_2"].compared_with) == ("identical", "ex_1")
+
+
 def test_every_member_passed_against_its_keeper(first_night):
     corpus, rows = stories(), first_night[1]
+    rows = {name: row for name, row in rows.items() if name != "cl_d"}  # compared with another member
     keeper_of = {row.group_id: row for row in rows.values() if row.is_keeper}
     twins = {"ex_2", "ex_3", "ta_e", "px_1"}
     for row in rows.values():
@@ -424,7 +448,7 @@ def chains():
         for i in range(steps):
             c.image(f"{name}_{i:05d}", scope, side=20_000 - i if name == "so" else sides[i])
             if i:
-                c.pair(f"{name}_{i - 1:05d}", f"{name}_{i:05d}", score=0.99)
+                c.pair(f"{name}_{i - 1:05d}", f"{name}_{i:05d}", score=0.89)
     return c
 
 

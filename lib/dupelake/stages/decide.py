@@ -25,7 +25,7 @@ PHASH_HALF, PHASH_STEP = 10.5, 1.5
 MAX_LOCAL_DIFFERENCE = 0.06  # above it the copy is edited; of re-encoded and resized copies 9 in 10 measure 0
 MAX_COLOUR_DIFFERENCE = 0.08  # above it the copy is recoloured; of JPEG 15 and better all measure less
 MIN_OVERLAP = 0.3  # of the picture of which more is shown; what shares less has a logo in common, or a wall
-CROP_OVERLAP = 0.95  # a picture of which the other shows less is shown in part
+CROP_OVERLAP = 0.98  # a picture of which the other shows less is shown in part; by grids of 48 x 48 points
 TURN_DEGREES = 3.0  # a smaller turn is within what alignment leaves
 _DIGITS = 6  # of a score
 

@@ -83,7 +83,7 @@ def build_groups(
     """Groups of copies with a keeper each, under ids that last, and the events since the previous groups.
 
     Every removable member passed against its keeper directly (design 5.3): bridges are cut, and what is left of the
-    components becomes stars of clusters (kernels.cover), greedily in keeper order: fewest better neighbours by the
+    components becomes groups (kernels.cover), greedily in keeper order: fewest better neighbours by the
     rules of kernels.keeping, then the most agreement, then as configured. A rerun on equal input gives equal rows and
     no event. Verdicts go before all of that (see docs/decisions.md); a member that only a verdict brought in, without a
     pair with the keeper, is an alternate and never removable.
@@ -267,6 +267,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
     names = ("vertex", "image_id", "content_id", "file_id")
     faces = members.groupBy(F.col("vertex").alias("kin")).agg(F.min_by("image_id", "rank").alias("kin_image"))
     shown = F.struct(*names, "width_px", "height_px", "detail", "said")
+    is_beaten = (F.col("link.favours") > 0) & (F.col("kin") == F.col("star"))
     return (
         placed.withColumns({"low": F.least("vertex", "kin"), "high": F.greatest("vertex", "kin")})
         .join(links, ["low", "high"], "left")
@@ -278,7 +279,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, said: DataFr
                 "next": F.lead(F.struct("rank", "link", "n_better", "standing", "n_sounder", "vertex")).over(ordered),
             }
         )
-        .withColumn("is_beaten", F.coalesce(F.max(F.col("link.favours") > 0).over(by_star), F.lit(False)))
+        .withColumn("is_beaten", F.coalesce(F.max(is_beaten).over(by_star), F.lit(False)))
         .withColumn("told_rule", F.max(F.when(~F.col("is_beaten") & (F.col("place") == 2), _lost_by())).over(by_star))
         .withColumn("n_told", F.count(F.when(_lost_by() == F.col("told_rule"), 1)).over(by_star))
     )

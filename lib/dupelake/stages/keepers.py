@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig
 from dupelake.kernels.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, cut_bridges
-from dupelake.kernels.cover import cluster_cover, next_of_kin
+from dupelake.kernels.cover import group_cover, next_of_kin
 from dupelake.kernels.keeping import OF_PAIR, OWN, Side, better_side, order_of
 from dupelake.kernels.stars import agreement_of
 from dupelake.kernels.verdicts import verdict_cover
@@ -337,7 +337,7 @@ def _cover(arcs: pa.Table, held: pa.Table | None) -> pa.Table:
         centre = order[_cover_by_verdicts(turn[a[judged]], turn[b[judged]], held, turn)[turn]]
         plain = kept & ~judged
     tight = np.asarray(arcs["is_tight"])
-    covered = order[cluster_cover(turn[a[plain]], turn[b[plain]], tight[plain], n)[turn]]
+    covered = order[group_cover(turn[a[plain]], turn[b[plain]], tight[plain], n)[turn]]
     centre = np.where(centre == np.arange(n), covered, centre)
     kin = next_of_kin(turn[a[kept]], turn[b[kept]], tight[kept], turn[centre[order]])[turn]
     kin = np.where(kin < 0, -1, order[kin])
