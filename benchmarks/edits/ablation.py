@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.edits.ablation --work /tmp/edits-bench/full [--write]
 
-A leg is taken away by dropping the pairs that no other leg found, a guard by a threshold that lets everything pass; no
+A leg is taken away by dropping the pairs that no other leg found, a measure by the value that a copy has; no
 image is read again. Groups are built by the library's own stages. Needs `benchmarks.edits.run --steps product` before.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
 import datetime as dt
 import json
 import sys
@@ -34,29 +33,9 @@ from dupelake.staging import Staging
 from dupelake.tables import Warehouse
 
 LEGS = ("phash", "pdq", "words", "embedding")
-GUARDS: dict[str, dict[str, Any]] = {
-    "inliers": {"min_inliers": 4, "min_overlaid_inliers": 4},
-    "inlier spread": {"min_inlier_spread": 0.0, "min_overlaid_inlier_spread": 0.0},
-    "gradient correlation": {"min_aligned_ncc": 0.0, "min_direct_ncc": 0.0},
-    "agreeing cells": {
-        "min_agreeing_share": 0.0,
-        "min_direct_agreeing_share": 0.0,
-        "min_overlaid_agreeing_share": 0.0,
-    },
-    "contradicting cells": {
-        "max_contradicting_share": 1.0,
-        "max_direct_contradicting_share": 1.0,
-        "max_overlaid_contradicting_share": 1.0,
-    },
-    "overlap": {"min_overlap": 0.0},
-    "alignment refuting bits": {"bits_min_agreeing_share": 0.0},
-}
-GUARDS["both kinds of cells"] = GUARDS["agreeing cells"] | GUARDS["contradicting cells"]
-# 1 asks for more than an alignment has: the way is closed
-WAYS: dict[str, dict[str, Any]] = {
-    "pixels that need no keypoint": {"min_direct_ncc": 1.0, "min_direct_agreeing_share": 1.0},
-    "overlaid": {"min_overlaid_inliers": 400, "min_overlaid_inlier_spread": 1.0, "min_overlaid_agreeing_share": 1.0},
-}
+# What each measure is in an unaltered copy: with it the measure says nothing against any pair.
+GUARDS = {"cell shifts": ("cell_shift_px", 0.0), "unexplained colours": ("unexplained_colour", 0.0)}
+GUARDS["agreeing cells"] = ("agreeing_share", 1.0)
 BEGIN, END = "<!-- ablation: written by benchmarks/edits/ablation.py -->", "<!-- ablation: end -->"
 QUALITY = Path(__file__).parents[1] / "quality.md"
 Change = Callable[[DataFrame], DataFrame]
@@ -72,19 +51,22 @@ def only_leg(leg: str) -> Change:
     return lambda pairs: pairs.where(F.array_contains(F.split("found_by", "[+]"), leg) | (F.col("found_by") == "pixel"))
 
 
+def with_value(column: str, value: float) -> Change:
+    """One measure as a copy has it, where it was measured."""
+    return lambda pairs: pairs.withColumn(column, F.when(F.col(column).isNotNull(), F.lit(value)))
+
+
 def as_they_are(pairs: DataFrame) -> DataFrame:
     return pairs
 
 
-def variants() -> list[tuple[str, Change, dict[str, Any], bool]]:
-    """(name, change of pairs, thresholds, whether the chain guard stands)."""
-    rows: list[tuple[str, Change, dict[str, Any], bool]] = [("everything", as_they_are, {}, True)]
-    rows += [(f"without leg {leg}", without_leg(leg), {}, True) for leg in LEGS]
-    rows += [(f"leg {leg} alone", only_leg(leg), {}, True) for leg in ("words", "embedding")]
-    rows += [(f"without {name}", as_they_are, change, True) for name, change in GUARDS.items()]
-    rows += [(f"without the way: {name}", as_they_are, change, True) for name, change in WAYS.items()]
-    rows.append(("bits decide nothing but at 0", as_they_are, {"phash_max_bits": 0, "pdq_max_bits": 0}, True))
-    rows.append(("without chain guard", as_they_are, {}, False))
+def variants() -> list[tuple[str, Change, bool]]:
+    """(name, change of pairs, whether the chain guard stands)."""
+    rows: list[tuple[str, Change, bool]] = [("everything", as_they_are, True)]
+    rows += [(f"without leg {leg}", without_leg(leg), True) for leg in LEGS]
+    rows += [(f"leg {leg} alone", only_leg(leg), True) for leg in ("words", "embedding")]
+    rows += [(f"without {name}", with_value(*given), True) for name, given in GUARDS.items()]
+    rows.append(("without chain guard", as_they_are, False))
     return rows
 
 
@@ -102,11 +84,11 @@ def main() -> int:
         "|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        for name, change, thresholds, guarded in variants():
+        for name, change, guarded in variants():
             out = Path(folder) / name.replace(" ", "-")
             out.mkdir()
             staging = Staging(Warehouse(spark, str(out / "staging")), "ablation")
-            write_result(warehouse, staging, out, change, thresholds, guarded)
+            write_result(warehouse, staging, out, change, guarded)
             lines.append(told(name, args.work, out))
             print(lines[-1], flush=True)
     table = "\n".join(lines)
@@ -116,12 +98,9 @@ def main() -> int:
     return 0
 
 
-def write_result(
-    warehouse: Warehouse, staging: Staging, out: Path, change: Change, thresholds: dict[str, Any], guarded: bool
-) -> None:
+def write_result(warehouse: Warehouse, staging: Staging, out: Path, change: Change, guarded: bool) -> None:
     """pairs.csv and groups.csv of a variant, as `score` reads them."""
-    config = Config()
-    cfg = dataclasses.replace(config, decide=dataclasses.replace(config.decide, **thresholds))
+    cfg = Config()
     images, hashes = warehouse.read(IMAGES), warehouse.read(HASHES)
     pairs = staging.save(decide(change(warehouse.read(PAIRS)), cfg.decide))
     empty = [warehouse.spark.createDataFrame([], table.schema) for table in (GROUPS, GROUP_CHANGES)]
@@ -167,7 +146,7 @@ def told(name: str, work: Path, out: Path) -> str:
 def write_section(table: str) -> None:
     """Puts the table between its marks in benchmarks/quality.md, or at its end."""
     text = (
-        f"{BEGIN}\n## Ablation: what each leg and each guard is worth\n\n"
+        f"{BEGIN}\n## Ablation: what each leg and each measure is worth\n\n"
         "    .venv/bin/python -m benchmarks.edits.ablation --work /tmp/edits-bench/full --write\n\n"
         "On the edits bench. A leg is taken away by dropping the pairs that no other leg found, a guard by a\n"
         "threshold that lets everything pass; without chain guard, groups are plain connected components.\n\n"

@@ -53,7 +53,7 @@ def warehouse(spark, tables, tmp_path):
 
 @pytest.fixture(scope="module")
 def tables(spark, tmp_path_factory):
-    """Images a to p; groups ab, cd, efghi; pairs close to the threshold; a link between two groups."""
+    """Images a to p; other shots op; groups ab, cd, efghi; pairs close to the threshold; a link between two groups."""
     names = "abcdefghijklmnop"
     images = [image(name, f"file:///d/{name}.png", content(name)) | {"byte_size": 1000} for name in names]
     images[1]["uri"] = EVIL
@@ -73,6 +73,7 @@ def tables(spark, tmp_path_factory):
         pair(content("j"), content("k"), 0.47),
         pair(content("l"), content("x"), 0.45),
         pair(content("m"), content("n"), 0.2),
+        pair(content("o"), content("p"), 0.03, "similar"),
         pair(content("b"), content("c"), 0.95, "near"),
         pair(content("e"), content("i"), 0.8, "near"),
     ]
@@ -118,6 +119,7 @@ def test_the_page_shows_what_deserves_a_look_and_needs_nothing_else(warehouse, t
         ("accepted, close", frozenset("ab")),
         ("rejected, close", frozenset("jk")),
         ("rejected, close", frozenset(("l", "x, <b>"))),
+        ("another shot", frozenset("op")),
         ("link between groups", frozenset("bc")),
         ("large group", frozenset("ei")),
         ("alternate", frozenset("cd")),
@@ -129,7 +131,7 @@ def test_the_page_shows_what_deserves_a_look_and_needs_nothing_else(warehouse, t
     assert not re.search(r"https?:|url\(|@import|<link", text)
     assert EVIL in page.texts
     assert "no thumbnail" in page.texts
-    assert len(page.sources) == 10  # k has no thumbnail, x neither
+    assert len(page.sources) == 12  # k has no thumbnail, x neither
     for source in page.sources:
         head, _, data = source.partition(",")
         assert head == "data:image/jpeg;base64"
@@ -145,10 +147,11 @@ def test_the_page_shows_what_deserves_a_look_and_needs_nothing_else(warehouse, t
 
 
 def test_the_first_of_each_kind_comes_before_the_second_and_the_limit_holds(warehouse, tmp_path):
-    cards = review(warehouse, tmp_path / "out", 5)
+    cards = review(warehouse, tmp_path / "out", 6)
     assert [card.what for card in cards] == [
         "rejected, close",
         "accepted, close",
+        "another shot",
         "link between groups",
         "large group",
         "alternate",

@@ -34,6 +34,7 @@ from dupelake.schema import (
     RUNS,
     THUMBNAILS,
 )
+from dupelake.stages.decide import SIMILAR
 from dupelake.stages.decisions import held_of, resolve_decisions, vertex_name
 from dupelake.stages.live import live_images
 from dupelake.tables import Warehouse
@@ -68,10 +69,10 @@ def review(warehouse: Warehouse, out: Path, limit: int) -> list[Card]:
     Returns:
         The cards of the page, conflicts first, then turn by turn of each kind what deserves a look most.
     """
-    across = _is_across(warehouse)
+    across, min_score = _last_options(warehouse)
     placed = _placed(warehouse, across).persist()
     try:
-        chosen = _interleaved(_candidates(warehouse, placed, across, limit), limit)
+        chosen = _interleaved(_candidates(warehouse, placed, across, min_score, limit), limit)
         cards = _cards(warehouse, placed, chosen)
     finally:
         placed.unpersist()
@@ -118,10 +119,12 @@ def _csv_row(card: Card) -> list[Any]:
     return [*ids, "", "", card.what, card.why, score, measured.get("kind") or "", *uris]
 
 
-def _is_across(warehouse: Warehouse) -> bool:
-    """Whether the last run compared images of different scopes."""
+def _last_options(warehouse: Warehouse) -> tuple[bool, float]:
+    """Whether the last run compared images of different scopes, and from which score on it accepted pairs."""
     last = warehouse.read(RUNS).where("status = 'succeeded'").orderBy(F.desc("started_at")).select("config").first()
-    return last is not None and json.loads(last["config"]).get("lsh", {}).get("scope") == "across"
+    config = {} if last is None else json.loads(last["config"])
+    min_score = config.get("decide", {}).get("min_score", Config().decide.min_score)
+    return config.get("lsh", {}).get("scope") == "across", float(min_score)
 
 
 def _placed(warehouse: Warehouse, across: bool) -> DataFrame:
@@ -137,7 +140,9 @@ def _placed(warehouse: Warehouse, across: bool) -> DataFrame:
     return named.select(*columns, scope.alias("scope"), vertex).join(groups, "image_id", "left")
 
 
-def _candidates(warehouse: Warehouse, placed: DataFrame, across: bool, limit: int) -> dict[str, list[Row]]:
+def _candidates(
+    warehouse: Warehouse, placed: DataFrame, across: bool, min_score: float, limit: int
+) -> dict[str, list[Row]]:
     """{what: rows (image_id, other_image_id, why)}, at most `limit` of each kind, the most deserving first."""
     config = Config()
     config = replace(config, lsh=replace(config.lsh, scope="across" if across else "within"))
@@ -146,13 +151,14 @@ def _candidates(warehouse: Warehouse, placed: DataFrame, across: bool, limit: in
     )
     held = held_of(verdicts).select("vertex", "label", "apart", "alternates").persist()
     try:
-        pairs = _undecided(_image_pairs(warehouse, placed), held).persist()
+        pairs = _undecided(_image_pairs(warehouse, placed, min_score), held).persist()
         members = _undecided(_keeper_pairs(placed), held).persist()
         try:
             frames = {
                 CONFLICT: _conflicts(warehouse),
-                "rejected, close": _close(pairs, accepted=False),
-                "accepted, close": _close(pairs, accepted=True),
+                "rejected, close": _close(pairs, min_score, accepted=False),
+                "accepted, close": _close(pairs, min_score, accepted=True),
+                "another shot": _other_shots(pairs, min_score),
                 "link between groups": _links(pairs),
                 "large group": _large(members),
                 "alternate": _alternates(members),
@@ -167,8 +173,8 @@ def _candidates(warehouse: Warehouse, placed: DataFrame, across: bool, limit: in
         held.unpersist()
 
 
-def _image_pairs(warehouse: Warehouse, placed: DataFrame) -> DataFrame:
-    """Measured pairs, accepted or close to it, with one image of each picture: the one that a group row speaks of."""
+def _image_pairs(warehouse: Warehouse, placed: DataFrame, min_score: float) -> DataFrame:
+    """Pairs that are accepted, close to it or similar, with one image of each picture: that which a group row is of."""
     shown = F.min(F.struct(F.col("group_id").isNull().alias("alone"), *_ONE)).alias("one")
     pictures = placed.groupBy("class_id", "scope", "vertex").agg(shown)
     ends = [
@@ -181,10 +187,11 @@ def _image_pairs(warehouse: Warehouse, placed: DataFrame) -> DataFrame:
         for end, side in (("src_id", ""), ("dst_id", "other_"))
     ]
     near = warehouse.read(PAIRS).where(
-        (F.col("score") >= 0.5 - _NEAR) & (F.col("kind").isNull() | (F.col("score") < 1))
+        (F.col("kind") == SIMILAR)
+        | (F.col("score") >= min_score - _NEAR) & (F.col("kind").isNull() | (F.col("score") < 1))
     )
     return (
-        near.select("src_id", "dst_id", "score", "is_duplicate")
+        near.select("src_id", "dst_id", "score", "is_duplicate", "kind")
         .join(ends[0], "src_id")
         .join(ends[1], ["dst_id", "scope"])
     )
@@ -232,12 +239,19 @@ def _conflicts(warehouse: Warehouse) -> DataFrame:
     return rows.select(*_row(why, -F.unix_micros("since")))
 
 
-def _close(pairs: DataFrame, *, accepted: bool) -> DataFrame:
-    """Pairs next to the threshold."""
-    distance = F.abs(F.col("score") - 0.5)
-    form = f"{'accepted' if accepted else 'rejected'} at score %.3f; the threshold is 0.5"
+def _close(pairs: DataFrame, min_score: float, *, accepted: bool) -> DataFrame:
+    """Pairs next to the score from which on they are accepted."""
+    distance = F.abs(F.col("score") - min_score)
+    form = f"{'accepted' if accepted else 'rejected'} at score %.3f; decide.min_score is {min_score:g}"
     side = F.col("is_duplicate") if accepted else ~F.col("is_duplicate")
     return pairs.where(side & (distance <= _NEAR)).select(*_row(F.format_string(form, "score"), distance))
+
+
+def _other_shots(pairs: DataFrame, min_score: float) -> DataFrame:
+    """Pairs that show one thing twice and are no copies, the likeliest copies first; those next to the limit apart."""
+    why = F.format_string("another shot or version of one thing, no copy: score %.3f", "score")
+    far = pairs.where((F.col("kind") == SIMILAR) & (F.col("score") < min_score - _NEAR))
+    return far.select(*_row(why, -F.col("score")))
 
 
 def _links(pairs: DataFrame) -> DataFrame:
