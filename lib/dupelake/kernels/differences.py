@@ -139,11 +139,11 @@ def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, 
     wide = (2 * side + 1, 2 * side + 1)
     a, b = (g - cv2.blur(g, wide) for g in (a, b))  # shading over more than a cell, a vignette, proves nothing
     share = cell_means(inside, side)
-    ncc, *energies = _correlate(a, b, inside, side, share)
-    found = _judge(ncc, *energies, share, is_paper)
+    ncc, src_energy, dst_energy = _correlate(a, b, inside, side, share)
+    found = _judge(ncc, src_energy, dst_energy, share, is_paper)
     if found.share >= HOPELESS_SHARE:
-        shift = np.hypot(*cell_shifts(a, b, inside, side))
-        middle, shift = _over_both(ncc, shift, *energies, share)
+        shifts = np.hypot(*cell_shifts(a, b, inside, side))
+        middle, shift = _over_both(ncc, shifts, src_energy, dst_energy, share)
         found = found._replace(isotropy=_isotropy(a, b, inside), middle=middle, shift=shift)
     return found, is_flat
 

@@ -78,7 +78,7 @@ def what_may_go(groups: DataFrame, images: DataFrame) -> DataFrame:
             F.bool_or("is_removable").alias("goes"),
         )
     )
-    sums = {}
+    sums: dict[str, Column] = {}
     for place, tier in enumerate(TIERS, start=1):
         sums |= {tier: F.when(F.col("level") <= place, F.col("n"))}
         sums |= {f"{tier}_bytes": F.when(F.col("level") <= place, F.col("size"))}
