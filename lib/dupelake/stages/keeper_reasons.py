@@ -45,7 +45,7 @@ def keeper_reason(order: Sequence[str]) -> Column:
         order: the criteria, as the fields of `rank` and `next.rank`.
 
     Returns:
-        Text from said, told_rule, n_told, n_better, standing, rank, next, condition, width_px, height_px, format,
+        Text from said, told_rule, n_told, is_beaten, n_better, standing, rank, next, condition, width_px, height_px, format,
         captured_at, vertex and group_size.
     """
     chosen = F.concat(F.lit("keeper: chosen by "), F.col("said.chosen_by"), F.lit(", of "), _images())
@@ -55,6 +55,9 @@ def keeper_reason(order: Sequence[str]) -> Column:
     said += [F.when(F.col("told_rule") == rule, _told(*phrase)) for rule, phrase in _PHRASES.items()]
     fewer = F.col("n_better") < F.col("next.n_better")
     sounder = F.col("n_sounder") < F.col("next.n_sounder")
+    # Better than it is some member that agrees less; the next best may be level with it.
+    most = F.col("is_beaten") & (F.col("standing") == 0)
+    said.append(F.when(most, F.lit("Kept: agrees best with the other copies")))
     said.append(F.when(fewer, F.lit("Kept: fewer of the others are better than it, compared with the next best")))
     agrees = F.col("standing") < F.col("next.standing")
     said.append(F.when(agrees, F.lit("Kept: agrees best with the other copies")))
