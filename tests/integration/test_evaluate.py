@@ -18,7 +18,7 @@ from dupelake.report.evaluation_files import _mark
 from dupelake.report.matching import AGAIN, MATCHED, NONE, SEVERAL
 from dupelake.report.truth import read_truth
 
-AT = thresholds(Config().as_dict()["decide"])
+AT = thresholds(Config().decide.min_score)
 
 
 def n_passed(row):

@@ -45,8 +45,8 @@ def keeper_reason(order: Sequence[str]) -> Column:
         order: the criteria, as the fields of `rank` and `next.rank`.
 
     Returns:
-        Text from said, told_rule, n_told, is_beaten, n_better, standing, rank, next, condition, width_px, height_px, format,
-        captured_at, vertex and group_size.
+        Text from said, told_rule, n_told, is_beaten, n_better, standing, rank, next, condition, width_px, height_px,
+        format, captured_at, vertex and group_size.
     """
     chosen = F.concat(F.lit("keeper: chosen by "), F.col("said.chosen_by"), F.lit(", of "), _images())
     said = [F.when(F.col("said.chosen_image") == F.col("image_id"), chosen)]
