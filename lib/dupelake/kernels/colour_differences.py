@@ -27,8 +27,8 @@ class Difference(NamedTuple):
         largest: 0 to 1, of the cell that differs most.
         box: float (x0, y0, x1, y1) in pixels of what was compared; None where nothing differs.
         colour: 0 to 1, of colours over all: the larger of tones and of hues with saturations, in 64 levels.
-        unexplained: levels of 256, median over all cells of what is left of their mean colour once a smooth map of
-            colours has made one picture out of the other. Light, filters and encoding leave a level or two; another
+        unexplained: levels of 256, median over the cells (all, or those in which both show most) of what is left of
+            their mean colour once a smooth map of colours has made one picture out of the other. Light, filters and encoding leave a level or two; another
             wall behind one person, another light on one face, leave more almost everywhere.
     """
 
@@ -60,14 +60,25 @@ def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
     residual = b - _predict_colours(a, b, places)
     square = cv2.transform(residual * residual, _MEAN_OF_THREE) * inside
     deviation = np.sqrt(cell_means(square, side) / np.maximum(share, 0.1))
-    activity = np.maximum(_activity(a, inside, side, share), _activity(b, inside, side, share))
-    excess = np.where(valid, deviation - _explained(deviation, activity, valid), 0.0)
+    activities = [_activity(g, inside, side, share) for g in (a, b)]
+    excess = np.where(valid, deviation - _explained(deviation, np.maximum(*activities), valid), 0.0)
     score = np.clip(excess / FULL, 0.0, 1.0).astype(np.float32)
     largest = float(score.max())
     box = _box(score, side, (mask.shape[1], mask.shape[0])) if largest > _SEEN_DIFFERENCE else None
     means = cv2.resize(residual * inside[:, :, None], share.shape[::-1], interpolation=cv2.INTER_AREA)
     left = np.sqrt(np.square(means / np.maximum(share, 0.1)[:, :, None]).mean(axis=2))[valid]
-    return Difference(largest, box, _colour_difference(a, b, places, inside), float(np.median(left)))
+    unexplained = _unexplained(left, np.minimum(*activities)[valid])
+    return Difference(largest, box, _colour_difference(a, b, places, inside), unexplained)
+
+
+def _unexplained(left: FloatArray, activity: FloatArray) -> float:
+    """Median over all cells, or over the quarter in which both show most, whichever is more.
+
+    Most of a drawing is paper, which every other drawing explains.
+    """
+    quarter = 3 * len(activity) // 4
+    shown = activity > np.partition(activity, quarter)[quarter]
+    return float(max(np.median(left), np.median(left[shown]) if shown.sum() >= MIN_CELLS else 0.0))
 
 
 def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatArray) -> FloatArray:
