@@ -28,8 +28,9 @@ class Difference(NamedTuple):
         box: float (x0, y0, x1, y1) in pixels of what was compared; None where nothing differs.
         colour: 0 to 1, of colours over all: the larger of tones and of hues with saturations, in 64 levels.
         unexplained: levels of 256, median over the cells (all, or those in which both show most) of what is left of
-            their mean colour once a smooth map of colours has made one picture out of the other. Light, filters and encoding leave a level or two; another
-            wall behind one person, another light on one face, leave more almost everywhere.
+            their mean colour once a smooth map of colours has made one picture out of the other. Light, filters and
+            encoding leave a level or two; another wall behind one person, another light on one face, leave more almost
+            everywhere.
     """
 
     largest: float
