@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class DupelakeError(Exception):
@@ -63,3 +64,18 @@ class BusyError(DupelakeError):
     """Another run holds the warehouse, or took it over; nothing was written after that."""
 
     exit_code = 4
+
+
+def first_line(error: BaseException, *, innermost: bool = False) -> str:
+    """What an error says, in one line.
+
+    Args:
+        error: of Python, Spark or Java.
+        innermost: of one that Java raised, what its innermost cause says. The outermost error of a filesystem names
+            the path; that of Spark's start or of a job names neither cause nor fix.
+    """
+    raised: Any = getattr(error, "java_exception", None)
+    while innermost and raised is not None and raised.getCause() is not None:
+        raised = raised.getCause()
+    text = str(error if raised is None else raised.toString())
+    return (text.strip().splitlines() or [type(error).__name__])[0]

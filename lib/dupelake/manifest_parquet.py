@@ -16,8 +16,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from dupelake.errors import ManifestError
-from dupelake.manifest_place import Place, first_line
+from dupelake.errors import ManifestError, first_line
+from dupelake.manifest_place import Place
 from dupelake.paths import literal
 from dupelake.stages.manifest_cells import FOLDER, quoted
 from dupelake.stages.manifest_columns import check_columns, is_known

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from dupelake.errors import ManifestError
+from dupelake.errors import ManifestError, first_line
 from dupelake.kernels.uris import local_path
 from dupelake.trees import is_commit, list_folder
 
@@ -234,12 +234,6 @@ def kind_of(path: str) -> str | None:
     for packed in PACKED:
         name = name.removesuffix(packed)
     return _KINDS.get(name.rsplit(".", 1)[-1]) if "." in name else None
-
-
-def first_line(error: Exception) -> str:
-    """What an error of Spark or Java says, in one line."""
-    text = str(error.java_exception) if isinstance(error, Py4JJavaError) else str(error)
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
 
 
 def _ending(name: str) -> str:

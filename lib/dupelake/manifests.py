@@ -19,10 +19,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.config import ManifestConfig
-from dupelake.errors import ManifestError
+from dupelake.errors import ManifestError, first_line
 from dupelake.kernels.redaction import redact_uris
 from dupelake.manifest_parquet import read_parquet_table
-from dupelake.manifest_place import Place, first_line
+from dupelake.manifest_place import Place
 from dupelake.manifest_text import read_text_table
 from dupelake.stages.again import MARKS
 from dupelake.stages.manifest_cells import FAULT, FOLDER, RELATIVE, is_relative, quoted

@@ -79,10 +79,11 @@ def test_reported_manifest_is_one_file(spark, shared_data, tmp_path):
     assert (counts["read"], counts["removable"], counts["removable_bytes"]) == (7, 0, 0)
 
 
-@pytest.fixture(scope="module")
-def tenants(tmp_path_factory):
-    """Rows of two tenants and a third; `big` is listed for two of them."""
-    folder = tmp_path_factory.mktemp("tenants")
+@pytest.fixture
+def tenants(tmp_path):
+    """Rows of two tenants and a third, of pictures below their manifests; `big` is listed for two of them."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
     big = photograph("chelsea.png", 300)
     big.save(folder / "big.png")
     big.resize((200, 200 * big.height // big.width)).save(folder / "small.png")

@@ -18,7 +18,7 @@ from pathlib import Path
 from dupelake import __version__, errors
 from dupelake.arguments import Parser, add_spark, spark_settings
 from dupelake.config import Config, load_config
-from dupelake.errors import ConfigError, DupelakeError, EnvironmentFault, GateError
+from dupelake.errors import ConfigError, DupelakeError, EnvironmentFault, GateError, first_line
 from dupelake.jobs.decisions import alone
 from dupelake.kernels.faults import reached
 from dupelake.kernels.redaction import Redactor, redact_uris
@@ -30,7 +30,7 @@ from dupelake.runtime.lock import RunLock, lock_of
 from dupelake.runtime.logs import EventLog, configure_logging
 from dupelake.runtime.metrics import prometheus_text, write_metrics
 from dupelake.runtime.run import START, Run, new_run_id
-from dupelake.runtime.session import build_session, first_line
+from dupelake.runtime.session import build_session
 from dupelake.tables import Warehouse
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,9 @@ def _execute(run: Run, args: argparse.Namespace, body: Body, interrupts: Interru
     except Exception as error:
         fault = error
         if not isinstance(fault, DupelakeError):  # a disk or store that refuses
-            fault = EnvironmentFault(f"--warehouse {run.warehouse.root} cannot be written: {first_line(error)}")
+            fault = EnvironmentFault(
+                f"--warehouse {run.warehouse.root} cannot be written: {first_line(error, innermost=True)}"
+            )
         return _refused(run, run.config, fault, f"{run.job}: nothing was started: {fault}")
     run.started_at = dt.datetime.now(dt.UTC)  # with the lock, so that runs on a warehouse are ordered by it
     run.seconds[START] = time.monotonic() - run.begun
@@ -189,7 +191,7 @@ def _execute(run: Run, args: argparse.Namespace, body: Body, interrupts: Interru
     try:
         lock.release()
     except Exception as error:  # a store that is reached through Spark, which is gone
-        log.error("the lock could not be given back, and falls by itself: %s", first_line(error))  # noqa: TRY400
+        log.error("the lock could not be given back, and falls by itself: %s", first_line(error, innermost=True))  # noqa: TRY400
     _tell_collectors(run, code, message)
     print(run.report(), flush=True)  # noqa: T201
     return code

@@ -17,7 +17,7 @@ from typing import Any
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from dupelake.errors import EnvironmentFault
+from dupelake.errors import EnvironmentFault, first_line
 from dupelake.kernels.redaction import Redactor
 from dupelake.runtime.java import check_java
 
@@ -137,7 +137,7 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
             builder = builder.config(key, value)
         session = builder.getOrCreate()
     except Exception as error:
-        why = Redactor.of(settings)(first_line(error))
+        why = Redactor.of(settings)(first_line(error, innermost=True))
         raise EnvironmentFault(f"Spark did not start: {why} (what Java says of it is above)") from error
     session.sparkContext.setLogLevel(session.conf.get("spark.log.level", "WARN") or "WARN")
     if submitted:
@@ -221,16 +221,6 @@ def _warn_of_encoding(session: SparkSession) -> None:
             "spark-submit, and spark.executorEnv.LC_ALL as conf/spark-cluster.conf does",
             encoding,
         )
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in a line; of one that Java raised, its innermost cause."""
-    raised: Any = getattr(error, "java_exception", None)
-    if raised is not None:
-        while raised.getCause() is not None:
-            raised = raised.getCause()
-        return str(raised.toString()).strip().splitlines()[0]
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _check_delta(session: SparkSession) -> None:

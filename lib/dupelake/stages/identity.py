@@ -30,6 +30,15 @@ def plain_uri(uri: Column) -> Column:
     return cast(Column, F.arrow_udf(_plain, T.StringType())(uri))  # type: ignore[attr-defined]
 
 
+def plain_uri_once(uri: Column) -> Column:
+    """`plain_uri` for a column that conditions of filters are made of.
+
+    Spark moves such a filter below the column: it computes the URI there and again above, and writes all that leads
+    to the condition out in full. It does neither over what it takes for random.
+    """
+    return cast(Column, F.arrow_udf(_plain, T.StringType()).asNondeterministic()(uri))  # type: ignore[attr-defined]
+
+
 def digest(text: Column, digits: int = _DIGITS) -> Column:
     """The first hex digits of sha256."""
     return F.substring(F.sha2(text, 256), 1, digits)

@@ -40,6 +40,7 @@ from dupelake.stages.identity import (
     is_uris_own,
     other_ids_of,
     plain_uri,
+    plain_uri_once,
     scoped_id,
     speaks_for,
     with_plain,
@@ -205,12 +206,13 @@ def _beside_stored(rows: DataFrame, images: DataFrame, *, full: bool, other_ids:
     # The digest of a URI may be the id of its image in another scope.
     is_about = ~is_uris_own() | speaks_for(F.col("scope"), F.col("_stored_scope"))
     is_taken = F.col("_stored_image_id").isNotNull() & ~is_about
+    met, is_taken = met.withColumn("_is_taken", is_taken), F.col("_is_taken")
     asked = F.when(is_taken, scoped_id(F.col("scope"), F.col("_plain"))).otherwise(F.col("_asked"))
     found = {name: F.when(~is_taken, F.col(name)) for name in names}
     own = F.when(is_taken, asked).otherwise(F.col("image_id"))
     met = met.withColumns({"_asked": asked, "image_id": own} | found)
     if not other_ids:
-        return met.withColumn("_stored_plain", plain_uri(F.col("_stored_uri")))
+        return met.withColumn("_stored_plain", plain_uri_once(F.col("_stored_uri")))
     ids = F.array_append(other_ids_of(), F.col("image_id"))  # its own where the one it asked for was taken
     lacking = met.where("_stored_image_id IS NULL").select(
         F.col("image_id").alias("_of"), "scope", F.explode(ids).alias("_stored_image_id")
@@ -229,7 +231,7 @@ def _beside_stored(rows: DataFrame, images: DataFrame, *, full: bool, other_ids:
     also = known.select("_of", *(F.col(name).alias(f"_also{name}") for name in names))
     met = met.join(also, F.col("image_id") == F.col("_of"), "left")
     met = met.withColumns({name: F.coalesce(name, f"_also{name}") for name in names})
-    met = met.withColumn("_stored_plain", plain_uri(F.col("_stored_uri")))
+    met = met.withColumn("_stored_plain", plain_uri_once(F.col("_stored_uri")))
     return met.withColumn("_asked", F.when(F.col("_of").isNull(), F.col("_asked")).otherwise(F.col("_stored_image_id")))
 
 
@@ -270,22 +272,26 @@ def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten
         .when(F.coalesce(lacks, F.lit(False)) | F.col("_stored_source").isNull(), NOTED)
     )
     returns = is_stored & is_away & ~is_forgotten & ~is_scopes
-    why = F.when(is_same & ~lost_away, same).when(returns, RETURNED).otherwise(NEW)
-    met = met.withColumn("why", why).withColumn("_is_same", is_same & ~lost_away)
-    kept = met.where(F.col("_is_same") & F.col("why").isNotNull()).withColumns(
+    is_kept = is_same & ~lost_away
+    why = F.when(is_kept, same).when(returns, RETURNED).otherwise(NEW)
+    met = met.withColumns({"why": why, "_is_kept": is_kept}).where(F.col("why").isNotNull())
+    is_kept, reason = F.col("_is_kept"), F.col("reason")
+    taken = stored_uri.isNotNull() & (~is_away | is_forgotten)
+    lost = ~is_kept & is_stored & taken & ~is_scopes
+    todo = conflicting(met, lost, F.col("_asked"), F.col("_stored_uri"), "the images table")
+    # A stored row has its id, whatever it lost inside the manifest.
+    holds = ~is_kept | (reason != CONFLICT)
+    todo = todo.withColumns(
         {
-            "image_id": F.col("_asked"),
-            "reason": _unless_conflict("reason"),
-            "error_message": _unless_conflict("error_message"),
+            "image_id": F.when(is_kept, F.col("_asked")).otherwise(F.col("image_id")),
+            "reason": F.when(holds, reason),
+            "error_message": F.when(holds, F.col("error_message")),
         }
     )
-    taken = stored_uri.isNotNull() & (~is_away | is_forgotten)
-    lost = is_stored & taken & ~is_scopes
-    todo = conflicting(met.where(~F.col("_is_same")), lost, F.col("_asked"), F.col("_stored_uri"), "the images table")
     # Conflicts have an id of their own that may be stored already; so may losers whose winner is not stored yet.
     known = images.where(F.col("image_id").rlike(SUFFIX)).select(F.col("image_id").alias("_known"))
-    is_known = (F.col("image_id") == F.col("_known")) & F.col("reason").isNotNull()
-    return kept.unionByName(todo.join(known, is_known, "left_anti"))
+    is_known = (F.col("image_id") == F.col("_known")) & reason.isNotNull() & ~is_kept
+    return todo.join(known, is_known, "left_anti")
 
 
 def selected(manifest: DataFrame, partitions: list[str] | None, since: str | None) -> DataFrame:
@@ -296,10 +302,6 @@ def selected(manifest: DataFrame, partitions: list[str] | None, since: str | Non
     if since is not None:
         manifest = manifest.where(F.col("last_partition") >= F.lit(since))
     return manifest
-
-
-def _unless_conflict(name: str) -> Column:
-    return F.when(F.col("reason") != CONFLICT, F.col(name))
 
 
 def _time(text: Column) -> Column:
