@@ -150,6 +150,7 @@ def write_images(folder: Path) -> Path:
     for i, name in enumerate(PHOTOGRAPHS):
         with Image.open(source / name) as image:
             picture = image.convert("RGB")
+        picture.info.pop("icc_profile", None)  # PNG would keep it and JPEG not: then one shows other colours
         scene = Path(name).stem
         chosen = ["original", *[list(makers)[1 + (i + k) % (len(makers) - 1)] for k in range(1 + i % 4)]]
         for k, edit in enumerate(chosen):

@@ -14,6 +14,7 @@ from dupelake.config import DecideConfig
 from dupelake.kernels.decision import aligned_model
 from dupelake.schema import PAIRS
 from dupelake.stages.decide import (
+    COVERED,
     CROP_OVERLAP,
     MAX_COLOUR_DIFFERENCE,
     MAX_LOCAL_DIFFERENCE,
@@ -40,6 +41,10 @@ ALIGNED = {
     "is_mirrored": False,
     "largest_local_difference": 0.0,
     "colour_difference": 0.0,
+    "src_beyond": 0.0,
+    "dst_beyond": 0.0,
+    "src_frame": 0.0,
+    "dst_frame": 0.0,
     "median_cell_ncc": 0.99,
     "cell_shift_px": 0.05,
     "unexplained_colour": 0.5,
@@ -65,13 +70,17 @@ def decision(row, cfg):
         score = 0.0 if is_part else float(aligned_model().probability(row))
     score = round(score, 6)
     is_mirrored = mirrored > straight if row["aligned_ncc"] is None else row["is_mirrored"]
+    is_covered = is_aligned and any(
+        row[f"{one}_frame"] >= COVERED and abs(row[f"{one}_frame"] - row[f"{other}_beyond"]) <= COVERED
+        for one, other in (("src", "dst"), ("dst", "src"))
+    )
     kind = None
     if score >= cfg.min_score:
         kind = (
             ("mirrored" if is_mirrored else "edited")
             if not is_aligned
             else "edited"
-            if row["largest_local_difference"] > MAX_LOCAL_DIFFERENCE
+            if row["largest_local_difference"] > MAX_LOCAL_DIFFERENCE or is_covered
             else "recoloured"
             if row["colour_difference"] > MAX_COLOUR_DIFFERENCE
             else "mirrored"
@@ -112,6 +121,8 @@ def grid():
     ):
         rows += [FAR | ALIGNED | {name: value} for value in (*around(limit), 0.0, 1.0)]
     rows += [FAR | ALIGNED | {"src_overlap": x, "dst_overlap": 0.1} for x in around(MIN_OVERLAP)]
+    rows += [FAR | ALIGNED | {"src_frame": 0.06, "dst_beyond": x} for x in (0.0, 0.05, 0.06, 0.1)]
+    rows += [FAR | ALIGNED | {"src_beyond": 0.3, "dst_frame": x} for x in (0.01, 0.1, 0.29, 0.6)]
     rows += [FAR | ALIGNED | {"rotation_degrees": turn} for turn in (-180.0, -3.1, -3.0, 3.0, 3.1, 90.0)]
     for factor in aligned_model().factors:
         for term in factor.terms:

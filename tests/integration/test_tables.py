@@ -20,7 +20,10 @@ def warehouse(spark, tmp_path):
 
 
 def hash_row(content_id="a" * 32, version="v1", quality=80):
-    return (content_id, "d" * 32, 1, -2, bytearray(32), bytearray(32), quality, False, 1.0, version)
+    values = {"content_id": content_id, "pixel_digest": "d" * 32, "phash": 1, "phash_mirrored": -2}
+    values |= {"pdq": bytearray(32), "pdq_mirrored": bytearray(32), "pdq_quality": quality}
+    values |= {"is_low_information": False, "detail": 1.0, "hash_version": version}
+    return tuple(values.get(name) for name in HASHES.columns)
 
 
 def pair_row(src, dst, *, kind, score):
@@ -64,6 +67,18 @@ def test_every_table_has_its_comments_and_stays_readable_by_others(warehouse):
         comments = {f.name: f.metadata.get("comment") for f in stored.schema().fields}
         assert comments == {f.name: f.metadata["comment"] for f in table.schema.fields}
         assert warehouse.read(table).isEmpty()
+
+
+def test_a_constraint_of_an_older_version_that_holds_no_more_is_dropped(spark, warehouse):
+    warehouse.ensure(PAIRS)
+    path = warehouse.path(PAIRS)
+    spark.sql(f"ALTER TABLE delta.`{path}` ADD CONSTRAINT decided CHECK (is_duplicate = (score >= 0.5))")
+    warehouse.ensure(PAIRS)
+    rows = [pair_row("a" * 32, "b" * 32, kind="near", score=0.3)]
+    assert warehouse.merge(PAIRS, spark.createDataFrame(rows, PAIRS.schema)).inserted == 1
+    with pytest.raises(Exception, match="score_range"):
+        bad = [pair_row("a" * 32, "c" * 32, kind="near", score=1.5)]
+        warehouse.merge(PAIRS, spark.createDataFrame(bad, PAIRS.schema))
 
 
 def test_a_table_of_an_older_version_is_given_the_columns_it_lacks(spark, warehouse):

@@ -26,6 +26,7 @@ _ALONG_CORRELATION = 0.4  # of neighbouring lines on either side, where those of
 _EMPTY_RATIO, _EMPTY_LEVELS = 0.06, 5.0  # of deviations along both sides: one is empty, the other is not
 _FLAT_LEVELS = 12.0  # range of grey beyond which a place in a frame is not flat
 _MARGIN_LEVELS = 32.0  # range of a picture's own blank margin, which noise, a filter or a watermark has touched
+_OTHER_LEVELS = 64.0  # between a blank margin and the other picture's; light and filters change less
 _HELD_SHARE = 0.05  # of such places, beyond which a frame is no mere frame
 
 
@@ -64,10 +65,10 @@ def shares(grey: NDArray[Any], content: Box, other_grey: NDArray[Any], other: Bo
     inside = own & theirs
     whole: Box = (0, 0, other_grey.shape[1], other_grey.shape[0])
     margin = own & ~theirs & _in_box(places, whole)  # blank in the other; and here?
-    is_margin_shared = _is_blank(grey, points[margin])
+    is_margin_shared = _is_blank(grey, points[margin], other_grey, places[margin])
     blank = margin & is_margin_shared
     gap = ~own & theirs  # blank here; and in the other?
-    if _is_blank(other_grey, places[gap]):
+    if _is_blank(other_grey, places[gap], grey, points[gap]):
         blank |= gap
     quad = move(np.linalg.inv(to_other), corners(whole if is_margin_shared else other))
     framed = ~own
@@ -83,14 +84,21 @@ def shares(grey: NDArray[Any], content: Box, other_grey: NDArray[Any], other: Bo
     return Shares(n_inside / total, n_more / total, float(framed.mean()))
 
 
-def _is_blank(grey: NDArray[Any], points: Matrix) -> bool:
-    """Whether a picture shows nothing at these points but one level, give or take noise; False for no points."""
+def _is_blank(grey: NDArray[Any], points: Matrix, border: NDArray[Any], places: Matrix) -> bool:
+    """Whether a picture shows nothing at these points but one level, give or take noise; False for no points.
+
+    Nor is it blank where the border of the other picture, at `places`, is of quite another level: a bar lies over it.
+    """
     if len(points) == 0:
         return False
-    smooth = cv2.medianBlur(grey, 5)
+    low, high = np.quantile(_levels(cv2.medianBlur(grey, 5), points), [0.05, 0.95])
+    theirs = float(np.median(_levels(border, places)))
+    return bool(high - low <= _MARGIN_LEVELS and abs((low + high) / 2 - theirs) <= _OTHER_LEVELS)
+
+
+def _levels(grey: NDArray[Any], points: Matrix) -> NDArray[Any]:
     at = np.clip(np.rint(points).astype(np.intp), 0, np.array(grey.shape[::-1]) - 1)
-    low, high = np.quantile(smooth[at[:, 1], at[:, 0]], [0.05, 0.95])
-    return bool(high - low <= _MARGIN_LEVELS)
+    return np.asarray(grey[at[:, 1], at[:, 0]])
 
 
 def _in_box(points: Matrix, box: Box) -> NDArray[np.bool_]:

@@ -42,6 +42,7 @@ _COLOURLESS, _COLOURS = 0.6, 3.5  # levels of colourfulness
 _SOFTER, _SOFTER_TONED, _LESS_DETAIL = (0.88, 0.7, 0.9)  # of the other's sharpness and detail
 _SHARPENED, _SHARPENED_TONED = 1.2, 1.4
 _NOISE, _NOISE_SHARE, _MUCH_NOISE = (0.4, 0.35, 2.2)  # levels, share of the other's, and levels
+_TEXTURE = 3.0  # levels of noise in the calmest tenth from which on it is grass or gravel
 _SMOOTHING, _HEAVY = (93.0, 55.0)  # JPEG qualities below which noise is lost, and much noise
 _TRACE, _BLOCKS = 0.03, 0.12
 _WAS_JPEG = 0.03
@@ -49,7 +50,7 @@ _QUALITY = 3.0
 _RECOLOURED = 0.05
 _RECOLOURED_TRACE, _RECOLOURED_BLOCKS = 0.05, 1.4
 _USUAL_CONTRAST = 150.0
-_CLIPPED_TIMES, _CLIPPED, _RAISED = 1.5, 0.03, 1.1
+_CLIPPED_TIMES, _CLIPPED, _RAISED, _MUCH_CLIPPED = 1.5, 0.03, 1.1, 0.15
 _COMB_SHARE, _COMB, _CLEAR_COMB = 1.25, 0.06, 0.12
 _EVEN = 75.0  # JPEG quality from which on compression leaves histograms even
 _DULL = 0.93
@@ -202,6 +203,7 @@ def _true(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     smoothed = coarser & ((own.jpeg_quality < _SMOOTHING) | (own.is_web_lossy > 0))
     noisy = (excess > _NOISE + _NOISE_SHARE * own.noise) & ~smoothed
     noisy |= (excess > _MUCH_NOISE) & ~(coarser & ((own.jpeg_quality < _HEAVY) | (own.is_web_lossy > 0)))
+    noisy &= own.noise <= _TEXTURE
     return [
         (SOFT, blurred),
         (SHARPENED, sharpened),
@@ -219,7 +221,7 @@ def _combed(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     """Gaps and peaks in the histogram that no compression makes: a curve was laid over the tones."""
     uneven = other.comb > own.comb * _COMB_SHARE + _CLEAR_COMB
     # tones that are cut off were spread before; a white background is none, and dulling leaves it where it is
-    raised = other.contrast >= _RAISED * own.contrast
+    raised = (other.contrast >= _RAISED * own.contrast) | (other.clipped > own.clipped + _MUCH_CLIPPED)
     clipped = (other.clipped > _CLIPPED_TIMES * own.clipped + _CLIPPED) & raised & (recoloured >= _RECOLOURED)
     return [(CLIPPED, clipped), (COMBED, uneven & ~(other.jpeg_quality < _EVEN) & ~(other.is_web_lossy > 0))]
 

@@ -26,6 +26,7 @@ MAX_LOCAL_DIFFERENCE = 0.06  # above it the copy is edited; of re-encoded and re
 MAX_COLOUR_DIFFERENCE = 0.08  # above it the copy is recoloured; of JPEG 15 and better all measure less
 MIN_OVERLAP = 0.3  # of the picture of which more is shown; what shares less has a logo in common, or a wall
 CROP_OVERLAP = 0.98  # a picture of which the other shows less is shown in part; by grids of 48 x 48 points
+COVERED = 0.02  # share of a picture that a bar over its edge hides at least, and by which the two shares may differ
 TURN_DEGREES = 3.0  # a smaller turn is within what alignment leaves
 _DIGITS = 6  # of a score
 
@@ -109,9 +110,17 @@ def is_related() -> Column:
 
 
 def aligned_kind() -> Column:
-    """What differs, the gravest first: a change of content, of colours, then of the frame."""
+    """What differs, the gravest first: a change of content, of colours, then of the frame.
+
+    A bar that was laid over an edge looks like a frame, and hides as much of the picture as it is large.
+    """
+    hidden = [
+        (F.col(f"{one}_frame") >= COVERED) & (F.abs(F.col(f"{one}_frame") - F.col(f"{other}_beyond")) <= COVERED)
+        for one, other in (("src", "dst"), ("dst", "src"))
+    ]
+    is_edited = (F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE) | hidden[0] | hidden[1]
     return (
-        F.when(F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE, F.lit("edited"))
+        F.when(is_edited, F.lit("edited"))
         .when(F.col("colour_difference") > MAX_COLOUR_DIFFERENCE, F.lit("recoloured"))
         .when(F.col("is_mirrored"), F.lit("mirrored"))
         .when(F.abs("rotation_degrees") > TURN_DEGREES, F.lit("rotated"))
