@@ -142,7 +142,7 @@ def test_what_delta_skips_in_silence_is_told(spark, root, monkeypatch):
 
 
 def test_the_sequence_of_groups_outlives_the_fence_and_older_warehouses(spark, root):
-    row = ("i", "g", "", "c", True, "keeper", False, 1.0, None, "r", 2, NOW)
+    row = ("i", "g", "", "c", True, "keeper", False, None, None, 1.0, None, "r", 2, NOW)
     groups = spark.createDataFrame([row], GROUPS.schema)
     first = Warehouse(spark, root)
     first.merge(GROUPS, groups, update_when="true", sequence=7)  # as it was before there were tokens

@@ -9,13 +9,17 @@ import pytest
 
 from dupelake import tables
 from dupelake.jobs.maintain import told
-from dupelake.schema import HASHES
+from dupelake.schema import CONDITION, HASHES
 from dupelake.tables import Warehouse
 
 
 def rows_of(spark, numbers):
     blob = bytearray(range(32))
-    made = [(f"{n * 2654435761 % 2**64:032x}", f"{n:032x}", n, -n, blob, blob, 80, False, 1.0, "v1") for n in numbers]
+    unmeasured = [None] * len(CONDITION)
+    made = [
+        (f"{n * 2654435761 % 2**64:032x}", f"{n:032x}", n, -n, blob, blob, 80, False, 1.0, *unmeasured, "v1")
+        for n in numbers
+    ]
     return spark.createDataFrame(made, HASHES.schema)
 
 
