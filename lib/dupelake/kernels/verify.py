@@ -351,15 +351,15 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
 
 def _shares(src: Picture, dst: Picture, fit: _Fit) -> tuple[Shares, Shares]:
     """What each picture shows beside the shared part; of whole pictures on each other that is nothing."""
-    plain = Shares(1.0, 0.0, 0.0)
     borderless = src.content == src.whole and dst.content == dst.whole
-    if borderless and min(fit.overlap.src_share, fit.overlap.dst_share) > 0.995:
-        return plain, plain
-    inverse = np.linalg.inv(fit.transform)
-    return (
-        shares(src.grey, src.content, dst.grey, dst.content, fit.transform),
-        shares(dst.grey, dst.content, src.grey, src.content, inverse),
-    )
+    a, b = fit.overlap.src_share, fit.overlap.dst_share
+    if borderless and min(a, b) > 0.995:
+        return Shares(1.0, 0.0, 0.0), Shares(1.0, 0.0, 0.0)
+    of_src = shares(src.grey, src.content, dst.grey, dst.content, fit.transform)
+    of_dst = shares(dst.grey, dst.content, src.grey, src.content, np.linalg.inv(fit.transform))
+    if borderless and of_src.frame == of_dst.frame == 0.0:  # outlines tell a crop to a pixel, points to a fiftieth
+        return Shares(a, 1.0 - a, 0.0), Shares(b, 1.0 - b, 0.0)
+    return of_src, of_dst
 
 
 def _spread(consensus: Consensus, overlap: Overlap) -> float:
