@@ -42,15 +42,15 @@ FACTORS = (  # by log, since copies differ by orders of magnitude from other pho
         0.0,
         (Term("cell_shift_px", 0.1, 1.0, True, 0.0), Term("unexplained_colour", 1.0, 16.0, True, 0.0)),
     ),
-    Factor("same_content", 0.0, (Term("agreeing_share", 0.4, 1.0, False, 0.0),)),
+    Factor("same_content", 0.0, (Term("contradicting_share", 0.0, 0.3, False, 0.0),)),
 )
 TERMS = tuple(term for factor in FACTORS for term in factor.terms)
 N_PHOTOGRAPHS, EDITS_EACH = 300, 5
 LONGEST_SIDE_PX = 900
 # An edit weighs 1. In a corpus look-alikes outnumber copies; the distractors of the bench are few and of many kinds.
-DIFFERENT_WEIGHT, COPY_WEIGHT, DISTRACTOR_WEIGHT = 3.0, 2.0, 6.0
+DIFFERENT_WEIGHT, COPY_WEIGHT, DISTRACTOR_WEIGHT = 6.0, 2.0, 6.0
 RIDGE = 1.0
-MIN_OVERLAP = 0.3  # as stages.decide has it
+MIN_OVERLAP, MIN_AGREEING = 0.3, 0.3  # as stages.decide has them
 MIN_SHARED = 0.4  # of an original, that two copies of it are sure to have in common, as a product of what each kept
 
 
@@ -181,6 +181,7 @@ def edits(data: Path) -> Iterator[Pair]:
 
 def fit(pairs: list[Pair]) -> Model:
     """The product of weighted logistic models, by maximum likelihood with a little ridge on standardised terms."""
+    pairs = [p for p in pairs if p.found.agreeing_share >= MIN_AGREEING]  # of the rest nothing is measured exactly
     x = np.column_stack([term.of([getattr(p.found, term.column) for p in pairs]) for term in TERMS])
     is_copy = np.array([p.is_copy for p in pairs])
     weight = np.array([p.weight for p in pairs])
@@ -212,6 +213,7 @@ def fit(pairs: list[Pair]) -> Model:
 def report(name: str, model: Model, pairs: list[Pair]) -> None:
     """Precision, recall and F1 on look-alikes and the bench, and recall on edits, at some values of the option."""
     p = model.probability({t.column: [getattr(one.found, t.column) for one in pairs] for t in TERMS})
+    p[[one.found.agreeing_share < MIN_AGREEING for one in pairs]] = 0.0
     is_copy, fair = (np.array([getattr(one, field) for one in pairs]) for field in ("is_copy", "is_fair"))
     origin = np.array([one.origin for one in pairs])
     for at in (0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99):

@@ -66,8 +66,8 @@ def decision(row, cfg):
         mirrored = by_bits(row["pdq_mirrored_bits"], row["phash_mirrored_bits"])
     score = max(straight, mirrored)
     if is_aligned:
-        is_part = max(row["src_overlap"], row["dst_overlap"]) < MIN_OVERLAP
-        score = 0.0 if is_part else float(aligned_model().probability(row))
+        is_refuted = max(row["src_overlap"], row["dst_overlap"]) < MIN_OVERLAP or row["agreeing_share"] < 0.3
+        score = 0.0 if is_refuted else float(aligned_model().probability(row))
     score = round(score, 6)
     is_mirrored = mirrored > straight if row["aligned_ncc"] is None else row["is_mirrored"]
     is_covered = is_aligned and any(
@@ -129,6 +129,7 @@ def grid():
             steps = np.linspace(term.low, term.high, 7).tolist()
             rows += [FAR | ALIGNED | {term.column: value} for value in (*steps, 0.0, 1e-9, 60.0)]
     rows += [FAR | ALIGNED | ANOTHER_SHOT | {"n_inliers": n} for n in (19, 20)]
+    rows += [FAR | ALIGNED | {"agreeing_share": x} for x in around(0.3)]
     for name, limit in (("inlier_spread", 0.25), ("aligned_ncc", 0.75), ("agreeing_share", 0.5)):
         rows += [FAR | ALIGNED | ANOTHER_SHOT | {name: value} for value in around(limit)]
     changes = {"largest_local_difference": 0.9, "colour_difference": 0.9, "is_mirrored": True, "rotation_degrees": 90.0}

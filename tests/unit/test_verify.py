@@ -41,8 +41,7 @@ def verified(a: Image.Image, b: Image.Image) -> Alignment | None:
 def is_same(found: Alignment | None) -> bool:
     if found is None or max(found.src_overlap, found.dst_overlap) < 0.3:
         return False
-    is_measured = (found.aligned_ncc, found.agreeing_share) != (0.0, 0.0)
-    return is_measured and bool(aligned_model().probability(vars(found)) >= 0.5)
+    return found.agreeing_share >= 0.3 and bool(aligned_model().probability(vars(found)) >= 0.5)
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import DecideConfig, fingerprint
 from dupelake.kernels.decision import Model, aligned_model
+from dupelake.kernels.differences import HOPELESS_SHARE
 from dupelake.schema import PAIRS, conform
 
 PIXEL = "pixel"  # found_by, kind and join_version of pairs of equal pixels: no join found them
@@ -42,7 +43,8 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     The score is the probability that both pictures are made from one. Of aligned pairs the model tells it from all
     measures of the alignment together; hashes and the cosine have no say, for they are of the whole picture, coarse,
     and blind to what differs. Of pairs that nothing could be aligned in (flat or empty pictures) both hashes must be
-    close; where PDQ is below its quality, the score is 0. Pictures that share a small part alone score 0, too.
+    close; where PDQ is below its quality, the score is 0. Pictures that share a small part alone, or agree in little of
+    it, score 0, too.
 
     Args:
         pairs: the evidence columns of PAIRS, with found_by and the versions; decisions that are there are replaced.
@@ -56,8 +58,8 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     is_aligned = F.coalesce((F.col("aligned_ncc") != 0) | (F.col("agreeing_share") != 0), F.lit(False))
     straight, mirrored = _bits_score(""), _bits_score("_mirrored")
     bits = F.greatest(straight, mirrored)
-    is_part = F.greatest("src_overlap", "dst_overlap") < MIN_OVERLAP
-    aligned = F.when(is_aligned & is_part, 0.0).when(is_aligned, _probability(aligned_model()))
+    is_refuted = (F.greatest("src_overlap", "dst_overlap") < MIN_OVERLAP) | (F.col("agreeing_share") < HOPELESS_SHARE)
+    aligned = F.when(is_aligned & is_refuted, 0.0).when(is_aligned, _probability(aligned_model()))
     score = F.round(F.when(is_pixel, 1.0).otherwise(F.coalesce(aligned, bits)), _DIGITS)
     known = F.when(F.col("aligned_ncc").isNotNull(), F.col("is_mirrored")).otherwise(mirrored > straight)
     valued = pairs.withColumns({"score": score, "is_mirrored": ~is_pixel & F.coalesce(known, F.lit(False))})
