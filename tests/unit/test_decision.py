@@ -41,9 +41,7 @@ def test_a_copy_another_shot_and_another_content() -> None:
     assert said(**COPY | {"contradicting_share": 0.05}) > 0.9  # a caption
 
 
-@pytest.mark.parametrize(
-    ("column", "worse"), [("cell_shift_px", 1), ("unexplained_colour", 1), ("contradicting_share", 1)]
-)
+@pytest.mark.parametrize("column", ["cell_shift_px", "unexplained_colour", "contradicting_share"])
 def test_worse_evidence_never_raises_the_score(column: str) -> None:
     values = np.linspace(0.0, 2.0, 50)
     evidence = {name: np.full(50, value) for name, value in COPY.items()} | {column: values}
