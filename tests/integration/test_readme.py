@@ -33,8 +33,8 @@ def test_each_query_runs_on_the_tables_as_they_are(spark, database, query):
     assert spark.sql(query).collect() == []
 
 
-def test_there_are_five_queries():
-    assert len(QUERIES) == 5
+def test_there_are_six_queries():
+    assert len(QUERIES) == 6
 
 
 def test_make_targets_and_files_that_are_named_exist():

@@ -182,10 +182,10 @@ def test_the_filled_csv_goes_back_once_and_what_it_decides_is_asked_no_more(ware
     capsys.readouterr()
     assert cli.main(command) == 0
     said = capsys.readouterr().out
-    assert said.startswith("3 verdicts added, 0 already given by ann; 3 rows without a verdict left out.\nThe next run")
+    assert said.startswith("3 verdicts added, 0 already given by ann; 4 rows without a verdict left out.\nThe next run")
     versions = warehouse.version(DECISIONS), warehouse.version(DECIDED)
     assert cli.main(command) == 0
-    assert capsys.readouterr().out == "0 verdicts added, 3 already given by ann; 3 rows without a verdict left out.\n"
+    assert capsys.readouterr().out == "0 verdicts added, 3 already given by ann; 4 rows without a verdict left out.\n"
     assert (warehouse.version(DECISIONS), warehouse.version(DECIDED)) == versions
     stored = warehouse.read(DECISIONS).collect()
     assert {(frozenset((r.image_id, r.other_image_id)), r.verdict, r.author) for r in stored} == {

@@ -145,7 +145,7 @@ def test_pixel_pairs_are_stars(spark):
         assert (row.phash_bits, row.pdq_bits, row.cosine_similarity, row.model_id) == (0, 0, None, None)
         assert row.phash_mirrored_bits == bits(codes["phash"][3], codes["phash_mirrored"][3])
         assert (row.hash_version, row.join_version, row.decide_version) == ("v1", "pixel", decide_version(CFG))
-    other = DecideConfig(phash_max_bits=0, pdq_max_bits=0, min_inliers=400)
+    other = DecideConfig(min_score=0.9)
     again = decide(pixel_pairs(twins, CFG), other)
     assert {(row.kind, row.score, row.decide_version) for row in again.collect()} == {
         ("pixel", 1.0, decide_version(other))
