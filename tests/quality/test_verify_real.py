@@ -23,9 +23,6 @@ from test_verify import EDITS, is_same, prepared
 
 BLANK = ("uniform-", "proportions/")  # of one colour: nothing to align
 OTHER_SHOTS = ("exif-rotn/", "custom/")  # of one table, and of one sky, one after the other (benchmarks/quality.py)
-    "exif-rotn/",
-    "custom/",
-)  # of one table, and of one sky, taken one after the other (benchmarks/quality.py)
 
 
 def opened(path: Path) -> Image.Image:
