@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from dupelake.kernels.bridges import FINER, FINER_DETAIL, WHOLE
 from dupelake.kernels.keeping import FRAMED
+from dupelake.stages.decide import COVERED
 
 _LOWER = 0.8  # linear resolution, relative to the keeper's, that is called lower
 
@@ -95,7 +96,11 @@ def member_reason() -> Column:
         F.concat(F.lit(", "), _size(), F.lit(" against "), _size("keeper."))
     )
     part = F.when(keeper < WHOLE, F.concat(F.lit(", showing "), _percent(keeper), F.lit(" of the keeper")))
+    is_covered = F.abs(F.col("link.frame") - F.col("link.keeper_beyond")) <= COVERED
     frame = F.when(
+        (F.col("link.frame") - F.col("link.keeper_frame") >= FRAMED) & is_covered & (kind == "edited"),
+        F.concat(F.lit(", "), _percent(F.col("link.frame")), F.lit(" of it is covered at an edge")),
+    ).when(
         F.col("link.frame") - F.col("link.keeper_frame") >= FRAMED,
         F.concat(F.lit(", "), _percent(F.col("link.frame")), F.lit(" of it is a frame around the picture")),
     )
@@ -161,7 +166,7 @@ def _where() -> Column:
         F.when(box["width"] * box["height"] < 0.01, "1 %").otherwise(_percent(box["width"] * box["height"])),
         F.lit(" of the picture's area)"),
     )
-    return F.when(box.isNotNull(), said)
+    return F.when(box["width"] * box["height"] > 0, said)
 
 
 def _resolution() -> Column:
