@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+from dupelake.kernels.cells import gradients
 from dupelake.kernels.shifts import cell_shifts
 
 SIDE = 24
@@ -25,7 +26,7 @@ def moved(image: np.ndarray, dx: float, dy: float) -> np.ndarray:
 def lengths(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     inside = np.ones_like(a)
     structured = cv2.resize(cv2.absdiff(a, cv2.blur(a, (9, 9))), (10, 10), interpolation=cv2.INTER_AREA) > 4
-    return np.hypot(*cell_shifts(a, b, inside, SIDE))[structured]
+    return np.hypot(*cell_shifts(a, b, gradients(a), gradients(b), inside, SIDE))[structured]
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(0.3, 0.0), (0.0, -0.3), (0.4, 0.3)])

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.kernels.differences import MARGIN, MIN_CELLS, FloatArray, Mask, cell_means, gradients, whole_cells
+from dupelake.kernels.cells import FloatArray, Mask, cell_means, gradients, whole_cells
+from dupelake.kernels.differences import MARGIN, MIN_CELLS
 
 _DIFFERENCE_CELL_PX = 4  # of half the resolution
 _SEEN_DIFFERENCE = 0.02

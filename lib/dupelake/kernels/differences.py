@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.kernels.cells import FloatArray, Mask, cell_means, gradients, whole_cells
 from dupelake.kernels.shifts import MAX_SHIFT_PX, cell_shifts
-
-FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
-Mask = NDArray[Any]  # uint8
 
 AGREEING_NCC = 0.6  # of a cell
 HOPELESS_SHARE = 0.3  # no edit leaves less of a picture; below it nothing is measured exactly
@@ -58,25 +56,6 @@ class Agreement(NamedTuple):
     def quality(self) -> float:
         """0 to 1, to choose the better of two alignments."""
         return self.share * max(0.0, self.ncc)
-
-
-def gradients(grey: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Sobel derivatives in levels per pixel, x and y."""
-    return (
-        cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8),
-        cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8),
-    )
-
-
-def cell_means(image: FloatArray, side: int) -> FloatArray:
-    """Mean over each cell of side x side pixels, of an image that `whole_cells` has padded."""
-    return cv2.resize(image, (image.shape[1] // side, image.shape[0] // side), interpolation=cv2.INTER_AREA)
-
-
-def whole_cells(image: NDArray[Any], side: int, border: int) -> NDArray[Any]:
-    """`image` enlarged at the right and below to whole cells, by zeros or by its own edge (OpenCV's border types)."""
-    height, width = image.shape[:2]
-    return cv2.copyMakeBorder(image, 0, -height % side, 0, -width % side, border)
 
 
 def _sharpness(grey: FloatArray, mask: FloatArray) -> float:
@@ -139,30 +118,65 @@ def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, 
     wide = (2 * side + 1, 2 * side + 1)
     a, b = (g - cv2.blur(g, wide) for g in (a, b))  # shading over more than a cell, a vignette, proves nothing
     share = cell_means(inside, side)
-    ncc, src_energy, dst_energy = _correlate(a, b, inside, side, share)
-    found = _judge(ncc, src_energy, dst_energy, share, is_paper)
+    src_slopes, dst_slopes = (_inside(gradients(g), inside) for g in (a, b))
+    cells = _cells_of(*_correlate(src_slopes, dst_slopes, side, share), share)
+    if cells is None:
+        return Agreement(0.0, 0.0, 0.0), is_flat
+    found = _judge(cells, is_paper)
     if found.share >= HOPELESS_SHARE:
-        shifts = np.hypot(*cell_shifts(a, b, inside, side))
-        middle, shift = _over_both(ncc, shifts, src_energy, dst_energy, share)
-        found = found._replace(isotropy=_isotropy(a, b, inside), middle=middle, shift=shift)
+        shifts = np.hypot(*cell_shifts(a, b, src_slopes, dst_slopes, inside, side))
+        middle, shift = _over_both(cells, shifts)
+        found = found._replace(isotropy=_isotropy(src_slopes, dst_slopes), middle=middle, shift=shift)
     return found, is_flat
 
 
-def _over_both(
-    ncc: FloatArray, shift: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray
-) -> tuple[float, float]:
-    """Median correlation and median shift of the cells in which both sides show something; strong edges weigh more."""
+Slopes = tuple[FloatArray, FloatArray]  # gradients, 0 outside the overlap
+
+
+def _inside(slopes: Slopes, inside: FloatArray) -> Slopes:
+    return slopes[0] * inside, slopes[1] * inside
+
+
+class _Cells(NamedTuple):
+    """The cells that lie in the overlap; n of them.
+
+    Attributes:
+        valid: bool (rows, columns), which they are.
+        ncc: float32 (n,), correlation of gradients.
+        src: float32 (n,), energy of the source's.
+        dst: float32 (n,), energy of the destination's.
+        in_src: bool (n,), the source shows something.
+        in_dst: bool (n,), the destination does.
+    """
+
+    valid: NDArray[np.bool_]
+    ncc: FloatArray
+    src: FloatArray
+    dst: FloatArray
+    in_src: NDArray[np.bool_]
+    in_dst: NDArray[np.bool_]
+
+
+def _cells_of(ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray) -> _Cells | None:
+    """None where too few cells lie in the overlap."""
     valid = share > _MIN_CELL_SHARE
+    if valid.sum() < MIN_CELLS:
+        return None
     n, s, d = ncc[valid], src_energy[valid] / share[valid], dst_energy[valid] / share[valid]
-    both = (s > _structure_threshold(s, d, n)) & (d > _structure_threshold(d, s, n))
+    return _Cells(valid, n, s, d, s > _structure_threshold(s, d, n), d > _structure_threshold(d, s, n))
+
+
+def _over_both(cells: _Cells, shifts: FloatArray) -> tuple[float, float]:
+    """Median correlation and median shift of the cells in which both sides show something; strong edges weigh more."""
+    both = cells.in_src & cells.in_dst
     if both.sum() < MIN_CELLS:
         return 0.0, MAX_SHIFT_PX
-    weight = np.sqrt(s * d)[both]
+    weight = np.sqrt(cells.src * cells.dst)[both]
     weight = np.minimum(weight, np.median(weight)) + 1e-9
-    moved = shift[valid][both]
+    moved = shifts[cells.valid][both]
     order = np.argsort(moved, kind="stable")
     middle = int(np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2))
-    return float(np.median(n[both])), min(MAX_SHIFT_PX, float(moved[order][min(middle, len(order) - 1)]))
+    return float(np.median(cells.ncc[both])), min(MAX_SHIFT_PX, float(moved[order][min(middle, len(order) - 1)]))
 
 
 def _other_rows(src: FloatArray, dst: FloatArray, mask: Mask) -> float:
@@ -206,10 +220,9 @@ def _best_within_a_pixel(own: FloatArray, other: FloatArray, side: int) -> Float
     return best
 
 
-def _isotropy(a: FloatArray, b: FloatArray, inside: FloatArray) -> float:
+def _isotropy(src: Slopes, dst: Slopes) -> float:
     """Of the gradients that both sides share: products of one with the other, in which noise cancels out."""
-    ax, ay = (g * inside for g in gradients(a))
-    bx, by = (g * inside for g in gradients(b))
+    (ax, ay), (bx, by) = src, dst
     xx, yy, xy = (float(np.dot(p.ravel(), q.ravel())) for p, q in ((ax, bx), (ay, by), (ax + ay, bx + by)))
     cross = (xy - xx - yy) / 2  # of x with y, the mean of both orders
     spread = float(np.hypot(xx - yy, 2 * cross))
@@ -223,12 +236,9 @@ def _paper_share(grey: FloatArray, inside: FloatArray) -> float:
     return float(around[int(levels.argmax())] / max(levels.sum(), 1.0))
 
 
-def _correlate(
-    a: FloatArray, b: FloatArray, inside: FloatArray, side: int, share: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _correlate(src: Slopes, dst: Slopes, side: int, share: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """By cells: correlation of gradients, the best within one pixel of play, and the energies of both sides."""
-    ax, ay = (g * inside for g in gradients(a))
-    bx, by = (g * inside for g in gradients(b))
+    (ax, ay), (bx, by) = src, dst
     src_energy = cell_means(ax * ax + ay * ay, side)
     dst_energy = cell_means(bx * bx + by * by, side)
     ncc = cell_means(ax * bx + ay * by, side) / np.sqrt(src_energy * dst_energy + 1e-9)
@@ -249,14 +259,8 @@ def _correlate(
     return ncc, src_energy, dst_energy
 
 
-def _judge(
-    ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray, is_paper: bool
-) -> Agreement:
-    valid = share > _MIN_CELL_SHARE
-    if valid.sum() < MIN_CELLS:
-        return Agreement(0.0, 0.0, 0.0)
-    n, s, d = ncc[valid], src_energy[valid] / share[valid], dst_energy[valid] / share[valid]
-    in_src, in_dst = s > _structure_threshold(s, d, n), d > _structure_threshold(d, s, n)
+def _judge(cells: _Cells, is_paper: bool) -> Agreement:
+    _, n, s, d, in_src, in_dst = cells
     structured = in_src | in_dst
     count = int(structured.sum())
     if count < max(MIN_CELLS, _MIN_STRUCTURED_SHARE * len(n)):

@@ -12,47 +12,46 @@ Reference:
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
+from dupelake.kernels.cells import FloatArray, cell_means
 
 MAX_SHIFT_PX = 2.0  # one step of Lucas and Kanade tells no more
 _DAMPING = 0.05  # of the trace: along one straight edge nothing can be told, and nothing is
 
 
-def cell_shifts(a: FloatArray, b: FloatArray, inside: FloatArray, side: int) -> tuple[FloatArray, FloatArray]:
+def cell_shifts(
+    a: FloatArray,
+    b: FloatArray,
+    a_slopes: tuple[FloatArray, FloatArray],
+    b_slopes: tuple[FloatArray, FloatArray],
+    inside: FloatArray,
+    side: int,
+) -> tuple[FloatArray, FloatArray]:
     """The shift of each cell of `b` against `a`, x and y, in pixels; float32 (rows, columns) each.
 
     Args:
         a: float32 (h, w), one picture, without shading, h and w multiples of `side`.
         b: float32 (h, w), the other, as sharp.
+        a_slopes: float32 (h, w) twice, gradients of `a`, 0 outside the overlap.
+        b_slopes: the same of `b`.
         inside: float32 (h, w), 1 where both show content, else 0.
         side: of a cell, in pixels.
     """
-    gx, gy = (
-        (cv2.Sobel(a, cv2.CV_32F, *d, ksize=3, scale=1 / 8) + cv2.Sobel(b, cv2.CV_32F, *d, ksize=3, scale=1 / 8))
-        / 2
-        * inside
-        for d in ((1, 0), (0, 1))
-    )
-
-    def mean(image: FloatArray) -> FloatArray:
-        return cv2.resize(image, (image.shape[1] // side, image.shape[0] // side), interpolation=cv2.INTER_AREA)
+    gx, gy = ((one + other) / 2 for one, other in zip(a_slopes, b_slopes, strict=True))
 
     def spread(image: FloatArray) -> FloatArray:
         return cv2.resize(image, (inside.shape[1], inside.shape[0]), interpolation=cv2.INTER_NEAREST)
 
-    share = np.maximum(mean(inside), 0.05)
-    levels = [mean(g * inside) / share for g in (a, b)]
+    share = np.maximum(cell_means(inside, side), 0.05)
+    levels = [cell_means(g * inside, side) / share for g in (a, b)]
     centred = [(g - spread(level)) * inside for g, level in zip((a, b), levels, strict=True)]
-    energies = [mean(g * g) for g in centred]
+    energies = [cell_means(g * g, side) for g in centred]
     gain = np.clip(np.sqrt((energies[0] + 1e-3) / (energies[1] + 1e-3)), 0.25, 4.0)  # another contrast is no shift
     residual = centred[1] * spread(gain) - centred[0]
-    xx, xy, yy, xr, yr = (mean(product) for product in (gx * gx, gx * gy, gy * gy, gx * residual, gy * residual))
+    products = (gx * gx, gx * gy, gy * gy, gx * residual, gy * residual)
+    xx, xy, yy, xr, yr = (cell_means(product, side) for product in products)
     damping = _DAMPING * (xx + yy) + 1e-6
     xx, yy = xx + damping, yy + damping
     determinant = xx * yy - xy * xy

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.kernels.differences import FloatArray, Mask, cell_means, gradients, whole_cells
+from dupelake.kernels.cells import FloatArray, Mask, cell_means, gradients, whole_cells
 
 SEEN = 0.1  # largest local difference from which on it is worth a look
 _CELL_PX = 4  # of half the resolution
