@@ -28,7 +28,7 @@ from PIL import Image, ImageOps
 from scipy.optimize import minimize
 
 import dupelake.kernels.decision as decision
-from dupelake.kernels.decision import Factor, Model, Term
+from dupelake.kernels.decision import MIN_AGREEING, MIN_OVERLAP, Factor, Model, Term
 from dupelake.kernels.edits import apply_edit, grid
 from dupelake.kernels.features import extract_features, pack_features, unpack_features
 from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail
@@ -50,7 +50,6 @@ LONGEST_SIDE_PX = 900
 # An edit weighs 1. In a corpus look-alikes outnumber copies; the distractors of the bench are few and of many kinds.
 DIFFERENT_WEIGHT, COPY_WEIGHT, DISTRACTOR_WEIGHT = 6.0, 2.0, 6.0
 RIDGE = 1.0
-MIN_OVERLAP, MIN_AGREEING = 0.3, 0.3  # as stages.decide has them
 MIN_SHARED = 0.4  # of an original, that two copies of it are sure to have in common, as a product of what each kept
 
 

@@ -287,8 +287,7 @@ PAIRS = Table(
             col("largest_local_difference", DOUBLE, "0 to 1: of the cell of the overlap that differs most"),
             col("difference_box", BOX, "where in the source, as fractions of its width and height"),
             col("colour_difference", DOUBLE, "0 to 1: of tones, hues and saturations over the overlap"),
-            col("median_cell_ncc", DOUBLE, "-1 to 1: median correlation of cells in which both show something"),
-            col("cell_shift_px", DOUBLE, "0 to 2: median shift of these cells against each other, in thumbnail pixels"),
+            col("cell_shift_px", DOUBLE, "0 to 2 thumbnail pixels: median shift of cells that both show"),
             col("unexplained_colour", DOUBLE, "0 to 64 levels: median of what no smooth map of colours explains"),
             col(
                 "kind",

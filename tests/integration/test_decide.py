@@ -11,14 +11,13 @@ import pytest
 from pyspark.sql import types as T
 
 from dupelake.config import DecideConfig
-from dupelake.kernels.decision import aligned_model
+from dupelake.kernels.decision import MIN_OVERLAP, aligned_model
 from dupelake.schema import PAIRS
 from dupelake.stages.decide import (
     COVERED,
     CROP_OVERLAP,
     MAX_COLOUR_DIFFERENCE,
     MAX_LOCAL_DIFFERENCE,
-    MIN_OVERLAP,
     TURN_DEGREES,
     decide,
     decide_version,
@@ -45,7 +44,6 @@ ALIGNED = {
     "dst_beyond": 0.0,
     "src_frame": 0.0,
     "dst_frame": 0.0,
-    "median_cell_ncc": 0.99,
     "cell_shift_px": 0.05,
     "unexplained_colour": 0.5,
 }

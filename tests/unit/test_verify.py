@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from dupelake.kernels.decision import aligned_model
+from dupelake.kernels.decision import copy_probability
 from dupelake.kernels.features import extract_features
 from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail, to_grey
 from dupelake.kernels.verify import Alignment, Picture, pair_seed, verify_pair
@@ -39,9 +39,7 @@ def verified(a: Image.Image, b: Image.Image) -> Alignment | None:
 
 
 def is_same(found: Alignment | None) -> bool:
-    if found is None or max(found.src_overlap, found.dst_overlap) < 0.3:
-        return False
-    return found.agreeing_share >= 0.3 and bool(aligned_model().probability(vars(found)) >= 0.5)
+    return found is not None and (copy_probability(vars(found)) or 0.0) >= 0.5
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:

@@ -23,6 +23,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+MIN_OVERLAP = 0.3  # of the picture of which more is shown; what shares less has a logo in common, or a wall
+MIN_AGREEING = (
+    0.3  # of the cells of the overlap: no edit leaves less of a picture; below it nothing is measured exactly
+)
+
 
 @dataclass(frozen=True)
 class Term:
@@ -79,6 +84,20 @@ class Model:
             factor.name: {"intercept": factor.intercept, "terms": [vars(term) for term in factor.terms]}
             for factor in self.factors
         }
+
+
+def copy_probability(evidence: Mapping[str, Any]) -> float | None:
+    """Of one aligned pair, as stages.decide has it: 0 where it is refuted, None where too little could be compared.
+
+    Args:
+        evidence: columns of schema.PAIRS by name, such as the fields of kernels.verify.Alignment.
+    """
+    if evidence["aligned_ncc"] == 0 and evidence["agreeing_share"] == 0:
+        return None
+    is_part = max(evidence["src_overlap"], evidence["dst_overlap"]) < MIN_OVERLAP
+    if is_part or evidence["agreeing_share"] < MIN_AGREEING:
+        return 0.0
+    return float(aligned_model().probability(evidence))
 
 
 @cache

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dupelake.kernels.cells import FloatArray, Mask, cell_means, gradients, whole_cells
+from dupelake.kernels.decision import MIN_AGREEING
 from dupelake.kernels.shifts import MAX_SHIFT_PX, cell_shifts
 
 AGREEING_NCC = 0.6  # of a cell
-HOPELESS_SHARE = 0.3  # no edit leaves less of a picture; below it nothing is measured exactly
 _FLAT_ENERGY = 0.5  # mean squared gradient (levels per pixel) below which a cell shows nothing
 MIN_CELLS = 6  # structured ones; fewer prove nothing
 _MIN_STRUCTURED_SHARE = 0.04
@@ -42,15 +42,14 @@ class Agreement(NamedTuple):
             edit adds or covers counts on one side alone.
         isotropy: 0 to 1, the weakest direction of shared gradients over the strongest; near 0, stripes or one edge
             are all there is, and they agree at many places.
-        middle: -1 to 1, median correlation of the cells in which both sides show something.
-        shift: 0 to 2 pixels, median shift of these cells against each other; 2 where there are none.
+        shift: 0 to 2 pixels, median shift against each other of the cells in which both sides show something; 2 where
+            there are none.
     """
 
     ncc: float
     share: float
     contradicting: float
     isotropy: float = 1.0
-    middle: float = 0.0
     shift: float = MAX_SHIFT_PX
 
     def quality(self) -> float:
@@ -123,10 +122,9 @@ def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, 
     if cells is None:
         return Agreement(0.0, 0.0, 0.0), is_flat
     found = _judge(cells, is_paper)
-    if found.share >= HOPELESS_SHARE:
+    if found.share >= MIN_AGREEING:
         shifts = np.hypot(*cell_shifts(a, b, src_slopes, dst_slopes, inside, side))
-        middle, shift = _over_both(cells, shifts)
-        found = found._replace(isotropy=_isotropy(src_slopes, dst_slopes), middle=middle, shift=shift)
+        found = found._replace(isotropy=_isotropy(src_slopes, dst_slopes), shift=_median_shift(cells, shifts))
     return found, is_flat
 
 
@@ -166,17 +164,17 @@ def _cells_of(ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, s
     return _Cells(valid, n, s, d, s > _structure_threshold(s, d, n), d > _structure_threshold(d, s, n))
 
 
-def _over_both(cells: _Cells, shifts: FloatArray) -> tuple[float, float]:
-    """Median correlation and median shift of the cells in which both sides show something; strong edges weigh more."""
+def _median_shift(cells: _Cells, shifts: FloatArray) -> float:
+    """Of the cells in which both sides show something; strong edges weigh more."""
     both = cells.in_src & cells.in_dst
     if both.sum() < MIN_CELLS:
-        return 0.0, MAX_SHIFT_PX
+        return MAX_SHIFT_PX
     weight = np.sqrt(cells.src * cells.dst)[both]
     weight = np.minimum(weight, np.median(weight)) + 1e-9
     moved = shifts[cells.valid][both]
     order = np.argsort(moved, kind="stable")
     middle = int(np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2))
-    return float(np.median(cells.ncc[both])), min(MAX_SHIFT_PX, float(moved[order][min(middle, len(order) - 1)]))
+    return min(MAX_SHIFT_PX, float(moved[order][min(middle, len(order) - 1)]))
 
 
 def _other_rows(src: FloatArray, dst: FloatArray, mask: Mask) -> float:

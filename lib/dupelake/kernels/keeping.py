@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dupelake.kernels.bridges import FINER as FINER_SCALE
+from dupelake.kernels.bridges import WHOLE
 from dupelake.kernels.stars import standing
 
 Floats = npt.NDArray[np.float64]
@@ -23,20 +25,14 @@ Ints = npt.NDArray[np.int64]
 (LEVEL, FULLER, FINER, LARGER, ENLARGED, BARE, CLEAN, COLOURED, SOFT, SHARPENED, NOISY, COMPRESSED, RESAVED) = range(13)
 CLIPPED, COMBED, DULL, RICHER = range(13, 17)
 
-WHOLE = 0.95  # share of a picture from which on it counts as wholly shown; crops align to a few pixels, not exactly
 MORE = 0.015  # what the fuller picture must show beside the shared part,
 MORE_FRAMED = 0.05  # where either has a frame, whose edge may pass for picture
-FRAMED = (
-    0.03  # by so much more of itself must a picture be frame than the other; one line of the grid it is seen on is .021
-)
+# By so much more of itself must a picture be frame than the other; one line of the grid it is seen on is .021.
+FRAMED = 0.03
 COARSE = 0.6  # linear resolution of the shared part below which the fuller picture is no substitute
-CLEARLY_FINER = 1.25
 _LARGER = 1.002
 _ENLARGED = 0.9  # of the other's measured resolution; an enlarged copy measures .89 of it and less
-_SHARP, _LOWEST_DETAIL = (
-    0.83,
-    0.18,
-)  # of what an enlarged copy was made from; what kernels.detail cannot tell from less
+_SHARP, _LOWEST_DETAIL = 0.83, 0.18  # of what an enlarged copy was made from; what kernels.detail cannot tell from less
 _ADDED = 0.004  # of the overlap
 _COLOURLESS, _COLOURS = 0.6, 3.5  # levels of colourfulness
 _SOFTER, _SOFTER_TONED, _LESS_DETAIL = (0.88, 0.7, 0.9)  # of the other's sharpness and detail
@@ -107,7 +103,7 @@ def better_side(src: Side, dst: Side, scale: Floats, recoloured: Floats) -> tupl
         src: the sources.
         dst: the destinations.
         scale: full-size pixels of the destination for one of the source.
-        recoloured: 0 to 1, by how much colours differ (kernels.differences.Difference.colour).
+        recoloured: 0 to 1, by how much colours differ (kernels.colour_differences.Difference.colour).
 
     Returns:
         int8 (E,) twice: the better end, and the code of the rule (FULLER, ...; LEVEL where none decides).
@@ -165,7 +161,7 @@ def _bare(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     """Nothing was put around own, and the framed one is not clearly finer."""
     framed = other.frame - own.frame >= FRAMED
     neither = ~_shows_more(own, other) & ~_shows_more(other, own)
-    return [(BARE, neither & framed & (own.overlap >= WHOLE) & (_resolution(own, other, scale) <= CLEARLY_FINER))]
+    return [(BARE, neither & framed & (own.overlap >= WHOLE) & (_resolution(own, other, scale) <= FINER_SCALE))]
 
 
 def _finer(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
@@ -222,8 +218,13 @@ def _combed(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     uneven = other.comb > own.comb * _COMB_SHARE + _CLEAR_COMB
     # tones that are cut off were spread before; a white background is none, and dulling leaves it where it is
     raised = (other.contrast >= _RAISED * own.contrast) | (other.clipped > own.clipped + _MUCH_CLIPPED)
-    clipped = (other.clipped > _CLIPPED_TIMES * own.clipped + _CLIPPED) & raised & (recoloured >= _RECOLOURED)
+    clipped = _is_clipped(own, other, recoloured) & raised
     return [(CLIPPED, clipped), (COMBED, uneven & ~(other.jpeg_quality < _EVEN) & ~(other.is_web_lossy > 0))]
+
+
+def _is_clipped(own: Side, other: Side, recoloured: Floats) -> Flags:
+    """Whether tones of the other are cut off that own has."""
+    return np.asarray((other.clipped > _CLIPPED_TIMES * own.clipped + _CLIPPED) & (recoloured >= _RECOLOURED))
 
 
 def _claim(side: Side) -> Floats:
@@ -265,10 +266,9 @@ def _is_borne_out(better: Side, worse: Side, recoloured: Floats) -> Flags:
 
 def _toned(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
     """Curves, stretching and posterising clip tones, leave gaps in the histogram, or take away contrast."""
-    clipped = other.clipped > _CLIPPED_TIMES * own.clipped + _CLIPPED
     combed = other.comb > own.comb * _COMB_SHARE + _COMB
     dull = other.contrast < _DULL * own.contrast
-    return [(CLIPPED, clipped & (recoloured >= _RECOLOURED)), (COMBED, combed), (DULL, dull)]
+    return [(CLIPPED, _is_clipped(own, other, recoloured)), (COMBED, combed), (DULL, dull)]
 
 
 def _richer(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:

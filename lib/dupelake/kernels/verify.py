@@ -25,7 +25,8 @@ from dupelake.kernels.align import (
     warp,
 )
 from dupelake.kernels.colour_differences import FULL, Difference, difference
-from dupelake.kernels.differences import HOPELESS_SHARE, Agreement, agreement
+from dupelake.kernels.decision import MIN_AGREEING
+from dupelake.kernels.differences import Agreement, agreement
 from dupelake.kernels.features import Features
 from dupelake.kernels.frames import Shares, shares
 from dupelake.kernels.matching import Consensus, find_consensus, find_support, fit_homography
@@ -131,9 +132,8 @@ class Alignment:
         largest_local_difference: 0 to 1, of the cell that differs most; 1 where less than 0.3 of the cells agree.
         difference_box: x, y, width, height of what differs, in fractions of src; zeros where nothing does.
         colour_difference: 0 to 1, of colours over the overlap; 0, not measured, where less than 0.3 of the cells agree.
-        median_cell_ncc: -1 to 1, median correlation of the cells in which both sides show something.
-        cell_shift_px: 0 to 2 pixels of the overlap, median shift of these cells against each other: parallax, another
-            pose, another shape; 2 where there are none.
+        cell_shift_px: 0 to 2 pixels of the overlap, median shift against each other of the cells in which both sides
+            show something: parallax, another pose, another shape; 2 where there are none.
         unexplained_colour: 0 to 64 levels, median over the overlap of what a smooth map of colours leaves unexplained.
     """
 
@@ -156,7 +156,6 @@ class Alignment:
     largest_local_difference: float
     difference_box: tuple[float, float, float, float]
     colour_difference: float
-    median_cell_ncc: float
     cell_shift_px: float
     unexplained_colour: float
 
@@ -305,7 +304,7 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
     half = max(1, size[0] // 2), max(1, size[1] // 2)
     differs = Difference(1.0, (0.0, 0.0, float(half[0]), float(half[1])), 0.0, FULL)
     laid = Added(0.0, 0.0)
-    if fit.agreement.share >= HOPELESS_SHARE:
+    if fit.agreement.share >= MIN_AGREEING:
         shown = (
             warp(src.rgb, overlap.src_view @ _DOUBLE, half),
             warp(dst.rgb, overlap.dst_view @ _DOUBLE, half),
@@ -343,7 +342,6 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
         largest_local_difference=differs.largest,
         difference_box=_box_in_src(differs.box, overlap, src),
         colour_difference=differs.colour,
-        median_cell_ncc=fit.agreement.middle,
         cell_shift_px=fit.agreement.shift,
         unexplained_colour=differs.unexplained,
     )

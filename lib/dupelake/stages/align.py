@@ -50,7 +50,6 @@ _COLUMNS = (
     "largest_local_difference",
     "difference_box",
     "colour_difference",
-    "median_cell_ncc",
     "cell_shift_px",
     "unexplained_colour",
 )

@@ -12,8 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import DecideConfig, fingerprint
-from dupelake.kernels.decision import Model, aligned_model
-from dupelake.kernels.differences import HOPELESS_SHARE
+from dupelake.kernels.decision import MIN_AGREEING, MIN_OVERLAP, Model, aligned_model
 from dupelake.schema import PAIRS, conform
 
 PIXEL = "pixel"  # found_by, kind and join_version of pairs of equal pixels: no join found them
@@ -25,7 +24,6 @@ BITS_HALF, BITS_STEP = 31.5, 4.0  # PDQ bits at which the odds are even, and of 
 PHASH_HALF, PHASH_STEP = 10.5, 1.5
 MAX_LOCAL_DIFFERENCE = 0.06  # above it the copy is edited; of re-encoded and resized copies 9 in 10 measure 0
 MAX_COLOUR_DIFFERENCE = 0.08  # above it the copy is recoloured; of JPEG 15 and better all measure less
-MIN_OVERLAP = 0.3  # of the picture of which more is shown; what shares less has a logo in common, or a wall
 CROP_OVERLAP = 0.98  # a picture of which the other shows less is shown in part; by grids of 48 x 48 points
 COVERED = 0.02  # share of a picture that a bar over its edge hides at least, and by which the two shares may differ
 TURN_DEGREES = 3.0  # a smaller turn is within what alignment leaves
@@ -58,7 +56,7 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     is_aligned = F.coalesce((F.col("aligned_ncc") != 0) | (F.col("agreeing_share") != 0), F.lit(False))
     straight, mirrored = _bits_score(""), _bits_score("_mirrored")
     bits = F.greatest(straight, mirrored)
-    is_refuted = (F.greatest("src_overlap", "dst_overlap") < MIN_OVERLAP) | (F.col("agreeing_share") < HOPELESS_SHARE)
+    is_refuted = (F.greatest("src_overlap", "dst_overlap") < MIN_OVERLAP) | (F.col("agreeing_share") < MIN_AGREEING)
     aligned = F.when(is_aligned & is_refuted, 0.0).when(is_aligned, _probability(aligned_model()))
     score = F.round(F.when(is_pixel, 1.0).otherwise(F.coalesce(aligned, bits)), _DIGITS)
     known = F.when(F.col("aligned_ncc").isNotNull(), F.col("is_mirrored")).otherwise(mirrored > straight)
