@@ -85,7 +85,7 @@ def rows(warehouse: Warehouse, table: Table, *, but: set[str] = TIMES) -> list[s
 
 def last(warehouse: Warehouse) -> dict[str, Any]:
     row = max(raw(warehouse, RUNS), key=lambda row: row["started_at"])
-    return row | {"counts": dict(row["counts"])}
+    return row | {name: None if row[name] is None else dict(row[name]) for name in ("counts", "tables")}
 
 
 def versions(warehouse: Warehouse) -> dict[str, int]:
