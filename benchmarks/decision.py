@@ -32,8 +32,9 @@ from dupelake.kernels.decision import MIN_AGREEING, MIN_OVERLAP, Factor, Model, 
 from dupelake.kernels.edits import apply_edit, grid
 from dupelake.kernels.features import extract_features, pack_features, unpack_features
 from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail
+from dupelake.kernels.picture import Picture
 from dupelake.kernels.thumbnails import decode_thumbnail
-from dupelake.kernels.verify import Alignment, Picture, pair_seed, verify_pair
+from dupelake.kernels.verify import Alignment, pair_seed, verify_pair
 
 SEED = 20261129
 FACTORS = (  # by log, since copies differ by orders of magnitude from other photographs; limits: where both kinds end

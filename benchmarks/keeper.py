@@ -1,13 +1,14 @@
 """Which picture is kept: of an original and one edited copy, and of an original and five, by the product's own rules.
 
-    OMP_NUM_THREADS=1 python benchmarks/keeper.py --data ../shared/data --half 1 [--originals 16] [--sixes 4]
+    OMP_NUM_THREADS=1 python benchmarks/keeper.py --data ../shared/data [--half 1] [--originals 48] [--sixes 6]
 
 Kernels only, no Spark: files are made in memory, fingerprinted as the hash stage does, every pair is aligned as the
-align stage does, and `kernels.keeping` decides. Originals are photographs of imagenet_sample, polyu (the clean shot)
-and lookalikes, as they are, or shrunk and saved as PNG or as JPEG of quality 60 to 92; copies are edits of
-`kernels.edits` and more, each saved as PNG, JPEG or WebP in turn. Half 0 is what the rules were chosen on. A copy
-counts as equal to its original where it lost nothing that is measured: a lossless resave. `level`: no rule decides,
-and the configured order does.
+align stage does, and `kernels.keeping` decides. Without `--half` the weights are fitted on each half and reported on
+the other; `--write` then fits them on both and writes the file that is shipped. Which terms to take was chosen with
+both halves seen; the weights were not. Originals are photographs of imagenet_sample, polyu (the clean shot) and
+lookalikes, as they are, or shrunk and saved as PNG or as JPEG of quality 60 to 92; copies are edits of `kernels.edits`
+and more, each saved as PNG, JPEG or WebP in turn. A copy counts as equal to its original where it lost nothing that is
+measured: a lossless resave. `level`: no rule decides, and the configured order does.
 """
 
 # ruff: noqa: E402
@@ -20,9 +21,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import io
+import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -34,6 +36,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
+from scipy.optimize import minimize
 
 from dupelake.config import ClusterConfig, DecodeConfig, HashConfig
 from dupelake.kernels import edits_drawn, keeping
@@ -42,9 +45,10 @@ from dupelake.kernels.decode import Failure
 from dupelake.kernels.edits import EDITS
 from dupelake.kernels.features import unpack_features
 from dupelake.kernels.fingerprint import Fingerprint, fingerprint_image
+from dupelake.kernels.picture import Picture
 from dupelake.kernels.stars import agreement_of
 from dupelake.kernels.thumbnails import decode_thumbnail
-from dupelake.kernels.verify import Alignment, Picture, pair_seed, verify_pair
+from dupelake.kernels.verify import Alignment, pair_seed, verify_pair
 
 RGB = NDArray[np.uint8]
 Change = Callable[[RGB, float, np.random.Generator], geometry.Shown]
@@ -53,6 +57,7 @@ MODES = ("as it is", "as it is", "PNG", "as it is", "JPEG 75", "as it is", "JPEG
 SAVED = ("PNG", "JPEG 90", "JPEG 95", "WEBP 90", "JPEG 80")
 RESAVED = ("PNG", "JPEG 95", "JPEG 85", "JPEG 75", "JPEG 50", "JPEG 30", "WEBP 95", "WEBP 80", "WEBP 50")
 EQUAL = ("resave PNG",)
+RIDGE = 3.0
 TAKEN = (
     *("resize 2", "resize 1.5", "resize 0.75", "resize 0.5", "squash 0.9", "squash 0.75", "crop 0.8", "crop 0.5"),
     *("mirror 1", "quarter_turn 90", "rotate_cropped 5", "rotate_filled 5", "border_white 0.05", "border_black 0.05"),
@@ -200,22 +205,27 @@ def side(files: Sequence[File], found: Sequence[Alignment | None], end: str) -> 
     return keeping.Side(*np.array(rows, np.float64).T)
 
 
-def judged(
+def ends_of(
     pairs: Sequence[tuple[File, File]], found: Sequence[Alignment | None]
-) -> tuple[keeping.Codes, keeping.Codes, NDArray[np.int64]]:
-    """The better end of each pair, by which rule, and how far the two agree."""
-    scales, measures = [], []
+) -> tuple[keeping.Side, keeping.Side, NDArray[np.float64]]:
+    """Both ends of each pair, and the scale."""
+    scales = []
     for (a, b), pair in zip(pairs, found, strict=True):
         rate = (b.mark.width_px / b.mark.thumbnail_width_px) / (a.mark.width_px / a.mark.thumbnail_width_px)
         by_area = ((b.mark.width_px * b.mark.height_px) / (a.mark.width_px * a.mark.height_px)) ** 0.5
         scales.append(by_area if pair is None else pair.scale * rate)
-        names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
-        measures.append([np.nan if pair is None else getattr(pair, name) for name in names])
-    agrees = np.array(measures, np.float64).T
-    src, dst = (side([a for a, _ in pairs], found, "src"), side([b for _, b in pairs], found, "dst"))
-    better, rule = keeping.better_side(src, dst, np.array(scales), agrees[3])
+    return side([a for a, _ in pairs], found, "src"), side([b for _, b in pairs], found, "dst"), np.array(scales)
+
+
+def judged(
+    pairs: Sequence[tuple[File, File]], found: Sequence[Alignment | None]
+) -> tuple[keeping.Codes, keeping.Codes, NDArray[np.int64]]:
+    """The better end of each pair, by which rule, and how far the two agree."""
+    names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
+    measures = [[np.nan if pair is None else getattr(pair, name) for name in names] for pair in found]
+    better, rule = keeping.better_side(*ends_of(pairs, found))
     turned = [pair is not None and (pair.is_mirrored or abs(pair.rotation_degrees) > 1) for pair in found]
-    return better, rule, np.where(turned, 0, agreement_of(*agrees))
+    return better, rule, np.where(turned, 0, agreement_of(*np.array(measures, np.float64).T))
 
 
 RULES = {
@@ -225,13 +235,10 @@ RULES = {
 }
 
 
-def kept_of_six(files: Sequence[File], known: dict[str, Alignment | None]) -> str:
-    """Which of several files is kept, all of which are compared with each other."""
-    files = sorted(files, key=lambda one: one.rank)
+def kept_of_six(files: Sequence[File], found: Sequence[Alignment | None]) -> str:
+    """Which of several files, in the order of their ranks, is kept; all pairs of them are compared."""
     ends = list(combinations(range(len(files)), 2))
-    pairs = [(files[i], files[j]) for i, j in ends]
-    found = [known[b.name] if a.name == "original" else aligned(a, b) for a, b in pairs]
-    better, rule, agreement = judged(pairs, found)
+    better, rule, agreement = judged([(files[i], files[j]) for i, j in ends], found)
     a, b = np.array(ends, np.int64).T
     use = np.array([pair is not None for pair in found])
     chosen = np.zeros(len(files), np.bool_)
@@ -239,37 +246,98 @@ def kept_of_six(files: Sequence[File], known: dict[str, Alignment | None]) -> st
     return files[int(order.vertices[0])].name
 
 
+@dataclass(frozen=True)
+class Case:
+    """An original, copies of it, their alignments, and draws of five copies with what is kept of each."""
+
+    first: File
+    files: list[File]
+    found: list[Alignment | None]
+    draws: list[tuple[list[File], list[Alignment | None]]]
+
+
+def cases(data: Path, half: int, n_originals: int, n_draws: int) -> Iterator[Case]:
+    for i, content in enumerate(originals(data, half, n_originals)):
+        first = read("original", content)
+        files = [read(name, copy) for name, copy in copies(opened(content), i)]
+        known = {one.name: aligned(first, one) for one in files}
+        rng = np.random.default_rng([half, i])
+        draws = []
+        for _ in range(n_draws):
+            six = sorted(
+                [first, *(files[k] for k in rng.choice(len(files), 5, replace=False))], key=lambda one: one.rank
+            )
+            draws.append((six, [known[b.name] if a is first else aligned(a, b) for a, b in combinations(six, 2)]))
+        yield Case(first, files, list(known.values()), draws)
+        print(f"half {half}: {i + 1} originals", file=sys.stderr, flush=True)
+
+
+def terms(case: Case) -> NDArray[np.float64]:
+    """float64 (n, terms) of the copies that the model is asked about, a lossless resave apart."""
+    src, dst, scale = ends_of([(case.first, one) for one in case.files], case.found)
+    is_open = keeping.more_shown(src, dst, scale)[0] == 0
+    is_open &= [one.name not in EQUAL for one in case.files]
+    return keeping.terms_of(src, dst, scale)[is_open]
+
+
+def fitted(values: NDArray[np.float64]) -> dict[str, float]:
+    """Weights by which the original speaks for itself: logistic regression without a constant, ridge on unit scales."""
+    unit = values.std(axis=0) + 1e-6
+    scaled = values / unit
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logit = np.clip(scaled @ weights, -30, 30)
+        slope = 2 * RIDGE * weights - scaled.T @ (1 / (1 + np.exp(logit)))
+        return float(np.log1p(np.exp(-logit)).sum() + RIDGE * weights @ weights), slope
+
+    weights = minimize(loss, np.zeros(values.shape[1]), jac=True).x / unit
+    return {term.name: round(float(weight), 4) for term, weight in zip(keeping.TERMS, weights, strict=True)}
+
+
+def score(held: Sequence[Case], title: str, show: bool) -> None:
+    """Judge all pairs and sixes, and print the tables."""
+    won: dict[str, Counter[str]] = defaultdict(Counter)
+    sixes = Counter[bool]()
+    for i, case in enumerate(held):
+        better, rule, _ = judged([(case.first, one) for one in case.files], case.found)
+        for one, sign, code in zip(case.files, better.tolist(), rule.tolist(), strict=True):
+            level = one.name in EQUAL or (sign == 0 and case.first.rank < one.rank)
+            outcome = "original" if sign > 0 else "equal" if level else "level" if sign == 0 else "copy"
+            won[one.name][outcome] += 1
+            if show and outcome in ("copy", "level"):
+                how = f"{one.mark.format} {one.mark.jpeg_quality or ''}"
+                print(f"{i}: {one.name} as {how} by {RULES[code]}", file=sys.stderr, flush=True)
+        for six, found in case.draws:
+            sixes[kept_of_six(six, found) in ("original", *EQUAL)] += 1
+    print(f"{title}\n")
+    tell(won, sixes)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--half", type=int, default=1)
-    parser.add_argument("--originals", type=int, default=16)
-    parser.add_argument("--sixes", type=int, default=4, help="draws of five copies for each original")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="judge this half by the weights that are shipped")
+    parser.add_argument("--originals", type=int, default=48, help="of each half")
+    parser.add_argument("--sixes", type=int, default=6, help="draws of five copies for each original")
     parser.add_argument("--show", action="store_true", help="name what is kept instead")
+    parser.add_argument("--write", action="store_true", help="fit on both halves and write the weights")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    won: dict[str, Counter[str]] = defaultdict(Counter)
-    sixes = Counter[bool]()
-    for i, content in enumerate(originals(args.data, args.half, args.originals)):
-        first = read("original", content)
-        files = [read(name, data) for name, data in copies(opened(content), i)]
-        found = {one.name: aligned(first, one) for one in files}
-        better, rule, _ = judged([(first, one) for one in files], list(found.values()))
-        for one, sign, code in zip(files, better.tolist(), rule.tolist(), strict=True):
-            level = one.name in EQUAL or (sign == 0 and first.rank < one.rank)
-            outcome = "original" if sign > 0 else "equal" if level else "level" if sign == 0 else "copy"
-            won[one.name][outcome] += 1
-            if args.show and outcome in ("copy", "level"):
-                how = f"{one.mark.format} {one.mark.jpeg_quality or ''}"
-                print(f"{i}: {one.name} as {how} by {RULES[code]}", file=sys.stderr, flush=True)
-        rng = np.random.default_rng([args.half, i])
-        for _ in range(args.sixes):
-            drawn = [files[k] for k in rng.choice(len(files), 5, replace=False)]
-            name = kept_of_six([first, *drawn], found)
-            sixes[name in ("original", *EQUAL)] += 1
-        total = sum(won.values(), Counter())
-        print(f"{i + 1} originals, pairs {dict(total)}, sixes {dict(sixes)}", file=sys.stderr, flush=True)
-    tell(won, sixes)
+    halves = (0, 1) if args.half is None else (args.half,)
+    held = {half: list(cases(args.data, half, args.originals, args.sixes)) for half in halves}
+    if args.half is not None:
+        score(held[args.half], f"half {args.half}, by the weights that are shipped", args.show)
+        return 0
+    values = {half: np.concatenate([terms(case) for case in held[half]]) for half in halves}
+    shipped = keeping.keeper_weights
+    for half in halves:
+        weights = fitted(values[1 - half])
+        keeping.keeper_weights = lambda weights=weights: weights  # type: ignore[assignment]
+        score(held[half], f"half {half}, by weights fitted on the other", args.show)
+    keeping.keeper_weights = shipped
+    if args.write:
+        text = json.dumps(fitted(np.concatenate([values[half] for half in halves])), indent=1)
+        (Path(keeping.__file__).parent / "assets" / "keeper.json").write_text(text + "\n", encoding="utf-8")
     return 0
 
 

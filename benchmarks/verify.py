@@ -36,7 +36,8 @@ from dupelake.kernels import verify
 from dupelake.kernels.features import extract_features
 from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail, to_grey
 from dupelake.kernels.matching import descriptor_distances, match
-from dupelake.kernels.verify import Picture, verify_pair
+from dupelake.kernels.picture import Picture
+from dupelake.kernels.verify import verify_pair
 
 STEPS = (
     "_direct_transforms",

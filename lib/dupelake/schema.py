@@ -115,7 +115,7 @@ CONDITION = (
     col("has_icc", BOOL, "a colour profile is in the file"),
     col("bit_depth", INT, "bits a sample, as stored"),
     col("jpeg_trace", DOUBLE, "-1 to 1: above 0.03 the pixels have been a JPEG (zeros of its transform on its grid)"),
-    col("displaced_trace", DOUBLE, "-1 to 1: the same on a grid that mirroring, cropping or framing moved"),
+    col("earlier_quality", INT, "20 to 95: of a JPEG that the pixels were before they were saved as they are"),
     col("blockiness", DOUBLE, "levels by which neighbours differ more across JPEG's blocks than inside"),
     col("noise", DOUBLE, "levels: standard deviation of noise in the calmest tenth"),
     col("sharpness", DOUBLE, "fine detail at the strongest edges over their slope; blur lowers it"),

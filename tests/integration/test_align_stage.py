@@ -12,8 +12,9 @@ from skimage import data
 
 from dupelake.kernels.features import extract_features, pack_features
 from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail
+from dupelake.kernels.picture import Picture
 from dupelake.kernels.thumbnails import decode_thumbnail
-from dupelake.kernels.verify import Picture, pair_seed, verify_pair
+from dupelake.kernels.verify import pair_seed, verify_pair
 from dupelake.stages.align import _TOGETHER, ALIGNED, _placed, align_pairs
 
 A, B, C, D, E = (f"{k}" * 32 for k in "abcde")

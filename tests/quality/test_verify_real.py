@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dupelake.kernels.verify import Picture, verify_pair
+from dupelake.kernels.picture import Picture
+from dupelake.kernels.verify import verify_pair
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from test_differences import MAX_COLOUR, MAX_LOCAL

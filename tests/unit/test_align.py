@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dupelake.kernels.align import box_transform, content_box, lay, move, refine_transform, warp
+from dupelake.kernels.align import box_transform, lay, move, refine_transform, warp
+from dupelake.kernels.picture import content_box
 
 
 def texture(height: int = 240, width: int = 320, sigma: float = 3.0) -> np.ndarray:

@@ -30,8 +30,11 @@ def decoded(data: bytes) -> Decoded:
 
 
 def condition(rgb: np.ndarray, kind: str = "PNG", **options: object) -> Condition:
-    shown = decoded(file(rgb, kind, **options)).rgb
-    return measure_condition(shown, np.asarray(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)))
+    return measured(decoded(file(rgb, kind, **options)).rgb)
+
+
+def measured(rgb: np.ndarray, jpeg_quality: int | None = None) -> Condition:
+    return measure_condition(rgb, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)), jpeg_quality)
 
 
 @pytest.fixture(scope="module", params=["chelsea.png", "coffee.png"])
@@ -53,11 +56,26 @@ def test_blockiness_grows_as_quality_falls(picture):
     assert found[-1] - found[0] > 1.0
 
 
-def test_mirroring_moves_the_grid(picture):
-    jpeg = decoded(file(picture[:, : picture.shape[1] // 8 * 8 - 3], "JPEG", quality=75)).rgb
-    assert condition(jpeg).displaced_trace == 0.0
-    mirrored = condition(np.ascontiguousarray(jpeg[:, ::-1]))
-    assert mirrored.displaced_trace > mirrored.jpeg_trace + 0.1
+@pytest.mark.parametrize("quality", [40, 60, 75, 85])
+def test_pixels_tell_the_quality_of_an_earlier_jpeg(picture, quality):
+    jpeg = decoded(file(picture, "JPEG", quality=quality)).rgb
+    assert condition(jpeg).earlier_quality == pytest.approx(quality, abs=3)  # saved as PNG
+    again = decoded(file(jpeg, "JPEG", quality=95)).rgb
+    assert measured(again, jpeg_quality=95).earlier_quality == pytest.approx(quality, abs=3)
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+def test_a_jpeg_shows_its_own_quality_and_no_earlier_one(picture, quality):
+    jpeg = decoded(file(picture, "JPEG", quality=quality)).rgb
+    assert measured(jpeg, jpeg_quality=quality).earlier_quality is None
+    assert condition(picture).earlier_quality is None
+
+
+def test_mirroring_moves_the_grid_and_hides_no_earlier_jpeg(picture):
+    jpeg = decoded(file(picture[:, : picture.shape[1] // 8 * 8 - 3], "JPEG", quality=60)).rgb
+    mirrored = np.ascontiguousarray(jpeg[:, ::-1])
+    assert condition(mirrored).earlier_quality == pytest.approx(60, abs=3)
+    assert measured(mirrored, jpeg_quality=95).earlier_quality == pytest.approx(60, abs=3)
 
 
 def test_noise_is_measured_in_levels_and_is_no_sharpness(picture):

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 from skimage import data
 
-from dupelake.kernels.align import content_box
 from dupelake.kernels.frames import Shares, shares
+from dupelake.kernels.picture import content_box, shown_box
 
 SCENES = ("astronaut", "coffee", "chelsea", "rocket")
 
@@ -136,3 +136,37 @@ def test_shares_add_up_where_nothing_is_flat():
     full = scene("astronaut")
     found = looked_at(full, full.crop((40, 50, 200, 240)), 40, 50)
     assert found.overlap + found.beyond == pytest.approx(1.0)
+
+
+def on_paper(name: str, size: int = 300) -> Image.Image:
+    """A round cut-out on white paper, 20 px from each edge."""
+    thing = scene(name).resize((size - 40, size - 40))
+    round_ = Image.new("L", thing.size)
+    ImageDraw.Draw(round_).ellipse([0, 0, *(side - 1 for side in thing.size)], fill=255)
+    paper = Image.new("RGB", (size, size), (255, 255, 255))
+    paper.paste(thing, (20, 20), round_)
+    return paper
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_the_paper_around_a_thing_belongs_to_the_picture_and_a_border_does_not(name):
+    paper = np.asarray(on_paper(name))
+    assert content_box(paper) != (0, 0, 300, 300)
+    assert shown_box(paper, content_box(paper)) == (0, 0, 300, 300)
+    bordered = np.asarray(ImageOps.expand(scene(name), 30, (255, 255, 255)))
+    assert shown_box(bordered, content_box(bordered)) == content_box(bordered)
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("fill", [(0, 0, 0), (255, 255, 255), (30, 90, 160)])
+def test_corners_filled_in_any_colour_are_frame(name, fill):
+    full = scene(name)
+    angle, centre = np.radians(6.0), np.array(full.size) / 2
+    turned = full.rotate(6.0, Image.Resampling.BICUBIC, expand=True, fillcolor=fill)
+    c, s = np.cos(angle), np.sin(angle)
+    back = np.array([[c, -s], [s, c]])
+    shift = centre - back @ (np.array(turned.size) / 2)
+    to_full = np.vstack([np.column_stack([back, shift]), [0, 0, 1]])
+    found = looked_at(turned, full, 0, 0, turn=to_full)
+    assert found.beyond < 0.015
+    assert found.frame > 0.1

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from dupelake.kernels.decision import copy_probability
 from dupelake.kernels.features import extract_features
 from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail, to_grey
-from dupelake.kernels.verify import Alignment, Picture, pair_seed, verify_pair
+from dupelake.kernels.picture import Picture
+from dupelake.kernels.verify import Alignment, pair_seed, verify_pair
 from pictures import photograph
 
 SIZE = (480, 360)
@@ -348,3 +349,20 @@ def test_a_cut_of_one_percent_at_each_edge_is_measured_and_both_ways() -> None:
     assert (found.src_overlap, found.src_beyond) == (pytest.approx(0.96, abs=0.01), pytest.approx(0.04, abs=0.01))
     assert (found.dst_overlap, found.dst_beyond) == (pytest.approx(1.0, abs=0.01), pytest.approx(0.0, abs=0.01))
     assert (found.src_frame, found.dst_frame) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["astronaut.png", "chelsea.png", "coffee.png"])
+def test_what_is_laid_over_an_edge_leaves_the_whole_on_the_whole(name: str) -> None:
+    full = scene(name)
+    covered = full.copy()
+    ImageDraw.Draw(covered).rectangle([0, 0, full.width, round(full.height * 0.2)], fill=(40, 170, 40))
+    covered = text(covered, (30, 15), "free when friends new", 36, fill=(255, 255, 255))
+    for found in (verified(full, covered), verified(covered, full)):
+        assert (found.src_overlap, found.dst_overlap, found.src_beyond, found.dst_beyond) == (1.0, 1.0, 0.0, 0.0)
+        assert found.cell_shift_px < 0.2
+
+
+def test_text_in_a_margin_is_laid_over_it_and_no_more_of_the_picture() -> None:
+    framed = ImageOps.expand(scene("coffee.png"), 40, (255, 255, 255))
+    found = verified(framed, text(framed, (60, 5), "COFFEE TIME", 30))
+    assert (found.src_beyond, found.dst_beyond, found.src_frame, found.dst_frame) == (0.0, 0.0, 0.0, 0.0)

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from test_verify import jpeg, page, prepared, scene, verified
 
-from dupelake.kernels.verify import Picture, verify_pair
+from dupelake.kernels.picture import Picture
+from dupelake.kernels.verify import verify_pair
 
 WORDS = ("pocket", "island", "candle", "harbour", "yellow", "signal", "ledger", "copper", "forest", "river", "paper")
 

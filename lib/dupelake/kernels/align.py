@@ -24,40 +24,6 @@ MIN_OVERLAP_PX = 24  # of the shorter side; less shows nothing that could be tol
 _LEAST_OVERLAP_PX = 12
 
 
-def content_box(rgb: NDArray[np.uint8]) -> Box:
-    """(x, y, width, height) of a picture without its uniform borders (frames, letterbox bars, paper).
-
-    A line belongs to a border while its pixels keep to the colour of the border's outermost line. Where nothing, or
-    less than a tenth of a side, would remain, the whole picture is its content.
-    """
-    height, width = rgb.shape[:2]
-    top, bottom = _border(rgb), _border(rgb[::-1])
-    turned = rgb.transpose(1, 0, 2)
-    left, right = _border(turned), _border(turned[::-1])
-    if width - left - right < max(16, 0.1 * width) or height - top - bottom < max(16, 0.1 * height):
-        return 0, 0, width, height
-    return left, top, width - left - right, height - top - bottom
-
-
-def _border(lines: NDArray[np.uint8]) -> int:
-    """How many of the first lines are one uniform colour, to what JPEG makes of it."""
-    middle = np.partition(lines[0], len(lines[0]) // 2, axis=0)[len(lines[0]) // 2]
-    colour = middle.astype(np.float32)
-    if _breaks(lines[:1], colour)[0]:
-        return 0
-    for start in range(0, len(lines), 32):
-        bad = _breaks(lines[start : start + 32], colour)
-        if bad.any():
-            return start + int(bad.argmax()) + 1  # the next line is half border
-    return len(lines)
-
-
-def _breaks(lines: NDArray[np.uint8], colour: FloatArray) -> NDArray[np.bool_]:
-    """Which lines are not of the colour: one pixel far from it, or more than one in 50 not close."""
-    off = np.abs(lines.astype(np.float32) - colour).max(axis=2)
-    return (off.max(axis=1) > 48.0) | ((off > 14.0).mean(axis=1) > 0.02)
-
-
 def corners(box: Box) -> Matrix:
     """Corners of a box of pixels, float64 (4, 2): the outer edges, pixel centres being whole numbers."""
     x, y, w, h = box
@@ -172,6 +138,15 @@ def lay(
     first, second = (own, warped) if src_is_frame else (warped, own)
     src_view, dst_view = (shift, to_other) if src_is_frame else (to_other, shift)
     return Overlap(first, second, mask, min(1.0, src_share), min(1.0, dst_share), src_view, dst_view, rate)
+
+
+def shared_shares(src_box: Box, dst_box: Box, transform: Matrix) -> tuple[float, float]:
+    """Of each box, 0 to 1, how much lies in the other, which `transform` lays the source onto."""
+    shared = _intersection(corners(src_box), move(np.linalg.inv(transform), corners(dst_box)))
+    if shared is None:
+        return 0.0, 0.0
+    of_dst = _area(move(transform, shared)) / (dst_box[2] * dst_box[3])
+    return min(1.0, _area(shared) / (src_box[2] * src_box[3])), min(1.0, of_dst)
 
 
 def warp(picture: NDArray[Any], view: Matrix, size: tuple[int, int]) -> FloatArray:

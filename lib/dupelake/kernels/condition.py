@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.kernels.quantiser import cosines, earlier_quality
+
 Floats = NDArray[Any]  # float32; the stubs of OpenCV promise no type
 
 _TILE = 128
@@ -38,8 +40,7 @@ class Condition:
     Attributes:
         jpeg_trace: -1 to 1, share of DCT coefficients that are 0 on JPEG's grid, beyond the share beside the grid:
             above 0.03 the pixels have been a JPEG, whatever the file is now.
-        displaced_trace: the same on a grid that starts elsewhere, where blocks show one; else 0. Mirroring, cropping
-            and framing move the grid of what was a JPEG.
+        earlier_quality: 20 to 95, of a JPEG of lower quality, or on another grid, that the pixels were before.
         blockiness: levels by which neighbours differ more across the borders of JPEG's blocks than inside.
         noise: levels, standard deviation of the finest detail in the calmest tenth of the picture.
         sharpness: fine detail at the strongest edges, without noise, over their coarse slope; blur lowers it,
@@ -53,7 +54,7 @@ class Condition:
     """
 
     jpeg_trace: float | None = None
-    displaced_trace: float | None = None
+    earlier_quality: int | None = None
     blockiness: float | None = None
     noise: float | None = None
     sharpness: float | None = None
@@ -63,12 +64,13 @@ class Condition:
     colourfulness: float | None = None
 
 
-def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8]) -> Condition:
+def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], jpeg_quality: int | None = None) -> Condition:
     """The condition of a picture, from its decoded pixels at full size.
 
     Args:
         rgb: uint8 (h, w, 3).
         grey: uint8 (h, w), the same in grey.
+        jpeg_quality: 1 to 100, of the file; None for what is no JPEG.
 
     Raises:
         ValueError: the two differ in size, or are no uint8 pictures.
@@ -85,9 +87,10 @@ def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8]) -> Condit
     comb, contrast, colourfulness = _tones(colours)
     clipped = _piled_up(tiles)
     blockiness, start = _blockiness(tiles)
-    trace, moved = _trace(tiles), None if start == (0, 0) else _trace(tiles, start)
-    displaced = moved if moved is not None and trace is not None and moved > trace else 0.0
-    return Condition(trace, displaced, blockiness, noise, sharpness, clipped, comb, contrast, colourfulness)
+    trace = _trace(tiles)
+    starts = dict.fromkeys([start, (grey.shape[0] % 8, 0), (0, grey.shape[1] % 8)])  # mirrored, or turned by a quarter
+    earlier = earlier_quality(tiles, (one for one in starts if one != (0, 0)), jpeg_quality)
+    return Condition(trace, earlier, blockiness, noise, sharpness, clipped, comb, contrast, colourfulness)
 
 
 def _places(side: int) -> list[int]:
@@ -96,30 +99,22 @@ def _places(side: int) -> list[int]:
     return [room * i // max(1, n - 1) // 8 * 8 if n > 1 else room // 2 // 8 * 8 for i in range(n)]
 
 
-def _cosines() -> Floats:
-    k = np.arange(8)
-    basis = np.sqrt(2 / 8) * np.cos((2 * k[None] + 1) * k[:, None] * np.pi / 16)
-    basis[0] /= np.sqrt(2)
-    return np.asarray(basis, np.float32)
-
-
 def _high_terms() -> Floats:
     """float32 (64, 55): pixels of a block to its DCT coefficients, without the lowest ones."""
-    terms = np.einsum("uy,vx->yxuv", _cosines(), _cosines()).reshape(64, 8, 8)
+    terms = np.einsum("uy,vx->yxuv", cosines(), cosines()).reshape(64, 8, 8)
     return np.ascontiguousarray(terms[:, np.add.outer(np.arange(8), np.arange(8)) >= 3])
 
 
 _HIGH = _high_terms()
 
 
-def _trace(tiles: NDArray[np.uint8], start: tuple[int, int] = (0, 0)) -> float | None:
-    """Share of zeros on a grid that starts at `start`, beyond the share beside it.
+def _trace(tiles: NDArray[np.uint8]) -> float | None:
+    """Share of zeros on JPEG's grid, beyond the share beside it.
 
     Z. Fan and R. de Queiroz, Identification of bitmap compression history, IEEE TIP 2003, tell JPEG by its grid; here
     by the zeros that its quantiser leaves there.
     """
-    y, x = start
-    on, beside = (_zeros(tiles[:, y:, x:]), _zeros(tiles[:, (y + 4) % 8 :, (x + 4) % 8 :]))
+    on, beside = _zeros(tiles), _zeros(tiles[:, 4:, 4:])
     return None if on is None or beside is None else on - beside
 
 

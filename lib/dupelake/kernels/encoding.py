@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 # ITU-T T.81, table K.1, which libjpeg scales by a quality.
@@ -15,9 +16,16 @@ _LUMA = np.fromstring(
     np.int64,
     sep=" ",
 )
+
+
+def scaled_luma(quality: int) -> NDArray[np.int64]:
+    """int64 (8, 8): the steps of libjpeg's quantiser of brightness at a quality of 1 to 100 (jcparam.c)."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return np.clip((_LUMA.reshape(8, 8) * percent + 50) // 100, 1, 255)
+
+
 _QUALITIES = np.arange(1, 101)
-_PERCENTS = np.where(_QUALITIES < 50, 5000 // _QUALITIES, 200 - 2 * _QUALITIES)  # jcparam.c
-_SUMS = np.clip((_LUMA[None] * _PERCENTS[:, None] + 50) // 100, 1, 255).sum(axis=1)
+_SUMS = np.array([scaled_luma(quality).sum() for quality in _QUALITIES.tolist()])
 _CHROMA = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0"}
 _MAKE, _MODEL, _EXIF_IFD, _EXPOSURE = 0x010F, 0x0110, 0x8769, 0x829A
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")

@@ -76,7 +76,7 @@ class Fingerprint:
     has_icc: bool
     bit_depth: int
     jpeg_trace: float | None
-    displaced_trace: float | None
+    earlier_quality: int | None
     blockiness: float | None
     noise: float | None
     sharpness: float | None
@@ -165,10 +165,10 @@ def fingerprint_image(
 
 def _condition_of(decoded: Decoded, grey: NDArray[np.uint8]) -> Condition:
     """The condition of the pixels; of a JPEG decoded at reduced scale only what does not depend on the scale."""
-    found = measure_condition(decoded.rgb, grey)
+    found = measure_condition(decoded.rgb, grey, decoded.encoding.jpeg_quality)
     if decoded.scale == 1:
         return found
-    return replace(found, jpeg_trace=None, displaced_trace=None, blockiness=None, noise=None, sharpness=None)
+    return replace(found, jpeg_trace=None, earlier_quality=None, blockiness=None, noise=None, sharpness=None)
 
 
 def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -6,13 +6,14 @@ corner or the neighbours in a collage begin at that edge: along it the two sides
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.kernels.align import Box, Matrix, corners, move
+from dupelake.kernels.align import Box, Matrix, corners, linear_part, move
 
 _GRID = 48  # points a side at which a picture is looked at
 _SIDE_POINTS = 64
@@ -25,9 +26,19 @@ _RUNS_ON_CORRELATION = 0.6  # of the grey along both sides of the edge, where it
 _ALONG_CORRELATION = 0.4  # of neighbouring lines on either side, where those of a junction are opposed
 _EMPTY_RATIO, _EMPTY_LEVELS = 0.06, 5.0  # of deviations along both sides: one is empty, the other is not
 _FLAT_LEVELS = 12.0  # range of grey beyond which a place in a frame is not flat
+_TURNED = 1.0  # degrees
 _MARGIN_LEVELS = 32.0  # range of a picture's own blank margin, which noise, a filter or a watermark has touched
 _OTHER_LEVELS = 64.0  # between a blank margin and the other picture's; light and filters change less
 _HELD_SHARE = 0.05  # of such places, beyond which a frame is no mere frame
+
+
+class _Edge(Enum):
+    """What is seen across a side of the shared part."""
+
+    RUNS_ON = auto()
+    JUNCTION = auto()  # two pictures meet, by a step, or since one is empty there
+    OPPOSED = auto()  # what lies along the two sides is opposed; of a crop one side in 70 is, where others run on
+    UNSEEN = auto()  # next to nothing of the picture lies beyond
 
 
 class Shares(NamedTuple):
@@ -71,13 +82,19 @@ def shares(grey: NDArray[Any], content: Box, other_grey: NDArray[Any], other: Bo
     if _is_blank(other_grey, places[gap], grey, points[gap]):
         blank |= gap
     quad = move(np.linalg.inv(to_other), corners(whole if is_margin_shared else other))
-    framed = ~own
+    sides = []
+    is_filled = _turn(to_other, quad) > _TURNED and _is_flat(grey, points[own & ~theirs])  # the corners, in one colour
     for start, end in zip(quad, np.roll(quad, -1, axis=0), strict=True):
         normal = _outward(start, end, quad.mean(axis=0))
         beyond = (points - start) @ normal > 0
-        if not beyond.any() or _runs_on(grey, content, start, end, normal):
-            continue
-        framed |= beyond
+        if beyond.any():
+            kind = _Edge.JUNCTION if is_filled else _edge_of(grey, content, start, end, normal)
+            sides.append((beyond, kind))
+    framed = ~own
+    is_cut = any(kind is _Edge.RUNS_ON for _, kind in sides)
+    for beyond, kind in sides:
+        if kind is _Edge.JUNCTION or (kind is _Edge.OPPOSED and not is_cut):
+            framed |= beyond
     framed &= ~inside & ~blank
     n_inside, n_more = int(inside.sum()), int((~inside & ~framed & ~blank).sum())
     total = max(1, n_inside + n_more + _n_held(grey, framed & _in_box(points, content), inside))
@@ -94,6 +111,21 @@ def _is_blank(grey: NDArray[Any], points: Matrix, border: NDArray[Any], places: 
     low, high = np.quantile(_levels(cv2.medianBlur(grey, 5), points), [0.05, 0.95])
     theirs = float(np.median(_levels(border, places)))
     return bool(high - low <= _MARGIN_LEVELS and abs((low + high) / 2 - theirs) <= _OTHER_LEVELS)
+
+
+def _is_flat(grey: NDArray[Any], points: Matrix) -> bool:
+    """Whether a picture shows one level at these points, give or take noise; False for no points."""
+    if len(points) == 0:
+        return False
+    low, high = np.quantile(_levels(cv2.medianBlur(grey, 5), points), [0.1, 0.9])
+    return bool(high - low <= _MARGIN_LEVELS)
+
+
+def _turn(transform: Matrix, quad: Matrix) -> float:
+    """Degrees by which a map turns, beside quarters."""
+    linear = linear_part(transform, quad.mean(axis=0))
+    degrees = float(np.degrees(np.arctan2(linear[1, 0], linear[0, 0])))
+    return abs((degrees + 45) % 90 - 45)
 
 
 def _levels(grey: NDArray[Any], points: Matrix) -> NDArray[Any]:
@@ -114,35 +146,28 @@ def _outward(start: Matrix, end: Matrix, centre: Matrix) -> Matrix:
     return normal if (start - centre) @ normal > 0 else -normal
 
 
-def _runs_on(grey: NDArray[Any], content: Box, start: Matrix, end: Matrix, normal: Matrix) -> bool:
-    """Whether the picture continues across a side; also where next to nothing of it lies beyond."""
+def _edge_of(grey: NDArray[Any], content: Box, start: Matrix, end: Matrix, normal: Matrix) -> _Edge:
+    """Whether the picture continues across a side."""
     along = start + np.linspace(0.04, 0.96, _SIDE_POINTS)[:, None] * (end - start)
     offsets = _STEP_PX * np.array([-3.0, -1.0, 1.0, 3.0])
     lines = along[None] + offsets[:, None, None] * normal
     usable = np.all([_in_box(line, content) for line in lines], axis=0)
     if usable.sum() < _MIN_POINTS:
-        return True
+        return _Edge.UNSEEN
     maps = lines[:, usable].astype(np.float32)
     seen = cv2.remap(grey, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inner, at_edge, over_edge, outer = seen.astype(np.float32)
-    if _is_junction(inner, at_edge, over_edge, outer):
-        return False
-    across = np.abs(over_edge - at_edge).mean()
-    beside = (np.abs(at_edge - inner).mean() + np.abs(outer - over_edge).mean()) / 2
-    if across <= _RUNS_ON_RATIO * beside + _RUNS_ON_LEVELS:
-        return True
-    return _correlation(at_edge, over_edge) >= _RUNS_ON_CORRELATION
-
-
-def _is_junction(inner: Matrix, at_edge: Matrix, over_edge: Matrix, outer: Matrix) -> bool:
-    """Whether two pictures meet here, by the grey along four lines: over the edge nothing goes on as beside it."""
-    first, second = float(at_edge.std()), float(over_edge.std())
-    if max(first, second) <= _EMPTY_LEVELS:
-        return False
-    if min(first, second) < _EMPTY_RATIO * max(first, second):
-        return True
+    low, high = sorted((float(at_edge.std()), float(over_edge.std())))
+    if high > _EMPTY_LEVELS and low < _EMPTY_RATIO * high:
+        return _Edge.JUNCTION
+    along_edge = _correlation(at_edge, over_edge)
     beside = (_correlation(inner, at_edge) + _correlation(over_edge, outer)) / 2
-    return beside >= _ALONG_CORRELATION and _correlation(at_edge, over_edge) < 0
+    if high > _EMPTY_LEVELS and beside >= _ALONG_CORRELATION and along_edge < 0:
+        return _Edge.OPPOSED
+    across = np.abs(over_edge - at_edge).mean()
+    step = (np.abs(at_edge - inner).mean() + np.abs(outer - over_edge).mean()) / 2
+    is_step = across > _RUNS_ON_RATIO * step + _RUNS_ON_LEVELS and along_edge < _RUNS_ON_CORRELATION
+    return _Edge.JUNCTION if is_step else _Edge.RUNS_ON
 
 
 def _correlation(first: Matrix, second: Matrix) -> float:

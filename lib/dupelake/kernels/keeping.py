@@ -1,13 +1,19 @@
-"""Which of two copies of one picture careful people keep, and why: the first difference that counts decides.
+"""Which of two copies of one picture careful people keep, and why.
 
-In this order: the one that shows more; true resolution; nothing around or laid over it, in colour; the least damaged
-(blur, sharpening, noise, compression, tone edits); the richer file. Each rule has a margin within which both count as
-equal, and where none decides, the two are level.
+The one that shows more is kept, whatever else is true of the two; unless it shows that at a fraction of the other's
+resolution. Else a linear model weighs what speaks for either: a frame or something laid over the picture, size and
+whether it is real, colours, blur, noise, compression, gaps in the histogram, camera data. Its weights are a file
+(`assets/keeper.json`), which `benchmarks/keeper.py` fits on originals with edited copies of them. The reason is the
+term that speaks most for the one that is kept. Where the two are as good as equal, they are level.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
+from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
@@ -23,34 +29,28 @@ Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 
 (LEVEL, FULLER, FINER, LARGER, ENLARGED, BARE, CLEAN, COLOURED, SOFT, SHARPENED, NOISY, COMPRESSED, RESAVED) = range(13)
-CLIPPED, COMBED, DULL, RICHER = range(13, 17)
+COMBED, RICHER = 13, 14
 
 MORE = 0.015  # what the fuller picture must show beside the shared part,
 MORE_FRAMED = 0.05  # where either has a frame, whose edge may pass for picture
 # By so much more of itself must a picture be frame than the other; one line of the grid it is seen on is .021.
 FRAMED = 0.03
+_AROUND = 0.6  # of what continues the picture, beyond which a frame is no edge of it: filled corners pass for both
 COARSE = 0.6  # linear resolution of the shared part below which the fuller picture is no substitute
+_LEVEL = 0.15  # of the logit: a probability of .54
 _LARGER = 1.002
 _ENLARGED = 0.9  # of the other's measured resolution; an enlarged copy measures .89 of it and less
 _SHARP, _LOWEST_DETAIL = 0.83, 0.18  # of what an enlarged copy was made from; what kernels.detail cannot tell from less
 _ADDED = 0.004  # of the overlap
 _COLOURLESS, _COLOURS = 0.6, 3.5  # levels of colourfulness
-_SOFTER, _SOFTER_TONED, _LESS_DETAIL = (0.88, 0.7, 0.9)  # of the other's sharpness and detail
-_SHARPENED, _SHARPENED_TONED = 1.2, 1.4
-_NOISE, _NOISE_SHARE, _MUCH_NOISE = (0.4, 0.35, 2.2)  # levels, share of the other's, and levels
-_TEXTURE = 3.0  # levels of noise in the calmest tenth from which on it is grass or gravel
-_SMOOTHING, _HEAVY = (93.0, 55.0)  # JPEG qualities below which noise is lost, and much noise
-_TRACE, _BLOCKS = 0.03, 0.12
-_WAS_JPEG = 0.03
-_QUALITY = 3.0
-_RECOLOURED = 0.05
-_RECOLOURED_TRACE, _RECOLOURED_BLOCKS = 0.05, 1.4
-_USUAL_CONTRAST = 150.0
-_CLIPPED_TIMES, _CLIPPED, _RAISED, _MUCH_CLIPPED = 1.5, 0.03, 1.1, 0.15
-_COMB_SHARE, _COMB, _CLEAR_COMB = 1.25, 0.06, 0.12
-_EVEN = 75.0  # JPEG quality from which on compression leaves histograms even
-_DULL = 0.93
+_SOFTER, _LESS_DETAIL = 0.88, 0.9  # of the other's sharpness and detail
+_NOISE, _NOISE_LOST, _NOISE_TIMES = 1.0, 2.0, 1.5  # levels, and times the other's
+_TEXTURE = 3.0  # levels of noise from which on it is grass or gravel
+_GRAINY, _GRAINY_TIMES = 0.4, 1.35  # noise that passes for detail
+_WAS_JPEG = 0.03  # of jpeg_trace
+_QUALITY, _BLOCKS, _BLOCKIER = 3.0, 0.8, 0.12
 _LOSSLESS = 101.0
+_USUAL_SHARPNESS = 1.75  # the median of photographs
 _HEAVY_LOSS = 5
 
 
@@ -80,13 +80,11 @@ class Side:
     jpeg_quality: Floats
     is_web_lossy: Floats
     jpeg_trace: Floats
-    displaced_trace: Floats
+    earlier_quality: Floats
     blockiness: Floats
     noise: Floats
     sharpness: Floats
-    clipped: Floats
     comb: Floats
-    contrast: Floats
     colourfulness: Floats
     richness: Floats
 
@@ -96,30 +94,80 @@ OF_PAIR, OWN = _NAMES[:4], _NAMES[4:]
 """Fields of `Side` that the pair gives, and those of the picture itself."""
 
 
-def better_side(src: Side, dst: Side, scale: Floats, recoloured: Floats) -> tuple[Codes, Codes]:
+def better_side(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
     """Which end of an edge is the better keeper: 1 the source, -1 the destination, 0 neither; and by which rule.
 
     Args:
         src: the sources.
         dst: the destinations.
         scale: full-size pixels of the destination for one of the source.
-        recoloured: 0 to 1, by how much colours differ (kernels.colour_differences.Difference.colour).
 
     Returns:
         int8 (E,) twice: the better end, and the code of the rule (FULLER, ...; LEVEL where none decides).
     """
+    better, by = more_shown(src, dst, scale)
+    weights = np.array([keeper_weights()[term.name] for term in TERMS])
+    speaks = terms_of(src, dst, scale) * weights
+    logit = speaks.sum(axis=1)
+    sign = np.where(np.abs(logit) < _LEVEL, 0, np.sign(logit)).astype(np.int8)
+    most = (speaks * sign[:, None]).argmax(axis=1)
+    codes = np.array([term.code for term in TERMS], np.int8)[most]
+    kept_sharper = np.where(sign > 0, src.sharpness > dst.sharpness, dst.sharpness > src.sharpness)
+    codes = np.where((codes == SHARPENED) & kept_sharper, SOFT, codes)
+    is_open = better == 0
+    return np.where(is_open, sign, better), np.where(is_open, np.where(sign == 0, LEVEL, codes), by).astype(np.int8)
+
+
+def more_shown(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
+    """What is decided by what the two show, and by which rule: FULLER, or FINER."""
     n = len(scale)
-    better, by, tones = (np.zeros(n, np.int8), np.zeros(n, np.int8), np.nan_to_num(recoloured))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for rule in _RULES:
-            both = rule(src, dst, scale, tones), rule(dst, src, 1 / scale, tones)
-            for (code, for_src), (_, for_dst) in zip(*both, strict=True):
-                new = (better == 0) & (for_src != for_dst)
-                better[new], by[new] = np.where(for_src[new], 1, -1), code
+    better, by = np.zeros(n, np.int8), np.zeros(n, np.int8)
+    for sign, own, other, rate in ((1, src, dst, scale), (-1, dst, src, 1 / scale)):
+        more = _shows_more(own, other) & ~_shows_more(other, own) & (other.overlap >= WHOLE)
+        is_coarse = _resolution(own, other, rate) * COARSE > 1
+        better[more] = np.where(is_coarse[more], -sign, sign)
+        by[more] = np.where(is_coarse[more], FINER, FULLER)
     return better, by
 
 
-Found = list[tuple[int, Flags]]
+def terms_of(src: Side, dst: Side, scale: Floats) -> Floats:
+    """float64 (E, len(TERMS)): what speaks for the source; what speaks for the destination is below 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = [np.nan_to_num(term.of(src, dst, scale), posinf=0.0, neginf=0.0) for term in TERMS]
+    return np.stack(values, axis=1)
+
+
+@cache
+def keeper_weights() -> dict[str, float]:
+    """Of each term, as shipped."""
+    # Through the import system: under spark-submit --py-files the package lies in a zip, where paths end.
+    text = resources.files("dupelake.kernels").joinpath("assets", "keeper.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+@dataclass(frozen=True)
+class Term:
+    """What speaks for one end.
+
+    Attributes:
+        name: in the file of weights.
+        code: of the reason, where it speaks most.
+        of: of sources, destinations and scales: float64 (E,), negated where the ends are swapped.
+    """
+
+    name: str
+    code: int
+    of: Callable[[Side, Side, Floats], Floats]
+
+
+def _vote(rule: Callable[[Side, Side, Floats], Flags]) -> Callable[[Side, Side, Floats], Floats]:
+    """1 where a rule speaks for the source alone, -1 where for the destination alone."""
+    return lambda src, dst, scale: rule(src, dst, scale).astype(np.float64) - rule(dst, src, 1 / scale)
+
+
+def _measure(value: Callable[[Side], Floats]) -> Callable[[Side, Side, Floats], Floats]:
+    """By how much the source has more of a measure."""
+    return lambda src, dst, scale: value(src) - value(dst)
 
 
 class Order(NamedTuple):
@@ -127,9 +175,10 @@ class Order(NamedTuple):
 
     Attributes:
         vertices: best first.
-        n_better: of each vertex, how many neighbours are better by what they show, at which resolution, or unaltered.
+        n_better: of each vertex, how many neighbours are better by what they show, by their pixels, or for being
+            unaltered.
         standing: as kernels.stars.standing has it.
-        n_sounder: how many neighbours are better by a later rule: less damaged, or richer.
+        n_sounder: how many neighbours are better by another term: less damaged, or richer.
     """
 
     vertices: Ints
@@ -143,88 +192,85 @@ def _resolution(own: Side, other: Side, scale: Floats) -> Floats:
     return np.clip(scale * other.detail / own.detail, np.minimum(scale, 1.0), np.maximum(scale, 1.0))
 
 
-def _fuller(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
-    """Own shows all of the other and more; not so where it shows that at a fraction of the other's resolution."""
-    more = _shows_more(own, other) & ~_shows_more(other, own) & (other.overlap >= WHOLE)
-    less = _shows_more(other, own) & ~_shows_more(own, other) & (own.overlap >= WHOLE)
-    resolution = _resolution(own, other, scale)
-    return [(FULLER, more & (resolution * COARSE <= 1)), (FINER, less & (resolution < COARSE))]
-
-
 def _shows_more(side: Side, other: Side) -> Flags:
     framed = np.maximum(side.frame, other.frame) >= FRAMED
-    around = (side.frame - other.frame >= FRAMED) & (side.frame >= side.beyond)
+    around = (side.frame - other.frame >= FRAMED) & (side.frame >= _AROUND * side.beyond)
     return np.asarray((side.beyond >= np.where(framed, MORE_FRAMED, MORE)) & ~around)
 
 
-def _bare(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
-    """Nothing was put around own, and the framed one is not clearly finer."""
-    framed = other.frame - own.frame >= FRAMED
+def _is_bare(own: Side, other: Side, scale: Floats) -> Flags:
+    """Nothing was put around own, and the framed one is not clearly finer; a frame that was cut is one still."""
+    framed = (other.frame - own.frame >= FRAMED) & (own.frame < FRAMED)
     neither = ~_shows_more(own, other) & ~_shows_more(other, own)
-    return [(BARE, neither & framed & (own.overlap >= WHOLE) & (_resolution(own, other, scale) <= FINER_SCALE))]
+    return np.asarray(neither & framed & (own.overlap >= WHOLE) & (_resolution(own, other, scale) <= FINER_SCALE))
 
 
-def _finer(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
-    """Own has more pixels to the picture, and they carry detail; or the other has, and was enlarged."""
+def _is_larger(own: Side, other: Side, scale: Floats) -> Flags:
+    """Own has more pixels to the picture, and they carry detail."""
     whole = (own.overlap >= WHOLE) & (other.overlap >= WHOLE)
-    scale = np.where(np.maximum(own.frame, other.frame) < FRAMED, np.sqrt(other.area / own.area), scale)
-    own_enlarged, other_enlarged = (_is_enlarged(own, other, 1 / scale), _is_enlarged(other, own, scale))
-    return [(LARGER, whole & (scale * _LARGER < 1) & ~own_enlarged), (ENLARGED, whole & other_enlarged)]
+    scale = _by_area(own, other, scale)
+    return np.asarray(whole & (scale * _LARGER < 1) & ~_has_made_up(own, other, 1 / scale))
 
 
-def _is_enlarged(large: Side, small: Side, scale: Floats) -> Flags:
+def _is_real(own: Side, other: Side, scale: Floats) -> Flags:
+    """The other has more pixels, and was enlarged."""
+    whole = (own.overlap >= WHOLE) & (other.overlap >= WHOLE)
+    return np.asarray(whole & _has_made_up(other, own, _by_area(own, other, scale)))
+
+
+def _by_area(own: Side, other: Side, scale: Floats) -> Floats:
+    """Pixels of the other for one of own; by the sizes where neither has a frame, for those are exact."""
+    framed = np.maximum(own.frame, other.frame) >= FRAMED
+    return np.where(framed, scale, np.sqrt(other.area / own.area))
+
+
+def _has_made_up(large: Side, small: Side, scale: Floats) -> Flags:
     """Whether one has more pixels than the other, and less detail than the other, which is sharp."""
     measured = (small.detail >= _SHARP) & (large.detail >= _LOWEST_DETAIL)
     return np.asarray((scale > _LARGER) & measured & (scale * large.detail < _ENLARGED * small.detail))
 
 
-def _clean(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
-    """Nothing was laid over own; own has colours that the other lacks."""
-    laid = np.nan_to_num(other.added) - np.nan_to_num(own.added) >= _ADDED
-    coloured = (own.colourfulness >= _COLOURS) & (other.colourfulness <= _COLOURLESS)
-    return [(CLEAN, laid), (COLOURED, coloured)]
+def _is_clean(own: Side, other: Side, scale: Floats) -> Flags:
+    """Something was laid over the other that own lacks."""
+    return np.asarray(np.nan_to_num(other.added) - np.nan_to_num(own.added) >= _ADDED)
 
 
-def _true(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
-    """The other was blurred, or sharpened, or has noise that own lacks, though own was not compressed more."""
-    toned = recoloured >= _RECOLOURED
-    softer = other.sharpness < np.where(toned, _SOFTER_TONED, _SOFTER) * own.sharpness
-    blurred = softer & (other.detail < _LESS_DETAIL * own.detail)
-    blurred_self = own.detail < _LESS_DETAIL * other.detail
-    most = np.where(toned, _SHARPENED_TONED, _SHARPENED)
-    sharpened = (other.sharpness > most * own.sharpness) & (own.detail >= _SHARP)
-    gain = np.where(toned, own.contrast / np.maximum(other.contrast, 1.0), 1.0)
-    excess = other.noise * gain - own.noise
-    coarser = _is_coarser(own, other)
-    smoothed = coarser & ((own.jpeg_quality < _SMOOTHING) | (own.is_web_lossy > 0))
-    noisy = (excess > _NOISE + _NOISE_SHARE * own.noise) & ~smoothed
-    noisy |= (excess > _MUCH_NOISE) & ~(coarser & ((own.jpeg_quality < _HEAVY) | (own.is_web_lossy > 0)))
-    noisy &= own.noise <= _TEXTURE
-    return [
-        (SOFT, blurred),
-        (SHARPENED, sharpened),
-        (NOISY, noisy & ~(blurred_self & (own.sharpness < _SOFTER * other.sharpness))),
-    ]
+def _is_coloured(own: Side, other: Side, scale: Floats) -> Flags:
+    return np.asarray((own.colourfulness >= _COLOURS) & (other.colourfulness <= _COLOURLESS))
 
 
-def _is_coarser(one: Side, than: Side) -> Flags:
-    """Whether compression left more in one than in the other."""
-    more = (one.jpeg_trace > than.jpeg_trace + _TRACE) | (one.blockiness > than.blockiness + _BLOCKS)
-    return np.asarray(more | ((one.is_web_lossy > 0) & ~(than.is_web_lossy > 0)))
+def _is_sharp(own: Side, other: Side, scale: Floats) -> Flags:
+    """The other is softer and has less detail, which is no grain of own."""
+    softer = (other.sharpness < _SOFTER * own.sharpness) & (other.detail < _LESS_DETAIL * own.detail)
+    return np.asarray(softer & ~(own.noise > _GRAINY + _GRAINY_TIMES * other.noise))
 
 
-def _combed(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
-    """Gaps and peaks in the histogram that no compression makes: a curve was laid over the tones."""
-    uneven = other.comb > own.comb * _COMB_SHARE + _CLEAR_COMB
-    # tones that are cut off were spread before; a white background is none, and dulling leaves it where it is
-    raised = (other.contrast >= _RAISED * own.contrast) | (other.clipped > own.clipped + _MUCH_CLIPPED)
-    clipped = _is_clipped(own, other, recoloured) & raised
-    return [(CLIPPED, clipped), (COMBED, uneven & ~(other.jpeg_quality < _EVEN) & ~(other.is_web_lossy > 0))]
+def _is_calm(own: Side, other: Side, scale: Floats) -> Flags:
+    """The other has noise that own lacks; more of it where own was compressed more, which takes noise away."""
+    least = np.where(_is_blockier(own, other), _NOISE_LOST, _NOISE)
+    return np.asarray((other.noise > least + _NOISE_TIMES * own.noise) & (own.noise < _TEXTURE))
 
 
-def _is_clipped(own: Side, other: Side, recoloured: Floats) -> Flags:
-    """Whether tones of the other are cut off that own has."""
-    return np.asarray((other.clipped > _CLIPPED_TIMES * own.clipped + _CLIPPED) & (recoloured >= _RECOLOURED))
+def _noise(src: Side, dst: Side, scale: Floats) -> Floats:
+    """By how much the source is noisier, in logarithms; 0 where compression took it from the calmer one."""
+    more = np.log(src.noise + 0.1) - np.log(dst.noise + 0.1)
+    lost = np.where(more < 0, _is_blockier(src, dst), _is_blockier(dst, src))
+    return np.where(lost, 0.0, more)
+
+
+def _is_blockier(one: Side, than: Side) -> Flags:
+    return np.asarray(one.blockiness > than.blockiness + _BLOCKIER)
+
+
+def _is_earlier(own: Side, other: Side, scale: Floats) -> Flags:
+    """The other claims to be compressed less, and its pixels belie it: they show as many blocks as those of own."""
+    was_jpeg = ~np.isnan(other.jpeg_quality) | (other.jpeg_trace >= _WAS_JPEG)
+    claims_more = (_claim(other) > _claim(own) + _QUALITY) & ~(own.is_web_lossy > 0)
+    return np.asarray(claims_more & was_jpeg & (other.blockiness > _BLOCKS * own.blockiness))
+
+
+def _is_richer(own: Side, other: Side, scale: Floats) -> Flags:
+    return np.asarray(own.richness > other.richness)
 
 
 def _claim(side: Side) -> Floats:
@@ -232,50 +278,36 @@ def _claim(side: Side) -> Floats:
     return np.where(side.is_web_lossy > 0, 0.0, np.where(np.isnan(side.jpeg_quality), _LOSSLESS, side.jpeg_quality))
 
 
-def _compressed(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
-    """Own is the file that was compressed less, or the one that the other was made from.
-
-    Pixels tell whether what a file says of itself is true. Where a file that claims to be better shows what the
-    compression of the other left, it was made from the other.
-    """
-    claim, others = _claim(own), _claim(other)
-    lossy = (other.is_web_lossy > 0) & ~(own.is_web_lossy > 0)
-    borne_out = _is_borne_out(own, other, recoloured)
-    close, more = np.abs(claim - others) <= _QUALITY, other.jpeg_trace - own.jpeg_trace
-    even = close & (more > _TRACE) & (recoloured < _RECOLOURED)
-    less = ((claim > others + _QUALITY) & borne_out) | lossy | even
-    known = ~np.isnan(own.jpeg_trace) & ~np.isnan(other.jpeg_trace) & (claim > 0)
-    source = (others > claim + _QUALITY) & ~_is_borne_out(other, own, recoloured) & known
-    moved = (other.displaced_trace >= _WAS_JPEG) & ~(own.displaced_trace >= _WAS_JPEG)
-    return [(RESAVED, moved), (COMPRESSED, less), (RESAVED, source)]
+def _overstatement(side: Side) -> Floats:
+    """By how much the claim is above the quality of an earlier JPEG that the pixels still show; 0 where none shows."""
+    return np.maximum(np.nan_to_num(_claim(side) - side.earlier_quality), 0.0)
 
 
-def _is_borne_out(better: Side, worse: Side, recoloured: Floats) -> Flags:
-    """Whether the pixels of what claims to be compressed less show less of compression."""
-    is_lossless = np.isnan(better.jpeg_quality) & ~(better.is_web_lossy > 0)
-    virgin = is_lossless & ~(better.jpeg_trace >= _WAS_JPEG)
-    toned = recoloured >= _RECOLOURED
-    trace = worse.jpeg_trace > better.jpeg_trace + np.where(toned, _RECOLOURED_TRACE, _TRACE)
-    # Tone edits of what was a JPEG take away zeros, where nothing was quantised after them, but leave the blocks.
-    own_blocks = np.maximum(better.blockiness, 0.0) / np.where(toned, better.contrast, 1.0)
-    its_blocks = worse.blockiness / np.where(toned, worse.contrast, 1.0)
-    margin = np.where(toned, _BLOCKS / _USUAL_CONTRAST, _BLOCKS)
-    blocks = its_blocks > own_blocks * np.where(toned, _RECOLOURED_BLOCKS, 1.0) + margin
-    return np.asarray(virgin | blocks | (trace & ~is_lossless))
+def _is_untouched(side: Side) -> Floats:
+    """1 where nothing was ever lost to compression, by the file and its pixels."""
+    is_lossless = np.isnan(side.jpeg_quality) & ~(side.is_web_lossy > 0)
+    return (is_lossless & (side.jpeg_trace < _WAS_JPEG)).astype(np.float64)
 
 
-def _toned(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
-    """Curves, stretching and posterising clip tones, leave gaps in the histogram, or take away contrast."""
-    combed = other.comb > own.comb * _COMB_SHARE + _COMB
-    dull = other.contrast < _DULL * own.contrast
-    return [(CLIPPED, _is_clipped(own, other, recoloured)), (COMBED, combed), (DULL, dull)]
-
-
-def _richer(own: Side, other: Side, scale: Floats, recoloured: Floats) -> Found:
-    return [(RICHER, own.richness > other.richness)]
-
-
-_RULES = (_fuller, _bare, _finer, _clean, _true, _combed, _compressed, _toned, _richer)
+TERMS = (
+    Term("bare", BARE, _vote(_is_bare)),
+    Term("larger", LARGER, _vote(_is_larger)),
+    Term("not_enlarged", ENLARGED, _vote(_is_real)),
+    Term("clean", CLEAN, _vote(_is_clean)),
+    Term("coloured", COLOURED, _vote(_is_coloured)),
+    Term("not_blurred", SOFT, _vote(_is_sharp)),
+    Term("unusual_sharpness", SHARPENED, _measure(lambda one: np.abs(np.log(one.sharpness / _USUAL_SHARPNESS)))),
+    Term("not_noisy", NOISY, _vote(_is_calm)),
+    Term("noise", NOISY, _noise),
+    Term("comb", COMBED, _measure(lambda one: np.log(one.comb + 0.03))),
+    Term("earlier_file", RESAVED, _vote(_is_earlier)),
+    Term("saved_anew", RESAVED, _measure(_overstatement)),
+    Term("untouched", COMPRESSED, _measure(_is_untouched)),
+    Term("blockiness", COMPRESSED, _measure(lambda one: np.minimum(one.blockiness, 3.0))),
+    Term("web", COMPRESSED, _measure(lambda one: (one.is_web_lossy > 0).astype(np.float64))),
+    Term("richer", RICHER, _vote(_is_richer)),
+)
+"""What speaks for either end; in this order where two speak as much."""
 
 
 def order_of(a: Ints, b: Ints, better: Codes, rule: Codes, agreement: Ints, chosen: Flags, n: int) -> Order:

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from dupelake.kernels.align import (
-    Box,
-    FloatArray,
     Matrix,
     Overlap,
     box_transform,
-    content_box,
+    corners,
     lay,
     linear_part,
     move,
     refine_transform,
+    shared_shares,
     warp,
 )
 from dupelake.kernels.colour_differences import FULL, Difference, difference
 from dupelake.kernels.decision import MIN_AGREEING
 from dupelake.kernels.differences import Agreement, agreement
-from dupelake.kernels.features import Features
 from dupelake.kernels.frames import Shares, shares
 from dupelake.kernels.matching import Consensus, find_consensus, find_support, fit_homography
+from dupelake.kernels.picture import TURNS, Picture
 from dupelake.kernels.sides import SEEN, Added, added
 
-VERIFY_REVISION = 4  # raise it with any change here, in matching, align or differences that changes a number
+VERIFY_REVISION = 5  # raise it with any change here, in matching, align or differences that changes a number
 _MIN_SMALL_NCC = 0.7  # of 32 x 32 pixels, for a look at the whole
 _MIN_INLIERS = 5
 _MIN_ISOTROPY = 0.004  # one straight horizon: below 0.0002; cut-outs of smooth things, true pairs: 0.0075 and more
@@ -44,67 +41,13 @@ _GAIN = 1.02  # of quality, from which another round may gain more
 _SURE_PX = 0.5
 _IN_PLACE_PX = 0.25  # median shift of cells; copies end at .02 to .15
 _VOUCHED_SLACK = 0.2  # of the overlap's longer side: how far refinement may move a corner that keypoints vouch for
+_STRAIGHT_FROM, _STRAIGHT_TO = (
+    0.004,
+    0.05,
+)  # of the longer side: how far an alignment may be from the whole on the whole
+_ON_EACH_OTHER = 0.992  # of either picture
+_STRAIGHT = 0.97  # of the quality, beside what is found so
 _CLOSE_NCC = 0.95  # of 32 x 32 pixels, from which whole pictures may lie on each other as they are
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One side of a pair; what is derived from it is computed once and kept.
-
-    Attributes:
-        rgb: uint8 (h, w, 3), the decoded thumbnail.
-        features: its keypoints, in pixels of `rgb`.
-    """
-
-    rgb: NDArray[np.uint8]
-    features: Features
-
-    @cached_property
-    def grey(self) -> NDArray[Any]:
-        """uint8 (h, w)."""
-        return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY)
-
-    @cached_property
-    def content(self) -> Box:
-        """The box of pixels without uniform borders."""
-        return content_box(self.rgb)
-
-    def as_whole(self) -> Picture:
-        """The same picture, its uniform borders taken for content."""
-        other = Picture(self.rgb, self.features)
-        other.__dict__.update(self.__dict__ | {"content": self.whole})  # with what was computed of it
-        return other
-
-    @property
-    def whole(self) -> Box:
-        """The box of all pixels."""
-        return 0, 0, self.rgb.shape[1], self.rgb.shape[0]
-
-    @cached_property
-    def _small(self) -> dict[Box, FloatArray]:
-        return {}
-
-    @cached_property
-    def _turned(self) -> dict[Box, FloatArray]:
-        return {}
-
-    def small(self, box: Box) -> FloatArray:
-        """float32 (32, 32): a box squashed to a square, without its mean, of unit length."""
-        if box not in self._small:
-            x, y, width, height = box
-            square = cv2.resize(self.grey[y : y + height, x : x + width], (64, 64), interpolation=cv2.INTER_AREA)
-            values = cv2.resize(square, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-            values -= values.mean()
-            self._small[box] = values / max(float(np.linalg.norm(values)), 1e-6)
-        return self._small[box]
-
-    def turned(self, box: Box) -> FloatArray:
-        """float32 (8, 1024): `small` in the eight ways of the square, in the order of `_TURNS`."""
-        if box not in self._turned:
-            plain = self.small(box)
-            ways = [np.rot90(plain if k < 4 else plain[:, ::-1], -(k % 4)).ravel() for k in range(8)]
-            self._turned[box] = np.stack(ways)
-        return self._turned[box]
 
 
 @dataclass(frozen=True)
@@ -291,14 +234,40 @@ def _direct_transforms(src: Picture, dst: Picture) -> list[tuple[float, Matrix]]
         values = (src.turned(a) @ dst.small(b).ravel()).tolist()
         which = int(np.argmax(values))
         if values[which] >= _MIN_SMALL_NCC:
-            found.append((values[which], box_transform(a, b, _TURNS[which])))
+            found.append((values[which], box_transform(a, b, TURNS[which])))
     found.sort(key=lambda item: -item[0])
     if len(found) == 2 and found[1][0] > 0.97:
         return found[:1]  # borders of a pixel or two: refinement reaches one from the other
     return found
 
 
+def _straightened(src: Picture, dst: Picture, fit: _Fit) -> _Fit:
+    """The whole on the whole, where that is close to the alignment that was found, and agrees as well.
+
+    What lies over an edge leaves the map there to chance, and a crop of two in a hundred would be seen where none is.
+    """
+    quad, size = move(fit.transform, corners(src.whole)), np.array(dst.whole[2:])
+    turn = min(TURNS, key=lambda turn: _distance(quad, box_transform(src.whole, dst.whole, turn), src))
+    whole = box_transform(src.whole, dst.whole, turn)
+    if not _STRAIGHT_FROM < _distance(quad, whole, src) / float(size.max()) < _STRAIGHT_TO:
+        return fit
+    straight = _fit_at(src, dst, whole, fit.consensus)
+    return fit if straight is None or straight.agreement.quality() < _STRAIGHT * fit.agreement.quality() else straight
+
+
+def _distance(quad: Matrix, transform: Matrix, src: Picture) -> float:
+    return float(np.abs(quad - move(transform, corners(src.whole))).max())
+
+
+def _fit_at(src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | None) -> _Fit | None:
+    overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
+    if overlap is None:
+        return None
+    return _Fit(overlap, transform, agreement(overlap.src, overlap.dst, overlap.mask), consensus)
+
+
 def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
+    fit = _straightened(src, dst, fit)
     overlap = fit.overlap
     size = overlap.mask.shape[1], overlap.mask.shape[0]
     half = max(1, size[0] // 2), max(1, size[1] // 2)
@@ -349,13 +318,15 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
 
 def _shares(src: Picture, dst: Picture, fit: _Fit) -> tuple[Shares, Shares]:
     """What each picture shows beside the shared part; of whole pictures on each other that is nothing."""
-    borderless = src.content == src.whole and dst.content == dst.whole
-    a, b = fit.overlap.src_share, fit.overlap.dst_share
-    if borderless and min(a, b) > 0.995:
+    if (
+        min(shared_shares(src.whole, dst.whole, fit.transform)) > _ON_EACH_OTHER
+    ):  # what lies in a margin is laid over it
         return Shares(1.0, 0.0, 0.0), Shares(1.0, 0.0, 0.0)
-    of_src = shares(src.grey, src.content, dst.grey, dst.content, fit.transform)
-    of_dst = shares(dst.grey, dst.content, src.grey, src.content, np.linalg.inv(fit.transform))
-    if borderless and of_src.frame == of_dst.frame == 0.0:  # outlines tell a crop to a pixel, points to a fiftieth
+    of_src = shares(src.grey, src.shown, dst.grey, dst.shown, fit.transform)
+    of_dst = shares(dst.grey, dst.shown, src.grey, src.shown, np.linalg.inv(fit.transform))
+    unframed = (src.shown, dst.shown) == (src.whole, dst.whole)
+    if unframed and of_src.frame == of_dst.frame == 0.0:  # outlines tell a crop to a pixel, points to a fiftieth
+        a, b = shared_shares(src.whole, dst.whole, fit.transform)
         return Shares(a, 1.0 - a, 0.0), Shares(b, 1.0 - b, 0.0)
     return of_src, of_dst
 
@@ -384,14 +355,5 @@ def _box_in_src(
     return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
 
 
-def _turns() -> list[Matrix]:
-    quarters = [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)]
-    plain = [np.array([[c, -s], [s, c]]) for c, s in quarters]
-    return plain + [turn @ np.diag([-1.0, 1.0]) for turn in plain]
-
-
 _DOUBLE = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
 """Pixels of a picture of half the size to pixels of the picture."""
-
-_TURNS = _turns()
-"""The eight symmetries of the square, each clockwise by quarters (y down), the last four mirrored first."""

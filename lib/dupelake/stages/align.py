@@ -21,8 +21,9 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from dupelake.config import fingerprint
 from dupelake.kernels.faults import reached
 from dupelake.kernels.features import unpack_features
+from dupelake.kernels.picture import Picture
 from dupelake.kernels.thumbnails import decode_thumbnail
-from dupelake.kernels.verify import VERIFY_REVISION, Alignment, Picture, pair_seed, verify_pair
+from dupelake.kernels.verify import VERIFY_REVISION, Alignment, pair_seed, verify_pair
 from dupelake.schema import PAIRS
 from dupelake.stages.batches import Batches
 

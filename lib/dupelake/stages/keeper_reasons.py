@@ -22,8 +22,8 @@ _PHRASES: dict[int, tuple[str, str, str]] = {
         "have text, a logo or the like",
     ),
     rules.COLOURED: ("in colour", "is grey or tinted", "are grey or tinted"),
-    rules.SOFT: ("sharpest", "is blurred", "are blurred"),
-    rules.SHARPENED: ("not sharpened", "is sharpened", "are sharpened"),
+    rules.SOFT: ("sharper", "is softer", "are softer"),
+    rules.SHARPENED: ("less sharpened", "is sharpened more", "are sharpened more"),
     rules.NOISY: ("less noise", "has more", "have more"),
     rules.COMPRESSED: ("less compressed{quality}", "lost more to compression", "lost more to compression"),
     rules.RESAVED: (
@@ -31,9 +31,7 @@ _PHRASES: dict[int, tuple[str, str, str]] = {
         "was saved anew and shows marks of an earlier compression",
         "were saved anew and show marks of an earlier compression",
     ),
-    rules.CLIPPED: ("keeps its tones", "has clipped tones", "have clipped tones"),
-    rules.COMBED: ("even tones", "has gaps in its tones from an edit", "have gaps in their tones from an edit"),
-    rules.DULL: ("more contrast", "has less", "have less"),
+    rules.COMBED: ("fewer gaps in its tones", "has more, as edits leave them", "have more, as edits leave them"),
     rules.RICHER: ("has camera data, a colour profile or more depth", "lacks some of that", "lack some of that"),
 }
 

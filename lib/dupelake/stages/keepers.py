@@ -293,7 +293,7 @@ def _judge(arcs: pa.Table) -> pa.Table:
     src, dst = _side(arcs, "src"), _side(arcs, "dst")
     cut = cut_bridges(a, b, src.overlap, dst.overlap, scale, resolution)
     agrees = [arcs[name].to_numpy() for name in _AGREES]
-    better, rule = better_side(src, dst, scale, agrees[-1])
+    better, rule = better_side(src, dst, scale)
     found: dict[str, npt.NDArray[np.int8] | npt.NDArray[np.int64]]
     found = {"agreement": agreement_of(*agrees), "better": better, "rule": rule, "cut": cut}
     kept = arcs.select(["bucket", "component", "src", "dst", "a", "b", "is_upright", "is_tight"])
