@@ -144,6 +144,7 @@ class ClusterConfig:
     keeper_order: tuple[str, ...] = _opt(KEEPER_CRITERIA)
     format_order: tuple[str, ...] = _opt(("TIFF", "PNG", "BMP", "HEIF", "AVIF", "JPEG", "MPO", "WEBP", "GIF"))
     removable: str = _opt("identical", one_of=TIERS)
+    similar_groups: bool = _opt(False)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dupelake.schema_groups import (
     GROUP_MOVES,
     GROUPS,
     RUNS,
+    SIMILAR_GROUPS,
 )
 from dupelake.schema_types import BOOL, BOX, BYTES, DOUBLE, INT, LONG, TEXT, TEXTS, TIME, Table, col, conform
 
@@ -40,6 +41,7 @@ __all__ = [
     "OK",
     "PAIRS",
     "RUNS",
+    "SIMILAR_GROUPS",
     "THUMBNAILS",
     "Table",
     "conform",
@@ -362,6 +364,7 @@ ALL_TABLES = (
     GROUPS,
     GROUP_CHANGES,
     GROUP_MOVES,
+    SIMILAR_GROUPS,
     DECISIONS,
     DECIDED,
     DECISION_CONFLICTS,

@@ -46,6 +46,23 @@ GROUPS = Table(
     },
 )
 
+SIMILAR_GROUPS = Table(
+    "similar_groups",
+    "One row per image of which another image is another shot or version: no duplicates for that. Written "
+    "where cluster.similar_groups is on.",
+    T.StructType(
+        [
+            col("image_id", TEXT, "the image", null=False),
+            col("similar_group_id", TEXT, "the smallest image_id of those that hang together", null=False),
+            col("scope", TEXT, "scope of all images of the group", null=False),
+            col("content_id", TEXT, "content of the image", null=False),
+            col("group_size", INT, "images in the group", null=False),
+        ]
+    ),
+    key=("image_id",),
+    checks={"two_at_least": "group_size >= 2"},
+)
+
 GROUP_MOVES = Table(
     "group_moves",
     "One row per image and change: it entered, left or changed its group. Applied in order of sequence they give the "

@@ -23,11 +23,13 @@ from dupelake.schema import (
     GROUP_MOVES,
     GROUPS,
     IMAGES,
+    SIMILAR_GROUPS,
 )
 from dupelake.stages.decisions import conflicts_of, listed
 from dupelake.stages.file_names import what_may_go
 from dupelake.stages.group_ids import list_moves
 from dupelake.stages.groups import build_groups
+from dupelake.stages.similar import similar_groups
 from dupelake.stages.touched import Touched, clustered_rows, find_touched, restrict
 from dupelake.tables import Warehouse, single_row
 
@@ -72,6 +74,7 @@ def body(run: Run, args: argparse.Namespace) -> None:
         elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
             found = listed(conflicts_of(verdicts))
             write_conflicts(wh, found, run.staging.checkpoint, wh.read(IMAGES).limit(0))
+        _group_similar(run, pairs)
     _count(run)
     run.is_complete = is_up_to_date(run)
 
@@ -135,6 +138,22 @@ def _regroup(
     for event, n in events.items():
         run.count(f"changes.{event}", n)
     _count_cuts(run, built.cuts)
+
+
+def _group_similar(run: Run, pairs: DataFrame) -> None:
+    """Bring SIMILAR_GROUPS up to date; empty it where nobody wants it any more."""
+    wh = run.warehouse
+    stored = wh.read(SIMILAR_GROUPS)
+    if not run.config.cluster.similar_groups:
+        wh.delete(SIMILAR_GROUPS, "true")
+        return
+    rows = run.staging.save(
+        similar_groups(wh.read(IMAGES), pairs, run.config, run.staging.checkpoint), "similar_groups"
+    )
+    gone = stored.join(rows, "image_id", "left_anti").select("image_id")
+    differs = " OR ".join(f"t.{name} <> s.{name}" for name in SIMILAR_GROUPS.columns if name != "image_id")
+    wh.merge(SIMILAR_GROUPS, rows, update_when=differs, delete=gone)
+    run.count("similar_groups", rows.select("similar_group_id").distinct().count())
 
 
 def _count_cuts(run: Run, cuts: DataFrame) -> None:

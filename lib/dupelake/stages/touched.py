@@ -19,13 +19,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import Config, fingerprint
+from dupelake.kernels.keeping import keeper_weights
 from dupelake.schema import CLUSTERED, CONDITION, conform
 from dupelake.stages.components import connected_components
 from dupelake.stages.decisions import held_of, ties_of
 from dupelake.stages.file_names import file_of
 from dupelake.stages.live import live_images, pixel_classes
 
-CLUSTER_REVISION = 3  # raise it with a change to stages.groups or what it calls that gives other groups
+CLUSTER_REVISION = 4  # raise it with a change to stages.groups or what it calls that gives other groups
 
 _IMAGE = ("image_id", "scope", "byte_size", "width_px", "height_px", "format", "captured_at")
 _PAIR = (
@@ -53,7 +54,9 @@ class Touched:
 
 def cluster_version(cfg: Config) -> str:
     """Fingerprint of what decides groups beside the rows."""
-    return fingerprint({"revision": CLUSTER_REVISION, "scope": cfg.lsh.scope, **asdict(cfg.cluster)})
+    own = {name: value for name, value in asdict(cfg.cluster).items() if name != "similar_groups"}
+    weights = dict(sorted(keeper_weights().items()))
+    return fingerprint({"revision": CLUSTER_REVISION, "scope": cfg.lsh.scope, "keeper": weights, **own})
 
 
 def find_touched(
