@@ -1,4 +1,4 @@
-"""Fit the model of kernels/decision.py: how probable is it that two pictures are made from one?
+"""Fit the models of kernels/decision.py: how probable is it that two pictures are made from one, or one altered?
 
     .venv/bin/python -m benchmarks.decision --data ../shared/data --lookalikes W1 --bench W2 [--write]
 
@@ -29,7 +29,7 @@ from scipy.optimize import minimize
 
 import dupelake.kernels.decision as decision
 from dupelake.kernels.decision import MIN_AGREEING, MIN_OVERLAP, Factor, Model, Term
-from dupelake.kernels.edits import apply_edit, grid
+from dupelake.kernels.edits import ALTERNATE, EDITS, apply_edit, grid
 from dupelake.kernels.features import extract_features, pack_features, unpack_features
 from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail
 from dupelake.kernels.picture import Picture
@@ -46,6 +46,13 @@ FACTORS = (  # by log, since copies differ by orders of magnitude from other pho
     Factor("same_content", 0.0, (Term("contradicting_share", 0.0, 0.3, False, 0.0),)),
 )
 TERMS = tuple(term for factor in FACTORS for term in factor.terms)
+ALTERED = (  # noise and hard compression raise every difference, and lower the correlation of all cells
+    Term("largest_local_difference", 0.01, 1.0, True, 0.0),
+    Term("colour_difference", 0.01, 1.0, True, 0.0),
+    Term("unexplained_colour", 0.5, 16.0, True, 0.0),
+    Term("aligned_ncc", 0.5, 1.0, False, 0.0),
+)
+FRAMES = ("screenshot_phone", "screenshot_desktop", "collage", "caption_bar", "repost", "caption_resize_jpeg")
 N_PHOTOGRAPHS, EDITS_EACH = 300, 5
 LONGEST_SIDE_PX = 900
 # An edit weighs 1. In a corpus look-alikes outnumber copies; the distractors of the bench are few and of many kinds.
@@ -210,6 +217,35 @@ def fit(pairs: list[Pair]) -> Model:
     return Model(tuple(made))
 
 
+def fit_altered(pairs: list[Pair]) -> Model:
+    """Whether a copy was edited or recoloured: logistic regression on seeded edits, those of frames apart."""
+    held = [p for p in pairs if p.is_fair and p.origin == "edits" and p.name.split()[0] not in FRAMES]
+    is_altered = np.array([EDITS[p.name.split()[0]].relation == ALTERNATE for p in held])
+    x = np.column_stack([term.of([getattr(p.found, term.column) for p in held]) for term in ALTERED])
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    z = np.column_stack([(x - mean) / deviation, np.ones(len(x))])
+    sign = np.where(is_altered, 1.0, -1.0)
+
+    def loss(b: Any) -> tuple[float, Any]:
+        logit = np.clip(sign * (z @ b), -60, 60)
+        slope = -(z.T @ (sign / (1.0 + np.exp(logit)))) + RIDGE * np.append(b[:-1], 0.0)
+        return float(np.log1p(np.exp(-logit)).sum() + RIDGE / 2 * (b[:-1] ** 2).sum()), slope
+
+    b = minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B").x
+    slopes = b[:-1] / deviation
+    terms = tuple(replace(term, weight=round(float(s), 4)) for term, s in zip(ALTERED, slopes, strict=True))
+    return Model((Factor("altered", round(float(b[-1] - (slopes * mean).sum()), 4), terms),))
+
+
+def report_altered(name: str, model: Model, pairs: list[Pair]) -> None:
+    """Copies that are called altered, and altered ones that are called copies."""
+    held = [p for p in pairs if p.is_fair and p.origin == "edits" and p.name.split()[0] not in FRAMES]
+    said = model.probability({t.column: [getattr(p.found, t.column) for p in held] for t in ALTERED}) >= 0.5
+    real = np.array([EDITS[p.name.split()[0]].relation == ALTERNATE for p in held])
+    wrong = int((said & ~real).sum()), int((~real).sum()), int((~said & real).sum()), int(real.sum())
+    print(f"{name}: altered {wrong[0]} of {wrong[1]} copies; copies {wrong[2]} of {wrong[3]} altered ones")
+
+
 def report(name: str, model: Model, pairs: list[Pair]) -> None:
     """Precision, recall and F1 on look-alikes and the bench, and recall on edits, at some values of the option."""
     p = model.probability({t.column: [getattr(one.found, t.column) for one in pairs] for t in TERMS})
@@ -241,11 +277,13 @@ def main() -> None:
     for half in (0, 1):
         model = fit([p for p in pairs if p.half != half])
         report(f"half {half}", model, [p for p in pairs if p.half == half])
-    model = fit(pairs)
-    print(json.dumps(model.as_dict()))
-    if args.write:
-        path = Path(decision.__file__).parent / "assets" / "decision.json"
-        path.write_text(json.dumps(model.as_dict(), indent=1) + "\n", encoding="utf-8")
+        altered = fit_altered([p for p in pairs if p.half != half])
+        report_altered(f"half {half}", altered, [p for p in pairs if p.half == half])
+    for name, model in (("decision.json", fit(pairs)), ("altered.json", fit_altered(pairs))):
+        print(json.dumps(model.as_dict()))
+        if args.write:
+            path = Path(decision.__file__).parent / "assets" / name
+            path.write_text(json.dumps(model.as_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

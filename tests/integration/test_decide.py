@@ -11,12 +11,11 @@ import pytest
 from pyspark.sql import types as T
 
 from dupelake.config import DecideConfig
-from dupelake.kernels.decision import MIN_OVERLAP, aligned_model
+from dupelake.kernels.decision import MIN_OVERLAP, aligned_model, altered_model
 from dupelake.schema import PAIRS
 from dupelake.stages.decide import (
     COVERED,
     CROP_OVERLAP,
-    MAX_COLOUR_DIFFERENCE,
     MAX_LOCAL_DIFFERENCE,
     TURN_DEGREES,
     decide,
@@ -72,15 +71,16 @@ def decision(row, cfg):
         row[f"{one}_frame"] >= COVERED and abs(row[f"{one}_frame"] - row[f"{other}_beyond"]) <= COVERED
         for one, other in (("src", "dst"), ("dst", "src"))
     )
+    is_altered = is_aligned and float(altered_model().probability(row)) >= 0.5
     kind = None
     if score >= cfg.min_score:
         kind = (
             ("mirrored" if is_mirrored else "edited")
             if not is_aligned
             else "edited"
-            if row["largest_local_difference"] > MAX_LOCAL_DIFFERENCE or is_covered
+            if (is_altered and row["largest_local_difference"] > MAX_LOCAL_DIFFERENCE) or is_covered
             else "recoloured"
-            if row["colour_difference"] > MAX_COLOUR_DIFFERENCE
+            if is_altered
             else "mirrored"
             if row["is_mirrored"]
             else "rotated"
@@ -113,7 +113,7 @@ def grid():
     rows += [row | ALIGNED | NOTHING | {"is_mirrored": True} for row in rows[:8]]
     for name, limit in (
         ("largest_local_difference", MAX_LOCAL_DIFFERENCE),
-        ("colour_difference", MAX_COLOUR_DIFFERENCE),
+        ("colour_difference", 0.08),
         ("src_overlap", CROP_OVERLAP),
         ("dst_overlap", CROP_OVERLAP),
     ):
@@ -122,7 +122,7 @@ def grid():
     rows += [FAR | ALIGNED | {"src_frame": 0.06, "dst_beyond": x} for x in (0.0, 0.05, 0.06, 0.1)]
     rows += [FAR | ALIGNED | {"src_beyond": 0.3, "dst_frame": x} for x in (0.01, 0.1, 0.29, 0.6)]
     rows += [FAR | ALIGNED | {"rotation_degrees": turn} for turn in (-180.0, -3.1, -3.0, 3.0, 3.1, 90.0)]
-    for factor in aligned_model().factors:
+    for factor in (*aligned_model().factors, *altered_model().factors):
         for term in factor.terms:
             steps = np.linspace(term.low, term.high, 7).tolist()
             rows += [FAR | ALIGNED | {term.column: value} for value in (*steps, 0.0, 1e-9, 60.0)]

@@ -100,11 +100,20 @@ def copy_probability(evidence: Mapping[str, Any]) -> float | None:
     return float(aligned_model().probability(evidence))
 
 
-@cache
 def aligned_model() -> Model:
-    """The model of pairs that were aligned, as shipped."""
+    """The probability that two pictures that were aligned are made from one, as shipped."""
+    return _shipped("decision.json")
+
+
+def altered_model() -> Model:
+    """The probability that a copy was edited or recoloured, and not merely encoded, resized or cut; as shipped."""
+    return _shipped("altered.json")
+
+
+@cache
+def _shipped(name: str) -> Model:
     # Through the import system: under spark-submit --py-files the package lies in a zip, where paths end.
-    text = resources.files("dupelake.kernels").joinpath("assets", "decision.json").read_text(encoding="utf-8")
+    text = resources.files("dupelake.kernels").joinpath("assets", name).read_text(encoding="utf-8")
     return Model(
         tuple(
             Factor(name, float(held["intercept"]), tuple(Term(**term) for term in held["terms"]))

@@ -12,18 +12,17 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import DecideConfig, fingerprint
-from dupelake.kernels.decision import MIN_AGREEING, MIN_OVERLAP, Model, aligned_model
+from dupelake.kernels.decision import MIN_AGREEING, MIN_OVERLAP, Model, aligned_model, altered_model
 from dupelake.schema import PAIRS, conform
 
 PIXEL = "pixel"  # found_by, kind and join_version of pairs of equal pixels: no join found them
 SIMILAR = "similar"
-DECIDE_REVISION = 3  # raise it when a change here decides the same evidence otherwise
+DECIDE_REVISION = 4  # raise it when a change here decides the same evidence otherwise
 PDQ_MIN_QUALITY = 50  # PDQ of a flatter picture says nothing (ThreatExchange's own advice)
 # Of bits, where nothing could be aligned: PDQ's threshold is ThreatExchange's; both hashes must say the same.
 BITS_HALF, BITS_STEP = 31.5, 4.0  # PDQ bits at which the odds are even, and of one unit of the logit
 PHASH_HALF, PHASH_STEP = 10.5, 1.5
-MAX_LOCAL_DIFFERENCE = 0.06  # above it the copy is edited; of re-encoded and resized copies 9 in 10 measure 0
-MAX_COLOUR_DIFFERENCE = 0.08  # above it the copy is recoloured; of JPEG 15 and better all measure less
+MAX_LOCAL_DIFFERENCE = 0.06  # above it an altered copy is edited, else recoloured
 CROP_OVERLAP = 0.98  # a picture of which the other shows less is shown in part; by grids of 48 x 48 points
 COVERED = 0.02  # share of a picture that a bar over its edge hides at least, and by which the two shares may differ
 TURN_DEGREES = 3.0  # a smaller turn is within what alignment leaves
@@ -32,7 +31,8 @@ _DIGITS = 6  # of a score
 
 def decide_version(cfg: DecideConfig) -> str:
     """Fingerprint of the model, of the option, and of how they are used."""
-    return fingerprint({"revision": DECIDE_REVISION, "model": aligned_model().as_dict()} | dataclasses.asdict(cfg))
+    models = {"model": aligned_model().as_dict(), "altered": altered_model().as_dict()}
+    return fingerprint({"revision": DECIDE_REVISION} | models | dataclasses.asdict(cfg))
 
 
 def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
@@ -118,10 +118,11 @@ def aligned_kind() -> Column:
         (F.col(f"{one}_frame") >= COVERED) & (F.abs(F.col(f"{one}_frame") - F.col(f"{other}_beyond")) <= COVERED)
         for one, other in (("src", "dst"), ("dst", "src"))
     ]
-    is_edited = (F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE) | hidden[0] | hidden[1]
+    is_altered = _probability(altered_model()) >= 0.5
+    is_local = F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE
     return (
-        F.when(is_edited, F.lit("edited"))
-        .when(F.col("colour_difference") > MAX_COLOUR_DIFFERENCE, F.lit("recoloured"))
+        F.when((is_altered & is_local) | hidden[0] | hidden[1], F.lit("edited"))
+        .when(is_altered, F.lit("recoloured"))
         .when(F.col("is_mirrored"), F.lit("mirrored"))
         .when(F.abs("rotation_degrees") > TURN_DEGREES, F.lit("rotated"))
         .when(F.least("src_overlap", "dst_overlap") < CROP_OVERLAP, F.lit("crop"))
