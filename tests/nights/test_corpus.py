@@ -78,7 +78,9 @@ class History:
             rows = csv.writer(file)
             rows.writerow(("image_id", "uri", "deleted"))
             rows.writerows((n, self.pictures[n], "yes" if n in self.deleted else "") for n in self.listed)
-        assert nightly.main([str(self.manifest), "--warehouse", self.warehouse.root, *OPTIONS, *options]) == 0
+        pictures = next(iter(self.pictures.values())).parent  # not below the manifest: they are allowed by name
+        allowed = ["--set", f"fetch.allowed_roots=[{pictures}]"]
+        assert nightly.main([str(self.manifest), "--warehouse", self.warehouse.root, *OPTIONS, *allowed, *options]) == 0
         self._remember()
 
     def between(self) -> None:

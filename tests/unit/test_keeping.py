@@ -66,7 +66,7 @@ def test_the_fuller_picture_is_better_unless_it_is_coarse_and_a_bare_one_than_a_
         ({"comb": 0.5}, rules.COMBED),
         ({"jpeg_quality": 60.0, "jpeg_trace": 0.4, "blockiness": 1.4}, rules.COMPRESSED),
         ({"is_web_lossy": 1.0, "jpeg_quality": NAN, "jpeg_trace": 0.02}, rules.COMPRESSED),
-        ({"earlier_quality": 60.0}, rules.RESAVED),  # of quality 95 again, and its pixels show that it was of 60
+        ({"jpeg_quality": 98.0, "earlier_quality": 93.0}, rules.RESAVED),  # of 98, and its pixels show the steps of 93
         ({"jpeg_quality": NAN, "jpeg_trace": 0.18}, rules.RESAVED),  # a PNG that shows the zeros of the JPEG
     ],
 )

@@ -365,4 +365,14 @@ def test_what_is_laid_over_an_edge_leaves_the_whole_on_the_whole(name: str) -> N
 def test_text_in_a_margin_is_laid_over_it_and_no_more_of_the_picture() -> None:
     framed = ImageOps.expand(scene("coffee.png"), 40, (255, 255, 255))
     found = verified(framed, text(framed, (60, 5), "COFFEE TIME", 30))
-    assert (found.src_beyond, found.dst_beyond, found.src_frame, found.dst_frame) == (0.0, 0.0, 0.0, 0.0)
+    assert (found.src_beyond, found.dst_beyond) == (0.0, 0.0)
+    assert found.src_frame == found.dst_frame
+
+
+@pytest.mark.parametrize("name", ["chelsea.png", "coffee.png"])
+def test_a_plain_bar_over_an_edge_covers_what_the_other_shows(name: str) -> None:
+    covered = scene(name).copy()
+    ImageDraw.Draw(covered).rectangle([0, round(covered.height * 0.9), covered.width, covered.height], fill=(0, 0, 0))
+    found = verified(scene(name), covered)
+    assert found.dst_frame == pytest.approx(0.1, abs=0.03)
+    assert found.src_beyond == pytest.approx(found.dst_frame, abs=0.02)

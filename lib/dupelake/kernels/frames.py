@@ -28,6 +28,7 @@ _EMPTY_RATIO, _EMPTY_LEVELS = 0.06, 5.0  # of deviations along both sides: one i
 _FLAT_LEVELS = 12.0  # range of grey beyond which a place in a frame is not flat
 _TURNED = 1.0  # degrees
 _MARGIN_LEVELS = 32.0  # range of a picture's own blank margin, which noise, a filter or a watermark has touched
+_MOST, _MOST_WHOLE = (0.05, 0.95), (0.25, 0.75)  # quantiles of a margin between which it is blank
 _OTHER_LEVELS = 64.0  # between a blank margin and the other picture's; light and filters change less
 _HELD_SHARE = 0.05  # of such places, beyond which a frame is no mere frame
 
@@ -55,7 +56,9 @@ class Shares(NamedTuple):
     frame: float
 
 
-def shares(grey: NDArray[Any], content: Box, other_grey: NDArray[Any], other: Box, to_other: Matrix) -> Shares:
+def shares(
+    grey: NDArray[Any], content: Box, other_grey: NDArray[Any], other: Box, to_other: Matrix, *, is_whole: bool = False
+) -> Shares:
     """How a picture divides into what the other shows, what continues it, and what frames it.
 
     A blank margin that the other has too, though noise or a filter made it look like content there, is none of these.
@@ -66,6 +69,7 @@ def shares(grey: NDArray[Any], content: Box, other_grey: NDArray[Any], other: Bo
         other_grey: uint8 (h, w), the other picture.
         other: box of the other picture's content.
         to_other: float64 (3, 3), pixels of this picture to pixels of the other.
+        is_whole: the whole lies on the whole: what one has in the other's blank margin may be laid over it, as text is.
     """
     height, width = grey.shape
     xs = (np.arange(_GRID) + 0.5) * width / _GRID - 0.5
@@ -76,10 +80,11 @@ def shares(grey: NDArray[Any], content: Box, other_grey: NDArray[Any], other: Bo
     inside = own & theirs
     whole: Box = (0, 0, other_grey.shape[1], other_grey.shape[0])
     margin = own & ~theirs & _in_box(places, whole)  # blank in the other; and here?
-    is_margin_shared = _is_blank(grey, points[margin], other_grey, places[margin])
+    most = _MOST_WHOLE if is_whole else _MOST
+    is_margin_shared = _is_blank(grey, points[margin], other_grey, places[margin], most)
     blank = margin & is_margin_shared
     gap = ~own & theirs  # blank here; and in the other?
-    if _is_blank(other_grey, places[gap], grey, points[gap]):
+    if _is_blank(other_grey, places[gap], grey, points[gap], most):
         blank |= gap
     quad = move(np.linalg.inv(to_other), corners(whole if is_margin_shared else other))
     sides = []
@@ -101,14 +106,16 @@ def shares(grey: NDArray[Any], content: Box, other_grey: NDArray[Any], other: Bo
     return Shares(n_inside / total, n_more / total, float(framed.mean()))
 
 
-def _is_blank(grey: NDArray[Any], points: Matrix, border: NDArray[Any], places: Matrix) -> bool:
-    """Whether a picture shows nothing at these points but one level, give or take noise; False for no points.
+def _is_blank(
+    grey: NDArray[Any], points: Matrix, border: NDArray[Any], places: Matrix, most: tuple[float, float]
+) -> bool:
+    """Whether a picture shows one level at most of these points, give or take noise; False for no points.
 
     Nor is it blank where the border of the other picture, at `places`, is of quite another level: a bar lies over it.
     """
     if len(points) == 0:
         return False
-    low, high = np.quantile(_levels(cv2.medianBlur(grey, 5), points), [0.05, 0.95])
+    low, high = np.quantile(_levels(cv2.medianBlur(grey, 5), points), most)
     theirs = float(np.median(_levels(border, places)))
     return bool(high - low <= _MARGIN_LEVELS and abs((low + high) / 2 - theirs) <= _OTHER_LEVELS)
 

@@ -1,10 +1,10 @@
 """Which of two copies of one picture careful people keep, and why.
 
 The one that shows more is kept, whatever else is true of the two; unless it shows that at a fraction of the other's
-resolution. Else a linear model weighs what speaks for either: a frame or something laid over the picture, size and
-whether it is real, colours, blur, noise, compression, gaps in the histogram, camera data. Its weights are a file
-(`assets/keeper.json`), which `benchmarks/keeper.py` fits on originals with edited copies of them. The reason is the
-term that speaks most for the one that is kept. Where the two are as good as equal, they are level.
+resolution. Else the larger one, unless it was enlarged. Else a linear model weighs what speaks for either: a frame or
+something laid over the picture, colours, blur, noise, compression, gaps in the histogram, camera data. Its weights are
+a file (`assets/keeper.json`), which `benchmarks/keeper.py` fits on originals with edited copies of them. The reason is
+the term that speaks most for the one that is kept. Where the two are as good as equal, they are level.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _TEXTURE = 3.0  # levels of noise from which on it is grass or gravel
 _GRAINY, _GRAINY_TIMES = 0.4, 1.35  # noise that passes for detail
 _WAS_JPEG = 0.03  # of jpeg_trace
 _QUALITY, _BLOCKS, _BLOCKIER = 3.0, 0.8, 0.12
+_SCALED = 12.0  # qualities by which a change of light shifts what is found
 _LOSSLESS = 101.0
 _USUAL_SHARPNESS = 1.75  # the median of photographs
 _HEAVY_LOSS = 5
@@ -119,7 +120,7 @@ def better_side(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
 
 
 def more_shown(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
-    """What is decided by what the two show, and by which rule: FULLER, or FINER."""
+    """What is decided before the model is asked, by what the two show and by their pixels; and by which rule."""
     n = len(scale)
     better, by = np.zeros(n, np.int8), np.zeros(n, np.int8)
     for sign, own, other, rate in ((1, src, dst, scale), (-1, dst, src, 1 / scale)):
@@ -127,6 +128,11 @@ def more_shown(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
         is_coarse = _resolution(own, other, rate) * COARSE > 1
         better[more] = np.where(is_coarse[more], -sign, sign)
         by[more] = np.where(is_coarse[more], FINER, FULLER)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for code, rule in ((LARGER, _is_larger), (ENLARGED, _is_real)):
+            for_src, for_dst = rule(src, dst, scale), rule(dst, src, 1 / scale)
+            is_new = (better == 0) & (for_src != for_dst)
+            better[is_new], by[is_new] = np.where(for_src, 1, -1)[is_new], code
     return better, by
 
 
@@ -278,9 +284,10 @@ def _claim(side: Side) -> Floats:
     return np.where(side.is_web_lossy > 0, 0.0, np.where(np.isnan(side.jpeg_quality), _LOSSLESS, side.jpeg_quality))
 
 
-def _overstatement(side: Side) -> Floats:
-    """By how much the claim is above the quality of an earlier JPEG that the pixels still show; 0 where none shows."""
-    return np.maximum(np.nan_to_num(_claim(side) - side.earlier_quality), 0.0)
+def _is_source(own: Side, other: Side, scale: Floats) -> Flags:
+    """The other was saved anew from a JPEG such as own: its pixels show the steps of own's quantiser, or nearly so."""
+    close = np.abs(own.jpeg_quality - other.earlier_quality) <= _SCALED
+    return np.asarray(close & np.isnan(own.earlier_quality))
 
 
 def _is_untouched(side: Side) -> Floats:
@@ -291,8 +298,6 @@ def _is_untouched(side: Side) -> Floats:
 
 TERMS = (
     Term("bare", BARE, _vote(_is_bare)),
-    Term("larger", LARGER, _vote(_is_larger)),
-    Term("not_enlarged", ENLARGED, _vote(_is_real)),
     Term("clean", CLEAN, _vote(_is_clean)),
     Term("coloured", COLOURED, _vote(_is_coloured)),
     Term("not_blurred", SOFT, _vote(_is_sharp)),
@@ -301,7 +306,7 @@ TERMS = (
     Term("noise", NOISY, _noise),
     Term("comb", COMBED, _measure(lambda one: np.log(one.comb + 0.03))),
     Term("earlier_file", RESAVED, _vote(_is_earlier)),
-    Term("saved_anew", RESAVED, _measure(_overstatement)),
+    Term("source", RESAVED, _vote(_is_source)),
     Term("untouched", COMPRESSED, _measure(_is_untouched)),
     Term("blockiness", COMPRESSED, _measure(lambda one: np.minimum(one.blockiness, 3.0))),
     Term("web", COMPRESSED, _measure(lambda one: (one.is_web_lossy > 0).astype(np.float64))),

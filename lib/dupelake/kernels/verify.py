@@ -318,13 +318,12 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
 
 def _shares(src: Picture, dst: Picture, fit: _Fit) -> tuple[Shares, Shares]:
     """What each picture shows beside the shared part; of whole pictures on each other that is nothing."""
-    if (
-        min(shared_shares(src.whole, dst.whole, fit.transform)) > _ON_EACH_OTHER
-    ):  # what lies in a margin is laid over it
-        return Shares(1.0, 0.0, 0.0), Shares(1.0, 0.0, 0.0)
-    of_src = shares(src.grey, src.shown, dst.grey, dst.shown, fit.transform)
-    of_dst = shares(dst.grey, dst.shown, src.grey, src.shown, np.linalg.inv(fit.transform))
     unframed = (src.shown, dst.shown) == (src.whole, dst.whole)
+    is_whole = min(shared_shares(src.whole, dst.whole, fit.transform)) > _ON_EACH_OTHER
+    if is_whole and unframed:
+        return Shares(1.0, 0.0, 0.0), Shares(1.0, 0.0, 0.0)
+    of_src = shares(src.grey, src.shown, dst.grey, dst.shown, fit.transform, is_whole=is_whole)
+    of_dst = shares(dst.grey, dst.shown, src.grey, src.shown, np.linalg.inv(fit.transform), is_whole=is_whole)
     if unframed and of_src.frame == of_dst.frame == 0.0:  # outlines tell a crop to a pixel, points to a fiftieth
         a, b = shared_shares(src.whole, dst.whole, fit.transform)
         return Shares(a, 1.0 - a, 0.0), Shares(b, 1.0 - b, 0.0)
