@@ -146,15 +146,16 @@ def test_doubtful_listings_remove_nothing(lake: Lake) -> None:
     def write(*rows: tuple[str, str, str]) -> None:
         lake.write(*({"image_id": name, "uri": uri, "deleted": deleted} for name, uri, deleted in rows))
 
-    write(*((name, f"/none/{name}", "") for name in "abcd"))
-    lake.hash("--set", "run.max_failed_fraction=1")  # none is read: nothing allows /none
-    a = ("a", "/none/a", "")
+    uris = {name: lake.put(f"{name}.png", png(at)) for at, name in enumerate("abcd")}
+    write(*((name, uri, "") for name, uri in uris.items()))
+    lake.hash()
+    a = ("a", uris["a"], "")
     for rows, why in (([], "lists nothing"), ([a, ("", "", "")], "no uri"), ([a], "3 of the 4")):
         write(*rows)
         assert hash.main([str(lake.manifest), "--warehouse", lake.root, *FAST, "--listing"]) == 2
         assert why in lake.last()["error_message"]
         assert lake.gone() == {}
-    write(a, *((name, f"/none/{name}", "true") for name in "bcd"))
+    write(a, *((name, uris[name], "true") for name in "bcd"))
     assert lake.hash("--listing")["removed"] == 3, "tombstones need no share"
 
 

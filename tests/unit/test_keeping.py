@@ -129,6 +129,15 @@ def test_order_goes_by_better_neighbours_then_agreement_then_number_whatever_the
     assert order_of(a, b, better, strong, agreement, chosen, 4).vertices[0] == 3
 
 
+def test_the_part_that_agrees_best_is_no_keeper_where_others_show_more():
+    a, b = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3])
+    better = np.array([-1, -1, -1, 0, 0, 0], np.int8)
+    rule = np.array([rules.FULLER] * 3 + [rules.LEVEL] * 3, np.int8)
+    agreement = np.array([1000, 1000, 1000, 0, 0, 0])  # 0 agrees with all, who agree with none but it
+    order = order_of(a, b, better, rule, agreement, np.zeros(4, np.bool_), 4)
+    assert order.vertices.tolist() == [1, 2, 3, 0]
+
+
 def test_damage_counts_after_the_agreement_of_several():
     a, b = np.array([0, 0, 1]), np.array([1, 2, 2])
     better, rule = np.array([1, 1, 0], np.int8), np.full(3, rules.COMPRESSED, np.int8)

@@ -52,7 +52,7 @@ _QUALITY, _BLOCKS, _BLOCKIER = 3.0, 0.8, 0.12
 _SCALED = 12.0  # qualities by which a change of light shifts what is found
 _LOSSLESS = 101.0
 _USUAL_SHARPNESS = 1.75  # the median of photographs
-_BETTER_LOSS = 2  # of sixes of ../shared/data 1 gives as many originals, 5 for what shows more and 1 for the rest fewer
+_MORE_LOSS, _BETTER_LOSS = 10, 2
 
 
 @dataclass(frozen=True)
@@ -318,9 +318,9 @@ TERMS = (
 def order_of(a: Ints, b: Ints, better: Codes, rule: Codes, agreement: Ints, chosen: Flags, n: int) -> Order:
     """The order in which vertices become keepers, best first; see `Order`.
 
-    What people chose goes first, then the vertex of the least loss, then the smaller number. A neighbour that is better
-    counts _BETTER_LOSS, and each twentieth 1 by which a vertex agrees less with the rest than the one that agrees most.
-    The outcome does not depend on the order of the edges.
+    What people chose goes first, then the vertex of the least loss, then the smaller number. A neighbour that shows
+    more counts _MORE_LOSS, one that is better otherwise _BETTER_LOSS, and each twentieth by which a vertex agrees less
+    with the rest than the one that agrees most counts 1. The outcome does not depend on the order of the edges.
 
     Args:
         a: one end of each edge, integers in [0, n); no loops, no repeats.
@@ -337,6 +337,8 @@ def order_of(a: Ints, b: Ints, better: Codes, rule: Codes, agreement: Ints, chos
         beaten = np.concatenate([a[which & (better < 0)], b[which & (better > 0)]])
         counts.append(np.bincount(beaten, minlength=n).astype(np.int64))
     stood = standing(a, b, agreement, n)
-    loss = _BETTER_LOSS * (counts[0] + counts[1]) + stood
+    fuller = (rule == FULLER) | (rule == FINER)
+    n_fuller = np.bincount(np.concatenate([a[fuller & (better < 0)], b[fuller & (better > 0)]]), minlength=n)
+    loss = (_MORE_LOSS - _BETTER_LOSS) * n_fuller + _BETTER_LOSS * (counts[0] + counts[1]) + stood
     order = np.lexsort((np.arange(n), loss, ~chosen))
     return Order(order.astype(np.int64), counts[0], stood, counts[1])

@@ -21,6 +21,7 @@ from dupelake.kernels.cover import group_cover, next_of_kin
 from dupelake.kernels.keeping import OF_PAIR, OWN, Side, better_side, order_of
 from dupelake.kernels.stars import agreement_of
 from dupelake.kernels.verdicts import verdict_cover
+from dupelake.stages.decide import TURN_DEGREES
 from dupelake.stages.group_reasons import evidence_of
 from dupelake.stages.tiers import is_verified
 
@@ -107,13 +108,14 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         vertices: as `vertices_of` gives them.
 
     Returns:
-        (src, dst, score, kind, evidence, is_verified, aligned_ncc, agreeing_share, largest_local_difference,
-        colour_difference, overlap, beyond, frame and added of src and dst, scale, resolution, rotation, box_of_src,
-        box, detail_src, detail_dst, is_level, src_condition, dst_condition): scale in pixels of dst for one of src,
-        resolution the same for measured ones; rotation in degrees either way; box where they differ most, in fractions
-        of src or dst; is_level where both are of one size and show the same; conditions structs of kernels.keeping.OWN.
+        (src, dst, score, kind, evidence, is_verified, is_upright, aligned_ncc, agreeing_share,
+        largest_local_difference, colour_difference, overlap, beyond, frame and added of src and dst, scale, resolution,
+        rotation, box_of_src, box, detail_src, detail_dst, is_level, src_condition, dst_condition): scale in pixels of
+        dst for one of src, resolution the same for measured ones; rotation in degrees either way; box where they differ
+        most, in fractions of src or dst; is_level where both are of one size and show the same; conditions structs of
+        kernels.keeping.OWN.
     """
-    columns = ("score", "kind", "evidence", "is_verified", *_AGREES, *_SHOWN, "scale", "rotation", "box")
+    columns = ("score", "kind", "evidence", "is_verified", "is_upright", *_AGREES, *_SHOWN, "scale", "rotation", "box")
     mapped = class_of(class_of(_accepted(pairs), classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
     ends = [
         vertices.select(
@@ -184,6 +186,7 @@ def _accepted(pairs: DataFrame) -> DataFrame:
         "kind",
         evidence_of().alias("evidence"),
         is_verified().alias("is_verified"),
+        _is_upright().alias("is_upright"),
         *_AGREES,
         *_shown_of("src"),
         *_shown_of("dst"),
@@ -191,6 +194,12 @@ def _accepted(pairs: DataFrame) -> DataFrame:
         F.abs("rotation_degrees").alias("rotation"),
         F.col("difference_box").alias("box"),
     )
+
+
+def _is_upright() -> Column:
+    """Whether neither picture is mirrored or turned against the other; an edited one may be that as well."""
+    turned = F.coalesce(F.abs("rotation_degrees") > TURN_DEGREES, F.lit(False))
+    return ~(F.coalesce("is_mirrored", F.lit(False)) | turned | F.col("kind").isin("mirrored", "rotated"))
 
 
 def _shown_of(end: str) -> list[Column]:
@@ -242,10 +251,9 @@ def judged_arcs(
     )
     src = placed.select(F.col("vertex").alias("src"), "component", "bucket", F.col("place").alias("a"))
     dst = placed.select(F.col("vertex").alias("dst"), F.col("place").alias("b"))
-    is_upright = (~F.col("kind").isin("mirrored", "rotated")).alias("is_upright")
     placed_edges = edges.join(src, "src").join(dst, "dst")
     measured = ["scale", "resolution", *_SHOWN, *_AGREES, "src_condition", "dst_condition"]
-    arcs = placed_edges.select("bucket", "component", "src", "dst", "a", "b", is_upright, is_tight(), *measured)
+    arcs = placed_edges.select("bucket", "component", "src", "dst", "a", "b", "is_upright", is_tight(), *measured)
     return placed, checkpoint(arcs.groupBy("bucket").applyInArrow(_judge, _ARCS))
 
 
