@@ -241,7 +241,7 @@ def test_every_member_passed_against_its_keeper(first_night):
             "keeper",
             None,
             False,
-            "Kept: shows the whole picture; 1 other is a crop of it",
+            "Kept: shows the whole picture; 1 other shows less of it",
         ),
         (
             "fu_c",

@@ -11,7 +11,7 @@ from dupelake.kernels import keeping as rules
 
 # What the keeper has; what is said of one other, and of several.
 _PHRASES: dict[int, tuple[str, str, str]] = {
-    rules.FULLER: ("shows the whole picture", "is a crop of it", "are crops of it"),
+    rules.FULLER: ("shows the whole picture", "shows less of it", "show less of it"),
     rules.FINER: ("shows a part, much finer", "shows more of the picture, but coarsely", "show more, but coarsely"),
     rules.LARGER: ("largest{size}", "is smaller", "are smaller"),
     rules.ENLARGED: ("its pixels are real{size}", "is enlarged", "are enlarged"),
