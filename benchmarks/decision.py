@@ -217,10 +217,15 @@ def fit(pairs: list[Pair]) -> Model:
     return Model(tuple(made))
 
 
+def told_apart(pairs: list[Pair]) -> tuple[list[Pair], Any]:
+    """Originals with seeded copies, those with frames apart; and bool (n,), which are altered."""
+    held = [p for p in pairs if p.is_fair and p.origin == "edits" and p.name.split()[0] not in FRAMES]
+    return held, np.array([EDITS[p.name.split()[0]].relation == ALTERNATE for p in held])
+
+
 def fit_altered(pairs: list[Pair]) -> Model:
     """Whether a copy was edited or recoloured: logistic regression on seeded edits, those of frames apart."""
-    held = [p for p in pairs if p.is_fair and p.origin == "edits" and p.name.split()[0] not in FRAMES]
-    is_altered = np.array([EDITS[p.name.split()[0]].relation == ALTERNATE for p in held])
+    held, is_altered = told_apart(pairs)
     x = np.column_stack([term.of([getattr(p.found, term.column) for p in held]) for term in ALTERED])
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     z = np.column_stack([(x - mean) / deviation, np.ones(len(x))])
@@ -239,9 +244,8 @@ def fit_altered(pairs: list[Pair]) -> Model:
 
 def report_altered(name: str, model: Model, pairs: list[Pair]) -> None:
     """Copies that are called altered, and altered ones that are called copies."""
-    held = [p for p in pairs if p.is_fair and p.origin == "edits" and p.name.split()[0] not in FRAMES]
+    held, real = told_apart(pairs)
     said = model.probability({t.column: [getattr(p.found, t.column) for p in held] for t in ALTERED}) >= 0.5
-    real = np.array([EDITS[p.name.split()[0]].relation == ALTERNATE for p in held])
     wrong = int((said & ~real).sum()), int((~real).sum()), int((~said & real).sum()), int(real.sum())
     print(f"{name}: altered {wrong[0]} of {wrong[1]} copies; copies {wrong[2]} of {wrong[3]} altered ones")
 

@@ -275,7 +275,7 @@ def cases(data: Path, half: int, n_originals: int, n_draws: int) -> Iterator[Cas
 def terms(case: Case) -> NDArray[np.float64]:
     """float64 (n, terms) of the copies that the model is asked about, a lossless resave apart."""
     src, dst, scale = ends_of([(case.first, one) for one in case.files], case.found)
-    is_open = keeping.more_shown(src, dst, scale)[0] == 0
+    is_open = keeping.by_content_and_size(src, dst, scale)[0] == 0
     is_open &= [one.name not in EQUAL for one in case.files]
     return keeping.terms_of(src, dst, scale)[is_open]
 

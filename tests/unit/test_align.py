@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dupelake.kernels.align import box_transform, lay, move, refine_transform, warp
+from dupelake.kernels.align import box_transform, lay, move, refine_transform, shared_shares, warp
 from dupelake.kernels.picture import content_box
 
 
@@ -47,18 +47,17 @@ def test_a_box_is_laid_onto_a_box_in_each_of_eight_ways(quarters, mirrored):
 
 def test_the_overlap_is_what_both_show():
     picture = texture()
-    found = lay(
-        picture,
-        picture[40:, 100:],
-        whole(picture),
-        whole(picture[40:, 100:]),
+    boxes, transform = (
+        (whole(picture), whole(picture[40:, 100:])),
         np.array([[1.0, 0, -100], [0, 1, -40], [0, 0, 1]]),
     )
+    found = lay(picture, picture[40:, 100:], *boxes, transform)
     assert found.src.shape == (200, 220)
     assert (found.src == found.dst).all()
     assert found.mask.all()
-    assert found.src_share == pytest.approx(200 * 220 / (240 * 320))
-    assert found.dst_share == pytest.approx(1.0)
+    src_share, dst_share = shared_shares(*boxes, transform)
+    assert src_share == pytest.approx(200 * 220 / (240 * 320))
+    assert dst_share == pytest.approx(1.0)
 
 
 def test_what_hardly_overlaps_or_has_a_horizon_is_refused():

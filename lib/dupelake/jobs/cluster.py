@@ -143,17 +143,17 @@ def _regroup(
 def _group_similar(run: Run, pairs: DataFrame) -> None:
     """Bring SIMILAR_GROUPS up to date; empty it where nobody wants it any more."""
     wh = run.warehouse
-    stored = wh.read(SIMILAR_GROUPS)
     if not run.config.cluster.similar_groups:
-        wh.delete(SIMILAR_GROUPS, "true")
+        if wh.version(SIMILAR_GROUPS) > 0:  # else it was made, and nothing written: its log tells that without a query
+            wh.delete(SIMILAR_GROUPS, "true")
         return
     rows = run.staging.save(
         similar_groups(wh.read(IMAGES), pairs, run.config, run.staging.checkpoint), "similar_groups"
     )
-    gone = stored.join(rows, "image_id", "left_anti").select("image_id")
+    gone = wh.read(SIMILAR_GROUPS).join(rows, "image_id", "left_anti").select("image_id")
     differs = " OR ".join(f"t.{name} <> s.{name}" for name in SIMILAR_GROUPS.columns if name != "image_id")
     wh.merge(SIMILAR_GROUPS, rows, update_when=differs, delete=gone)
-    run.count("similar_groups", rows.select("similar_group_id").distinct().count())
+    run.count("similar_groups", rows.where("image_id = similar_group_id").count())
 
 
 def _count_cuts(run: Run, cuts: DataFrame) -> None:

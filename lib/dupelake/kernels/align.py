@@ -74,8 +74,6 @@ class Overlap(NamedTuple):
         src: float32 (h, w), grey of the source.
         dst: float32 (h, w), grey of the destination.
         mask: uint8 (h, w), 1 where both show content.
-        src_share: of the source's content that lies in the overlap.
-        dst_share: the same of the destination.
         src_view: float64 (3, 3), pixels of the overlap to pixels of the source.
         dst_view: the same to the destination.
         rate: how many times the coarser picture was enlarged; 1 unless the overlap is tiny.
@@ -84,8 +82,6 @@ class Overlap(NamedTuple):
     src: FloatArray
     dst: FloatArray
     mask: Mask
-    src_share: float
-    dst_share: float
     src_view: Matrix
     dst_view: Matrix
     rate: float
@@ -114,7 +110,6 @@ def lay(
         return None
     area = _area(shared)
     shared_dst = move(transform, shared)
-    src_share, dst_share = area / (src_box[2] * src_box[3]), _area(shared_dst) / (dst_box[2] * dst_box[3])
     src_is_frame = _area(shared_dst) >= area
     outline = shared if src_is_frame else shared_dst
     low = np.maximum(np.floor(outline.min(axis=0) + 0.5), 0).astype(int)
@@ -137,7 +132,7 @@ def lay(
     warped = warp(other, to_other, (int(size[0]), int(size[1])))
     first, second = (own, warped) if src_is_frame else (warped, own)
     src_view, dst_view = (shift, to_other) if src_is_frame else (to_other, shift)
-    return Overlap(first, second, mask, min(1.0, src_share), min(1.0, dst_share), src_view, dst_view, rate)
+    return Overlap(first, second, mask, src_view, dst_view, rate)
 
 
 def shared_shares(src_box: Box, dst_box: Box, transform: Matrix) -> tuple[float, float]:

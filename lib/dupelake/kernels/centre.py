@@ -9,7 +9,6 @@ the model alone.
 from __future__ import annotations
 
 import io
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from PIL import Image
 
 from dupelake.errors import ModelError
 from dupelake.kernels.embedding import Embedder, FloatArray, PixelArray
+from dupelake.kernels.shipped import shipped_asset
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -60,9 +60,8 @@ _VIEWS = (
 
 def reference_centre(embedder: Embedder) -> FloatArray:
     """The centre of the embedder's model, float32 (dim,): shipped for the default model, computed for others."""
-    # Through the import system: under spark-submit --py-files the package lies in a zip, where paths end.
     name = asset_path(embedder.model_id, embedder.preprocess_id).name
-    asset = resources.files("dupelake.kernels").joinpath("assets", name)
+    asset = shipped_asset(name)
     if asset.is_file():
         shipped: FloatArray = np.load(io.BytesIO(asset.read_bytes()), allow_pickle=False)
         if shipped.shape == (embedder.dim,) and shipped.dtype == np.float32:

@@ -15,18 +15,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.kernels.shipped import shipped_asset
+
 Floats = NDArray[np.float64]
 
 MIN_OVERLAP = 0.3  # of the picture of which more is shown; what shares less has a logo in common, or a wall
-MIN_AGREEING = (
-    0.3  # of the cells of the overlap: no edit leaves less of a picture; below it nothing is measured exactly
-)
+MIN_AGREEING = 0.3  # of the cells of the overlap; no edit leaves less, and below it nothing is measured exactly
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,7 @@ def altered_model() -> Model:
 
 @cache
 def _shipped(name: str) -> Model:
-    # Through the import system: under spark-submit --py-files the package lies in a zip, where paths end.
-    text = resources.files("dupelake.kernels").joinpath("assets", name).read_text(encoding="utf-8")
+    text = shipped_asset(name).read_text(encoding="utf-8")
     return Model(
         tuple(
             Factor(name, float(held["intercept"]), tuple(Term(**term) for term in held["terms"]))

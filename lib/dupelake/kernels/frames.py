@@ -28,7 +28,7 @@ _EMPTY_RATIO, _EMPTY_LEVELS = 0.06, 5.0  # of deviations along both sides: one i
 _FLAT_LEVELS = 12.0  # range of grey beyond which a place in a frame is not flat
 _TURNED = 1.0  # degrees
 _MARGIN_LEVELS = 32.0  # range of a picture's own blank margin, which noise, a filter or a watermark has touched
-_MOST, _MOST_WHOLE = (0.05, 0.95), (0.25, 0.75)  # quantiles of a margin between which it is blank
+_MOST, _MOST_WHOLE, _MOST_FILLED = (0.05, 0.95), (0.25, 0.75), (0.1, 0.9)  # quantiles between which it is one level
 _OTHER_LEVELS = 64.0  # between a blank margin and the other picture's; light and filters change less
 _HELD_SHARE = 0.05  # of such places, beyond which a frame is no mere frame
 
@@ -115,7 +115,7 @@ def _is_blank(
     """
     if len(points) == 0:
         return False
-    low, high = np.quantile(_levels(cv2.medianBlur(grey, 5), points), most)
+    low, high = _range(grey, points, most)
     theirs = float(np.median(_levels(border, places)))
     return bool(high - low <= _MARGIN_LEVELS and abs((low + high) / 2 - theirs) <= _OTHER_LEVELS)
 
@@ -124,8 +124,14 @@ def _is_flat(grey: NDArray[Any], points: Matrix) -> bool:
     """Whether a picture shows one level at these points, give or take noise; False for no points."""
     if len(points) == 0:
         return False
-    low, high = np.quantile(_levels(cv2.medianBlur(grey, 5), points), [0.1, 0.9])
+    low, high = _range(grey, points, _MOST_FILLED)
     return bool(high - low <= _MARGIN_LEVELS)
+
+
+def _range(grey: NDArray[Any], points: Matrix, most: tuple[float, float]) -> tuple[float, float]:
+    """Two quantiles of the levels at some points, without their noise."""
+    low, high = np.quantile(_levels(cv2.medianBlur(grey, 5), points), most)
+    return float(low), float(high)
 
 
 def _turn(transform: Matrix, quad: Matrix) -> float:

@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from dupelake.kernels.bridges import FINER as FINER_SCALE
 from dupelake.kernels.bridges import WHOLE
+from dupelake.kernels.shipped import shipped_asset
 from dupelake.kernels.stars import standing
 
 Floats = npt.NDArray[np.float64]
@@ -106,7 +106,7 @@ def better_side(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
     Returns:
         int8 (E,) twice: the better end, and the code of the rule (FULLER, ...; LEVEL where none decides).
     """
-    better, by = more_shown(src, dst, scale)
+    better, by = by_content_and_size(src, dst, scale)
     weights = np.array([keeper_weights()[term.name] for term in TERMS])
     speaks = terms_of(src, dst, scale) * weights
     logit = speaks.sum(axis=1)
@@ -119,8 +119,8 @@ def better_side(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
     return np.where(is_open, sign, better), np.where(is_open, np.where(sign == 0, LEVEL, codes), by).astype(np.int8)
 
 
-def more_shown(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
-    """What is decided before the model is asked, by what the two show and by their pixels; and by which rule."""
+def by_content_and_size(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
+    """What is decided before the model is asked: the better end as `better_side` has it, and by which rule."""
     n = len(scale)
     better, by = np.zeros(n, np.int8), np.zeros(n, np.int8)
     for sign, own, other, rate in ((1, src, dst, scale), (-1, dst, src, 1 / scale)):
@@ -146,9 +146,7 @@ def terms_of(src: Side, dst: Side, scale: Floats) -> Floats:
 @cache
 def keeper_weights() -> dict[str, float]:
     """Of each term, as shipped."""
-    # Through the import system: under spark-submit --py-files the package lies in a zip, where paths end.
-    text = resources.files("dupelake.kernels").joinpath("assets", "keeper.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
+    return dict(json.loads(shipped_asset("keeper.json").read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
@@ -331,14 +329,14 @@ def order_of(a: Ints, b: Ints, better: Codes, rule: Codes, agreement: Ints, chos
         chosen: bool (n,).
         n: number of vertices.
     """
-    shows = rule <= COLOURED
-    counts = []
-    for which in (shows, ~shows):
+
+    def n_beaten_by(which: Flags) -> Ints:
         beaten = np.concatenate([a[which & (better < 0)], b[which & (better > 0)]])
-        counts.append(np.bincount(beaten, minlength=n).astype(np.int64))
+        return np.bincount(beaten, minlength=n).astype(np.int64)
+
+    n_better, n_sounder = n_beaten_by(rule <= COLOURED), n_beaten_by(rule > COLOURED)
+    n_fuller = n_beaten_by((rule == FULLER) | (rule == FINER))
     stood = standing(a, b, agreement, n)
-    fuller = (rule == FULLER) | (rule == FINER)
-    n_fuller = np.bincount(np.concatenate([a[fuller & (better < 0)], b[fuller & (better > 0)]]), minlength=n)
-    loss = (_MORE_LOSS - _BETTER_LOSS) * n_fuller + _BETTER_LOSS * (counts[0] + counts[1]) + stood
+    loss = _MORE_LOSS * n_fuller + _BETTER_LOSS * (n_better + n_sounder - n_fuller) + stood
     order = np.lexsort((np.arange(n), loss, ~chosen))
-    return Order(order.astype(np.int64), counts[0], stood, counts[1])
+    return Order(order.astype(np.int64), n_better, stood, n_sounder)

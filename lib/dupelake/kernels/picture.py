@@ -14,6 +14,7 @@ from dupelake.kernels.align import Box, FloatArray, Matrix
 from dupelake.kernels.features import Features
 
 _EDGE_LINES = 3
+_CLOSE_LEVELS = 14.0  # of the colour of a border, to what JPEG makes of it
 _BEGINS_SHARE = 0.5  # of a side; of 1,608 borders laid around photographs 4 % begin along less
 
 
@@ -57,9 +58,8 @@ class Picture:
     def as_whole(self) -> Picture:
         """The same picture, its uniform borders taken for content."""
         other = Picture(self.rgb, self.features)
-        other.__dict__.update(
-            self.__dict__ | {"content": self.whole, "shown": self.whole}
-        )  # with what was computed of it
+        known = self.__dict__ | {"content": self.whole, "shown": self.whole}
+        other.__dict__.update(known)  # what was computed of it among that
         return other
 
     @property
@@ -86,7 +86,7 @@ class Picture:
         return self._small[box]
 
     def turned(self, box: Box) -> FloatArray:
-        """float32 (8, 1024): `small` in the eight ways of the square, in the order of `_TURNS`."""
+        """float32 (8, 1024): `small` in the eight ways of the square, in the order of `TURNS`."""
         if box not in self._turned:
             plain = self.small(box)
             ways = [np.rot90(plain if k < 4 else plain[:, ::-1], -(k % 4)).ravel() for k in range(8)]
@@ -143,10 +143,10 @@ def _begins(lines: NDArray[np.uint8], n_margin: int) -> bool:
     """Whether a picture begins after the margin, along at least half of its side."""
     colour = np.median(lines[0], axis=0)
     off = np.abs(lines[n_margin:].astype(np.float32) - colour).max(axis=(0, 2))
-    return float((off > 14.0).mean()) >= _BEGINS_SHARE
+    return float((off > _CLOSE_LEVELS).mean()) >= _BEGINS_SHARE
 
 
 def _breaks(lines: NDArray[np.uint8], colour: FloatArray) -> NDArray[np.bool_]:
     """Which lines are not of the colour: one pixel far from it, or more than one in 50 not close."""
     off = np.abs(lines.astype(np.float32) - colour).max(axis=2)
-    return (off.max(axis=1) > 48.0) | ((off > 14.0).mean(axis=1) > 0.02)
+    return (off.max(axis=1) > 48.0) | ((off > _CLOSE_LEVELS).mean(axis=1) > 0.02)

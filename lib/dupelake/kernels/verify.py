@@ -41,10 +41,8 @@ _GAIN = 1.02  # of quality, from which another round may gain more
 _SURE_PX = 0.5
 _IN_PLACE_PX = 0.25  # median shift of cells; copies end at .02 to .15
 _VOUCHED_SLACK = 0.2  # of the overlap's longer side: how far refinement may move a corner that keypoints vouch for
-_STRAIGHT_FROM, _STRAIGHT_TO = (
-    0.004,
-    0.05,
-)  # of the longer side: how far an alignment may be from the whole on the whole
+# Of the longer side: between these an alignment is held against the whole on the whole.
+_STRAIGHT_FROM, _STRAIGHT_TO = 0.004, 0.05
 _ON_EACH_OTHER = 0.992  # of either picture
 _STRAIGHT = 0.97  # of the quality, beside what is found so
 _CLOSE_NCC = 0.95  # of 32 x 32 pixels, from which whole pictures may lie on each other as they are
@@ -202,7 +200,7 @@ def _fit(
             return None
         first = None
         if is_close:
-            first = _Fit(overlap, transform, agreement(overlap.src, overlap.dst, overlap.mask), consensus)
+            first = _compared(overlap, transform, consensus)
             if first.is_exact():
                 return first
         best = first
@@ -214,7 +212,7 @@ def _fit(
                 overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
                 if overlap is None:
                     return best
-            fit = _Fit(overlap, transform, agreement(overlap.src, overlap.dst, overlap.mask), consensus)
+            fit = _compared(overlap, transform, consensus)
             is_better = best is None or fit.agreement.quality() > _GAIN * best.agreement.quality()
             best = _better(best, fit)
             if refined is None or not is_better or not fit.may_converge():
@@ -246,23 +244,21 @@ def _straightened(src: Picture, dst: Picture, fit: _Fit) -> _Fit:
 
     What lies over an edge leaves the map there to chance, and a crop of two in a hundred would be seen where none is.
     """
-    quad, size = move(fit.transform, corners(src.whole)), np.array(dst.whole[2:])
-    turn = min(TURNS, key=lambda turn: _distance(quad, box_transform(src.whole, dst.whole, turn), src))
-    whole = box_transform(src.whole, dst.whole, turn)
-    if not _STRAIGHT_FROM < _distance(quad, whole, src) / float(size.max()) < _STRAIGHT_TO:
+    outline = corners(src.whole)
+    quad = move(fit.transform, outline)
+    ways = [box_transform(src.whole, dst.whole, turn) for turn in TURNS]
+    away = [float(np.abs(quad - move(way, outline)).max()) for way in ways]
+    nearest = int(np.argmin(away))
+    if not _STRAIGHT_FROM < away[nearest] / max(dst.whole[2:]) < _STRAIGHT_TO:
         return fit
-    straight = _fit_at(src, dst, whole, fit.consensus)
-    return fit if straight is None or straight.agreement.quality() < _STRAIGHT * fit.agreement.quality() else straight
-
-
-def _distance(quad: Matrix, transform: Matrix, src: Picture) -> float:
-    return float(np.abs(quad - move(transform, corners(src.whole))).max())
-
-
-def _fit_at(src: Picture, dst: Picture, transform: Matrix, consensus: Consensus | None) -> _Fit | None:
-    overlap = lay(src.grey, dst.grey, src.content, dst.content, transform)
+    overlap = lay(src.grey, dst.grey, src.content, dst.content, ways[nearest])
     if overlap is None:
-        return None
+        return fit
+    straight = _compared(overlap, ways[nearest], fit.consensus)
+    return straight if straight.agreement.quality() >= _STRAIGHT * fit.agreement.quality() else fit
+
+
+def _compared(overlap: Overlap, transform: Matrix, consensus: Consensus | None) -> _Fit:
     return _Fit(overlap, transform, agreement(overlap.src, overlap.dst, overlap.mask), consensus)
 
 
@@ -319,13 +315,13 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
 def _shares(src: Picture, dst: Picture, fit: _Fit) -> tuple[Shares, Shares]:
     """What each picture shows beside the shared part; of whole pictures on each other that is nothing."""
     unframed = (src.shown, dst.shown) == (src.whole, dst.whole)
-    is_whole = min(shared_shares(src.whole, dst.whole, fit.transform)) > _ON_EACH_OTHER
+    a, b = shared_shares(src.whole, dst.whole, fit.transform)
+    is_whole = min(a, b) > _ON_EACH_OTHER
     if is_whole and unframed:
         return Shares(1.0, 0.0, 0.0), Shares(1.0, 0.0, 0.0)
     of_src = shares(src.grey, src.shown, dst.grey, dst.shown, fit.transform, is_whole=is_whole)
     of_dst = shares(dst.grey, dst.shown, src.grey, src.shown, np.linalg.inv(fit.transform), is_whole=is_whole)
     if unframed and of_src.frame == of_dst.frame == 0.0:  # outlines tell a crop to a pixel, points to a fiftieth
-        a, b = shared_shares(src.whole, dst.whole, fit.transform)
         return Shares(a, 1.0 - a, 0.0), Shares(b, 1.0 - b, 0.0)
     return of_src, of_dst
 

@@ -15,7 +15,6 @@ import functools
 import hashlib
 import io
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from dupelake.kernels.features import (
     pack_keypoints,
     unpack_keypoints,
 )
+from dupelake.kernels.shipped import shipped_asset
 
 N_CENTROIDS = 2048
 HALF_DIM = 64
@@ -146,9 +146,7 @@ def load_vocabulary(name_or_path: str = "default") -> Vocabulary:
 
 @functools.lru_cache(maxsize=1)
 def _load_default() -> Vocabulary:
-    # Through the import system: under spark-submit --py-files the package lies in a zip, where paths end.
-    asset = resources.files("dupelake.kernels").joinpath("assets", DEFAULT_ASSET)
-    return read_vocabulary(asset.read_bytes(), DEFAULT_ASSET)
+    return read_vocabulary(shipped_asset(DEFAULT_ASSET).read_bytes(), DEFAULT_ASSET)
 
 
 @functools.lru_cache(maxsize=4)

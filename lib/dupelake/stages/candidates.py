@@ -26,7 +26,7 @@ from dupelake.errors import ConfigError
 from dupelake.kernels.mih import SlotPlan, plan_exact
 from dupelake.kernels.srp import PLANNING_ITEMS, plan_srp
 from dupelake.stages.code_join import leg_filters, leg_pairs
-from dupelake.stages.live import live_images
+from dupelake.stages.live import live_images, scope_of
 
 JOIN_REVISION = 2  # raise it when a change here, or in the kernels it calls, proposes other pairs
 LEGS = ("phash", "pdq", "embedding", "words")  # order within found_by; the index is the leg's number
@@ -47,9 +47,8 @@ def joinable_units(images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> Data
     Returns:
         (scope, content_id), one row each; no picture without information.
     """
-    scope = F.col("scope") if cfg.scope == "within" else F.lit("")
     live = live_images(images)
-    held = live.select(scope.alias("scope"), "content_id").distinct()
+    held = live.select(scope_of(cfg), "content_id").distinct()
     pictures = (
         held.join(hashes.where(~F.col("is_low_information")).select("content_id", "pixel_digest"), "content_id")
         .select("scope", "pixel_digest")

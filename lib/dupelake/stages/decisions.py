@@ -16,6 +16,7 @@ from dupelake.config import Config
 from dupelake.kernels import verdicts as kernel
 from dupelake.kernels.bridges import KEPT
 from dupelake.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, OK, conform
+from dupelake.stages.live import scope_of
 
 VERDICTS = (
     "vertex string, other_vertex string, verdict string, author string, decided_at timestamp, image_id string, "
@@ -116,9 +117,9 @@ def resolve_decisions(
         # A verdict goes with its image into another scope.
         .select("image_id", "decided_at", "shown.content_id", F.coalesce("now", "shown.scope").alias("scope"))
     )
-    scope = F.lit("") if cfg.lsh.scope == "across" else F.col("scope")
+    scope = scope_of(cfg.lsh)
     vertices = shown.join(F.broadcast(_classes_of(shown, hashes)), "content_id", "left").select(
-        "image_id", "decided_at", scope.alias("scope"), vertex_name(F.coalesce("class_id", "content_id"), scope)
+        "image_id", "decided_at", scope, vertex_name(F.coalesce("class_id", "content_id"), scope)
     )
     ends = [
         vertices.select(

@@ -43,7 +43,7 @@ from dupelake.stages.keepers import (
     stars_of,
     vertices_of,
 )
-from dupelake.stages.live import live_images, pixel_classes
+from dupelake.stages.live import live_images, pixel_classes, scope_of
 from dupelake.stages.tiers import tier_of
 
 ARCS_PER_CALL = 100_000  # components are packed into calls of about this many edges: a call costs milliseconds
@@ -144,10 +144,9 @@ def build_groups(
 
 def _members(images: DataFrame, hashes: DataFrame, classes: DataFrame, cfg: Config) -> DataFrame:
     """One row per live image with its vertex and its detail."""
-    scope = F.lit("") if cfg.lsh.scope == "across" else F.col("scope")
     live = live_images(images).select(
         "image_id",
-        scope.alias("scope"),
+        scope_of(cfg.lsh),
         "content_id",
         "byte_size",
         "width_px",

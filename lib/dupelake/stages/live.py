@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from dupelake.config import LshConfig
 from dupelake.schema import OK
 
 
 def live_images(images: DataFrame) -> DataFrame:
     """The rows of schema.IMAGES that were read and are not deleted: only they are joined and grouped."""
     return images.where((F.col("status") == OK) & F.col("deleted_at").isNull())
+
+
+def scope_of(cfg: LshConfig) -> Column:
+    """The scope in which an image is compared, `scope`: its own, or '' for all where scopes are crossed."""
+    scope = F.lit("") if cfg.scope == "across" else F.col("scope")
+    return scope.alias("scope")
 
 
 def ends_of(pairs: DataFrame) -> DataFrame:

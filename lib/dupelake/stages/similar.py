@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
@@ -12,7 +12,8 @@ from dupelake.config import Config
 from dupelake.schema import SIMILAR_GROUPS, conform
 from dupelake.stages.components import connected_components
 from dupelake.stages.decide import SIMILAR
-from dupelake.stages.live import live_images
+from dupelake.stages.decisions import vertex_name
+from dupelake.stages.live import live_images, scope_of
 
 
 def similar_groups(
@@ -31,19 +32,20 @@ def similar_groups(
 
     Cost: live images and the pairs that count are read and shuffled by ids.
     """
-    scope = F.lit("") if cfg.lsh.scope == "across" else F.col("scope")
-    live = live_images(images).select("image_id", scope.alias("scope"), "content_id")
+    live = live_images(images).select("image_id", scope_of(cfg.lsh), "content_id")
     held = live.select("scope", "content_id").distinct()
     is_similar = F.col("kind") == SIMILAR
     ends = pairs.where(is_similar | F.col("is_duplicate")).select("src_id", "dst_id", is_similar.alias("is_similar"))
     within = ends.join(held.withColumnRenamed("content_id", "src_id"), "src_id").join(
         held.withColumnRenamed("content_id", "dst_id"), ["scope", "dst_id"]
     )
-    edges = checkpoint(within.select(_vertex("src_id").alias("src"), _vertex("dst_id").alias("dst"), "is_similar"))
+    scope = F.col("scope")
+    src, dst = (vertex_name(F.col(end), scope) for end in ("src_id", "dst_id"))
+    edges = checkpoint(within.select(src.alias("src"), dst.alias("dst"), "is_similar"))
     components = connected_components(edges.select("src", "dst"), checkpoint)
     shots = edges.where("is_similar").select(F.col("src").alias("vertex")).join(components, "vertex")
     several = components.join(shots.select("component").distinct(), "component", "left_semi")
-    rows = live.withColumn("vertex", _vertex("content_id")).join(several, "vertex")
+    rows = live.withColumn("vertex", vertex_name(F.col("content_id"), scope)).join(several, "vertex")
     group = W.partitionBy("component")
     rows = rows.select(
         "image_id",
@@ -53,7 +55,3 @@ def similar_groups(
         F.count(F.lit(1)).over(group).cast("int").alias("group_size"),
     )
     return conform(rows, SIMILAR_GROUPS.schema)
-
-
-def _vertex(content: str) -> Column:
-    return F.concat(F.col(content), F.lit("/"), F.col("scope"))
