@@ -4,11 +4,11 @@
 
 Kernels only, no Spark: files are made in memory, fingerprinted as the hash stage does, every pair is aligned as the
 align stage does, and `kernels.keeping` decides. Without `--half` the weights are fitted on each half and reported on
-the other; `--write` then fits them on both and writes the file that is shipped. Which terms to take was chosen with
-both halves seen; the weights were not. Originals are photographs of imagenet_sample, polyu (the clean shot) and
-lookalikes, as they are, or shrunk and saved as PNG or as JPEG of quality 60 to 92; copies are edits of `kernels.edits`
-and more, each saved as PNG, JPEG or WebP in turn. A copy counts as equal to its original where it lost nothing that is
-measured: a lossless resave. `level`: no rule decides, and the configured order does.
+the other; `--write` then fits them on both and writes the file that is shipped. Which terms to take, and their limits,
+was chosen with both halves seen; the weights were not. Originals are photographs of imagenet_sample, polyu (the clean
+shot) and lookalikes, as they are, or shrunk and saved as PNG or as JPEG of quality 60 to 92; copies are edits of
+`kernels.edits` and more, each saved as PNG, JPEG or WebP in turn. A copy counts as equal to its original where it lost
+nothing that is measured: a lossless resave. `level`: no rule decides, and the configured order does.
 """
 
 # ruff: noqa: E402

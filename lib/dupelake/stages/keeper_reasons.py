@@ -23,7 +23,7 @@ _PHRASES: dict[int, tuple[str, str, str]] = {
     ),
     rules.COLOURED: ("in colour", "is grey or tinted", "are grey or tinted"),
     rules.SOFT: ("sharper", "is softer", "are softer"),
-    rules.SHARPENED: ("less sharpened", "is sharpened more", "are sharpened more"),
+    rules.SHARPENED: ("its sharpness is nearer to that of most photographs", "is sharper", "are sharper"),
     rules.NOISY: ("less noise", "has more", "have more"),
     rules.COMPRESSED: ("less compressed{quality}", "lost more to compression", "lost more to compression"),
     rules.RESAVED: (
@@ -31,7 +31,7 @@ _PHRASES: dict[int, tuple[str, str, str]] = {
         "was saved anew and shows marks of an earlier compression",
         "were saved anew and show marks of an earlier compression",
     ),
-    rules.COMBED: ("fewer gaps in its tones", "has more, as edits leave them", "have more, as edits leave them"),
+    rules.COMBED: ("fewer gaps in its histogram", "has more", "have more"),
     rules.RICHER: ("has camera data, a colour profile or more depth", "lacks some of that", "lack some of that"),
 }
 
