@@ -41,7 +41,7 @@ test-all: setup  ## all tests
 
 .PHONY: test-unit
 test-unit: setup  ## the tests that need no Spark
-	$(BIN)/python -m pytest -q tests/unit
+	$(BIN)/python -m pytest -q -n 2 -m 'not spark and not long'
 
 .PHONY: dev
 dev: setup  ## linters and type checker into the environment

@@ -114,7 +114,7 @@ def hex_ids(numbers: Ints) -> pa.Array:
 
 
 def by_union(folder: Path) -> tuple[int, int]:
-    from dupelake.kernels.unionfind import smallest_labels
+    from dupelake.group.unionfind import smallest_labels
 
     edges = pq.read_table(folder / "parquet")
     ends = edges["src"].to_numpy(), edges["dst"].to_numpy()
@@ -124,10 +124,10 @@ def by_union(folder: Path) -> tuple[int, int]:
 
 
 def by_dupelake(folder: Path) -> tuple[int, int]:
+    from dupelake.group.components_stage import connected_components
     from dupelake.runtime.session import build_session
-    from dupelake.stages.components import connected_components
-    from dupelake.staging import Staging
-    from dupelake.tables import Warehouse
+    from dupelake.warehouse.staging import Staging
+    from dupelake.warehouse.tables import Warehouse
 
     spark = build_session("components", _SPARK)
     staging = Staging(Warehouse(spark, str(folder / "warehouse")), "bench")

@@ -1,4 +1,4 @@
-"""Fit the models of kernels/decision.py: how probable is it that two pictures are made from one, or one altered?
+"""Fit the models of verify/decision.py: how probable is it that two pictures are made from one, or one altered?
 
     .venv/bin/python -m benchmarks.decision --data ../shared/data --lookalikes W1 --bench W2 [--write]
 
@@ -27,14 +27,14 @@ from deltalake import DeltaTable
 from PIL import Image, ImageOps
 from scipy.optimize import minimize
 
-import dupelake.kernels.decision as decision
-from dupelake.kernels.decision import MIN_AGREEING, MIN_OVERLAP, Factor, Model, Term
-from dupelake.kernels.edits import ALTERNATE, EDITS, apply_edit, grid
-from dupelake.kernels.features import extract_features, pack_features, unpack_features
-from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail
-from dupelake.kernels.picture import Picture
-from dupelake.kernels.thumbnails import decode_thumbnail
-from dupelake.kernels.verify import Alignment, pair_seed, verify_pair
+import dupelake.verify.decision as decision
+from dupelake.fingerprint.fingerprint import encode_thumbnail, make_thumbnail
+from dupelake.fingerprint.thumbnails import decode_thumbnail
+from dupelake.recall.edits import ALTERNATE, EDITS, apply_edit, grid
+from dupelake.verify.decision import MIN_AGREEING, MIN_OVERLAP, Factor, Model, Term
+from dupelake.verify.pair import Alignment, pair_seed, verify_pair
+from dupelake.verify.picture import Picture
+from dupelake.words.keypoints import extract_features, pack_features, unpack_features
 
 SEED = 20261129
 FACTORS = (  # by log, since copies differ by orders of magnitude from other photographs; limits: where both kinds end
@@ -274,7 +274,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--lookalikes", required=True, metavar="WAREHOUSE")
     parser.add_argument("--bench", required=True, type=Path, metavar="WORK")
-    parser.add_argument("--write", action="store_true", help="write lib/dupelake/kernels/assets/decision.json")
+    parser.add_argument("--write", action="store_true", help="write lib/dupelake/assets/decision.json")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     pairs = [*lookalikes(args.data, args.lookalikes), *bench(args.bench), *edits(args.data)]
@@ -286,7 +286,7 @@ def main() -> None:
     for name, model in (("decision.json", fit(pairs)), ("altered.json", fit_altered(pairs))):
         print(json.dumps(model.as_dict()))
         if args.write:
-            path = Path(decision.__file__).parent / "assets" / name
+            path = Path(decision.__file__).parents[1] / "assets" / name
             path.write_text(json.dumps(model.as_dict(), indent=1) + "\n", encoding="utf-8")
 
 

@@ -24,9 +24,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dupelake.config import EmbedConfig
-from dupelake.kernels.centre import REFERENCE_IMAGES, reference_views
-from dupelake.kernels.embedding import Embedder, get_embedder, squash_jpeg
-from dupelake.kernels.models import load_model
+from dupelake.embed.centre import REFERENCE_IMAGES, reference_views
+from dupelake.embed.embedding import Embedder, get_embedder, squash_jpeg
+from dupelake.embed.models import load_model
 
 ROUNDS = 3
 

@@ -7,7 +7,7 @@ pairs are its duplicates at lsh.embedding_min_cosine and above, strangers pairs 
 axes, pivots) is learned from one half of the pictures. For planes, the chance that a pair shares a band follows from
 its angle (Charikar 2002), so each way gets the cheapest bands and probes that find lsh.embedding_recall of the true
 pairs; pivots are laid out and counted. Cost of an image among a million: its keys, and the strangers it is compared
-with, at the rates of kernels/forecast.py; making the code, or finding the nearest pivots, stands beside it.
+with, at the rates of propose/forecast.py; making the code, or finding the nearest pivots, stands beside it.
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ import cv2
 import numpy as np
 
 from dupelake.config import Config
-from dupelake.kernels.decode import Decoded, decode
-from dupelake.kernels.features import extract_features, pack_features
-from dupelake.kernels.fingerprint import make_thumbnail
-from dupelake.kernels.vocabulary import feature_version, load_vocabulary, make_words, pack_words
+from dupelake.fingerprint.decode import Decoded, decode
+from dupelake.fingerprint.fingerprint import make_thumbnail
+from dupelake.words.keypoints import extract_features, pack_features
+from dupelake.words.vocabulary import feature_version, load_vocabulary, make_words, pack_words
 
 SETS = ("imagenet_sample", "clothing_small", "polyu", "pdq", "hydrus")
 COLUMNS = (

@@ -26,8 +26,8 @@ from benchmarks.nights.cost import Cost, measured
 from benchmarks.nights.run import JOBS, scenes, write_picture
 
 from dupelake.runtime.session import build_session
-from dupelake.schema import GROUPS, IMAGES
-from dupelake.tables import Warehouse
+from dupelake.warehouse.schema import GROUPS, IMAGES
+from dupelake.warehouse.tables import Warehouse
 
 _PEERS = Path(__file__).parent / "edits" / "peers.py"
 _CZKAWKA = ("", "-c 8 -z Lanczos3 -s 10")  # its defaults; 64 bits at the radius that it recommends for these

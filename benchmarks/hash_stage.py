@@ -33,11 +33,11 @@ import numpy as np
 from PIL import Image
 
 from dupelake.config import Config
-from dupelake.kernels import fingerprint, hashing
-from dupelake.kernels.decode import Decoded, decode
-from dupelake.kernels.detail import measure_detail
-from dupelake.kernels.digest import pixel_digest
-from dupelake.kernels.fingerprint import content_id, encode_thumbnail, fingerprint_image, make_thumbnail, to_grey
+from dupelake.fingerprint import fingerprint, hashing
+from dupelake.fingerprint.decode import Decoded, decode
+from dupelake.fingerprint.detail import measure_detail
+from dupelake.fingerprint.digest import pixel_digest
+from dupelake.fingerprint.fingerprint import content_id, encode_thumbnail, fingerprint_image, make_thumbnail, to_grey
 
 _FEATURES = ("n_keypoints", "keypoints", "descriptors", "words", "features_error")
 PARTS = (

@@ -28,16 +28,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.config import Config, load_config
-from dupelake.kernels.vocabulary import PACKED_HEADER, PACKED_WORD
+from dupelake.propose.code_join_stage import leg_pairs
+from dupelake.propose.join_keys_stage import compute_keys
+from dupelake.propose.stage import legs_of
+from dupelake.propose.word_keys_stage import check_words, meet_by_keys
 from dupelake.runtime.session import build_session
-from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, MODELS
-from dupelake.stages.candidates import legs_of
-from dupelake.stages.code_join import leg_pairs
-from dupelake.stages.join_keys import compute_keys
-from dupelake.stages.score import measure_pairs
-from dupelake.stages.word_keys import check_words, meet_by_keys
-from dupelake.staging import Staging
-from dupelake.tables import Warehouse
+from dupelake.verify.score_stage import measure_pairs
+from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, MODELS
+from dupelake.warehouse.staging import Staging
+from dupelake.warehouse.tables import Warehouse
+from dupelake.words.vocabulary import PACKED_HEADER, PACKED_WORD
 
 _SPARK = {"spark.master": "local[2]", "spark.driver.memory": "4g"}
 _PEERS = Path(__file__).with_name("joins_peers.py")

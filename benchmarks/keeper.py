@@ -39,16 +39,17 @@ from PIL import Image, ImageDraw, ImageOps
 from scipy.optimize import minimize
 
 from dupelake.config import ClusterConfig, DecodeConfig, HashConfig
-from dupelake.kernels import edits_drawn, keeping
-from dupelake.kernels import edits_geometry as geometry
-from dupelake.kernels.decode import Failure
-from dupelake.kernels.edits import EDITS
-from dupelake.kernels.features import unpack_features
-from dupelake.kernels.fingerprint import Fingerprint, fingerprint_image
-from dupelake.kernels.picture import Picture
-from dupelake.kernels.stars import agreement_of
-from dupelake.kernels.thumbnails import decode_thumbnail
-from dupelake.kernels.verify import Alignment, pair_seed, verify_pair
+from dupelake.fingerprint.decode import Failure
+from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
+from dupelake.fingerprint.thumbnails import decode_thumbnail
+from dupelake.group import keeping
+from dupelake.group.stars import agreement_of
+from dupelake.recall import edits_drawn
+from dupelake.recall import edits_geometry as geometry
+from dupelake.recall.edits import EDITS
+from dupelake.verify.pair import Alignment, pair_seed, verify_pair
+from dupelake.verify.picture import Picture
+from dupelake.words.keypoints import unpack_features
 
 RGB = NDArray[np.uint8]
 Change = Callable[[RGB, float, np.random.Generator], geometry.Shown]
@@ -337,7 +338,7 @@ def main() -> int:
     keeping.keeper_weights = shipped
     if args.write:
         text = json.dumps(fitted(np.concatenate([values[half] for half in halves])), indent=1)
-        (Path(keeping.__file__).parent / "assets" / "keeper.json").write_text(text + "\n", encoding="utf-8")
+        (Path(keeping.__file__).parents[1] / "assets" / "keeper.json").write_text(text + "\n", encoding="utf-8")
     return 0
 
 

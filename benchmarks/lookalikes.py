@@ -40,7 +40,7 @@ from benchmarks.quality import (
     load_truth,
 )
 
-from dupelake.kernels.evaluation import Scores, recall_by_relation, score_pair_sets, unordered
+from dupelake.evaluate.scores import Scores, recall_by_relation, score_pair_sets, unordered
 
 ROOT = Path(__file__).parents[1]
 MARKS = ("<!-- lookalikes: written by benchmarks/lookalikes.py -->", "<!-- lookalikes: end -->")

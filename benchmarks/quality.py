@@ -34,7 +34,7 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from dupelake.kernels.evaluation import Scores, group_pairs, recall_by_relation, score_pair_sets, unordered
+from dupelake.evaluate.scores import Scores, group_pairs, recall_by_relation, score_pair_sets, unordered
 
 SETS = (
     *("exif_orientation", "polyu", "pdq", "imagededup", "images4", "hydrus", "imagenet_sample", "clothing_small"),
@@ -313,7 +313,7 @@ def tell(data: Path, found: dict[str, Found], sets: Sequence[str], show: int) ->
 
 
 def main() -> int:
-    from dupelake.jobs import nightly  # the edits bench uses this file without Spark
+    from dupelake.pipeline import nightly  # the edits bench uses this file without Spark
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))

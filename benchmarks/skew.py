@@ -22,8 +22,8 @@ from benchmarks.nights.synthetic import Skew, contents, write, write_images
 from benchmarks.stages import event_log, events_of
 from pyspark.sql import functions as F
 
-from dupelake.schema import PAIRS
-from dupelake.tables import Warehouse
+from dupelake.warehouse.schema import PAIRS
+from dupelake.warehouse.tables import Warehouse
 
 KINDS = ("even", "burst", "marked", "blank", "identical")
 _LONG_MS = 1_000

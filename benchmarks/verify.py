@@ -32,12 +32,12 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from dupelake.kernels import verify
-from dupelake.kernels.features import extract_features
-from dupelake.kernels.fingerprint import encode_thumbnail, make_thumbnail, to_grey
-from dupelake.kernels.matching import descriptor_distances, match
-from dupelake.kernels.picture import Picture
-from dupelake.kernels.verify import verify_pair
+from dupelake.fingerprint.fingerprint import encode_thumbnail, make_thumbnail, to_grey
+from dupelake.verify import pair as verify
+from dupelake.verify.matching import descriptor_distances, match
+from dupelake.verify.pair import verify_pair
+from dupelake.verify.picture import Picture
+from dupelake.words.keypoints import extract_features
 
 STEPS = (
     "_direct_transforms",

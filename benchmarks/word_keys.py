@@ -14,13 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dupelake.kernels.keyjoin import by_part, near_meetings, packed
-from dupelake.kernels.wordjoin import unpack_block
-from dupelake.kernels.wordpairs import NEIGHBOURS, pair_keys
+from dupelake.propose.keyjoin import by_part, near_meetings, packed
+from dupelake.propose.word_blocks_stage import with_words
+from dupelake.propose.word_neighbours import NEIGHBOURS, pair_keys
 from dupelake.runtime.session import build_session
-from dupelake.schema import FEATURES, PAIRS
-from dupelake.stages.words import with_words
-from dupelake.tables import Warehouse
+from dupelake.warehouse.schema import FEATURES, PAIRS
+from dupelake.warehouse.tables import Warehouse
+from dupelake.words.votes import unpack_block
 
 
 def met(words: list[bytes]) -> tuple[np.ndarray, float, float]:

@@ -31,12 +31,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dupelake.config import Config, LshConfig
-from dupelake.kernels.features import extract_features
-from dupelake.kernels.vocabulary import NO_WORD, load_vocabulary, make_words, mirrored_words, pack_words
-from dupelake.kernels.wordcheck import consistent_points
-from dupelake.kernels.wordjoin import LEFT, RIGHT, Matches, WordBlock, shared_words, unpack_block
+from dupelake.propose.word_blocks_stage import BLOCK_UNITS, word_pairs
 from dupelake.runtime.session import build_session
-from dupelake.stages.words import BLOCK_UNITS, word_pairs
+from dupelake.words.keypoints import extract_features
+from dupelake.words.positions import consistent_points
+from dupelake.words.vocabulary import NO_WORD, load_vocabulary, make_words, mirrored_words, pack_words
+from dupelake.words.votes import LEFT, RIGHT, Matches, WordBlock, shared_words, unpack_block
 
 Picture = np.ndarray
 Pair = tuple[str, str]

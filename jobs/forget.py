@@ -1,9 +1,9 @@
-"""spark-submit entry point; `--help` lists the options. The work is in dupelake.jobs.forget."""
+"""spark-submit entry point; `--help` lists the options. The work is in dupelake.pipeline.forget."""
 
 import sys
 
 try:
-    from dupelake.jobs.forget import main
+    from dupelake.pipeline.forget import main
 except ModuleNotFoundError as error:
     sys.exit(
         f"dupelake: {sys.executable} has no {error.name}; set PYSPARK_PYTHON to a Python with all that dupelake needs"

@@ -1,9 +1,9 @@
-"""spark-submit entry point; `--help` lists the options. The work is in dupelake.jobs.lsh_join."""
+"""spark-submit entry point; `--help` lists the options. The work is in dupelake.pipeline.lsh_join."""
 
 import sys
 
 try:
-    from dupelake.jobs.lsh_join import main
+    from dupelake.pipeline.lsh_join import main
 except ModuleNotFoundError as error:
     sys.exit(
         f"dupelake: {sys.executable} has no {error.name}; set PYSPARK_PYTHON to a Python with all that dupelake needs"

@@ -14,8 +14,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dupelake.config import EmbedConfig
-from dupelake.kernels.centre import asset_path, compute_centre
-from dupelake.kernels.embedding import get_embedder
+from dupelake.embed.centre import asset_path, compute_centre
+from dupelake.embed.embedding import get_embedder
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Train the shipped vocabulary of visual words: python scripts/train_vocabulary.py --photographs DIR [--seed N].
 
-Writes lib/dupelake/kernels/assets/vocabulary_default.npz; vocabulary_default.txt beside it says what it was trained
+Writes lib/dupelake/assets/vocabulary_default.npz; vocabulary_default.txt beside it says what it was trained
 on, and is to be kept true by hand. Pictures are the photographs of DIR (searched through; CC0 product photographs were
 used), those inside scikit-image, and generated ones: pages of text, drawings, textures, flat colours, most of them as
 JPEG, so that its artefacts become stop words. One seed, one machine and one release of OpenCV and Pillow: one outcome.
@@ -24,13 +24,13 @@ import skimage
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dupelake.kernels.centre import REFERENCE_IMAGES
-from dupelake.kernels.features import extract_features
-from dupelake.kernels.fingerprint import make_thumbnail
-from dupelake.kernels.vocabulary import DEFAULT_ASSET, save_vocabulary
-from dupelake.kernels.vocabulary_training import DEFAULT_ITERATIONS, DEFAULT_STOP_WORDS, train_vocabulary
+from dupelake.embed.centre import REFERENCE_IMAGES
+from dupelake.fingerprint.fingerprint import make_thumbnail
+from dupelake.words.keypoints import extract_features
+from dupelake.words.vocabulary import DEFAULT_ASSET, save_vocabulary
+from dupelake.words.vocabulary_training import DEFAULT_ITERATIONS, DEFAULT_STOP_WORDS, train_vocabulary
 
-ASSET = Path(__file__).resolve().parents[1] / "lib" / "dupelake" / "kernels" / "assets" / DEFAULT_ASSET
+ASSET = Path(__file__).resolve().parents[1] / "lib" / "dupelake" / "assets" / DEFAULT_ASSET
 SIDE_PX, MAX_KEYPOINTS = 320, 400
 PHOTOGRAPH_VIEWS, REFERENCE_VIEWS = 3, 60
 Pixels = NDArray[np.uint8]

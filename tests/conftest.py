@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,29 @@ import pytest
 os.environ["PYSPARK_PYTHON"] = sys.executable
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers are one core each
 
-SHARED_DATA = Path(os.environ.get("DUPELAKE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = Path(os.environ.get("DUPELAKE_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the shared session: `-m 'not spark'` is the quick part."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.spark)
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory):
+def reader_jar() -> Path:
+    """lib/dupelake/jars/dupelake-reader.jar, built before the shared session starts, which takes it up."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "build_jar.py")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return ROOT / "lib" / "dupelake" / "jars" / "dupelake-reader.jar"
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory, reader_jar: Path):
     """A local session with Delta Lake, two cores, its own warehouse folder."""
     from dupelake.runtime.session import build_session
 

@@ -24,13 +24,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import Config
+from dupelake.group.components_stage import connected_components
+from dupelake.group.stage import build_groups
 from dupelake.runtime.session import build_session
-from dupelake.schema import GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS
-from dupelake.stages.components import connected_components
-from dupelake.stages.decide import decide
-from dupelake.stages.groups import build_groups
-from dupelake.staging import Staging
-from dupelake.tables import Warehouse
+from dupelake.verify.decide_stage import decide
+from dupelake.warehouse.schema import GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS
+from dupelake.warehouse.staging import Staging
+from dupelake.warehouse.tables import Warehouse
 
 LEGS = ("phash", "pdq", "words", "embedding")
 # What each measure is in an unaltered copy: with it the measure says nothing against any pair.

@@ -26,9 +26,9 @@ from benchmarks.edits import distractors, shots
 from benchmarks.quality import LOOKALIKE_KINDS, load_truth
 from PIL import Image, ImageOps
 
-from dupelake.kernels.edits import EDITS, apply_edit, grid
-from dupelake.kernels.edits_geometry import RGB
-from dupelake.kernels.evaluation import Pair, unordered
+from dupelake.evaluate.scores import Pair, unordered
+from dupelake.recall.edits import EDITS, apply_edit, grid
+from dupelake.recall.edits_geometry import RGB
 
 DISTRACTORS_VERSION = 3  # real look-alikes and second shots, bursts at two paces
 LOOKALIKES_PER_FOLDER_SMALL = 12

@@ -22,9 +22,9 @@ import numpy as np
 import skimage
 from PIL import Image, ImageDraw, ImageOps
 
-from dupelake.kernels.edits import ALTERNATE, apply_edit
-from dupelake.kernels.edits_drawn import font, words
-from dupelake.kernels.edits_geometry import RGB
+from dupelake.recall.edits import ALTERNATE, apply_edit
+from dupelake.recall.edits_drawn import font, words
+from dupelake.recall.edits_geometry import RGB
 
 SHARED = {
     "shared_caption": ("caption_over", 0.25),

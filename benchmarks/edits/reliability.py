@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from dupelake.kernels.edits_drawn import font
-from dupelake.kernels.evaluation import wilson_interval
+from dupelake.evaluate.scores import wilson_interval
+from dupelake.recall.edits_drawn import font
 
 N_BINS = 10
 

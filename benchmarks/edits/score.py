@@ -14,8 +14,8 @@ from benchmarks.edits import reliability
 from benchmarks.edits import tiers as removal
 from benchmarks.edits.corpus import AMBIGUOUS, ORIGINAL, Row
 
-from dupelake.kernels.edits import EDITS
-from dupelake.kernels.evaluation import Pair, unordered, wilson_interval
+from dupelake.evaluate.scores import Pair, unordered, wilson_interval
+from dupelake.recall.edits import EDITS
 
 Cell = tuple[str, float]
 

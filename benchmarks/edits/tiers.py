@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dupelake.kernels.evaluation import wilson_interval
+from dupelake.evaluate.scores import wilson_interval
 
 TIERS = ("identical", "verified", "copies")
 RULE_OF_THREE = 3.0  # with no failure of n the upper bound is 3 / n at 95 % (Hanley and Lippman-Hand 1983)

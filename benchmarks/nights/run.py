@@ -28,12 +28,12 @@ from PIL import Image
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from dupelake.jobs import nightly
-from dupelake.kernels.edits import apply_edit, grid
+from dupelake.pipeline import nightly
+from dupelake.propose.stage import LEGS
+from dupelake.recall.edits import apply_edit, grid
 from dupelake.runtime.session import build_session
-from dupelake.schema import MODELS, PAIRS, RUNS
-from dupelake.stages.candidates import LEGS
-from dupelake.tables import Warehouse
+from dupelake.warehouse.schema import MODELS, PAIRS, RUNS
+from dupelake.warehouse.tables import Warehouse
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 SETS = ("imagenet_sample", "clothing_small")

@@ -17,9 +17,9 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dupelake.kernels.vocabulary import N_CENTROIDS, NO_WORD, PACKED_HEADER, PACKED_WORD
-from dupelake.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES
-from dupelake.tables import Warehouse
+from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES
+from dupelake.warehouse.tables import Warehouse
+from dupelake.words.vocabulary import N_CENTROIDS, NO_WORD, PACKED_HEADER, PACKED_WORD
 
 COPY_EVERY = 10
 _FLIPPED = 0.35  # of the bits of a real hash: as far from it, and from its other children, as unrelated pictures are

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dupelake import __version__
-from dupelake.arguments import Parser, add_spark, spark_settings
 from dupelake.errors import DupelakeError
-from dupelake.kernels.redaction import Redactor
+from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.runtime.interrupts import Interrupted, Interrupts
+from dupelake.runtime.redaction import Redactor
 
 if TYPE_CHECKING:
-    from dupelake.schema_types import Table
-    from dupelake.tables import Warehouse
+    from dupelake.warehouse.schema_types import Table
+    from dupelake.warehouse.tables import Warehouse
 
 # This module's business is the terminal.
 # ruff: noqa: T201
@@ -90,29 +90,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(argv: Sequence[str]) -> int:
-    from dupelake.jobs import nightly
-    from dupelake.jobs.common import job_parser, run_job
+    from dupelake.pipeline import nightly
+    from dupelake.pipeline.common import job_parser, run_job
 
     return run_job("nightly", job_parser("dupelake run", nightly.__doc__ or "", manifests=True), nightly.body, argv)
 
 
 def _forget(argv: Sequence[str]) -> int:
-    from dupelake.jobs import forget
-    from dupelake.jobs.common import run_job
+    from dupelake.pipeline import forget
+    from dupelake.pipeline.common import run_job
 
     return run_job("forget", forget.parser("dupelake forget"), forget.body, argv)
 
 
 def _maintain(argv: Sequence[str]) -> int:
-    from dupelake.jobs import maintain
-    from dupelake.jobs.common import run_job
+    from dupelake.pipeline import maintain
+    from dupelake.pipeline.common import run_job
 
     return run_job("maintain", maintain.parser("dupelake maintain"), maintain.body, argv)
 
 
 def _plan(argv: Sequence[str]) -> int:
-    from dupelake.jobs.common import check_arguments, job_parser
-    from dupelake.jobs.plan import describe_plan
+    from dupelake.pipeline.common import check_arguments, job_parser
+    from dupelake.pipeline.plan import describe_plan
 
     args = job_parser("dupelake plan", "What a run would do; nothing is written.", manifests=True).parse_args(argv)
     args.command = "plan"
@@ -128,7 +128,7 @@ def _plan(argv: Sequence[str]) -> int:
 def _open(args: argparse.Namespace) -> Warehouse:
     """The warehouse of a command line, in a session with its settings."""
     from dupelake.runtime.session import build_session
-    from dupelake.tables import Warehouse
+    from dupelake.warehouse.tables import Warehouse
 
     print(f"dupelake {args.command}: starts Spark, which takes some seconds", file=sys.stderr, flush=True)
     spark = build_session(f"dupelake-{args.command}", spark_settings(args.spark, []))
@@ -138,7 +138,7 @@ def _open(args: argparse.Namespace) -> Warehouse:
 
 def _report(args: argparse.Namespace) -> int:
     from dupelake.report.summary import describe, write_contact_sheet
-    from dupelake.schema import GROUPS
+    from dupelake.warehouse.schema import GROUPS
 
     warehouse = _existing(args, [], GROUPS)
     out = Path(args.out or "contact-sheet.png").absolute()
@@ -166,7 +166,7 @@ def _add_decide(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _decide(args: argparse.Namespace) -> int:
     from dupelake.errors import ConfigError
-    from dupelake.jobs.decisions import Line, decide, faults_of, read_lines
+    from dupelake.pipeline.decisions import Line, decide, faults_of, read_lines
 
     lines: list[Line] = []
     faults, n_blank = [], 0
@@ -196,9 +196,9 @@ def _decide(args: argparse.Namespace) -> int:
 def _existing(args: argparse.Namespace, faults: list[str], table: Table | None = None) -> Warehouse:
     """The warehouse, which must hold `table` (images); all faults at once, those of the command line before Spark."""
     from dupelake.errors import ConfigError
-    from dupelake.jobs.common import faults_of_warehouse
-    from dupelake.paths import known_local
-    from dupelake.schema import IMAGES
+    from dupelake.pipeline.common import faults_of_warehouse
+    from dupelake.warehouse.paths import known_local
+    from dupelake.warehouse.schema import IMAGES
 
     faults = [*faults]
     settings = spark_settings(args.spark, faults)
@@ -225,7 +225,7 @@ def _add_review(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _review(args: argparse.Namespace) -> int:
-    from dupelake.report.review import MAX_LIMIT, review
+    from dupelake.review.pages import MAX_LIMIT, review
 
     faults = []
     if not 0 < args.limit <= MAX_LIMIT:
@@ -253,8 +253,8 @@ def _add_vocabulary(commands: argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _vocabulary(args: argparse.Namespace) -> int:
-    from dupelake.jobs.vocabulary import MAX_IMAGES, train_on_warehouse
-    from dupelake.schema import FEATURES
+    from dupelake.pipeline.vocabulary import MAX_IMAGES, train_on_warehouse
+    from dupelake.warehouse.schema import FEATURES
 
     out = Path(args.out).absolute()
     faults = []
@@ -298,9 +298,9 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _evaluate(args: argparse.Namespace) -> int:
     from dupelake.errors import ConfigError
-    from dupelake.report.evaluate import evaluate
-    from dupelake.report.evaluation_files import describe, write_files
-    from dupelake.report.truth import read_truth
+    from dupelake.evaluate.evaluation import evaluate
+    from dupelake.evaluate.files import describe, write_files
+    from dupelake.evaluate.truth import read_truth
 
     faults = []
     if args.candidates < 0:
@@ -322,7 +322,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     from dupelake.demo import NIGHTS, clear, write_images
-    from dupelake.jobs import nightly
+    from dupelake.pipeline import nightly
 
     out = Path(args.out).absolute()
     clear(out)

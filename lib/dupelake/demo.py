@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from dupelake.csv_cells import write_rows
 from dupelake.errors import ConfigError
-from dupelake.schema import ALL_TABLES
+from dupelake.warehouse.schema import ALL_TABLES
 
 Edit = Callable[[Image.Image], Image.Image]
 

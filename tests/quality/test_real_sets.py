@@ -6,18 +6,15 @@ One run over all sets, each a scope of its own. `benchmarks/quality.py` prints t
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from dupelake.jobs import nightly
-from dupelake.kernels.evaluation import score_pair_sets
-from dupelake.schema import IMAGES, RUNS
-from dupelake.tables import Warehouse
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from dupelake.evaluate.scores import score_pair_sets
+from dupelake.pipeline import nightly
+from dupelake.warehouse.schema import IMAGES, RUNS
+from dupelake.warehouse.tables import Warehouse
 from quality import Found, load_found, load_truth, write_manifest
 
 SETS = ("exif_orientation", "polyu", "pdq", "imagededup", "images4", "hydrus", "imagenet_sample", "clothing_small")

@@ -1,26 +1,23 @@
 """Verification on the real sets: true pairs align, look-alikes do not; skips, loudly, without the images.
 
-No Spark: pictures are prepared as the hash stage prepares them. The rule is that of tests/unit/test_verify.py.
+No Spark: pictures are prepared as the hash stage prepares them. The rule is that of tests/verify/test_verify.py.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-
-from dupelake.kernels.picture import Picture
-from dupelake.kernels.verify import verify_pair
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from test_differences import MAX_COLOUR, MAX_LOCAL
 from test_verify import EDITS, is_same, prepared
+
+from dupelake.verify.pair import verify_pair
+from dupelake.verify.picture import Picture
 
 BLANK = ("uniform-", "proportions/")  # of one colour: nothing to align
 OTHER_SHOTS = ("exif-rotn/", "custom/")  # of one table, and of one sky, one after the other (benchmarks/quality.py)

@@ -17,7 +17,7 @@ import org.apache.hadoop.fs.FileSystem;
 import org.apache.hadoop.fs.Path;
 
 /**
- * Which URIs of a manifest Hadoop may be asked for: the options fetch.allowed_*, as kernels/access.py has them for
+ * Which URIs of a manifest Hadoop may be asked for: the options fetch.allowed_*, as ingest/access.py has them for
  * local files and HTTP. Schemes by name; folders where one of the scheme is given; and where a URI names a host (hdfs,
  * abfss, webhdfs: not s3a, gs or viewfs, which name buckets and mounts) that host.
  */

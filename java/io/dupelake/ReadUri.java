@@ -44,7 +44,7 @@ import org.apache.spark.sql.types.StructType;
  * <p>How a URI is understood: the string goes to {@code new Path(string)}, which does NOT percent-decode. After
  * {@code scheme://authority} every character stands for itself: {@code s3a://b/a%20b#1?.jpg} is the key
  * {@code a%20b#1?.jpg}. Hadoop folds {@code //}, {@code .} and {@code ..}; keys that contain those cannot be named.
- * {@code http(s)://} does not come here: kernels/webread.py reads it, for Hadoop follows redirects unasked.
+ * {@code http(s)://} does not come here: ingest/webread.py reads it, for Hadoop follows redirects unasked.
  *
  * <p>What may be read says {@link FetchRules}. A read ends at its deadline, whatever the filesystem is waiting for.
  */

@@ -1,1 +1,1 @@
-"""What people look at: contact sheets of groups, and the state of a warehouse in words."""
+"""What people look at: contact sheets and summaries."""

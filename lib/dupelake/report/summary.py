@@ -9,12 +9,12 @@ from pyspark.sql import Row
 from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
-from dupelake.kernels.redaction import redact_uris
+from dupelake.group.file_names_stage import what_may_go
 from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
-from dupelake.runtime.run import human_bytes, recall_in_words, tiers_in_words
-from dupelake.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
-from dupelake.stages.file_names import what_may_go
-from dupelake.tables import Warehouse, single_row
+from dupelake.runtime.redaction import redact_uris
+from dupelake.runtime.run_record import human_bytes, recall_in_words, tiers_in_words
+from dupelake.warehouse.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
+from dupelake.warehouse.tables import Warehouse, single_row
 
 _MEMBERS_DRAWN = 7
 

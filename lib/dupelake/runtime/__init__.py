@@ -1,1 +1,1 @@
-"""The effects around a job: session, logs, progress, run records."""
+"""Session, lock, logs, metrics and the record of a run."""

@@ -31,7 +31,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from dupelake.errors import BusyError
-from dupelake.paths import local_folder
+from dupelake.warehouse.paths import local_folder
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from pyspark.sql import SparkSession
 
-from dupelake.kernels.redaction import Redactor, redact_uris
+from dupelake.runtime.redaction import Redactor, redact_uris
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from dupelake.errors import EnvironmentFault, first_line
-from dupelake.kernels.redaction import Redactor
 from dupelake.runtime.java import check_java
+from dupelake.runtime.redaction import Redactor
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Embeddings by a torch model: the only room that knows torch."""

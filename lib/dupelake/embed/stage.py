@@ -1,0 +1,155 @@
+"""Thumbnails to embeddings: one model per Python worker process, loaded once, fed across Arrow batches."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from dupelake.config import EmbedConfig
+from dupelake.embed import embedding as kernel
+from dupelake.embed.models import load_model
+from dupelake.errors import VersionMixError
+from dupelake.runtime.faults import reached
+from dupelake.warehouse import schema
+
+_MADE = T.StructType([field for field in schema.EMBEDDINGS.schema.fields if field.name != "tried_at"])
+_TRIED_AT = schema.EMBEDDINGS.schema["tried_at"]
+_FLUSH_ROWS = 512  # rows per Arrow batch handed back: about 1.3 MB at 1,280 dimensions
+
+
+@lru_cache(maxsize=4)
+def describe_model(cfg: EmbedConfig) -> tuple[str, str, int]:
+    """(model_id, preprocess_id, dim) of the configured model; loads it once in this process, on the CPU.
+
+    Raises:
+        ModelError: it cannot be loaded; raised here, on the driver, before any task starts.
+    """
+    model = load_model(cfg)
+    return model.model_id, model.preprocess.preprocess_id, model.dim
+
+
+def check_models(stored_rows: Iterable[tuple[str, str]], model_id: str, preprocess_id: str) -> None:
+    """Refuse to add vectors of a stored model whose pictures were prepared in another way.
+
+    Args:
+        stored_rows: (model_id, preprocess_id) of the models table or of the embeddings.
+        model_id: the configured model.
+        preprocess_id: its preprocessing.
+
+    Raises:
+        VersionMixError: both preprocessings and the fix are named.
+    """
+    for stored_model, stored_preprocess in stored_rows:
+        if stored_model == model_id and stored_preprocess != preprocess_id:
+            raise VersionMixError(
+                f"the warehouse holds embeddings of {model_id} with preprocessing {stored_preprocess}, and the "
+                f"configuration asks for {preprocess_id}; their vectors must not be compared. Set embed.input_side_px "
+                "and the options of embed.model back, or use a new warehouse"
+            )
+
+
+def embed_contents(thumbnails: DataFrame, cfg: EmbedConfig, model_id: str, preprocess_id: str) -> DataFrame:
+    """One row of schema.EMBEDDINGS per row of `thumbnails`.
+
+    A thumbnail that cannot be decoded or embedded is a row with `error_message`, `attempts` 1 and a null embedding;
+    `tried_at` is null. Model files that `cfg.model` names must lie at that path on every worker.
+
+    Args:
+        thumbnails: content_id and bytes, as schema.THUMBNAILS; partitions are kept as they are.
+        cfg: the model, device, precision and batch size.
+        model_id: what `describe_model` said on the driver.
+        preprocess_id: the same.
+
+    Returns:
+        Lazily; its tasks raise ModelError where the model cannot be loaded and VersionMixError where a worker
+        loads another model (both reach the driver inside Spark's PythonException).
+    """
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield from _embed_batches(batches, cfg, model_id, preprocess_id)
+
+    made = thumbnails.select("content_id", "bytes").mapInArrow(run, _MADE)
+    tried = F.lit(None).cast(_TRIED_AT.dataType).alias(_TRIED_AT.name, metadata=_TRIED_AT.metadata)
+    return made.select("*", tried)  # when: the job says
+
+
+def _embed_batches(
+    batches: Iterator[pa.RecordBatch], cfg: EmbedConfig, model_id: str, preprocess_id: str
+) -> Iterator[pa.RecordBatch]:
+    embedder = _worker_embedder(cfg)
+    if (embedder.model_id, embedder.preprocess_id) != (model_id, preprocess_id):
+        raise VersionMixError(
+            f"the driver embeds with {model_id} and {preprocess_id}, this worker loaded {embedder.model_id} and "
+            f"{embedder.preprocess_id}; install equal packages and equal model files on every machine"
+        )
+    ids: deque[str] = deque()  # of images under way: read from Spark, not yet handed back
+
+    def thumbnails() -> Iterator[bytes | None]:
+        for batch in batches:
+            reached("worker:embed")
+            for content_id, data in zip(batch.column(0), batch.column(1), strict=True):
+                ids.append(content_id.as_py())
+                yield data.as_py()
+
+    rows: list[tuple[str, bytes | None, str | None]] = []
+    for vectors, errors in embedder.stream(thumbnails()):
+        for data, error in zip(kernel.to_float16_bytes(vectors), errors, strict=True):
+            rows.append((ids.popleft(), None if error else data, error))
+        if len(rows) >= _FLUSH_ROWS:
+            yield _record_batch(rows, model_id, preprocess_id)
+            rows = []
+    if rows:
+        yield _record_batch(rows, model_id, preprocess_id)
+
+
+def _record_batch(
+    rows: list[tuple[str, bytes | None, str | None]], model_id: str, preprocess_id: str
+) -> pa.RecordBatch:
+    content_ids, vectors, errors = zip(*rows, strict=True)
+    columns = [content_ids, [model_id] * len(rows), [preprocess_id] * len(rows), vectors, errors]
+    columns.append([None if error is None else 1 for error in errors])
+    arrow = to_arrow_schema(_MADE)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(values, kind) for values, kind in zip(columns, arrow.types, strict=True)], schema=arrow
+    )
+
+
+def _worker_embedder(cfg: EmbedConfig) -> kernel.Embedder:
+    """This process's embedder, on the GPU that Spark gave the task, with as many threads as the task has cores."""
+    context = TaskContext.get()
+    cpus = max(1, context.cpus()) if context else 1
+    if "OMP_NUM_THREADS" not in os.environ:  # torch would take every core of the machine, in every task
+        kernel.limit_threads(cpus)
+    count = 0 if cfg.device == "cpu" else kernel.gpu_count()
+    if count == 0:
+        return kernel.get_embedder(cfg, None, cpus)
+    given = context.resources().get("gpu") if context else None
+    index = pick_gpu(given.addresses[0] if given else None, os.environ.get("CUDA_VISIBLE_DEVICES"), count, os.getpid())
+    return kernel.get_embedder(cfg, f"cuda:{index}", cpus)
+
+
+def pick_gpu(address: str | None, visible: str | None, count: int, pid: int) -> int:
+    """Index, as torch counts, of the GPU that a task uses.
+
+    Args:
+        address: what Spark's resource scheduling gave the task (a number of the whole machine), or None.
+        visible: CUDA_VISIBLE_DEVICES, which renumbers the devices that it names; None when unset.
+        count: devices that torch sees, at least 1.
+        pid: spreads the workers of a machine over its GPUs where Spark assigned none.
+    """
+    if address is None:
+        return pid % count
+    names = [name.strip() for name in visible.split(",")] if visible else []
+    if address in names:
+        return names.index(address)
+    # A container that shows only the task's own GPU counts from 0, whatever the machine calls it.
+    return int(address) if address.isdigit() and int(address) < count else 0

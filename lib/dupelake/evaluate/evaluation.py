@@ -1,0 +1,206 @@
+"""`dupelake evaluate`: found pairs and groups against a truth file, as text, tables and pictures. Only reads tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyspark.sql import functions as F
+
+from dupelake.config import Config
+from dupelake.errors import ConfigError
+from dupelake.evaluate import judgement, matching
+from dupelake.evaluate.scores import BCubed, Scores, average_precision, sweep
+from dupelake.evaluate.truth import Truth
+from dupelake.evaluate.worst import ShownPair, false_pairs, missed_pairs
+from dupelake.warehouse.schema import FAILED, RUNS
+from dupelake.warehouse.tables import Warehouse
+
+_UNMATCHED_KEPT = 10_000  # names without an image that are written out
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of one evaluation.
+
+    Attributes:
+        form: of the truth, `pairs` or `groups`.
+        closed: images that the truth does not name count as having no duplicate.
+        min_score: `decide.min_score` of the last run.
+        names: names of the truth by outcome (`matching`).
+        unmatched: (row, name, outcome, images found) of names without an image, at most 10,000, by row.
+        n_failed: named images that failed in the hash stage; their true pairs count as missed.
+        n_true: pairs of the truth between matched images.
+        pairs: accepted pairs of images.
+        groups: pairs that the groups imply.
+        n_unnamed_pairs: accepted pairs that are left out, for the truth does not name one of their images.
+        n_unnamed_group_pairs: the same within groups.
+        b_cubed: of the groups.
+        relations: (relation, true pairs, of these accepted, of these in one group).
+        sweeps: signal to (threshold, Scores of pairs), from the loosest to the strictest.
+        false_pairs: the worst.
+        missed_pairs: the worst.
+    """
+
+    form: str
+    closed: bool
+    min_score: float
+    names: Mapping[str, int]
+    unmatched: Sequence[tuple[int, str, str, int]]
+    n_failed: int
+    n_true: int
+    pairs: Scores
+    groups: Scores
+    n_unnamed_pairs: int
+    n_unnamed_group_pairs: int
+    b_cubed: BCubed
+    relations: Sequence[tuple[str, int, int, int]]
+    sweeps: Mapping[str, Sequence[tuple[float, Scores]]]
+    false_pairs: Sequence[ShownPair]
+    missed_pairs: Sequence[ShownPair]
+
+    @property
+    def average_precision(self) -> dict[str, float]:
+        """Area under the precision-recall curve of each signal, over the thresholds of the sweep."""
+        return {name: average_precision([s for _, s in reversed(rows)]) for name, rows in self.sweeps.items()}
+
+    def is_measured(self, signal: str) -> bool:
+        """Whether any pair passes one threshold of a signal and not another."""
+        return len({scores.n_found for _, scores in self.sweeps[signal]}) > 1
+
+    def best(self, signal: str) -> tuple[float, Scores]:
+        """The threshold of the highest F1; of equals the strictest."""
+        return max(reversed(self.sweeps[signal]), key=lambda row: row[1].f1)
+
+
+def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_shown: int) -> Evaluation:
+    """Hold the tables against a truth.
+
+    Args:
+        warehouse: only read.
+        truth: of `read_truth`.
+        by: how names are matched, one of `matching.BY`.
+        closed: the truth names every duplicate; images that it does not name have none.
+        n_shown: at most this many false and this many missed pairs are brought to the driver.
+
+    Raises:
+        ConfigError: no name of the truth matches an image.
+    """
+    config = _last_config(warehouse)
+    across = config["lsh"]["scope"] == "across"
+    images = judgement.live_images(warehouse).select("image_id", "uri")
+    matched = matching.match_names(truth.names, images, by).persist()
+    case = None
+    try:
+        names = matching.count_outcomes(matched)
+        unmatched = _unmatched(matched)
+        if not names[matching.MATCHED]:
+            raise ConfigError([_nothing_matches(names, unmatched, by, warehouse)])
+        case = judgement.build_case(warehouse, truth, matched, across=across, closed=closed)
+        n_true = judgement.count_true(case)
+        min_score = float(config["decide"].get("min_score", Config().decide.min_score))
+        at = thresholds(min_score)
+        found = judgement.count_found_pairs(case, n_true, at)
+        return Evaluation(
+            form=truth.form,
+            closed=closed,
+            min_score=min_score,
+            names=names,
+            unmatched=unmatched,
+            n_failed=case.items.where(F.col("status") == FAILED).count(),
+            n_true=n_true,
+            pairs=found.accepted,
+            groups=judgement.tally(case, "label").scores(n_true),
+            n_unnamed_pairs=found.n_unnamed,
+            n_unnamed_group_pairs=judgement.count_unnamed(case, "label"),
+            b_cubed=judgement.b_cubed_of(case),
+            relations=judgement.count_relations(case),
+            sweeps={name: sweep(at[name], found.buckets[name], found.equal, n_true) for name in judgement.SIGNALS},
+            false_pairs=false_pairs(warehouse, case, n_shown) if n_shown else [],
+            missed_pairs=missed_pairs(warehouse, case, n_shown) if n_shown else [],
+        )
+    finally:
+        if case is not None:
+            case.release()
+        matched.unpersist()
+
+
+def thresholds(min_score: float) -> dict[str, list[float]]:
+    """Where each signal is cut, from the loosest to the strictest; of the score, where the configuration cuts it."""
+    scores = [*(i / 50 for i in range(1, 50)), 0.99, 0.999, 1.0, min_score]
+    return {
+        "score": sorted(set(scores)),
+        "phash_bits": sorted(map(float, range(0, 33)), reverse=True),
+        "pdq_bits": sorted(map(float, range(0, 129, 4)), reverse=True),
+        "cosine": sorted({*(i / 100 for i in range(50, 101, 2)), *(i / 100 for i in range(91, 100, 2))}),
+        "n_inliers": sorted(map(float, (*range(4, 20, 2), *range(20, 100, 5), *range(100, 401, 50)))),
+        "aligned_ncc": [i / 50 for i in range(10, 51)],
+    }
+
+
+def _last_config(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
+    """Options of the last run that succeeded, the defaults where it says nothing: scope and thresholds follow them."""
+    config = Config().as_dict()
+    last = warehouse.read(RUNS).where("status = 'succeeded'").orderBy(F.desc("started_at")).select("config").first()
+    for section, values in (json.loads(last["config"]) if last is not None else {}).items():
+        config[section] = config.get(section, {}) | values
+    return config
+
+
+def _unmatched(matched: Any) -> list[tuple[int, str, str, int]]:
+    rows = (
+        matched.where(F.col("outcome") != matching.MATCHED)
+        .select("row", "name", "outcome", "n_images")
+        .orderBy("row", "name")
+        .limit(_UNMATCHED_KEPT)
+        .collect()
+    )
+    return [tuple(row) for row in rows]
+
+
+def _nothing_matches(
+    names: Mapping[str, int], unmatched: Sequence[tuple[int, str, str, int]], by: str, warehouse: Warehouse
+) -> str:
+    held = judgement.live_images(warehouse).select("uri").orderBy("uri").first()
+    example = f"the tables hold, for example, {held['uri']!r}" if held is not None else "the tables hold no image"
+    way = "" if by == "auto" else f" by {by}"
+    return (
+        f"none of the {sum(names.values())} images of the truth matches one image{way} "
+        f"({names[matching.NONE]} match none, {names[matching.SEVERAL]} several); the truth names, for example, "
+        f"{unmatched[0][1]!r}, {example}; give image ids, uris, or ends of their paths that are unique"
+    )
+
+
+def as_dict(result: Evaluation) -> dict[str, Any]:
+    """The figures as plain values, ratios rounded to 6 digits; the shown pairs stay out."""
+
+    def figures(scores: Scores) -> dict[str, float | int]:
+        ratios = {name: round(getattr(scores, name), 6) for name in ("precision", "recall", "f1")}
+        return {**asdict(scores), **ratios}
+
+    areas = {name: round(area, 6) for name, area in result.average_precision.items() if result.is_measured(name)}
+    return {
+        "truth": {
+            "form": result.form,
+            "closed": result.closed,
+            "names": dict(result.names),
+            "failed_images": result.n_failed,
+            "true_pairs": result.n_true,
+        },
+        "pairs": figures(result.pairs) | {"left_out_unnamed": result.n_unnamed_pairs},
+        "groups": figures(result.groups) | {"left_out_unnamed": result.n_unnamed_group_pairs},
+        "b_cubed": {name: round(getattr(result.b_cubed, name), 6) for name in ("precision", "recall", "f1")},
+        "relations": {
+            relation: {"true": n, "in_pairs": pairs, "in_groups": groups}
+            for relation, n, pairs, groups in result.relations
+        },
+        "average_precision": areas,
+        "best_threshold": {
+            name: {"threshold": threshold, **figures(scores)}
+            for name in result.sweeps
+            if result.is_measured(name)
+            for threshold, scores in [result.best(name)]
+        },
+    }

@@ -1,0 +1,210 @@
+"""The condition of one picture: what encoding, noise, blur, sharpening and tone edits left in its pixels.
+
+Each measure looks at four tiles of 128 x 128 pixels at most, so that its cost does not grow with the picture; tiles lie
+on JPEG's grid of 8 x 8 and, in two pictures of one size, at the same places. The measures are made to be compared
+between copies of one picture (kernels.keeping): what the picture shows moves them as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dupelake.fingerprint.quantiser import cosines, earlier_quality
+
+Floats = NDArray[Any]  # float32; the stubs of OpenCV promise no type
+
+_TILE = 128
+_TILES_A_SIDE = 2
+_LEAST_PX = 32  # of a side; below it nothing is measured
+_MARGIN = 8  # pixels of a tile whose neighbourhood is another tile
+_BLOCKS = 400
+_LIVELY = 7.0  # levels between the darkest and brightest pixel of a block, below which its coefficients are 0 anyway
+_FEW_BLOCKS = 24
+_ZERO = 0.6  # coefficients; what rounding to whole levels makes of 0 stays below it
+_FEW = 0.0005  # of the samples, beyond which the lowest and the highest level lie
+_END_LEVELS = 10  # what encoding makes of one level, of dark ones above all
+_NOISE_CELL = 16
+_EDGE_SHARE = 0.04  # of the pixels: those of the steepest coarse slopes
+_COARSE_SIGMA = 2.0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What was measured of one picture; None where it is too small or too flat to tell.
+
+    Attributes:
+        jpeg_trace: -1 to 1, share of DCT coefficients that are 0 on JPEG's grid, beyond the share beside the grid:
+            above 0.03 the pixels have been a JPEG, whatever the file is now.
+        earlier_quality: 20 to 95, of a JPEG of lower quality, or on another grid, that the pixels were before.
+        blockiness: levels by which neighbours differ more across the borders of JPEG's blocks than inside.
+        noise: levels, standard deviation of the finest detail in the calmest tenth of the picture.
+        sharpness: fine detail at the strongest edges, without noise, over their coarse slope; blur lowers it,
+            sharpening raises it.
+        clipped: 0 to 1, share of pixels at the lowest and highest greys that are in use: tones cut off pile up there,
+            and stay there when the whole is made paler.
+        comb: 0 to 2, unevenness of the histogram: gaps and peaks that curves, stretching and posterising leave.
+        contrast: levels between the darkest and brightest hundredth.
+        colourfulness: levels, deviation of colours across the line that fits them best: 0 for grey, and for what was
+            tinted in one colour.
+    """
+
+    jpeg_trace: float | None = None
+    earlier_quality: int | None = None
+    blockiness: float | None = None
+    noise: float | None = None
+    sharpness: float | None = None
+    clipped: float | None = None
+    comb: float | None = None
+    contrast: float | None = None
+    colourfulness: float | None = None
+
+
+def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], jpeg_quality: int | None = None) -> Condition:
+    """The condition of a picture, from its decoded pixels at full size.
+
+    Args:
+        rgb: uint8 (h, w, 3).
+        grey: uint8 (h, w), the same in grey.
+        jpeg_quality: 1 to 100, of the file; None for what is no JPEG.
+
+    Raises:
+        ValueError: the two differ in size, or are no uint8 pictures.
+    """
+    if rgb.dtype != np.uint8 or grey.dtype != np.uint8 or rgb.shape != (*grey.shape, 3):
+        raise ValueError(f"uint8 (h, w, 3) and uint8 (h, w) of one size, not {rgb.shape} and {grey.shape}")
+    if min(grey.shape) < _LEAST_PX:
+        return Condition()
+    places = _places(grey.shape[0]), _places(grey.shape[1])
+    sides = min(_TILE, grey.shape[0] // 8 * 8), min(_TILE, grey.shape[1] // 8 * 8)
+    tiles = np.stack([grey[y : y + sides[0], x : x + sides[1]] for y in places[0] for x in places[1]])
+    colours = np.stack([rgb[y : y + sides[0], x : x + sides[1]] for y in places[0] for x in places[1]])
+    noise, sharpness = _fine(tiles)
+    comb, contrast, colourfulness = _tones(colours)
+    clipped = _piled_up(tiles)
+    blockiness, start = _blockiness(tiles)
+    trace = _trace(tiles)
+    starts = dict.fromkeys([start, (grey.shape[0] % 8, 0), (0, grey.shape[1] % 8)])  # mirrored, or turned by a quarter
+    earlier = earlier_quality(tiles, (one for one in starts if one != (0, 0)), jpeg_quality)
+    return Condition(trace, earlier, blockiness, noise, sharpness, clipped, comb, contrast, colourfulness)
+
+
+def _places(side: int) -> list[int]:
+    n = max(1, min(_TILES_A_SIDE, side // _TILE))
+    room = max(0, side - _TILE)
+    return [room * i // max(1, n - 1) // 8 * 8 if n > 1 else room // 2 // 8 * 8 for i in range(n)]
+
+
+def _high_terms() -> Floats:
+    """float32 (64, 55): pixels of a block to its DCT coefficients, without the lowest ones."""
+    terms = np.einsum("uy,vx->yxuv", cosines(), cosines()).reshape(64, 8, 8)
+    return np.ascontiguousarray(terms[:, np.add.outer(np.arange(8), np.arange(8)) >= 3])
+
+
+_HIGH = _high_terms()
+
+
+def _trace(tiles: NDArray[np.uint8]) -> float | None:
+    """Share of zeros on JPEG's grid, beyond the share beside it.
+
+    Z. Fan and R. de Queiroz, Identification of bitmap compression history, IEEE TIP 2003, tell JPEG by its grid; here
+    by the zeros that its quantiser leaves there.
+    """
+    on, beside = _zeros(tiles), _zeros(tiles[:, 4:, 4:])
+    return None if on is None or beside is None else on - beside
+
+
+def _zeros(tiles: NDArray[np.uint8]) -> float | None:
+    n, height, width = tiles.shape
+    rows, columns = height // 8, width // 8
+    blocks = tiles[:, : rows * 8, : columns * 8].reshape(n, rows, 8, columns, 8).transpose(0, 1, 3, 2, 4)
+    blocks = blocks.reshape(-1, 8, 8)
+    step = -(-len(blocks) // _BLOCKS)
+    values = blocks[::step].astype(np.float32)
+    spread = np.ptp(values.reshape(len(values), 64), axis=1)
+    values = values[spread > _LIVELY]
+    if len(values) < _FEW_BLOCKS:
+        return None
+    coefficients = np.abs((values.reshape(-1, 64) - np.float32(128)) @ _HIGH)
+    return float((coefficients < _ZERO).mean())
+
+
+def _blockiness(tiles: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
+    """Of the strongest phase, and where the grid starts by it."""
+    found, start = 0.0, []
+    for lines in (tiles.transpose(0, 2, 1), tiles):
+        steps = np.abs(np.diff(lines.astype(np.int16), axis=2))[:, :, : lines.shape[2] // 8 * 8 - 1]
+        mean = np.minimum(steps, 24, out=steps).mean(axis=(0, 1))
+        phases = np.array([mean[i::8].mean() for i in range(8)])
+        at = int(phases.argmax())
+        found += float(phases[at] - np.delete(phases, at).mean()) / 2
+        start.append((at + 1) % 8)
+    return found, (start[0], start[1])
+
+
+def _fine(tiles: NDArray[np.uint8]) -> tuple[float, float | None]:
+    n, height, width = tiles.shape
+    inner = (slice(None), slice(_MARGIN, height - _MARGIN), slice(_MARGIN, width - _MARGIN))
+    picture: Floats = tiles.reshape(n * height, width).astype(np.float32)
+    fine = np.abs(cv2.filter2D(picture, -1, _FINEST)).reshape(tiles.shape)[inner]
+    noise = float(np.quantile(_cells(fine), 0.1) * np.sqrt(np.pi / 2))
+    soft = cv2.GaussianBlur(picture, (9, 9), _COARSE_SIGMA)
+    gx, gy = (cv2.Sobel(soft, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    slope = cv2.magnitude(gx, gy).reshape(tiles.shape)
+    clear = np.zeros(tiles.shape, np.bool_)
+    clear[inner] = slope[inner] >= max(1.0, _steep(slope[inner]))
+    edge = np.flatnonzero(clear.ravel())
+    if len(edge) < 64:
+        return noise, None
+    detail = (picture - soft).ravel()[edge]
+    power = float(np.square(detail).mean()) - _SOFTENED * noise**2
+    sharpness = np.sqrt(max(power, 0.0)) / float(slope.ravel()[edge].mean())
+    return noise, float(sharpness)
+
+
+_FINEST = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6  # J. Immerkaer, CVIU 64, 1996: noise alone
+_SOFTENED = 0.92  # of the power of white noise, what is left less its blur
+
+
+def _steep(slope: Floats) -> float:
+    sample = slope.ravel()[::5]
+    at = int(len(sample) * (1 - _EDGE_SHARE))
+    return float(np.partition(sample, at)[at])
+
+
+def _cells(fine: Floats) -> Floats:
+    n, height, width = fine.shape
+    rows, columns = max(1, height // _NOISE_CELL), max(1, width // _NOISE_CELL)
+    side_y, side_x = min(height, _NOISE_CELL), min(width, _NOISE_CELL)
+    kept = fine[:, : rows * side_y, : columns * side_x]
+    return kept.reshape(n, rows, side_y, columns, side_x).mean(axis=(2, 4)).ravel()
+
+
+def _piled_up(tiles: NDArray[np.uint8]) -> float:
+    """Share of pixels in the lowest and the highest levels of grey that are in use, wherever they lie."""
+    sample = tiles[:, ::2, ::2].ravel()
+    total = np.cumsum(np.bincount(sample, minlength=256)) / len(sample)
+    low, high = (int(np.searchsorted(total, _FEW)), int(np.searchsorted(total, 1.0 - _FEW)))
+    below = total[min(255, low + _END_LEVELS - 1)]
+    above = 1.0 - (total[high - _END_LEVELS] if high >= _END_LEVELS else 0.0)
+    return float(min(1.0, below + above))
+
+
+def _tones(colours: NDArray[np.uint8]) -> tuple[float, float, float]:
+    n, height, width, _ = colours.shape
+    flat = colours[:, ::2, ::2].reshape(-1, 3)
+    counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(3)]) / len(flat)
+    inner = counts[:, 2:-2]
+    around = sum(counts[:, k : k + 252] for k in range(5)) / 5
+    comb = float(np.abs(inner - around).sum() / max(float(inner.sum()), 1e-6))
+    total = np.cumsum(counts.mean(axis=0))
+    contrast = float(np.searchsorted(total, 0.99) - np.searchsorted(total, 0.01))
+    strip = colours.reshape(n * height, width, 3)
+    means: Any = cv2.resize(strip, (width // 8, n * height // 8), interpolation=cv2.INTER_AREA)  # noise has colours
+    values = means.reshape(-1, 3).astype(np.float32)
+    spread = np.cov(values[:, 0] - values[:, 1], values[:, 2] - values[:, 1])
+    return comb, contrast, float(np.sqrt(max(0.0, np.linalg.eigvalsh(spread)[0])))

@@ -1,0 +1,48 @@
+"""What the Python workers of an executor share, as Spark's settings tell it on the driver."""
+
+from __future__ import annotations
+
+import re
+
+from pyspark.sql import SparkSession
+
+from dupelake.fingerprint.memory import MIB, Room
+
+_UNITS = {"": MIB, "b": 1, "k": 1 << 10, "m": MIB, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_LEAST_OVERHEAD = 384 * MIB  # Spark's own
+
+
+def worker_room(spark: SparkSession) -> Room:
+    """The share of Python in an executor.
+
+    `spark.executor.pyspark.memory` where it is set; on YARN and Kubernetes the overhead, beside which a container has
+    nothing; elsewhere what the machine has beside the JVM, which the worker sees for itself.
+    """
+
+    def setting(name: str, default: str) -> str:
+        return spark.conf.get(name, default) or default
+
+    master = setting("spark.master", "local[*]")
+    local = re.match(r"local(?:-cluster)?\[([^,\]]+)", master)
+    if master.startswith("local"):
+        cores = int(local.group(1)) if local and local.group(1).isdigit() else (0 if local else 1)
+        return Room(cores, size_bytes(setting("spark.driver.memory", "1g")))
+    per_task = int(setting("spark.task.cpus", "1"))
+    managed = master.startswith(("yarn", "k8s"))
+    cores = int(setting("spark.executor.cores", "1" if managed else "0"))  # standalone takes all of the machine
+    tasks = max(1, cores // per_task) if cores else 0
+    heap = size_bytes(setting("spark.executor.memory", "1g"))
+    python = size_bytes(setting("spark.executor.pyspark.memory", "0"))
+    if python:
+        return Room(tasks, heap, python)
+    if not managed:
+        return Room(tasks, heap)
+    factor = float(setting("spark.executor.memoryOverheadFactor", "0.1"))
+    overhead = size_bytes(setting("spark.executor.memoryOverhead", "0"))
+    return Room(tasks, heap, overhead or max(_LEAST_OVERHEAD, int(heap * factor)))
+
+
+def size_bytes(text: str) -> int:
+    """Bytes of a size as Spark writes it: 6g, 512m, 1024 (MiB)."""
+    found = re.fullmatch(r"\s*(\d+)\s*([bkmgtp]?)b?\s*", text.lower())
+    return int(found.group(1)) * _UNITS[found.group(2)] if found else 0

@@ -1,0 +1,86 @@
+"""Images that are one file under several names: none is removable unless all are, and their bytes count once.
+
+Two images are one file where the same file was read for both (`images.file_id`) and gave the same bytes. Where the
+bytes differ, the file changed between the two readings, and the earlier one says nothing about what is there now.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import Window as W
+from pyspark.sql import functions as F
+
+from dupelake.config import TIERS
+from dupelake.ingest.live_stage import live_images
+
+_FILE = ("content_id", "file_id")
+_OWN = tuple(f"own_{name}" for name in _FILE)
+
+
+def file_of() -> Column:
+    """The file of an image; its uri stands for it where an older run noted none."""
+    return F.coalesce("file_id", "uri").alias("file_id")
+
+
+def keep_shared_files(rows: DataFrame, members: DataFrame) -> DataFrame:
+    """`rows` in which no image is removable whose file another image names that stays, with the reason.
+
+    Args:
+        rows: image_id, is_removable, reason and more, of images that stand in groups.
+        members: image_id, scope, content_id, file_id of all live images of these contents, over all scopes.
+    """
+    goes = F.coalesce("is_removable", F.lit(False))
+    by_file = W.partitionBy(*_OWN)
+    names = members.select("image_id", *(F.col(name).alias(f"own_{name}") for name in ("scope", *_FILE)))
+    told = names.join(rows, "image_id", "left").withColumns(  # rows are read once: they are dear
+        {
+            "stays": F.max(~goes).over(by_file),
+            "mate": F.min(F.when(~goes, F.col("image_id"))).over(W.partitionBy(*_OWN, "own_scope")),
+        }
+    )
+    # An image of another scope is not named: its owner is somebody else.
+    mate = F.coalesce(F.concat(F.lit("image "), F.col("mate")), F.lit("an image of another scope"))
+    why = F.concat(F.lit("; not removable: the same file as "), mate, F.lit(" under another name"))
+    is_kept = F.col("is_removable") & F.col("stays")
+    return (
+        told.where("is_removable IS NOT NULL")
+        .withColumn("reason", F.concat("reason", F.when(is_kept, why).otherwise("")))
+        .withColumn("is_removable", F.col("is_removable") & ~F.col("stays"))
+        .select(rows.columns)
+    )
+
+
+def what_may_go(groups: DataFrame, images: DataFrame) -> DataFrame:
+    """One row: images and bytes that each tier would free, and removable_bytes; each file once.
+
+    A file goes where all live images that name it go: a tier takes those of the stricter ones too.
+
+    Args:
+        groups: schema.GROUPS.
+        images: schema.IMAGES.
+
+    Returns:
+        (identical, identical_bytes, verified, verified_bytes, copies, copies_bytes, removable_bytes), bigint each.
+    """
+    level = F.coalesce(F.array_position(F.array(*map(F.lit, TIERS)), F.col("tier")), F.lit(0)).cast("int")
+    stays = F.lit(len(TIERS) + 1)
+    known = groups.select("image_id", F.when(level > 0, level).otherwise(stays).alias("level"), "is_removable")
+    named = groups.where(level > 0).select("content_id").distinct()
+    names = live_images(images).join(named, "content_id", "left_semi")
+    names = names.select("image_id", "content_id", "byte_size", file_of())
+    files = (
+        names.join(known, "image_id", "left")
+        .groupBy(*_FILE)
+        .agg(
+            F.max(F.coalesce("level", stays)).alias("level"),
+            F.count(F.lit(1)).alias("n"),
+            F.max("byte_size").alias("size"),
+            F.bool_or("is_removable").alias("goes"),
+        )
+    )
+    sums: dict[str, Column] = {}
+    for place, tier in enumerate(TIERS, start=1):
+        sums |= {tier: F.when(F.col("level") <= place, F.col("n"))}
+        sums |= {f"{tier}_bytes": F.when(F.col("level") <= place, F.col("size"))}
+    sums["removable_bytes"] = F.when(F.col("goes"), F.col("size"))
+    return files.agg(*(F.coalesce(F.sum(value), F.lit(0)).alias(name) for name, value in sums.items()))

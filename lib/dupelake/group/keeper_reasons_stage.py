@@ -1,0 +1,105 @@
+"""Why an image is the keeper of its group: the rule that put it before the next best, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from dupelake.group import keeping as rules
+
+# What the keeper has; what is said of one other, and of several.
+_PHRASES: dict[int, tuple[str, str, str]] = {
+    rules.FULLER: ("shows the whole picture", "shows less of it", "show less of it"),
+    rules.FINER: ("shows a part, much finer", "shows more of the picture, but coarsely", "show more, but coarsely"),
+    rules.LARGER: ("largest{size}", "is smaller", "are smaller"),
+    rules.ENLARGED: ("its pixels are real{size}", "is enlarged", "are enlarged"),
+    rules.BARE: ("nothing is around the picture", "has a frame around it", "have a frame around it"),
+    rules.CLEAN: (
+        "nothing is laid over the picture",
+        "has text, a logo or the like on it",
+        "have text, a logo or the like",
+    ),
+    rules.COLOURED: ("in colour", "is grey or tinted", "are grey or tinted"),
+    rules.SOFT: ("sharper", "is softer", "are softer"),
+    rules.SHARPENED: ("its sharpness is nearer to that of most photographs", "is sharper", "are sharper"),
+    rules.NOISY: ("less noise", "has more", "have more"),
+    rules.COMPRESSED: ("less compressed{quality}", "lost more to compression", "lost more to compression"),
+    rules.RESAVED: (
+        "the earlier file{quality}",
+        "was saved anew and shows marks of an earlier compression",
+        "were saved anew and show marks of an earlier compression",
+    ),
+    rules.COMBED: ("fewer gaps in its histogram", "has more", "have more"),
+    rules.RICHER: ("has camera data, a colour profile or more depth", "lacks some of that", "lack some of that"),
+}
+
+
+def keeper_reason(order: Sequence[str]) -> Column:
+    """What the keeper has over the next best image: a rule of kernels.keeping, or the first criterion that differs.
+
+    Args:
+        order: the criteria, as the fields of `rank` and `next.rank`.
+
+    Returns:
+        Text from said, told_rule, n_told, is_beaten, n_better, standing, rank, next, condition, width_px, height_px,
+        format, captured_at, vertex and group_size.
+    """
+    chosen = F.concat(F.lit("keeper: chosen by "), F.col("said.chosen_by"), F.lit(", of "), _images())
+    said = [F.when(F.col("said.chosen_image") == F.col("image_id"), chosen)]
+    # The vertex was chosen, by an image that is gone or elsewhere; the criteria order its twins only.
+    said += [F.when(F.col("said.chosen_by").isNotNull() & (F.col("next.vertex") != F.col("vertex")), chosen)]
+    said += [F.when(F.col("told_rule") == rule, _told(*phrase)) for rule, phrase in _PHRASES.items()]
+    fewer = F.col("n_better") < F.col("next.n_better")
+    sounder = F.col("n_sounder") < F.col("next.n_sounder")
+    # Better than it is some member that agrees less; the next best may be level with it.
+    most = F.col("is_beaten") & (F.col("standing") == 0)
+    said.append(F.when(most, F.lit("Kept: agrees best with the other copies")))
+    said.append(F.when(fewer, F.lit("Kept: fewer of the others are better than it, compared with the next best")))
+    agrees = F.col("standing") < F.col("next.standing")
+    said.append(F.when(agrees, F.lit("Kept: agrees best with the other copies")))
+    said.append(
+        F.when(sounder, F.lit("Kept: fewer of the others are less damaged than it, compared with the next best."))
+    )
+    return F.coalesce(*said, *_by_criteria(order))
+
+
+def _told(has: str, one: str, several: str) -> Column:
+    quality = F.col("condition.jpeg_quality")
+    known = {
+        "{size}": F.concat(F.lit(" ("), _size(), F.lit(")")),
+        "{quality}": F.when(quality.isNotNull(), F.format_string(" (JPEG quality about %.0f)", quality)).otherwise(""),
+    }
+    stem, bracket, _ = has.partition("{")
+    more = known[bracket + "size}" if has.endswith("{size}") else "{quality}"] if bracket else F.lit("")
+    others = F.when(F.col("n_told") == 1, f"; 1 other {one}").otherwise(
+        F.concat(F.lit("; "), F.col("n_told").cast("string"), F.lit(f" others {several}"))
+    )
+    return F.concat(F.lit(f"Kept: {stem}"), more, others)
+
+
+def _by_criteria(order: Sequence[str]) -> list[Column]:
+    bits = -F.col("rank.compression") * 8 if "compression" in order else F.lit(0.0)
+    texts = {
+        "richness": F.lit("has camera data, a colour profile or more depth"),
+        "pixels": F.concat(F.lit("most pixels that carry detail ("), _size(), F.lit(")")),
+        "compression": F.format_string("most bytes to the pixel (%.2f bits)", bits),
+        "format": F.concat(F.lit("preferred format ("), F.coalesce("format", F.lit("unknown")), F.lit(")")),
+        "captured_at": F.concat(
+            F.lit("captured first ("), F.date_format("captured_at", "yyyy-MM-dd HH:mm:ss"), F.lit(")")
+        ),
+        "image_id": F.lit("smallest image_id"),
+    }
+    tie = F.when(F.col("next.vertex") == F.col("vertex"), "Kept: same pixels as the next best, a tie; ").otherwise(
+        "Kept: as good as the next best in all that was measured, a tie; "
+    )
+    return [F.when(F.col(f"rank.{name}") != F.col(f"next.rank.{name}"), F.concat(tie, texts[name])) for name in order]
+
+
+def _size() -> Column:
+    return F.format_string("%dx%d", "width_px", "height_px")
+
+
+def _images() -> Column:
+    return F.concat(F.col("group_size").cast("string"), F.lit(" images"))

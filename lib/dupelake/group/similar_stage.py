@@ -1,0 +1,57 @@
+"""Other shots of one thing as groups: a burst, one person before two walls, one product in two colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyspark.sql import DataFrame
+from pyspark.sql import Window as W
+from pyspark.sql import functions as F
+
+from dupelake.config import Config
+from dupelake.group.components_stage import connected_components
+from dupelake.group.decisions_stage import vertex_name
+from dupelake.ingest.live_stage import live_images, scope_of
+from dupelake.verify.decide_stage import SIMILAR
+from dupelake.warehouse.schema import SIMILAR_GROUPS, conform
+
+
+def similar_groups(
+    images: DataFrame, pairs: DataFrame, cfg: Config, checkpoint: Callable[[DataFrame], DataFrame]
+) -> DataFrame:
+    """Images of one scope that pairs of kind similar hold together, with the copies of each.
+
+    Args:
+        images: schema.IMAGES.
+        pairs: schema.PAIRS.
+        cfg: lsh.scope `across` puts all images in one scope, ''.
+        checkpoint: materialises a DataFrame and returns one without lineage.
+
+    Returns:
+        schema.SIMILAR_GROUPS, one row per image; what has copies and no other shot is not among them.
+
+    Cost: live images and the pairs that count are read and shuffled by ids.
+    """
+    live = live_images(images).select("image_id", scope_of(cfg.lsh), "content_id")
+    held = live.select("scope", "content_id").distinct()
+    is_similar = F.col("kind") == SIMILAR
+    ends = pairs.where(is_similar | F.col("is_duplicate")).select("src_id", "dst_id", is_similar.alias("is_similar"))
+    within = ends.join(held.withColumnRenamed("content_id", "src_id"), "src_id").join(
+        held.withColumnRenamed("content_id", "dst_id"), ["scope", "dst_id"]
+    )
+    scope = F.col("scope")
+    src, dst = (vertex_name(F.col(end), scope) for end in ("src_id", "dst_id"))
+    edges = checkpoint(within.select(src.alias("src"), dst.alias("dst"), "is_similar"))
+    components = connected_components(edges.select("src", "dst"), checkpoint)
+    shots = edges.where("is_similar").select(F.col("src").alias("vertex")).join(components, "vertex")
+    several = components.join(shots.select("component").distinct(), "component", "left_semi")
+    rows = live.withColumn("vertex", vertex_name(F.col("content_id"), scope)).join(several, "vertex")
+    group = W.partitionBy("component")
+    rows = rows.select(
+        "image_id",
+        F.min("image_id").over(group).alias("similar_group_id"),
+        "scope",
+        "content_id",
+        F.count(F.lit(1)).over(group).cast("int").alias("group_size"),
+    )
+    return conform(rows, SIMILAR_GROUPS.schema)

@@ -1,0 +1,131 @@
+"""Parquet manifests: files whose columns, or their types, differ, and types that Spark does not read. Reads only.
+
+Each footer is read once. Files of equal columns are read together, and a column that Spark cannot read is left out,
+by name, unless it is one that dupelake needs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from dupelake.errors import ManifestError, first_line
+from dupelake.ingest.manifest_cells_stage import FOLDER, quoted
+from dupelake.ingest.manifest_columns_stage import check_columns, is_known
+from dupelake.ingest.manifest_place import Place
+from dupelake.warehouse.paths import literal
+
+log = logging.getLogger(__name__)
+
+_NANOS_AS_LONG = "spark.sql.legacy.parquet.nanosAsLong"
+
+
+class _Columns(NamedTuple):
+    """What Spark reads of the files of one schema, what it does not, and which columns are nanoseconds."""
+
+    fields: T.StructType
+    unread: dict[str, str]
+    nanos: frozenset[str]
+
+
+def read_parquet_table(spark: SparkSession, place: Place) -> list[DataFrame]:
+    """The rows of Parquet files, with FOLDER; one frame for all files of equal columns.
+
+    Args:
+        spark: the session; from now on it reads nanoseconds as whole numbers, which nothing else here has.
+        place: a file or a folder.
+
+    Raises:
+        ManifestError: a file is no Parquet, has no `uri`, or a needed column of a type that cannot be read.
+    """
+    spark.conf.set(_NANOS_AS_LONG, "true")
+    files = place.files("parquet")
+
+    def schema_of(path: str) -> tuple[str, Any]:
+        jvm: Any = spark._jvm
+        hadoop = jvm.org.apache.parquet.hadoop
+        try:
+            source = hadoop.util.HadoopInputFile.fromPath(jvm.org.apache.hadoop.fs.Path(path), place.conf)
+            reader = hadoop.ParquetFileReader.open(source)
+            try:
+                schema = reader.getFileMetaData().getSchema()
+                return str(schema.toString()), schema
+            finally:
+                reader.close()
+        except (Py4JJavaError, PySparkException) as error:
+            where = place.in_words(path)
+            raise ManifestError(f"{where} cannot be read as parquet: {first_line(error)}") from error
+
+    groups: dict[str, list[str]] = {}
+    schemas: dict[str, Any] = {}
+    for file, (text, schema) in zip(files, place.on_each(schema_of, files), strict=True):
+        groups.setdefault(text, []).append(file.path)
+        schemas.setdefault(text, schema)
+    frames = []
+    for text, paths in groups.items():
+        where = place.in_words(paths[0])
+        frames.append(_read(spark, place, paths, _columns(spark, schemas[text], where), where))
+    return frames
+
+
+def _columns(spark: SparkSession, schema: Any, where: str) -> _Columns:
+    jvm: Any = spark._jvm
+    fields = list(schema.getFields())
+    check_columns([str(field.getName()) for field in fields], where)
+    converter = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter(
+        spark._jsparkSession.sessionState().conf()
+    )
+    found: list[T.StructField] = []
+    unread: dict[str, str] = {}
+    for field in fields:
+        one = jvm.java.util.ArrayList()
+        one.add(field)
+        try:
+            json = converter.convert(jvm.org.apache.parquet.schema.MessageType(schema.getName(), one)).json()
+        except (Py4JJavaError, PySparkException) as error:
+            unread[str(field.getName())] = first_line(error).partition("] ")[2] or first_line(error)
+            continue
+        found += T._parse_datatype_json_string(json).fields  # type: ignore[attr-defined]
+    nanos = frozenset(
+        str(field.getName())
+        for field in fields
+        if field.isPrimitive() and str(field.getLogicalTypeAnnotation()).startswith("TIMESTAMP(NANOS")
+    )
+    return _Columns(T.StructType(found), unread, nanos)
+
+
+def _read(spark: SparkSession, place: Place, paths: Sequence[str], columns: _Columns, where: str) -> DataFrame:
+    needed = {name: why for name, why in columns.unread.items() if is_known(name)}
+    if needed:
+        told = "; ".join(f"{name}: {why}" for name, why in needed.items())
+        raise ManifestError(f"{where}: columns of types that cannot be read ({told}); write them as text")
+    if columns.unread:
+        log.warning(
+            "%s: columns of types that cannot be read are left out: %s",
+            where if len(paths) == 1 else f"{where} and {len(paths) - 1} more files like it",
+            "; ".join(f"{name} ({why})" for name, why in columns.unread.items()),
+        )
+    reader = spark.read.schema(columns.fields)
+    if place.is_folder:
+        reader = reader.option("basePath", place.hadoop)
+    raw = reader.parquet(*[literal(path) for path in paths])
+    # The folder of the file, as it is percent-encoded in Spark's metadata; a plus stands for itself there.
+    encoded = F.regexp_extract(F.replace("_metadata.file_path", F.lit("+"), F.lit("%2B")), r"(?s)^(.*)/", 1)
+    folder = F.url_decode(encoded)
+    if place.local is not None:
+        folder = F.regexp_replace(folder, "^file:(//)?(?=/)", "")
+    times = {name: _time(name) for name in raw.columns if name in columns.nanos}
+    return raw.withColumns({FOLDER: folder, **times})
+
+
+def _time(name: str) -> Column:
+    """Nanoseconds as a time of microseconds, earlier ones for what is between two."""
+    micros = F.expr(f"({quoted(name)} - pmod({quoted(name)}, 1000L)) div 1000L")
+    return F.timestamp_micros(micros)

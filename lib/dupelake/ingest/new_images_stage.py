@@ -1,0 +1,347 @@
+"""A manifest as found -> rows of schema.MANIFEST -> the rows that a run has to process.
+
+A fault of one row is a row with a reason; only a manifest that is unusable as a whole raises. What comes out depends
+on the set of rows alone, never on their order, number of partitions or number of repeats.
+
+`no_uri`
+    The URI is null or blank.
+`bad_row`, `relative_uri`
+    The reader of the manifest could not use the row, or its URI; manifests.py says when.
+`image_id_conflict`
+    An id stands for two URIs, or in one partition for two scopes. One keeps it: in a manifest the smallest (partition,
+    uri), or the smaller scope; against the images table the URI that is stored, unless that image was deleted. Each
+    other row gets the id `<id>~<16 hex digits>`, so that ids stay unique and the failed row can be stored and seen.
+
+An image whose rows give no id is a URI within a scope (stages.identity): the URI in any spelling, and in two scopes
+two images. A row that names no scope is about all images of its URI; an image without scope moves into the scope that a
+later night names, and an image with an id of its own into that of its last partition.
+
+Tombstones: a row whose column `deleted` says yes. Of the rows of one image that of the last partition tells whether it
+is gone, in one partition the tombstone; a tombstone that gives an id and no URI stands for the image of that id.
+Marks: `etag`, `last_modified`, `byte_size`, of the last partition; by them bytes that changed are noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql import window as W
+
+from dupelake.config import ManifestConfig
+from dupelake.ingest.identity_stage import (
+    digest,
+    is_scopeless,
+    is_uris_own,
+    other_ids_of,
+    plain_uri,
+    plain_uri_once,
+    scoped_id,
+    speaks_for,
+    with_plain,
+)
+from dupelake.ingest.manifest_cells_stage import EXTRA, FAULT, json_of, map_of, partition_name
+from dupelake.ingest.manifest_columns_stage import KNOWN, ORIGIN, as_text
+from dupelake.ingest.manifest_ids_stage import CONFLICT, SUFFIX, asked_id, conflicting, identified, loser_id, unique_ids
+from dupelake.ingest.retries_stage import MARKS, marks_differ, may_mend
+from dupelake.warehouse.schema import FAILED, MANIFEST, conform
+
+NEW, CHANGED, RETRIED, RETURNED, AGAIN, NOTED = "new", "changed", "retried", "returned", "again", "noted"
+MOVED = "moved"  # another scope and nothing to read
+UNREAD = (NOTED, MOVED)
+FORGOTTEN = "forgotten"  # deleted_reason of `dupelake forget`: what still lists the image does not bring it back
+
+_YES, _NO = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+
+# Partition of a row whose manifest gives none. Never '': Delta stores an empty partition value as null. It sorts
+# after every date, so `--since` always includes such rows.
+NO_PARTITION = "all"
+
+WANTED = T.StructType(
+    [
+        *MANIFEST.fields,
+        T.StructField("attempts", T.IntegerType()),
+        T.StructField("why", T.StringType()),
+        T.StructField("moves", T.BooleanType()),
+    ]
+)
+"""What `wanted_rows` gives: MANIFEST, the attempts that failed before, why the row is there, and whether the stored
+image was in another scope."""
+# Only what starts with a year is a time: Spark also casts '12:30' (to today's date). Year 0 is EXIF's "unknown".
+_YEAR_FIRST = r"^(?!0000)\d{4}(\D|$)"
+_EXIF_TIME = "yyyy:MM:dd HH:mm:ss"
+
+
+_STORED = (
+    "image_id", "uri", "scope", "status", "reason", "deleted_at", "deleted_reason", "attempts", "ingested_at", "marks",
+    "source",
+)  # fmt: skip
+
+
+def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
+    """A manifest, as found, as rows of schema.MANIFEST with unique image ids.
+
+    Repeats of (image_id, uri), however the URI is spelled, collapse to the row of the smallest partition, whose `uri`
+    is kept to the letter. A time in `captured_at` that cannot be parsed stays in `extra`, and so does a word in
+    `deleted` that is neither yes nor no: nothing is deleted on suspicion.
+
+    Args:
+        raw: what manifests.read_manifests gives; any column types.
+        cfg: default_scope is used here.
+
+    Raises:
+        ManifestError: no `uri` column, or a column named twice.
+    """
+    text = as_text(raw)
+    names = sorted(text.columns)
+    whole_row = F.to_json(F.struct(*[F.col(_quoted(name)) for name in names]))
+    uri = F.when(~F.col("uri").rlike(r"^\s*$"), F.col("uri"))
+    given_id = _given(text, "image_id")
+    captured = _given(text, "captured_at")
+    time = _time(captured)
+    deleted = _given(text, "deleted")
+    is_deleted = F.coalesce(F.lower(deleted).isin(*_YES), F.lit(False))
+    unclear = F.when(~F.lower(deleted).isin(*_YES, *_NO), deleted)
+    rows = text.select(
+        given_id.alias("_given"),
+        digest(whole_row).alias("_whole"),
+        uri.alias("uri"),
+        plain_uri(uri).alias("_plain"),
+        F.coalesce(partition_name(_given(text, "partition")), F.lit(NO_PARTITION)).alias("partition"),
+        F.coalesce(_given(text, "scope"), F.lit(cfg.default_scope)).alias("scope"),
+        time.alias("captured_at"),
+        _extra(names, {"captured_at": F.when(time.isNull(), captured), "deleted": unclear}).alias("extra"),
+        _marks(text).alias("marks"),
+        _given(text, FAULT).alias("fault"),
+        plain_uri(F.coalesce(_given(text, ORIGIN), F.lit(""))).alias("source"),
+        is_deleted.alias("is_deleted"),
+        (is_deleted & uri.isNull() & given_id.isNotNull()).alias("_is_bare"),
+        F.xxhash64(whole_row).alias("_tie"),
+        F.lit(1).alias("_weight"),
+    )
+    has_scopes = "scope" in text.columns
+    return conform(unique_ids(identified(rows, cfg, has_scopes=has_scopes), has_scopes=has_scopes), MANIFEST)
+
+
+def new_rows(manifest: DataFrame, images: DataFrame | None, **options: Any) -> DataFrame:
+    """The rows of a manifest that a run reads: `wanted_rows`, which takes `options`, but the noted and moved ones."""
+    return wanted_rows(manifest, images, **options).where(~F.col("why").isin(*UNREAD))
+
+
+def wanted_rows(
+    manifest: DataFrame,
+    images: DataFrame | None,
+    *,
+    partitions: list[str] | None = None,
+    since: str | None = None,
+    full: bool = False,
+    max_attempts: int = 3,
+    last_run: int | None = None,
+    other_ids: bool = True,
+    other_scopes: bool = True,
+) -> DataFrame:
+    """The rows of a manifest that a run processes, each with `why`; tombstones never.
+
+    `new`: every row that is not stored yet, late rows of old partitions included: equal manifests give no row the
+    second night. A row whose id is stored with another URI comes out as image_id_conflict, once; a stored row without
+    URI, or of a deleted image, gives way to one that has it. `changed`: stored with other marks. `retried`: it failed
+    for a reason that another night may have mended, on fewer than `max_attempts` nights. `returned`: deleted, and
+    listed again; forgotten images stay away. `again`: with `full`, every stored row. `noted`: nothing to read; the
+    manifest gives a mark or a source that the stored row lacks. `moved`: nothing to read, and another scope.
+
+    Args:
+        manifest: of `normalise`, whole.
+        images: the stored images (schema.IMAGES), or None before the first run.
+        partitions: only rows whose first or last partition is one of these.
+        since: only rows whose last partition is >= this, in string order.
+        full: every row of the partitions asked for, stored or not; the manifest wins over what is stored.
+        max_attempts: nights on which a row that fails is tried.
+        last_run: start of the last run that came to its end (microseconds since 1970); what was tried after it was
+            tried by a run that was killed, which this one finishes, and not by another night. None: no matter.
+        other_ids: False where no row has any (identity.other_ids_of), which saves a scan of the images.
+        other_scopes: False where no stored image or each row names its scope, which saves another.
+
+    Returns:
+        WANTED.
+    """
+    rows = selected(manifest.where(~F.col("is_deleted")), partitions, since)
+    if images is None:
+        return conform(rows.withColumns({"attempts": F.lit(0), "why": F.lit(NEW), "moves": F.lit(False)}), WANTED)
+    met = _beside_stored(with_plain(rows), images, full=full, other_ids=other_ids)
+    if other_scopes:
+        met = _without_scopeless(met, images)
+    is_stored = F.col("_stored_image_id").isNotNull()
+    is_forgotten = F.col("_stored_deleted_at").isNotNull() & F.col("_stored_deleted_reason").eqNullSafe(FORGOTTEN)
+    if full:
+        why = F.when(is_stored & is_forgotten, None).otherwise(F.when(is_stored, AGAIN).otherwise(NEW))
+        todo = met.withColumns({"why": why, "image_id": F.coalesce("_stored_image_id", "image_id")})
+    else:
+        todo = _met_rows(met, images, is_stored, is_forgotten, _is_due(max_attempts, last_run))
+    before = F.when(F.col("why").isin(RETRIED, AGAIN), F.coalesce("_stored_attempts", F.lit(0))).otherwise(0)
+    scope, stored_scope = F.col("scope"), F.col("_stored_scope")
+    is_image = is_stored & (F.col("image_id") == F.col("_stored_image_id"))
+    is_image = is_image & F.col("_stored_plain").eqNullSafe(F.col("_plain"))
+    todo = todo.where(F.col("why").isNotNull()).withColumns(
+        {
+            "attempts": before,
+            "moves": F.coalesce(is_image & (scope != "") & (scope != stored_scope), F.lit(False)),
+            "scope": F.when(is_image & (scope == ""), stored_scope).otherwise(scope),
+        }
+    )
+    return conform(todo, WANTED)
+
+
+def _beside_stored(rows: DataFrame, images: DataFrame, *, full: bool, other_ids: bool) -> DataFrame:
+    """Rows with `_asked`, the id they are looked up under, and the stored image that they are about, or nulls."""
+    stored = images.select([F.col(name).alias(f"_stored_{name}") for name in _STORED])
+    names = stored.columns
+    # A row that lost its id inside the manifest is looked up under the id it asked for: the stored winner may be
+    # another one (an older partition that came late), and then this very row may be the stored one.
+    met = rows.withColumn("_asked", F.col("image_id") if full else asked_id()).join(
+        stored, F.col("_asked") == F.col("_stored_image_id"), "left"
+    )
+    # The digest of a URI may be the id of its image in another scope.
+    is_about = ~is_uris_own() | speaks_for(F.col("scope"), F.col("_stored_scope"))
+    is_taken = F.col("_stored_image_id").isNotNull() & ~is_about
+    met, is_taken = met.withColumn("_is_taken", is_taken), F.col("_is_taken")
+    asked = F.when(is_taken, scoped_id(F.col("scope"), F.col("_plain"))).otherwise(F.col("_asked"))
+    found = {name: F.when(~is_taken, F.col(name)) for name in names}
+    own = F.when(is_taken, asked).otherwise(F.col("image_id"))
+    met = met.withColumns({"_asked": asked, "image_id": own} | found)
+    if not other_ids:
+        return met.withColumn("_stored_plain", plain_uri_once(F.col("_stored_uri")))
+    ids = F.array_append(other_ids_of(), F.col("image_id"))  # its own where the one it asked for was taken
+    lacking = met.where("_stored_image_id IS NULL").select(
+        F.col("image_id").alias("_of"), "scope", F.explode(ids).alias("_stored_image_id")
+    )
+    known = lacking.join(stored, "_stored_image_id").join(
+        rows.select(F.col("image_id").alias("_stored_image_id")), "_stored_image_id", "left_anti"
+    )
+    known = known.where(speaks_for(F.col("scope"), F.col("_stored_scope")))
+    # One image for a row, and one row for an image: that of its scope, else the smallest; forgotten ones meet all rows.
+    is_forgotten = F.col("_stored_deleted_reason").eqNullSafe(FORGOTTEN)
+    other = F.col("_stored_scope") != F.col("scope")
+    nth_of_row = F.row_number().over(W.Window.partitionBy("_of").orderBy(other, "_stored_image_id"))
+    nth_of_image = F.row_number().over(W.Window.partitionBy("_stored_image_id").orderBy(other, "scope", "_of"))
+    known = known.withColumn("_nth", nth_of_row).where("_nth = 1")
+    known = known.withColumn("_nth", nth_of_image).where((F.col("_nth") == 1) | is_forgotten)
+    also = known.select("_of", *(F.col(name).alias(f"_also{name}") for name in names))
+    met = met.join(also, F.col("image_id") == F.col("_of"), "left")
+    met = met.withColumns({name: F.coalesce(name, f"_also{name}") for name in names})
+    met = met.withColumn("_stored_plain", plain_uri_once(F.col("_stored_uri")))
+    return met.withColumn("_asked", F.when(F.col("_of").isNull(), F.col("_asked")).otherwise(F.col("_stored_image_id")))
+
+
+def _without_scopeless(met: DataFrame, images: DataFrame) -> DataFrame:
+    """Without rows that name neither id nor scope, are not stored, and whose URI is that of an image of some scope."""
+    named = with_plain(images.where("scope <> '' AND deleted_at IS NULL")).where(is_uris_own())
+    known = named.select(F.col("_plain").alias("_known")).distinct()
+    is_open = is_scopeless() & F.col("_stored_image_id").isNull()
+    return met.join(known, is_open & (F.col("_plain") == F.col("_known")), "left_anti")
+
+
+def _is_due(max_attempts: int, last_run: int | None) -> Column:
+    """Whether a stored row failed, may have been mended, and is to be tried on another night."""
+    may = may_mend(F.col("_stored_reason"), F.col("_stored_marks"))
+    due = (F.col("_stored_status") == FAILED) & may & (F.coalesce("_stored_attempts", F.lit(1)) < max_attempts)
+    return due if last_run is None else due & (F.unix_micros("_stored_ingested_at") <= F.lit(last_run))
+
+
+def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten: Column, is_due: Column) -> DataFrame:
+    """Rows beside what is stored under the id they asked for -> with `why`, null where nothing is to do."""
+    stored_uri, plain = F.col("_stored_plain"), F.col("_plain")
+    is_away = F.col("_stored_deleted_at").isNotNull()
+    # Another scope of an id is a row of its own, and no other image of that id.
+    is_loser = F.coalesce(F.col("reason") == CONFLICT, F.lit(False))
+    is_scopes = is_loser & (F.col("image_id") != loser_id(F.col("_asked"), plain))
+    # Compared null-safe: a stored row without URI and the same row again are the same.
+    is_same = is_stored & stored_uri.eqNullSafe(plain) & ~is_scopes
+    # Another row of the manifest has the id.
+    lost_away = is_same & is_away & ~is_forgotten & F.col("reason").isNotNull()
+    marks, stored_marks = F.col("marks"), F.col("_stored_marks")
+    lacks = F.exists(F.map_keys(marks), lambda key: ~F.coalesce(F.map_contains_key(stored_marks, key), F.lit(False)))
+    same = (
+        F.when(is_forgotten, None)
+        .when(is_away, RETURNED)
+        .when(marks_differ(stored_marks, marks), CHANGED)
+        .when(is_due, RETRIED)
+        .when((F.col("scope") != "") & (F.col("scope") != F.col("_stored_scope")), MOVED)
+        .when(F.coalesce(lacks, F.lit(False)) | F.col("_stored_source").isNull(), NOTED)
+    )
+    returns = is_stored & is_away & ~is_forgotten & ~is_scopes
+    is_kept = is_same & ~lost_away
+    why = F.when(is_kept, same).when(returns, RETURNED).otherwise(NEW)
+    met = met.withColumns({"why": why, "_is_kept": is_kept}).where(F.col("why").isNotNull())
+    is_kept, reason = F.col("_is_kept"), F.col("reason")
+    taken = stored_uri.isNotNull() & (~is_away | is_forgotten)
+    lost = ~is_kept & is_stored & taken & ~is_scopes
+    todo = conflicting(met, lost, F.col("_asked"), F.col("_stored_uri"), "the images table")
+    # A stored row has its id, whatever it lost inside the manifest.
+    holds = ~is_kept | (reason != CONFLICT)
+    todo = todo.withColumns(
+        {
+            "image_id": F.when(is_kept, F.col("_asked")).otherwise(F.col("image_id")),
+            "reason": F.when(holds, reason),
+            "error_message": F.when(holds, F.col("error_message")),
+        }
+    )
+    # Conflicts have an id of their own that may be stored already; so may losers whose winner is not stored yet.
+    known = images.where(F.col("image_id").rlike(SUFFIX)).select(F.col("image_id").alias("_known"))
+    is_known = (F.col("image_id") == F.col("_known")) & reason.isNotNull() & ~is_kept
+    return todo.join(known, is_known, "left_anti")
+
+
+def selected(manifest: DataFrame, partitions: list[str] | None, since: str | None) -> DataFrame:
+    """The rows of the partitions that a run is asked for, as `wanted_rows` says; None asks for all."""
+    if partitions is not None:
+        names = [partition_name(F.lit(name)) for name in partitions]
+        manifest = manifest.where(F.col("partition").isin(names) | F.col("last_partition").isin(names))
+    if since is not None:
+        manifest = manifest.where(F.col("last_partition") >= F.lit(since))
+    return manifest
+
+
+def _time(text: Column) -> Column:
+    return F.when(
+        text.rlike(_YEAR_FIRST),
+        F.coalesce(text.try_cast("timestamp"), F.try_to_timestamp(text, F.lit(_EXIF_TIME))),
+    )
+
+
+def _marks(text: DataFrame) -> Column:
+    """The marks that are given; null when there is none. A time has one spelling, whatever the manifest's."""
+    values: list[Column] = []
+    for name in MARKS:
+        given = _given(text, name)
+        value = F.coalesce(_time(given).cast("string"), given) if name == "last_modified" else given
+        values += [F.lit(name), value]
+    marks = F.map_filter(F.create_map(*values), lambda _, value: value.isNotNull())
+    return F.when(F.size(marks) > 0, marks)
+
+
+def _extra(names: Sequence[str], unclear: dict[str, Column]) -> Column:
+    """The columns that are not known ones, and known ones that could not be used, as a map; null when all are null."""
+    unused: list[Column] = [part for name, value in unclear.items() for part in (F.lit(name), value)]
+    values = F.map_filter(F.create_map(*unused), lambda _, value: value.isNotNull())
+    others = [name for name in names if name not in KNOWN]
+    if others:
+        values = F.map_concat(map_of(json_of([F.col(_quoted(name)) for name in others])), values)
+    if EXTRA in names:
+        values = F.map_concat(map_of(F.col(EXTRA)), values)
+    return F.when(F.size(values) > 0, values)
+
+
+def _given(text: DataFrame, name: str) -> Column:
+    """A known column without surrounding white space; null when it is blank or not there."""
+    if name not in text.columns:
+        return F.lit(None).cast("string")
+    trimmed = F.regexp_replace(F.col(name), r"^\s+|\s+$", "")
+    return F.when(trimmed != "", trimmed)
+
+
+def _quoted(name: str) -> str:
+    """A name that Spark takes to the letter: dots and backticks in it are no syntax."""
+    return "`" + name.replace("`", "``") + "`"

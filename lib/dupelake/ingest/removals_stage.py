@@ -1,0 +1,193 @@
+"""Which stored images are gone, and which contents nobody holds any more. docs/removals.md argues the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import reduce
+from pathlib import Path
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.ingest.identity_stage import is_scopeless, is_uris_own, other_ids_of, plain_uri, speaks_for, with_plain
+from dupelake.ingest.manifest_cells_stage import partition_name
+from dupelake.ingest.manifest_ids_stage import asked_id
+from dupelake.ingest.new_images_stage import FORGOTTEN, selected
+from dupelake.warehouse.schema import IMAGES, conform
+
+TOMBSTONE, NOT_LISTED = "tombstone", "not_listed"
+UNDONE = "undone"  # of a forgotten image that may come back
+TREE_END = "/"  # the source of a tree of images ends in it, that of a manifest does not
+
+
+def tombstoned(
+    manifest: DataFrame, images: DataFrame, partitions: list[str] | None = None, since: str | None = None
+) -> DataFrame:
+    """Images for which the manifest carries a tombstone.
+
+    Args:
+        manifest: of stages.manifest.normalise.
+        images: schema.IMAGES; deleted ones stay as they are.
+        partitions: only tombstones of these.
+        since: only tombstones of partitions >= this.
+
+    Returns:
+        (image_id, deleted_reason). A tombstone with another URI than the stored one is about another image. One that
+        names neither id nor scope is about its URI in every scope.
+    """
+    stones = with_plain(selected(manifest.where("is_deleted"), partitions, since))
+    wanted = _named(stones.withColumn("_uri", F.col("_plain")), "_uri")
+    is_uri = F.col("_uri").isNull() | F.col("_plain").eqNullSafe(F.col("_uri"))
+    is_it = (F.col("image_id") == F.col("_id")) & is_uri
+    live = with_plain(_live(images))
+    by_id = live.join(wanted, is_it & _is_of_scope(), "left_semi").select("image_id")
+    by_uri = _of_uris(live, stones).select("image_id")
+    return by_id.unionByName(by_uri).distinct().select("image_id", F.lit(TOMBSTONE).alias("deleted_reason"))
+
+
+def covered(
+    manifest: DataFrame,
+    images: DataFrame,
+    roots: Sequence[str],
+    extensions: Sequence[str] = (),
+    partitions: list[str] | None = None,
+    since: str | None = None,
+) -> DataFrame:
+    """The live images that a full listing would name if they still existed.
+
+    Of a manifest: those that came from the same source, in the scopes that it names. Of a tree: those that a tree
+    listed and that lie below its root.
+
+    Args:
+        manifest: of stages.manifest.normalise, whole.
+        images: schema.IMAGES.
+        roots: sources of `manifest` that are trees, each ending in TREE_END.
+        extensions: endings that trees were asked for; () is all.
+        partitions: only images of these, where the run was narrowed to them.
+        since: only images of partitions >= this.
+    """
+    live = with_plain(_live(images)).withColumn("_from", plain_uri(F.col("source")))
+    if partitions is not None:
+        live = live.where(F.col("partition").isin([partition_name(F.lit(name)) for name in partitions]))
+    if since is not None:
+        live = live.where(F.col("partition") >= F.lit(since))
+    is_tree = F.col("source").endswith(TREE_END)
+    feeds = manifest.where(~is_tree).select(F.col("source").alias("_source"), F.col("scope").alias("_scope")).distinct()
+    is_fed = (F.col("_from") == F.col("_source")) & (F.col("scope") == F.col("_scope"))
+    listed = live.where(~is_tree).join(feeds, is_fed, "left_semi")
+    if not roots:
+        return listed
+    below = reduce(Column.__or__, [F.col("_plain").startswith(prefix) for root in roots for prefix in _prefixes(root)])
+    trees = live.where(is_tree & below)
+    if extensions:
+        ending = F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1)
+        trees = trees.where(ending.isin([wanted.lower().lstrip(".") for wanted in extensions]))
+    return listed.unionByName(trees)
+
+
+def unlisted(manifest: DataFrame, candidates: DataFrame) -> DataFrame:
+    """Those of `covered` that a full listing does not name, as (image_id, deleted_reason).
+
+    An image is named by its id, under whatever URI and in whatever partition; one without an id of its own by its URI,
+    in its scope or without any.
+
+    Args:
+        manifest: of stages.manifest.normalise, whole.
+        candidates: image_id, uri, scope.
+    """
+    manifest, candidates = with_plain(manifest), with_plain(candidates)
+    names = _named(manifest)
+    is_named = (F.col("image_id") == F.col("_id")) & _is_of_scope()
+    gone = candidates.join(names, is_named, "left_anti")
+    gone = gone.join(_of_uris(gone, manifest).select("image_id"), "image_id", "left_anti")
+    return gone.select("image_id", F.lit(NOT_LISTED).alias("deleted_reason"))
+
+
+def forgotten(images: DataFrame, named: DataFrame, *, undo: bool = False) -> DataFrame:
+    """What `dupelake forget` changes, as (image_id, deleted_reason).
+
+    Args:
+        images: schema.IMAGES. Images that are deleted for another reason are forgotten too, so that they stay away.
+        named: (image_id, uri), one of them null; a URI means every image that has it.
+        undo: forgotten images may come back when a manifest lists them.
+    """
+    is_forgotten = F.col("deleted_at").isNotNull() & F.col("deleted_reason").eqNullSafe(FORGOTTEN)
+    found = _by_either(images.where(is_forgotten if undo else ~is_forgotten), named)
+    return found.select("image_id", F.lit(UNDONE if undo else FORGOTTEN).alias("deleted_reason"))
+
+
+def unknown(images: DataFrame, named: DataFrame) -> DataFrame:
+    """Rows of `named` that mean no stored image."""
+    ids = named.where("image_id IS NOT NULL").join(images.select("image_id"), "image_id", "left_anti")
+    stored = images.select(plain_uri(F.col("uri")).alias("_stored")).distinct()
+    uris = with_plain(named.where("image_id IS NULL"))
+    uris = uris.join(stored, F.col("_plain") == F.col("_stored"), "left_anti")
+    return ids.select("image_id", "uri").unionByName(uris.select("image_id", "uri"))
+
+
+def marked(images: DataFrame, gone: DataFrame, now: datetime) -> DataFrame:
+    """The rows of `images` that `gone` (image_id, deleted_reason) names, deleted: schema.IMAGES.
+
+    The time of an image that is deleted already stays.
+    """
+    at = F.lit(now)
+    rows = images.drop("deleted_reason").join(gone, "image_id")
+    return conform(rows.withColumn("deleted_at", F.coalesce("deleted_at", at)), IMAGES.schema)
+
+
+def with_notes(known: DataFrame) -> DataFrame:
+    """Stored images with what rows add that are not read: marks that they lack (`_marks`), a source, another scope."""
+    old = F.coalesce("marks", F.create_map().cast("map<string,string>"))
+    new = F.map_filter(
+        F.coalesce("_marks", F.create_map().cast("map<string,string>")), lambda key, _: ~F.map_contains_key(old, key)
+    )
+    both = F.map_concat(old, new)
+    return known.withColumns(
+        {
+            "marks": F.when(F.size(both) > 0, both),
+            "source": F.coalesce("source", "_source"),
+            "scope": F.coalesce("_scope", "scope"),
+        }
+    )
+
+
+def held_by_nobody(table: DataFrame, images: DataFrame) -> DataFrame:
+    """Rows of `table` (with content_id) whose content no live image holds."""
+    return table.join(_live(images).select("content_id").distinct(), "content_id", "left_anti")
+
+
+def _by_either(images: DataFrame, named: DataFrame) -> DataFrame:
+    ids = named.where("image_id IS NOT NULL").select("image_id").distinct()
+    uris = named.where("image_id IS NULL").select(plain_uri(F.col("uri")).alias("_uri")).distinct()
+    by_uri = with_plain(images).join(uris, F.col("_plain") == F.col("_uri"), "left_semi").select("image_id")
+    return images.join(ids, "image_id", "left_semi").select("image_id").unionByName(by_uri).distinct()
+
+
+def _named(rows: DataFrame, *more: str) -> DataFrame:
+    """(_id, _of, and more): the ids under which the images of manifest rows may be stored, the row's own among them."""
+    scope = F.when(is_uris_own(), F.col("scope"))  # null: whatever its scope
+    ids = F.array_append(F.array_append(other_ids_of(), F.col("image_id")), asked_id())
+    return rows.select(F.explode(ids).alias("_id"), scope.alias("_of"), *more).distinct()
+
+
+def _is_of_scope() -> Column:
+    """Whether a stored image is in a scope that a row of `_named` is about."""
+    return F.col("_of").isNull() | speaks_for(F.col("_of"), F.col("scope"))
+
+
+def _of_uris(images: DataFrame, rows: DataFrame) -> DataFrame:
+    """Those images without an id of their own whose URI is that of rows which name neither id nor scope."""
+    uris = rows.where(is_scopeless()).select(F.col("_plain").alias("_uri")).distinct()
+    return images.where(is_uris_own()).join(uris, F.col("_plain") == F.col("_uri"), "left_semi")
+
+
+def _live(images: DataFrame) -> DataFrame:
+    return images.where(F.col("deleted_at").isNull())
+
+
+def _prefixes(root: str) -> list[str]:
+    """How URIs below a root begin: as the tree writes them, and as it writes names that are not UTF-8."""
+    if "://" in root:
+        return [root]
+    return [root, Path(root).as_uri().rstrip("/") + "/"]

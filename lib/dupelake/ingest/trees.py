@@ -1,0 +1,232 @@
+"""Trees of images as manifests: one row per file, listed on the executors. Reads only.
+
+Which files: regular files, whatever their name ends with unless endings are asked for. Names that start with a dot
+are hidden, files and folders alike. Names that start with `_` are images on a local tree (cameras write
+`_DSC0001.JPG`), save for the markers that Spark leaves; on other filesystems Spark's lister hides them, so there they
+are NOT found.
+
+Symbolic links (local trees): a linked file is listed under the link's own name, and read where it lies in the tree or
+in fetch.allowed_roots; a linked folder is not entered, since links may form a circle, and its files would come out
+twice. A dangling link and a folder that may not be listed are rows too: reading them fails with a reason, where leaving
+them out would be a silent gap. A name that is not UTF-8 comes out as percent-encoded `file://` URI.
+
+Delta tables are not entered: a folder with commits in a `_delta_log` holds rows, not images. In a folder with the
+tables of a dupelake warehouse its `_staging` and its lock are left out too: a warehouse may lie among the images.
+
+Partition: the innermost folder `partition=X`, `dt=X` or `date=X` of the path, else the file's modification date (UTC).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dupelake.warehouse.paths import literal
+
+log = logging.getLogger(__name__)
+
+_FOLDER = r"(?s)^.*/(?:partition|dt|date)=([^/]+)/"
+_MARKERS = ("_SUCCESS", "_temporary", "_delta_log", "_spark_metadata", "_metadata", "_common_metadata")
+_LOG = "_delta_log"
+_COMMIT = re.compile(r"\d{20}\.")
+_OF_WAREHOUSE = ("_staging", "_lock.json")  # how names of a warehouse begin that are no tables
+_MARKER_STARTS = ("_committed_", "_started_")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_TASKS = 1024
+_MAX_FOLDERS = 10_000  # of Parquet files that are looked at
+_BATCH_ROWS = 4096
+
+
+def read_tree(spark: SparkSession, root: str, extensions: Sequence[str], *, is_local: bool) -> DataFrame:
+    """The files below a folder as `uri`, `partition`, `last_modified` (UTC) and `byte_size`.
+
+    Args:
+        spark: the session.
+        root: an absolute local path, or a URI of another filesystem.
+        extensions: endings such as `jpg` or `.JPG`; case does not matter; empty takes every file.
+        is_local: whether root is a local path. A local tree is listed by one task per folder at its first level;
+            others by Spark's binaryFile reader, contents unread, which keeps the listing in the driver's memory.
+    """
+    files = _local_files(spark, root) if is_local else _remote_files(spark, root)
+    if extensions:
+        ending = F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1)
+        files = files.where(ending.isin([wanted.lower().lstrip(".") for wanted in extensions]))
+    named = F.regexp_extract("uri", _FOLDER, 1)
+    day = F.coalesce(F.substring("last_modified", 1, 10), F.lit("1970-01-01"))
+    return files.select(
+        "uri", F.when(named != "", named).otherwise(day).alias("partition"), "last_modified", "byte_size"
+    )
+
+
+def _remote_files(spark: SparkSession, root: str) -> DataFrame:
+    log.warning("Spark's lister hides names that start with _ or .: such files below %s are not found", root)
+    found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(literal(root))
+    modified = F.date_format("modificationTime", "yyyy-MM-dd HH:mm:ss.SSSSSS")
+    files = found.select(
+        F.col("path").alias("uri"), modified.alias("last_modified"), F.col("length").alias("byte_size")
+    )
+    tables = _remote_tables(spark, files, root)
+    if tables:
+        log.warning("Delta tables are left out: %s", ", ".join(tables))
+        files = files.where(~reduce(Column.__or__, [F.col("uri").startswith(f"{table}/") for table in tables]))
+    return files
+
+
+def _remote_tables(spark: SparkSession, files: DataFrame, root: str) -> list[str]:
+    """Delta tables below a root, known by the Parquet files in them; the lister hides their logs."""
+    folders = (
+        files.where(F.lower("uri").endswith(".parquet")).select(F.regexp_extract("uri", r"(?s)^(.*)/", 1)).distinct()
+    )
+    jvm: Any = spark._jvm
+    conf: Any = spark._jsparkSession.sessionState().newHadoopConf()
+    checked: dict[str, bool] = {}
+    for row in folders.limit(_MAX_FOLDERS).collect():
+        folder = str(row[0])
+        while len(folder) >= len(root.rstrip("/")) and folder not in checked:
+            path = jvm.org.apache.hadoop.fs.Path(f"{folder}/{_LOG}")
+            store = path.getFileSystem(conf)
+            listed = store.listStatus(path) if store.exists(path) else []
+            checked[folder] = any(is_commit(str(file.getPath().getName())) for file in listed)
+            folder = folder.rpartition("/")[0]
+    return sorted(folder for folder, is_table in checked.items() if is_table)
+
+
+def _local_files(spark: SparkSession, root: str) -> DataFrame:
+    if _is_table(root):
+        log.warning("%s is a Delta table: as a tree of images it holds none", root)
+        return spark.createDataFrame([], "uri string, last_modified string, byte_size long")
+    top = [entry.name for entry in _entries(root) if _is_folder(entry)]
+    # As bytes: a folder's name need not be UTF-8. The root's own files are a task of their own.
+    folders = [(os.fsencode(root), False)] + [(os.fsencode(os.path.join(root, name)), True) for name in sorted(top)]
+    tasks = spark.sparkContext.parallelize(folders, min(len(folders), _MAX_TASKS))
+    source = spark.createDataFrame(tasks, "folder binary, deep boolean")
+    return source.mapInArrow(_list_batches, "uri string, last_modified string, byte_size long")
+
+
+class File(NamedTuple):
+    """One file of a tree; `last_modified` (UTC) and `byte_size` are null of a folder that cannot be listed."""
+
+    uri: str
+    last_modified: str | None
+    byte_size: int | None
+
+
+def _list_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    files: list[File] = []
+    for batch in batches:
+        for folder, deep in zip(batch["folder"].to_pylist(), batch["deep"].to_pylist(), strict=True):
+            for file in list_folder(os.fsdecode(folder), deep=deep):
+                files.append(file)
+                if len(files) == _BATCH_ROWS:
+                    yield _batch(files)
+                    files = []
+    if files:
+        yield _batch(files)
+
+
+def _batch(files: Sequence[File]) -> pa.RecordBatch:
+    types = (pa.string(), pa.string(), pa.int64())
+    columns = [pa.array(column, kind) for column, kind in zip(zip(*files, strict=True), types, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, names=list(File._fields))
+
+
+def list_folder(folder: str, *, deep: bool) -> Iterator[File]:
+    """The files of a folder, with those of its sub-folders when `deep`."""
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            entries = _entries(here)
+        except OSError:
+            yield File(_uri(here), None, None)
+            continue
+        for entry in entries:
+            if _is_folder(entry):
+                if deep:
+                    waiting.append(entry.path)
+            elif _is_file(entry):
+                yield _file(entry.path)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What a walk sees in a folder, by name; nothing in a Delta table.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    names = {entry.name for entry in entries}
+    if _LOG in names and _is_table(folder):
+        log.info("a Delta table is left out: %s", folder)
+        return []
+    entries = [entry for entry in entries if not _is_hidden(entry.name)]
+    if {"images", "runs"} <= names and _is_table(os.path.join(folder, "images")):
+        log.info("the files of a dupelake warehouse are left out: %s", folder)
+        return [entry for entry in entries if not entry.name.startswith(_OF_WAREHOUSE)]
+    return entries
+
+
+def _is_table(folder: str) -> bool:
+    try:
+        return any(map(is_commit, os.listdir(os.path.join(folder, _LOG))))
+    except OSError:
+        return False
+
+
+def is_commit(name: str) -> bool:
+    """Whether a file of a `_delta_log` is of a Delta table, by its name."""
+    return _COMMIT.match(name) is not None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", *_MARKER_STARTS)) or name in _MARKERS
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """A regular file, a link to one, or a dangling link; no folder, pipe, socket or device (reading could hang)."""
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return entry.is_symlink()
+
+
+def _uri(path: str) -> str:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return Path(path).as_uri()
+    return path
+
+
+def _file(path: str) -> File:
+    for follow in (True, False):  # a dangling link has a time and a size of its own
+        try:
+            info = os.stat(path, follow_symlinks=follow)
+        except OSError:
+            continue
+        return File(_uri(path), _time(info.st_mtime_ns), info.st_size)
+    return File(_uri(path), "1970-01-01 00:00:00.000000", -1)  # gone since it was listed; reading it will say so
+
+
+def _time(ns: int) -> str:
+    """UTC, named without zone; a clock that is off by thousands of years gives the first or last time with a date."""
+    try:
+        time = _EPOCH + timedelta(microseconds=ns // 1000)
+    except OverflowError:
+        time = (datetime.max if ns > 0 else datetime.min).replace(tzinfo=UTC)  # noqa: DTZ901 - these have no zone
+    return time.isoformat(sep=" ", timespec="microseconds").removesuffix("+00:00")

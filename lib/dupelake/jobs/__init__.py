@@ -1,1 +1,0 @@
-"""The bodies of the jobs: read, call stages, write, count."""

@@ -1,1 +1,0 @@
-"""Numpy, Pillow and torch on arrays and bytes; nothing here knows Spark."""

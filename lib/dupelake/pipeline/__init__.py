@@ -1,0 +1,1 @@
+"""The jobs: read tables, call the steps, write tables."""

@@ -1,0 +1,199 @@
+"""The cluster job: accepted pairs in; groups with a keeper each, and what changed since the last run, out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.config import TIERS
+from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
+from dupelake.group.decisions_stage import conflicts_of, listed
+from dupelake.group.file_names_stage import what_may_go
+from dupelake.group.ids_stage import list_moves
+from dupelake.group.similar_stage import similar_groups
+from dupelake.group.stage import build_groups
+from dupelake.group.touched_stage import Touched, clustered_rows, find_touched, restrict
+from dupelake.pipeline.common import job_parser, run_job
+from dupelake.pipeline.complete import is_up_to_date
+from dupelake.pipeline.decisions import current_verdicts, pin_decisions, write_conflicts
+from dupelake.pipeline.versions import of_one_version
+from dupelake.runtime.run_record import Run
+from dupelake.warehouse.schema import (
+    CLUSTERED,
+    DECISIONS,
+    GROUP_CHANGES,
+    GROUP_MOVES,
+    GROUPS,
+    IMAGES,
+    SIMILAR_GROUPS,
+)
+from dupelake.warehouse.tables import Warehouse, single_row
+
+log = logging.getLogger(__name__)
+
+_WHY = {
+    SINGLE: "the only link between two clusters",
+    COMPOSITE_SRC: "the first is a composite",
+    COMPOSITE_DST: "the second is a composite",
+}
+MAY_GO = tuple(f"may_go.{tier}{unit}" for tier in TIERS for unit in ("", "_bytes"))
+STANDING = ("groups", "images_grouped", "copies", "removable", "removable_bytes", *MAY_GO)  # counts of what stands
+OF_A_NIGHT = ("contents_regrouped", "bridges_cut", "conflicts")  # counts of what a run did
+_NAMED = 5  # cut links that the log names
+
+
+def body(run: Run, args: argparse.Namespace) -> None:
+    """Group again what this night touched, and write the difference to the stored groups."""
+    wh = run.warehouse
+    with run.step("cluster"):
+        hashes, pairs = of_one_version(run)
+        sequence = settle_changes(wh) + 1
+        # People decide at any time. What comes after this version is for the next night, which sees it by its number.
+        run.decisions_version = wh.version(DECISIONS)
+        pin_decisions(wh, run.staging.checkpoint, run.decisions_version)
+        verdicts = current_verdicts(wh, run.config, run.staging.checkpoint, run.decisions_version, hashes)
+        touched = find_touched(
+            wh.read(IMAGES),
+            hashes,
+            pairs,
+            verdicts,
+            wh.read(CLUSTERED),
+            run.config,
+            run.staging.checkpoint,
+        )
+        n_touched = touched.contents.count()
+        for name in OF_A_NIGHT:
+            run.count(name, 0)
+        run.count("contents_regrouped", n_touched)
+        if n_touched:
+            _regroup(run, touched, hashes, pairs.where("is_duplicate"), verdicts, sequence)
+        elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
+            found = listed(conflicts_of(verdicts))
+            write_conflicts(wh, found, run.staging.checkpoint, wh.read(IMAGES).limit(0))
+        _group_similar(run, pairs)
+    _count(run)
+    run.is_complete = is_up_to_date(run)
+
+
+def settle_changes(wh: Warehouse) -> int:
+    """Take back events of a change that was never made: a run was killed between the two commits.
+
+    Events are written first, under the number that the change of `groups` then carries in its own commit. So a number
+    above the last one of `groups` is of a run that did not get so far; the next run finds the same events again.
+
+    Returns:
+        The number of the last change of `groups`.
+    """
+    last = wh.last_sequence(GROUPS)
+    for table in (GROUP_CHANGES, GROUP_MOVES):
+        wh.delete(table, f"sequence > {last}")
+    return last
+
+
+def _regroup(
+    run: Run, touched: Touched, hashes: DataFrame, pairs: DataFrame, verdicts: DataFrame | None, sequence: int
+) -> None:
+    wh = run.warehouse
+    previous = run.staging.save(restrict(wh.read(GROUPS), touched), "previous")
+    built = build_groups(
+        restrict(wh.read(IMAGES), touched),
+        run.staging.save(restrict(hashes, touched), "hashes"),
+        run.staging.save(restrict(pairs, touched, "src_id"), "pairs"),
+        previous,
+        wh.read(GROUP_CHANGES),
+        run.config,
+        run.run_id,
+        run.started_at,
+        run.staging.checkpoint,
+        verdicts,
+        sequence,
+    )
+    changes = run.staging.save(built.changes, "changes")
+    events = {row["event"]: row["n"] for row in changes.groupBy("event").agg(F.count("*").alias("n")).collect()}
+    stored = previous.select("image_id", F.struct(*GROUPS.columns).alias("before"))
+    both = built.groups.select("image_id", F.struct(*GROUPS.columns).alias("after")).join(stored, "image_id", "full")
+    differing = run.staging.save(both.where(~F.col("after").eqNullSafe(F.col("before"))), "differing")
+    if events:
+        wh.append(GROUP_CHANGES, changes)
+    moves = list_moves(differing)
+    if not moves.isEmpty():
+        stamp = {"run_id": F.lit(run.run_id), "sequence": F.lit(sequence), "changed_at": F.lit(run.started_at)}
+        wh.append(GROUP_MOVES, moves.withColumns(stamp))
+    changed, gone = differing.where("after IS NOT NULL").select("after.*"), differing.where("after IS NULL")
+    wh.merge(GROUPS, changed, update_when="true", delete=gone.select("image_id"), sequence=sequence)
+    if verdicts is not None:
+        conflicts = write_conflicts(wh, built.conflicts, run.staging.checkpoint, restrict(wh.read(IMAGES), touched))
+        run.count("conflicts", conflicts.count())
+    rows, lost = clustered_rows(touched, run.staging.checkpoint)
+    wh.merge(
+        CLUSTERED,
+        run.staging.save(rows, "clustered"),
+        update_when="t.fingerprint <> s.fingerprint OR t.component <> s.component",
+        delete=lost,
+    )
+    for event, n in events.items():
+        run.count(f"changes.{event}", n)
+    _count_cuts(run, built.cuts)
+
+
+def _group_similar(run: Run, pairs: DataFrame) -> None:
+    """Bring SIMILAR_GROUPS up to date; empty it where nobody wants it any more."""
+    wh = run.warehouse
+    if not run.config.cluster.similar_groups:
+        if wh.version(SIMILAR_GROUPS) > 0:  # else it was made, and nothing written: its log tells that without a query
+            wh.delete(SIMILAR_GROUPS, "true")
+        return
+    rows = run.staging.save(
+        similar_groups(wh.read(IMAGES), pairs, run.config, run.staging.checkpoint), "similar_groups"
+    )
+    gone = wh.read(SIMILAR_GROUPS).join(rows, "image_id", "left_anti").select("image_id")
+    differs = " OR ".join(f"t.{name} <> s.{name}" for name in SIMILAR_GROUPS.columns if name != "image_id")
+    wh.merge(SIMILAR_GROUPS, rows, update_when=differs, delete=gone)
+    run.count("similar_groups", rows.where("image_id = similar_group_id").count())
+
+
+def _count_cuts(run: Run, cuts: DataFrame) -> None:
+    """Count links that were cut as bridges, and the components that they held together; the log names some."""
+    row = single_row(cuts.agg(F.count(F.lit(1)).alias("links"), F.count_distinct("component").alias("components")))
+    run.count("bridges_cut", row["links"])
+    run.count("components_split", row["components"])
+    if not row["links"]:
+        return
+    some = cuts.orderBy("component", "src", "dst").limit(_NAMED).collect()  # at most _NAMED rows
+    named = "; ".join(f"{_content(r['src'])} and {_content(r['dst'])} ({_WHY[r['cut']]})" for r in some)
+    log.info(
+        "cluster: %d components were held together by bridges: %d links cut, such as between contents %s",
+        row["components"],
+        row["links"],
+        named,
+    )
+
+
+def _content(vertex: str) -> str:
+    """The content id in the name of a vertex, content/scope."""
+    return vertex.partition("/")[0]
+
+
+def _count(run: Run) -> None:
+    groups = run.warehouse.read(GROUPS)
+    row = single_row(
+        groups.agg(
+            F.count(F.lit(1)).alias("images_grouped"),
+            F.count_if("is_keeper").alias("groups"),
+            F.count_if(F.col("relation") == "copy").alias("copies"),
+            F.count_if("is_removable").alias("removable"),
+        )
+    )
+    may_go = single_row(what_may_go(groups, run.warehouse.read(IMAGES))).asDict()
+    tiers = {name if name == "removable_bytes" else f"may_go.{name}": n for name, n in may_go.items()}
+    for name, n in (row.asDict() | tiers).items():
+        run.count(name, n)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of jobs/cluster.py."""
+    return run_job("cluster", job_parser("cluster.py", __doc__, manifests=False), body, argv)

@@ -1,0 +1,168 @@
+"""The embed job: thumbnails without an embedding of the configured model in, embeddings out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from dupelake.ingest.live_stage import of_contents
+from dupelake.ingest.retries_stage import embedding_may_mend, tried_before
+from dupelake.pipeline.chunks import in_parts, n_parts
+from dupelake.pipeline.common import job_parser, run_job
+from dupelake.pipeline.lsh_join import current_versions
+from dupelake.pipeline.rejoin import leave_joined
+from dupelake.runtime.run_record import Run
+from dupelake.warehouse.schema import EMBEDDINGS, JOINED, MODELS, THUMBNAILS
+from dupelake.warehouse.tables import single_row
+
+log = logging.getLogger(__name__)
+
+_LACKING, _FAILED, _LATER = "lacking", "failed", "later"  # why a content is pending
+_OTHERWISE = "t.error_message IS NOT NULL AND NOT (t.error_message <=> s.error_message AND t.attempts <=> s.attempts)"
+
+
+def body(run: Run, args: argparse.Namespace) -> None:
+    """Embed every content that lacks an embedding of the configured model, and try again what failed."""
+    model = prepare_model(run)
+    work(run, model, None if model is None else current_versions(run).join, full=args.full)
+
+
+def work(run: Run, model: tuple[str, str] | None, join_version: str | None, *, full: bool) -> None:
+    """`body`, with the model that `prepare_model` named and the version of the join that follows.
+
+    What failed is tried on later nights, as images are: for what may pass, up to run.max_attempts nights; with `full`
+    all of it, at once. A content that was joined without its embedding leaves `joined`, so that the next join lets it
+    meet the others by it.
+    """
+    for name in ("embedded", "embed_failed", "embed_retried", "embed_waiting"):
+        run.count(name, 0)
+    run.is_embedded = True  # or fails on the way
+    if model is None:
+        return
+    pending = run.staging.save(_pending(run, model[0], full), "pending")  # ids: on most nights few
+    met = of_contents(run.warehouse.read(JOINED).where(F.col("join_version") == F.lit(join_version)), pending)
+    rows = pending.select("what").unionAll(met.select(F.lit("met"))).groupBy("what").agg(F.count("*").alias("n"))
+    n = {row["what"]: row["n"] for row in rows.collect()}
+    run.count("embed_waiting", n.get(_LATER, 0))
+    if not n.get(_LACKING) and not n.get(_FAILED):
+        return
+    with run.step("embed"):
+        thumbnails = run.warehouse.read(THUMBNAILS)
+        lacking, failed = (pending.where(F.col("what") == what) for what in (_LACKING, _FAILED))
+        if n.get(_LACKING):
+            if n.get("met"):
+                leave_joined(run, lacking, join_version)
+            _append(run, of_contents(thumbnails, lacking), n[_LACKING], model)
+        if n.get(_FAILED):
+            run.count("embed_retried", n[_FAILED])
+            _try_again(run, thumbnails, failed, model, join_version)
+
+
+def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
+    """(content_id, what, attempts): what is to be embedded, and failed ones that wait for another night."""
+    stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
+    ids = run.warehouse.read(THUMBNAILS).select("content_id")
+    lacking = ids.join(stored.select("content_id"), "content_id", "left_anti")
+    is_due = F.lit(True) if full else tried_before(F.col("tried_at"), run.last_run_at)
+    may = F.lit(True) if full else embedding_may_mend(F.col("attempts"), run.config.run.max_attempts)
+    failed = stored.where(F.col("error_message").isNotNull() & may)
+    what = F.when(is_due, _FAILED).otherwise(_LATER)
+    return lacking.select("content_id", F.lit(_LACKING).alias("what"), F.lit(0).alias("attempts")).unionAll(
+        failed.select("content_id", what.alias("what"), F.coalesce("attempts", F.lit(1)).alias("attempts"))
+    )
+
+
+def _append(run: Run, thumbnails: DataFrame, n_rows: int, model: tuple[str, str]) -> None:
+    """Embed what was never embedded, a part after the other."""
+    n_part = math.ceil(n_rows / n_parts(n_rows))
+    for part in in_parts(run.staging, thumbnails, n_rows, "embeddings", "content_id"):
+        seen = Observation("embed")
+        rows = _embedded(run, part, n_part, model)
+        rows = rows.observe(seen, *_outcome(run))
+        # append, not merge: a merge would evaluate its source, and so the model, twice; what is
+        # pending was anti-joined against the committed table, so a rerun does not repeat rows
+        run.warehouse.append(EMBEDDINGS, rows)
+        _add(run, seen.get)
+
+
+def _try_again(
+    run: Run, thumbnails: DataFrame, failed: DataFrame, model: tuple[str, str], join_version: str | None
+) -> None:
+    """Embed what failed before; few rows, staged, for a merge reads them more than once."""
+    rows = _embedded(run, of_contents(thumbnails, failed), failed.count(), model)
+    before = failed.select("content_id", F.col("attempts").alias("before"))
+    nights = F.when(embedding_may_mend(F.lit(0), 1), F.col("attempts") + F.col("before")).otherwise(F.col("attempts"))
+    tried = rows.join(before, "content_id").withColumn("attempts", nights).drop("before")
+    tried = run.staging.save(tried, "tried-again")
+    leave_joined(run, tried.where("embedding IS NOT NULL"), join_version)
+    run.warehouse.merge(EMBEDDINGS, tried, update_when=_OTHERWISE)
+    _add(run, single_row(tried.agg(*_outcome(run))).asDict())
+
+
+def _embedded(run: Run, thumbnails: DataFrame, n_rows: int, model: tuple[str, str]) -> DataFrame:
+    """EMBEDDINGS of about `n_rows` thumbnails, lazily."""
+    from dupelake.embed.stage import embed_contents
+
+    n_tasks = max(
+        run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.embed.rows_per_task)
+    )
+    rows = embed_contents(thumbnails.repartition(n_tasks, "content_id"), run.config.embed, *model)
+    return rows.withColumn("tried_at", F.when(F.col("error_message").isNotNull(), F.lit(run.started_at)))
+
+
+def _outcome(run: Run) -> list[Column]:
+    """Counts over rows of EMBEDDINGS that were just computed."""
+    may = embedding_may_mend(F.col("attempts"), run.config.run.max_attempts)
+    counts = F.count(F.lit(1)), F.count("error_message"), F.count_if(may)
+    return [count.alias(name) for name, count in zip(("n", "n_failed", "n_waiting"), counts, strict=True)]
+
+
+def _add(run: Run, outcome: Mapping[str, int]) -> None:
+    run.counts["embed_failed"] += outcome["n_failed"]
+    run.counts["embedded"] += outcome["n"] - outcome["n_failed"]
+    run.counts["embed_waiting"] += outcome["n_waiting"]
+
+
+def prepare_model(run: Run) -> tuple[str, str] | None:
+    """Ids of the configured model, checked against the stored ones; its centre is stored the first time.
+
+    Returns:
+        (model_id, preprocess_id); None where the configuration wants no embeddings.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        VersionMixError: the model is stored with another preprocessing.
+    """
+    if run.config.embed.model == "none":
+        return None
+    with run.step("model"):
+        return _prepare(run)
+
+
+def _prepare(run: Run) -> tuple[str, str]:
+    from dupelake.embed.centre import reference_centre
+    from dupelake.embed.embedding import get_embedder
+    from dupelake.embed.stage import check_models, describe_model
+
+    stored = [
+        (r["model_id"], r["preprocess_id"])
+        for r in run.warehouse.read(MODELS).select("model_id", "preprocess_id").collect()
+    ]  # one row per model ever used
+    model_id, preprocess_id, dim = describe_model(run.config.embed)
+    check_models(stored, model_id, preprocess_id)
+    run.versions |= {"model": model_id, "preprocess": preprocess_id}
+    if (model_id, preprocess_id) not in stored:
+        centre = reference_centre(get_embedder(run.config.embed)).astype("<f4").tobytes()
+        row = (model_id, preprocess_id, dim, bytearray(centre))
+        run.warehouse.merge(MODELS, run.warehouse.spark.createDataFrame([row], MODELS.schema))
+    return model_id, preprocess_id
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of jobs/embed.py."""
+    return run_job("embed", job_parser("embed.py", __doc__, manifests=False), body, argv)

@@ -1,0 +1,114 @@
+"""Images that failed: counts by reason, what the log says of them, and the limits that end a run with 3."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from dupelake.runtime.run_record import Run
+from dupelake.warehouse.schema import FAILED, IMAGES, OK
+
+log = logging.getLogger(__name__)
+
+FEW = 3  # fewer failed images of a night tell nothing of the night: files are broken now and then
+_NAMED = 10  # partitions that the message of the gate names
+
+
+@dataclass
+class Failures:
+    """What failed in one run, over its parts.
+
+    Attributes:
+        fresh: {reason: how many} of images that were not known to fail.
+        n_again: images that failed on a night before, too; that was told then.
+        examples: {reason: uri and message of one of them}.
+    """
+
+    fresh: dict[str, int] = field(default_factory=dict)
+    n_again: int = 0
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, run: Run, hashed: DataFrame) -> None:
+        """Count the images of one part by what became of them; one query.
+
+        Args:
+            run: its counts `hashed`, `failed` and `failed.REASON` grow.
+            hashed: rows of stages.hash.HASHED.
+        """
+        is_again = ((F.col("status") == FAILED) & (F.col("attempts") > 0)).alias("is_again")
+        first = F.min_by(F.struct("uri", "error_message"), "image_id").alias("first")
+        rows = hashed.groupBy("status", "reason", is_again).agg(F.count(F.lit(1)).alias("n"), first).collect()
+        by_reason: dict[str, int] = {}
+        for row in rows:
+            if row["status"] == OK:
+                run.counts["hashed"] += row["n"]
+                continue
+            by_reason[row["reason"]] = by_reason.get(row["reason"], 0) + row["n"]
+            self._note(row)
+        for reason, n in sorted(by_reason.items()):
+            run.counts["failed"] += n
+            run.count(f"failed.{reason}", run.counts.get(f"failed.{reason}", 0) + n)
+            run.events.emit("image_failed", reason=reason, count=n)
+
+    def _note(self, row: Row) -> None:
+        reason = row["reason"]
+        if row["is_again"]:
+            self.n_again += row["n"]
+        else:
+            self.fresh[reason] = self.fresh.get(reason, 0) + row["n"]
+            self.examples.setdefault(reason, f"{row['first']['uri']}: {row['first']['error_message']}")
+
+    def check(self, run: Run, tried: DataFrame) -> None:
+        """Tell what failed, and leave a fault for the end of the run where more did than the configuration allows.
+
+        Args:
+            run: of which the counts are final.
+            tried: (image_id, partition) of the images that it read.
+        """
+        n_failed, n_tried = sum(self.fresh.values()), run.counts["hashed"] + run.counts["failed"] - self.n_again
+        if n_failed:
+            reason = max(sorted(self.fresh), key=lambda name: self.fresh[name])
+            told = (
+                f"{n_failed} of {n_tried} images failed, most of them as `{reason}` ({self.fresh[reason]}, such as "
+                f"{self.examples[reason]})"
+            )
+            if _is_too_much(run, n_failed, n_tried):
+                limit = run.config.run.max_failed_fraction
+                told += f"; that is more than run.max_failed_fraction = {limit} allows"
+                run.gate_faults.append(f"{told}; the results of the others are written")
+            else:
+                log.warning("%s", told)
+        _check_partitions(run, tried)
+
+
+def _is_too_much(run: Run, n_failed: int, n_tried: int) -> bool:
+    """Whether run.max_failed_fraction is passed, by enough images to say so."""
+    limit = run.config.run.max_failed_fraction
+    if n_failed <= limit * n_tried:
+        return False
+    if n_failed >= FEW or limit == 0:
+        return True
+    # A new warehouse that cannot read a single image has the wrong path, mount or rights.
+    return not run.counts["hashed"] and run.warehouse.read(IMAGES).where(F.col("status") == OK).isEmpty()
+
+
+def _check_partitions(run: Run, tried: DataFrame) -> None:
+    """The same for each partition, by run.max_failed_fraction_of_partition."""
+    limit = run.config.run.max_failed_fraction_of_partition
+    if not run.counts["failed"] or limit >= 1:
+        return
+    failed = run.warehouse.read(IMAGES).where(F.col("status") == FAILED).select("image_id", F.lit(1).alias("failed"))
+    by_partition = tried.join(failed, "image_id", "left").groupBy("partition")
+    counted = by_partition.agg(F.count("failed").alias("failed"), F.count(F.lit(1)).alias("tried"))
+    bad = counted.where(F.col("failed") > F.lit(limit) * F.col("tried"))
+    worst = bad.orderBy((F.col("failed") / F.col("tried")).desc(), "partition").limit(_NAMED + 1).collect()
+    if worst:
+        named = ", ".join(f"{row['partition']} ({row['failed']} of {row['tried']})" for row in worst[:_NAMED])
+        more = f" and {bad.count() - _NAMED} more" if len(worst) > _NAMED else ""
+        run.gate_faults.append(
+            f"more images failed than run.max_failed_fraction_of_partition = {limit} allows in the partitions "
+            f"{named}{more}; the results of the others are written"
+        )

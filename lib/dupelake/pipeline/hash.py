@@ -1,0 +1,358 @@
+"""The hash job: manifests in; images, hashes, thumbnails and features out. Each new image is read and decoded once.
+
+What a manifest says is gone (a tombstone, or absence from a full listing) is marked in `images`; nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from dupelake.errors import ManifestError
+from dupelake.fingerprint.stage import hash_images
+from dupelake.ingest.access import NOT_ALLOWED
+from dupelake.ingest.fetch_stage import fetch_remote
+from dupelake.ingest.identity_stage import is_scopeless, other_ids_of, with_plain
+from dupelake.ingest.manifest_cells_stage import RELATIVE, is_shortened
+from dupelake.ingest.manifests import read_manifests
+from dupelake.ingest.new_images_stage import (
+    CHANGED,
+    MOVED,
+    RETRIED,
+    RETURNED,
+    UNREAD,
+    normalise,
+    wanted_rows,
+)
+from dupelake.ingest.removals_stage import TREE_END, covered, marked, tombstoned, unlisted, with_notes
+from dupelake.ingest.retries_stage import counts_as_try
+from dupelake.pipeline.chunks import in_parts, n_parts
+from dupelake.pipeline.common import absolute, job_parser, run_job, selection
+from dupelake.pipeline.failures import Failures
+from dupelake.pipeline.refused import tell_refused
+from dupelake.pipeline.rejoin import drop_derived, leave_joined
+from dupelake.pipeline.selecting import staged, warn_of_many_partitions
+from dupelake.pipeline.versions import note_versions, refuse_left_out, refuse_other_versions
+from dupelake.runtime.run_record import Run
+from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, OK, THUMBNAILS, Table, conform
+from dupelake.warehouse.tables import single_row
+
+log = logging.getLogger(__name__)
+
+_VERSIONS = {HASHES.name: "hash_version", FEATURES.name: "feature_version"}  # a thumbnail goes with its hashes
+_WHY = (CHANGED, RETRIED, RETURNED)  # counted; the rest of what is done is new, or asked for by --full
+_OF_CONTENTS = (  # tables in the order in which they are written, and when a row is replaced
+    (HASHES, "t.hash_version <> s.hash_version"),
+    (FEATURES, "t.feature_version <> s.feature_version OR (t.error_message IS NOT NULL AND s.error_message IS NULL)"),
+    (THUMBNAILS, "t.bytes <> s.bytes"),
+)
+_OF_IMAGES = ("image_id", "uri", "scope")
+
+
+def body(run: Run, args: argparse.Namespace) -> None:
+    """Hash the rows of the manifests that are new, changed or due for another try; mark what is gone."""
+    note_versions(run)
+    refuse_other_versions(run, args.full)
+    work(run, args)
+
+
+def work(run: Run, args: argparse.Namespace) -> None:
+    """`body`, after its check of versions."""
+    partitions, since, full = selection(args)
+    for name in ("hashed", "failed", "contents_new", "features_failed", "removed", MOVED, *_WHY):
+        run.count(name, 0)
+    with run.step("manifest"):
+        manifest, n_read, facts = _read(
+            run, [absolute(path) for path in args.paths], partitions, since, listing=args.listing
+        )
+        images = run.warehouse.read(IMAGES)
+        wanted = run.staging.save(
+            wanted_rows(
+                manifest,
+                images,
+                partitions=partitions,
+                since=since,
+                full=full,
+                max_attempts=run.config.run.max_attempts,
+                last_run=run.last_run_at,
+                other_ids=facts["n_other_ids"] > 0,
+                other_scopes=facts["n_scopeless"] > 0
+                and not images.where("scope <> '' AND deleted_at IS NULL").isEmpty(),
+            ),
+            "wanted",
+        )
+        found = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if("moves").alias("moves")).collect()
+        numbers = {row["why"]: row["n"] for row in found}
+        gone = None
+        if facts["n_stones"] or args.listing:
+            moved = wanted.where(F.col("why") == MOVED).select("image_id")  # its tombstone is of another scope
+            gone = _gone(run, manifest, images, moved, partitions, since, listing=args.listing)
+        if full:
+            refuse_left_out(run, wanted, gone)
+    n_rows = sum(n for why, n in numbers.items() if why not in UNREAD)
+    run.count("read", n_read)
+    run.count("skipped", n_read - n_rows)  # known already, repeated, a tombstone, or of another partition
+    run.count(MOVED, sum(row["moves"] for row in found))
+    for why in _WHY:
+        run.count(why, numbers.get(why, 0))
+    log.info("%d rows in the manifest, %d to do (%s)", run.counts["read"], n_rows, numbers)
+    warn_of_many_partitions(wanted, n_rows)
+    beside = _beside(run, images, wanted, gone, noted=sum(numbers.get(why, 0) for why in UNREAD))
+    if n_rows == 0:
+        if beside is not None:
+            run.warehouse.merge(IMAGES, beside, update_when=_image_changed())
+        return
+    to_read, failures = wanted.where(~F.col("why").isin(*UNREAD)), Failures()
+    paths = [absolute(path) for path in args.paths]
+    for part in in_parts(run.staging, to_read, n_rows, "images", "partition", "image_id"):
+        with run.staging.passing():
+            _hash_part(run, part, math.ceil(n_rows / n_parts(n_rows)), paths, failures, full, beside)
+        beside = None  # written with the first part
+    failures.check(run, to_read.select("image_id", "partition"))
+    tell_refused(run, run.warehouse.read(IMAGES).where(F.col("ingested_at") == F.lit(run.started_at)))
+
+
+def _hash_part(
+    run: Run,
+    rows: DataFrame,
+    n_rows: int,
+    paths: Sequence[str],
+    failures: Failures,
+    full: bool,
+    beside: DataFrame | None,
+) -> None:
+    """Hash and write some rows of WANTED, about `n_rows`, and `beside`; the counts of the run grow."""
+    with run.step("hash"):
+        n_tasks = max(
+            run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.hash.rows_per_task)
+        )
+        spread = rows.repartition(n_tasks, "image_id")  # by key: a retried task gets the same rows
+        fetched = fetch_remote(spread, run.config.decode.max_bytes, run.config.fetch, paths)
+        hashed = run.staging.save(hash_images(fetched, run.config, paths), "hashed")
+    with run.step("write"):
+        _write(run, hashed, full, beside)
+        failures.add(run, hashed)
+
+
+def _read(
+    run: Run, paths: Sequence[str], partitions: list[str] | None, since: str | None, *, listing: bool
+) -> tuple[DataFrame, int, Row]:
+    """The manifests as rows of schema.MANIFEST, read once (they may change meanwhile); their rows; what they are.
+
+    Raises:
+        ManifestError: with `listing`, when they do not list everything for certain; when nothing is of the partitions.
+    """
+    raw = read_manifests(run.warehouse.spark, paths, run.config.manifest, with_origin=True)
+    rows = normalise(raw, run.config.manifest)
+    manifest, n_all = staged(run, rows, partitions, since, listing=listing)
+    facts = single_row(
+        with_plain(manifest).agg(
+            F.coalesce(F.sum("n_rows"), F.lit(0)).alias("n"),
+            F.count_if("is_deleted").alias("n_stones"),
+            F.count_if(~F.col("is_deleted")).alias("n_listed"),
+            F.count_if((F.col("uri").isNull() | (F.col("reason") == RELATIVE)) & ~F.col("is_deleted")).alias(
+                "n_without_uri"
+            ),
+            F.count_if(F.col("marks").isNull() & F.col("source").endswith(TREE_END)).alias("n_closed"),
+            F.count_if(F.map_contains_key("extra", F.lit("deleted"))).alias("n_unclear"),
+            F.count_if(is_shortened(F.col("partition"))).alias("n_long"),
+            F.count_if(F.size(other_ids_of()) > 0).alias("n_other_ids"),
+            F.count_if(is_scopeless()).alias("n_scopeless"),
+        )
+    )
+    if facts["n_unclear"]:
+        log.warning("%d rows say neither yes nor no in `deleted`; they count as not deleted", facts["n_unclear"])
+    if facts["n_long"]:
+        log.warning("%d rows are of partitions that no folder can be called; they are shortened", facts["n_long"])
+    if listing:
+        _check_listing(facts)
+    return manifest, facts["n"] if n_all is None else n_all, facts
+
+
+def _check_listing(facts: Row) -> None:
+    why = None
+    if not facts["n_listed"]:
+        why = "it lists nothing"
+    elif facts["n_without_uri"]:
+        n = facts["n_without_uri"]
+        why = f"{n} of its rows have no uri that can be used, so nobody knows which images they stand for"
+    elif facts["n_closed"]:
+        why = f"{facts['n_closed']} folders of the tree cannot be listed"
+    if why:
+        raise ManifestError(
+            f"--listing: {why}; nothing was removed. Mend the manifest, or run without --listing, which removes "
+            "nothing that is merely absent"
+        )
+
+
+def _gone(
+    run: Run,
+    manifest: DataFrame,
+    images: DataFrame,
+    moved: DataFrame,
+    partitions: list[str] | None,
+    since: str | None,
+    *,
+    listing: bool,
+) -> DataFrame:
+    """(image_id, deleted_reason) of stored images that are gone, staged.
+
+    Raises:
+        ManifestError: a listing lacks more of what it covers than manifest.max_removed_fraction.
+    """
+    gone = tombstoned(manifest, images, partitions, since).join(moved, "image_id", "left_anti")
+    if not listing:
+        return run.staging.save(gone, "gone")
+    sources = [row["source"] for row in manifest.select("source").distinct().collect()]  # at most one a path
+    roots = [source for source in sources if source.endswith(TREE_END)]
+    known = run.staging.save(
+        covered(manifest, images, roots, run.config.manifest.extensions, partitions, since).select(
+            "image_id", "uri", "scope"
+        ),
+        "covered",
+    )
+    absent = run.staging.save(unlisted(manifest, known), "absent")
+    n_known, n_absent = known.count(), absent.count()
+    limit = run.config.manifest.max_removed_fraction
+    log.info("the listing covers %d stored images and lacks %d of them", n_known, n_absent)
+    if n_absent > limit * n_known:
+        raise ManifestError(
+            f"--listing: {n_absent} of the {n_known} images that it covers are not in it, more than "
+            f"manifest.max_removed_fraction = {limit} allows; nothing was removed. If they are really gone, raise that "
+            "option for this run, else mend the listing"
+        )
+    stones = gone.select("image_id")
+    return run.staging.save(gone.unionByName(absent.join(stones, "image_id", "left_anti")), "gone")
+
+
+def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | None, *, noted: int) -> DataFrame | None:
+    """Rows of IMAGES that change without being read: deleted ones, and those that get a mark, a source or a scope."""
+    run.count("removed", 0 if gone is None else gone.count())
+    if not run.counts["removed"] and not noted:
+        return None
+    if gone is None:
+        gone = images.select("image_id", "deleted_reason").limit(0)
+    rows = marked(images, gone, run.started_at)
+    if noted:
+        notes = wanted.where(F.col("why").isin(*UNREAD)).select(
+            "image_id", *(F.col(name).alias(f"_{name}") for name in ("marks", "source", "scope"))
+        )
+        known = images.join(notes.join(gone, "image_id", "left_anti"), "image_id")
+        rows = rows.unionByName(conform(with_notes(known), IMAGES.schema))
+    return run.staging.save(rows, "beside")
+
+
+def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) -> None:
+    """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
+    run.counts["contents_new"] += _write_contents(run, hashed.where(F.col("status") == OK), full)
+    refused = F.col("reason").eqNullSafe(NOT_ALLOWED)
+    tried = F.when(counts_as_try(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
+    images = hashed.withColumns(
+        {
+            "attempts": F.when((F.col("status") == OK) | refused, 0).otherwise(tried),
+            "ingested_at": F.lit(run.started_at),
+            "deleted_at": F.lit(None).cast("timestamp"),
+            "deleted_reason": F.lit(None).cast("string"),
+        }
+    )
+    images = conform(images, IMAGES.schema)
+    if beside is not None:
+        images = images.unionByName(beside)
+    run.warehouse.merge(IMAGES, images, update_when=_image_changed())
+
+
+def _write_contents(run: Run, hashed: DataFrame, full: bool) -> int:
+    """HASHES, FEATURES and THUMBNAILS of what was hashed, in that order; how many of HASHES are new.
+
+    Equal bytes, equal values: one image of each content speaks, chosen by ids, for rows carry thumbnails and features.
+    What is in a table stays, but for `full`, and but for rows of another version: of a content that no image had when
+    the version changed, and that an image has again. What is not there was compared with the committed table, so it is
+    appended.
+    """
+    wh = run.warehouse
+    firsts = hashed.groupBy("content_id").agg(F.min("image_id").alias("image_id"))
+    ids = firsts.select("content_id")
+    for table, _ in _OF_CONTENTS:  # few ids go to the many that are stored
+        stored = wh.read(table).join(ids, "content_id", "left_semi")
+        version = _VERSIONS.get(table.name)
+        is_old = F.lit(False) if version is None else F.col(version) != F.lit(run.versions[version.partition("_")[0]])
+        there = stored.select("content_id", is_old.alias(f"old_{table.name}"))
+        firsts = firsts.join(there, "content_id", "left")
+    firsts = run.staging.save(firsts, "firsts")
+    absent = [F.count_if(F.col(f"old_{table.name}").isNull()).alias(table.name) for table, _ in _OF_CONTENTS]
+    is_old = F.coalesce(F.col("old_hashes"), F.lit(False)) | F.coalesce(F.col("old_features"), F.lit(False))
+    n_absent = single_row(firsts.agg(*absent, F.count_if(is_old).alias("n_old")))
+    if full or n_absent["n_old"]:
+        renewed = firsts if full else firsts.where(is_old)
+        _renew(run, hashed.join(renewed.select("image_id"), "image_id", "left_semi"))
+    for table, _ in _OF_CONTENTS:
+        if n_absent[table.name] and not full:
+            wanted = firsts.where(F.col(f"old_{table.name}").isNull() & ~is_old).select("image_id")
+            wh.append(table, _of_table(table, hashed.join(wanted, "image_id", "left_semi")))
+    written = firsts if full else firsts.where(is_old | F.col("old_features").isNull())
+    _count_features_failed(run, hashed.join(written.select("image_id"), "image_id", "left_semi"))
+    return int(n_absent[HASHES.name])
+
+
+def _renew(run: Run, contents: DataFrame) -> None:
+    """Write contents over what is stored of them, where it differs, with what was made of it."""
+    wh = run.warehouse
+    ids = contents.select("content_id", F.col("features_error").alias("error"), "thumbnail_bytes")
+    mended = wh.read(FEATURES).where("error_message IS NOT NULL").select("content_id")
+    mended = run.staging.save(ids.where("error IS NULL").join(mended, "content_id").select("content_id"), "mended")
+    if not mended.isEmpty():
+        leave_joined(run, mended)
+    drawn = wh.read(THUMBNAILS).join(ids, "content_id").where(F.col("bytes") != F.col("thumbnail_bytes"))
+    drawn = run.staging.save(drawn.select("content_id"), "other-thumbnails")
+    if not drawn.isEmpty():
+        drop_derived(run, drawn)
+    for table, update_when in _OF_CONTENTS:
+        wh.merge(table, _of_table(table, contents), update_when=update_when)
+
+
+def _of_table(table: Table, contents: DataFrame) -> DataFrame:
+    if table is FEATURES:
+        return contents.withColumn("error_message", F.col("features_error"))
+    if table is HASHES:
+        return contents
+    names = {"bytes": "thumbnail_bytes", "width_px": "thumbnail_width_px", "height_px": "thumbnail_height_px"}
+    return contents.select("content_id", *(F.col(of).alias(name) for name, of in names.items()))
+
+
+def _count_features_failed(run: Run, written: DataFrame) -> None:
+    """Pictures whose local features failed stay hashed: they are counted, and one of them is named in the log."""
+    failed = written.where(F.col("features_error").isNotNull())
+    first = F.min_by(F.struct("uri", "features_error"), "image_id").alias("first")
+    row = single_row(failed.agg(F.count(F.lit(1)).alias("n"), first))
+    run.counts["features_failed"] += row["n"]
+    if row["n"]:
+        log.warning(
+            "%d contents have no local features, the first is %s: %s; only hashes and embeddings find their copies",
+            row["n"],
+            row["first"]["uri"],
+            row["first"]["features_error"],
+        )
+
+
+def _image_changed() -> str:
+    """SQL: any column but the time of ingestion differs between the stored and the given row."""
+    maps = ("extra", "marks")  # maps do not compare
+    names = [n for n in IMAGES.columns if n not in ("image_id", "ingested_at", *maps)]
+    same = [f"t.{n} <=> s.{n}" for n in names]
+    same += [f"array_sort(map_entries(t.{n})) <=> array_sort(map_entries(s.{n}))" for n in maps]
+    return " OR ".join(f"NOT ({equal})" for equal in same)
+
+
+def _numbers(rows: DataFrame, *columns: str) -> list[Row]:
+    """How many rows there are by `columns`, of few values."""
+    return rows.groupBy(*columns).agg(F.count(F.lit(1)).alias("n")).collect()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of jobs/hash.py."""
+    return run_job("hash", job_parser("hash.py", __doc__, manifests=True), body, argv)

@@ -1,0 +1,229 @@
+"""What a run would do, before it does it: rows to read, versions that changed, about how long. Nothing is written."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from dupelake.config import Config
+from dupelake.errors import ModelError
+from dupelake.ingest.access import Access, own_roots
+from dupelake.ingest.manifests import read_manifests
+from dupelake.ingest.new_images_stage import UNREAD, normalise, selected, wanted_rows
+from dupelake.pipeline import planning
+from dupelake.pipeline.common import absolute, selection
+from dupelake.pipeline.lsh_join import current_versions
+from dupelake.pipeline.selecting import refuse_nothing
+from dupelake.pipeline.versions import stored_beside
+from dupelake.propose.counts_stage import forecasts
+from dupelake.propose.frequent_words_stage import by_scope, count_hot_words, sampled
+from dupelake.propose.stage import joinable_units, legs_of
+from dupelake.runtime.redaction import redact_uris
+from dupelake.runtime.run_record import Run, human_bytes
+from dupelake.verify.decide_stage import decide_version
+from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
+from dupelake.warehouse.tables import Warehouse, single_row
+
+_OF_IMAGES, _OF_PAIRS = ("hash", "embed", "write", "join"), ("align",)  # steps that take longer the more there is
+_NIGHTS = 5  # the last ones on record, for what a night takes whatever it reads
+_UNKNOWN_FIXED = "2 to 3 min"  # measured on two cores, of a first night of a dozen images
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of the runs on record, weighted by their work; None where none did any.
+
+    `fixed_seconds` is what a night takes whatever it reads: Spark's start, and the many small queries around the work.
+    """
+
+    fixed_seconds: float | None
+    seconds_an_image: float | None
+    pairs_a_content: float | None
+    seconds_a_pair: float | None
+    bytes_an_image: float | None
+
+
+def describe_plan(warehouse: Warehouse, config: Config, args: argparse.Namespace) -> str:
+    """The plan in words.
+
+    Args:
+        warehouse: only read.
+        config: of the run that is planned.
+        args: paths, partitions, since, full, as `dupelake run` has them.
+
+    Raises:
+        ManifestError: as the run would.
+    """
+    run = Run("plan", config, warehouse)
+    counts, n_refused = _rows(run, args)
+    n_to_do = sum(n for why, n in counts.items() if why not in UNREAD)
+    lines = [redact_uris(f"Plan for {', '.join(args.paths)} into {warehouse.root}; nothing is written")]
+    told = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()) if n)
+    lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
+    if n_refused:
+        lines.append(f"  refused  {n_refused} of them, which fetch.allowed_* do not allow to read (docs/operations.md)")
+    lines += [f"  versions {line}" for line in _versions(run, full=args.full)]
+    lines += [f"  join     {line}" for line in _join(run, n_to_do)]
+    lines += [f"  cost     {line}" for line in _cost(_rates(warehouse), n_to_do)]
+    return "\n".join(lines)
+
+
+def _rows(run: Run, args: argparse.Namespace) -> tuple[dict[str, int], int]:
+    """How many rows of the manifests the run would process, by why, and how many of them it would refuse to read."""
+    partitions, since, full = selection(args)
+    wh, paths = run.warehouse, [absolute(path) for path in args.paths]
+    raw = read_manifests(wh.spark, paths, run.config.manifest, with_origin=True)
+    images = wh.read(IMAGES) if wh.exists(IMAGES) else None
+    rows = normalise(raw, run.config.manifest)
+    if partitions is not None or since is not None:
+        refuse_nothing(selected(rows, partitions, since), rows, partitions, since)
+    wanted = wanted_rows(
+        rows,
+        images,
+        partitions=partitions,
+        since=since,
+        full=full,
+        max_attempts=run.config.run.max_attempts,
+    )
+    others = stored_beside(run) if full else None
+    if others is not None:
+        run.count("left_out", others.images.join(wanted.select("image_id"), "image_id", "left_anti").count())
+    access = Access(run.config.fetch, own_roots(paths))
+    # A lambda, for Spark warns of hints that are no pandas types.
+    is_refused = F.udf(lambda uri: access.looks_refused(uri), "boolean")(F.col("uri"))  # noqa: PLW0108
+    numbers = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if(is_refused).alias("refused"))
+    counts = numbers.collect()  # one row per why
+    return {row["why"]: row["n"] for row in counts}, sum(row["refused"] for row in counts if row["why"] not in UNREAD)
+
+
+def _versions(run: Run, *, full: bool) -> Iterator[str]:
+    """What is stored under other versions, and what becomes of it."""
+    wh, config = run.warehouse, run.config
+    refused = "all of it again" if full else "the run is refused: give --full, or take the options back"
+    same = True
+    others = stored_beside(run)
+    n = 0 if others is None else others.images.count()
+    if others is not None and n:
+        same = False
+        yield f"{n} images {others.words}: every original must be read again; {refused}"
+    if run.counts.get("left_out"):
+        yield f"the run is refused, for its manifests leave out {run.counts['left_out']} of them: give all manifests"
+    if config.embed.model != "none":
+        from dupelake.embed.stage import describe_model
+
+        model, _, _ = describe_model(config.embed)
+        held = wh.read(EMBEDDINGS).where(F.col("model_id") == model).count()
+        n = wh.read(HASHES).count() - held
+        if held == 0 and n:
+            same = False
+            yield f"{n} contents have no embedding by {model}: made from thumbnails, no original is read"
+    try:
+        versions = current_versions(run)
+        join, keys = versions.join, wh.read(JOIN_KEYS).where(F.col("key_version") != versions.keys).count()
+    except ModelError:
+        join, keys = None, 0  # the model is new; embed makes it known
+    if keys:
+        same = False
+        yield f"the join's keys of {keys} contents are made again, from features and embeddings; no original is read"
+    other = wh.read(JOINED).where(F.col("join_version") != F.lit(join)).count() if join else wh.read(JOINED).count()
+    if other:
+        same = False
+        yield f"{other} contents were joined by another version: all meet again, from hashes and features; {refused}"
+    n = wh.read(PAIRS).where(F.col("decide_version") != decide_version(config.decide)).count()
+    if n:
+        same = False
+        yield f"{n} pairs are decided again from their stored evidence (thresholds changed); no image is touched"
+    if same:
+        yield "nothing stored is of another version"
+
+
+def _join(run: Run, n_new: int) -> Iterator[str]:
+    """What the legs of the join will cost, should the new images be as the stored ones are."""
+    wh, lsh = run.warehouse, run.config.lsh
+    if not n_new:
+        return
+    try:
+        versions = current_versions(run)
+    except ModelError:
+        return
+    hashes = wh.read(HASHES).where(F.col("hash_version") == versions.hash)
+    units = joinable_units(wh.read(IMAGES), hashes, lsh).withColumn("is_new", F.lit(True))
+    n_units = units.count()
+    if not n_units:
+        return
+    codes = None
+    if versions.model is not None:
+        keys = wh.read(JOIN_KEYS).where(F.col("key_version") == versions.keys)
+        codes = keys.select("content_id", F.col("embedding_code").alias("code"))
+    legs = legs_of(hashes, codes, versions.centre, lsh)
+    is_filtered, share = planning.is_small_night(n_new, n_units), min(1.0, n_new / n_units)
+    found = planning.told(forecasts(units, legs, is_filtered=is_filtered, new_share=share), wh)
+    n_cores = wh.spark.sparkContext.defaultParallelism
+    yield from planning.lines(found, n_cores)
+    if lsh.words:
+        features = wh.read(FEATURES).where(F.col("feature_version") == versions.features)
+        sample = sampled(units, features, n_units)
+        # A scan of all words, read three times; persisted, for a plan stages nothing.
+        sample = replace(sample, rows=sample.rows.persist())
+        hot = by_scope(count_hot_words(sample, lsh).collect())
+        words = planning.told_of_words(wh, sample, hot, lsh, n_units, min(n_new, n_units))
+        sample.rows.unpersist()
+        yield planning.line_of_words(words, n_cores)
+
+
+def _rates(warehouse: Warehouse) -> Rates:
+    """What past runs took."""
+    counts, seconds = F.col("counts"), F.col("seconds")
+
+    def total(column: str, *names: str) -> Column:
+        held = counts if column == "counts" else seconds
+        return F.sum(sum((F.coalesce(held[name].cast("double"), F.lit(0.0)) for name in names), F.lit(0.0)))
+
+    runs = warehouse.read(RUNS)
+    row = single_row(
+        runs.agg(
+            total("counts", "hashed", "failed").alias("images"),
+            total("counts", "contents_new").alias("contents"),
+            total("counts", "pairs_measured").alias("pairs"),
+            total("seconds", *_OF_IMAGES).alias("image_seconds"),
+            total("seconds", *_OF_PAIRS).alias("pair_seconds"),
+        )
+    )
+    rest = F.map_filter("seconds", lambda name, _: ~name.isin(*_OF_IMAGES, *_OF_PAIRS))
+    fixed = F.aggregate(F.map_values(rest), F.lit(0.0), lambda sum_, took: sum_ + took).alias("fixed")
+    nights = runs.where("job = 'nightly' AND status = 'succeeded'").orderBy(F.desc("started_at")).limit(_NIGHTS)
+    fixed_seconds = single_row(nights.select(fixed).agg(F.median("fixed").alias("fixed")))["fixed"]
+    size = single_row(warehouse.read(IMAGES).agg(F.avg("byte_size").alias("n")))["n"]
+    return Rates(
+        fixed_seconds,
+        _ratio(row["image_seconds"], row["images"]),
+        _ratio(row["pairs"], row["contents"]),
+        _ratio(row["pair_seconds"], row["pairs"]),
+        None if size is None else float(size),
+    )
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None
+
+
+def _cost(rates: Rates, n_images: int) -> Iterator[str]:
+    fixed = rates.fixed_seconds
+    if n_images and (rates.seconds_an_image is None or fixed is None):
+        yield f"unknown: no night is on record; its fixed part alone takes {_UNKNOWN_FIXED} on two cores"
+        return
+    known = f"about {fixed / 60:.1f} min" if fixed is not None else _UNKNOWN_FIXED
+    told = f"{known} for Spark's start and the small queries of any night, as in past nights"
+    if n_images == 0:
+        yield f"no image is read; {told}, or less where nothing has changed"
+        return
+    pairs = n_images * (rates.pairs_a_content or 0.0)
+    took = n_images * (rates.seconds_an_image or 0.0) + pairs * (rates.seconds_a_pair or 0.0)
+    size = "" if rates.bytes_an_image is None else f", {human_bytes(n_images * rates.bytes_an_image)}"
+    yield f"{n_images} images{size}; about {pairs:.0f} pairs; about {took / 60:.1f} min at the rate of past runs"
+    yield told
+    yield f"about {(took + (fixed or 0.0)) / 60:.1f} min in all"

@@ -1,0 +1,93 @@
+"""How much of what there is a run found: planted copies by edit, and legs of codes against brute force on a sample."""
+
+from __future__ import annotations
+
+import logging
+
+import scipy.special
+from pyspark.sql import DataFrame
+
+from dupelake.evaluate.scores import wilson_interval
+from dupelake.recall.brute_force_stage import near_sample, proposed_of, sample_of, sampled
+from dupelake.recall.planted_stage import found_copies, sample_units
+from dupelake.runtime.run_record import Run
+
+log = logging.getLogger(__name__)
+
+_EXACT = ("phash", "pdq")  # legs that promise every pair
+_CHANCE = 0.001  # that a leg which keeps its promise is warned of
+
+
+def certify_copies(run: Run, copies: DataFrame, decided: DataFrame) -> None:
+    """How many planted copies were found, by edit, with 95 % intervals, into the run's row."""
+    rows = sorted(found_copies(copies, decided).collect(), key=lambda row: row["edit"])  # one row per edit
+    if not rows:
+        return
+    by_edit = {row["edit"]: _share(row["n_found"], row["n_planted"]) | {"proposed": row["n_proposed"]} for row in rows}
+    total = _share(sum(r["n_found"] for r in rows), sum(r["n_planted"] for r in rows))
+    run.note_recall({"all": total, "by_edit": by_edit})
+    run.count("copies_planted", int(total["planted"]))
+    run.count("copies_found", int(total["found"]))
+
+
+def check_legs(
+    run: Run, units: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, candidates: DataFrame
+) -> None:
+    """Hold the legs of pHash, PDQ and embeddings against brute force on a sample of the new units.
+
+    What each proposed goes into the run's row; one that falls short is told.
+
+    Args:
+        run: `run.checked_images` of its configuration is the size of the sample.
+        units: (scope, content_id, is_new) that were joined, without planted copies.
+        hashes: HASHES of the present version.
+        embeddings: EMBEDDINGS of the present model, or None.
+        candidates: (src_id, dst_id, found_by), staged.
+    """
+    cfg = run.config
+    if cfg.run.checked_images == 0:
+        return
+    with run.step("check"):
+        rows = sampled(sample_units(units, cfg.run.checked_images), hashes, embeddings).collect()  # so many
+        if not rows:
+            return
+        sample = sample_of(rows)
+        if sample.vectors is None:
+            embeddings = None
+        few = run.warehouse.spark.sparkContext.broadcast(sample)
+        near = run.staging.save(near_sample(few, units, hashes, embeddings, cfg.lsh), "near")
+        few.destroy()
+        found = sorted(proposed_of(near, candidates).collect(), key=lambda row: row["leg"])  # one row per leg
+    legs = {row["leg"]: _share(row["n_proposed"], row["n_true"], of="true") for row in found}
+    run.note_recall({"legs": legs, "checked": len(rows)})
+    missed = sum(int(legs[leg]["true"] - legs[leg]["found"]) for leg in _EXACT if leg in legs)
+    run.count("exact_pairs_missed", missed)  # 0, or a defect: for metrics and alerts
+    for leg, share in legs.items():
+        if leg in _EXACT and share["found"] < share["true"]:
+            log.error(
+                "the %s leg proposed %d of %d pairs that brute force finds around %d new images; it promises all: "
+                "please report it",
+                *(leg, share["found"], share["true"], len(rows)),
+            )
+        elif leg not in _EXACT and _is_below(share, cfg.lsh.embedding_recall):
+            log.warning(
+                "the embedding leg proposed %d of %d pairs at cosine %g or more around %d new images, less than "
+                "lsh.embedding_recall = %g; raise it for more",
+                *(share["found"], share["true"], cfg.lsh.embedding_min_cosine, len(rows), cfg.lsh.embedding_recall),
+            )
+
+
+def _is_below(share: dict[str, float], promised: float) -> bool:
+    """Whether so few are hardly ever found where each is with the promised probability (binomial distribution)."""
+    return bool(scipy.special.bdtr(share["found"], int(share["true"]), promised) < _CHANCE)
+
+
+def _share(n_found: int, n: int, of: str = "planted") -> dict[str, float]:
+    low, high = wilson_interval(n_found, n)
+    return {
+        "found": n_found,
+        of: n,
+        "share": round(n_found / n, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }

@@ -1,0 +1,37 @@
+"""Contents that get later what they were joined without, an embedding or features: the next join lets them meet all.
+
+They leave `joined` before the row that mends them is written: a run that is killed in between joins them once more for
+nothing, and never leaves them out.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.ingest.live_stage import of_contents
+from dupelake.runtime.run_record import Run
+from dupelake.warehouse.schema import EMBEDDINGS, JOIN_KEYS, JOINED
+
+
+def leave_joined(run: Run, contents: DataFrame, join_version: str | None = None) -> None:
+    """Take contents out of `joined`, so that they are new to the next join.
+
+    Args:
+        run: its table is changed.
+        contents: (content_id), few, staged.
+        join_version: only what was joined so; the rest waits for a run with --full, which lets all meet anyway.
+    """
+    joined = run.warehouse.read(JOINED)
+    if join_version is not None:
+        joined = joined.where(F.col("join_version") == join_version)
+    gone = run.staging.save(of_contents(joined, contents).select(*JOINED.key), "to-join-again")
+    run.warehouse.merge(JOINED, joined.limit(0), delete=gone)
+
+
+def drop_derived(run: Run, contents: DataFrame) -> None:
+    """Delete what was made of the thumbnails of `contents` (content_id, few or with --full), which are replaced."""
+    for table in (EMBEDDINGS, JOIN_KEYS):
+        stored = run.warehouse.read(table)
+        gone = run.staging.save(of_contents(stored.select(*table.key), contents), "derived")
+        run.warehouse.merge(table, stored.limit(0), delete=gone)

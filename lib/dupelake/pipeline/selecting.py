@@ -1,0 +1,114 @@
+"""Which rows of the manifests a run takes: `--partitions` and `--since`, and words about what they do not find."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+
+from dupelake.errors import ManifestError
+from dupelake.ingest.new_images_stage import NOTED, selected
+from dupelake.runtime.run_record import Run
+
+log = logging.getLogger(__name__)
+
+_NAMED = 5
+_MAX_NAMES = 100_000  # partitions that are looked at for the message
+_MANY = 1000  # new partitions of one night, beyond which they can hardly be meant
+
+
+def staged(
+    run: Run, rows: DataFrame, partitions: list[str] | None, since: str | None, *, listing: bool
+) -> tuple[DataFrame, int | None]:
+    """The rows of a manifest that this run may need, computed once; and of how many, where some were left out.
+
+    Which row of an id wins, and its first and last partition, follow from all rows, so all are read; what was not
+    asked for is not staged. A listing needs every row: an image is not gone that another partition lists.
+
+    Args:
+        run: whose staging is used.
+        rows: of stages.manifest.normalise, whole.
+        partitions: of the command line.
+        since: of the command line.
+        listing: of the command line.
+
+    Raises:
+        ManifestError: none of the rows is of what was asked for.
+    """
+    if partitions is None and since is None:
+        return run.staging.save(rows, "manifest"), None
+    n_rows: int | None = None
+    if listing:
+        manifest = run.staging.save(rows, "manifest")
+    else:
+        seen = Observation("manifest")
+        counted = rows.observe(seen, F.sum("n_rows").alias("n"))
+        manifest = run.staging.save(selected(counted, partitions, since), "manifest")
+        n_rows = int(seen.get["n"] or 0)
+    refuse_nothing(selected(manifest, partitions, since), rows, partitions, since)
+    return manifest, n_rows
+
+
+def refuse_nothing(asked: DataFrame, rows: DataFrame, partitions: list[str] | None, since: str | None) -> None:
+    """Stop where a manifest has rows and none of what was asked for; tell which of several partitions have none.
+
+    Args:
+        asked: the rows of `rows` that were asked for.
+        rows: of stages.manifest.normalise, whole; read where `asked` is empty.
+        partitions: of the command line.
+        since: of the command line.
+
+    Raises:
+        ManifestError: names partitions that there are.
+    """
+    wanted = sorted(set(partitions or ()))
+    both = F.explode(F.array("partition", "last_partition")).alias("name")
+    named = asked.select(both).distinct()
+    if not partitions:
+        if not named.limit(1).collect():
+            _refuse(rows, wanted, since)
+        return
+    found = {str(row["name"]) for row in named.where(F.col("name").isin(wanted)).collect()}
+    if not found and asked.isEmpty():
+        _refuse(rows, wanted, since)
+    for name in wanted:
+        if found and name not in found:
+            log.warning("--partitions: no row of the manifest is of partition %s", name)
+
+
+def _refuse(rows: DataFrame, wanted: Sequence[str], since: str | None) -> None:
+    both = F.explode(F.array("partition", "last_partition")).alias("name")
+    names = sorted(str(row["name"]) for row in rows.select(both).distinct().limit(_MAX_NAMES).collect())
+    if not names:
+        return
+    near = [name for text in [*wanted, since or ""] for name in difflib.get_close_matches(text, names, _NAMED, 0.5)]
+    shown = list(dict.fromkeys(near))[:_NAMED] or [*names[:_NAMED], *names[-1:]]
+    option = f"--partitions {','.join(wanted)}" if wanted else f"--since {since}"
+    if wanted and since:
+        option += f" --since {since}"
+    raise ManifestError(
+        f"{option}: no row of the manifest is of that; it has {len(names)} partitions, from {names[0]} to {names[-1]}, "
+        f"such as {', '.join(dict.fromkeys(shown))}"
+    )
+
+
+def warn_of_many_partitions(wanted: DataFrame, n_rows: int) -> None:
+    """Tell when a night brings so many partitions that they are hardly meant as such.
+
+    Args:
+        wanted: of stages.manifest.wanted_rows.
+        n_rows: how many of them are to be read.
+    """
+    if n_rows <= _MANY:
+        return
+    n = wanted.where(F.col("why") != NOTED).select("partition").distinct().count()
+    if n > _MANY:
+        log.warning(
+            "%d rows of this night are of %d partitions; each is a folder of `images` with files of its own, which "
+            "makes every later night slow. Give dates, or months, in `partition`, and keep free text in another column",
+            n_rows,
+            n,
+        )

@@ -1,0 +1,63 @@
+"""The stored keys of the units that are joined: what is there, what is outdated, what is to be computed now."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.propose.join_keys_stage import compute_keys, mended, standing
+from dupelake.runtime.run_record import Run
+from dupelake.warehouse.schema import JOIN_KEYS
+
+
+def stored_keys(
+    run: Run,
+    units: DataFrame,
+    features: DataFrame,
+    embeddings: DataFrame | None,
+    centre: npt.NDArray[np.float32] | None,
+    version: str,
+    n_few: int,
+) -> tuple[DataFrame, DataFrame]:
+    """JOIN_KEYS of all units, and those of them that hold the new units' at least.
+
+    What the table lacks is computed and added in one commit, none where it lacks nothing. Where a small night's new
+    units are all among what was computed now, that is the second answer: so nobody seeks a few in the table of all.
+
+    Args:
+        run: its table is read and added to.
+        units: (scope, content_id, is_new).
+        features: as for `compute_keys`.
+        embeddings: as for `compute_keys`.
+        centre: as for `compute_keys`.
+        version: as for `compute_keys`.
+        n_few: how many units are new, where they are few and keys take much room; else 0.
+    """
+    wh, lsh = run.warehouse, run.config.lsh
+    stored, contents = wh.read(JOIN_KEYS), units.select("content_id").distinct()  # of the units of all scopes
+    found = run.staging.save(standing(stored, contents, embeddings, lsh, version), "keys")
+    counts = {row["state"]: row for row in found.groupBy("state").agg(F.count("is_wanted"), F.count("*")).collect()}
+    n_wanted, n_all = ({state: row[i] for state, row in counts.items() if state} for i in (1, 2))
+    old = found.where("state = 'outdated'")
+    if "bare" in n_all:
+        bare = found.where("state = 'bare'")
+        now = run.staging.save(mended(bare, stored, features, embeddings, lsh), "mended")
+        n_all["mended"] = n_wanted["mended"] = now.count()
+        old = old.unionAll(bare.join(now, "content_id", "left_semi").select(old.columns))
+    if n_all.get("outdated") or n_all.get("mended"):
+        wh.merge(JOIN_KEYS, stored.limit(0), delete=old)
+    n_lacking = sum(n_wanted.get(state) or 0 for state in ("absent", "outdated", "mended"))
+    if n_lacking:
+        # append: a merge would compute all twice; what is lacking was compared with the committed table
+        lacking = found.where("state = 'absent'").unionAll(old).where("is_wanted").select("content_id")
+        made = compute_keys(lacking, features, embeddings, centre, lsh, version)
+        are_few = n_lacking <= 2 * n_few
+        if are_few:
+            made = run.staging.save(made, "new-keys")
+        wh.append(JOIN_KEYS, made)
+        if are_few and units.where("is_new").join(made, "content_id", "left_anti").isEmpty():
+            return wh.read(JOIN_KEYS), made
+    keys = wh.read(JOIN_KEYS)
+    return keys, keys

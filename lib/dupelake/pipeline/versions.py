@@ -1,0 +1,165 @@
+"""Versions of hashes and features never mix: what a run refuses before it works, and what it leaves out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.errors import VersionMixError
+from dupelake.fingerprint.hashing import hash_version
+from dupelake.pipeline.live_versions import is_other, of_other_versions
+from dupelake.runtime.run_record import Run
+from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, PAIRS
+from dupelake.warehouse.tables import single_row
+from dupelake.words.vocabulary import feature_version
+
+log = logging.getLogger(__name__)
+
+_OPTIONS = {"hash": "decode.*, hash.*", "feature": "features.*, hash.thumbnail_side_px"}
+_NAMED = 3  # images that a message names
+
+
+@dataclass(frozen=True)
+class Others:
+    """What is stored beside this run's versions, in words; the options to look at; the live images that have it."""
+
+    words: str
+    options: str
+    images: DataFrame
+
+
+def note_versions(run: Run) -> None:
+    """Note in the run which hashes and features it makes.
+
+    Raises:
+        ModelError: the vocabulary of visual words cannot be read.
+    """
+    run.versions |= {"hash": hash_version(run.config), "feature": feature_version(run.config)}
+
+
+def refuse_other_versions(run: Run, full: bool) -> None:
+    """Stop where live images have hashes or features of another version, unless `full` makes them anew.
+
+    With `full` nothing is looked at here: `refuse_left_out` does that, once the manifest is known.
+
+    Raises:
+        VersionMixError: names both versions and the fix.
+    """
+    others = None if full else stored_beside(run)
+    if others is not None and (n := others.images.count()):
+        raise VersionMixError(
+            f"{n} images {others.words}; they are never compared: run with --full and all manifests to hash every "
+            f"image again, or take back the options ({others.options}) that changed"
+        )
+
+
+def refuse_left_out(run: Run, wanted: DataFrame, gone: DataFrame | None) -> None:
+    """Stop a run with --full that would leave live images under another version than those that it hashes.
+
+    Args:
+        run: its configuration says what it makes.
+        wanted: (image_id, ..): what the run reads.
+        gone: (image_id, ..) of images that the run marks as deleted, or None.
+
+    Raises:
+        VersionMixError: says how many images would be left out, names some, and says the fix.
+    """
+    others = stored_beside(run)
+    if others is None:
+        return
+    left = others.images.join(wanted.select("image_id"), "image_id", "left_anti")
+    if gone is not None:
+        left = left.join(gone.select("image_id"), "image_id", "left_anti")
+    left = run.staging.save(left, "left-out")  # most often none
+    row = single_row(left.agg(F.count(F.lit(1)).alias("images"), F.count_distinct("content_id").alias("contents")))
+    if not row["images"]:
+        return
+    some = [row["uri"] or row["image_id"] for row in left.orderBy("uri", "image_id").limit(_NAMED).collect()]
+    raise VersionMixError(
+        f"--full would leave out {row['images']} images ({row['contents']} contents) that {others.words}, such as "
+        f"{', '.join(some)}; they would lose their pairs, for versions are never compared. Nothing was hashed. Give "
+        "all manifests and trees that list them, without --partitions and --since; where they are gone, say so "
+        f"(--listing, a tombstone, dupelake forget); or take back the options ({others.options}) that changed"
+    )
+
+
+def refuse_unhashed(run: Run) -> None:
+    """Stop a join that reads no manifest where live images are not of this configuration's versions.
+
+    Raises:
+        VersionMixError: says how many, and the fix.
+    """
+    others = stored_beside(run)
+    if others is not None and (n := others.images.count()):
+        raise VersionMixError(
+            f"{n} images {others.words}; the join would leave them out and withdraw their pairs. Run with --full and "
+            "all manifests (dupelake run, or hash.py) under this configuration first, or give the configuration "
+            f"({others.options}) that the warehouse was made with"
+        )
+
+
+def warn_of_left_out(run: Run) -> None:
+    """Count and tell live images that the join leaves out; there are none where the checks above were passed."""
+    others = stored_beside(run)
+    if others is not None and (n := others.images.count()):
+        run.count("other_versions", n)
+        log.warning("%d images %s; the join leaves them out: run with --full and all manifests", n, others.words)
+
+
+def of_one_version(run: Run) -> tuple[DataFrame, DataFrame]:
+    """HASHES and PAIRS of one version, for the grouping: what the join of this run compared.
+
+    Without a join in this run, what is stored where that is of one version, else what this configuration makes.
+
+    Raises:
+        VersionMixError: none of the hashes are of this configuration, or no pair is of the version of the hashes.
+    """
+    hashes, pairs = run.warehouse.read(HASHES), run.warehouse.read(PAIRS)
+    if run.is_joined:
+        return hashes.where(F.col("hash_version") == hash_version(run.config)), pairs
+    stored, paired = (  # some rows each
+        {row["hash_version"]: row["n"] for row in table.groupBy("hash_version").agg(F.count("*").alias("n")).collect()}
+        for table in (hashes, pairs)
+    )
+    version = next(iter(stored)) if len(stored) == 1 else hash_version(run.config)
+    if stored and version not in stored:
+        raise VersionMixError(
+            f"the warehouse holds hashes of versions {', '.join(sorted(stored))}, and this configuration makes "
+            f"{version}; give the configuration that the warehouse was made with, or run with --full and all manifests"
+        )
+    n_others = sum(paired.values()) - paired.get(version, 0)
+    if n_others and version not in paired:
+        raise VersionMixError(
+            f"the hashes are of version {version}, and all {n_others} pairs of {', '.join(sorted(paired))}; the "
+            "grouping would end all groups: run lsh_join.py --full first"
+        )
+    if n_others or len(stored) > 1:
+        run.count("pairs_of_other_versions", n_others)
+        log.warning(
+            "%d hashes and %d pairs are not of version %s and take no part in the grouping",
+            *(sum(stored.values()) - stored[version], n_others, version),
+        )
+    of_it = F.col("hash_version") == version
+    return hashes.where(of_it), pairs.where(of_it)
+
+
+def stored_beside(run: Run) -> Others | None:
+    """What is stored of other versions than this run's; None, without any join, where no row is.
+
+    Rows of contents that no live image holds are among them: `images` has no row for these.
+    """
+    wh, told, options = run.warehouse, [], []
+    versions = {"hash": hash_version(run.config), "feature": feature_version(run.config)}
+    for table, name in ((HASHES, "hash"), (FEATURES, "feature")):
+        column = f"{name}_version"
+        row = wh.read(table).where(is_other(column, versions[name])).select(column).first()
+        if row is not None:
+            told.append(f"{table.name} of version {row[0]} where this run makes {versions[name]}")
+            options.append(_OPTIONS[name])
+    if not told:
+        return None
+    images = of_other_versions(wh.read(IMAGES), wh.read(HASHES), wh.read(FEATURES), *versions.values())
+    return Others(f"have {' and '.join(told)}", ", ".join(options), images)

@@ -1,0 +1,1 @@
+"""Candidate pairs: the LSH self-joins over hash codes, embedding codes and visual words."""

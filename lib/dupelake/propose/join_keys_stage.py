@@ -1,0 +1,159 @@
+"""What the join keeps of each content: the code of its embedding and the keys of its words, both dear to compute.
+
+A night meets all old contents. Their hashes are keys as they stand; a code takes a product of 1,280 by 765 numbers, and
+the keys of neighbouring words all distances within a picture. So these are computed once, when a content first joins.
+"""
+
+from __future__ import annotations
+
+from functools import partial, reduce
+from operator import or_
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.config import LshConfig, fingerprint
+from dupelake.ingest.live_stage import of_contents
+from dupelake.propose.mih import binary_column, binary_rows
+from dupelake.propose.srp import srp_codes
+from dupelake.propose.stage import embedding_plan
+from dupelake.propose.word_keys_stage import WORD_KEYS_REVISION, packed_keys
+from dupelake.runtime.batches import Batches, sliced
+
+KEYS_REVISION = 1  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
+EMBEDDING, WORDS = "embedding", "words"  # what keys are made of, in this order
+_ROWS_AT_ONCE = 512
+
+
+def key_version(
+    feature_version: str, model: tuple[str, str] | None, centre: npt.NDArray[np.float32] | None, cfg: LshConfig
+) -> str:
+    """Fingerprint of what `compute_keys` makes of a content.
+
+    Args:
+        feature_version: of the features.
+        model: (model_id, preprocess_id) of the embeddings, None without.
+        centre: of that model.
+        cfg: as for `compute_keys`.
+    """
+    n_bits = None if centre is None else embedding_plan(centre, cfg).n_bits
+    digest = None if centre is None else centre.astype("<f4").tobytes().hex()
+    words = [feature_version, WORD_KEYS_REVISION] if by_keys(cfg) else None
+    return fingerprint({"revision": KEYS_REVISION, "words": words, "model": model, "bits": n_bits, "centre": digest})
+
+
+def by_keys(cfg: LshConfig) -> bool:
+    """Whether words are joined, and by keys."""
+    return cfg.words and cfg.word_join == "keys"
+
+
+def compute_keys(
+    contents: DataFrame,
+    features: DataFrame,
+    embeddings: DataFrame | None,
+    centre: npt.NDArray[np.float32] | None,
+    cfg: LshConfig,
+    version: str,
+) -> DataFrame:
+    """JOIN_KEYS of `contents`, lazily.
+
+    Args:
+        contents: (content_id), each once.
+        features: FEATURES of one version.
+        embeddings: EMBEDDINGS of one model, or None.
+        centre: float32 (dim,) of that model.
+        cfg: wanted cosine and recall, and whether words are joined by keys: else there are none.
+        version: of `key_version`.
+    """
+    words = of_contents(features.select("content_id", "n_keypoints", "words"), contents)
+    has_words = F.coalesce(F.col("n_keypoints") > 0, F.lit(False))
+    if not by_keys(cfg):
+        has_words, words = F.lit(False), words.where("false")
+    rows = contents.join(words, "content_id", "left")
+    if embeddings is None:
+        rows = rows.withColumn("embedding", F.lit(None).cast("binary"))
+    else:
+        rows = rows.join(of_contents(embeddings.select("content_id", "embedding"), contents), "content_id", "left")
+    sources = [F.when(F.col("embedding").isNotNull(), EMBEDDING), F.when(has_words, WORDS)]
+    rows = rows.withColumn("made_of", F.concat_ws("+", *sources)).withColumn("words", F.when(has_words, F.col("words")))
+    n_bits = None if centre is None else embedding_plan(centre, cfg).n_bits
+    emit = partial(_emit_keys, centre=centre, n_bits=n_bits)
+    made = rows.mapInArrow(emit, "content_id string, embedding_code binary, word_keys binary, made_of string")
+    return made.withColumn("key_version", F.lit(version))
+
+
+def standing(
+    stored: DataFrame, contents: DataFrame, embeddings: DataFrame | None, cfg: LshConfig, version: str
+) -> DataFrame:
+    """(content_id, state): what is to be done about the keys of each content, null where nothing or not known yet.
+
+    `absent`: there are none; `outdated`: they are of another version; `bare`: of this one, and made without an
+    embedding or without words: `mended` tells which of them have these now.
+
+    Args:
+        stored: JOIN_KEYS.
+        contents: (content_id), each once: those that are joined; others are of interest where they are outdated.
+        embeddings: as for `compute_keys`.
+        cfg: as for `compute_keys`.
+        version: of `key_version`.
+    """
+    wanted = ([EMBEDDING] if embeddings is not None else []) + ([WORDS] if by_keys(cfg) else [])
+    lacks = reduce(or_, [~F.col("made_of").contains(source) for source in wanted], F.lit(False))
+    # `is_wanted` and `key_version`: of the sides of the join, null where the content is not on that side
+    both = contents.withColumn("is_wanted", F.lit(True)).join(
+        stored.select("content_id", "key_version", "made_of"), "content_id", "full"
+    )
+    is_old = (F.col("key_version") != version) | F.col("made_of").isNull()
+    state = F.when(F.col("key_version").isNull(), "absent").when(is_old, "outdated").when(lacks, "bare")
+    return both.select("content_id", "is_wanted", state.alias("state"))
+
+
+def mended(
+    bare: DataFrame, stored: DataFrame, features: DataFrame, embeddings: DataFrame | None, cfg: LshConfig
+) -> DataFrame:
+    """(content_id) of those among `bare` that have by now what their keys were made without.
+
+    Args:
+        bare: (content_id), few.
+        stored: JOIN_KEYS.
+        features: as for `compute_keys`: some are mended when all images are hashed again.
+        embeddings: as for `compute_keys`: some come later, where the jobs are run one by one.
+        cfg: as for `compute_keys`.
+    """
+    made_of = of_contents(stored.select("content_id", "made_of"), bare)
+    now = [features.where("n_keypoints > 0").select("content_id", F.lit(WORDS).alias("source"))] if by_keys(cfg) else []
+    if embeddings is not None:
+        there = embeddings.where("embedding IS NOT NULL")
+        now.append(there.select("content_id", F.lit(EMBEDDING).alias("source")))
+    found = [
+        of_contents(source, bare).join(made_of, "content_id").where("NOT contains(made_of, source)") for source in now
+    ]
+    return reduce(DataFrame.unionAll, found).select("content_id").distinct() if found else bare.where("false")
+
+
+def _emit_keys(batches: Batches, centre: npt.NDArray[np.float32] | None, n_bits: int | None) -> Batches:
+    for batch in sliced(batches, _ROWS_AT_ONCE):
+        yield pa.RecordBatch.from_arrays(
+            [
+                batch["content_id"],
+                _codes(batch["embedding"], centre, n_bits),
+                packed_keys(batch["words"]),
+                batch["made_of"],
+            ],
+            names=["content_id", "embedding_code", "word_keys", "made_of"],
+        )
+
+
+def _codes(vectors: pa.Array, centre: npt.NDArray[np.float32] | None, n_bits: int | None) -> pa.Array:
+    """A code for each float16 vector, null for null."""
+    is_there = pc.is_valid(vectors)
+    if centre is None or n_bits is None or not pc.any(is_there).as_py():
+        return pa.nulls(len(vectors), pa.binary())
+    dense = binary_rows(vectors.filter(is_there), 2 * len(centre)).view("<f2").astype(np.float32)
+    codes = binary_column(srp_codes(dense, centre, n_bits).astype(">u8").view(np.uint8))
+    place = pc.subtract(pc.cumulative_sum(is_there.cast(pa.int64())), 1)
+    return codes.take(pc.if_else(is_there, place, None))

@@ -1,0 +1,161 @@
+"""Sign random projections: bit codes of vectors, and the bands that meet at a wanted cosine and recall.
+
+A bit says on which side of a random plane through `centre` a vector lies. Two vectors at the angle a differ in a bit
+with probability p = a / pi, each bit independently (Charikar 2002). A pair is proposed when, in one of L bands of k
+bits, at most r bits differ, and at most `max_bits` of all L k bits do. Both are symmetric, and functions of the two
+vectors, the model and the configuration alone, so the corpus, the order and the night do not matter.
+
+Codes come of whole numbers in float64, exactly (below), so they are the same bit for bit on every machine, with every
+BLAS, in every batch: a bit that flips between two nights would be a pair that one night finds and the other does not.
+
+Reference: Charikar: Similarity Estimation Techniques from Rounding Algorithms, STOC 2002.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import acos, ceil, log, log1p, pi
+
+import numpy as np
+import numpy.typing as npt
+
+from dupelake.propose.mih import MAX_PROBE_BITS, Codes, SlotPlan, words_of
+
+SEED = 20_020_519  # part of every code: another seed is another join version
+PLANNING_ITEMS = 1_000_000  # what parameters are planned for; fixed, so that they do not move with the corpus
+MIN_BAND_BITS, MAX_BAND_BITS = 8, 40
+MAX_CODE_BITS = 1024  # a code travels in every row of the join
+_GRID = 2.0**16  # vectors are rounded to this grid; 2^-17 of a unit vector moves an angle by nothing
+_MEAN = 12 * 0xFFFF // 2  # of twelve uniform 16-bit integers: 393,210, whole
+_MISS_BY_FILTER = 0.2  # share of the allowed misses that the filter on the whole code may use
+# Strangers are not at right angles: their cosines after centring spread about 0. Photographs under ImageNet networks:
+# raw median .31, 99.9 % below .73, hence about 0.2. At k = 16 they share a band 5 times as often as fair bits would.
+_STRANGER_SPREAD = 0.2
+_MAX_COSINE = 0.9999  # plan no tighter: float16 storage alone moves equal directions by about this
+
+
+@lru_cache(maxsize=4)
+def projections(dim: int, n_bits: int) -> npt.NDArray[np.float64]:
+    """Normals of the planes: float64 (dim, n_bits), whole numbers of magnitude up to 393,210.
+
+    Each is the sum of twelve uniform 16-bit integers less its mean, a Gaussian to within an excess kurtosis of
+    -0.1, which the sum over `dim` coordinates makes vanish. Raw PCG64 output and integer addition only: NumPy promises
+    that raw stream for ever, and its normal variates not. The first planes of a longer code are those of a shorter.
+    """
+    raw = np.random.PCG64(SEED).random_raw(n_bits * dim * 3).reshape(n_bits, dim, 3)
+    lanes = np.stack([(raw >> np.uint64(shift)) & np.uint64(0xFFFF) for shift in (0, 16, 32, 48)])
+    return np.ascontiguousarray((lanes.sum(axis=(0, 3)).astype(np.int64) - _MEAN).T.astype(np.float64))
+
+
+def srp_codes(vectors: npt.NDArray[np.float32], centre: npt.NDArray[np.float32], n_bits: int) -> Codes:
+    """Code vectors by the signs of their projections.
+
+    Args:
+        vectors: float32 (n, dim), of unit length (not checked; any magnitude up to 100 is coded exactly).
+        centre: float32 (dim,), subtracted first. Embeddings lie in a narrow cone; without it, bits say little.
+        n_bits: length of a code.
+
+    Returns:
+        uint64 (n, ceil(n_bits / 64)), bit 0 the highest of word 0, unused bits 0.
+
+    Raises:
+        ValueError: the shapes do not fit, or a value is not finite.
+    """
+    if vectors.ndim != 2 or centre.shape != vectors.shape[1:]:
+        raise ValueError(f"vectors {vectors.shape} and centre {centre.shape} do not fit")
+    grid = np.rint((vectors.astype(np.float64) - centre.astype(np.float64)) * _GRID)
+    if not np.isfinite(grid).all():
+        raise ValueError("a vector holds a value that is not finite")
+    # Whole numbers below 2^53 in every partial sum (2^19 * 2^16 * sqrt(dim) * length), so any order gives the same.
+    signs = grid @ projections(vectors.shape[1], n_bits) >= 0
+    packed = np.zeros((len(vectors), -(-n_bits // 64) * 8), np.uint8)
+    packed[:, : -(-n_bits // 8)] = np.packbits(signs, axis=1)
+    return words_of(packed)
+
+
+def centred_cosine(cosine: float, centre_norm2: float) -> float:
+    """Cosine after centring of a pair at raw `cosine`, when both lie as far from the centre as vectors do on average.
+
+    (s - |c|^2) / (1 - |c|^2), for a . c averages |c|^2. A pair nearer to the centre than that (a bland
+    picture) has a wider angle, hence less recall; the run measures it.
+    """
+    return (cosine - centre_norm2) / (1 - centre_norm2)
+
+
+def disagreement(cosine: float) -> float:
+    """Probability that one bit differs, at this cosine after centring: angle / pi."""
+    return acos(min(1.0, max(-1.0, cosine))) / pi
+
+
+def collision_probability(plan: SlotPlan, cosine: float) -> float:
+    """Probability that a pair is proposed: some band within `probe_bits`, and the whole code within `max_bits`.
+
+    P(total <= T) - P(total <= T and every band > r), exactly: the second by convolving, band after band, the
+    distribution of the bits of a band that exceeds r.
+
+    Args:
+        plan: bands of any width, as `plan_srp` makes them, which cover the whole code.
+        cosine: after centring.
+    """
+    from scipy.stats import binom  # a second to import, which each Python worker would pay
+
+    p = disagreement(cosine)
+    missed = np.ones(1)
+    for _, width in plan.slots:
+        band = binom.pmf(np.arange(width + 1), width, p)
+        band[: plan.probe_bits + 1] = 0
+        missed = np.convolve(missed, band)[: plan.max_bits + 1]
+    return float(binom.cdf(plan.max_bits, plan.n_bits, p) - missed.sum())
+
+
+@lru_cache(maxsize=256)
+def _stranger_hit(band_bits: int, probe_bits: int) -> float:
+    """Probability that two strangers share one band, averaged over their cosines."""
+    from scipy.stats import binom, norm
+
+    cosines = norm.ppf((np.arange(1000) + 0.5) / 1000) * _STRANGER_SPREAD
+    return float(np.mean(binom.cdf(probe_bits, band_bits, np.arccos(np.clip(cosines, -1, 1)) / pi)))
+
+
+def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: float = PLANNING_ITEMS) -> SlotPlan:
+    """The cheapest bands (`SlotPlan.cost`) that propose a pair at `min_cosine` with probability `recall`.
+
+    For each probe radius and band width, the fewest bands that miss at most 80 % of what may be missed, and the
+    tightest filter on the whole code that misses at most the rest; nearer pairs are found more surely. Nothing here
+    may depend on the corpus: `n_items` is a planning constant.
+
+    Args:
+        min_cosine: raw, before centring.
+        recall: wanted at `min_cosine`, below 1.
+        centre_norm2: squared length of the centre.
+        n_items: codes to plan for.
+
+    Raises:
+        ValueError: no plan within 1,024 bits: the cosine is too low for this model and recall.
+    """
+    from scipy.stats import binom
+
+    cosine = centred_cosine(min_cosine, centre_norm2) if centre_norm2 < 1 else -1.0
+    refusal = (
+        f"no code of {MAX_CODE_BITS} bits finds pairs at cosine {min_cosine} with recall {recall} "
+        f"(cosine {cosine:.2f} after centring); raise the cosine or lower the recall"
+    )
+    if cosine <= 0:  # strangers are as near
+        raise ValueError(refusal)
+    p = disagreement(min(cosine, _MAX_COSINE))
+    missable = 1 - recall
+    best: tuple[float, SlotPlan] | None = None
+    for probe_bits in range(MAX_PROBE_BITS + 1):
+        for k in range(MIN_BAND_BITS, MAX_BAND_BITS + 1):
+            hit = float(binom.cdf(probe_bits, k, p))
+            n_bands = max(1, ceil(log(missable * (1 - _MISS_BY_FILTER)) / log1p(-hit))) if hit < 1 else 1
+            if n_bands * k > MAX_CODE_BITS:
+                continue
+            max_bits = int(binom.ppf(1 - missable * _MISS_BY_FILTER, n_bands * k, p))
+            plan = SlotPlan(n_bands * k, tuple((band * k, k) for band in range(n_bands)), probe_bits, max_bits)
+            cost = plan.cost(n_items * n_bands * _stranger_hit(k, probe_bits))
+            if best is None or cost < best[0]:
+                best = cost, plan
+    if best is None:
+        raise ValueError(refusal)
+    return best[1]

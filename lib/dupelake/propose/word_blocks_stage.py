@@ -1,0 +1,380 @@
+"""The visual-words leg: pairs of pictures whose words agree in rotation and scale, and then in position.
+
+A join on words alone would shuffle a row for every word that two pictures share, which grows with the square of the
+corpus (2,650 rows a picture at 10,896 pictures, design §6). Here pictures are shuffled instead, as their packed words:
+each scope is cut into blocks by a hash of the content id, a task gets two blocks, and matches, votes and the check of
+positions are made in its memory (kernels.wordjoin, kernels.wordcheck). So a picture crosses the wire once for each
+block that it must meet, no match ever does, and every word, hot or not, is spread over the tasks by content id: no task
+sees more than two blocks.
+
+Old pictures never meet old ones. Who came when changes which task finds a pair, never whether it is found: the rule by
+which two pictures match is the same from both sides.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import functions as F
+
+from dupelake.config import LshConfig
+from dupelake.propose.stage import WORDS_LEG
+from dupelake.runtime.batches import Batches, sliced_by_bytes
+from dupelake.runtime.faults import reached
+from dupelake.words.positions import consistent_points
+from dupelake.words.vocabulary import NO_WORD, PACKED_HEADER, mirrored_words
+from dupelake.words.votes import LEFT, RIGHT, WordBlock, shared_words, unpack_block
+
+WORDS_REVISION = 1  # raise it when a change here, or in the kernels it calls, proposes other pairs
+BLOCK_UNITS = 8192  # two blocks are 40 MB packed, and 70 MB more unpacked
+MIN_POINTS = 4  # consistent points without which a pair is not proposed; word_min_votes where that is less
+_MAX_PARTITIONS = 10_000  # above it a Spark task takes several pairs of blocks, one after another
+
+Cells = npt.NDArray[np.uint32]
+_HotWords = dict[str, Cells]
+Scope = TypeVar("Scope", str, int)
+_PAIR_SCHEMA = "low binary, high binary, leg int"
+_DROPPED_SCHEMA = "scope string, word bigint, n_units bigint, n_rows bigint, n_pairs bigint"
+
+
+@dataclass(frozen=True)
+class WordPairs:
+    """What the leg found.
+
+    Attributes:
+        pairs: (low binary, high binary, leg int): content ids as bytes, low < high. A pair may come more than once,
+            where several scopes hold it or it is found both straight and mirrored.
+        dropped: (scope, word, n_units, n_rows, n_pairs): each word over the cap, how many units of the scope hold it,
+            how many lookups were left out by that, and how many pairs of holders with a new one among them. Lazy.
+        n_dropped_words: rows of `dropped`; where 0, promise 5 of the design holds.
+    """
+
+    pairs: DataFrame
+    dropped: DataFrame
+    n_dropped_words: int
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Scopes that have new units: those of more than a block by name, with (new, old) units; the rest in sum."""
+
+    large: dict[str, tuple[int, int]]
+    n_small: int
+    largest: int
+
+
+def word_pairs(
+    units: DataFrame,
+    features: DataFrame,
+    cfg: LshConfig,
+    checkpoint: Callable[[DataFrame], DataFrame] | None = None,
+    *,
+    leg: int = WORDS_LEG,
+    block_units: int = BLOCK_UNITS,
+) -> WordPairs:
+    """Propose pairs of which one unit at least is new; over nights, the pairs of one batch.
+
+    A pair is proposed where `cfg.word_min_votes` words of both, all different, match within one window of rotation and
+    scale, and MIN_POINTS of the matches (word_min_votes, if less) at different points lie as one similarity lays them.
+
+    Args:
+        units: (scope, content_id, is_new boolean), one row per scope and content; read more than once.
+        features: FEATURES of one version. Units without a row there, and rows without words, are passed over.
+        cfg: word_min_votes, word_max_images, mirrored.
+        checkpoint: materialises a DataFrame and returns one without lineage; used where words are read three times,
+            that is where a scope has more units than word_max_images. None computes them anew.
+        leg: what the column `leg` holds.
+        block_units: changes cost and memory, never pairs.
+
+    Runs one small aggregation over `units` at once, and where a scope has more units than word_max_images, another over
+    its words. Cost: a new unit's words (2.4 KB) are shuffled once to meet `units`, and once for every block of new
+    and of old units of its scope; an old unit's for every block of new units.
+    """
+    sizes = _sizes(units, block_units)
+    bounded = _with_tasks(units, sizes, block_units)
+    if bounded is None:
+        return WordPairs(_empty(units, _PAIR_SCHEMA), _empty(units, _DROPPED_SCHEMA), 0)
+    assigned, n_tasks = bounded
+    words = with_words(features).select("content_id", "words")
+    held = assigned.join(words, "content_id").withColumn("id", F.unhex("content_id")).drop("content_id")
+    hot: _HotWords = {}
+    if sizes.largest > cfg.word_max_images:
+        held = checkpoint(held) if checkpoint else held
+        hot = _hot_words(held, cfg.word_max_images)
+    rows = held.select("scope", "id", "words", F.inline("tasks").alias("task", "sides"))
+    n_partitions = min(n_tasks, _MAX_PARTITIONS)
+    spread = rows.repartitionById(n_partitions, F.pmod("task", F.lit(n_partitions)).cast("int"))
+    ordered = spread.sortWithinPartitions("task", "scope", "id")
+    emit = partial(_emit_pairs, cfg=cfg, hot=hot, leg=leg, block_units=block_units)
+    return WordPairs(ordered.mapInArrow(emit, _PAIR_SCHEMA), _dropped(held, hot), sum(map(len, hot.values())))
+
+
+def with_words(features: DataFrame) -> DataFrame:
+    """The rows of FEATURES that hold words; those without any hold the header alone."""
+    return features.where(F.length("words") > PACKED_HEADER.itemsize)
+
+
+def proposed(
+    block: WordBlock, scopes: npt.NDArray[np.int64], sides: npt.NDArray[np.uint8], cfg: LshConfig
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """(low, high) pictures of the block that the rule of the leg proposes, some pairs at a time.
+
+    Args:
+        block: the pictures.
+        scopes: as for `kernels.wordjoin.shared_words`.
+        sides: likewise.
+        cfg: word_min_votes, mirrored.
+    """
+    for matches in shared_words(block, scopes, sides, cfg.word_min_votes, mirrored=cfg.mirrored):
+        kept = consistent_points(block, matches) >= min(MIN_POINTS, cfg.word_min_votes)
+        yield matches.low[kept], matches.high[kept]
+
+
+def _empty(units: DataFrame, schema: str) -> DataFrame:
+    return units.sparkSession.createDataFrame([], schema)
+
+
+def _gathered(few: DataFrame) -> list[Row]:
+    """Rows that are few by their making, as one."""
+    row = few.agg(F.collect_list(F.struct(*few.columns)).alias("rows")).first()
+    return list(row["rows"]) if row else []
+
+
+def _sizes(units: DataFrame, block_units: int) -> _Sizes:
+    scopes = units.groupBy("scope").agg(F.count_if("is_new").alias("new"), F.count_if(~F.col("is_new")).alias("old"))
+    total = F.col("new") + F.col("old")
+    named = F.when(total > block_units, F.col("scope"))
+    sums = (
+        scopes.where("new > 0")
+        .groupBy(named.alias("name"))
+        .agg(F.sum("new").alias("new"), F.sum("old").alias("old"), F.max(total).alias("largest"))
+    )
+    rows = _gathered(sums)  # one for each scope of more than a block, and one for the rest
+    large = {row["name"]: (row["new"], row["old"]) for row in rows if row["name"] is not None}
+    small = sum(row["new"] + row["old"] for row in rows if row["name"] is None)
+    return _Sizes(large, small, max((row["largest"] for row in rows), default=0))
+
+
+def _with_tasks(units: DataFrame, sizes: _Sizes, block_units: int) -> tuple[DataFrame, int] | None:
+    """(scope, content_id, is_new, tasks array of (task, sides)) and how many tasks; None where no unit is new.
+
+    A scope of up to a block goes whole into one task, with others. A larger one is cut into blocks, and a task is a
+    pair of them: two of new units (or one with itself), or one of new and one of old.
+    """
+    parts, n_tasks = [], 0
+    plan = []
+    for scope, (new, old) in sorted(sizes.large.items()):
+        n_new, n_old = -(-new // block_units), -(-old // block_units)
+        plan.append((scope, n_new, n_old, n_tasks))
+        n_tasks += n_new * (n_new + 1) // 2 + n_new * n_old
+    large = units.sparkSession.createDataFrame(plan, "scope string, n_new bigint, n_old bigint, first bigint")
+    if plan:
+        mine = units.join(F.broadcast(large), "scope")
+        parts.append(mine.select("scope", "content_id", "is_new", _block_tasks().alias("tasks")))
+    if sizes.n_small:
+        n_bins = -(-sizes.n_small // block_units)
+        active = units.where("is_new").select("scope").distinct()
+        mine = units.join(active, "scope", "left_semi")
+        if plan:
+            mine = units.join(F.broadcast(large), "scope", "left_anti").join(active, "scope", "left_semi")
+        task = F.pmod(F.xxhash64("scope"), F.lit(n_bins)) + F.lit(n_tasks)
+        tasks = F.array(_task(task, F.when(F.col("is_new"), LEFT | RIGHT).otherwise(RIGHT)))
+        parts.append(mine.select("scope", "content_id", "is_new", tasks.alias("tasks")))
+        n_tasks += n_bins
+    if not parts:
+        return None
+    return (parts[0] if len(parts) == 1 else parts[0].unionAll(parts[1])), n_tasks
+
+
+def _task(number: Column, sides: Column) -> Column:
+    return F.struct(number.cast("bigint").alias("task"), sides.cast("tinyint").alias("sides"))
+
+
+def _block_tasks() -> Column:
+    """Tasks of a unit of a scope in blocks, numbered from `first`: pairs of new blocks i <= j, then (new, old)."""
+    n_new, n_old, first = F.col("n_new"), F.col("n_old"), F.col("first")
+    code = F.xxhash64("content_id")
+    mine = F.when(F.col("is_new"), F.pmod(code, n_new)).otherwise(F.pmod(code, n_old))
+    n_pairs = n_new * (n_new + 1) / 2
+
+    def with_new(other: Column) -> Column:
+        low, high = F.least(mine, other), F.greatest(mine, other)
+        number = first + low * n_new - low * (low - 1) / 2 + high - low
+        sides = F.when(mine == other, LEFT | RIGHT).when(mine < other, LEFT).otherwise(RIGHT)
+        return _task(number, sides)
+
+    def numbers(count: Column) -> Column:  # sequence(0, -1) would count down
+        return F.when(count > 0, F.sequence(F.lit(0).cast("bigint"), count - 1)).otherwise(
+            F.array().cast("array<bigint>")
+        )
+
+    def with_old(block: Column) -> Column:
+        return _task(first + n_pairs + mine * n_old + block, F.lit(LEFT))
+
+    def of_old(block: Column) -> Column:
+        return _task(first + n_pairs + block * n_old + mine, F.lit(RIGHT))
+
+    new = F.concat(F.transform(numbers(n_new), with_new), F.transform(numbers(n_old), with_old))
+    return F.when(F.col("is_new"), new).otherwise(F.transform(numbers(n_new), of_old))
+
+
+def _emit_pairs(batches: Batches, cfg: LshConfig, hot: _HotWords, leg: int, block_units: int) -> Batches:
+    held: list[pa.RecordBatch] = []
+    last: tuple[int, str] | None = None
+    n_held = 0
+    for batch in batches:
+        for part, task, scope in _runs(batch):
+            # Scopes of one task go together up to a block, so that neither their number nor their size costs much.
+            if last is not None and (task != last[0] or (scope != last[1] and n_held + part.num_rows > block_units)):
+                yield from _joined(held, cfg, hot, leg)
+                held, n_held = [], 0
+            held.append(part)
+            n_held += part.num_rows
+            last = task, scope
+    if held:
+        yield from _joined(held, cfg, hot, leg)
+
+
+def _runs(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int, str]]:
+    """Slices of one task and scope each."""
+    if not batch.num_rows:
+        return
+    tasks = np.asarray(batch["task"])
+    scopes = np.asarray(batch["scope"].dictionary_encode().indices)
+    edges = np.flatnonzero((tasks[1:] != tasks[:-1]) | (scopes[1:] != scopes[:-1])) + 1
+    bounds = [0, *edges.tolist(), batch.num_rows]
+    for start, end in itertools.pairwise(bounds):
+        yield batch.slice(start, end - start), int(tasks[start]), batch["scope"][start].as_py()
+
+
+def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: _HotWords, leg: int) -> Batches:
+    """The pairs of one task, or of some scopes of it; rows are sorted by scope and id."""
+    reached("worker:words")
+    table = pa.Table.from_batches(parts)
+    numbers, names = _scope_numbers(table["scope"])
+    block = without(unpack_block(table["words"].to_pylist()), numbers, names, hot)
+    sides = np.asarray(table["sides"]).astype(np.uint8)
+    for pairs in proposed(block, numbers, sides, cfg):
+        columns = [table["id"].take(pa.array(side)).to_pylist() for side in pairs]
+        legs = np.full(len(pairs[0]), leg, np.int32)
+        yield pa.RecordBatch.from_arrays(
+            [*(pa.array(column, pa.binary()) for column in columns), pa.array(legs)], names=["low", "high", "leg"]
+        )
+
+
+def _scope_numbers(scopes: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Which scope each row is of, int64 (n,), and their names."""
+    encoded = scopes.dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0)
+    return np.asarray(encoded.indices).astype(np.int64), encoded.dictionary.to_pylist()
+
+
+def _hot_words(held: DataFrame, max_images: int) -> _HotWords:
+    """Words that more than `max_images` units of one scope hold."""
+    cells = held.select("scope", "words").mapInArrow(_emit_cells, "scope string, word array<bigint>")
+    counts = cells.select("scope", F.explode("word").alias("word")).groupBy("scope", "word").count()
+    found: dict[str, list[int]] = {}
+    for row in _gathered(counts.where(F.col("count") > max_images)):  # at most max_words / max_images of all units
+        found.setdefault(row["scope"], []).append(row["word"])
+    return {scope: np.array(sorted(words), np.uint32) for scope, words in found.items()}
+
+
+def _blocks(batches: Batches) -> Iterator[tuple[pa.RecordBatch, WordBlock]]:
+    for batch in sliced_by_bytes(batches):
+        yield batch, unpack_block(batch["words"].to_pylist())
+
+
+def _emit_cells(batches: Batches) -> Batches:
+    for batch, block in _blocks(batches):
+        cells = pa.ListArray.from_arrays(block.start.astype(np.int32), block.stored.astype(np.int64))
+        yield pa.RecordBatch.from_arrays([batch["scope"], cells], names=["scope", "word"])
+
+
+def _is_hot(
+    cells: npt.NDArray[np.uint32], numbers: npt.NDArray[np.int64], names: Sequence[Scope], hot: Mapping[Scope, Cells]
+) -> npt.NDArray[np.bool_]:
+    """Whether each cell, of the scope of its number, is over the cap."""
+    out = np.zeros(len(cells), bool)
+    for number, name in enumerate(names):
+        if name in hot:
+            out |= (numbers == number) & np.isin(cells, hot[name])
+    return out
+
+
+def without(
+    block: WordBlock, numbers: npt.NDArray[np.int64], names: Sequence[Scope], hot: Mapping[Scope, Cells]
+) -> WordBlock:
+    """The block with its hot words out of the join, on both sides and mirrored.
+
+    Args:
+        block: n pictures.
+        numbers: int64 (n,), the scope of each, as its place in `names`.
+        names: of scopes.
+        hot: by such a name.
+    """
+    if not hot:
+        return block
+    of_word = np.repeat(numbers, np.diff(block.start))
+    stored, second = (
+        np.where(_is_hot(cells, of_word, names, hot), np.uint32(NO_WORD), cells)
+        for cells in (block.stored, block.second)
+    )
+    return replace(block, stored=stored, second=second)
+
+
+def _dropped(held: DataFrame, hot: _HotWords) -> DataFrame:
+    """`WordPairs.dropped`: a lookup goes from a cell under which a unit looks to another unit that holds that word."""
+    if not hot:
+        return _empty(held, _DROPPED_SCHEMA)
+    found = held.select("scope", "is_new", "words").mapInArrow(
+        partial(_emit_hot, hot=hot), "scope string, is_new boolean, word bigint, held bigint, looked bigint"
+    )
+    new, old = F.col("is_new"), ~F.col("is_new")
+    n_held, looked = F.col("held"), F.col("looked")
+    sums = found.groupBy("scope", "word").agg(
+        F.sum(n_held).alias("n_units"),
+        F.coalesce(F.sum(F.when(new, n_held)), F.lit(0)).alias("held_new"),
+        F.coalesce(F.sum(F.when(old, n_held)), F.lit(0)).alias("held_old"),
+        F.coalesce(F.sum(F.when(new, looked)), F.lit(0)).alias("looked_new"),
+        F.coalesce(F.sum(F.when(old, looked)), F.lit(0)).alias("looked_old"),
+        F.coalesce(F.sum(F.when(new, n_held * looked)), F.lit(0)).alias("itself"),
+    )
+    n_rows = "looked_new * n_units + looked_old * held_new - itself AS n_rows"
+    n_pairs = "n_units * (n_units - 1) div 2 - held_old * (held_old - 1) div 2 AS n_pairs"
+    return sums.selectExpr("scope", "word", "n_units", n_rows, n_pairs)
+
+
+def _emit_hot(batches: Batches, hot: _HotWords) -> Batches:
+    for batch, block in _blocks(batches):
+        numbers, names = _scope_numbers(batch["scope"])
+        unit = np.repeat(np.arange(len(block)), np.diff(block.start))
+        parts = []
+        for cells, is_held in (
+            (block.stored, True),
+            (block.stored, False),
+            (block.second, False),
+            (mirrored_words(block.stored), False),
+            (mirrored_words(block.second), False),
+        ):
+            rows = np.flatnonzero(_is_hot(cells, numbers[unit], names, hot))
+            parts.append(np.stack([unit[rows], cells[rows].astype(np.int64), np.full(len(rows), is_held)], axis=1))
+        rows = np.concatenate(parts)
+        key, place = np.unique(rows[:, 0] << 32 | rows[:, 1], return_inverse=True)
+        n_held = np.bincount(place[rows[:, 2] == 1], minlength=len(key))
+        looked = np.bincount(place[rows[:, 2] == 0], minlength=len(key))
+        at = pa.array(key >> 32)
+        yield pa.RecordBatch.from_arrays(
+            [batch["scope"].take(at), batch["is_new"].take(at), *map(pa.array, (key & 0xFFFFFFFF, n_held, looked))],
+            names=["scope", "is_new", "word", "held", "looked"],
+        )

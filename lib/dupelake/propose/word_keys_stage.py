@@ -1,0 +1,338 @@
+"""The visual-words leg for large corpora: pictures that share a key of neighbouring words, checked as all others are.
+
+Meeting all pictures in blocks (stages.words) costs the square of the corpus. Here only those meet that share a key of
+two neighbouring words (kernels.wordpairs), few of a corpus, and then the rule of the leg decides on their words alone.
+So this finds a part of what blocks find (benchmarks/scale.md has the figures) and never anything else. One key in
+common is often a coincidence, and checking strangers is what grows with the square of a corpus: lsh.word_min_keys.
+
+Keys are shuffled packed (kernels.keyjoin), some 14 bytes a key with the units, and a part sorts its keys as numbers, in
+memory, about 130 MB of them. Old pictures never meet old ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark import Broadcast
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.config import LshConfig
+from dupelake.propose.frequent_words_stage import NONE_HOT, HotWords
+from dupelake.propose.keyfilter import filter_log2
+from dupelake.propose.keyjoin import UNIT_BITS, by_part, ranks, unpacked
+from dupelake.propose.packed_stage import (
+    FALSE_SHARE,
+    FILTER_TASKS,
+    KEYS_PER_PART,
+    Units,
+    bitmap_of,
+    emit_bitmap,
+    fill_units,
+    gathered,
+    id_column,
+    n_parts,
+    that_may_be_probed,
+    unit_columns,
+    unit_type,
+)
+from dupelake.propose.stage import WORDS_LEG
+from dupelake.propose.word_blocks_stage import proposed, with_words, without
+from dupelake.propose.word_neighbours import holds_any, pair_keys
+from dupelake.runtime.batches import Batches
+from dupelake.runtime.faults import reached
+from dupelake.words.vocabulary import N_CENTROIDS, mirrored_words
+from dupelake.words.votes import LEFT, RIGHT, unpack_block
+
+WORD_KEYS_REVISION = 2  # raise it when a change here, or in what it calls, makes other keys of words or pairs by them
+KEYS_PER_UNIT = 1_500
+_PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
+_NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
+_TOLD = np.uint64(1)  # bit of a key that says whether a word of it is hot
+_UNIT = unit_type(("is_new", "?"))
+_MET_SCHEMA = (
+    "low binary, high binary, scope bigint, n_keys bigint, n_hot_keys bigint, n_hot_pairs bigint, largest bigint"
+)
+
+
+@dataclass(frozen=True)
+class KeyPairs:
+    """What meets by keys.
+
+    Attributes:
+        met: (low binary, high binary, scope bigint, n_keys bigint, n_hot_keys bigint, n_hot_pairs bigint, largest
+            bigint): ids as bytes, low < high, of units of a scope that share n_keys here, a pair perhaps more than
+            once; or, ids being null, how many keys a task left out for having more holders than the cap, or a hot word
+            and several holders, how many pairs with a new unit these would have made, and the most holders of one key.
+        min_keys: that a pair must share.
+    """
+
+    met: DataFrame
+    min_keys: int
+
+    def pairs(self) -> DataFrame:
+        """(low, high, scope bigint), each once; of `scope_number`."""
+        met = self.met.where("low IS NOT NULL")
+        shared = met.groupBy("low", "high", "scope").agg(F.sum("n_keys").alias("n_keys"))
+        return shared.where(F.col("n_keys") >= self.min_keys).select("low", "high", "scope")
+
+    def left_out(self) -> DataFrame:
+        """One row: (keys, pairs, largest), all null where no key was left out; a pair counts for each key."""
+        return self.met.where("low IS NULL").agg(
+            F.sum("n_hot_keys").alias("keys"), F.sum("n_hot_pairs").alias("pairs"), F.max("largest").alias("largest")
+        )
+
+
+def probed_word_keys(units: DataFrame, keys: DataFrame, n_new: int) -> DataFrame:
+    """(leg int, bitmap binary): filters of the keys of the new units, some rows, to be joined by or.
+
+    Args:
+        units: as for `meet_by_keys`.
+        keys: as for `meet_by_keys`.
+        n_new: about how many units are new.
+    """
+    log2_bits = filter_log2(n_new * KEYS_PER_UNIT)
+    new = units.where("is_new").select("content_id").distinct()
+    held = keys.where("word_keys IS NOT NULL").join(new, "content_id", "left_semi").select("word_keys")
+    return (
+        held.coalesce(FILTER_TASKS)
+        .mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
+        .select(F.lit(WORDS_LEG).alias("leg"), "bitmap")
+    )
+
+
+def meet_by_keys(
+    units: DataFrame,
+    keys: DataFrame,
+    cfg: LshConfig,
+    n_units: int,
+    n_new: int,
+    probed: Broadcast[Any] | None = None,
+    *,
+    hot: HotWords = NONE_HOT,
+    keys_per_partition: int = KEYS_PER_PART,
+) -> KeyPairs:
+    """Pairs of units of one scope, one of them new at least, that share a key.
+
+    Args:
+        units: (scope, content_id, is_new boolean), one row per scope and content.
+        keys: (content_id, word_keys binary) as `packed_keys` makes them; units without are passed over.
+        cfg: word_key_max_images; keys of more units, over all scopes, make no pairs and are counted. word_min_keys.
+        n_units: about how many units there are; changes cost, never pairs.
+        n_new: about how many of them are new.
+        probed: filter of the new units' keys (kernels.keyfilter), of whatever scope; without one, every key of every
+            unit is shuffled.
+        hot: words of which no key makes pairs; what that leaves out is counted.
+        keys_per_partition: changes cost, never pairs.
+
+    Lazy. Cost: some 22 bytes shuffled for each key, 30 KB a unit; with a filter the keys of old units are scanned, and
+    only what passes is shuffled.
+    """
+    n_keys = (n_units if probed is None else n_new + n_units * FALSE_SHARE) * KEYS_PER_UNIT
+    parts, n_tasks = n_parts(units, n_keys, keys_per_partition)
+    n_tasks = max(n_tasks, math.ceil(n_units / 16_384))
+    known = keys.where("word_keys IS NOT NULL").select("content_id", "word_keys")
+    if probed is not None:
+        known = known.mapInArrow(partial(_emit_probed, probed=probed), known.schema)
+    # By number, both sides by what they are joined by: so keys cross the wire once before they go to their parts, in
+    # tasks that adaptive execution leaves alone.
+    held = units.repartition(n_tasks, "content_id").join(known.repartition(n_tasks, "content_id"), "content_id")
+    rows = held.select(*unit_columns(), "is_new", "word_keys")
+    emit = partial(_emit_keys, parts=parts, hot=hot)
+    spread = rows.mapInArrow(emit, "part int, units binary, keys binary").repartitionById(parts, "part")
+    emit_met = partial(_emit_met, max_units=cfg.word_key_max_images, are_told=bool(hot))
+    met = spread.mapInArrow(emit_met, _MET_SCHEMA)
+    return KeyPairs(met, cfg.word_min_keys)
+
+
+def check_words(
+    pairs: DataFrame,
+    features: DataFrame,
+    cfg: LshConfig,
+    *,
+    leg: int = WORDS_LEG,
+    are_few: bool = False,
+    hot: HotWords = NONE_HOT,
+) -> DataFrame:
+    """Of `pairs` (low binary, high binary, scope bigint), those that the rule of the leg proposes (stages.words).
+
+    Gives (low, high, leg int), a pair of several scopes more than once. Words that are hot in the scope do not count.
+
+    Cost: the words of both pictures, 4.8 KB, cross the wire once a pair; those of pictures without a pair do too,
+    unless pairs `are_few`: then their ids are sent to all executors first.
+    """
+    words = with_words(features).select(F.unhex("content_id").alias("id"), "words")
+    if are_few:
+        ids = pairs.select(F.explode(F.array("low", "high")).alias("id")).distinct()
+        words = words.join(F.broadcast(ids), "id", "left_semi")
+    wide = pairs
+    for side in ("low", "high"):
+        wide = wide.join(words.select(F.col("id").alias(side), F.col("words").alias(f"{side}_words")), side)
+    return wide.mapInArrow(partial(_emit_checked, cfg=cfg, leg=leg, hot=hot), "low binary, high binary, leg int")
+
+
+def packed_keys(words: pa.Array) -> pa.Array:
+    """The column `word_keys` of a column `words`: little-endian uint64 each, null where that is null."""
+    held = [value.as_py() for value in words]
+    owner, numbers = pair_keys(unpack_block([value or _NO_WORDS for value in held]))
+    counts = np.bincount(owner, minlength=len(held))
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]) * 8
+    data = numbers.astype("<u8").tobytes()
+    packed = [data[start:end] for start, end in itertools.pairwise(ends.tolist())]
+    return pa.array([None if value is None else keys for value, keys in zip(held, packed, strict=True)], pa.binary())
+
+
+def _keys_of(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """(owner, key): the stored keys of a batch."""
+    packed = batch["word_keys"].to_pylist()
+    keys = np.frombuffer(b"".join(packed), "<u8")
+    return np.repeat(np.arange(len(packed)), [len(value) // 8 for value in packed]), keys
+
+
+def _emit_bitmap(batches: Batches, log2_bits: int) -> Batches:
+    return emit_bitmap((_keys_of(batch)[1] for batch in batches), log2_bits)
+
+
+def _emit_probed(batches: Batches, probed: Broadcast[Any]) -> Batches:
+    """Each content with those of its keys that may be probed; those without any are left out."""
+    bitmap = bitmap_of(probed)
+    for batch in batches:
+        owner, keys = that_may_be_probed(*_keys_of(batch), bitmap)
+        counts = np.bincount(owner, minlength=batch.num_rows)
+        row = np.flatnonzero(counts)
+        edges = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[row])]) * 8
+        offsets = pa.py_buffer(edges.astype(np.int32).tobytes())
+        blobs = pa.Array.from_buffers(pa.binary(), len(row), [None, offsets, pa.py_buffer(keys.tobytes())])
+        ids = batch["content_id"].take(pa.array(row))
+        yield pa.RecordBatch.from_arrays([ids, blobs], names=["content_id", "word_keys"])
+
+
+def _emit_keys(batches: Batches, parts: int, hot: HotWords) -> Batches:
+    """A row for each part that a batch has keys for; keys of two scopes are different."""
+    for batch in batches:
+        owner, keys = _keys_of(batch)
+        units = np.empty(batch.num_rows, _UNIT)
+        fill_units(units, batch)
+        units["is_new"] = np.asarray(batch["is_new"])
+        is_hot = _of_hot_words(owner, keys, units["scope"][:, 0], hot) if hot else None
+        keys = keys ^ np.asarray(batch["scope_key"]).view(np.uint64)[owner]
+        if is_hot is not None:
+            keys = (keys & ~_TOLD) | is_hot  # equal keys of a scope are told the same
+        for part, present, _, numbers in by_part(owner, keys, parts):
+            blobs = (units[present].tobytes(), numbers.tobytes())
+            yield pa.RecordBatch.from_arrays(
+                [pa.array([part], pa.int32()), *(pa.array([blob], pa.binary()) for blob in blobs)],
+                names=["part", "units", "keys"],
+            )
+
+
+def _of_hot_words(
+    owner: npt.NDArray[np.int64], keys: npt.NDArray[np.uint64], scopes: npt.NDArray[np.uint64], hot: HotWords
+) -> npt.NDArray[np.bool_]:
+    """Whether a key has a word that is hot in the scope of its unit."""
+    out, is_word = np.zeros(len(keys), bool), np.zeros(N_CENTROIDS**2, bool)
+    for scope in np.unique(scopes).tolist():
+        if scope in hot:
+            words = np.concatenate([hot[scope], mirrored_words(hot[scope])])
+            is_word[words] = True
+            mine = np.flatnonzero((scopes == scope)[owner])
+            out[mine] = holds_any(keys[mine], is_word)
+            is_word[words] = False
+    return out
+
+
+def _emit_met(batches: Batches, max_units: int, are_told: bool) -> Batches:
+    """The pairs of one part; `are_told`: the lowest bit of a key says whether a word of it is hot."""
+    reached("worker:words")
+    units, (whole,) = gathered(batches, _UNIT, "keys")
+    if not len(whole):
+        return
+    whole.sort()
+    whole = whole[np.diff(whole, prepend=whole[0] + np.uint64(1)) != 0]  # a picture may hold a key twice
+    key = whole >> UNIT_BITS
+    edges = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1], [True]]))
+    starts, sizes = edges[:-1], np.diff(edges)
+    hot = sizes > max_units
+    if are_told:
+        hot |= (sizes > 1) & (key[starts] & _TOLD).astype(bool)
+    if hot.any():
+        n_old = np.add.reduceat(~units["is_new"][unpacked(whole)], starts, dtype=np.int64)
+        n_pairs = sizes * (sizes - 1) // 2 - n_old * (n_old - 1) // 2
+        out = hot & (n_pairs > 0)  # old units met on their night, or were left out then
+        if out.any():
+            told = int(out.sum()), int(n_pairs[out].sum()), int(sizes[out].max())
+            yield _met_batch([pa.nulls(1, pa.binary())] * 2, None, None, *told)
+    shared = np.flatnonzero((sizes > 1) & ~hot)
+    yield from _met_pairs(units, whole, starts[shared], sizes[shared])
+
+
+def _met_pairs(
+    units: Units,
+    keys: npt.NDArray[np.uint64],
+    starts: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+) -> Batches:
+    order = np.argsort(sizes, kind="stable")
+    starts, sizes = starts[order], sizes[order]
+    until = np.cumsum(sizes * (sizes - 1) // 2)
+    ids, scope, is_new = (np.ascontiguousarray(units[name]) for name in ("id", "scope", "is_new"))
+    rank = ranks(ids)
+    first = 0
+    while first < len(starts):
+        base = until[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(until, base + _PAIRS_AT_ONCE, "right")))
+        codes = []
+        for size in np.unique(sizes[first:last]):
+            begin = starts[first:last][sizes[first:last] == size]
+            members = unpacked(keys[begin[:, None] + np.arange(size)])
+            i, j = np.triu_indices(size, 1)
+            a, b = members[:, i].ravel(), members[:, j].ravel()
+            kept = (is_new[a] | is_new[b]) & (scope[a] == scope[b]).all(axis=1)
+            a, b = a[kept], b[kept]
+            swap = rank[a] > rank[b]
+            codes.append(np.where(swap, b, a) << np.int64(32) | np.where(swap, a, b))
+        code, n_keys = np.unique(np.concatenate(codes), return_counts=True)
+        low, high = code >> np.int64(32), code & np.int64(0xFFFFFFFF)
+        yield _met_batch([id_column(ids[low]), id_column(ids[high])], scope[low, 0], n_keys)
+        first = last
+
+
+def _met_batch(
+    pair: list[pa.Array],
+    scope: npt.NDArray[np.uint64] | None,
+    n_shared: npt.NDArray[np.int64] | None,
+    n_hot_keys: int = 0,
+    n_hot_pairs: int = 0,
+    largest: int = 0,
+) -> pa.RecordBatch:
+    n = len(pair[0])
+    told = [pa.nulls(n, pa.int64()) if each is None else pa.array(each.view(np.int64)) for each in (scope, n_shared)]
+    numbers = [pa.array(np.full(n, value, np.int64)) for value in (n_hot_keys, n_hot_pairs, largest)]
+    names = ["low", "high", "scope", "n_keys", "n_hot_keys", "n_hot_pairs", "largest"]
+    return pa.RecordBatch.from_arrays([*pair, *told, *numbers], names=names)
+
+
+def _emit_checked(batches: Batches, cfg: LshConfig, leg: int, hot: HotWords) -> Batches:
+    for batch in batches:
+        n = batch.num_rows
+        packed = [side[at] for at in range(n) for side in (batch["low_words"], batch["high_words"])]
+        block = unpack_block([value.as_py() for value in packed])
+        if hot:
+            scopes, number = np.unique(np.asarray(batch["scope"]).view(np.uint64), return_inverse=True)
+            block = without(block, np.repeat(number, 2), scopes.tolist(), hot)
+        pair = np.repeat(np.arange(n), 2)  # a scope of its own
+        sides = np.tile(np.array([LEFT, RIGHT], np.uint8), n)
+        kept = np.zeros(n, bool)
+        for low, _ in proposed(block, pair, sides, cfg):
+            kept[pair[low]] = True
+        rows = pa.array(np.flatnonzero(kept))
+        ids = [batch[side].take(rows) for side in ("low", "high")]
+        legs = pa.array(np.full(len(rows), leg, np.int32))
+        yield pa.RecordBatch.from_arrays([*ids, legs], names=["low", "high", "leg"])

@@ -1,0 +1,1 @@
+"""Uncertain pairs as a page and a file for people to answer."""

@@ -1,1 +1,0 @@
-"""DataFrame in, DataFrame out; nothing here reads, writes or acts (components excepted)."""

@@ -1,0 +1,1 @@
+"""From a candidate pair to evidence and a decision."""

@@ -1,0 +1,168 @@
+"""Scores: measure proposed pairs by all signals: bits, cosines, and the alignment of their thumbnails.
+
+The evidence of a pair is a function of its two contents and the versions, nothing else; stages.decide judges it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from dupelake.config import DecideConfig
+from dupelake.ingest.live_stage import ends_of, of_contents
+from dupelake.propose.distances import cosines, refuse_mixed, straight_and_mirrored_bits
+from dupelake.propose.mih import binary_rows, words_of
+from dupelake.runtime.batches import Batches, sliced_by_bytes
+from dupelake.verify.decide_stage import PIXEL, decide
+from dupelake.warehouse.schema import PAIRS
+
+_DECISION = ("kind", "score", "is_duplicate", "decide_version")
+_HASHES = ("phash", "phash_mirrored", "pdq", "pdq_mirrored", "pdq_quality", "hash_version")
+_EVIDENCE = T.StructType(
+    [
+        T.StructField("src_id", T.StringType()),
+        T.StructField("dst_id", T.StringType()),
+        T.StructField("found_by", T.StringType()),
+        *[
+            T.StructField(name, T.IntegerType())
+            for name in ("phash_bits", "phash_mirrored_bits", "pdq_bits", "pdq_mirrored_bits", "pdq_quality")
+        ],
+        T.StructField("cosine_similarity", T.DoubleType()),
+        T.StructField("hash_version", T.StringType()),
+    ]
+)
+
+
+def measure_pairs(
+    pairs: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, join_version: str, model_id: str | None
+) -> DataFrame:
+    """Measure each pair by hashes and embeddings.
+
+    Args:
+        pairs: (src_id, dst_id, found_by), src_id < dst_id, each once.
+        hashes: HASHES; a pair without hashes on both sides is left out.
+        embeddings: EMBEDDINGS, or None. A pair without embeddings of `model_id` on both sides has a null cosine.
+        join_version: fingerprint of what proposed the pairs.
+        model_id: model whose embeddings are compared.
+
+    Returns:
+        Columns of PAIRS, without those of the alignment and the decision; one row per pair.
+
+    Raises:
+        VersionMixError: inside the worker, so that Spark hands on a PythonException whose message holds it: two
+            versions of hash or preprocessing meet in a pair.
+
+    Cost: two equi-joins on content_id with hashes, two with the embeddings of these contents; no action is run.
+    """
+    measured = pairs.select("src_id", "dst_id", "found_by")
+    ids = ends_of(pairs)
+    for side, key in (("a", "src_id"), ("b", "dst_id")):
+        columns = [F.col(name).alias(f"{side}_{name}") for name in _HASHES]
+        measured = measured.join(hashes.select(F.col("content_id").alias(key), *columns), key, "inner")
+    for side, key in (("a", "src_id"), ("b", "dst_id")):
+        if embeddings is None or model_id is None:
+            columns = [
+                F.lit(None).cast("binary").alias(f"{side}_embedding"),
+                F.lit(None).cast("string").alias(f"{side}_preprocess_id"),
+            ]
+            measured = measured.select("*", *columns)
+            continue
+        held = embeddings.where((F.col("model_id") == model_id) & F.col("embedding").isNotNull())
+        held = of_contents(held, ids)  # a left join sends all that it may need
+        columns = [F.col(name).alias(f"{side}_{name}") for name in ("embedding", "preprocess_id")]
+        measured = measured.join(held.select(F.col("content_id").alias(key), *columns), key, "left")
+    evidence = measured.mapInArrow(_measure_batches, _EVIDENCE)
+    model = F.when(F.col("cosine_similarity").isNotNull(), F.lit(model_id)).cast("string")
+    return evidence.select("*", model.alias("model_id"), F.lit(join_version).alias("join_version"))
+
+
+def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
+    """The pairs of contents with equal pixels: a star from the representative of each pixel_digest to the others.
+
+    Args:
+        hashes: HASHES, all contents of the digests in question. The smallest id is the representative, as in
+            `stages.candidates.joinable_units`.
+        cfg: thresholds; they decide nothing here, but their fingerprint goes on the row.
+
+    Returns:
+        PAIRS of kind pixel and score 1, with the distances that equal pixels have: 0 straight, and mirrored the
+        distance of a picture to its own mirror image. The cosine is null: nobody need compute it.
+
+    Raises:
+        VersionMixError: as in `measure_pairs`.
+    """
+    first = hashes.groupBy("pixel_digest").agg(F.min(F.struct("content_id", "hash_version")).alias("first"))
+    star = hashes.join(first, "pixel_digest").where(F.col("content_id") > F.col("first.content_id"))  # src_id < dst_id
+    # Hashes are functions of the pixels and the version, so one side's are the other's.
+    sides = [F.col(name).alias(f"{side}_{name}") for side in "ab" for name in _HASHES[:-1]]
+    rows = star.select(
+        F.col("first.content_id").alias("src_id"),
+        F.col("content_id").alias("dst_id"),
+        F.lit(PIXEL).alias("found_by"),
+        *sides,
+        F.col("first.hash_version").alias("a_hash_version"),
+        F.col("hash_version").alias("b_hash_version"),
+        *[F.lit(None).cast("binary").alias(f"{side}_embedding") for side in "ab"],
+        *[F.lit(None).cast("string").alias(f"{side}_preprocess_id") for side in "ab"],
+    )
+    evidence = rows.mapInArrow(_measure_batches, _EVIDENCE)
+    versions = F.lit(None).cast("string").alias("model_id"), F.lit(PIXEL).alias("join_version")
+    return decide(without_alignment(evidence.select("*", *versions)), cfg)
+
+
+def with_alignment(measured: DataFrame, aligned: DataFrame, version: str) -> DataFrame:
+    """`measured` with the columns of stages.align.ALIGNED, and the version of what aligned it."""
+    both = measured.join(aligned, ["src_id", "dst_id"], "left")
+    known = F.when(F.col("aligned_ncc").isNotNull(), F.lit(version)).cast("string")
+    return both.withColumn("verify_version", known)
+
+
+def without_alignment(measured: DataFrame) -> DataFrame:
+    """`measured` with null in the columns of the alignment."""
+    fields = [f for f in PAIRS.schema.fields if f.name not in measured.columns and f.name not in _DECISION]
+    return measured.select("*", *[F.lit(None).cast(f.dataType).alias(f.name) for f in fields])
+
+
+def _measure_batches(batches: Batches) -> Batches:
+    for batch in sliced_by_bytes(batches):  # intermediate float64 are four times the vectors
+        yield _measure(batch)
+
+
+def _measure(batch: pa.RecordBatch) -> pa.RecordBatch:
+    refuse_mixed("hashes of version", batch["a_hash_version"].to_pylist(), batch["b_hash_version"].to_pylist())
+    sides = [
+        words_of(np.asarray(batch[f"{side}_{name}"]).astype(">i8").view(np.uint8).reshape(-1, 8))
+        for side in "ab"
+        for name in ("phash", "phash_mirrored")
+    ]
+    phash, phash_mirrored = straight_and_mirrored_bits(*sides)
+    sides = [words_of(binary_rows(batch[f"{side}_{name}"], 32)) for side in "ab" for name in ("pdq", "pdq_mirrored")]
+    pdq, pdq_mirrored = straight_and_mirrored_bits(*sides)
+    quality = np.minimum(np.asarray(batch["a_pdq_quality"]), np.asarray(batch["b_pdq_quality"])).astype(np.int32)
+    return pa.RecordBatch.from_arrays(
+        [
+            batch["src_id"],
+            batch["dst_id"],
+            batch["found_by"],
+            *[pa.array(column) for column in (phash, phash_mirrored, pdq, pdq_mirrored, quality)],
+            _cosine_column(batch),
+            batch["a_hash_version"],
+        ],
+        names=_EVIDENCE.fieldNames(),
+    )
+
+
+def _cosine_column(batch: pa.RecordBatch) -> pa.Array:
+    """float64, null where a side has no embedding."""
+    has_both = np.asarray(batch["a_embedding"].is_valid()) & np.asarray(batch["b_embedding"].is_valid())
+    values = np.zeros(batch.num_rows)
+    if has_both.any():
+        held = batch.filter(pa.array(has_both))
+        refuse_mixed("embeddings prepared by", held["a_preprocess_id"].to_pylist(), held["b_preprocess_id"].to_pylist())
+        n_bytes = len(held["a_embedding"][0].as_buffer())
+        a, b = (binary_rows(held[f"{side}_embedding"], n_bytes).view("<f2") for side in "ab")
+        values[has_both] = cosines(a, b)
+    return pa.array(values, mask=~has_both)

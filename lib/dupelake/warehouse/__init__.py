@@ -1,0 +1,1 @@
+"""Tables, their columns, and how they are written: the only room that knows Delta."""

@@ -1,0 +1,221 @@
+"""Tables of what was found and said: groups and their history, people's decisions, runs."""
+
+from __future__ import annotations
+
+from pyspark.sql import types as T
+
+from dupelake.warehouse.schema_types import BOOL, COUNTS, DOUBLE, INT, SECONDS, TEXT, TEXTS, TIME, Table, col
+
+GROUPS = Table(
+    "groups",
+    "One row per image that stands in a duplicate group (of two images at least).",
+    T.StructType(
+        [
+            col("image_id", TEXT, "the image", null=False),
+            col("group_id", TEXT, "kept for life, never reused", null=False),
+            col("scope", TEXT, "scope of all images of the group", null=False),
+            col("content_id", TEXT, "content of the image", null=False),
+            col("is_keeper", BOOL, "the one image of the group to keep", null=False),
+            col("relation", TEXT, "keeper, copy (shows nothing that the keeper lacks) or alternate", null=False),
+            col("is_removable", BOOL, "a copy of a tier that cluster.removable covers", null=False),
+            col(
+                "tier",
+                TEXT,
+                "of a copy that passed against the keeper itself: identical (bytes or pixels), verified (nothing but "
+                "encoding, scale or a cut edge differs), copies; null: it stays",
+            ),
+            col("compared_with", TEXT, "image_id it was compared with: the keeper, else another member; null for none"),
+            col(
+                "score_to_keeper",
+                DOUBLE,
+                "score of the pair with the image that it was compared with; 1 for equal bytes or pixels",
+                null=False,
+            ),
+            col("kind", TEXT, "exact, pixel, near, crop, mirrored, rotated, edited, recoloured; null for the keeper"),
+            col("reason", TEXT, "why, in words", null=False),
+            col("group_size", INT, "images in the group", null=False),
+            col("updated_at", TIME, "start of the run that last changed this row (UTC)", null=False),
+        ]
+    ),
+    key=("image_id",),
+    checks={
+        "relation_known": "relation IN ('keeper', 'copy', 'alternate')",
+        "keeper_stays": "NOT (is_keeper AND is_removable)",
+        "score_range": "score_to_keeper BETWEEN 0 AND 1",
+        "two_at_least": "group_size >= 2",
+    },
+)
+
+SIMILAR_GROUPS = Table(
+    "similar_groups",
+    "One row per image of which another image is another shot or version: no duplicates for that. Written "
+    "where cluster.similar_groups is on.",
+    T.StructType(
+        [
+            col("image_id", TEXT, "the image", null=False),
+            col("similar_group_id", TEXT, "the smallest image_id of those that hang together", null=False),
+            col("scope", TEXT, "scope of all images of the group", null=False),
+            col("content_id", TEXT, "content of the image", null=False),
+            col("group_size", INT, "images in the group", null=False),
+        ]
+    ),
+    key=("image_id",),
+    checks={"two_at_least": "group_size >= 2"},
+)
+
+GROUP_MOVES = Table(
+    "group_moves",
+    "One row per image and change: it entered, left or changed its group. Applied in order of sequence they give the "
+    "groups of any past night.",
+    T.StructType(
+        [
+            col("run_id", TEXT, "the run that made the change", null=False),
+            col("sequence", T.LongType(), "number of the change of `groups` that made it true", null=False),
+            col("image_id", TEXT, "the image", null=False),
+            col("from_group_id", TEXT, "its group before; null where it had none"),
+            col("to_group_id", TEXT, "its group afterwards; null where it has none"),
+            col("is_keeper", BOOL, "whether it is the keeper afterwards; null where it has no group"),
+            col("changed_at", TIME, "start of the run (UTC)", null=False),
+        ]
+    ),
+    key=("sequence", "image_id"),
+)
+
+CLUSTERED = Table(
+    "clustered",
+    "One row per content that may have a group: what was grouped last, so that a night groups only what differs.",
+    T.StructType(
+        [
+            col("content_id", TEXT, "the content", null=False),
+            col("component", TEXT, "the smallest content id of its component, over all scopes", null=False),
+            col("fingerprint", T.LongType(), "of its images, pairs, twins and verdicts", null=False),
+        ]
+    ),
+    key=("content_id",),
+)
+
+GROUP_CHANGES = Table(
+    "group_changes",
+    "One row per event in the life of a group.",
+    T.StructType(
+        [
+            col("run_id", TEXT, "the run that made the change", null=False),
+            col("group_id", TEXT, "the group", null=False),
+            col("event", TEXT, "born, grew, shrank, merged_into, split_from, ended", null=False),
+            col("other_group_id", TEXT, "the group merged into, or split from"),
+            col("n_images", INT, "images in the group afterwards", null=False),
+            col("changed_at", TIME, "start of the run (UTC)", null=False),
+            col("sequence", T.LongType(), "number of the change of `groups` that made it true", null=False),
+        ]
+    ),
+    key=("run_id", "group_id", "event"),
+    checks={"event_known": "event IN ('born', 'grew', 'shrank', 'merged_into', 'split_from', 'ended')"},
+)
+
+DECISIONS = Table(
+    "decisions",
+    "One row per verdict of a person; rows are only ever added. The latest on the same contents holds.",
+    T.StructType(
+        [
+            col("image_id", TEXT, "the image; for verdict keeper the one to keep", null=False),
+            col("other_image_id", TEXT, "the image that it is compared with; null for verdict keeper"),
+            col("verdict", TEXT, "duplicate, not_duplicate, alternate, keeper; withdrawn takes one back", null=False),
+            col("author", TEXT, "who says it", null=False),
+            col("decided_at", TIME, "when (UTC); the later of two verdicts on the same contents holds", null=False),
+            col("note", TEXT, "why, in words; nothing reads it"),
+        ]
+    ),
+    key=("image_id", "other_image_id", "verdict", "author", "decided_at"),
+    checks={
+        "verdict_known": "verdict IN ('duplicate', 'not_duplicate', 'alternate', 'keeper', 'withdrawn')",
+        "keeper_is_one": "verdict <> 'keeper' OR other_image_id IS NULL",
+        "pair_is_two": "verdict IN ('keeper', 'withdrawn') OR other_image_id IS NOT NULL",
+        "not_itself": "other_image_id IS NULL OR other_image_id <> image_id",
+    },
+)
+
+DECIDED = Table(
+    "decided",
+    "What the images of decisions showed when each decision was first seen; written once, never changed.",
+    T.StructType(
+        [
+            col("image_id", TEXT, "an image that a decision names", null=False),
+            col("decided_at", TIME, "of the decision", null=False),
+            col(
+                "content_id", TEXT, "its content then: the decision is about it, whatever the uri holds now", null=False
+            ),
+            col("scope", TEXT, "its scope then", null=False),
+        ]
+    ),
+    key=("image_id", "decided_at"),
+)
+
+DECISION_CONFLICTS = Table(
+    "decision_conflicts",
+    "One row per contradiction between verdicts that stands now; while it stands nothing near it is removable.",
+    T.StructType(
+        [
+            col("conflict_id", TEXT, "digest of its kind and decisions", null=False),
+            col(
+                "kind",
+                TEXT,
+                "not_duplicate_of_duplicate, alternate_of_duplicate, not_duplicate_of_alternate, two_keepers, "
+                "same_time, unknown_image, different_scopes",
+                null=False,
+            ),
+            col("image_id", TEXT, "of the decision that is contradicted", null=False),
+            col("other_image_id", TEXT, "of the same decision; null for a keeper"),
+            col("verdict", TEXT, "what it says", null=False),
+            col("author", TEXT, "who said it", null=False),
+            col("decided_at", TIME, "when (UTC)", null=False),
+            col("against_image_id", TEXT, "of the decision that contradicts it; null where no decision does"),
+            col("against_other_image_id", TEXT, "of the same"),
+            col("against_verdict", TEXT, "what that one says"),
+            col("against_author", TEXT, "who said that"),
+            col("against_decided_at", TIME, "when (UTC)"),
+            col("message", TEXT, "what it means and what is done until a later verdict ends it", null=False),
+            col("since", TIME, "when the later of the two was made (UTC)", null=False),
+        ]
+    ),
+    key=("conflict_id",),
+)
+
+RUNS = Table(
+    "runs",
+    "One row per job run.",
+    T.StructType(
+        [
+            col("run_id", TEXT, "start time and a random suffix", null=False),
+            col("job", TEXT, "hash, embed, lsh_join, cluster, nightly or forget", null=False),
+            col("status", TEXT, "succeeded or failed", null=False),
+            col("started_at", TIME, "UTC", null=False),
+            col("finished_at", TIME, "UTC", null=False),
+            col("arguments", TEXT, "command line, JSON", null=False),
+            col("config_fingerprint", TEXT, "changes when any option changes", null=False),
+            col("config", TEXT, "all options, JSON", null=False),
+            col("versions", TEXTS, "of dupelake, the hash, the model, Spark, Delta", null=False),
+            col("counts", COUNTS, "rows in, out, failed by reason, pairs by kind, groups, removable bytes", null=False),
+            col("seconds", SECONDS, "wall-clock by stage", null=False),
+            col(
+                "recall",
+                TEXT,
+                "JSON: of copies planted in memory, how many were found, by edit (all, by_edit); of the pairs that "
+                "brute force finds around a sample of new images, how many each leg proposed (legs, checked)",
+            ),
+            col("error_message", TEXT, "null when it succeeded"),
+            col(
+                "tables",
+                COUNTS,
+                "where all tables are up to date with each other: the version of each; the newest such row is the last "
+                "complete night, to be read with VERSION AS OF",
+            ),
+            col(
+                "plan",
+                TEXT,
+                "JSON: of a large join, the forecast of each leg and what came of it; null where none was made",
+            ),
+        ]
+    ),
+    key=("run_id",),
+    checks={"status_known": "status IN ('succeeded', 'failed')"},
+)

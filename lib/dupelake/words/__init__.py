@@ -1,0 +1,1 @@
+"""Keypoints, visual words, and how many words two images share."""

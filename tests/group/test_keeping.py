@@ -1,0 +1,151 @@
+"""kernels.keeping: each rule by the evidence that it names, from both ends; the order of several."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dupelake.group import keeping as rules
+from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side, order_of
+from dupelake.group.stars import agreement_of
+
+SOUND = {
+    "overlap": 1.0, "beyond": 0.0, "frame": 0.0, "added": 0.0, "area": 160_000.0, "detail": 1.0,
+    "jpeg_quality": 95.0, "is_web_lossy": 0.0, "jpeg_trace": 0.2, "earlier_quality": float("nan"), "blockiness": 0.2,
+    "noise": 0.5, "sharpness": 1.5, "comb": 0.06, "colourfulness": 12.0,
+    "richness": 0.0,
+}  # fmt: skip
+NAN = float("nan")
+
+
+def side(**differs: float) -> Side:
+    return Side(**{name: np.array([(SOUND | differs)[name]]) for name in (*OF_PAIR, *OWN)})
+
+
+def judge(a: Side, b: Side, scale: float = 1.0) -> tuple[int, int]:
+    """Decided from both ends, which must agree."""
+    better, rule = better_side(a, b, np.array([scale]))
+    other, again = better_side(b, a, np.array([1 / scale]))
+    assert other.tolist() == (-better).tolist()
+    assert again.tolist() == rule.tolist()
+    return int(better[0]), int(rule[0])
+
+
+@pytest.mark.parametrize(
+    ("overlap", "beyond", "frame", "scale", "better"),
+    [
+        ((0.5, 1.0), (0.5, 0.0), (0.0, 0.0), 1.0, 1),  # the destination is a crop of the source
+        ((1.0, 0.5), (0.0, 0.5), (0.0, 0.0), 1.0, -1),
+        ((0.5, 1.0), (0.5, 0.0), (0.0, 0.0), 1.6, 1),  # a crop out of something finer, not clearly
+        ((0.5, 1.0), (0.5, 0.0), (0.0, 0.0), 2.0, -1),  # the source is tiny
+        ((1.0, 0.5), (0.0, 0.5), (0.0, 0.0), 0.5, 1),
+        ((1.0, 0.96), (0.0, 0.04), (0.0, 0.0), 1.0, -1),  # a small crop is one
+        ((0.7, 0.9), (0.3, 0.1), (0.0, 0.0), 1.0, 0),  # each shows something of its own
+        ((0.8, 1.0), (0.0, 0.0), (0.2, 0.0), 1.0, -1),  # the source carries a caption bar
+        ((1.0, 1.0), (0.0, 0.0), (0.0, 0.15), 1.0, 1),  # the destination has a border
+        ((0.25, 1.0), (0.0, 0.0), (0.75, 0.0), 2.0, -1),  # the source is a collage
+        ((0.5, 1.0), (0.0, 0.0), (0.5, 0.0), 0.5, 0),  # a screen that shows the picture finer than the other has it
+        ((0.7, 1.0), (0.2, 0.0), (0.1, 0.0), 1.0, 1),  # framed, and fuller for all that
+    ],
+)
+def test_the_fuller_picture_is_better_unless_it_is_coarse_and_a_bare_one_than_a_framed_one(
+    overlap, beyond, frame, scale, better
+):
+    a, b = (side(overlap=o, beyond=m, frame=f) for o, m, f in zip(overlap, beyond, frame, strict=True))
+    assert judge(a, b, scale)[0] == better
+
+
+@pytest.mark.parametrize(
+    ("worse", "rule"),
+    [
+        ({"added": 0.01}, rules.CLEAN),
+        ({"colourfulness": 0.1}, rules.COLOURED),
+        ({"sharpness": 1.0, "detail": 0.5}, rules.SOFT),
+        ({"sharpness": 3.4}, rules.SHARPENED),
+        ({"noise": 4.0}, rules.NOISY),
+        ({"comb": 0.5}, rules.COMBED),
+        ({"jpeg_quality": 60.0, "jpeg_trace": 0.4, "blockiness": 1.4}, rules.COMPRESSED),
+        ({"is_web_lossy": 1.0, "jpeg_quality": NAN, "jpeg_trace": 0.02}, rules.COMPRESSED),
+        ({"jpeg_quality": 98.0, "earlier_quality": 93.0}, rules.RESAVED),  # of 98, and its pixels show the steps of 93
+        ({"jpeg_quality": NAN, "jpeg_trace": 0.18}, rules.RESAVED),  # a PNG that shows the zeros of the JPEG
+    ],
+)
+def test_each_rule_tells_the_damaged_one(worse, rule):
+    assert judge(side(), side(**worse)) == (1, rule)
+
+
+def test_the_richer_of_two_that_are_alike():
+    assert judge(side(richness=2.0), side()) == (1, rules.RICHER)
+
+
+def test_a_png_is_better_than_the_jpeg_that_was_made_of_it():
+    png = side(jpeg_quality=NAN, jpeg_trace=0.005, blockiness=0.05)
+    assert judge(png, side(jpeg_quality=60.0, jpeg_trace=0.45, blockiness=1.3)) == (1, rules.COMPRESSED)
+
+
+def test_a_resave_of_high_quality_does_not_beat_the_poor_jpeg_that_it_was_made_of():
+    poor = {"jpeg_trace": 0.5, "blockiness": 1.25}
+    assert judge(side(jpeg_quality=60.0, **poor), side(jpeg_quality=95.0, **poor)) == (1, rules.RESAVED)
+
+
+def test_noise_that_compression_took_away_is_no_reason_against_the_original():
+    camera = side(noise=2.4, jpeg_quality=96.0)
+    assert judge(camera, side(noise=0.6, jpeg_quality=50.0, jpeg_trace=0.45, blockiness=1.8)) == (1, rules.COMPRESSED)
+
+
+@pytest.mark.parametrize(
+    ("large", "small", "scale", "rule"),
+    [
+        ({"area": 640_000.0, "detail": 0.42}, {}, 2.0, rules.ENLARGED),
+        ({"area": 640_000.0}, {}, 2.0, rules.LARGER),
+        ({"area": 640_000.0, "detail": 0.5}, {"detail": 0.6}, 2.0, rules.LARGER),  # both soft: doubt favours the larger
+        ({"area": 161_600.0}, {}, 1.005, rules.LARGER),
+    ],
+)
+def test_more_pixels_are_better_unless_they_were_made_up(large, small, scale, rule):
+    wins = -1 if rule == rules.ENLARGED else 1
+    assert judge(side(**large), side(**small), 1 / scale) == (wins, rule)
+
+
+def test_alike_are_level_and_so_is_what_was_not_measured():
+    assert judge(side(), side()) == (0, rules.LEVEL)
+    blank = dict.fromkeys(OWN, NAN) | {"area": 100.0, "detail": 1.0, "richness": 0.0, "is_web_lossy": NAN}
+    assert judge(side(**blank), side(**blank)) == (0, rules.LEVEL)
+
+
+def test_order_goes_by_better_neighbours_then_agreement_then_number_whatever_the_order_of_edges():
+    a, b = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3])
+    better = np.array([-1, 0, 0, 1, 1, 0], np.int8)  # 1 is better than all, 0 is beaten once, like 2 and 3
+    agreement = np.array([1000, 900, 800, 1000, 1000, 100])
+    strong = np.full(6, rules.LARGER, np.int8)
+    order = order_of(a, b, better, strong, agreement, np.zeros(4, np.bool_), 4)
+    assert order.vertices.tolist() == [1, 0, 2, 3]
+    assert (order.n_better.tolist(), order.n_sounder.tolist()) == ([1, 0, 1, 1], [0, 0, 0, 0])
+    shuffled = np.random.default_rng(1).permutation(6)
+    none = np.zeros(4, np.bool_)
+    again = order_of(b[shuffled], a[shuffled], -better[shuffled], strong, agreement[shuffled], none, 4)
+    assert again.vertices.tolist() == order.vertices.tolist()
+    chosen = np.array([False, False, False, True])
+    assert order_of(a, b, better, strong, agreement, chosen, 4).vertices[0] == 3
+
+
+def test_the_part_that_agrees_best_is_no_keeper_where_others_show_more():
+    a, b = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3])
+    better = np.array([-1, -1, -1, 0, 0, 0], np.int8)
+    rule = np.array([rules.FULLER] * 3 + [rules.LEVEL] * 3, np.int8)
+    agreement = np.array([1000, 1000, 1000, 0, 0, 0])  # 0 agrees with all, who agree with none but it
+    order = order_of(a, b, better, rule, agreement, np.zeros(4, np.bool_), 4)
+    assert order.vertices.tolist() == [1, 2, 3, 0]
+
+
+def test_damage_counts_after_the_agreement_of_several():
+    a, b = np.array([0, 0, 1]), np.array([1, 2, 2])
+    better, rule = np.array([1, 1, 0], np.int8), np.full(3, rules.COMPRESSED, np.int8)
+    none = np.zeros(3, np.bool_)
+    assert order_of(a, b, better, rule, np.array([1000, 1000, 1000]), none, 3).vertices[0] == 0
+    assert order_of(a, b, better, rule, np.array([600, 600, 1000]), none, 3).vertices[0] == 1
+
+
+def test_agreement_takes_away_what_encoding_does_not_explain():
+    found = agreement_of(*np.array([[0.99, 0.935, NAN], [1.0, 0.97, NAN], [0.0, 0.15, NAN], [0.0, 0.09, NAN]]))
+    assert found.tolist() == [1000, 650, 500]

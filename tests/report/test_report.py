@@ -1,0 +1,216 @@
+"""Contact sheets, run reports, Java check: what people and start-up scripts see."""
+
+from __future__ import annotations
+
+import io
+import logging
+import stat
+import time
+
+import pytest
+from PIL import Image
+
+from dupelake.errors import EnvironmentFault
+from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
+from dupelake.runtime.java import check_java, parse_major
+from dupelake.runtime.run_record import REST, START, Run, human_bytes
+
+
+def jpeg(colour: tuple[int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (160, 120), colour).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def member(relation: str, *, removable: bool = False, thumbnail: bytes | None = b"") -> Member:
+    data = jpeg((10, 20, 200)) if thumbnail == b"" else thumbnail
+    return Member(
+        "id",
+        "a rather long file name that does not fit below a tile.jpg",
+        data,
+        1600,
+        1200,
+        123_456,
+        "JPEG",
+        relation,
+        removable,
+        None if relation == "keeper" else "near",
+        0.9,
+    )
+
+
+def colours(image: Image.Image) -> set[tuple[int, int, int]]:
+    return {colour for _, colour in image.getcolors(1 << 24)}
+
+
+def test_sheet_draws_a_row_a_group_with_its_frames_and_pictures():
+    groups = [
+        SheetGroup("g1", 9, [member("keeper"), member("copy", removable=True), member("alternate")]),
+        SheetGroup("g2", 2, [member("keeper"), member("copy", thumbnail=None)]),
+    ]
+    sheet = draw_contact_sheet(groups, "two groups")
+    one = draw_contact_sheet(groups[:1], "one group")
+    assert sheet.height > one.height
+    assert {(34, 139, 34), (200, 50, 40), (40, 90, 200), (215, 150, 20)} <= colours(sheet)
+    assert (215, 150, 20) not in colours(draw_contact_sheet(groups[1:], "no alternate"))
+    blue = sum(n for n, (r, g, b) in one.getcolors(1 << 24) if b > 150 and r < 60 and g < 60)
+    assert blue > 3 * 150 * 100  # three thumbnails were pasted
+
+
+def test_sheet_without_groups_and_with_broken_thumbnails_is_drawn():
+    assert draw_contact_sheet([], "none").height > 50
+    draw_contact_sheet([SheetGroup("g", 2, [member("keeper", thumbnail=b"no jpeg"), member("copy")])], "broken")
+
+
+def test_human_bytes():
+    assert [human_bytes(n) for n in (0, 1023, 1536, 5 * 1024**3, 3 * 1024**5)] == [
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "5.0 GiB",
+        "3072.0 TiB",
+    ]
+
+
+def test_run_report_says_what_people_need():
+    run = Run.__new__(Run)
+    run.notes = []
+    run.run_id, run.job = "r", "nightly"
+    run.counts = {
+        "read": 10,
+        "hashed": 6,
+        "skipped": 3,
+        "failed": 1,
+        "failed.truncated": 1,
+        "contents_new": 5,
+        "pairs_measured": 4,
+        "pairs_withdrawn": 0,
+        "pairs.near": 3,
+        "groups": 2,
+        "images_grouped": 5,
+        "copies": 4,
+        "removable": 3,
+        "removable_bytes": 2048,
+        "changes.born": 2,
+    }
+    run.seconds = {"hash": 1.5, "cluster": 2.0}
+    text = run.report()
+    for part in (
+        "10 read = 6 hashed + 3 skipped + 1 failed (1 truncated)",
+        "3 near",
+        "2 of 5 images, 4 copies; 3 removable, 2.0 KiB",
+        "2 born",
+        "hash 1.5, cluster 2.0; 3.5 in all, on the clock",
+    ):
+        assert part in text
+    assert "named" not in text
+
+
+def test_seconds_are_of_the_clock():
+    run = Run.__new__(Run)
+    run.notes = []
+    run.begun, run.seconds = time.monotonic() - 100, {START: 20.0, "hash": 30.0, "write": 5.0}
+    run.note_rest()
+    assert run.seconds[REST] == pytest.approx(45, abs=1)
+    run.note_rest()
+    assert sum(run.seconds.values()) == pytest.approx(100, abs=1)
+
+
+def test_a_process_has_one_start(monkeypatch):
+    from dupelake.runtime import clock
+
+    monkeypatch.setattr(clock, "_begun", False)
+    first, now = clock.begin(), time.monotonic()
+    assert 0.1 < now - first < 24 * 3600, "the first job of a process begins with it"
+    assert abs(clock.begin() - now) < 1, "a later one when it is called"
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"named": 4, "unknown": 1, "forgotten": 3}, "named    4 given, 1 unknown; images forgotten: 3"),
+        ({"named": 1, "unknown": 0, "undone": 1}, "named    1 given, 0 unknown; images that may come back: 1"),
+        ({"named": 1, "unknown": 0, "forgotten": 1, "purged.hashes": 2}, "purged   2 hashes"),
+    ],
+)
+def test_forget_tells_how_many(counts, said):
+    run = Run.__new__(Run)
+    run.notes = []
+    run.run_id, run.job, run.counts, run.seconds = "r", "forget", counts, {}
+    assert said in run.report()
+
+
+@pytest.mark.parametrize(
+    ("said", "major"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('java version "1.8.0_412"', 8),
+        ('openjdk version "21" 2023', 21),
+        ("what", 0),
+    ],
+)
+def test_java_version_is_read(said, major):
+    assert parse_major(said) == major
+
+
+@pytest.mark.parametrize(("script", "said"), [(None, "no Java found"), ("11.0.2", "is Java 11")])
+def test_missing_or_unsuitable_java_is_named_with_what_to_install(tmp_path, monkeypatch, script, said):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if script:
+        java = tmp_path / "java"
+        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{script}\"' >&2\n", encoding="utf-8")
+        java.chmod(java.stat().st_mode | stat.S_IEXEC)
+    with pytest.raises(EnvironmentFault, match=said) as caught:
+        check_java()
+    assert "openjdk-17-jdk-headless" in str(caught.value)
+
+
+def test_progress_prints_plain_lines_into_a_log_and_a_bar_on_a_terminal(monkeypatch, caplog):
+    from dupelake.runtime import logs
+
+    class Tracker:
+        def getActiveStageIds(self):
+            return [1]
+
+        def getStageInfo(self, stage):
+            return type("Info", (), {"numCompletedTasks": 3, "numTasks": 6})()
+
+    class Session:
+        sparkContext = type("Context", (), {"statusTracker": staticmethod(Tracker)})()
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(logs, "_REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(logs, "_LINE_SECONDS", 0.01)
+    terminal = Terminal()
+    with logs.Progress(Session(), "hash", terminal):
+        time.sleep(0.1)
+    assert "###############..............." in terminal.getvalue()
+    monkeypatch.setattr(logging.getLogger("dupelake"), "propagate", True)
+    with caplog.at_level(logging.INFO, logger="dupelake"), monkeypatch.context() as patch:
+        patch.setattr(Tracker, "getActiveStageIds", lambda self: [])  # no task runs: Spark plans, or Delta commits
+        with logs.Progress(Session(), "hash", io.StringIO()):
+            time.sleep(0.1)
+    assert "hash: planning or committing, after" in caplog.text
+    assert "0 of 0" not in caplog.text
+    with caplog.at_level(logging.INFO, logger="dupelake"), logs.Progress(Session(), "hash", io.StringIO()):
+        time.sleep(0.1)
+    assert "hash: 3 of 6 tasks" in caplog.text
+
+
+def test_errors_of_workers_keep_their_exit_code_and_message():
+    from dupelake.errors import GateError, VersionMixError
+    from dupelake.pipeline.common import explain
+
+    assert explain(GateError("too many")) == (3, "too many")
+    wrapped = RuntimeError("PythonException: Traceback ...\ndupelake.errors.VersionMixError: a and b\n  at org.apache")
+    assert explain(wrapped) == (VersionMixError.exit_code, "a and b")
+    assert explain(ValueError("x")) == (1, "ValueError: x")
+    full = RuntimeError("Py4JJavaError ... Caused by: java.io.IOException: No space left on device\n at ...")
+    for error in (OSError(28, "No space left on device"), full):
+        code, message = explain(error)
+        assert code == 1
+        assert message.startswith("a disk is full")

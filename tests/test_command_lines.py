@@ -1,0 +1,88 @@
+"""What is refused before Spark starts, in a line each, whoever the user is and whatever the locale."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CONF, JOBS = (Path(__file__).parents[1] / name for name in ("conf", "jobs"))
+
+
+def as_somebody(arguments: list[str], **env: str) -> subprocess.CompletedProcess[str]:
+    """`dupelake` as a user who owns nothing, and whom the system does not know."""
+    command = [sys.executable, "-m", "dupelake.cli", *arguments]
+    if os.geteuid() == 0:
+        command = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", *command]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | env)
+
+
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """A warehouse that the user may read, not write, in a folder that pytest does not close to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        for table in ("images", "groups"):
+            Path(folder, "wh", table, "_delta_log").mkdir(parents=True)
+        Path(folder, "wh").chmod(0o555)
+        yield Path(folder, "wh")
+        Path(folder, "wh").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "{images}", "--warehouse", "{closed}"],
+        ["run", "{images}", "--warehouse", "{closed}/new/one"],
+        ["decide", "x", "keeper", "--author", "ana", "--warehouse", "{closed}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_warehouse_that_cannot_be_written_is_refused_in_a_line(closed, words):
+    images = closed.parent / "pictures"
+    images.mkdir()
+    done = as_somebody([word.format(images=images, closed=closed) for word in words])
+    assert done.returncode == 2, done.stderr
+    assert "cannot write in" in done.stderr
+    assert str(closed) in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3, done.stderr
+
+
+def test_a_warehouse_that_cannot_be_read_is_refused_in_a_line(closed):
+    closed.chmod(0o000)
+    done = as_somebody(["report", "--warehouse", str(closed)])
+    assert (done.returncode, "may not read it" in done.stderr) == (2, True), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_arguments_are_refused_as_arguments(tmp_path):
+    done = as_somebody(["run", str(tmp_path / "none"), "--warehouse", str(tmp_path / "wh")])
+    assert done.returncode == 2
+    assert "refused; nothing was started" in done.stderr
+    assert "configuration" not in done.stderr
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in JOBS.glob("*.py")))
+def test_a_python_without_what_dupelake_needs_is_told_in_a_line(script):
+    """As spark-submit takes the first python3 of the PATH."""
+    bare = [sys.executable, "-S", str(JOBS / script), "--help"]  # without site-packages
+    env = os.environ | {"PYTHONPATH": str(JOBS.parent / "lib")}
+    done = subprocess.run(bare, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 1
+    assert "set PYSPARK_PYTHON" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_settings_for_clusters():
+    from dupelake.runtime.session import read_properties
+
+    held = read_properties(CONF / "spark-cluster.conf")
+    assert held["spark.yarn.maxAppAttempts"] == "1", "exit codes 2, 3 and 4 are no reason to start the night again"
+    assert held["spark.executorEnv.LC_ALL"] == held["spark.yarn.appMasterEnv.LC_ALL"] == "C.UTF-8"
+    assert held["spark.kubernetes.driverEnv.LC_ALL"] == "C.UTF-8"
+    assert held["spark.log.level"] == "WARN"

@@ -1,0 +1,105 @@
+"""Configuration: defaults equal the documented file; faults come all at once, each with its field and fix."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dupelake.config import Config, load_config
+from dupelake.errors import ConfigError
+
+BASE = Path(__file__).parents[1] / "conf" / "base.yaml"
+
+
+def test_base_yaml_shows_exactly_the_defaults():
+    assert yaml.safe_load(BASE.read_text(encoding="utf-8")) == Config().as_dict()
+
+
+def test_base_yaml_loads_to_the_defaults():
+    assert load_config(BASE) == Config()
+
+
+def test_set_wins_over_file(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("decide:\n  min_score: 0.6\nlsh:\n  pdq_max_bits: 30\n", encoding="utf-8")
+    config = load_config(file, ["decide.min_score=0.9", "cluster.removable=verified"])
+    assert (config.decide.min_score, config.lsh.pdq_max_bits) == (0.9, 30)
+    assert config.cluster.removable == "verified"
+
+
+def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("decide:\n  min_scor: 20\n  min_score: 1.5\nlhs: {}\nhash: 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(
+            file, ["embed.batch_size=many", "oops", "decode.accept_truncated=1", "cluster.keeper_order=[pixels]"]
+        )
+    faults = caught.value.faults
+    for expected in (
+        "decide.min_scor: no such option; did you mean min_score?",
+        "decide.min_score: is 1.5; allowed is 0.01 to 0.999",
+        "lhs: no such section; did you mean lsh?",
+        "hash: must hold options",
+        "embed.batch_size: must be a whole number",
+        "--set oops: must be section.key=value",
+        "decode.accept_truncated: must be true or false",
+        "cluster.keeper_order: must end in image_id",
+    ):
+        assert any(expected in fault for fault in faults), (expected, faults)
+
+
+def test_two_faults_of_one_option_and_faults_beside_one_that_cannot_be_read():
+    sets = ["cluster.keeper_order=[pixels, pixels]", "lsh.pdq_max_bits=wide", "embed.model=x"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, sets)
+    found = sorted(fault.split(":")[0] for fault in caught.value.faults)
+    assert found == ["cluster.keeper_order", "cluster.keeper_order", "embed.model", "lsh.pdq_max_bits"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "field"),
+    [
+        (["decide.pdq_max_bits=40"], "decide.pdq_max_bits"),
+        (["decide.min_score=1"], "decide.min_score"),
+        (["cluster.removable=all"], "cluster.removable"),
+        (["features.vocabulary=/no/such/file"], "features.vocabulary"),
+        (["cluster.keeper_order=[image_id, pixels]"], "cluster.keeper_order"),
+        (["cluster.keeper_order=[pixels, pixels, image_id]"], "cluster.keeper_order"),
+        (["cluster.removable_kinds=[near]"], "cluster.removable_kinds"),
+        (["embed.model=resnet50"], "embed.model"),
+        (["embed.model=torchscript:/no/such/file.pt"], "embed.model"),
+        (["decode.max_pixels=.nan"], "decode.max_pixels"),
+    ],
+)
+def test_contradictions_are_refused(sets, field):
+    with pytest.raises(ConfigError, match=field):
+        load_config(None, sets)
+
+
+def test_unreadable_file_is_a_fault(tmp_path):
+    with pytest.raises(ConfigError, match=r"missing\.yaml"):
+        load_config(tmp_path / "missing.yaml")
+
+
+def test_fingerprint_changes_with_every_option():
+    prints = {Config().fingerprint()}
+    for section in dataclasses.fields(Config):
+        body = getattr(Config(), section.name)
+        for option in dataclasses.fields(body):
+            value = getattr(body, option.name)
+            other = (
+                (not value)
+                if isinstance(value, bool)
+                else value + 1
+                if isinstance(value, int | float)
+                else (*value, "x")
+                if isinstance(value, tuple)
+                else value + "x"
+            )
+            changed = dataclasses.replace(Config(), **{section.name: dataclasses.replace(body, **{option.name: other})})
+            prints.add(changed.fingerprint())
+    n_options = sum(len(dataclasses.fields(getattr(Config(), s.name))) for s in dataclasses.fields(Config))
+    assert len(prints) == n_options + 1
