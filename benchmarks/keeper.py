@@ -39,11 +39,11 @@ from PIL import Image, ImageDraw, ImageOps
 from scipy.optimize import minimize
 
 from dupelake.config import ClusterConfig, DecodeConfig, HashConfig
-from dupelake.fingerprint.decode import Failure
 from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
 from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.group import keeping
 from dupelake.group.stars import agreement_of
+from dupelake.ingest.failure import Failure
 from dupelake.recall import edits_drawn
 from dupelake.recall import edits_geometry as geometry
 from dupelake.recall.edits import EDITS

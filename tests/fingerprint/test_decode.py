@@ -15,7 +15,8 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 
 from dupelake.config import DecodeConfig
-from dupelake.fingerprint.decode import Decoded, Failure, decode
+from dupelake.fingerprint.decode import Decoded, decode
+from dupelake.ingest.failure import Failure
 
 CFG = DecodeConfig()
 

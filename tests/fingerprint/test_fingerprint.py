@@ -18,8 +18,8 @@ from dupelake.config import DecodeConfig, FeaturesConfig, HashConfig
 from dupelake.errors import ModelError
 from dupelake.fingerprint import fingerprint as module
 from dupelake.fingerprint import hashing
-from dupelake.fingerprint.decode import Failure
 from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
+from dupelake.ingest.failure import Failure
 from dupelake.words.keypoints import MIRROR_PERMUTATION, unpack_features
 from dupelake.words.vocabulary import unpack_words
 

@@ -6,8 +6,8 @@ import collections
 import csv
 
 from dupelake.config import DecodeConfig, HashConfig
-from dupelake.fingerprint.decode import Failure
 from dupelake.fingerprint.fingerprint import fingerprint_image
+from dupelake.ingest.failure import Failure
 
 REASONS = {"empty", "too_large", "bomb", "truncated", "undecodable"}
 

@@ -17,9 +17,10 @@ import tifffile
 from PIL import Image
 
 from dupelake.config import DecodeConfig, HashConfig
-from dupelake.fingerprint.decode import Failure, decode
+from dupelake.fingerprint.decode import decode
 from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
 from dupelake.fingerprint.memory import MIB, needed_bytes
+from dupelake.ingest.failure import Failure
 
 SIDE = 3000
 PIXELS = SIDE * SIDE

@@ -15,8 +15,9 @@ from test_decode import CFG, decoded, encoded, scene
 
 from dupelake.config import DecodeConfig, HashConfig
 from dupelake.fingerprint import rasters
-from dupelake.fingerprint.decode import Failure, decode
+from dupelake.fingerprint.decode import decode
 from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
+from dupelake.ingest.failure import Failure
 
 ORDERS = ["<", ">"]
 STORED = [None, "zlib"]

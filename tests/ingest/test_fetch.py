@@ -25,10 +25,10 @@ from pyspark.sql import SparkSession
 
 from dupelake.config import FetchConfig
 from dupelake.fetch_rules import FETCH_SCHEMES
-from dupelake.fingerprint.decode import Failure
 from dupelake.ingest import fetch_stage as fetch
 from dupelake.ingest import webread
 from dupelake.ingest.access import Access
+from dupelake.ingest.failure import Failure
 from dupelake.ingest.fetch_stage import fetch_remote, has_reader, is_http, is_remote
 from dupelake.ingest.uris import local_path
 from dupelake.ingest.webread import read_http

@@ -24,11 +24,11 @@ from pyspark.sql import Row, SparkSession
 
 from dupelake.config import Config, FetchConfig, load_config
 from dupelake.errors import ConfigError
-from dupelake.fingerprint.decode import Failure
 from dupelake.fingerprint.stage import read_local
 from dupelake.ingest import access as access_module
 from dupelake.ingest import webread
 from dupelake.ingest.access import Access, is_public, open_local, own_roots
+from dupelake.ingest.failure import Failure
 from dupelake.ingest.webread import WebReader, read_http
 from dupelake.pipeline import hash as hash_job
 from dupelake.pipeline import plan, refused

@@ -29,6 +29,7 @@ from dupelake.fingerprint.colour import changes_colours, pixels_to_srgb, render
 from dupelake.fingerprint.encoding import Encoding, read_encoding
 from dupelake.fingerprint.rasters import dark_colours
 from dupelake.fingerprint.tiffs import NotDecodedError, Reading
+from dupelake.ingest.failure import Failure
 
 pillow_heif.register_heif_opener()
 Image.init()
@@ -91,25 +92,6 @@ class Decoded:
     def image(self) -> Image.Image:
         """The pixels as a Pillow image of mode RGB, a copy."""
         return Image.fromarray(self.rgb)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there is no picture.
-
-    Attributes:
-        reason: one word: empty, too_large (bytes, pixels, or memory; the message names the option), bomb (small data
-            that unpack to a lot; before, pixels too), truncated, undecodable, out_of_memory; the stages that read
-            files add missing, unreadable, not_a_file and others.
-        message: what happened, in words, at most 500 characters.
-        content_id: first 16 bytes of sha256(bytes), hex; None when there were no bytes to read.
-        byte_size: bytes of the file; None when unknown.
-    """
-
-    reason: str
-    message: str
-    content_id: str | None = None
-    byte_size: int | None = None
 
 
 def decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None = None) -> Decoded | Failure:

@@ -18,8 +18,9 @@ from PIL import Image
 from dupelake.config import DecodeConfig, FeaturesConfig, HashConfig
 from dupelake.fingerprint import hashing
 from dupelake.fingerprint.condition import Condition, measure_condition
-from dupelake.fingerprint.decode import Decoded, Failure, decode
+from dupelake.fingerprint.decode import Decoded, decode
 from dupelake.fingerprint.detail import measure_detail
+from dupelake.ingest.failure import Failure
 from dupelake.words.keypoints import extract_features, no_features, pack_features
 from dupelake.words.vocabulary import Vocabulary, load_vocabulary, make_words, no_words, pack_words
 
@@ -109,21 +110,20 @@ def fingerprint_image(
 ) -> Fingerprint | Failure:
     """All of `Fingerprint` for the bytes of a file, or a `Failure` with content_id and byte_size.
 
-    Never raises on account of the bytes. A failure of an empty file has no content_id: all empty files would share it.
+    Bytes never make it raise. A failure of an empty file has no content_id: all empty files would share it.
 
     Args:
         data: of the file.
         decode_cfg: what is accepted.
         hash_cfg: thumbnail and low-information rule.
         features_cfg: keypoints and words; None for the defaults.
-        vocabulary: of the words; None for the one that `features_cfg` names.
-        max_memory_bytes: what the process may take for one image; None for no limit.
+        vocabulary: of the words; None for that of `features_cfg`.
+        max_memory_bytes: for one image; None for no limit.
 
     Raises:
         ModelError: that vocabulary cannot be read.
     """
     features_cfg = features_cfg or FeaturesConfig()
-    vocabulary = vocabulary or load_vocabulary(features_cfg.vocabulary)
     decoded = decode(data, decode_cfg, max_memory_bytes)
     if isinstance(decoded, Failure):
         return replace(decoded, content_id=content_id(data) if data else None, byte_size=len(data))
@@ -133,9 +133,10 @@ def fingerprint_image(
         pdq = hashing.pdq(decoded.rgb)
         thumbnail = make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
         thumbnail_bytes = encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality)
+        is_low = hashing.is_low_information(decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg)
         detail = measure_detail(np.asarray(grey))
         condition = _condition_of(decoded, np.asarray(grey))
-        features = _features_of(thumbnail, features_cfg, vocabulary)
+        features = _features_of(thumbnail, features_cfg, vocabulary or load_vocabulary(features_cfg.vocabulary))
     except MemoryError:
         return Failure("out_of_memory", "not enough memory to hash it", content_id(data), len(data))
     return Fingerprint(
@@ -150,9 +151,7 @@ def fingerprint_image(
         pdq=pdq.bits,
         pdq_mirrored=pdq.mirrored,
         pdq_quality=pdq.quality,
-        is_low_information=hashing.is_low_information(
-            decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg
-        ),
+        is_low_information=is_low,
         detail=detail,
         **vars(decoded.encoding),
         **vars(condition),

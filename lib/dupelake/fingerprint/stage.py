@@ -20,13 +20,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from dupelake.config import Config
-from dupelake.fingerprint.decode import Failure
 from dupelake.fingerprint.fingerprint import Fingerprint, content_id, fingerprint_image
 from dupelake.fingerprint.hashing import hash_version
 from dupelake.fingerprint.isolate import FAULT, OUT_OF_MEMORY, Guard, Lost, fail_on_purpose
 from dupelake.fingerprint.memory import Room, share_bytes
 from dupelake.fingerprint.worker_memory_stage import worker_room
 from dupelake.ingest.access import Access, open_local, own_roots
+from dupelake.ingest.failure import Failure
 from dupelake.ingest.files import local_file_id, remote_file_id
 from dupelake.ingest.uris import local_path
 from dupelake.ingest.webread import WebReader, is_http

@@ -95,6 +95,31 @@ def ranked(members: DataFrame, edges: DataFrame, cfg: ClusterConfig) -> DataFram
     return levelled.drop("level").withColumn("rank", rank_of(cfg))
 
 
+def _turned(flip: Column, is_level: Column) -> dict[str, Column]:
+    """What depends on which end of a pair is src: its ends are swapped where `flip` holds."""
+
+    def either(name_a: str, name_b: str) -> Column:
+        return F.when(flip, F.col(name_b)).otherwise(F.col(name_a))
+
+    of_ends = {
+        f"{end}_{what}": either(f"{end}_{what}", f"{other}_{what}")
+        for what in OF_PAIR
+        for end, other in (("src", "dst"), ("dst", "src"))
+    }
+    return {
+        "src": F.least("va", "vb"),
+        "dst": F.greatest("va", "vb"),
+        **of_ends,
+        "scale": F.when(flip, 1.0 / F.col("scale")).otherwise(F.col("scale")),
+        "box_of_src": ~flip,
+        "is_level": is_level,
+        "detail_src": either("detail_a", "detail_b"),
+        "detail_dst": either("detail_b", "detail_a"),
+        "src_condition": either("condition_a", "condition_b"),
+        "dst_condition": either("condition_b", "condition_a"),
+    }
+
+
 def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataFrame:
     """Accepted pairs as edges between vertices of one scope, src < dst, unique.
 
@@ -133,23 +158,7 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
     by_area = F.sqrt(area_b / area_a)
     is_whole = (F.col("src_overlap") >= WHOLE) & (F.col("dst_overlap") >= WHOLE)
     measured = between.withColumn("scale", F.coalesce("scale", by_area))
-    flip = F.col("va") > F.col("vb")
-    turned = {
-        "src": F.least("va", "vb"),
-        "dst": F.greatest("va", "vb"),
-        **{
-            f"{end}_{what}": F.when(flip, F.col(f"{other}_{what}")).otherwise(F.col(f"{end}_{what}"))
-            for what in OF_PAIR
-            for end, other in (("src", "dst"), ("dst", "src"))
-        },
-        "scale": F.when(flip, 1.0 / F.col("scale")).otherwise(F.col("scale")),
-        "box_of_src": ~flip,
-        "is_level": is_whole & (F.col("size_a") == F.col("size_b")),
-        "detail_src": F.when(flip, F.col("detail_b")).otherwise(F.col("detail_a")),
-        "detail_dst": F.when(flip, F.col("detail_a")).otherwise(F.col("detail_b")),
-        "src_condition": F.when(flip, F.col("condition_b")).otherwise(F.col("condition_a")),
-        "dst_condition": F.when(flip, F.col("condition_a")).otherwise(F.col("condition_b")),
-    }
+    turned = _turned(F.col("va") > F.col("vb"), is_whole & (F.col("size_a") == F.col("size_b")))
     best = measured.select(
         *(column.alias(name) for name, column in turned.items()), *(name for name in columns if name not in turned)
     )

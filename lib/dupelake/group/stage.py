@@ -67,6 +67,17 @@ class Groups:
     conflicts: DataFrame  # schema.DECISION_CONFLICTS: contradictions among the given verdicts that stand now
 
 
+def _some(rows: DataFrame | None) -> DataFrame | None:
+    """The rows, or None where there are none."""
+    return None if rows is None or rows.isEmpty() else rows
+
+
+def _events(changes: DataFrame, run_id: str, now: datetime, sequence: int) -> DataFrame:
+    """GROUP_CHANGES of one run, of what `list_changes` gives."""
+    of_run = {"run_id": F.lit(run_id), "changed_at": F.lit(now), "sequence": F.lit(sequence)}
+    return conform(changes.withColumns(of_run), GROUP_CHANGES.schema)
+
+
 def build_groups(
     images: DataFrame,
     hashes: DataFrame,
@@ -83,10 +94,8 @@ def build_groups(
     """Groups of copies with a keeper each, under ids that last, and the events since the previous groups.
 
     Every removable member passed against its keeper directly (design 5.3): bridges are cut, and what is left of the
-    components becomes groups (kernels.cover), greedily in keeper order: fewest better neighbours by the
-    rules of kernels.keeping, then the most agreement, then as configured. A rerun on equal input gives equal rows and
-    no event. Verdicts go before all of that (see docs/decisions.md); a member that only a verdict brought in, without a
-    pair with the keeper, is an alternate and never removable.
+    components becomes groups (group/cover.py, group/keeping.py). A rerun on equal input gives equal rows, no event.
+    Verdicts go first (docs/decisions.md): a member that only a verdict brought in is an alternate.
 
     Args:
         images: schema.IMAGES; failed and deleted ones take no part.
@@ -98,19 +107,16 @@ def build_groups(
         run_id: goes into the events.
         now: start of the run, with zone.
         checkpoint: materialises a DataFrame and returns one without lineage; must live as long as the result is read.
-        decisions: of stages.decisions.resolve_decisions: all verdicts, whatever part of the images is given; None or
-            empty where there are none. They matter only to components that hold a vertex they name.
-
+        decisions: of `resolve_decisions`: all verdicts, whatever part of the images is given; None or empty where there
+            are none. They matter only to components that hold a vertex they name.
         sequence: number of the change of schema.GROUPS, for the events.
 
-    Returns:
-        Groups, with rows in no particular order.
+    The rows come in no particular order.
     """
     classes = pixel_classes(hashes)
     live = checkpoint(_members(images, hashes, classes, cfg))
     found = edges_of(pairs, classes, vertices_of(live))
-    held = None if decisions is None else checkpoint(verdicts.held_of(decisions))
-    held = None if held is None or held.isEmpty() else held
+    held = _some(None if decisions is None else checkpoint(verdicts.held_of(decisions)))
     edges = checkpoint(found if held is None else verdicts.without_apart(found, held))
     links = edges.select("src", "dst")
     members = ranked(live, edges, cfg.cluster)
@@ -125,18 +131,10 @@ def build_groups(
     rows = _rows(members, stars_of(placed, arcs, held), judged, said, cfg)
     rows = checkpoint(keep_shared_files(rows, live))
     named, claims = assign_ids(rows, previous, changes, checkpoint)
-    stamp = F.lit(now)
-    events = (
-        list_changes(named, claims, previous)
-        .select(
-            F.lit(run_id).alias("run_id"), "group_id", "event", "other_group_id", "n_images", stamp.alias("changed_at")
-        )
-        .withColumn("sequence", F.lit(sequence))
-    )
     groups = rows.join(named.select("star", "group_id"), "star")
     return Groups(
-        conform(_stamped(groups, previous, stamp), GROUPS.schema),
-        conform(events, GROUP_CHANGES.schema),
+        conform(_stamped(groups, previous, F.lit(now)), GROUPS.schema),
+        _events(list_changes(named, claims, previous), run_id, now, sequence),
         arcs.where(F.col("cut") != KEPT).select("component", "src", "dst", "cut"),
         _conflicts(decisions, rivals, _nothing(previous)),
     )

@@ -20,7 +20,7 @@ from functools import cache
 
 from dupelake.config import FetchConfig
 from dupelake.fetch_rules import PUBLIC, as_network
-from dupelake.fingerprint.decode import Failure
+from dupelake.ingest.failure import Failure
 from dupelake.ingest.uris import local_path
 
 NOT_ALLOWED = "not_allowed"

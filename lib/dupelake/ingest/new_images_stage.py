@@ -131,6 +131,11 @@ def new_rows(manifest: DataFrame, images: DataFrame | None, **options: Any) -> D
     return wanted_rows(manifest, images, **options).where(~F.col("why").isin(*UNREAD))
 
 
+def _has_stored_uri() -> Column:
+    """Whether a row names the URI that is stored under its id."""
+    return F.col("_stored_plain").eqNullSafe(F.col("_plain"))
+
+
 def wanted_rows(
     manifest: DataFrame,
     images: DataFrame | None,
@@ -145,12 +150,12 @@ def wanted_rows(
 ) -> DataFrame:
     """The rows of a manifest that a run processes, each with `why`; tombstones never.
 
-    `new`: every row that is not stored yet, late rows of old partitions included: equal manifests give no row the
-    second night. A row whose id is stored with another URI comes out as image_id_conflict, once; a stored row without
-    URI, or of a deleted image, gives way to one that has it. `changed`: stored with other marks. `retried`: it failed
-    for a reason that another night may have mended, on fewer than `max_attempts` nights. `returned`: deleted, and
-    listed again; forgotten images stay away. `again`: with `full`, every stored row. `noted`: nothing to read; the
-    manifest gives a mark or a source that the stored row lacks. `moved`: nothing to read, and another scope.
+    `new`: every row that is not stored yet, late rows of old partitions included. A row whose id is stored with another
+    URI comes out as image_id_conflict, once; a stored row without URI, or of a deleted image, gives way to one that has
+    it. `changed`: stored with other marks. `retried`: it failed for a reason that another night may have mended, on
+    fewer than `max_attempts` nights. `returned`: deleted, and listed again; forgotten images stay away. `again`: with
+    `full`, every stored row. `noted`: nothing to read; the manifest gives a mark or a source that the stored row lacks.
+    `moved`: nothing to read, and another scope.
 
     Args:
         manifest: of `normalise`, whole.
@@ -159,8 +164,8 @@ def wanted_rows(
         since: only rows whose last partition is >= this, in string order.
         full: every row of the partitions asked for, stored or not; the manifest wins over what is stored.
         max_attempts: nights on which a row that fails is tried.
-        last_run: start of the last run that came to its end (microseconds since 1970); what was tried after it was
-            tried by a run that was killed, which this one finishes, and not by another night. None: no matter.
+        last_run: start of the last run that ended (microseconds since 1970); None counts all tries. What was tried
+            after it does not count: this run finishes the run that was killed.
         other_ids: False where no row has any (identity.other_ids_of), which saves a scan of the images.
         other_scopes: False where no stored image or each row names its scope, which saves another.
 
@@ -182,8 +187,7 @@ def wanted_rows(
         todo = _met_rows(met, images, is_stored, is_forgotten, _is_due(max_attempts, last_run))
     before = F.when(F.col("why").isin(RETRIED, AGAIN), F.coalesce("_stored_attempts", F.lit(0))).otherwise(0)
     scope, stored_scope = F.col("scope"), F.col("_stored_scope")
-    is_image = is_stored & (F.col("image_id") == F.col("_stored_image_id"))
-    is_image = is_image & F.col("_stored_plain").eqNullSafe(F.col("_plain"))
+    is_image = is_stored & (F.col("image_id") == F.col("_stored_image_id")) & _has_stored_uri()
     todo = todo.where(F.col("why").isNotNull()).withColumns(
         {
             "attempts": before,

@@ -24,8 +24,8 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, urljoin
 
-from dupelake.fingerprint.decode import Failure
 from dupelake.ingest.access import NOT_ALLOWED, Access
+from dupelake.ingest.failure import Failure
 
 MAX_REDIRECTS = 5
 _MAX_LATE = 3  # timeouts of a host in a row

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
+from dupelake.embed.retries_stage import embedding_may_mend, tried_before
 from dupelake.ingest.live_stage import of_contents
-from dupelake.ingest.retries_stage import embedding_may_mend, tried_before
 from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.common import job_parser, run_job
 from dupelake.pipeline.lsh_join import current_versions

@@ -18,10 +18,10 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from dupelake.config import Config
-from dupelake.fingerprint.decode import Failure
 from dupelake.fingerprint.fingerprint import fingerprint_image
 from dupelake.fingerprint.hashing import hash_version
 from dupelake.fingerprint.thumbnails import decode_thumbnail
+from dupelake.ingest.failure import Failure
 from dupelake.recall.edits import PLANTED, apply_edit
 from dupelake.warehouse.schema import FEATURES, HASHES, THUMBNAILS
 from dupelake.words.vocabulary import Vocabulary, feature_version, load_vocabulary
