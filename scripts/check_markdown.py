@@ -12,6 +12,7 @@ program writes (`<!-- NAME: written by PROGRAM -->` to `<!-- NAME: end -->`).
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -36,11 +37,10 @@ PATH = re.compile(r"^(?P<path>[\w.-]+(?:/[\w.*-]+)+/?)(?::(?P<name>\w+))?$")
 def markdown_files(root: Path) -> list[Path]:
     """All Markdown files below `root`, but for hidden folders and those of builds."""
     found = []
-    for path in sorted(root.rglob("*.md")):
-        folders = path.relative_to(root).parts[:-1]
-        if not any(name.startswith(".") or name in LEFT_OUT for name in folders):
-            found.append(path)
-    return found
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in LEFT_OUT]
+        found += [Path(folder, name) for name in names if name.endswith(".md")]
+    return sorted(found)
 
 
 def prose(path: Path) -> Iterator[tuple[int, str, bool]]:
@@ -99,12 +99,12 @@ def path_fault(root: Path, span: str) -> str | None:
         return None
     path, name = match["path"].rstrip("/"), match["name"]
     first = path.split("/")[0]
+    if first in (".", ".."):
+        return None
     if (root / LIBRARY / first).is_dir() and not (root / first).is_dir():
         base = root / LIBRARY
     elif (root / first).is_dir():
         base = root
-    elif (root / LIBRARY / first).is_dir():
-        base = root / LIBRARY
     else:
         return None
     found = list(base.glob(path))

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from scripts.check_markdown import main
 
 REPO = Path(__file__).parents[1]
 
 
-def check(root: Path) -> tuple[int, list[str]]:
-    done = subprocess.run(
-        [sys.executable, str(REPO / "scripts" / "check_markdown.py"), str(root)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert not done.stderr, done.stderr
-    return done.returncode, done.stdout.splitlines()
+@pytest.fixture
+def check(capsys):
+    def run(root: Path) -> tuple[int, list[str]]:
+        code = main([str(root)])
+        return code, capsys.readouterr().out.splitlines()
+
+    return run
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def root(tmp_path) -> Path:
     return tmp_path
 
 
-def test_the_pages_of_this_repository():
+def test_the_pages_of_this_repository(check):
     code, faults = check(REPO)
     assert (code, faults) == (0, [])
 
@@ -49,7 +48,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize("text", GOOD, ids=range(len(GOOD)))
-def test_what_passes(root, text):
+def test_what_passes(check, root, text):
     (root / "page.md").write_text(f"# Page\n\n{text}\n", encoding="utf-8")
     assert check(root) == (0, [])
 
@@ -67,12 +66,12 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "fault"), BAD, ids=[fault[:40] for _, fault in BAD])
-def test_what_fails(root, text, fault):
+def test_what_fails(check, root, text, fault):
     (root / "page.md").write_text(f"# Page\n\nfine\n{text}\n", encoding="utf-8")
     assert check(root) == (1, [f"page.md:4: {fault}"])
 
 
-def test_lines_after_a_written_section_and_after_code_count_again(root):
+def test_lines_after_a_written_section_and_after_code_count_again(check, root):
     text = "<!-- b: written by x -->\n<!-- b: end -->\n" + "long " * 30 + "\n\n    code\n\n" + "long " * 30 + "\n"
     (root / "page.md").write_text(text, encoding="utf-8")
     code, faults = check(root)
