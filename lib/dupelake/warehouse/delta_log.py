@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from delta import exceptions
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from dupelake.warehouse.fence import APP_ID, count_of, number_above
 from dupelake.warehouse.schema import Table
@@ -24,6 +24,12 @@ class Extent(NamedTuple):
     files: int
     live_bytes: int
     disk_bytes: int
+
+
+def result_of(command: DataFrame) -> dict[str, int]:
+    """The one row of a command that has run, of whole numbers; `first` would be another query."""
+    row = command._jdf.queryExecution().executedPlan().executeCollect()[0]
+    return {name: int(row.getLong(i)) for i, name in enumerate(command.columns)}
 
 
 class DeltaLog:

@@ -18,11 +18,11 @@ from typing import NamedTuple, TypeVar
 
 from delta.exceptions import ConcurrentTransactionException
 from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.errors import BusyError, SchemaError
-from dupelake.warehouse.delta_log import CONFLICTS, DeltaLog, Extent
+from dupelake.warehouse.delta_log import CONFLICTS, DeltaLog, Extent, result_of
 from dupelake.warehouse.fence import carrying, count_of, number_above, options_of, session_settings, token_above
 from dupelake.warehouse.paths import qualified
 from dupelake.warehouse.schema import ALL_TABLES, Table, conform
@@ -195,11 +195,19 @@ class Warehouse:
                     return
         raise BusyError(f"{self.path(table)}: another run keeps committing to it; nothing was changed")
 
-    def append(self, table: Table, rows: DataFrame) -> None:
-        """Add `rows` without looking for their keys; for computed rows known to be absent."""
+    def append(self, table: Table, rows: DataFrame, *, sequence: int | None = None) -> None:
+        """Add `rows` without looking for their keys: they are known to be absent. `sequence` is that of `merge`."""
         self._create(table)
-        writer = conform(rows, table.schema).write.format("delta").mode("append")
-        self._write(table, lambda options: writer.options(**options).save(self.path(table)), takes_options=True)
+        self._append(table, conform(rows, table.schema), sequence)
+
+    def _append(self, table: Table, rows: DataFrame, sequence: int | None) -> None:
+        writer = rows.write.format("delta").mode("append")
+        self._write(
+            table,
+            lambda options: writer.options(**options).save(self.path(table)),
+            sequence=sequence,
+            takes_options=True,
+        )
 
     def overwrite(self, table: Table, rows: DataFrame) -> None:
         """Replace the whole content by `rows` in one commit; constraints and comments stay."""
@@ -209,7 +217,7 @@ class Warehouse:
 
     def delete(self, table: Table, condition: str) -> None:
         """Delete the rows of `condition`: one commit, none where there are no such rows."""
-        if self.read(table).where(condition).isEmpty():
+        if self.is_empty(table) or self.read(table).where(condition).isEmpty():
             return
         self._write(table, lambda _: DeltaTable.forPath(self.spark, self.path(table)).delete(condition))
 
@@ -221,6 +229,7 @@ class Warehouse:
         update_when: str | None = None,
         delete: DataFrame | None = None,
         sequence: int | None = None,
+        is_change: bool = False,
     ) -> WriteReport:
         """Insert what is new by key, optionally update what is there and delete keys: one commit or none.
 
@@ -233,19 +242,22 @@ class Warehouse:
             delete: keys to delete; none of them may be in `rows`.
             sequence: kept in the commit for `last_sequence`, greater than the last one. A table whose sequence is read
                 is changed by such merges alone.
+            is_change: the caller knows that a row is inserted, replaced or deleted; else a query looks first.
 
         Returns:
             What the commit did; all zero, and no commit, when `rows` and `delete` are empty.
         """
         self._create(table)
         rows = conform(rows, table.schema)
+        if self.is_empty(table):
+            return self._insert(table, rows, sequence, is_change=is_change)
         source = rows.withColumn("_delete", F.lit(False))
         if delete is not None:
             empty = [F.lit(None).cast(f.dataType).alias(f.name) for f in table.schema.fields if f.name not in table.key]
             gone = delete.select(*table.key, *empty, F.lit(True).alias("_delete"))
             source = source.unionByName(gone.select(source.columns))
         on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
-        if not self._would_change(table, source, on, update_when):
+        if not is_change and not self._would_change(table, source, on, update_when):
             return WriteReport()
         values: dict[str, str | Column] = {name: f"s.{name}" for name in table.columns}
 
@@ -257,8 +269,16 @@ class Warehouse:
                 merge = merge.whenMatchedUpdate(f"NOT s._delete AND ({update_when})", set=values)
             return merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
 
-        row = single_row(self._write(table, write, sequence=sequence))  # of a command that has run
-        return WriteReport(*(int(row[f"num_{what}_rows"]) for what in ("inserted", "updated", "deleted")))
+        row = result_of(self._write(table, write, sequence=sequence))
+        return WriteReport(*(row[f"num_{what}_rows"] for what in ("inserted", "updated", "deleted")))
+
+    def _insert(self, table: Table, rows: DataFrame, sequence: int | None, *, is_change: bool) -> WriteReport:
+        """Merge into a table without rows: all are new, and nothing is there to delete."""
+        if not is_change and rows.isEmpty():
+            return WriteReport()
+        seen = Observation()
+        self._append(table, rows.observe(seen, F.count(F.lit(1)).alias("n")), sequence)
+        return WriteReport(inserted=int(seen.get["n"]))
 
     @contextmanager
     def _commit(self, table: Table) -> Iterator[None]:
