@@ -48,16 +48,17 @@ dev: setup  ## linters and type checker into the environment
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
 
 .PHONY: check
-check: dev  ## lint, types, import rules
+check: dev  ## lint, types, rules of imports, Markdown
 	$(BIN)/ruff check lib jobs tests benchmarks scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_markdown.py
 
 .PHONY: jar
 jar: $(JAR)  ## the reader jar, for URIs that are not local
 
 .PHONY: package
-package: setup  ## dist/: the wheel, the reader jar, the packed environment for clusters
+package: setup  ## dist/: the wheel and the reader jar
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	cp $(JAR) dist/
 

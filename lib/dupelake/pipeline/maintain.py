@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dupelake.pipeline.cluster import settle_changes
 from dupelake.pipeline.common import job_parser, run_job
 from dupelake.runtime.run_record import Run, human_bytes, last_complete, table_versions
+from dupelake.warehouse.delta_log import Extent
 from dupelake.warehouse.schema import ALL_TABLES, DECISIONS
-from dupelake.warehouse.tables import Extent, Maintained
+from dupelake.warehouse.tables import Maintained
 
 log = logging.getLogger(__name__)
 

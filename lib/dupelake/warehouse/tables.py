@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from delta import exceptions
 from delta.exceptions import ConcurrentTransactionException
 from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.errors import BusyError, SchemaError
-from dupelake.warehouse.fence import APP_ID, carrying, count_of, number_above, options_of, session_settings, token_above
+from dupelake.warehouse.delta_log import CONFLICTS, DeltaLog, Extent, result_of
+from dupelake.warehouse.fence import carrying, count_of, number_above, options_of, session_settings, token_above
 from dupelake.warehouse.paths import qualified
 from dupelake.warehouse.schema import ALL_TABLES, Table, conform
 from dupelake.warehouse.schema_types import in_sql
@@ -31,9 +31,6 @@ from dupelake.warehouse.schema_types import in_sql
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Another commit got in between; in Python these classes have no class in common that says so.
-_CONFLICTS = tuple(getattr(exceptions, name) for name in exceptions.__all__)
-_CONSTRAINT = "delta.constraints."
 _TRIES = 8  # of a commit that somebody else's got in the way of
 _SMALL_FILE_BYTES = 64 << 20  # of a table; smaller ones are compacted, what is larger is left alone
 
@@ -58,14 +55,6 @@ class WriteReport:
     def changed(self) -> bool:
         """Whether a commit was made."""
         return bool(self.inserted or self.updated or self.deleted)
-
-
-class Extent(NamedTuple):
-    """Of a table: data files of its newest version, their bytes, and the bytes of all that lies in its folder."""
-
-    files: int
-    live_bytes: int
-    disk_bytes: int
 
 
 class Maintained(NamedTuple):
@@ -105,7 +94,7 @@ class Warehouse:
 
     def exists(self, table: Table) -> bool:
         """Whether `table` has been made."""
-        if table.name not in self._found and DeltaTable.isDeltaTable(self.spark, self.path(table)):
+        if table.name not in self._found and self._log(table).exists():
             self._found.add(table.name)
         return table.name in self._found
 
@@ -120,15 +109,12 @@ class Warehouse:
     def _ensure(self, table: Table) -> None:
         if self._create(table):
             return
-        stored = set(self._snapshot(table).schema().fieldNames())
-        added = [field for field in table.schema.fields if field.nullable and field.name not in stored]
+        added = [f for f in table.schema.fields if f.nullable and f.name not in self._log(table).columns()]
         if added:
             with self._commit(table):
                 self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` ADD COLUMNS ({in_sql(added)})")
             log.info("%s: added %s, which this version has", self.path(table), ", ".join(f.name for f in added))
-        options = str(self._snapshot(table).metadata().configuration().keys().mkString("\n")).splitlines()
-        held = {key.removeprefix(_CONSTRAINT) for key in options if key.startswith(_CONSTRAINT)}
-        for name in sorted(held - table.checks.keys()):
+        for name in sorted(self._log(table).constraints() - table.checks.keys()):
             with self._commit(table):
                 self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` DROP CONSTRAINT `{name}`")
 
@@ -136,18 +122,8 @@ class Warehouse:
         """Make `table` unless it is there; whether it was made now."""
         if self.exists(table):
             return False
-        builder = (
-            DeltaTable.createIfNotExists(self.spark)
-            .location(self.path(table))
-            .comment(table.comment)
-            .addColumns(table.schema)
-            .property("delta.enableDeletionVectors", "false")
-        )
-        if table.partition_by:
-            builder = builder.partitionedBy(*table.partition_by)
-        for name, condition in table.checks.items():  # in the creating commit: ALTER TABLE would add one commit each
-            builder = builder.property(_CONSTRAINT + name, condition)
-        builder.execute()
+        if not self._log(table).create(table):
+            return False
         log.debug("made table %s", self.path(table))
         return True
 
@@ -157,7 +133,7 @@ class Warehouse:
         Raises:
             SchemaError: the stored table lacks a column of the schema.
         """
-        if not self.exists(table) or version == -1:
+        if version == -1 or (version is None and self.is_empty(table)):
             return self.spark.createDataFrame([], table.schema)
         reader = self.spark.read.format("delta")
         if version is not None:
@@ -174,17 +150,14 @@ class Warehouse:
         """The number of the newest commit, -1 where there is no table."""
         if not self.exists(table):
             return -1
-        return int(self._snapshot(table).version())
+        return self._log(table).version()
 
-    def _snapshot(self, table: Table) -> Any:
-        """Delta's newest snapshot; from its log, without a Spark job."""
-        jvm: Any = self.spark._jvm
-        none = jvm.scala.Option.empty()
-        return self._delta_log(table).update(False, none, none)
+    def is_empty(self, table: Table) -> bool:
+        """Whether no row was ever written to `table`, by its log; False may be a table whose rows were all deleted."""
+        return self.version(table) <= 0
 
-    def _delta_log(self, table: Table) -> Any:
-        jvm: Any = self.spark._jvm
-        return jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(table))
+    def _log(self, table: Table) -> DeltaLog:
+        return DeltaLog(self.spark, self.path(table))
 
     def last_sequence(self, table: Table) -> int:
         """The sequence number of the newest commit that `merge` made with one; 0 where there is none.
@@ -196,10 +169,7 @@ class Warehouse:
 
     def _number(self, table: Table) -> int:
         """The number that the newest commit with one carries; 0 where there is none."""
-        if not self.exists(table):
-            return 0
-        last = self._snapshot(table).transactions().get(APP_ID)
-        return int(last.get()) if last.isDefined() else 0
+        return self._log(table).number() if self.exists(table) else 0
 
     def own(self, others: Iterable[int]) -> int:
         """Be the one run that writes; call it with the lock of the warehouse held.
@@ -219,28 +189,25 @@ class Warehouse:
 
     def _fence(self, table: Table) -> None:
         """Give `table` this run's token: one commit without rows, which keeps the count."""
-        jvm: Any = self.spark._jvm
-        none, delta = jvm.scala.Option.empty(), jvm.org.apache.spark.sql.delta
-        operation = getattr(getattr(delta, "DeltaOperations$ManualUpdate$"), "MODULE$")
         for _ in range(_TRIES):
             with self._commit(table):
-                change = self._delta_log(table).startTransaction(none, none)
-                last = max(0, int(change.txnVersion(APP_ID)))
-                number = number_above(last, self._token, count=count_of(last))
-                actions = jvm.java.util.ArrayList()
-                actions.add(delta.actions.SetTransaction(APP_ID, number, none))
-                try:
-                    change.commit(jvm.scala.jdk.javaapi.CollectionConverters.asScala(actions).toSeq(), operation)
-                except _CONFLICTS:  # of the run that is overtaken: its last one
-                    continue
-                return
+                if self._log(table).carry(self._token):
+                    return
         raise BusyError(f"{self.path(table)}: another run keeps committing to it; nothing was changed")
 
-    def append(self, table: Table, rows: DataFrame) -> None:
-        """Add `rows` without looking for their keys; for computed rows known to be absent."""
+    def append(self, table: Table, rows: DataFrame, *, sequence: int | None = None) -> None:
+        """Add `rows` without looking for their keys: they are known to be absent. `sequence` is that of `merge`."""
         self._create(table)
-        writer = conform(rows, table.schema).write.format("delta").mode("append")
-        self._write(table, lambda options: writer.options(**options).save(self.path(table)), takes_options=True)
+        self._append(table, conform(rows, table.schema), sequence)
+
+    def _append(self, table: Table, rows: DataFrame, sequence: int | None) -> None:
+        writer = rows.write.format("delta").mode("append")
+        self._write(
+            table,
+            lambda options: writer.options(**options).save(self.path(table)),
+            sequence=sequence,
+            takes_options=True,
+        )
 
     def overwrite(self, table: Table, rows: DataFrame) -> None:
         """Replace the whole content by `rows` in one commit; constraints and comments stay."""
@@ -250,7 +217,7 @@ class Warehouse:
 
     def delete(self, table: Table, condition: str) -> None:
         """Delete the rows of `condition`: one commit, none where there are no such rows."""
-        if self.read(table).where(condition).isEmpty():
+        if self.is_empty(table) or self.read(table).where(condition).isEmpty():
             return
         self._write(table, lambda _: DeltaTable.forPath(self.spark, self.path(table)).delete(condition))
 
@@ -262,6 +229,7 @@ class Warehouse:
         update_when: str | None = None,
         delete: DataFrame | None = None,
         sequence: int | None = None,
+        is_change: bool = False,
     ) -> WriteReport:
         """Insert what is new by key, optionally update what is there and delete keys: one commit or none.
 
@@ -274,19 +242,22 @@ class Warehouse:
             delete: keys to delete; none of them may be in `rows`.
             sequence: kept in the commit for `last_sequence`, greater than the last one. A table whose sequence is read
                 is changed by such merges alone.
+            is_change: the caller knows that a row is inserted, replaced or deleted; else a query looks first.
 
         Returns:
             What the commit did; all zero, and no commit, when `rows` and `delete` are empty.
         """
         self._create(table)
         rows = conform(rows, table.schema)
+        if self.is_empty(table):
+            return self._insert(table, rows, sequence, is_change=is_change)
         source = rows.withColumn("_delete", F.lit(False))
         if delete is not None:
             empty = [F.lit(None).cast(f.dataType).alias(f.name) for f in table.schema.fields if f.name not in table.key]
             gone = delete.select(*table.key, *empty, F.lit(True).alias("_delete"))
             source = source.unionByName(gone.select(source.columns))
         on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
-        if not self._would_change(table, source, on, update_when):
+        if not is_change and not self._would_change(table, source, on, update_when):
             return WriteReport()
         values: dict[str, str | Column] = {name: f"s.{name}" for name in table.columns}
 
@@ -298,8 +269,16 @@ class Warehouse:
                 merge = merge.whenMatchedUpdate(f"NOT s._delete AND ({update_when})", set=values)
             return merge.whenNotMatchedInsert("NOT s._delete", values=values).execute()
 
-        row = single_row(self._write(table, write, sequence=sequence))  # of a command that has run
-        return WriteReport(*(int(row[f"num_{what}_rows"]) for what in ("inserted", "updated", "deleted")))
+        row = result_of(self._write(table, write, sequence=sequence))
+        return WriteReport(*(row[f"num_{what}_rows"] for what in ("inserted", "updated", "deleted")))
+
+    def _insert(self, table: Table, rows: DataFrame, sequence: int | None, *, is_change: bool) -> WriteReport:
+        """Merge into a table without rows: all are new, and nothing is there to delete."""
+        if not is_change and rows.isEmpty():
+            return WriteReport()
+        seen = Observation()
+        self._append(table, rows.observe(seen, F.count(F.lit(1)).alias("n")), sequence)
+        return WriteReport(inserted=int(seen.get["n"]))
 
     @contextmanager
     def _commit(self, table: Table) -> Iterator[None]:
@@ -346,7 +325,7 @@ class Warehouse:
                 raise BusyError(
                     f"{self.path(table)}: another run took this warehouse over; nothing was written, start it again"
                 ) from error
-            except _CONFLICTS as error:
+            except CONFLICTS as error:
                 if attempt == _TRIES:
                     raise BusyError(
                         f"{self.path(table)}: others changed it {_TRIES} times during a commit; start it again"
@@ -379,7 +358,7 @@ class Warehouse:
         are not ordered by key: files of a key's range would have to be written anew each time (Z-order takes them all).
         """
         delta = DeltaTable.forPath(self.spark, self.path(table))
-        before = self._extent(table)
+        before = self._log(table).extent()
         with session_settings(self.spark, {"spark.databricks.delta.optimize.minFileSize": str(_SMALL_FILE_BYTES)}):
             if before.files > 1:
                 with self._commit(table):
@@ -388,13 +367,5 @@ class Warehouse:
         n_tasks = str(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
         with session_settings(self.spark, {"spark.sql.sources.parallelPartitionDiscovery.parallelism": n_tasks}):
             delta.vacuum(retain_hours)
-        self._delta_log(table).checkpoint()
-        return Maintained(before, self._extent(table))
-
-    def _extent(self, table: Table) -> Extent:
-        """What `table` holds now, and what lies in its folder, the log included."""
-        snapshot = self._snapshot(table)
-        jvm: Any = self.spark._jvm
-        path = jvm.org.apache.hadoop.fs.Path(self.path(table))
-        summary = path.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf()).getContentSummary(path)
-        return Extent(int(snapshot.numOfFiles()), int(snapshot.sizeInBytes()), int(summary.getLength()))
+        self._log(table).checkpoint()
+        return Maintained(before, self._log(table).extent())
