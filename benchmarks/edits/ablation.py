@@ -1,8 +1,8 @@
-"""What each leg and each guard is worth: decisions and groups made again without it, from the evidence of one full run.
+"""What each generator and guard is worth: decisions and groups made again without it, from the evidence of one full run.
 
     .venv/bin/python -m benchmarks.edits.ablation --work /tmp/edits-bench/full [--write]
 
-A leg is taken away by dropping the pairs that no other leg found, a measure by the value that a copy has; no
+A generator is taken away by dropping the pairs that no other found, a measure by the value that a copy has; no
 image is read again. Groups are built by the library's own stages. Needs `benchmarks.edits.run --steps product` before.
 """
 
@@ -32,7 +32,7 @@ from dupelake.warehouse.schema import GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAI
 from dupelake.warehouse.staging import Staging
 from dupelake.warehouse.tables import Warehouse
 
-LEGS = ("phash", "pdq", "words", "embedding")
+GENERATORS = ("phash", "pdq", "words", "embedding")
 # What each measure is in an unaltered copy: with it the measure says nothing against any pair.
 GUARDS = {"cell shifts": ("cell_shift_px", 0.0), "unexplained colours": ("unexplained_colour", 0.0)}
 GUARDS["agreeing cells"] = ("agreeing_share", 1.0)
@@ -41,14 +41,14 @@ QUALITY = Path(__file__).parents[1] / "quality.md"
 Change = Callable[[DataFrame], DataFrame]
 
 
-def without_leg(leg: str) -> Change:
-    """Only pairs that another leg found too."""
-    return lambda pairs: pairs.where(F.col("found_by") != leg)
+def without_generator(name: str) -> Change:
+    """Only pairs that another generator found too."""
+    return lambda pairs: pairs.where(F.col("found_by") != name)
 
 
-def only_leg(leg: str) -> Change:
-    """Only pairs that this leg found."""
-    return lambda pairs: pairs.where(F.array_contains(F.split("found_by", "[+]"), leg) | (F.col("found_by") == "pixel"))
+def only_generator(name: str) -> Change:
+    """Only pairs that this generator found."""
+    return lambda pairs: pairs.where(F.array_contains(F.split("found_by", "[+]"), name) | (F.col("found_by") == "pixel"))
 
 
 def with_value(column: str, value: float) -> Change:
@@ -63,8 +63,8 @@ def as_they_are(pairs: DataFrame) -> DataFrame:
 def variants() -> list[tuple[str, Change, bool]]:
     """(name, change of pairs, whether the chain guard stands)."""
     rows: list[tuple[str, Change, bool]] = [("everything", as_they_are, True)]
-    rows += [(f"without leg {leg}", without_leg(leg), True) for leg in LEGS]
-    rows += [(f"leg {leg} alone", only_leg(leg), True) for leg in ("words", "embedding")]
+    rows += [(f"without generator {name}", without_generator(name), True) for name in GENERATORS]
+    rows += [(f"generator {name} alone", only_generator(name), True) for name in ("words", "embedding")]
     rows += [(f"without {name}", with_value(*given), True) for name, given in GUARDS.items()]
     rows.append(("without chain guard", as_they_are, False))
     return rows
@@ -146,9 +146,9 @@ def told(name: str, work: Path, out: Path) -> str:
 def write_section(table: str) -> None:
     """Puts the table between its marks in benchmarks/quality.md, or at its end."""
     text = (
-        f"{BEGIN}\n## Ablation: what each leg and each measure is worth\n\n"
+        f"{BEGIN}\n## Ablation: what each generator and each measure is worth\n\n"
         "    .venv/bin/python -m benchmarks.edits.ablation --work /tmp/edits-bench/full --write\n\n"
-        "On the edits bench. A leg is taken away by dropping the pairs that no other leg found, a guard by a\n"
+        "On the edits bench. A generator is taken away by dropping the pairs that no other generator found, a guard by a\n"
         "threshold that lets everything pass; without chain guard, groups are plain connected components.\n\n"
         f"{table}\n{END}\n"
     )
