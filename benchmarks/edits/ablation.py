@@ -1,4 +1,4 @@
-"""What each generator and guard is worth: decisions and groups made again without it, from the evidence of one full run.
+"""What each generator and guard is worth: decisions and groups made again without it, from the evidence of a full run.
 
     .venv/bin/python -m benchmarks.edits.ablation --work /tmp/edits-bench/full [--write]
 
@@ -48,7 +48,9 @@ def without_generator(name: str) -> Change:
 
 def only_generator(name: str) -> Change:
     """Only pairs that this generator found."""
-    return lambda pairs: pairs.where(F.array_contains(F.split("found_by", "[+]"), name) | (F.col("found_by") == "pixel"))
+    return lambda pairs: pairs.where(
+        F.array_contains(F.split("found_by", "[+]"), name) | (F.col("found_by") == "pixel")
+    )
 
 
 def with_value(column: str, value: float) -> Change:
@@ -148,8 +150,8 @@ def write_section(table: str) -> None:
     text = (
         f"{BEGIN}\n## Ablation: what each generator and each measure is worth\n\n"
         "    .venv/bin/python -m benchmarks.edits.ablation --work /tmp/edits-bench/full --write\n\n"
-        "On the edits bench. A generator is taken away by dropping the pairs that no other generator found, a guard by a\n"
-        "threshold that lets everything pass; without chain guard, groups are plain connected components.\n\n"
+        "On the edits bench. A generator is taken away by dropping the pairs that no other generator found, a guard\n"
+        "by a threshold that lets everything pass; without chain guard, groups are plain connected components.\n\n"
         f"{table}\n{END}\n"
     )
     old = QUALITY.read_text(encoding="utf-8") if QUALITY.exists() else ""
