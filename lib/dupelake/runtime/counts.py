@@ -80,7 +80,7 @@ class Counts(Mapping[str, int]):
         default_factory=dict, init=False, metadata=_meaning("rows added to `group_changes` by event", prefix="changes")
     )
     similar_groups: int = _count("groups of similar images, where cluster.similar_groups is on")
-    groups: int = _count("all groups", _KEPT)
+    groups: int = _count("all groups of copies and alternates", _KEPT)
     images_grouped: int = _count("all images in groups", _KEPT)
     copies: int = _count("all images in groups that are copies of their keeper", _KEPT)
     removable: int = _count("all images that may be removed", _KEPT)
