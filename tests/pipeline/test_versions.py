@@ -30,7 +30,7 @@ def test_options_change_the_versions_of_their_stages_alone():
         ("decode.max_pixels=1000", {"hash"}),
         ("features.max_words=20", {"feature", "verify"}),
         ("decide.min_score=0.9", {"decide"}),
-        ("cluster.removable=identical", {"cluster"}),
+        ("cluster.removable=verified", {"cluster"}),
         ("cluster.similar_groups=true", set()),
         ("run.max_attempts=1", set()),
     ):

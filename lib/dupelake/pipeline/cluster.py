@@ -20,7 +20,6 @@ from dupelake.pipeline.common import run_job
 from dupelake.pipeline.complete import is_up_to_date
 from dupelake.pipeline.decisions import current_verdicts, pin_decisions, write_conflicts
 from dupelake.pipeline.job import Job, unversioned
-from dupelake.pipeline.options import ClusterOptions
 from dupelake.pipeline.versions import of_one_version
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import (
@@ -44,7 +43,7 @@ _WHY = {
 _NAMED = 5  # cut links that the log names
 
 
-def work(run: Run, options: ClusterOptions, versions: None) -> None:
+def work(run: Run, options: None, versions: None) -> None:
     """Group again what this night touched, and write the difference to the stored groups."""
     wh = run.warehouse
     with run.step("cluster"):

@@ -16,7 +16,7 @@ from dupelake.csv_cells import unescape
 from dupelake.errors import ConfigError
 from dupelake.ingest.uris import local_path
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
-from dupelake.pipeline.options import ClusterOptions, ForgetOptions, HashOptions, MaintainOptions
+from dupelake.pipeline.options import ForgetOptions, HashOptions, MaintainOptions
 from dupelake.warehouse.paths import known_local
 from dupelake.warehouse.schema import IMAGES
 
@@ -129,11 +129,11 @@ def full_command(prog: str, description: str, options: Callable[[bool], O]) -> C
     return Command(parser, lambda args, _: options(args.full))
 
 
-def cluster_command(prog: str, description: str) -> Command[ClusterOptions]:
+def cluster_command(prog: str, description: str) -> Command[None]:
     """The command line of the cluster job."""
     parser = Parser(prog=prog, description=description)
     _add_common(parser)
-    return Command(parser, lambda *_: ClusterOptions())
+    return Command(parser, lambda *_: None)
 
 
 def maintain_command(prog: str, description: str) -> Command[MaintainOptions]:

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 from dupelake.runtime.run_record import Run
 
-O = TypeVar("O")  # noqa: E741 - the options of a job, a frozen dataclass of pipeline.options
+O = TypeVar("O")  # noqa: E741
+"""The options of a job: a frozen dataclass of pipeline.options, or None."""
 V = TypeVar("V")
 """What the check of a job returns."""
 

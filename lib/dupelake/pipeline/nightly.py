@@ -14,7 +14,7 @@ from dupelake.pipeline.command_lines import manifest_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.decisions import pin_decisions
 from dupelake.pipeline.job import Job, Task
-from dupelake.pipeline.options import ClusterOptions, EmbedOptions, HashOptions, JoinOptions
+from dupelake.pipeline.options import EmbedOptions, HashOptions, JoinOptions
 from dupelake.pipeline.versions import note_versions, refuse_other_joins, refuse_other_versions
 from dupelake.runtime.run_record import Run, last_complete, table_versions
 from dupelake.warehouse.schema import DECISIONS
@@ -63,7 +63,7 @@ def check(run: Run, options: HashOptions) -> Night:
         (
             embed.JOB.task(EmbedOptions(options.full), model),
             lsh_join.JOB.task(JoinOptions(options.full), joined),
-            cluster.JOB.task(ClusterOptions(), None),
+            cluster.JOB.task(None, None),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The options of each job, as `command_lines` makes them. Imports neither Spark nor torch."""
+"""The options of each job that has any, as `command_lines` makes them. Imports neither Spark nor torch."""
 
 from __future__ import annotations
 
@@ -44,11 +44,6 @@ class JoinOptions:
     """`full`: whether all contents meet again."""
 
     full: bool = False
-
-
-@dataclass(frozen=True)
-class ClusterOptions:
-    """The cluster job has no options of its own."""
 
 
 @dataclass(frozen=True)

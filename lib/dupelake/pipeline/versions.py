@@ -106,8 +106,8 @@ def refuse_other_joins(run: Run, join_version: str, full: bool) -> None:
     Raises:
         VersionMixError: names both versions and the fix.
     """
-    other = run.warehouse.read(JOINED).where(F.col("join_version") != join_version).first()
-    if other is not None and not full:
+    other = None if full else run.warehouse.read(JOINED).where(F.col("join_version") != join_version).first()
+    if other is not None:
         pair = run.warehouse.read(PAIRS).where(F.col("join_version") == other["join_version"]).first()
         made = f" (hashes {pair['hash_version']}, model {pair['model_id']})" if pair else ""
         raise VersionMixError(
