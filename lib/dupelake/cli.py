@@ -91,38 +91,41 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str]) -> int:
     from dupelake.pipeline import nightly
-    from dupelake.pipeline.common import job_parser, run_job
+    from dupelake.pipeline.command_lines import manifest_command
+    from dupelake.pipeline.common import run_job
 
-    return run_job("nightly", job_parser("dupelake run", nightly.__doc__ or "", manifests=True), nightly.body, argv)
+    return run_job(nightly.JOB, manifest_command("dupelake run", nightly.__doc__ or ""), argv)
 
 
 def _forget(argv: Sequence[str]) -> int:
     from dupelake.pipeline import forget
+    from dupelake.pipeline.command_lines import forget_command
     from dupelake.pipeline.common import run_job
 
-    return run_job("forget", forget.parser("dupelake forget"), forget.body, argv)
+    return run_job(forget.JOB, forget_command("dupelake forget", forget.__doc__ or ""), argv)
 
 
 def _maintain(argv: Sequence[str]) -> int:
     from dupelake.pipeline import maintain
+    from dupelake.pipeline.command_lines import maintain_command
     from dupelake.pipeline.common import run_job
 
-    return run_job("maintain", maintain.parser("dupelake maintain"), maintain.body, argv)
+    return run_job(maintain.JOB, maintain_command("dupelake maintain", maintain.__doc__ or ""), argv)
 
 
 def _plan(argv: Sequence[str]) -> int:
-    from dupelake.pipeline.common import check_arguments, job_parser
+    from dupelake.pipeline.command_lines import manifest_command
     from dupelake.pipeline.plan import describe_plan
 
-    args = job_parser("dupelake plan", "What a run would do; nothing is written.", manifests=True).parse_args(argv)
-    args.command = "plan"
+    parsed = manifest_command("dupelake plan", "What a run would do; nothing is written.").parse(argv)
+    parsed.args.command = "plan"
 
     def call(args: argparse.Namespace) -> int:
-        config, _, _ = check_arguments(args, is_written=False)
-        print(describe_plan(_open(args), config, args))
+        given = parsed.check(is_written=False)
+        print(describe_plan(_open(args), given.config, given.options))
         return 0
 
-    return _guarded(call, args)
+    return _guarded(call, parsed.args)
 
 
 def _open(args: argparse.Namespace) -> Warehouse:
@@ -196,7 +199,7 @@ def _decide(args: argparse.Namespace) -> int:
 def _existing(args: argparse.Namespace, faults: list[str], table: Table | None = None) -> Warehouse:
     """The warehouse, which must hold `table` (images); all faults at once, those of the command line before Spark."""
     from dupelake.errors import ConfigError
-    from dupelake.pipeline.common import faults_of_warehouse
+    from dupelake.pipeline.command_lines import faults_of_warehouse
     from dupelake.warehouse.paths import known_local
     from dupelake.warehouse.schema import IMAGES
 

@@ -31,6 +31,7 @@ from dupelake.ingest.access import Access
 from dupelake.ingest.fetch_stage import FETCHED
 from dupelake.pipeline import hash as job
 from dupelake.pipeline import vocabulary as vocabulary_job
+from dupelake.pipeline.options import HashOptions
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import FEATURES, GROUPS, HASHES, IMAGES, MANIFEST, RUNS
 from dupelake.warehouse.tables import Warehouse
@@ -371,9 +372,8 @@ def test_the_job_keeps_features(spark, tmp_path: Path, monkeypatch):
     other = ["--set", "features.max_words=20"]
     cfg = Config(features=FeaturesConfig(max_words=20))
     run = Run("hash", cfg, warehouse)
-    job.note_versions(run)
     with pytest.raises(VersionMixError, match=f"features of version {feature_version(Config())}.*--full"):
-        job.refuse_other_versions(run, full=False)
+        job.check(run, HashOptions((str(pictures),)))
     assert job.main([str(pictures), "--warehouse", where, *other, "--full"]) == 0
     after = warehouse.read(FEATURES)
     assert {r.feature_version for r in after.collect()} == {feature_version(cfg)}

@@ -11,6 +11,7 @@ from group_corpus import Corpus, Nights, parquet_checkpoint, stars_of
 from pyspark.sql import functions as F
 
 from dupelake.pipeline.cluster import _count_cuts
+from dupelake.runtime.counts import Counts
 from dupelake.warehouse.schema import GROUPS
 
 
@@ -172,15 +173,14 @@ def test_an_id_in_use_is_not_given_to_a_newborn(spark, checkpoint):
 
 
 def test_the_run_counts_what_was_cut_and_its_log_names_some(spark, caplog):
-    counts = {}
-    run = SimpleNamespace(count=counts.__setitem__)
+    run = SimpleNamespace(counts=Counts())
     cuts = spark.createDataFrame(
         [("c1", "a/s", "b/s", 1), ("c1", "a/s", "d/s", 3), ("c2", "e/", "f/", 2)],
         "component string, src string, dst string, cut bigint",
     )
     with caplog.at_level(logging.INFO, logger="dupelake"):
         _count_cuts(run, cuts)
-    assert counts == {"bridges_cut": 3, "components_split": 2}
+    assert run.counts == {"bridges_cut": 3, "components_split": 2}
     assert "a and d (the second is a composite); e and f (the first is a composite)" in caplog.text
     _count_cuts(run, cuts.where("cut > 9"))
-    assert counts == {"bridges_cut": 0, "components_split": 0}
+    assert run.counts == {"bridges_cut": 0, "components_split": 0}

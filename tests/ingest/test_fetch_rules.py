@@ -5,7 +5,6 @@ No test connects to anything but loopback: `connections` lets nothing else throu
 
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import socket
@@ -32,6 +31,7 @@ from dupelake.ingest.failure import Failure
 from dupelake.ingest.webread import WebReader, read_http
 from dupelake.pipeline import hash as hash_job
 from dupelake.pipeline import plan, refused
+from dupelake.pipeline.options import HashOptions
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import IMAGES
 from dupelake.warehouse.tables import Warehouse
@@ -654,8 +654,9 @@ def test_a_run_tells_what_it_refused_and_reads_it_once_it_may(
     call = [str(tmp_path / "m" / "m.csv"), "--warehouse", root]
     options = ["--set", "guard.timeout_s=30", "--set", "run.max_attempts=1"]
     config = load_config()
-    asked = argparse.Namespace(paths=call[:1], partitions=None, since=None, full=False)
-    assert plan._rows(Run("plan", config, Warehouse(spark, root)), asked) == ({"new": 5}, 3), "hosts are not looked up"
+    asked = HashOptions((call[0],))
+    planned = plan._rows(Run("plan", config, Warehouse(spark, root)), asked)
+    assert planned == ({"new": 5}, 3, 0), "hosts are not looked up"
     hash_job.main([*call, *options])
     said = capsys.readouterr().out
     assert "4 not_allowed" in said

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from pyspark.sql import functions as F
 
 from dupelake import cli
 from dupelake.pipeline import cluster, decisions, maintain
-from dupelake.pipeline.common import job_parser, run_job
+from dupelake.pipeline.command_lines import cluster_command
+from dupelake.pipeline.common import run_job
 from dupelake.pipeline.decisions import Line, decide, pin_decisions
 from dupelake.runtime.lock import PEOPLE, lock_of
 from dupelake.runtime.run_record import last_complete, table_versions
@@ -121,8 +123,8 @@ def test_who_waits_in_vain_is_told_and_nothing_is_written(spark, warehouse, monk
     assert (warehouse.version(DECIDED), warehouse.version(DECISIONS)) == before
 
 
-def night(run, args) -> None:
-    cluster.body(run, args)
+def night(run, options, versions) -> None:
+    cluster.work(run, options, versions)
     run.is_complete = True  # as in a night, which embeds and joins first
 
 
@@ -131,7 +133,7 @@ def test_a_verdict_that_comes_during_a_run_is_the_next_ones(spark, warehouse):
     """The run neither fails nor says that it applied it."""
     root, ours = warehouse.root, ["--warehouse", warehouse.root]
 
-    def decided_meanwhile(run, args) -> None:
+    def decided_meanwhile(run, options, versions) -> None:
         inner = run.warehouse.at_commit
 
         def at_commit(point: str) -> None:
@@ -140,14 +142,14 @@ def test_a_verdict_that_comes_during_a_run_is_the_next_ones(spark, warehouse):
             inner(point)
 
         run.warehouse.at_commit = at_commit
-        night(run, args)
+        night(run, options, versions)
 
-    parser = job_parser("cluster.py", "", manifests=False)
-    assert run_job("cluster", parser, decided_meanwhile, ours) == 0
+    command = cluster_command("cluster.py", "")
+    assert run_job(replace(cluster.JOB, work=decided_meanwhile), command, ours) == 0
     assert warehouse.read(GROUPS).where("NOT is_keeper").count() == 1, "a and b are copies yet"
     assert said(warehouse) == [("ann", "a", "b")]
     assert last_complete(warehouse)["tables"] != table_versions(warehouse)
-    assert run_job("cluster", parser, night, ours) == 0
+    assert run_job(replace(cluster.JOB, work=night), command, ours) == 0
     assert warehouse.read(GROUPS).isEmpty()
     assert last_complete(warehouse)["tables"] == table_versions(warehouse)
 
@@ -156,7 +158,7 @@ def test_a_verdict_that_comes_during_a_run_is_the_next_ones(spark, warehouse):
 def test_a_verdict_that_comes_during_maintenance_is_the_next_nights(spark, warehouse, monkeypatch):
     ours = ["--warehouse", warehouse.root]
     decide(warehouse, [Line("arguments", "c", "duplicate", "d")], "ann")
-    assert run_job("cluster", job_parser("cluster.py", "", manifests=False), night, ours) == 0
+    assert run_job(replace(cluster.JOB, work=night), cluster_command("cluster.py", ""), ours) == 0
     complete = last_complete(warehouse)
     assert complete is not None
     keep = Warehouse.maintain

@@ -19,6 +19,7 @@ from dupelake.errors import ManifestError
 from dupelake.ingest.manifest_cells_stage import partition_name
 from dupelake.ingest.new_images_stage import normalise
 from dupelake.pipeline import hash
+from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.selecting import staged, warn_of_many_partitions
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import IMAGES
@@ -84,15 +85,15 @@ def test_only_what_was_asked_for_is_staged(
     )
     rows = normalise(raw, ManifestConfig())
     run = Run("hash", Config(), Warehouse(spark, str(tmp_path)))
-    some, n_all = staged(run, rows, ["p7", "p1999"], None, listing=False)
+    some, n_all = staged(run, rows, HashOptions((), ["p7", "p1999"]))
     assert n_all == 4000
     expected = rows.where("partition in ('p7', 'p1999') or last_partition in ('p7', 'p1999')")
     assert sorted(some.collect()) == sorted(expected.collect())
     assert some.count() == 4
-    every, n_all = staged(run, rows, ["p7"], None, listing=True)
+    every, n_all = staged(run, rows, HashOptions((), ["p7"], listing=True))
     assert (every.count(), n_all) == (3000, None)
     with pytest.raises(ManifestError, match="2000 partitions, from p0 to p999, such as p7"):
-        staged(run, rows, ["p77777"], None, listing=False)
+        staged(run, rows, HashOptions((), ["p77777"]))
     caplog.set_level("WARNING", "dupelake")
     warn_of_many_partitions(every.withColumn("why", F.lit("new")), 3000)
     assert "3000 rows of this night are of 2000 partitions" in caplog.text

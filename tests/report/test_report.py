@@ -12,6 +12,7 @@ from PIL import Image
 
 from dupelake.errors import EnvironmentFault
 from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
+from dupelake.runtime.counts import Counts
 from dupelake.runtime.java import check_java, parse_major
 from dupelake.runtime.run_record import REST, START, Run, human_bytes
 
@@ -76,23 +77,25 @@ def test_run_report_says_what_people_need():
     run = Run.__new__(Run)
     run.notes = []
     run.run_id, run.job = "r", "nightly"
-    run.counts = {
-        "read": 10,
-        "hashed": 6,
-        "skipped": 3,
-        "failed": 1,
-        "failed.truncated": 1,
-        "contents_new": 5,
-        "pairs_measured": 4,
-        "pairs_withdrawn": 0,
-        "pairs.near": 3,
-        "groups": 2,
-        "images_grouped": 5,
-        "copies": 4,
-        "removable": 3,
-        "removable_bytes": 2048,
-        "changes.born": 2,
-    }
+    run.counts = Counts.of(
+        {
+            "read": 10,
+            "hashed": 6,
+            "skipped": 3,
+            "failed": 1,
+            "failed.truncated": 1,
+            "contents_new": 5,
+            "pairs_measured": 4,
+            "pairs_withdrawn": 0,
+            "pairs.near": 3,
+            "groups": 2,
+            "images_grouped": 5,
+            "copies": 4,
+            "removable": 3,
+            "removable_bytes": 2048,
+            "changes.born": 2,
+        }
+    )
     run.seconds = {"hash": 1.5, "cluster": 2.0}
     text = run.report()
     for part in (
@@ -136,7 +139,7 @@ def test_a_process_has_one_start(monkeypatch):
 def test_forget_tells_how_many(counts, said):
     run = Run.__new__(Run)
     run.notes = []
-    run.run_id, run.job, run.counts, run.seconds = "r", "forget", counts, {}
+    run.run_id, run.job, run.counts, run.seconds = "r", "forget", Counts.of(counts), {}
     assert said in run.report()
 
 

@@ -13,6 +13,7 @@ import pytest
 from dupelake.config import load_config
 from dupelake.errors import ConfigError
 from dupelake.pipeline import nightly
+from dupelake.runtime.counts import Counts
 from dupelake.runtime.logs import EventLog
 from dupelake.runtime.metrics import prometheus_text, write_metrics
 
@@ -41,7 +42,7 @@ def samples(text: str) -> dict[tuple[str, str], float]:
 
 def text(code: int = 0, **counts: int) -> str:
     finished = START + dt.timedelta(minutes=2)
-    return prometheus_text("nightly", code, START, finished, counts, {"hash": 1.25, 'odd "\\\n': 2.0})
+    return prometheus_text("nightly", code, START, finished, Counts.of(counts), {"hash": 1.25, 'odd "\\\n': 2.0})
 
 
 def test_a_run_in_prometheus_text() -> None:

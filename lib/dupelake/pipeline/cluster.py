@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from dupelake.config import TIERS
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
 from dupelake.group.decisions_stage import conflicts_of, listed
 from dupelake.group.file_names_stage import what_may_go
@@ -17,9 +15,11 @@ from dupelake.group.ids_stage import list_moves
 from dupelake.group.similar_stage import similar_groups
 from dupelake.group.stage import build_groups
 from dupelake.group.touched_stage import Touched, clustered_rows, find_touched, restrict
-from dupelake.pipeline.common import job_parser, run_job
+from dupelake.pipeline.command_lines import cluster_command
+from dupelake.pipeline.common import run_job
 from dupelake.pipeline.complete import is_up_to_date
 from dupelake.pipeline.decisions import current_verdicts, pin_decisions, write_conflicts
+from dupelake.pipeline.job import Job, unversioned
 from dupelake.pipeline.versions import of_one_version
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import (
@@ -40,13 +40,10 @@ _WHY = {
     COMPOSITE_SRC: "the first is a composite",
     COMPOSITE_DST: "the second is a composite",
 }
-MAY_GO = tuple(f"may_go.{tier}{unit}" for tier in TIERS for unit in ("", "_bytes"))
-STANDING = ("groups", "images_grouped", "copies", "removable", "removable_bytes", *MAY_GO)  # counts of what stands
-OF_A_NIGHT = ("contents_regrouped", "bridges_cut", "conflicts")  # counts of what a run did
 _NAMED = 5  # cut links that the log names
 
 
-def body(run: Run, args: argparse.Namespace) -> None:
+def work(run: Run, options: None, versions: None) -> None:
     """Group again what this night touched, and write the difference to the stored groups."""
     wh = run.warehouse
     with run.step("cluster"):
@@ -66,9 +63,8 @@ def body(run: Run, args: argparse.Namespace) -> None:
             run.staging.checkpoint,
         )
         n_touched = touched.contents.count()
-        for name in OF_A_NIGHT:
-            run.count(name, 0)
-        run.count("contents_regrouped", n_touched)
+        run.counts.contents_regrouped = n_touched
+        run.counts.bridges_cut = run.counts.conflicts = 0
         if n_touched:
             _regroup(run, touched, hashes, pairs.where("is_duplicate"), verdicts, sequence)
         elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
@@ -127,7 +123,7 @@ def _regroup(
     wh.merge(GROUPS, changed, update_when="true", delete=gone.select("image_id"), sequence=sequence)
     if verdicts is not None:
         conflicts = write_conflicts(wh, built.conflicts, run.staging.checkpoint, restrict(wh.read(IMAGES), touched))
-        run.count("conflicts", conflicts.count())
+        run.counts.conflicts = conflicts.count()
     rows, lost = clustered_rows(touched, run.staging.checkpoint)
     wh.merge(
         CLUSTERED,
@@ -135,8 +131,7 @@ def _regroup(
         update_when="t.fingerprint <> s.fingerprint OR t.component <> s.component",
         delete=lost,
     )
-    for event, n in events.items():
-        run.count(f"changes.{event}", n)
+    run.counts.changes_by_event = events
     _count_cuts(run, built.cuts)
 
 
@@ -153,14 +148,13 @@ def _group_similar(run: Run, pairs: DataFrame) -> None:
     gone = wh.read(SIMILAR_GROUPS).join(rows, "image_id", "left_anti").select("image_id")
     differs = " OR ".join(f"t.{name} <> s.{name}" for name in SIMILAR_GROUPS.columns if name != "image_id")
     wh.merge(SIMILAR_GROUPS, rows, update_when=differs, delete=gone)
-    run.count("similar_groups", rows.where("image_id = similar_group_id").count())
+    run.counts.similar_groups = rows.where("image_id = similar_group_id").count()
 
 
 def _count_cuts(run: Run, cuts: DataFrame) -> None:
     """Count links that were cut as bridges, and the components that they held together; the log names some."""
     row = single_row(cuts.agg(F.count(F.lit(1)).alias("links"), F.count_distinct("component").alias("components")))
-    run.count("bridges_cut", row["links"])
-    run.count("components_split", row["components"])
+    run.counts.bridges_cut, run.counts.components_split = row["links"], row["components"]
     if not row["links"]:
         return
     some = cuts.orderBy("component", "src", "dst").limit(_NAMED).collect()  # at most _NAMED rows
@@ -188,12 +182,16 @@ def _count(run: Run) -> None:
             F.count_if("is_removable").alias("removable"),
         )
     )
-    may_go = single_row(what_may_go(groups, run.warehouse.read(IMAGES))).asDict()
-    tiers = {name if name == "removable_bytes" else f"may_go.{name}": n for name, n in may_go.items()}
-    for name, n in (row.asDict() | tiers).items():
-        run.count(name, n)
+    for name, n in row.asDict().items():
+        run.counts.set(name, n)
+    sizes = single_row(what_may_go(groups, run.warehouse.read(IMAGES))).asDict()
+    run.counts.removable_bytes = sizes.pop("removable_bytes")
+    run.counts.may_go = sizes
+
+
+JOB = Job("cluster", unversioned, work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of jobs/cluster.py."""
-    return run_job("cluster", job_parser("cluster.py", __doc__, manifests=False), body, argv)
+    return run_job(JOB, cluster_command("cluster.py", __doc__), argv)

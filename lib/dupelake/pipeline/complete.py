@@ -9,12 +9,11 @@ from pyspark.sql import functions as F
 
 from dupelake.errors import ModelError
 from dupelake.ingest.live_stage import ends_of, live_images
-from dupelake.pipeline.live_versions import is_other
 from dupelake.pipeline.lsh_join import current_versions, pixel_changes
 from dupelake.pipeline.measure import Versions
+from dupelake.pipeline.versions import StageVersions, is_other
 from dupelake.propose.stage import joinable_units
 from dupelake.runtime.run_record import Run
-from dupelake.verify.decide_stage import decide_version
 from dupelake.warehouse.schema import EMBEDDINGS, HASHES, IMAGES, JOINED, PAIRS
 
 log = logging.getLogger(__name__)
@@ -79,5 +78,5 @@ def _not_joined(run: Run, hashes: DataFrame, versions: Versions) -> int:
         near = ends_of(wh.read(PAIRS).where(F.col("found_by") != "pixel"))
         follows = differing.where("is_unit AND join_version IS NULL").join(near, "content_id", "left_semi")
         n -= follows.count()
-    others = wh.read(PAIRS).where(is_other("decide_version", decide_version(run.config.decide)))
+    others = wh.read(PAIRS).where(is_other("decide_version", StageVersions(run.config).decide))
     return n + pixel_changes(run, hashes).count() + others.count()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
@@ -13,8 +13,11 @@ from pyspark.sql import functions as F
 from dupelake.embed.retries_stage import embedding_may_mend, tried_before
 from dupelake.ingest.live_stage import of_contents
 from dupelake.pipeline.chunks import in_parts, n_parts
-from dupelake.pipeline.common import job_parser, run_job
+from dupelake.pipeline.command_lines import full_command
+from dupelake.pipeline.common import run_job
+from dupelake.pipeline.job import Job
 from dupelake.pipeline.lsh_join import current_versions
+from dupelake.pipeline.options import EmbedOptions
 from dupelake.pipeline.rejoin import leave_joined
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import EMBEDDINGS, JOINED, MODELS, THUMBNAILS
@@ -26,29 +29,43 @@ _LACKING, _FAILED, _LATER = "lacking", "failed", "later"  # why a content is pen
 _OTHERWISE = "t.error_message IS NOT NULL AND NOT (t.error_message <=> s.error_message AND t.attempts <=> s.attempts)"
 
 
-def body(run: Run, args: argparse.Namespace) -> None:
-    """Embed every content that lacks an embedding of the configured model, and try again what failed."""
-    model = prepare_model(run)
-    work(run, model, None if model is None else current_versions(run).join, full=args.full)
+@dataclass(frozen=True)
+class Model:
+    """What a run embeds with, and the version of the join that compares its embeddings."""
+
+    model_id: str
+    preprocess_id: str
+    join_version: str
 
 
-def work(run: Run, model: tuple[str, str] | None, join_version: str | None, *, full: bool) -> None:
-    """`body`, with the model that `prepare_model` named and the version of the join that follows.
+def check(run: Run, options: EmbedOptions) -> Model | None:
+    """The configured model, None without one.
 
-    What failed is tried on later nights, as images are: for what may pass, up to run.max_attempts nights; with `full`
+    Raises:
+        ModelError: as `prepare_model`.
+        VersionMixError: as `prepare_model`.
+    """
+    ids = prepare_model(run)
+    return None if ids is None else Model(*ids, current_versions(run).join)
+
+
+def work(run: Run, options: EmbedOptions, model: Model | None) -> None:
+    """Embed every content that lacks an embedding of the configured model, and try again what failed.
+
+    What failed is tried on later nights, as images are: for what may pass, up to run.max_attempts nights; with --full
     all of it, at once. A content that was joined without its embedding leaves `joined`, so that the next join lets it
     meet the others by it.
     """
-    for name in ("embedded", "embed_failed", "embed_retried", "embed_waiting"):
-        run.count(name, 0)
+    counts = run.counts
+    counts.embedded = counts.embed_failed = counts.embed_retried = counts.embed_waiting = 0
     run.is_embedded = True  # or fails on the way
     if model is None:
         return
-    pending = run.staging.save(_pending(run, model[0], full), "pending")  # ids: on most nights few
-    met = of_contents(run.warehouse.read(JOINED).where(F.col("join_version") == F.lit(join_version)), pending)
+    pending = run.staging.save(_pending(run, model.model_id, options.full), "pending")  # ids: on most nights few
+    met = of_contents(run.warehouse.read(JOINED).where(F.col("join_version") == F.lit(model.join_version)), pending)
     rows = pending.select("what").unionAll(met.select(F.lit("met"))).groupBy("what").agg(F.count("*").alias("n"))
     n = {row["what"]: row["n"] for row in rows.collect()}
-    run.count("embed_waiting", n.get(_LATER, 0))
+    counts.embed_waiting = n.get(_LATER, 0)
     if not n.get(_LACKING) and not n.get(_FAILED):
         return
     with run.step("embed"):
@@ -56,11 +73,11 @@ def work(run: Run, model: tuple[str, str] | None, join_version: str | None, *, f
         lacking, failed = (pending.where(F.col("what") == what) for what in (_LACKING, _FAILED))
         if n.get(_LACKING):
             if n.get("met"):
-                leave_joined(run, lacking, join_version)
+                leave_joined(run, lacking, model.join_version)
             _append(run, of_contents(thumbnails, lacking), n[_LACKING], model)
         if n.get(_FAILED):
-            run.count("embed_retried", n[_FAILED])
-            _try_again(run, thumbnails, failed, model, join_version)
+            counts.embed_retried = n[_FAILED]
+            _try_again(run, thumbnails, failed, model)
 
 
 def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
@@ -77,7 +94,7 @@ def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
     )
 
 
-def _append(run: Run, thumbnails: DataFrame, n_rows: int, model: tuple[str, str]) -> None:
+def _append(run: Run, thumbnails: DataFrame, n_rows: int, model: Model) -> None:
     """Embed what was never embedded, a part after the other."""
     n_part = math.ceil(n_rows / n_parts(n_rows))
     for part in in_parts(run.staging, thumbnails, n_rows, "embeddings", "content_id"):
@@ -90,28 +107,27 @@ def _append(run: Run, thumbnails: DataFrame, n_rows: int, model: tuple[str, str]
         _add(run, seen.get)
 
 
-def _try_again(
-    run: Run, thumbnails: DataFrame, failed: DataFrame, model: tuple[str, str], join_version: str | None
-) -> None:
+def _try_again(run: Run, thumbnails: DataFrame, failed: DataFrame, model: Model) -> None:
     """Embed what failed before; few rows, staged, for a merge reads them more than once."""
     rows = _embedded(run, of_contents(thumbnails, failed), failed.count(), model)
     before = failed.select("content_id", F.col("attempts").alias("before"))
     nights = F.when(embedding_may_mend(F.lit(0), 1), F.col("attempts") + F.col("before")).otherwise(F.col("attempts"))
     tried = rows.join(before, "content_id").withColumn("attempts", nights).drop("before")
     tried = run.staging.save(tried, "tried-again")
-    leave_joined(run, tried.where("embedding IS NOT NULL"), join_version)
+    leave_joined(run, tried.where("embedding IS NOT NULL"), model.join_version)
     run.warehouse.merge(EMBEDDINGS, tried, update_when=_OTHERWISE)
     _add(run, single_row(tried.agg(*_outcome(run))).asDict())
 
 
-def _embedded(run: Run, thumbnails: DataFrame, n_rows: int, model: tuple[str, str]) -> DataFrame:
+def _embedded(run: Run, thumbnails: DataFrame, n_rows: int, model: Model) -> DataFrame:
     """EMBEDDINGS of about `n_rows` thumbnails, lazily."""
     from dupelake.embed.stage import embed_contents
 
     n_tasks = max(
         run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.embed.rows_per_task)
     )
-    rows = embed_contents(thumbnails.repartition(n_tasks, "content_id"), run.config.embed, *model)
+    spread = thumbnails.repartition(n_tasks, "content_id")
+    rows = embed_contents(spread, run.config.embed, model.model_id, model.preprocess_id)
     return rows.withColumn("tried_at", F.when(F.col("error_message").isNotNull(), F.lit(run.started_at)))
 
 
@@ -123,9 +139,9 @@ def _outcome(run: Run) -> list[Column]:
 
 
 def _add(run: Run, outcome: Mapping[str, int]) -> None:
-    run.counts["embed_failed"] += outcome["n_failed"]
-    run.counts["embedded"] += outcome["n"] - outcome["n_failed"]
-    run.counts["embed_waiting"] += outcome["n_waiting"]
+    run.counts.embed_failed += outcome["n_failed"]
+    run.counts.embedded += outcome["n"] - outcome["n_failed"]
+    run.counts.embed_waiting += outcome["n_waiting"]
 
 
 def prepare_model(run: Run) -> tuple[str, str] | None:
@@ -163,6 +179,9 @@ def _prepare(run: Run) -> tuple[str, str]:
     return model_id, preprocess_id
 
 
+JOB = Job("embed", check, work)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of jobs/embed.py."""
-    return run_job("embed", job_parser("embed.py", __doc__, manifests=False), body, argv)
+    return run_job(JOB, full_command("embed.py", __doc__, EmbedOptions), argv)

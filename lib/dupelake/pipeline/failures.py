@@ -44,13 +44,14 @@ class Failures:
         by_reason: dict[str, int] = {}
         for row in rows:
             if row["status"] == OK:
-                run.counts["hashed"] += row["n"]
+                run.counts.hashed += row["n"]
                 continue
             by_reason[row["reason"]] = by_reason.get(row["reason"], 0) + row["n"]
             self._note(row)
         for reason, n in sorted(by_reason.items()):
-            run.counts["failed"] += n
-            run.count(f"failed.{reason}", run.counts.get(f"failed.{reason}", 0) + n)
+            run.counts.failed += n
+            so_far = run.counts.failed_by_reason
+            so_far[reason] = so_far.get(reason, 0) + n
             run.events.emit("image_failed", reason=reason, count=n)
 
     def _note(self, row: Row) -> None:
@@ -68,7 +69,7 @@ class Failures:
             run: of which the counts are final.
             tried: (image_id, partition) of the images that it read.
         """
-        n_failed, n_tried = sum(self.fresh.values()), run.counts["hashed"] + run.counts["failed"] - self.n_again
+        n_failed, n_tried = sum(self.fresh.values()), run.counts.hashed + run.counts.failed - self.n_again
         if n_failed:
             reason = max(sorted(self.fresh), key=lambda name: self.fresh[name])
             told = (
@@ -92,13 +93,13 @@ def _is_too_much(run: Run, n_failed: int, n_tried: int) -> bool:
     if n_failed >= FEW or limit == 0:
         return True
     # A new warehouse that cannot read a single image has the wrong path, mount or rights.
-    return not run.counts["hashed"] and run.warehouse.read(IMAGES).where(F.col("status") == OK).isEmpty()
+    return not run.counts.hashed and run.warehouse.read(IMAGES).where(F.col("status") == OK).isEmpty()
 
 
 def _check_partitions(run: Run, tried: DataFrame) -> None:
     """The same for each partition, by run.max_failed_fraction_of_partition."""
     limit = run.config.run.max_failed_fraction_of_partition
-    if not run.counts["failed"] or limit >= 1:
+    if not run.counts.failed or limit >= 1:
         return
     failed = run.warehouse.read(IMAGES).where(F.col("status") == FAILED).select("image_id", F.lit(1).alias("failed"))
     by_partition = tried.join(failed, "image_id", "left").groupBy("partition")

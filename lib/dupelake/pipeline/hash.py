@@ -5,7 +5,6 @@ What a manifest says is gone (a tombstone, or absence from a full listing) is ma
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 from collections.abc import Sequence
@@ -32,19 +31,21 @@ from dupelake.ingest.new_images_stage import (
 from dupelake.ingest.removals_stage import TREE_END, covered, marked, tombstoned, unlisted, with_notes
 from dupelake.ingest.retries_stage import counts_as_try
 from dupelake.pipeline.chunks import in_parts, n_parts
-from dupelake.pipeline.common import absolute, job_parser, run_job, selection
+from dupelake.pipeline.command_lines import manifest_command
+from dupelake.pipeline.common import run_job
 from dupelake.pipeline.failures import Failures
+from dupelake.pipeline.job import Job
+from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.refused import tell_refused
 from dupelake.pipeline.rejoin import drop_derived, leave_joined
 from dupelake.pipeline.selecting import staged, warn_of_many_partitions
-from dupelake.pipeline.versions import note_versions, refuse_left_out, refuse_other_versions
+from dupelake.pipeline.versions import StageVersions, is_other, note_versions, refuse_left_out, refuse_other_versions
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, OK, THUMBNAILS, Table, conform
 from dupelake.warehouse.tables import single_row
 
 log = logging.getLogger(__name__)
 
-_VERSIONS = {HASHES.name: "hash_version", FEATURES.name: "feature_version"}  # a thumbnail goes with its hashes
 _WHY = (CHANGED, RETRIED, RETURNED)  # counted; the rest of what is done is new, or asked for by --full
 _OF_CONTENTS = (  # tables in the order in which they are written, and when a row is replaced
     (HASHES, "t.hash_version <> s.hash_version"),
@@ -54,22 +55,25 @@ _OF_CONTENTS = (  # tables in the order in which they are written, and when a ro
 _OF_IMAGES = ("image_id", "uri", "scope")
 
 
-def body(run: Run, args: argparse.Namespace) -> None:
+def check(run: Run, options: HashOptions) -> StageVersions:
+    """The versions of what this run makes.
+
+    Raises:
+        ModelError: as `note_versions`.
+        VersionMixError: as `refuse_other_versions`.
+    """
+    versions = note_versions(run)
+    refuse_other_versions(run, options.full)
+    return versions
+
+
+def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
     """Hash the rows of the manifests that are new, changed or due for another try; mark what is gone."""
-    note_versions(run)
-    refuse_other_versions(run, args.full)
-    work(run, args)
-
-
-def work(run: Run, args: argparse.Namespace) -> None:
-    """`body`, after its check of versions."""
-    partitions, since, full = selection(args)
+    partitions, since, counts = options.partitions, options.since, run.counts
     for name in ("hashed", "failed", "contents_new", "features_failed", "removed", MOVED, *_WHY):
-        run.count(name, 0)
+        counts.set(name, 0)
     with run.step("manifest"):
-        manifest, n_read, facts = _read(
-            run, [absolute(path) for path in args.paths], partitions, since, listing=args.listing
-        )
+        manifest, n_read, facts = _read(run, options)
         images = run.warehouse.read(IMAGES)
         wanted = run.staging.save(
             wanted_rows(
@@ -77,7 +81,7 @@ def work(run: Run, args: argparse.Namespace) -> None:
                 images,
                 partitions=partitions,
                 since=since,
-                full=full,
+                full=options.full,
                 max_attempts=run.config.run.max_attempts,
                 last_run=run.last_run_at,
                 other_ids=facts["n_other_ids"] > 0,
@@ -89,18 +93,17 @@ def work(run: Run, args: argparse.Namespace) -> None:
         found = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if("moves").alias("moves")).collect()
         numbers = {row["why"]: row["n"] for row in found}
         gone = None
-        if facts["n_stones"] or args.listing:
+        if facts["n_stones"] or options.listing:
             moved = wanted.where(F.col("why") == MOVED).select("image_id")  # its tombstone is of another scope
-            gone = _gone(run, manifest, images, moved, partitions, since, listing=args.listing)
-        if full:
+            gone = _gone(run, manifest, images, moved, options)
+        if options.full:
             refuse_left_out(run, wanted, gone)
     n_rows = sum(n for why, n in numbers.items() if why not in UNREAD)
-    run.count("read", n_read)
-    run.count("skipped", n_read - n_rows)  # known already, repeated, a tombstone, or of another partition
-    run.count(MOVED, sum(row["moves"] for row in found))
+    counts.read, counts.skipped = n_read, n_read - n_rows
+    counts.moved = sum(row["moves"] for row in found)
     for why in _WHY:
-        run.count(why, numbers.get(why, 0))
-    log.info("%d rows in the manifest, %d to do (%s)", run.counts["read"], n_rows, numbers)
+        counts.set(why, numbers.get(why, 0))
+    log.info("%d rows in the manifest, %d to do (%s)", counts.read, n_rows, numbers)
     warn_of_many_partitions(wanted, n_rows)
     beside = _beside(run, images, wanted, gone, noted=sum(numbers.get(why, 0) for why in UNREAD))
     if n_rows == 0:
@@ -108,48 +111,38 @@ def work(run: Run, args: argparse.Namespace) -> None:
             run.warehouse.merge(IMAGES, beside, update_when=_image_changed())
         return
     to_read, failures = wanted.where(~F.col("why").isin(*UNREAD)), Failures()
-    paths = [absolute(path) for path in args.paths]
     for part in in_parts(run.staging, to_read, n_rows, "images", "partition", "image_id"):
         with run.staging.passing():
-            _hash_part(run, part, math.ceil(n_rows / n_parts(n_rows)), paths, failures, full, beside)
+            hashed = _hash_part(run, part, math.ceil(n_rows / n_parts(n_rows)), options)
+            with run.step("write"):
+                _write(run, hashed, options, versions, beside)
+                failures.add(run, hashed)
         beside = None  # written with the first part
     failures.check(run, to_read.select("image_id", "partition"))
     tell_refused(run, run.warehouse.read(IMAGES).where(F.col("ingested_at") == F.lit(run.started_at)))
 
 
-def _hash_part(
-    run: Run,
-    rows: DataFrame,
-    n_rows: int,
-    paths: Sequence[str],
-    failures: Failures,
-    full: bool,
-    beside: DataFrame | None,
-) -> None:
-    """Hash and write some rows of WANTED, about `n_rows`, and `beside`; the counts of the run grow."""
+def _hash_part(run: Run, rows: DataFrame, n_rows: int, options: HashOptions) -> DataFrame:
+    """HASHED of some rows of WANTED, about `n_rows`; staged."""
+    paths = options.manifests
     with run.step("hash"):
         n_tasks = max(
             run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.hash.rows_per_task)
         )
         spread = rows.repartition(n_tasks, "image_id")  # by key: a retried task gets the same rows
         fetched = fetch_remote(spread, run.config.decode.max_bytes, run.config.fetch, paths)
-        hashed = run.staging.save(hash_images(fetched, run.config, paths), "hashed")
-    with run.step("write"):
-        _write(run, hashed, full, beside)
-        failures.add(run, hashed)
+        return run.staging.save(hash_images(fetched, run.config, paths), "hashed")
 
 
-def _read(
-    run: Run, paths: Sequence[str], partitions: list[str] | None, since: str | None, *, listing: bool
-) -> tuple[DataFrame, int, Row]:
+def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, Row]:
     """The manifests as rows of schema.MANIFEST, read once (they may change meanwhile); their rows; what they are.
 
     Raises:
-        ManifestError: with `listing`, when they do not list everything for certain; when nothing is of the partitions.
+        ManifestError: with --listing, when they do not list everything for certain; when nothing is of the partitions.
     """
-    raw = read_manifests(run.warehouse.spark, paths, run.config.manifest, with_origin=True)
+    raw = read_manifests(run.warehouse.spark, options.manifests, run.config.manifest, with_origin=True)
     rows = normalise(raw, run.config.manifest)
-    manifest, n_all = staged(run, rows, partitions, since, listing=listing)
+    manifest, n_all = staged(run, rows, options)
     facts = single_row(
         with_plain(manifest).agg(
             F.coalesce(F.sum("n_rows"), F.lit(0)).alias("n"),
@@ -169,7 +162,7 @@ def _read(
         log.warning("%d rows say neither yes nor no in `deleted`; they count as not deleted", facts["n_unclear"])
     if facts["n_long"]:
         log.warning("%d rows are of partitions that no folder can be called; they are shortened", facts["n_long"])
-    if listing:
+    if options.listing:
         _check_listing(facts)
     return manifest, facts["n"] if n_all is None else n_all, facts
 
@@ -190,23 +183,15 @@ def _check_listing(facts: Row) -> None:
         )
 
 
-def _gone(
-    run: Run,
-    manifest: DataFrame,
-    images: DataFrame,
-    moved: DataFrame,
-    partitions: list[str] | None,
-    since: str | None,
-    *,
-    listing: bool,
-) -> DataFrame:
+def _gone(run: Run, manifest: DataFrame, images: DataFrame, moved: DataFrame, options: HashOptions) -> DataFrame:
     """(image_id, deleted_reason) of stored images that are gone, staged.
 
     Raises:
         ManifestError: a listing lacks more of what it covers than manifest.max_removed_fraction.
     """
+    partitions, since = options.partitions, options.since
     gone = tombstoned(manifest, images, partitions, since).join(moved, "image_id", "left_anti")
-    if not listing:
+    if not options.listing:
         return run.staging.save(gone, "gone")
     sources = [row["source"] for row in manifest.select("source").distinct().collect()]  # at most one a path
     roots = [source for source in sources if source.endswith(TREE_END)]
@@ -232,8 +217,8 @@ def _gone(
 
 def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | None, *, noted: int) -> DataFrame | None:
     """Rows of IMAGES that change without being read: deleted ones, and those that get a mark, a source or a scope."""
-    run.count("removed", 0 if gone is None else gone.count())
-    if not run.counts["removed"] and not noted:
+    run.counts.removed = 0 if gone is None else gone.count()
+    if not run.counts.removed and not noted:
         return None
     if gone is None:
         gone = images.select("image_id", "deleted_reason").limit(0)
@@ -247,9 +232,12 @@ def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | No
     return run.staging.save(rows, "beside")
 
 
-def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) -> None:
+def _write(
+    run: Run, hashed: DataFrame, options: HashOptions, versions: StageVersions, beside: DataFrame | None
+) -> None:
     """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
-    run.counts["contents_new"] += _write_contents(run, hashed.where(F.col("status") == OK), full)
+    contents = hashed.where(F.col("status") == OK)
+    run.counts.contents_new += _write_contents(run, contents, versions, full=options.full)
     refused = F.col("reason").eqNullSafe(NOT_ALLOWED)
     tried = F.when(counts_as_try(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
     images = hashed.withColumns(
@@ -266,7 +254,7 @@ def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) ->
     run.warehouse.merge(IMAGES, images, update_when=_image_changed())
 
 
-def _write_contents(run: Run, hashed: DataFrame, full: bool) -> int:
+def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, full: bool) -> int:
     """HASHES, FEATURES and THUMBNAILS of what was hashed, in that order; how many of HASHES are new.
 
     Equal bytes, equal values: one image of each content speaks, chosen by ids, for rows carry thumbnails and features.
@@ -279,8 +267,11 @@ def _write_contents(run: Run, hashed: DataFrame, full: bool) -> int:
     ids = firsts.select("content_id")
     for table, _ in _OF_CONTENTS:  # few ids go to the many that are stored
         stored = wh.read(table).join(ids, "content_id", "left_semi")
-        version = _VERSIONS.get(table.name)
-        is_old = F.lit(False) if version is None else F.col(version) != F.lit(run.versions[version.partition("_")[0]])
+        is_old = F.lit(False)  # a thumbnail goes with its hashes
+        if table is HASHES:
+            is_old = is_other("hash_version", versions.hash)
+        elif table is FEATURES:
+            is_old = is_other("feature_version", versions.feature)
         there = stored.select("content_id", is_old.alias(f"old_{table.name}"))
         firsts = firsts.join(there, "content_id", "left")
     firsts = run.staging.save(firsts, "firsts")
@@ -329,7 +320,7 @@ def _count_features_failed(run: Run, written: DataFrame) -> None:
     failed = written.where(F.col("features_error").isNotNull())
     first = F.min_by(F.struct("uri", "features_error"), "image_id").alias("first")
     row = single_row(failed.agg(F.count(F.lit(1)).alias("n"), first))
-    run.counts["features_failed"] += row["n"]
+    run.counts.features_failed += row["n"]
     if row["n"]:
         log.warning(
             "%d contents have no local features, the first is %s: %s; only hashes and embeddings find their copies",
@@ -348,11 +339,9 @@ def _image_changed() -> str:
     return " OR ".join(f"NOT ({equal})" for equal in same)
 
 
-def _numbers(rows: DataFrame, *columns: str) -> list[Row]:
-    """How many rows there are by `columns`, of few values."""
-    return rows.groupBy(*columns).agg(F.count(F.lit(1)).alias("n")).collect()
+JOB = Job("hash", check, work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of jobs/hash.py."""
-    return run_job("hash", job_parser("hash.py", __doc__, manifests=True), body, argv)
+    return run_job(JOB, manifest_command("hash.py", __doc__), argv)

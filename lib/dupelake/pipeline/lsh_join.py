@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,17 +11,20 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import fingerprint
-from dupelake.errors import ModelError, VersionMixError
+from dupelake.errors import ModelError
 from dupelake.fingerprint.hashing import hash_version
-from dupelake.pipeline.common import job_parser, run_job
+from dupelake.pipeline.command_lines import full_command
+from dupelake.pipeline.common import run_job
+from dupelake.pipeline.job import Job
 from dupelake.pipeline.measure import Measured, Versions, measure
-from dupelake.pipeline.versions import refuse_unhashed, warn_of_left_out
+from dupelake.pipeline.options import JoinOptions
+from dupelake.pipeline.versions import StageVersions, refuse_other_joins, refuse_unhashed, warn_of_left_out
 from dupelake.propose.join_keys_stage import by_keys, key_version
 from dupelake.propose.stage import JOIN_REVISION, joinable_units
 from dupelake.propose.word_blocks_stage import WORDS_REVISION
 from dupelake.propose.word_keys_stage import WORD_KEYS_REVISION
 from dupelake.runtime.run_record import Run
-from dupelake.verify.decide_stage import decide, decide_version
+from dupelake.verify.decide_stage import decide
 from dupelake.verify.score_stage import pixel_pairs
 from dupelake.verify.stage import verify_version
 from dupelake.warehouse.schema import HASHES, IMAGES, JOINED, MODELS, PAIRS
@@ -38,37 +40,45 @@ _MEASURED_OTHERWISE = (
 )
 
 
-def body(run: Run, args: argparse.Namespace) -> None:
-    """Join new contents with all others, measure what is proposed, withdraw what lost its ground."""
-    work(run, args, check_versions(run, args.full))
+def check(run: Run, options: JoinOptions) -> Versions:
+    """The versions of this run, noted in it; for a join that follows no hash job in the same run.
+
+    Raises:
+        ModelError: as `current_versions`.
+        VersionMixError: as `refuse_unhashed`, and as `refuse_other_joins`.
+    """
+    refuse_unhashed(run)
+    versions = note_versions(run)
+    refuse_other_joins(run, versions.join, options.full)
+    return versions
 
 
-def work(run: Run, args: argparse.Namespace, versions: Versions) -> None:
-    """`body`, after its check of versions."""
-    if args.full:
+def work(run: Run, options: JoinOptions, versions: Versions) -> None:
+    """Join new contents with all others, measure what is proposed, remove pairs whose images are gone."""
+    full, counts = options.full, run.counts
+    if full:
         warn_of_left_out(run)
     hashes = run.warehouse.read(HASHES).where(F.col("hash_version") == versions.hash)
-    for name in ("pairs_measured", "pairs_withdrawn"):
-        run.count(name, 0)
+    counts.pairs_measured = counts.pairs_withdrawn = 0
     with run.step("units"):
-        units, withdrawn = _units(run, hashes, args.full)
+        units, withdrawn = _units(run, hashes, full)
         pixel = pixel_changes(run, hashes)
         sizes = _sizes(units, withdrawn)
     if sizes["new"] or sizes["gone"] or not pixel.isEmpty():
         stored = run.warehouse.read(PAIRS)
         measured = Measured(stored.limit(0), None)
         if sizes["new"]:
-            valid = None if args.full else stored.where(F.col("join_version") == versions.join)
+            valid = None if full else stored.where(F.col("join_version") == versions.join)
             measured = measure(run, units, sizes, hashes, versions, valid)
         with run.step("write"):
-            _write(run, stored, measured, pixel, units, withdrawn, args.full, versions.join)
+            _write(run, stored, measured, pixel, units, withdrawn, full, versions.join)
     run.is_joined = True
     with run.step("decide"):
         _decide_again(run)
     for row in (
         run.warehouse.read(PAIRS).where("is_duplicate").groupBy("kind").agg(F.count(F.lit(1)).alias("n")).collect()
     ):
-        run.count(f"pairs.{row['kind']}", row["n"])  # one row per kind
+        counts.pairs_by_kind[row["kind"]] = row["n"]  # one row per kind
 
 
 def current_versions(run: Run) -> Versions:
@@ -118,36 +128,6 @@ def note_versions(run: Run) -> Versions:
     return versions
 
 
-def check_versions(run: Run, full: bool) -> Versions:
-    """The versions of this run, noted in it.
-
-    Raises:
-        ModelError: as `current_versions`.
-        VersionMixError: as `refuse_other_versions`, and as `refuse_unhashed`.
-    """
-    refuse_unhashed(run)
-    versions = note_versions(run)
-    refuse_other_versions(run, versions, full)
-    return versions
-
-
-def refuse_other_versions(run: Run, versions: Versions, full: bool) -> None:
-    """Stop where stored pairs were joined otherwise, unless `full` joins all anew.
-
-    Raises:
-        VersionMixError: names both versions and the fix.
-    """
-    other = run.warehouse.read(JOINED).where(F.col("join_version") != versions.join).first()
-    if other is not None and not full:
-        pair = run.warehouse.read(PAIRS).where(F.col("join_version") == other["join_version"]).first()
-        made = f" (hashes {pair['hash_version']}, model {pair['model_id']})" if pair else ""
-        raise VersionMixError(
-            f"stored pairs were joined by version {other['join_version']}{made}, this run would join "
-            f"by {versions.join} ({run.versions}); they are never mixed: run with --full to join "
-            "everything again, or take back the options (lsh.*, embed.*) that changed"
-        )
-
-
 def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFrame]:
     """All joinable units with is_new, and the keys of `joined` that are no unit any more."""
     key = ["scope", "content_id"]
@@ -183,8 +163,8 @@ def _write(
     gone = run.staging.save(_without_ends(stored, units, full, pairs).unionByName(stale_pixel), "gone")
     rows = pairs.unionByName(pixel.where("NOT is_stale").select(pairs.columns))
     report = run.warehouse.merge(PAIRS, rows, update_when=_MEASURED_OTHERWISE, delete=gone)
-    run.count("pairs_measured", report.inserted + report.updated)
-    run.count("pairs_withdrawn", report.deleted)
+    run.counts.pairs_measured = report.inserted + report.updated
+    run.counts.pairs_withdrawn = report.deleted
     joined = units.where("is_new").select("scope", "content_id", F.lit(join_version).alias("join_version"))
     if measured.followers is not None:  # they met their leaders alone
         led = measured.followers.select("scope", "content_id")
@@ -214,7 +194,7 @@ def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: Dat
 
 def _decide_again(run: Run) -> None:
     """Where thresholds changed, decide stored pairs anew from their evidence; no image is touched."""
-    version = decide_version(run.config.decide)
+    version = StageVersions(run.config).decide
     old = run.warehouse.read(PAIRS).where(F.col("decide_version") != version)
     if old.isEmpty():
         return
@@ -226,6 +206,9 @@ def _decide_again(run: Run) -> None:
     )
 
 
+JOB = Job("lsh_join", check, work)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of jobs/lsh_join.py."""
-    return run_job("lsh_join", job_parser("lsh_join.py", __doc__, manifests=False), body, argv)
+    return run_job(JOB, full_command("lsh_join.py", __doc__, JoinOptions), argv)

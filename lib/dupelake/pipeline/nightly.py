@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import Row
 
-from dupelake.pipeline import cluster, embed, hash, lsh_join, versions
-from dupelake.pipeline.common import job_parser, run_job
+from dupelake.pipeline import cluster, embed, hash, lsh_join
+from dupelake.pipeline.command_lines import manifest_command
+from dupelake.pipeline.common import run_job
 from dupelake.pipeline.decisions import pin_decisions
+from dupelake.pipeline.job import Job, Task
+from dupelake.pipeline.options import EmbedOptions, HashOptions, JoinOptions
+from dupelake.pipeline.versions import note_versions, refuse_other_joins, refuse_other_versions
 from dupelake.runtime.run_record import Run, last_complete, table_versions
 from dupelake.warehouse.schema import DECISIONS
 
 log = logging.getLogger(__name__)
 
 
-def body(run: Run, args: argparse.Namespace) -> None:
-    """The four jobs one after the other; versions that must not mix are refused before the first of them works."""
+@dataclass(frozen=True)
+class Night:
+    """The jobs of a night after their checks.
+
+    Attributes:
+        last: the last complete night, where it had these options and versions and no table has changed since.
+        first: the hash job.
+        others: the jobs that follow, in order; they have nothing to do where the first finds nothing and `last` stands.
+    """
+
+    last: Row | None
+    first: Task[Any, Any]
+    others: tuple[Task[Any, Any], ...]
+
+
+def check(run: Run, options: HashOptions) -> Night:
+    """Check the versions of all jobs before the first of them works; what `last` checked and pinned still holds.
+
+    Raises:
+        ModelError: the model or the vocabulary cannot be read.
+        VersionMixError: the warehouse holds versions that must not mix with those of this run.
+    """
     with run.step("versions"):
-        versions.note_versions(run)
-        last = None if args.full else _still_standing(run)
+        versions = note_versions(run)
+        last = None if options.full else _still_standing(run)
         if last is None:
             pin_decisions(run.warehouse, run.staging.checkpoint)  # what people saw, before a manifest may change it
-            versions.refuse_other_versions(run, args.full)
-    model = embed.prepare_model(run)
+            refuse_other_versions(run, options.full)
+    ids = embed.prepare_model(run)
     with run.step("versions"):
         joined = lsh_join.note_versions(run)
         if last is None or last["versions"] != run.versions:
-            lsh_join.refuse_other_versions(run, joined, args.full)
-    hash.work(run, args)
-    if (
-        last is not None
-        and last["versions"] == run.versions
-        and not last["counts"].get("embed_waiting")
-        and last["tables"] == table_versions(run.warehouse)
-    ):
+            last = None
+            refuse_other_joins(run, joined.join, options.full)
+    model = None if ids is None else embed.Model(*ids, joined.join)
+    return Night(
+        last,
+        hash.JOB.task(options, versions),
+        (
+            embed.JOB.task(EmbedOptions(options.full), model),
+            lsh_join.JOB.task(JoinOptions(options.full), joined),
+            cluster.JOB.task(None, None),
+        ),
+    )
+
+
+def work(run: Run, options: HashOptions, night: Night) -> None:
+    """The jobs one after the other."""
+    night.first.work(run)
+    last = night.last
+    if last is not None and not last["counts"].get("embed_waiting") and last["tables"] == table_versions(run.warehouse):
         _settle(run, last)
         return
-    embed.work(run, model, joined.join, full=args.full)
-    lsh_join.work(run, args, joined)
-    cluster.body(run, args)
+    for task in night.others:
+        task.work(run)
 
 
 def _still_standing(run: Run) -> Row | None:
@@ -62,18 +97,14 @@ def _still_standing(run: Run) -> Row | None:
 
 def _settle(run: Run, last: Row) -> None:
     """End a night that found nothing to do: the results of `last` stand, for the report and for collectors too."""
-    for name in cluster.STANDING:
-        run.count(name, last["counts"].get(name, 0))
-    for name, n in last["counts"].items():
-        if name.startswith("pairs."):
-            run.count(name, n)
-    for name in (*cluster.OF_A_NIGHT, "embedded", "embed_failed", "embed_waiting", "pairs_measured", "pairs_withdrawn"):
-        run.count(name, 0)
-    run.count("nothing_changed", 1)
+    run.counts.settle(last["counts"])
     run.is_complete, run.decisions_version = True, last["tables"].get(DECISIONS.name)
     log.info("nothing changed since run %s: its pairs and groups stand", last["run_id"])
 
 
+JOB = Job("nightly", check, work)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of jobs/nightly.py."""
-    return run_job("nightly", job_parser("nightly.py", __doc__, manifests=True), body, argv)
+    return run_job(JOB, manifest_command("nightly.py", __doc__), argv)

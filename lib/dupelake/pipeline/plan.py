@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -15,16 +14,15 @@ from dupelake.ingest.access import Access, own_roots
 from dupelake.ingest.manifests import read_manifests
 from dupelake.ingest.new_images_stage import UNREAD, normalise, selected, wanted_rows
 from dupelake.pipeline import planning
-from dupelake.pipeline.common import absolute, selection
 from dupelake.pipeline.lsh_join import current_versions
+from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.selecting import refuse_nothing
-from dupelake.pipeline.versions import stored_beside
+from dupelake.pipeline.versions import StageVersions, stored_beside
 from dupelake.propose.counts_stage import forecasts
 from dupelake.propose.frequent_words_stage import by_scope, count_hot_words, sampled
 from dupelake.propose.stage import joinable_units, legs_of
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import Run, human_bytes
-from dupelake.verify.decide_stage import decide_version
 from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse, single_row
 
@@ -47,35 +45,39 @@ class Rates:
     bytes_an_image: float | None
 
 
-def describe_plan(warehouse: Warehouse, config: Config, args: argparse.Namespace) -> str:
+def describe_plan(warehouse: Warehouse, config: Config, options: HashOptions) -> str:
     """The plan in words.
 
     Args:
         warehouse: only read.
         config: of the run that is planned.
-        args: paths, partitions, since, full, as `dupelake run` has them.
+        options: of that run.
 
     Raises:
         ManifestError: as the run would.
     """
     run = Run("plan", config, warehouse)
-    counts, n_refused = _rows(run, args)
+    counts, n_refused, n_left = _rows(run, options)
     n_to_do = sum(n for why, n in counts.items() if why not in UNREAD)
-    lines = [redact_uris(f"Plan for {', '.join(args.paths)} into {warehouse.root}; nothing is written")]
+    lines = [redact_uris(f"Plan for {', '.join(options.paths)} into {warehouse.root}; nothing is written")]
     told = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()) if n)
     lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
     if n_refused:
         lines.append(f"  refused  {n_refused} of them, which fetch.allowed_* do not allow to read (docs/operations.md)")
-    lines += [f"  versions {line}" for line in _versions(run, full=args.full)]
+    lines += [f"  versions {line}" for line in _versions(run, n_left, full=options.full)]
     lines += [f"  join     {line}" for line in _join(run, n_to_do)]
     lines += [f"  cost     {line}" for line in _cost(_rates(warehouse), n_to_do)]
     return "\n".join(lines)
 
 
-def _rows(run: Run, args: argparse.Namespace) -> tuple[dict[str, int], int]:
-    """How many rows of the manifests the run would process, by why, and how many of them it would refuse to read."""
-    partitions, since, full = selection(args)
-    wh, paths = run.warehouse, [absolute(path) for path in args.paths]
+def _rows(run: Run, options: HashOptions) -> tuple[dict[str, int], int, int]:
+    """What the run would do with its manifests, in numbers.
+
+    Returns:
+        How many rows it would process, by why; how many of them it would refuse to read; with --full, how many live
+        images of other versions it would leave out.
+    """
+    wh, paths, partitions, since = run.warehouse, options.manifests, options.partitions, options.since
     raw = read_manifests(wh.spark, paths, run.config.manifest, with_origin=True)
     images = wh.read(IMAGES) if wh.exists(IMAGES) else None
     rows = normalise(raw, run.config.manifest)
@@ -86,21 +88,22 @@ def _rows(run: Run, args: argparse.Namespace) -> tuple[dict[str, int], int]:
         images,
         partitions=partitions,
         since=since,
-        full=full,
+        full=options.full,
         max_attempts=run.config.run.max_attempts,
     )
-    others = stored_beside(run) if full else None
+    others, n_left = stored_beside(run) if options.full else None, 0
     if others is not None:
-        run.count("left_out", others.images.join(wanted.select("image_id"), "image_id", "left_anti").count())
+        n_left = others.images.join(wanted.select("image_id"), "image_id", "left_anti").count()
     access = Access(run.config.fetch, own_roots(paths))
     # A lambda, for Spark warns of hints that are no pandas types.
     is_refused = F.udf(lambda uri: access.looks_refused(uri), "boolean")(F.col("uri"))  # noqa: PLW0108
     numbers = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if(is_refused).alias("refused"))
     counts = numbers.collect()  # one row per why
-    return {row["why"]: row["n"] for row in counts}, sum(row["refused"] for row in counts if row["why"] not in UNREAD)
+    n_refused = sum(row["refused"] for row in counts if row["why"] not in UNREAD)
+    return {row["why"]: row["n"] for row in counts}, n_refused, n_left
 
 
-def _versions(run: Run, *, full: bool) -> Iterator[str]:
+def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
     """What is stored under other versions, and what becomes of it."""
     wh, config = run.warehouse, run.config
     refused = "all of it again" if full else "the run is refused: give --full, or take the options back"
@@ -110,8 +113,8 @@ def _versions(run: Run, *, full: bool) -> Iterator[str]:
     if others is not None and n:
         same = False
         yield f"{n} images {others.words}: every original must be read again; {refused}"
-    if run.counts.get("left_out"):
-        yield f"the run is refused, for its manifests leave out {run.counts['left_out']} of them: give all manifests"
+    if n_left:
+        yield f"the run is refused, for its manifests leave out {n_left} of them: give all manifests"
     if config.embed.model != "none":
         from dupelake.embed.stage import describe_model
 
@@ -133,7 +136,7 @@ def _versions(run: Run, *, full: bool) -> Iterator[str]:
     if other:
         same = False
         yield f"{other} contents were joined by another version: all meet again, from hashes and features; {refused}"
-    n = wh.read(PAIRS).where(F.col("decide_version") != decide_version(config.decide)).count()
+    n = wh.read(PAIRS).where(F.col("decide_version") != StageVersions(config).decide).count()
     if n:
         same = False
         yield f"{n} pairs are decided again from their stored evidence (thresholds changed); no image is touched"

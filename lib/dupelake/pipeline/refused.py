@@ -23,10 +23,10 @@ def tell_refused(run: Run, tried: DataFrame) -> None:
     """Adds a note to the run, and a warning to its log, for each option that refused rows.
 
     Args:
-        run: its count `failed.not_allowed` says whether there is anything to tell.
+        run: its count of images that failed as `not_allowed` says whether there is anything to tell.
         tried: rows of schema.IMAGES that the run tried.
     """
-    if not run.counts.get(f"failed.{NOT_ALLOWED}"):
+    if not run.counts.failed_by_reason.get(NOT_ALLOWED):
         return
     text = F.col("error_message")
     option = F.regexp_extract(text, _OPTION, 1)

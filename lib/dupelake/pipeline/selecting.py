@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from dupelake.errors import ManifestError
 from dupelake.ingest.new_images_stage import NOTED, selected
+from dupelake.pipeline.options import HashOptions
 from dupelake.runtime.run_record import Run
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,7 @@ _MAX_NAMES = 100_000  # partitions that are looked at for the message
 _MANY = 1000  # new partitions of one night, beyond which they can hardly be meant
 
 
-def staged(
-    run: Run, rows: DataFrame, partitions: list[str] | None, since: str | None, *, listing: bool
-) -> tuple[DataFrame, int | None]:
+def staged(run: Run, rows: DataFrame, options: HashOptions) -> tuple[DataFrame, int | None]:
     """The rows of a manifest that this run may need, computed once; and of how many, where some were left out.
 
     Which row of an id wins, and its first and last partition, follow from all rows, so all are read; what was not
@@ -31,17 +30,16 @@ def staged(
     Args:
         run: whose staging is used.
         rows: of stages.manifest.normalise, whole.
-        partitions: of the command line.
-        since: of the command line.
-        listing: of the command line.
+        options: partitions, since and listing.
 
     Raises:
         ManifestError: none of the rows is of what was asked for.
     """
+    partitions, since = options.partitions, options.since
     if partitions is None and since is None:
         return run.staging.save(rows, "manifest"), None
     n_rows: int | None = None
-    if listing:
+    if options.listing:
         manifest = run.staging.save(rows, "manifest")
     else:
         seen = Observation("manifest")

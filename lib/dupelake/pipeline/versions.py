@@ -1,18 +1,23 @@
-"""Versions of hashes and features never mix: what a run refuses before it works, and what it leaves out."""
+"""Versions of all stages. They never mix: what a run refuses before it works, and what it leaves out."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from dupelake.config import Config
 from dupelake.errors import VersionMixError
 from dupelake.fingerprint.hashing import hash_version
-from dupelake.pipeline.live_versions import is_other, of_other_versions
+from dupelake.group.touched_stage import cluster_version
+from dupelake.ingest.live_stage import live_images
 from dupelake.runtime.run_record import Run
-from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, PAIRS
+from dupelake.verify.decide_stage import decide_version
+from dupelake.verify.stage import verify_version
+from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, JOINED, PAIRS
 from dupelake.warehouse.tables import single_row
 from dupelake.words.vocabulary import feature_version
 
@@ -20,6 +25,43 @@ log = logging.getLogger(__name__)
 
 _OPTIONS = {"hash": "decode.*, hash.*", "feature": "features.*, hash.thumbnail_side_px"}
 _NAMED = 3  # images that a message names
+
+
+@dataclass(frozen=True)
+class StageVersions:
+    """Fingerprints of what each stage makes under one configuration, each computed when it is asked for.
+
+    Rows of two versions are never compared. Which revisions and options a version depends on is written beside the
+    algorithm; the version of the join also depends on the model, and on its centre in the warehouse
+    (lsh_join.current_versions).
+    """
+
+    config: Config
+
+    @cached_property
+    def hash(self) -> str:
+        """Of a row of `hashes`."""
+        return hash_version(self.config)
+
+    @cached_property
+    def feature(self) -> str:
+        """Of a row of `features`; ModelError where the vocabulary of visual words cannot be read."""
+        return feature_version(self.config)
+
+    @cached_property
+    def verify(self) -> str:
+        """Of the alignment of two contents; ModelError as `feature`."""
+        return verify_version(self.feature)
+
+    @cached_property
+    def decide(self) -> str:
+        """Of the decision on a pair."""
+        return decide_version(self.config.decide)
+
+    @cached_property
+    def cluster(self) -> str:
+        """Of the grouping of accepted pairs."""
+        return cluster_version(self.config)
 
 
 @dataclass(frozen=True)
@@ -31,13 +73,15 @@ class Others:
     images: DataFrame
 
 
-def note_versions(run: Run) -> None:
-    """Note in the run which hashes and features it makes.
+def note_versions(run: Run) -> StageVersions:
+    """The versions of this run; those of hashes and features, which it makes, are noted in it.
 
     Raises:
         ModelError: the vocabulary of visual words cannot be read.
     """
-    run.versions |= {"hash": hash_version(run.config), "feature": feature_version(run.config)}
+    versions = StageVersions(run.config)
+    run.versions |= {"hash": versions.hash, "feature": versions.feature}
+    return versions
 
 
 def refuse_other_versions(run: Run, full: bool) -> None:
@@ -53,6 +97,23 @@ def refuse_other_versions(run: Run, full: bool) -> None:
         raise VersionMixError(
             f"{n} images {others.words}; they are never compared: run with --full and all manifests to hash every "
             f"image again, or take back the options ({others.options}) that changed"
+        )
+
+
+def refuse_other_joins(run: Run, join_version: str, full: bool) -> None:
+    """Stop where stored pairs were joined by another version, unless `full` joins all anew.
+
+    Raises:
+        VersionMixError: names both versions and the fix.
+    """
+    other = None if full else run.warehouse.read(JOINED).where(F.col("join_version") != join_version).first()
+    if other is not None:
+        pair = run.warehouse.read(PAIRS).where(F.col("join_version") == other["join_version"]).first()
+        made = f" (hashes {pair['hash_version']}, model {pair['model_id']})" if pair else ""
+        raise VersionMixError(
+            f"stored pairs were joined by version {other['join_version']}{made}, this run would join "
+            f"by {join_version} ({run.versions}); they are never mixed: run with --full to join "
+            "everything again, or take back the options (lsh.*, embed.*) that changed"
         )
 
 
@@ -105,7 +166,7 @@ def warn_of_left_out(run: Run) -> None:
     """Count and tell live images that the join leaves out; there are none where the checks above were passed."""
     others = stored_beside(run)
     if others is not None and (n := others.images.count()):
-        run.count("other_versions", n)
+        run.counts.other_versions = n
         log.warning("%d images %s; the join leaves them out: run with --full and all manifests", n, others.words)
 
 
@@ -117,14 +178,14 @@ def of_one_version(run: Run) -> tuple[DataFrame, DataFrame]:
     Raises:
         VersionMixError: none of the hashes are of this configuration, or no pair is of the version of the hashes.
     """
-    hashes, pairs = run.warehouse.read(HASHES), run.warehouse.read(PAIRS)
+    hashes, pairs, made = run.warehouse.read(HASHES), run.warehouse.read(PAIRS), StageVersions(run.config).hash
     if run.is_joined:
-        return hashes.where(F.col("hash_version") == hash_version(run.config)), pairs
+        return hashes.where(F.col("hash_version") == made), pairs
     stored, paired = (  # some rows each
         {row["hash_version"]: row["n"] for row in table.groupBy("hash_version").agg(F.count("*").alias("n")).collect()}
         for table in (hashes, pairs)
     )
-    version = next(iter(stored)) if len(stored) == 1 else hash_version(run.config)
+    version = next(iter(stored)) if len(stored) == 1 else made
     if stored and version not in stored:
         raise VersionMixError(
             f"the warehouse holds hashes of versions {', '.join(sorted(stored))}, and this configuration makes "
@@ -137,7 +198,7 @@ def of_one_version(run: Run) -> tuple[DataFrame, DataFrame]:
             "grouping would end all groups: run lsh_join.py --full first"
         )
     if n_others or len(stored) > 1:
-        run.count("pairs_of_other_versions", n_others)
+        run.counts.pairs_of_other_versions = n_others
         log.warning(
             "%d hashes and %d pairs are not of version %s and take no part in the grouping",
             *(sum(stored.values()) - stored[version], n_others, version),
@@ -151,15 +212,42 @@ def stored_beside(run: Run) -> Others | None:
 
     Rows of contents that no live image holds are among them: `images` has no row for these.
     """
-    wh, told, options = run.warehouse, [], []
-    versions = {"hash": hash_version(run.config), "feature": feature_version(run.config)}
-    for table, name in ((HASHES, "hash"), (FEATURES, "feature")):
+    wh, versions, told, options = run.warehouse, StageVersions(run.config), [], []
+    for table, name, version in ((HASHES, "hash", versions.hash), (FEATURES, "feature", versions.feature)):
         column = f"{name}_version"
-        row = wh.read(table).where(is_other(column, versions[name])).select(column).first()
+        row = wh.read(table).where(is_other(column, version)).select(column).first()
         if row is not None:
-            told.append(f"{table.name} of version {row[0]} where this run makes {versions[name]}")
+            told.append(f"{table.name} of version {row[0]} where this run makes {version}")
             options.append(_OPTIONS[name])
     if not told:
         return None
-    images = of_other_versions(wh.read(IMAGES), wh.read(HASHES), wh.read(FEATURES), *versions.values())
+    images = of_other_versions(wh.read(IMAGES), wh.read(HASHES), wh.read(FEATURES), versions)
     return Others(f"have {' and '.join(told)}", ", ".join(options), images)
+
+
+def is_other(column: str, version: str) -> Column:
+    """Whether the row is of another version than `version`."""
+    return F.col(column) != F.lit(version)
+
+
+def of_other_versions(images: DataFrame, hashes: DataFrame, features: DataFrame, versions: StageVersions) -> DataFrame:
+    """The live images of which a hash or the features are of another version.
+
+    Contents that no live image holds do not count: they are compared with nothing, and a run that brings one back
+    replaces its rows.
+
+    Args:
+        images: IMAGES.
+        hashes: HASHES.
+        features: FEATURES.
+        versions: what the run compares.
+
+    Returns:
+        (image_id, uri, content_id), each image once.
+    """
+    others = (
+        hashes.where(is_other("hash_version", versions.hash))
+        .select("content_id")
+        .unionAll(features.where(is_other("feature_version", versions.feature)).select("content_id"))
+    )
+    return live_images(images).select("image_id", "uri", "content_id").join(others, "content_id", "left_semi")

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-_FAILED = "failed."
+from dupelake.runtime.counts import Counts
 
 
 def prometheus_text(
@@ -21,7 +21,7 @@ def prometheus_text(
     exit_code: int,
     started_at: dt.datetime,
     finished_at: dt.datetime,
-    counts: Mapping[str, int],
+    counts: Counts,
     seconds: Mapping[str, float],
 ) -> str:
     """What one run did, as gauges with the label `job`.
@@ -31,7 +31,7 @@ def prometheus_text(
         exit_code: as the process ends; 0 when all went well.
         started_at: with zone.
         finished_at: with zone.
-        counts: as in `runs`; those that start with `failed.` are given by reason as well.
+        counts: of the run; failed images by reason have a metric of their own.
         seconds: wall-clock by step.
     """
     own = {"job": job}
@@ -46,15 +46,11 @@ def prometheus_text(
         ),
         "dupelake_run_failed_images": (
             "Images that could not be read, by reason.",
-            [
-                ({**own, "reason": name.removeprefix(_FAILED)}, n)
-                for name, n in sorted(counts.items())
-                if name.startswith(_FAILED)
-            ],
+            [({**own, "reason": reason}, n) for reason, n in sorted(counts.failed_by_reason.items())],
         ),
         "dupelake_run_count": (
             "Counts of the last run, by name, as in the table `runs`.",
-            [({**own, "name": name}, n) for name, n in sorted(counts.items()) if not name.startswith(_FAILED)],
+            [({**own, "name": name}, n) for name, n in sorted(counts.items()) if not name.startswith("failed.")],
         ),
     }
     lines: list[str] = []

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from dupelake import __version__
 from dupelake.config import TIERS, Config
+from dupelake.runtime.counts import Counts
 from dupelake.runtime.logs import EventLog, Progress
 from dupelake.runtime.redaction import Redactor
 from dupelake.warehouse.schema import ALL_TABLES, DECISIONS, RUNS
@@ -44,7 +45,7 @@ class Run:
     begun: float = field(default_factory=time.monotonic)  # of the clock on the wall, Spark's start included
     redactor: Redactor = field(default_factory=Redactor)
     at_step: Callable[[], None] = lambda: None  # before each step; raising stops the run
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     recall: str | None = None
@@ -101,8 +102,8 @@ class Run:
         self.recall = json.dumps(json.loads(self.recall or "{}") | dict(shares))
 
     def count(self, name: str, n: int) -> None:
-        """Set the count `name`."""
-        self.counts[name] = int(n)
+        """Set the count `name`; KeyError where `Counts` has none of this name."""
+        self.counts.set(name, n)
 
     def note_rest(self) -> None:
         """Note the seconds that no step took, so that all seconds together are those of the clock."""
@@ -123,7 +124,7 @@ class Run:
             self.config.fingerprint(),
             json.dumps(self.redactor.deep(self.config.as_dict())),
             self.versions,
-            self.counts,
+            dict(self.counts),
             self.seconds,
             self.recall,
             None if error is None else self.redactor(error),
@@ -142,63 +143,69 @@ class Run:
 
     def report(self) -> str:
         """The run in words, for the end of the terminal or log."""
-        counts, lines = self.counts, [f"Run {self.run_id} ({self.job})"]
-        lines += _forgotten(counts)
-        if "read" in counts:
-            reasons = {k.removeprefix("failed."): v for k, v in counts.items() if k.startswith("failed.")}
-            failed = ", ".join(f"{v} {k}" for k, v in sorted(reasons.items()))
-            lines.append(
-                f"  images   {counts['read']} read = {counts['hashed']} hashed + {counts['skipped']} skipped "
-                f"+ {counts['failed']} failed" + (f" ({failed})" if failed else "")
-            )
-        if counts.get("moved"):
-            lines.append(f"  scopes   {counts['moved']} images moved into another scope")
-        if "contents_new" in counts:
-            lines.append(f"  contents {counts['contents_new']} new")
-        if counts.get("features_failed"):
-            lines.append(f"  features {counts['features_failed']} contents without local features")
-        if "embedded" in counts:
-            lines.append(
-                f"  embedded {counts['embedded']} contents, {counts['embed_failed']} failed"
-                + (f"; {counts['embed_waiting']} are tried again another night" if counts.get("embed_waiting") else "")
-            )
-        if "pairs_measured" in counts:
-            lines.append(
-                f"  pairs    {counts['pairs_measured']} measured, {counts['pairs_withdrawn']} withdrawn; in all "
-                + (_kinds(counts, "pairs.") or "no duplicates")
-            )
-        if counts.get("burst_followers"):
-            lines.append(f"  bursts   {counts['burst_followers']} contents compared with the best of their burst alone")
-        if self.recall is not None:
-            lines.append("  recall   " + recall_in_words(self.recall))
-        if "groups" in counts:
-            lines.append(
-                f"  groups   {counts['groups']} of {counts['images_grouped']} images, {counts['copies']} copies; "
-                f"{counts['removable']} removable, {human_bytes(counts['removable_bytes'])}"
-                + (f"; changes: {_kinds(counts, 'changes.')}" if _kinds(counts, "changes.") else "")
-            )
-            may_go = {name.removeprefix("may_go."): n for name, n in counts.items() if name.startswith("may_go.")}
-            if may_go:
-                lines.append(f"  may go   {tiers_in_words(may_go)}")
-        if counts.get("bridges_cut"):
-            lines.append(f"  bridges  {counts['bridges_cut']} links cut in {counts['components_split']} components")
-        if counts.get("nothing_changed"):
-            lines.append("  nothing has changed since the last complete night: all that was found stands")
+        lines = [f"Run {self.run_id} ({self.job})", *_forgotten(self.counts), *_read(self.counts)]
+        lines += _found(self.counts, self.recall)
         took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
         lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all, on the clock")
         lines += [f"  NOTE     {note}" for note in self.notes]
         return "\n".join(lines)
 
 
-def _forgotten(counts: Mapping[str, int]) -> Iterator[str]:
+def _forgotten(counts: Counts) -> Iterator[str]:
     """What `dupelake forget` did."""
     if "named" in counts:
         done = "that may come back" if "undone" in counts else "forgotten"
-        n_images = counts.get("undone", counts.get("forgotten", 0))
-        yield f"  named    {counts['named']} given, {counts['unknown']} unknown; images {done}: {n_images}"
-    purged = {k.removeprefix("purged."): v for k, v in counts.items() if k.startswith("purged.")}
-    if purged:
-        yield "  purged   " + ", ".join(f"{v} {k}" for k, v in purged.items())
+        n_images = counts.undone if "undone" in counts else counts.forgotten
+        yield f"  named    {counts.named} given, {counts.unknown} unknown; images {done}: {n_images}"
+    if counts.purged_by_table:
+        yield "  purged   " + ", ".join(f"{n} {table}" for table, n in counts.purged_by_table.items())
+
+
+def _read(counts: Counts) -> Iterator[str]:
+    """What was hashed and embedded."""
+    if "read" in counts:
+        failed = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.failed_by_reason.items()))
+        yield (
+            f"  images   {counts.read} read = {counts.hashed} hashed + {counts.skipped} skipped "
+            f"+ {counts.failed} failed" + (f" ({failed})" if failed else "")
+        )
+    if counts.moved:
+        yield f"  scopes   {counts.moved} images moved into another scope"
+    if "contents_new" in counts:
+        yield f"  contents {counts.contents_new} new"
+    if counts.features_failed:
+        yield f"  features {counts.features_failed} contents without local features"
+    if "embedded" in counts:
+        yield (
+            f"  embedded {counts.embedded} contents, {counts.embed_failed} failed"
+            + (f"; {counts.embed_waiting} are tried again another night" if counts.embed_waiting else "")
+        )
+
+
+def _found(counts: Counts, recall: str | None) -> Iterator[str]:
+    """What was joined and grouped."""
+    if "pairs_measured" in counts:
+        yield (
+            f"  pairs    {counts.pairs_measured} measured, {counts.pairs_withdrawn} withdrawn; in all "
+            + (_kinds(counts.pairs_by_kind) or "no duplicates")
+        )
+    if counts.burst_followers:
+        yield f"  bursts   {counts.burst_followers} contents compared with the best of their burst alone"
+    if recall is not None:
+        yield "  recall   " + recall_in_words(recall)
+    if "groups" in counts:
+        changes = _kinds(counts.changes_by_event)
+        yield (
+            f"  groups   {counts.groups} of {counts.images_grouped} images, {counts.copies} copies; "
+            f"{counts.removable} removable, {human_bytes(counts.removable_bytes)}"
+            + (f"; changes: {changes}" if changes else "")
+        )
+        if counts.may_go:
+            yield f"  may go   {tiers_in_words(counts.may_go)}"
+    if counts.bridges_cut:
+        yield f"  bridges  {counts.bridges_cut} links cut in {counts.components_split} components"
+    if counts.nothing_changed:
+        yield "  nothing has changed since the last complete night: all that was found stands"
 
 
 def table_versions(warehouse: Warehouse) -> dict[str, int]:
@@ -251,5 +258,5 @@ def human_bytes(n: float) -> str:
     raise AssertionError
 
 
-def _kinds(counts: dict[str, int], prefix: str) -> str:
-    return ", ".join(f"{v} {k.removeprefix(prefix)}" for k, v in sorted(counts.items()) if k.startswith(prefix) and v)
+def _kinds(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in sorted(counts.items()) if n)

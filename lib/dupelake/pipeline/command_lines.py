@@ -1,0 +1,273 @@
+"""The command lines of jobs: their parsers, and the options that they make. `argparse.Namespace` ends here."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from dupelake.config import Config, load_config
+from dupelake.csv_cells import unescape
+from dupelake.errors import ConfigError
+from dupelake.ingest.uris import local_path
+from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
+from dupelake.pipeline.options import ForgetOptions, HashOptions, MaintainOptions
+from dupelake.warehouse.paths import known_local
+from dupelake.warehouse.schema import IMAGES
+
+MIN_RETAIN_HOURS = 168.0  # Delta's own guard: readers and time travel may need a week's files
+
+O = TypeVar("O")  # noqa: E741 - as in pipeline.job
+Faults = list[str]  # what is wrong with a command line, each with its fix
+
+
+@dataclass(frozen=True)
+class Command(Generic[O]):
+    """The command line of one job.
+
+    Attributes:
+        parser: of its options.
+        options: the job's own options of what was parsed; what is wrong with them is added to the faults.
+    """
+
+    parser: argparse.ArgumentParser
+    options: Callable[[argparse.Namespace, Faults], O]
+
+    def parse(self, argv: Sequence[str] | None = None) -> Parsed[O]:
+        """`argv`, or the arguments of the process; what the parser refuses ends the process with code 2."""
+        return Parsed(self, self.parser.parse_args(sys.argv[1:] if argv is None else argv))
+
+
+@dataclass(frozen=True)
+class Parsed(Generic[O]):
+    """A command line that was parsed and not yet checked."""
+
+    command: Command[O]
+    args: argparse.Namespace
+
+    @property
+    def addresses(self) -> list[str]:
+        """The manifests and the warehouse, as they were given."""
+        return [*getattr(self.args, "paths", ()), self.args.warehouse]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Spark settings, sound or not."""
+        return spark_settings(self.args.spark, [])
+
+    def config(self) -> Config | None:
+        """The configuration, where only other arguments are at fault."""
+        try:
+            return load_config(self.args.config, self.args.sets)
+        except ConfigError:
+            return None
+
+    def check(self, *, is_written: bool = True) -> Checked[O]:
+        """What the job needs, for a job that writes the warehouse or only reads it.
+
+        Raises:
+            ConfigError: names all faults at once.
+        """
+        args, faults, config = self.args, Faults(), Config()
+        try:
+            config = load_config(args.config, args.sets)
+        except ConfigError as error:
+            faults += error.faults
+        settings = spark_settings(args.spark, faults)
+        options = self.command.options(args, faults)
+        faults += faults_of_warehouse(args.warehouse, settings, is_written=is_written)
+        if faults:
+            raise ConfigError(faults)
+        return Checked(config, args.warehouse, settings, options)
+
+
+@dataclass(frozen=True)
+class Checked(Generic[O]):
+    """A command line without faults.
+
+    Attributes:
+        config: the configuration.
+        warehouse: where the tables are.
+        settings: of Spark.
+        options: of the job.
+    """
+
+    config: Config
+    warehouse: str
+    settings: dict[str, str]
+    options: O
+
+
+def manifest_command(prog: str, description: str) -> Command[HashOptions]:
+    """The command line of the hash job, of a night and of its plan."""
+    parser = Parser(prog=prog, description=description)
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="manifest (CSV, JSON lines, Parquet, Delta) or directory of images"
+    )
+    parser.add_argument("--partitions", metavar="A,B", help="only these partitions of the manifest")
+    parser.add_argument("--since", metavar="PARTITION", help="only partitions from this one on (text order)")
+    parser.add_argument(
+        "--listing",
+        action="store_true",
+        help="the manifests list all that exists: what they cover and lack is gone (docs/removals.md)",
+    )
+    _add_full(parser)
+    _add_common(parser)
+    return Command(parser, _hash_options)
+
+
+def full_command(prog: str, description: str, options: Callable[[bool], O]) -> Command[O]:
+    """The command line of a job with the option --full; `options` makes the job's options of it."""
+    parser = Parser(prog=prog, description=description)
+    _add_full(parser)
+    _add_common(parser)
+    return Command(parser, lambda args, _: options(args.full))
+
+
+def cluster_command(prog: str, description: str) -> Command[None]:
+    """The command line of the cluster job."""
+    parser = Parser(prog=prog, description=description)
+    _add_common(parser)
+    return Command(parser, lambda *_: None)
+
+
+def maintain_command(prog: str, description: str) -> Command[MaintainOptions]:
+    """The command line of the maintain job."""
+    parser = Parser(prog=prog, description=description)
+    _add_common(parser)
+    parser.add_argument(
+        "--retain-hours",
+        type=_hours,
+        default=MIN_RETAIN_HOURS,
+        metavar="N",
+        help="keep the files of versions of the last N hours (default and least: 168, a week)",
+    )
+    return Command(parser, lambda args, _: MaintainOptions(args.retain_hours))
+
+
+def forget_command(prog: str, description: str) -> Command[ForgetOptions]:
+    """The command line of the forget job."""
+    parser = Parser(prog=prog, description=description)
+    _add_common(parser)
+    for name, word, text in (
+        ("--image", "ID", "the image with this image_id"),
+        ("--uri", "URI", "every image with this uri, in all scopes and spellings"),
+        ("--csv", "FILE", "images by a column image_id or uri"),
+    ):
+        parser.add_argument(name, action="append", default=[], metavar=word, help=f"{text}; may be repeated")
+    parser.add_argument(
+        "--purge",
+        action="store_true",
+        help="also delete thumbnails, features, embeddings, keys, hashes that no image needs",
+    )
+    parser.add_argument("--undo", action="store_true", help="let them come back when a manifest lists them again")
+    return Command(parser, _forget_options)
+
+
+def _add_full(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--full", action="store_true", help="read, hash and join everything again; embed again what failed"
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """The options of every job."""
+    parser.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
+    parser.add_argument("--config", metavar="FILE", help="YAML file over the defaults (conf/base.yaml lists them)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        dest="sets",
+        help="one option over the file; may be repeated",
+    )
+    add_spark(parser)
+
+
+def _hash_options(args: argparse.Namespace, faults: Faults) -> HashOptions:
+    for path in args.paths:
+        local = local_path(path)
+        if local is not None and not os.path.exists(local):  # False too where the user may not look
+            faults.append(f"PATH {path}: there is nothing that may be read; give a manifest or a directory that exists")
+    partitions = [p.strip() for p in args.partitions.split(",") if p.strip()] if args.partitions else None
+    return HashOptions(tuple(args.paths), partitions, args.since, listing=args.listing, full=args.full)
+
+
+def _forget_options(args: argparse.Namespace, faults: Faults) -> ForgetOptions:
+    if not (args.image or args.uri or args.csv):
+        faults.append("--image, --uri, --csv: none is given; name the images to forget by one of them")
+    if args.purge and args.undo:
+        faults.append("--undo: what is purged cannot come back without being read again; give it without --purge")
+    names: set[tuple[str | None, str | None]] = {(image_id, None) for image_id in args.image}
+    names |= {(None, uri) for uri in args.uri}
+    for path in args.csv:
+        try:
+            names |= set(_read_names(path))
+        except (OSError, ValueError, csv.Error) as error:
+            faults.append(f"--csv {path}: {error}; give a CSV with a header and a column image_id or uri")
+    try:
+        folder = known_local(args.warehouse, spark_settings(args.spark, []))
+    except ConfigError:
+        folder = None  # told with the other faults
+    if folder is not None and not os.path.isdir(os.path.join(folder, IMAGES.name)):
+        faults.append(f"--warehouse {args.warehouse}: holds no table {IMAGES.name}; give the folder of a warehouse")
+    return ForgetOptions(tuple(sorted(names, key=str)), purge=args.purge, undo=args.undo)
+
+
+def _read_names(path: str) -> list[tuple[str | None, str | None]]:
+    """(image_id, None) or (None, uri) of each row; an id wins over a URI.
+
+    Raises:
+        ValueError: no such columns, or a row that names nothing.
+        OSError: it cannot be read.
+    """
+    rows: list[tuple[str | None, str | None]] = []
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
+        if not columns.keys() & {"image_id", "uri"}:
+            raise ValueError(f"has neither a column image_id nor uri, but {reader.fieldnames}")
+        for row in reader:
+            image_id = unescape((row.get(columns.get("image_id", "")) or "").strip())
+            uri = unescape(row.get(columns.get("uri", "")) or "")
+            if not image_id and not uri.strip():
+                raise ValueError(f"names no image in line {reader.line_num}")
+            rows.append((image_id, None) if image_id else (None, uri))
+    return rows
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if hours < MIN_RETAIN_HOURS:
+        raise argparse.ArgumentTypeError(f"{text}: must be {MIN_RETAIN_HOURS:.0f} or more")
+    return hours
+
+
+def faults_of_warehouse(root: str, settings: Mapping[str, str], *, is_written: bool) -> list[str]:
+    """What can be said of a local warehouse before Spark starts, with these settings."""
+    try:
+        folder = known_local(root, settings)
+    except ConfigError as error:
+        return error.faults
+    if folder is None:
+        return []
+    path = str(folder)
+    if os.path.isfile(path):
+        return [f"--warehouse {root}: is a file; give a folder"]
+    if os.path.exists(path) and not os.access(path, os.R_OK | os.X_OK):
+        return [f"--warehouse {root}: user {os.getuid()} may not read it; have its owner allow it"]
+    there = path
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
+    if is_written and not os.access(there, os.W_OK | os.X_OK):
+        return [
+            f"--warehouse {root}: user {os.getuid()} cannot write in {there} (its mode, or a read-only disk); have "
+            "that changed, or give another folder"
+        ]
+    return []

@@ -1,0 +1,61 @@
+"""What a job is: it checks versions, then works with what the check returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from dupelake.runtime.run_record import Run
+
+O = TypeVar("O")  # noqa: E741
+"""The options of a job: a frozen dataclass of pipeline.options, or None."""
+V = TypeVar("V")
+"""What the check of a job returns."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[O, V]):
+    """One job of the pipeline.
+
+    Attributes:
+        name: as in `runs`, events and metrics.
+        check: notes in the run which versions it makes, and returns what `work` needs of them. It raises
+            VersionMixError where the warehouse holds versions that must not mix with these. It changes no images,
+            pairs or groups.
+        work: reads and writes the tables.
+    """
+
+    name: str
+    check: Callable[[Run, O], V]
+    work: Callable[[Run, O, V], None]
+
+    def ready(self, run: Run, options: O) -> Task[O, V]:
+        """The job after its check.
+
+        Raises:
+            VersionMixError: as `check`.
+            ModelError: as `check`.
+        """
+        return self.task(options, self.check(run, options))
+
+    def task(self, options: O, checked: V) -> Task[O, V]:
+        """The job with the result of a check that was made elsewhere, as a night makes those of all its jobs."""
+        return Task(self, options, checked)
+
+
+@dataclass(frozen=True)
+class Task(Generic[O, V]):
+    """A job whose versions are checked."""
+
+    job: Job[O, V]
+    options: O
+    checked: V
+
+    def work(self, run: Run) -> None:
+        """Do the work of the job."""
+        self.job.work(run, self.options, self.checked)
+
+
+def unversioned(run: Run, options: object) -> None:
+    """The check of a job that makes no version of its own."""

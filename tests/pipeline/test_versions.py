@@ -1,0 +1,39 @@
+"""Fingerprints of all stages. A change here makes all rows of every warehouse rows of another version."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from dupelake.config import load_config
+from dupelake.pipeline.lsh_join import current_versions
+from dupelake.pipeline.versions import StageVersions
+
+
+def test_the_default_options_have_the_versions_of_stored_rows():
+    versions = StageVersions(load_config())
+    assert versions.hash == "h3-pillow13-df431853"
+    assert versions.feature == "f1-dfa3e287"
+    assert versions.verify == "d70e6e69640cc32d"
+    assert versions.decide == "1fdc4bea9553aa82"
+    assert versions.cluster == "a8846fe86a82bf18"
+
+
+def test_the_join_without_embeddings_has_the_version_of_stored_pairs():
+    joined = current_versions(SimpleNamespace(config=load_config(None, ["embed.model=none"])))
+    assert (joined.join, joined.keys) == ("7243ecbefd07ba02", "7de7b80e264440ed")
+
+
+def test_options_change_the_versions_of_their_stages_alone():
+    names = ("hash", "feature", "verify", "decide", "cluster")
+    default = StageVersions(load_config())
+    for option, expected in (
+        ("decode.max_pixels=1000", {"hash"}),
+        ("features.max_words=20", {"feature", "verify"}),
+        ("decide.min_score=0.9", {"decide"}),
+        ("cluster.removable=verified", {"cluster"}),
+        ("cluster.similar_groups=true", set()),
+        ("run.max_attempts=1", set()),
+    ):
+        other = StageVersions(load_config(None, [option]))
+        differing = {name for name in names if getattr(other, name) != getattr(default, name)}
+        assert differing == expected, option
