@@ -85,7 +85,7 @@ def test_only_what_was_asked_for_is_staged(
     )
     rows = normalise(raw, ManifestConfig())
     run = Run("hash", Config(), Warehouse(spark, str(tmp_path)))
-    some, n_all = staged(run, rows, HashOptions((), ["p7", "p1999"]))
+    some, n_all, _ = staged(run, rows, HashOptions((), ["p7", "p1999"]), {})
     assert n_all == 4000
     expected = rows.where("partition in ('p7', 'p1999') or last_partition in ('p7', 'p1999')")
     assert sorted(some.collect()) == sorted(expected.collect())

@@ -8,6 +8,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
+EVENTS = ("born", "grew", "shrank", "merged_into", "split_from", "ended")
+
 
 def assign_ids(
     rows: DataFrame, previous: DataFrame, changes: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]
@@ -48,6 +50,12 @@ def assign_ids(
     return named, claims
 
 
+def is_move() -> Column:
+    """Whether a row of `differing` is a move, as `list_moves` says."""
+    same = [F.col(f"before.{name}").eqNullSafe(F.col(f"after.{name}")) for name in ("group_id", "is_keeper")]
+    return ~(same[0] & same[1])
+
+
 def list_moves(differing: DataFrame) -> DataFrame:
     """Which images entered, left or changed their group, or became or ceased to be its keeper.
 
@@ -60,8 +68,7 @@ def list_moves(differing: DataFrame) -> DataFrame:
     Returns:
         (image_id, from_group_id, to_group_id, is_keeper): one row per image that moved; null where it had or has none.
     """
-    same = [F.col(f"before.{name}").eqNullSafe(F.col(f"after.{name}")) for name in ("group_id", "is_keeper")]
-    return differing.where(~(same[0] & same[1])).select(
+    return differing.where(is_move()).select(
         "image_id",
         F.col("before.group_id").alias("from_group_id"),
         F.col("after.group_id").alias("to_group_id"),

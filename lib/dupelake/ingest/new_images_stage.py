@@ -51,6 +51,7 @@ from dupelake.warehouse.schema import FAILED, MANIFEST, conform
 
 NEW, CHANGED, RETRIED, RETURNED, AGAIN, NOTED = "new", "changed", "retried", "returned", "again", "noted"
 MOVED = "moved"  # another scope and nothing to read
+WHY = (NEW, CHANGED, RETRIED, RETURNED, AGAIN, NOTED, MOVED)
 UNREAD = (NOTED, MOVED)
 FORGOTTEN = "forgotten"  # deleted_reason of `dupelake forget`: what still lists the image does not bring it back
 

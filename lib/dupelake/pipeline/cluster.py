@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -11,7 +12,7 @@ from pyspark.sql import functions as F
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
 from dupelake.group.decisions_stage import conflicts_of, listed
 from dupelake.group.file_names_stage import what_may_go
-from dupelake.group.ids_stage import list_moves
+from dupelake.group.ids_stage import EVENTS, is_move, list_moves
 from dupelake.group.similar_stage import similar_groups
 from dupelake.group.stage import build_groups
 from dupelake.group.touched_stage import Touched, clustered_rows, find_touched, restrict
@@ -21,6 +22,7 @@ from dupelake.pipeline.complete import is_up_to_date
 from dupelake.pipeline.decisions import current_verdicts, pin_decisions, write_conflicts
 from dupelake.pipeline.job import Job, unversioned
 from dupelake.pipeline.versions import of_one_version
+from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import (
     CLUSTERED,
@@ -48,7 +50,7 @@ def work(run: Run, options: None, versions: None) -> None:
     wh = run.warehouse
     with run.step("cluster"):
         hashes, pairs = of_one_version(run)
-        sequence = settle_changes(wh) + 1
+        sequence = settle_changes(wh, was_killed=run.staging.took_over) + 1
         # People decide at any time. What comes after this version is for the next night, which sees it by its number.
         run.decisions_version = wh.version(DECISIONS)
         pin_decisions(wh, run.staging.checkpoint, run.decisions_version)
@@ -75,18 +77,24 @@ def work(run: Run, options: None, versions: None) -> None:
     run.is_complete = is_up_to_date(run)
 
 
-def settle_changes(wh: Warehouse) -> int:
+def settle_changes(wh: Warehouse, *, was_killed: bool = True) -> int:
     """Take back events of a change that was never made: a run was killed between the two commits.
 
     Events are written first, under the number that the change of `groups` then carries in its own commit. So a number
-    above the last one of `groups` is of a run that did not get so far; the next run finds the same events again.
+    above the last one of `groups` is of a run that did not get so far; the next run finds the same events again. Their
+    commits carry the number too, so that a log tells, without a query, whether there is something to take back.
+
+    Args:
+        wh: the tables.
+        was_killed: a run before did not end; it may be of a version whose commits of events carry no such number.
 
     Returns:
         The number of the last change of `groups`.
     """
     last = wh.last_sequence(GROUPS)
     for table in (GROUP_CHANGES, GROUP_MOVES):
-        wh.delete(table, f"sequence > {last}")
+        if was_killed or wh.last_sequence(table) > last:
+            wh.delete(table, f"sequence > {last}", sequence=last)
     return last
 
 
@@ -108,19 +116,25 @@ def _regroup(
         verdicts,
         sequence,
     )
-    changes = run.staging.save(built.changes, "changes")
-    events = {row["event"]: row["n"] for row in changes.groupBy("event").agg(F.count("*").alias("n")).collect()}
+    by_event = {event: F.count_if(F.col("event") == event) for event in EVENTS}
+    changes, seen = counted(partial(run.staging.save, name="changes"), built.changes, **by_event)
+    events = {event: seen[event] for event in EVENTS if seen.get(event)}
     stored = previous.select("image_id", F.struct(*GROUPS.columns).alias("before"))
     both = built.groups.select("image_id", F.struct(*GROUPS.columns).alias("after")).join(stored, "image_id", "full")
-    differing = run.staging.save(both.where(~F.col("after").eqNullSafe(F.col("before"))), "differing")
+    differing, n = counted(
+        partial(run.staging.save, name="differing"),
+        both.where(~F.col("after").eqNullSafe(F.col("before"))),
+        moved=F.count_if(is_move()),
+    )
     if events:
-        wh.append(GROUP_CHANGES, changes)
-    moves = list_moves(differing)
-    if not moves.isEmpty():
+        wh.append(GROUP_CHANGES, changes, sequence=sequence)
+    if n.get("moved"):
         stamp = {"run_id": F.lit(run.run_id), "sequence": F.lit(sequence), "changed_at": F.lit(run.started_at)}
-        wh.append(GROUP_MOVES, moves.withColumns(stamp))
+        wh.append(GROUP_MOVES, list_moves(differing).withColumns(stamp), sequence=sequence)
     changed, gone = differing.where("after IS NOT NULL").select("after.*"), differing.where("after IS NULL")
-    wh.merge(GROUPS, changed, update_when="true", delete=gone.select("image_id"), sequence=sequence)
+    if n.get("n"):
+        gone = gone.select("image_id")
+        wh.merge(GROUPS, changed, update_when="true", delete=gone, sequence=sequence, is_change=True)
     if verdicts is not None:
         conflicts = write_conflicts(wh, built.conflicts, run.staging.checkpoint, restrict(wh.read(IMAGES), touched))
         run.counts.conflicts = conflicts.count()

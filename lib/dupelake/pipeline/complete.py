@@ -79,4 +79,4 @@ def _not_joined(run: Run, hashes: DataFrame, versions: Versions) -> int:
         follows = differing.where("is_unit AND join_version IS NULL").join(near, "content_id", "left_semi")
         n -= follows.count()
     others = wh.read(PAIRS).where(is_other("decide_version", StageVersions(run.config).decide))
-    return n + pixel_changes(run, hashes).count() + others.count()
+    return n + pixel_changes(run, hashes)[1] + others.count()

@@ -245,6 +245,8 @@ def pin_decisions(warehouse: Warehouse, checkpoint: Checkpoint, version: int | N
     Returns:
         How many rows were added to `decided`; none, and no commit, where all was known.
     """
+    if warehouse.is_empty(DECISIONS):
+        return 0
     decisions = warehouse.read(DECISIONS, version)
     if decisions.isEmpty():
         return 0
@@ -263,6 +265,8 @@ def current_verdicts(
 
     `hashes`: HASHES of one version; all that are stored unless told.
     """
+    if warehouse.is_empty(DECISIONS):
+        return None
     decisions = warehouse.read(DECISIONS, version)
     if decisions.isEmpty():
         return None

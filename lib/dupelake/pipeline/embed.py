@@ -175,7 +175,7 @@ def _prepare(run: Run) -> tuple[str, str]:
     if (model_id, preprocess_id) not in stored:
         centre = reference_centre(get_embedder(run.config.embed)).astype("<f4").tobytes()
         row = (model_id, preprocess_id, dim, bytearray(centre))
-        run.warehouse.merge(MODELS, run.warehouse.spark.createDataFrame([row], MODELS.schema))
+        run.warehouse.append(MODELS, run.warehouse.spark.createDataFrame([row], MODELS.schema))
     return model_id, preprocess_id
 
 

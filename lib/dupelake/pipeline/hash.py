@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.errors import ManifestError
@@ -22,9 +23,11 @@ from dupelake.ingest.manifests import read_manifests
 from dupelake.ingest.new_images_stage import (
     CHANGED,
     MOVED,
+    NEW,
     RETRIED,
     RETURNED,
     UNREAD,
+    WHY,
     normalise,
     wanted_rows,
 )
@@ -40,6 +43,7 @@ from dupelake.pipeline.refused import tell_refused
 from dupelake.pipeline.rejoin import drop_derived, leave_joined
 from dupelake.pipeline.selecting import staged, warn_of_many_partitions
 from dupelake.pipeline.versions import StageVersions, is_other, note_versions, refuse_left_out, refuse_other_versions
+from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, OK, THUMBNAILS, Table, conform
 from dupelake.warehouse.tables import single_row
@@ -69,29 +73,13 @@ def check(run: Run, options: HashOptions) -> StageVersions:
 
 def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
     """Hash the rows of the manifests that are new, changed or due for another try; mark what is gone."""
-    partitions, since, counts = options.partitions, options.since, run.counts
+    counts = run.counts
     for name in ("hashed", "failed", "contents_new", "features_failed", "removed", MOVED, *_WHY):
         counts.set(name, 0)
     with run.step("manifest"):
         manifest, n_read, facts = _read(run, options)
         images = run.warehouse.read(IMAGES)
-        wanted = run.staging.save(
-            wanted_rows(
-                manifest,
-                images,
-                partitions=partitions,
-                since=since,
-                full=options.full,
-                max_attempts=run.config.run.max_attempts,
-                last_run=run.last_run_at,
-                other_ids=facts["n_other_ids"] > 0,
-                other_scopes=facts["n_scopeless"] > 0
-                and not images.where("scope <> '' AND deleted_at IS NULL").isEmpty(),
-            ),
-            "wanted",
-        )
-        found = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if("moves").alias("moves")).collect()
-        numbers = {row["why"]: row["n"] for row in found}
+        wanted, numbers, n_moves = _wanted(run, manifest, images, options, facts)
         gone = None
         if facts["n_stones"] or options.listing:
             moved = wanted.where(F.col("why") == MOVED).select("image_id")  # its tombstone is of another scope
@@ -100,7 +88,7 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
             refuse_left_out(run, wanted, gone)
     n_rows = sum(n for why, n in numbers.items() if why not in UNREAD)
     counts.read, counts.skipped = n_read, n_read - n_rows
-    counts.moved = sum(row["moves"] for row in found)
+    counts.moved = n_moves
     for why in _WHY:
         counts.set(why, numbers.get(why, 0))
     log.info("%d rows in the manifest, %d to do (%s)", counts.read, n_rows, numbers)
@@ -111,15 +99,37 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
             run.warehouse.merge(IMAGES, beside, update_when=_image_changed())
         return
     to_read, failures = wanted.where(~F.col("why").isin(*UNREAD)), Failures()
+    is_change = set(numbers) == {NEW} and n_parts(n_rows) == 1  # nobody need look whether a row differs
     for part in in_parts(run.staging, to_read, n_rows, "images", "partition", "image_id"):
         with run.staging.passing():
             hashed = _hash_part(run, part, math.ceil(n_rows / n_parts(n_rows)), options)
             with run.step("write"):
-                _write(run, hashed, options, versions, beside)
+                _write(run, hashed, options, versions, beside, is_change=is_change)
                 failures.add(run, hashed)
         beside = None  # written with the first part
     failures.check(run, to_read.select("image_id", "partition"))
     tell_refused(run, run.warehouse.read(IMAGES).where(F.col("ingested_at") == F.lit(run.started_at)))
+
+
+def _wanted(
+    run: Run, manifest: DataFrame, images: DataFrame, options: HashOptions, facts: Mapping[str, int]
+) -> tuple[DataFrame, dict[str, int], int]:
+    """WANTED, staged; how many of its rows there are by `why`, and how many move into another scope."""
+    has_scopes = facts["n_scopeless"] > 0 and not run.warehouse.is_empty(IMAGES)
+    rows = wanted_rows(
+        manifest,
+        images,
+        partitions=options.partitions,
+        since=options.since,
+        full=options.full,
+        max_attempts=run.config.run.max_attempts,
+        last_run=run.last_run_at,
+        other_ids=facts["n_other_ids"] > 0,
+        other_scopes=has_scopes and not images.where("scope <> '' AND deleted_at IS NULL").isEmpty(),
+    )
+    by_why = {why: F.count_if(F.col("why") == why) for why in WHY}
+    wanted, seen = counted(partial(run.staging.save, name="wanted"), rows, moves=F.count_if("moves"), **by_why)
+    return wanted, {why: seen[why] for why in WHY if seen.get(why)}, seen.get("moves", 0)
 
 
 def _hash_part(run: Run, rows: DataFrame, n_rows: int, options: HashOptions) -> DataFrame:
@@ -134,7 +144,7 @@ def _hash_part(run: Run, rows: DataFrame, n_rows: int, options: HashOptions) -> 
         return run.staging.save(hash_images(fetched, run.config, paths), "hashed")
 
 
-def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, Row]:
+def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, dict[str, int]]:
     """The manifests as rows of schema.MANIFEST, read once (they may change meanwhile); their rows; what they are.
 
     Raises:
@@ -142,32 +152,29 @@ def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, Row]:
     """
     raw = read_manifests(run.warehouse.spark, options.manifests, run.config.manifest, with_origin=True)
     rows = normalise(raw, run.config.manifest)
-    manifest, n_all = staged(run, rows, options)
-    facts = single_row(
-        with_plain(manifest).agg(
-            F.coalesce(F.sum("n_rows"), F.lit(0)).alias("n"),
-            F.count_if("is_deleted").alias("n_stones"),
-            F.count_if(~F.col("is_deleted")).alias("n_listed"),
-            F.count_if((F.col("uri").isNull() | (F.col("reason") == RELATIVE)) & ~F.col("is_deleted")).alias(
-                "n_without_uri"
-            ),
-            F.count_if(F.col("marks").isNull() & F.col("source").endswith(TREE_END)).alias("n_closed"),
-            F.count_if(F.map_contains_key("extra", F.lit("deleted"))).alias("n_unclear"),
-            F.count_if(is_shortened(F.col("partition"))).alias("n_long"),
-            F.count_if(F.size(other_ids_of()) > 0).alias("n_other_ids"),
-            F.count_if(is_scopeless()).alias("n_scopeless"),
-        )
-    )
+    counts = {
+        "n_rows": F.sum("n_rows"),
+        "n_stones": F.count_if("is_deleted"),
+        "n_listed": F.count_if(~F.col("is_deleted")),
+        "n_without_uri": F.count_if((F.col("uri").isNull() | (F.col("reason") == RELATIVE)) & ~F.col("is_deleted")),
+        "n_closed": F.count_if(F.col("marks").isNull() & F.col("source").endswith(TREE_END)),
+        "n_unclear": F.count_if(F.map_contains_key("extra", F.lit("deleted"))),
+        "n_long": F.count_if(is_shortened(F.col("partition"))),
+        "n_other_ids": F.count_if(F.size(other_ids_of()) > 0),
+        "n_scopeless": F.count_if(is_scopeless()),
+    }
+    manifest, n_all, seen = staged(run, with_plain(rows), options, counts)
+    facts = {name: seen.get(name, 0) for name in counts}
     if facts["n_unclear"]:
         log.warning("%d rows say neither yes nor no in `deleted`; they count as not deleted", facts["n_unclear"])
     if facts["n_long"]:
         log.warning("%d rows are of partitions that no folder can be called; they are shortened", facts["n_long"])
     if options.listing:
         _check_listing(facts)
-    return manifest, facts["n"] if n_all is None else n_all, facts
+    return manifest.drop("_plain"), facts["n_rows"] if n_all is None else n_all, facts
 
 
-def _check_listing(facts: Row) -> None:
+def _check_listing(facts: Mapping[str, int]) -> None:
     why = None
     if not facts["n_listed"]:
         why = "it lists nothing"
@@ -233,7 +240,13 @@ def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | No
 
 
 def _write(
-    run: Run, hashed: DataFrame, options: HashOptions, versions: StageVersions, beside: DataFrame | None
+    run: Run,
+    hashed: DataFrame,
+    options: HashOptions,
+    versions: StageVersions,
+    beside: DataFrame | None,
+    *,
+    is_change: bool,
 ) -> None:
     """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
     contents = hashed.where(F.col("status") == OK)
@@ -251,7 +264,7 @@ def _write(
     images = conform(images, IMAGES.schema)
     if beside is not None:
         images = images.unionByName(beside)
-    run.warehouse.merge(IMAGES, images, update_when=_image_changed())
+    run.warehouse.merge(IMAGES, images, update_when=_image_changed(), is_change=is_change)
 
 
 def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, full: bool) -> int:
@@ -274,10 +287,10 @@ def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, ful
             is_old = is_other("feature_version", versions.feature)
         there = stored.select("content_id", is_old.alias(f"old_{table.name}"))
         firsts = firsts.join(there, "content_id", "left")
-    firsts = run.staging.save(firsts, "firsts")
-    absent = [F.count_if(F.col(f"old_{table.name}").isNull()).alias(table.name) for table, _ in _OF_CONTENTS]
+    absent = {table.name: F.count_if(F.col(f"old_{table.name}").isNull()) for table, _ in _OF_CONTENTS}
     is_old = F.coalesce(F.col("old_hashes"), F.lit(False)) | F.coalesce(F.col("old_features"), F.lit(False))
-    n_absent = single_row(firsts.agg(*absent, F.count_if(is_old).alias("n_old")))
+    save = partial(run.staging.save, name="firsts")
+    firsts, n_absent = counted(save, firsts, n_old=F.count_if(is_old), **absent)
     if full or n_absent["n_old"]:
         renewed = firsts if full else firsts.where(is_old)
         _renew(run, hashed.join(renewed.select("image_id"), "image_id", "left_semi"))
@@ -287,7 +300,7 @@ def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, ful
             wh.append(table, _of_table(table, hashed.join(wanted, "image_id", "left_semi")))
     written = firsts if full else firsts.where(is_old | F.col("old_features").isNull())
     _count_features_failed(run, hashed.join(written.select("image_id"), "image_id", "left_semi"))
-    return int(n_absent[HASHES.name])
+    return n_absent[HASHES.name]
 
 
 def _renew(run: Run, contents: DataFrame) -> None:

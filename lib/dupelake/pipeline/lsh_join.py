@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 from pyspark.sql import DataFrame, Row
@@ -23,12 +24,12 @@ from dupelake.propose.join_keys_stage import by_keys, key_version
 from dupelake.propose.stage import JOIN_REVISION, joinable_units
 from dupelake.propose.word_blocks_stage import WORDS_REVISION
 from dupelake.propose.word_keys_stage import WORD_KEYS_REVISION
+from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.verify.decide_stage import decide
 from dupelake.verify.score_stage import pixel_pairs
 from dupelake.verify.stage import verify_version
 from dupelake.warehouse.schema import HASHES, IMAGES, JOINED, MODELS, PAIRS
-from dupelake.warehouse.tables import single_row
 from dupelake.words.vocabulary import feature_version
 
 log = logging.getLogger(__name__)
@@ -61,24 +62,23 @@ def work(run: Run, options: JoinOptions, versions: Versions) -> None:
     hashes = run.warehouse.read(HASHES).where(F.col("hash_version") == versions.hash)
     counts.pairs_measured = counts.pairs_withdrawn = 0
     with run.step("units"):
-        units, withdrawn = _units(run, hashes, full)
-        pixel = pixel_changes(run, hashes)
-        sizes = _sizes(units, withdrawn)
-    if sizes["new"] or sizes["gone"] or not pixel.isEmpty():
+        units, withdrawn, sizes = _units(run, hashes, full)
+        pixel, n_pixel = pixel_changes(run, hashes)
+    if sizes["new"] or sizes["gone"] or n_pixel:
         stored = run.warehouse.read(PAIRS)
         measured = Measured(stored.limit(0), None)
         if sizes["new"]:
             valid = None if full else stored.where(F.col("join_version") == versions.join)
             measured = measure(run, units, sizes, hashes, versions, valid)
         with run.step("write"):
-            _write(run, stored, measured, pixel, units, withdrawn, full, versions.join)
+            _write(run, stored, measured, pixel, units, withdrawn, full, versions.join, has_new=sizes["new"] > 0)
     run.is_joined = True
     with run.step("decide"):
-        _decide_again(run)
-    for row in (
-        run.warehouse.read(PAIRS).where("is_duplicate").groupBy("kind").agg(F.count(F.lit(1)).alias("n")).collect()
-    ):
-        counts.pairs_by_kind[row["kind"]] = row["n"]  # one row per kind
+        kinds, n_old = _kinds(run)
+        if n_old:
+            _decide_again(run)
+            kinds, _ = _kinds(run)
+    counts.pairs_by_kind.update(kinds)
 
 
 def current_versions(run: Run) -> Versions:
@@ -128,21 +128,23 @@ def note_versions(run: Run) -> Versions:
     return versions
 
 
-def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFrame]:
-    """All joinable units with is_new, and the keys of `joined` that are no unit any more."""
+def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFrame, Row]:
+    """All joinable units with is_new; the keys of `joined` that are no unit any more; how many of which there are.
+
+    The third is Row(units, new, gone).
+    """
     key = ["scope", "content_id"]
     now = joinable_units(run.warehouse.read(IMAGES), hashes, run.config.lsh).withColumn("is_unit", F.lit(True))
     before = run.warehouse.read(JOINED).select(*key, F.lit(True).alias("met"))
-    both = run.staging.save(now.join(before, key, "full"), "units")  # staged: read by every leg
-    units = both.where("is_unit").select(*key, (F.col("met").isNull() | F.lit(full)).alias("is_new"))
-    return units, both.where("is_unit IS NULL").select(key)
-
-
-def _sizes(units: DataFrame, withdrawn: DataFrame) -> Row:
-    """(units, new, gone): how many units there are, how many of them are new, and how many are none any more."""
-    rows = units.select("is_new").unionAll(withdrawn.select(F.lit(None).cast("boolean")))
-    counts = F.count("is_new").alias("units"), F.count_if("is_new").alias("new")
-    return single_row(rows.agg(*counts, F.count_if(F.col("is_new").isNull()).alias("gone")))
+    is_unit, is_new = F.col("is_unit").isNotNull(), F.col("met").isNull() | F.lit(full)
+    both, seen = counted(
+        partial(run.staging.save, name="units"),  # read by every generator
+        now.join(before, key, "full"),
+        units=F.count_if(is_unit),
+        new=F.count_if(is_unit & is_new),
+    )
+    sizes = Row(units=seen.get("units", 0), new=seen.get("new", 0), gone=seen.get("n", 0) - seen.get("units", 0))
+    return both.where(is_unit).select(*key, is_new.alias("is_new")), both.where(~is_unit).select(key), sizes
 
 
 def _write(
@@ -154,6 +156,8 @@ def _write(
     withdrawn: DataFrame,
     full: bool,
     join_version: str,
+    *,
+    has_new: bool,
 ) -> None:
     """Pairs first, then which contents they cover: killed in between, the next run measures the same again."""
     stale_pixel = pixel.where("is_stale").select("src_id", "dst_id")
@@ -169,17 +173,25 @@ def _write(
     if measured.followers is not None:  # they met their leaders alone
         led = measured.followers.select("scope", "content_id")
         joined, withdrawn = joined.join(led, ["scope", "content_id"], "left_anti"), withdrawn.unionAll(led)
-    run.warehouse.merge(JOINED, joined, update_when="t.join_version <> s.join_version", delete=withdrawn)
+    is_change = has_new and not full and measured.followers is None
+    run.warehouse.merge(
+        JOINED, joined, update_when="t.join_version <> s.join_version", delete=withdrawn, is_change=is_change
+    )
 
 
-def pixel_changes(run: Run, hashes: DataFrame) -> DataFrame:
-    """Pixel pairs to insert or write anew, and with is_stale the stored ones whose star has another centre now."""
+def pixel_changes(run: Run, hashes: DataFrame) -> tuple[DataFrame, int]:
+    """Pixel pairs to insert or write anew, and with is_stale the stored ones whose star has another centre now.
+
+    The second is how many there are.
+    """
     key = ["src_id", "dst_id"]
     wanted = pixel_pairs(hashes, run.config.decide).withColumn("is_wanted", F.lit(True))
     stored = run.warehouse.read(PAIRS).where(F.col("found_by") == "pixel")
     stored = stored.select(*key, F.col("hash_version").alias("of"))
     differing = wanted.join(stored, key, "full").where("NOT (hash_version <=> of)")  # either is null where it is absent
-    return run.staging.save(differing.withColumn("is_stale", F.col("is_wanted").isNull()).drop("of"), "pixel")
+    rows = differing.withColumn("is_stale", F.col("is_wanted").isNull()).drop("of")
+    changes, seen = counted(partial(run.staging.save, name="pixel"), rows)
+    return changes, seen.get("n", 0)
 
 
 def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: DataFrame) -> DataFrame:
@@ -192,12 +204,18 @@ def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: Dat
     return near.join(kept, ["src_id", "dst_id"], "left_anti")
 
 
+def _kinds(run: Run) -> tuple[dict[str, int], int]:
+    """Duplicates by kind, and how many pairs were decided by other thresholds."""
+    is_old = F.col("decide_version") != StageVersions(run.config).decide
+    kind = F.when(F.col("is_duplicate"), F.col("kind")).alias("kind")
+    counts = F.count(F.lit(1)).alias("n"), F.count_if(is_old).alias("n_old")
+    rows = run.warehouse.read(PAIRS).groupBy(kind).agg(*counts).collect()  # one a kind
+    return {row["kind"]: row["n"] for row in rows if row["kind"] is not None}, sum(row["n_old"] for row in rows)
+
+
 def _decide_again(run: Run) -> None:
-    """Where thresholds changed, decide stored pairs anew from their evidence; no image is touched."""
-    version = StageVersions(run.config).decide
-    old = run.warehouse.read(PAIRS).where(F.col("decide_version") != version)
-    if old.isEmpty():
-        return
+    """Decide stored pairs anew from their evidence: the thresholds changed. No image is touched."""
+    old = run.warehouse.read(PAIRS).where(F.col("decide_version") != StageVersions(run.config).decide)
     log.info("the thresholds changed: deciding stored pairs again from their evidence")
     run.warehouse.merge(
         PAIRS,

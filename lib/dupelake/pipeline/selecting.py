@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from dupelake.errors import ManifestError
 from dupelake.ingest.new_images_stage import NOTED, selected
 from dupelake.pipeline.options import HashOptions
+from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 
 log = logging.getLogger(__name__)
@@ -21,8 +23,10 @@ _MAX_NAMES = 100_000  # partitions that are looked at for the message
 _MANY = 1000  # new partitions of one night, beyond which they can hardly be meant
 
 
-def staged(run: Run, rows: DataFrame, options: HashOptions) -> tuple[DataFrame, int | None]:
-    """The rows of a manifest that this run may need, computed once; and of how many, where some were left out.
+def staged(
+    run: Run, rows: DataFrame, options: HashOptions, counts: Mapping[str, Column]
+) -> tuple[DataFrame, int | None, dict[str, int]]:
+    """The rows of a manifest that this run may need, computed once; of how many, where some were left out; `counts`.
 
     Which row of an id wins, and its first and last partition, follow from all rows, so all are read; what was not
     asked for is not staged. A listing needs every row: an image is not gone that another partition lists.
@@ -31,23 +35,26 @@ def staged(run: Run, rows: DataFrame, options: HashOptions) -> tuple[DataFrame, 
         run: whose staging is used.
         rows: of stages.manifest.normalise, whole.
         options: partitions, since and listing.
+        counts: aggregates of the staged rows, taken while they are written.
 
     Raises:
         ManifestError: none of the rows is of what was asked for.
     """
     partitions, since = options.partitions, options.since
+    save = partial(run.staging.save, name="manifest")
     if partitions is None and since is None:
-        return run.staging.save(rows, "manifest"), None
+        manifest, facts = counted(save, rows, **counts)
+        return manifest, None, facts
     n_rows: int | None = None
     if options.listing:
-        manifest = run.staging.save(rows, "manifest")
+        manifest, facts = counted(save, rows, **counts)
     else:
         seen = Observation("manifest")
-        counted = rows.observe(seen, F.sum("n_rows").alias("n"))
-        manifest = run.staging.save(selected(counted, partitions, since), "manifest")
+        all_rows = rows.observe(seen, F.sum("n_rows").alias("n"))
+        manifest, facts = counted(save, selected(all_rows, partitions, since), **counts)
         n_rows = int(seen.get["n"] or 0)
     refuse_nothing(selected(manifest, partitions, since), rows, partitions, since)
-    return manifest, n_rows
+    return manifest, n_rows, facts
 
 
 def refuse_nothing(asked: DataFrame, rows: DataFrame, partitions: list[str] | None, since: str | None) -> None:

@@ -35,6 +35,7 @@ class Staging:
         self.root = f"{warehouse.root}/{_STAGING}/{run_id}"
         self._n = 0
         self._saved: list[str] = []  # folders, in order
+        self.took_over = False  # whether a run before did not end
 
     def begin(self) -> None:
         """Own the warehouse, and delete what runs that did not end left; call it with the warehouse's lock held.
@@ -42,6 +43,7 @@ class Staging:
         Only folders that carry dupelake's mark go; whatever else lies there is left, and the log names it.
         """
         left = self._left()
+        self.took_over = bool(left)
         self._mark(self._warehouse.own(left.values()))
         for folder in left:
             self._delete(folder)

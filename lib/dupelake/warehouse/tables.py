@@ -215,11 +215,18 @@ class Warehouse:
         writer = conform(rows, table.schema).write.format("delta").mode("overwrite")
         self._write(table, lambda options: writer.options(**options).save(self.path(table)), takes_options=True)
 
-    def delete(self, table: Table, condition: str) -> None:
-        """Delete the rows of `condition`: one commit, none where there are no such rows."""
+    def delete(self, table: Table, condition: str, *, sequence: int | None = None) -> None:
+        """Delete the rows of `condition`: one commit, none where there are no such rows.
+
+        Args:
+            table: the target.
+            condition: SQL.
+            sequence: of a run that owns the warehouse: what `last_sequence` is afterwards, lower than before perhaps.
+        """
         if self.is_empty(table) or self.read(table).where(condition).isEmpty():
             return
-        self._write(table, lambda _: DeltaTable.forPath(self.spark, self.path(table)).delete(condition))
+        delta = DeltaTable.forPath(self.spark, self.path(table))
+        self._write(table, lambda _: delta.delete(condition), sequence=None if self._token is None else sequence)
 
     def merge(
         self,
