@@ -3,7 +3,7 @@
 A join on words alone would shuffle a row for every word that two pictures share, which grows with the square of the
 corpus (2,650 rows a picture at 10,896 pictures, design §6). Here pictures are shuffled instead, as their packed words:
 each scope is cut into blocks by a hash of the content id, a task gets two blocks, and matches, votes and the check of
-positions are made in its memory (kernels.wordjoin, kernels.wordcheck). So a picture crosses the wire once for each
+positions are made in its memory (words.votes, words.positions). So a picture crosses the wire once for each
 block that it must meet, no match ever does, and every word, hot or not, is spread over the tasks by content id: no task
 sees more than two blocks.
 
@@ -132,7 +132,7 @@ def proposed(
 
     Args:
         block: the pictures.
-        scopes: as for `kernels.wordjoin.shared_words`.
+        scopes: as for `words.votes.shared_words`.
         sides: likewise.
         cfg: word_min_votes, mirrored.
     """

@@ -1,11 +1,11 @@
 """Visual words in large corpora: pictures that share a key of neighbouring words, checked as all others are.
 
-Meeting all pictures in blocks (stages.words) costs the square of the corpus. Here only those meet that share a key of
-two neighbouring words (kernels.wordpairs), few of a corpus, and then the rule of words decides on their words alone.
-So this finds a part of what blocks find (benchmarks/scale.md has the figures) and never anything else. One key in
-common is often a coincidence, and checking strangers is what grows with the square of a corpus: lsh.word_min_keys.
+Meeting all pictures in blocks (word_blocks_stage) costs the square of the corpus. Here only those meet that share a key
+of two neighbouring words (propose.word_neighbours), few of a corpus, and then the rule of words decides on their words
+alone. So this finds a part of what blocks find (benchmarks/scale.md has the figures) and never anything else. One key
+in common is often a coincidence, and checking strangers is what grows with the square of a corpus: lsh.word_min_keys.
 
-Keys are shuffled packed (kernels.keyjoin), some 14 bytes a key with the units, and a part sorts its keys as numbers, in
+Keys are shuffled packed (propose.keyjoin), some 14 bytes a key with the units, and a part sorts its keys as numbers, in
 memory, about 130 MB of them. Old pictures never meet old ones.
 """
 
@@ -121,7 +121,7 @@ def meet_by_keys(
         cfg: word_key_max_images; keys of more units, over all scopes, make no pairs and are counted. word_min_keys.
         n_units: about how many units there are; changes cost, never pairs.
         n_new: about how many of them are new.
-        probed: filter of the new units' keys (kernels.keyfilter), of whatever scope; without one, every key of every
+        probed: filter of the new units' keys (propose.keyfilter), of whatever scope; without one, every key of every
             unit is shuffled.
         hot: words of which no key makes pairs; what that leaves out is counted.
         keys_per_partition: changes cost, never pairs.
