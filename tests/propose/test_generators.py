@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ class WordWorld:
         keys = compute_keys(features.select("content_id"), features, None, None, LshConfig(word_join="keys"), "v")
         self.inputs = features.select("content_id"), features, spark.createDataFrame(keys.toArrow()), None
 
+    @cached_property
     def agreeing(self):
         """All pairs whose words agree by the rule, by brute force."""
         return {
@@ -68,10 +70,11 @@ class WordWorld:
             if votes >= LshConfig().word_min_votes and points >= MIN_POINTS
         }
 
+    @cached_property
     def meeting(self):
         """Those of them that share as many keys as meet."""
         keys = {key: key_oracle(unpack_words(data)) for key, data in self.corpus.items()}
-        return {(a, b) for a, b in self.agreeing() if len(keys[a] & keys[b]) >= LshConfig().word_min_keys}
+        return {(a, b) for a, b in self.agreeing if len(keys[a] & keys[b]) >= LshConfig().word_min_keys}
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,9 @@ CASES = [
     Case("phash", PHash, CodeWorld, lambda world: world.corpus.near("phash", 7, mirrored=True)),
     Case("pdq", Pdq, CodeWorld, lambda world: world.corpus.near("pdq", 31, mirrored=True)),
     Case("embedding", Embedding, CodeWorld, lambda world: world.corpus.similar(0.9), _NEAR),
-    Case("words in blocks", Words, WordWorld, WordWorld.agreeing),
-    Case("words in small blocks", Words, WordWorld, WordWorld.agreeing, units_per_block=25),
-    Case("words by keys", Words, WordWorld, WordWorld.meeting, LshConfig(word_join="keys")),
+    Case("words in blocks", Words, WordWorld, lambda world: world.agreeing),
+    Case("words in small blocks", Words, WordWorld, lambda world: world.agreeing, units_per_block=25),
+    Case("words by keys", Words, WordWorld, lambda world: world.meeting, LshConfig(word_join="keys")),
 ]
 
 
@@ -197,7 +200,7 @@ def test_a_filter_keeps_much_out_and_loses_no_pair(spark, case, world, batch):
 @pytest.mark.parametrize("hashes_collide", [False, True])
 def test_scopes_never_meet(spark, case, world, batch, monkeypatch, hashes_collide):
     if hashes_collide:  # hashes of scopes only spare work; what decides is the scope itself
-        monkeypatch.setattr("dupelake.propose.packed_stage.F.xxhash64", lambda *_: F.lit(7))
+        monkeypatch.setattr("dupelake.propose.packed_stage.F.xxhash64", lambda *_: F.lit(7).cast("bigint"))
     rng = np.random.default_rng(4)
     held = [(scope, i) for i in world.ids for scope in ("a", "b") if rng.random() < 0.7]
     is_new = {unit: bool(rng.random() < 0.5) for unit in held}
