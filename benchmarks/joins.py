@@ -17,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.config import Config, load_config
-from dupelake.propose.code_join_stage import leg_pairs
+from dupelake.propose.code_join_stage import CodeGenerator
+from dupelake.propose.embedding_stage import Embedding
+from dupelake.propose.generator_stage import Actions, JoinInputs
 from dupelake.propose.join_keys_stage import compute_keys
-from dupelake.propose.stage import legs_of
+from dupelake.propose.pdq_stage import Pdq
 from dupelake.propose.word_keys_stage import check_words, meet_by_keys
 from dupelake.runtime.session import build_session
 from dupelake.verify.score_stage import measure_pairs
@@ -84,22 +87,20 @@ class Corpus:
         frame = pairs.select(F.least("low_n", "high_n"), F.greatest("low_n", "high_n")).distinct().toPandas()
         return frame.to_numpy(np.int64)
 
-    def by_codes(self, leg: int, keys: DataFrame | None) -> DataFrame:
-        """(low, high) that a leg of bit codes proposes, content ids."""
-        codes = None if keys is None else keys.select("content_id", F.col("embedding_code").alias("code"))
-        one = legs_of(self.warehouse.read(HASHES), codes, self.centre, self.cfg.lsh)[leg]
-        found = leg_pairs(
-            self.units, one.codes, one.plan, leg, mirrored=False, probed=None, n_units=self.n, n_new=self.n
-        )
+    def by_codes(self, kind: type[CodeGenerator], keys: DataFrame) -> DataFrame:
+        """(low, high) that a generator of bit codes proposes, content ids."""
+        read, lsh = self.warehouse.read, replace(self.cfg.lsh, mirrored=False)
+        inputs = JoinInputs(self.units, read(HASHES), read(FEATURES), keys, keys, self.centre, lsh, self.n, self.n)
+        found = kind(inputs, Actions(self.staging.save, DataFrame.collect, lambda *_: None)).pairs()
         return found.select(*(F.lower(F.hex(side)).alias(side) for side in ("low", "high"))).distinct()
 
 
 def dupelake_pdq(corpus: Corpus) -> Pairs:
-    return corpus.numbered(corpus.staging.save(corpus.by_codes(1, None), "pairs"))
+    return corpus.numbered(corpus.staging.save(corpus.by_codes(Pdq, corpus.units), "pairs"))
 
 
 def dupelake_embedding(corpus: Corpus) -> Pairs:
-    proposed = corpus.staging.save(corpus.by_codes(2, corpus.keys(embeddings=True, words=False)), "proposed")
+    proposed = corpus.staging.save(corpus.by_codes(Embedding, corpus.keys(embeddings=True, words=False)), "proposed")
     pairs = proposed.select(F.col("low").alias("src_id"), F.col("high").alias("dst_id"), F.lit("e").alias("found_by"))
     read = corpus.warehouse.read
     exact = measure_pairs(pairs, read(HASHES), read(EMBEDDINGS), "bench", corpus.model)

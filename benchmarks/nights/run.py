@@ -29,7 +29,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.pipeline import nightly
-from dupelake.propose.stage import LEGS
+from dupelake.propose.stage import NAMES
 from dupelake.recall.edits import apply_edit, grid
 from dupelake.runtime.session import build_session
 from dupelake.warehouse.schema import MODELS, PAIRS, RUNS
@@ -125,10 +125,10 @@ def planted(warehouse: Warehouse) -> str:
     shares = [F.avg(F.col("found_by").isNotNull().cast("int")).alias("any")]
     shares += [
         F.avg(F.coalesce(F.array_contains(F.split("found_by", r"\+"), leg), F.lit(False)).cast("int")).alias(leg)
-        for leg in LEGS
+        for leg in NAMES
     ]
     row = found.agg(F.count(F.lit(1)).alias("n"), *shares).collect()[0]  # one row
-    told = ", ".join(f"{name} {row[name]:.4f}" for name in ("any", *LEGS))
+    told = ", ".join(f"{name} {row[name]:.4f}" for name in ("any", *NAMES))
     return (
         f"{row['n']:,} planted pairs, share proposed: {told}; {warehouse.read(PAIRS).count():,} pairs measured in all"
     )

@@ -11,12 +11,15 @@ import pytest
 from pictures import OPTIONS, write_two_nights
 
 from dupelake.config import LshConfig
-from dupelake.pipeline import nightly, planning, words_leg
+from dupelake.pipeline import nightly, planning
+from dupelake.propose import words_stage
 from dupelake.propose.counts_stage import forecasts
 from dupelake.propose.forecast import count_values, forecast
 from dupelake.propose.frequent_words_stage import count_hot_words
+from dupelake.propose.generator_stage import Actions, JoinInputs
 from dupelake.propose.mih import words_of
-from dupelake.propose.stage import LEGS, legs_of
+from dupelake.propose.pdq_stage import Pdq
+from dupelake.propose.phash_stage import PHash
 from dupelake.warehouse.schema import PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse
 
@@ -50,12 +53,15 @@ def test_spark_counts_what_the_kernel_counts(spark, codes, is_filtered):
     units = spark.createDataFrame(
         [("", f"{at:032x}", at < N_NEW) for at in range(N)], "scope string, content_id string, is_new boolean"
     )
-    legs = legs_of(hashes_of(spark, codes), None, None, cfg)
-    rows = forecasts(units.repartition(5), legs, is_filtered=is_filtered).collect()
-    assert [LEGS[row["leg"]] for row in rows] == ["phash", "pdq"]
+    hashes, nothing = hashes_of(spark, codes), spark.createDataFrame([], "content_id string")
+    inputs = JoinInputs(units.repartition(5), hashes, nothing, nothing, nothing, None, cfg, N, N_NEW)
+    actions = Actions(lambda rows, _: rows, lambda rows: rows.collect(), lambda *_: None)
+    generators = [PHash(inputs, actions), Pdq(inputs, actions)]
+    rows = forecasts(generators, is_filtered=is_filtered).collect()
+    assert [row["leg"] for row in rows] == ["phash", "pdq"]
     scope_key = units.selectExpr("xxhash64('') AS k").first()["k"]
-    for row, straight, mirrored in zip(rows, codes[:2], codes[2:], strict=True):
-        plan = legs[row["leg"]].plan
+    for row, one, straight, mirrored in zip(rows, generators, codes[:2], codes[2:], strict=True):
+        plan = one.plan()
         a, b = words_of(straight), words_of(mirrored)
         sides = np.concatenate([a, b[N_NEW:]]), np.concatenate([a[:N_NEW], b[:N_NEW]])
         counts = [count_values(side, plan, np.full(len(side), scope_key)) for side in sides]
@@ -94,8 +100,8 @@ def test_a_planned_join_finds_the_same_and_says_what_came_of_the_plan(spark, ima
     assert all(words[name] > 0 for name in ("n_meetings", "n_bytes", "core_seconds", "other_core_seconds", "seconds"))
     assert words["worth"] == 1.0
     assert words["n_proposed"] == sum("words" in names for names in near)
-    known = spark.createDataFrame([(0, 1, 1, 1, 1, 8, 2.0)], "leg int, n_stored bigint, n_probing bigint, n_meetings "
-                                  "bigint, hottest bigint, n_bytes bigint, core_seconds double")  # fmt: skip
+    columns = "leg string, n_stored bigint, n_probing bigint, n_meetings bigint, hottest bigint, n_bytes bigint"
+    known = spark.createDataFrame([("phash", 1, 1, 1, 1, 8, 2.0)], f"{columns}, core_seconds double")
     corrected = planning.told(known, Warehouse(spark, str(tmp_path / "planned")))[0]
     forecast_s = sum(leg["core_seconds"] for leg in plan["legs"])
     assert corrected["core_seconds"] == pytest.approx(2.0 * plan["seconds"] * plan["cores"] / forecast_s, rel=1e-3)
@@ -125,7 +131,7 @@ def test_words_by_keys_are_forecast_and_a_crowds_words_left_out(spark, images, t
         words["seconds"] * 2 / words["core_seconds"], rel=1
     )
     monkeypatch.setattr(
-        words_leg, "count_hot_words", lambda sample, cfg: count_hot_words(sample, replace(cfg, word_key_max_images=2))
+        words_stage, "count_hot_words", lambda sample, cfg: count_hot_words(sample, replace(cfg, word_key_max_images=2))
     )
     few, told, _ = run("of a crowd of three")  # no key has more holders than the cap: what is left out is hot
     assert few["hot_words"] > 0, "a picture and its copies share words, more than two of them"

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from dupelake import cli
 from dupelake.config import LshConfig
 from dupelake.pipeline import nightly
-from dupelake.propose.bursts_stage import LEADERS, crowded_values, follower_pairs, followers, members
+from dupelake.propose.bursts_stage import LEADERS, Bursts, crowded_values, followers, members
 from dupelake.warehouse.schema import GROUPS, IMAGES, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse
 
@@ -101,8 +101,7 @@ def test_pairs_are_those_that_are_not_stored(spark, corpus, tables):
     found = found_of(spark, units_of(spark, corpus), tables)
 
     def pairs(stored):
-        rows = follower_pairs(found, stored, 1).collect()
-        assert {row["leg"] for row in rows} <= {1}
+        rows = Bursts(found, stored).pairs().collect()
         known = {(bytes(row["low"]).hex(), bytes(row["high"]).hex()) for row in rows}
         assert len(known) == len(rows)
         return known

@@ -8,9 +8,9 @@ import pytest
 from word_oracle import random_corpus
 
 from dupelake.config import LshConfig
-from dupelake.propose.join_keys_stage import compute_keys, key_version, mended, standing
-from dupelake.propose.srp import srp_codes
-from dupelake.propose.stage import embedding_plan
+from dupelake.propose.join_keys_stage import compute_keys, mended, standing
+from dupelake.propose.srp import embedding_plan, srp_codes
+from dupelake.propose.versions import key_version
 from dupelake.propose.word_neighbours import pair_keys
 from dupelake.words.votes import unpack_block
 

@@ -1,4 +1,4 @@
-"""The words leg by keys of neighbouring words, against brute force over keys and the leg's own rule."""
+"""Words by keys: which pictures meet, and crowds of them; nights and scopes are in test_generators.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dupelake.propose.join_keys_stage import compute_keys
 from dupelake.propose.keyfilter import make_bitmap
 from dupelake.propose.word_blocks_stage import MIN_POINTS
 from dupelake.propose.word_counts_stage import same_scope, sampled_pairs
-from dupelake.propose.word_keys_stage import check_words, meet_by_keys, probed_word_keys
+from dupelake.propose.word_keys_stage import check_words, meet_by_keys
 from dupelake.words.vocabulary import NO_WORD, mirrored_words, unpack_words
 
 N = 150
@@ -110,43 +110,10 @@ def test_one_key_may_be_enough(spark, corpus, keys, shared):
     assert {(bytes(low).hex(), bytes(high).hex()): n for low, high, n in summed} == shared
 
 
-@pytest.mark.parametrize("with_filter", [False, True])
-def test_nights_equal_one_batch(spark, corpus, features, keys, wanted, with_filter):
-    night = np.random.default_rng(2).integers(0, 3, N)
-    pairs = set()
-    for now in range(3):
-        units = units_of(spark, [("", i, n == now) for i, n in zip(corpus, night, strict=True) if n <= now])
-        probed = _filter(spark, units, keys) if with_filter else None
-        met = meet_by_keys(units, keys, CFG, N, N // 3, probed).pairs()
-        tonight = pairs_of(check_words(met, features, CFG, are_few=with_filter))
-        assert not pairs & tonight, "old units met again"
-        pairs |= tonight
-    assert pairs == wanted
-
-
-def _filter(spark, units, keys):
-    rows = probed_word_keys(units, keys, N).collect()
-    assert rows
-    whole = rows[0]["bitmap"]
-    for row in rows[1:]:
-        whole = bytes(a | b for a, b in zip(whole, row["bitmap"], strict=True))
-    return spark.sparkContext.broadcast(bytes(whole))
-
-
 def test_a_filter_without_the_keys_lets_nothing_through(spark, corpus, keys):
     units = units_of(spark, [("", i, True) for i in corpus])
     nothing = spark.sparkContext.broadcast(make_bitmap(np.empty(0, np.int64), 16).tobytes())
     assert meet_by_keys(units, keys, CFG, N, N, nothing).met.collect() == []
-
-
-def test_scopes_are_never_compared(spark, corpus, features, keys, wanted):
-    rng = np.random.default_rng(5)
-    held = {(scope, i) for scope in ("a", "b", "c") for i in corpus if rng.random() < 0.6}
-    units = units_of(spark, [(*unit, True) for unit in sorted(held)])
-    expected = {(x, y) for x, y in wanted for scope in "abc" if {(scope, x), (scope, y)} <= held}
-    assert expected < wanted
-    met = meet_by_keys(units, keys, CFG, len(held), len(held)).pairs()
-    assert pairs_of(check_words(met, features, CFG)) == expected
 
 
 def test_keys_of_two_scopes_are_not_added_up(spark, corpus, keys, shared):

@@ -1,4 +1,4 @@
-"""The words leg against brute force over all pairs: nights, scopes, blocks, partitions, words over the cap."""
+"""Words in blocks: scopes and blocks of all sizes, words over the cap; the rest is in test_generators.py."""
 
 from __future__ import annotations
 
@@ -61,29 +61,6 @@ def found(result):
     rows = [(bytes(row["low"]).hex(), bytes(row["high"]).hex()) for row in result.pairs.collect()]
     assert all(low < high for low, high in rows)
     return set(rows)
-
-
-@pytest.mark.parametrize("block_units", [10_000, 40])
-def test_one_night_equals_brute_force(spark, corpus, features, wanted, block_units):
-    rows = [("", i, True) for i in [*corpus, "f" * 32, "e" * 32, "d" * 32]]
-    result = word_pairs(units_of(spark, rows), features, CFG, leg=2, block_units=block_units)
-    assert found(result) == wanted
-    assert len(wanted) > 15
-    assert {row["leg"] for row in result.pairs.collect()} == {2}
-    assert result.n_dropped_words == 0
-    assert result.dropped.collect() == []
-
-
-@pytest.mark.parametrize(("n_nights", "block_units"), [(2, 10_000), (3, 25)])
-def test_nights_equal_one_batch(spark, corpus, features, wanted, n_nights, block_units):
-    night = np.random.default_rng(n_nights).integers(0, n_nights, N)
-    pairs = set()
-    for now in range(n_nights):
-        rows = [("", i, n == now) for i, n in zip(corpus, night, strict=True) if n <= now]
-        tonight = found(word_pairs(units_of(spark, rows), features, CFG, block_units=block_units))
-        assert not pairs & tonight, "old units met again"
-        pairs |= tonight
-    assert pairs == wanted
 
 
 @pytest.mark.parametrize(("partitions", "block_units"), [(1, 30), (7, 90)])
@@ -185,9 +162,3 @@ def test_fewer_votes_ask_for_fewer_points(spark, corpus, oracle, features):
     result = word_pairs(units_of(spark, [("", i, True) for i in corpus]), features, cfg)
     assert found(result) == proposed(straight, 3)
     assert 3 in {points for votes, points in straight.values() if votes >= 3}
-
-
-def test_no_new_unit_proposes_nothing(spark, corpus, features):
-    result = word_pairs(units_of(spark, [("", i, False) for i in corpus]), features, CFG)
-    assert found(result) == set()
-    assert result.dropped.columns == ["scope", "word", "n_units", "n_rows", "n_pairs"]

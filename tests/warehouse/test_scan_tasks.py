@@ -11,7 +11,9 @@ from dupelake.group.components_stage import connected_components
 from dupelake.group.decisions_stage import held_of
 from dupelake.propose.bursts_stage import crowded_values
 from dupelake.propose.counts_stage import forecasts
-from dupelake.propose.stage import legs_of
+from dupelake.propose.generator_stage import Actions, JoinInputs
+from dupelake.propose.pdq_stage import Pdq
+from dupelake.propose.phash_stage import PHash
 
 N_TASKS = 5  # of the scan
 
@@ -55,7 +57,10 @@ def crowds(spark, hashes):
 
 
 def counted(spark, hashes):
-    return forecasts(units(spark), legs_of(hashes, None, None, LshConfig()), is_filtered=False)
+    nothing = spark.createDataFrame([], "content_id string")
+    inputs = JoinInputs(units(spark), hashes, nothing, nothing, nothing, None, LshConfig(), 50, 50)
+    actions = Actions(lambda rows, _: rows, lambda rows: rows.collect(), lambda *_: None)
+    return forecasts([PHash(inputs, actions), Pdq(inputs, actions)], is_filtered=False)
 
 
 def components(spark, hashes):

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from dupelake.config import Config
 from dupelake.group import verdicts as kernel
 from dupelake.group.bridges import KEPT
-from dupelake.ingest.live_stage import scope_of
+from dupelake.ingest.live_stage import pixel_representatives, scope_of
 from dupelake.warehouse.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, OK, conform
 
 VERDICTS = (
@@ -165,11 +165,7 @@ def _classes_of(shown: DataFrame, hashes: DataFrame) -> DataFrame:
     digests = hashes.select("content_id", "pixel_digest").join(
         F.broadcast(shown.select("content_id").distinct()), "content_id"
     )
-    lowest = (
-        hashes.join(F.broadcast(digests.select("pixel_digest").distinct()), "pixel_digest")
-        .groupBy("pixel_digest")
-        .agg(F.min("content_id").alias("class_id"))
-    )
+    lowest = pixel_representatives(hashes.join(F.broadcast(digests.select("pixel_digest").distinct()), "pixel_digest"))
     return digests.join(lowest, "pixel_digest").select("content_id", "class_id")
 
 

@@ -30,14 +30,25 @@ def of_contents(rows: DataFrame, contents: DataFrame) -> DataFrame:
     return rows.join(contents.select("content_id"), "content_id", "left_semi")
 
 
+def pixel_representatives(hashes: DataFrame, *also: str) -> DataFrame:
+    """(pixel_digest, class_id, n, *also): for each pixel digest its smallest content id, which stands for all of them.
+
+    Args:
+        hashes: HASHES of all contents of the digests in question.
+        also: columns of the row of that content.
+    """
+    first = F.min(F.struct("content_id", *also)) if also else F.min("content_id")
+    found = hashes.groupBy("pixel_digest").agg(first.alias("first"), F.count("*").alias("n"))
+    if not also:
+        return found.select("pixel_digest", F.col("first").alias("class_id"), "n")
+    columns = [F.col(f"first.{name}").alias(name) for name in also]
+    return found.select("pixel_digest", F.col("first.content_id").alias("class_id"), "n", *columns)
+
+
 def pixel_classes(hashes: DataFrame) -> DataFrame:
     """(content_id, class_id) of the contents that share their pixels with another; every other one is its own class.
 
     A class is named by its smallest content id.
     """
-    shared = hashes.groupBy("pixel_digest").agg(F.min("content_id").alias("class_id"), F.count("*").alias("n"))
-    return (
-        hashes.select("content_id", "pixel_digest")
-        .join(shared.where("n > 1"), "pixel_digest")
-        .select("content_id", "class_id")
-    )
+    shared = pixel_representatives(hashes).where("n > 1")
+    return hashes.select("content_id", "pixel_digest").join(shared, "pixel_digest").select("content_id", "class_id")

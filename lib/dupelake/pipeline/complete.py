@@ -9,8 +9,8 @@ from pyspark.sql import functions as F
 
 from dupelake.errors import ModelError
 from dupelake.ingest.live_stage import ends_of, live_images
+from dupelake.pipeline.contents import Versions
 from dupelake.pipeline.lsh_join import current_versions, pixel_changes
-from dupelake.pipeline.measure import Versions
 from dupelake.pipeline.versions import StageVersions, is_other
 from dupelake.propose.stage import joinable_units
 from dupelake.runtime.run_record import Run

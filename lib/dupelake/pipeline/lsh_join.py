@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from dupelake.config import fingerprint
 from dupelake.errors import ModelError
 from dupelake.fingerprint.hashing import hash_version
 from dupelake.pipeline.command_lines import full_command
 from dupelake.pipeline.common import run_job
+from dupelake.pipeline.contents import Versions
 from dupelake.pipeline.job import Job
-from dupelake.pipeline.measure import Measured, Versions, measure
+from dupelake.pipeline.measure import Measured, measure
 from dupelake.pipeline.options import JoinOptions
 from dupelake.pipeline.versions import StageVersions, refuse_other_joins, refuse_unhashed, warn_of_left_out
-from dupelake.propose.join_keys_stage import by_keys, key_version
-from dupelake.propose.stage import JOIN_REVISION, joinable_units
-from dupelake.propose.word_blocks_stage import WORDS_REVISION
-from dupelake.propose.word_keys_stage import WORD_KEYS_REVISION
+from dupelake.propose.stage import join_version, joinable_units
+from dupelake.propose.versions import key_version
 from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.verify.decide_stage import decide
@@ -107,12 +104,7 @@ def current_versions(run: Run) -> Versions:
     features = feature_version(run.config)
     verify = verify_version(features)
     compared = {"hash": version, "verify": verify, "model": model, "preprocess": preprocess}
-    lsh = asdict(run.config.lsh)
-    if lsh["word_join"] == "blocks":  # the way before there were two: stored pairs stay valid
-        del lsh["word_join"], lsh["word_min_keys"], lsh["word_key_max_images"]
-    del lsh["burst_min_images"], lsh["burst_max_bits"]  # they leave pairs out, and those that stand stay valid
-    revisions = [JOIN_REVISION, WORDS_REVISION] + ([WORD_KEYS_REVISION] if by_keys(run.config.lsh) else [])
-    join = fingerprint({"revision": revisions, **compared, **lsh})
+    join = join_version(run.config.lsh, compared)
     keys = key_version(features, None if model is None else (model, str(preprocess)), centre, run.config.lsh)
     return Versions(version, features, verify, model, preprocess, centre, keys, join)
 

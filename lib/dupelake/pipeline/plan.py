@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import Config
@@ -19,8 +19,9 @@ from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.selecting import refuse_nothing
 from dupelake.pipeline.versions import StageVersions, stored_beside
 from dupelake.propose.counts_stage import forecasts
-from dupelake.propose.frequent_words_stage import by_scope, count_hot_words, sampled
-from dupelake.propose.stage import joinable_units, legs_of
+from dupelake.propose.generator_stage import Actions, JoinInputs
+from dupelake.propose.stage import code_generators, generators_of, joinable_units
+from dupelake.propose.words_stage import Words
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import Run, human_bytes
 from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
@@ -145,7 +146,7 @@ def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
 
 
 def _join(run: Run, n_new: int) -> Iterator[str]:
-    """What the legs of the join will cost, should the new images be as the stored ones are."""
+    """What the join will cost, should the new images be as the stored ones are."""
     wh, lsh = run.warehouse, run.config.lsh
     if not n_new:
         return
@@ -158,24 +159,21 @@ def _join(run: Run, n_new: int) -> Iterator[str]:
     n_units = units.count()
     if not n_units:
         return
-    codes = None
-    if versions.model is not None:
-        keys = wh.read(JOIN_KEYS).where(F.col("key_version") == versions.keys)
-        codes = keys.select("content_id", F.col("embedding_code").alias("code"))
-    legs = legs_of(hashes, codes, versions.centre, lsh)
+    features = wh.read(FEATURES).where(F.col("feature_version") == versions.features)
+    keys = wh.read(JOIN_KEYS).where(F.col("key_version") == versions.keys)
+    inputs = JoinInputs(units, hashes, features, keys, keys, versions.centre, lsh, n_units, min(n_new, n_units))
+    # What is saved is persisted, for a plan stages nothing: a scan of all words, read three times.
+    actions = Actions(lambda rows, _: rows.persist(), DataFrame.collect, run.count)
+    generators = generators_of(inputs, actions)
     is_filtered, share = planning.is_small_night(n_new, n_units), min(1.0, n_new / n_units)
-    found = planning.told(forecasts(units, legs, is_filtered=is_filtered, new_share=share), wh)
+    rows = forecasts(code_generators(generators), is_filtered=is_filtered, new_share=share)
     n_cores = wh.spark.sparkContext.defaultParallelism
-    yield from planning.lines(found, n_cores)
-    if lsh.words:
-        features = wh.read(FEATURES).where(F.col("feature_version") == versions.features)
-        sample = sampled(units, features, n_units)
-        # A scan of all words, read three times; persisted, for a plan stages nothing.
-        sample = replace(sample, rows=sample.rows.persist())
-        hot = by_scope(count_hot_words(sample, lsh).collect())
-        words = planning.told_of_words(wh, sample, hot, lsh, n_units, min(n_new, n_units))
-        sample.rows.unpersist()
-        yield planning.line_of_words(words, n_cores)
+    yield from planning.lines(planning.told(rows, wh), n_cores)
+    for words in generators:
+        if isinstance(words, Words):
+            told = planning.told_of_words(wh, words, n_units, inputs.n_new)
+            words.sample.rows.unpersist()
+            yield planning.line_of_words(told, n_cores)
 
 
 def _rates(warehouse: Warehouse) -> Rates:

@@ -1,10 +1,9 @@
-"""The plan of a large join: what each leg will cost, told before it starts, held against what came of it."""
+"""The plan of a large join: what each candidate generator will cost, and after it what it did cost."""
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,16 +12,17 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from dupelake.config import LshConfig
 from dupelake.propose.counts_stage import forecasts
 from dupelake.propose.forecast import words_by_blocks, words_by_keys
-from dupelake.propose.frequent_words_stage import HotWords, Sample, thinned
-from dupelake.propose.join_keys_stage import by_keys
+from dupelake.propose.frequent_words_stage import thinned
+from dupelake.propose.generator_stage import CandidateGenerator
 from dupelake.propose.packed_stage import FALSE_SHARE
-from dupelake.propose.stage import LEGS, Leg
-from dupelake.propose.word_blocks_stage import BLOCK_UNITS
+from dupelake.propose.stage import code_generators
+from dupelake.propose.versions import by_keys
+from dupelake.propose.word_blocks_stage import units_per_block
 from dupelake.propose.word_counts_stage import FORECAST_UNITS, same_scope, sampled_pairs
 from dupelake.propose.word_keys_stage import KEYS_PER_UNIT
+from dupelake.propose.words_stage import Words
 from dupelake.runtime.run_record import Run, human_bytes
 from dupelake.warehouse.schema import RUNS
 from dupelake.warehouse.tables import Warehouse, single_row
@@ -30,9 +30,8 @@ from dupelake.warehouse.tables import Warehouse, single_row
 log = logging.getLogger(__name__)
 
 _SMALL_NIGHT = 5  # times more units than new ones
-PLANNED_UNITS = 100_000  # counting costs a scan of the codes: seconds, as the whole join of so many does
+PLANNED_UNITS = 100_000  # counting costs a scan of the codes: seconds, as the whole join of fewer does
 _LEAST_WORTH = 0.001  # forecasts are divided by it
-_MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
 _ONE_BY_ONE_BYTES = 4 << 30  # of keys on disk at a time
 
 Forecasts = list[dict[str, Any]]
@@ -45,128 +44,105 @@ def is_small_night(n_new: int, n_units: int) -> bool:
 
 @dataclass
 class JoinPlan:
-    """Of a small join nothing is forecast. `words`: of the visual words, which are joined before the other legs."""
+    """What the generators were forecast to cost.
+
+    Attributes:
+        run: its `plan` is filled.
+        legs: the forecasts of bit codes; none of a small join.
+        words: the generator of visual words, and `words_told` its forecast; None without.
+    """
 
     run: Run
     legs: Forecasts = field(default_factory=list)
-    words: dict[str, Any] | None = None
+    words: Words | None = None
+    words_told: dict[str, Any] | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property
     def one_by_one(self) -> bool:
-        """Whether legs are joined one after another, for their keys together would fill much disk."""
+        """Whether generators work one after another, for their keys together would fill much disk."""
         return sum(leg["n_bytes"] for leg in self.legs) > _ONE_BY_ONE_BYTES
 
-    def begin(self) -> None:
-        """The legs of bit codes start now."""
-        self.started = time.monotonic()
-
     def note_outcome(self, candidates: DataFrame) -> None:
-        """Into the run: the forecast, and beside it the pairs that each leg proposed and the seconds of all.
+        """Into the run: the forecast, and beside it the pairs that each generator proposed and the seconds of all.
 
         Args:
             candidates: (src_id, dst_id, found_by), staged.
         """
         if not self.legs:
             return
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self.started - (self.words.seconds if self.words else 0.0)
         rows = candidates.groupBy("found_by").agg(F.count("*").alias("n")).collect()  # 15 at most
         n_cores = self.run.warehouse.spark.sparkContext.defaultParallelism
         for leg in self.legs:
             leg["n_proposed"] = sum(row["n"] for row in rows if leg["leg"] in row["found_by"].split("+"))
         told = {"cores": n_cores, "seconds": round(seconds, 1), "legs": self.legs}
-        if self.words is not None:
-            n_words = sum(row["n"] for row in rows if "words" in row["found_by"].split("+"))
-            told["words"] = self.words | {"n_proposed": n_words}
+        if self.words is not None and self.words_told is not None:
+            n_words = sum(row["n"] for row in rows if self.words.name in row["found_by"].split("+"))
+            outcome = {"seconds": round(self.words.seconds, 1), "n_compared": self.words.n_compared}
+            told["words"] = self.words_told | outcome | {"n_proposed": n_words}
         self.run.plan = json.dumps(told)
         forecast = sum(leg["core_seconds"] for leg in self.legs) / n_cores
         log.info("plan: the legs were forecast to take %.0f s and took %.0f s", forecast, seconds)
 
-    def plan_words(self, sample: Sample, hot: HotWords, n_units: int, n_new: int) -> None:
-        """Forecast the words leg where the others are forecast, and print the forecast.
 
-        Args:
-            sample: of its units.
-            hot: words left out where they are joined by keys.
-            n_units: how many there are.
-            n_new: how many of them are new.
-        """
-        if not self.legs:
-            return
-        wh = self.run.warehouse
-        self.words = told_of_words(wh, sample, hot, self.run.config.lsh, n_units, n_new)
-        log.info("plan: %s", line_of_words(self.words, wh.spark.sparkContext.defaultParallelism))
-
-    def note_words(self, seconds: float, n_compared: int | None) -> None:
-        """What came of the words leg.
-
-        Args:
-            seconds: it took.
-            n_compared: pairs of pictures compared; None where they were not counted.
-        """
-        if self.words is not None:
-            self.words |= {"seconds": round(seconds, 1), "n_compared": n_compared}
-
-
-def plan_join(run: Run, legs: Sequence[Leg], units: DataFrame, n_units: int, *, is_filtered: bool) -> JoinPlan:
-    """Forecast the legs of a large join, and print the forecast.
+def plan_join(
+    run: Run, generators: Sequence[CandidateGenerator], n_units: int, n_new: int, *, is_filtered: bool
+) -> JoinPlan:
+    """Forecast a large join, and print the forecast; small joins skip it.
 
     Args:
-        run: its warehouse holds what past forecasts were worth.
-        legs: of `legs_of`.
-        units: (scope, content_id, is_new).
-        n_units: about how many there are.
+        run: its warehouse holds how far past forecasts were off.
+        generators: that take part.
+        n_units: about how many units there are.
+        n_new: about how many of them are new.
         is_filtered: whether keys that no new unit looks for are dropped.
     """
-    if n_units < PLANNED_UNITS:
+    wh, codes = run.warehouse, code_generators(generators)
+    if n_units < PLANNED_UNITS or not codes:
         return JoinPlan(run)
-    found = told(forecasts(units, list(legs), is_filtered=is_filtered), run.warehouse)
-    n_cores = run.warehouse.spark.sparkContext.defaultParallelism
+    found = told(forecasts(codes, is_filtered=is_filtered), wh)
+    n_cores = wh.spark.sparkContext.defaultParallelism
     for line in lines(found, n_cores):
         log.info("plan: %s", line)
-    return JoinPlan(run, found)
+    words = next((each for each in generators if isinstance(each, Words)), None)
+    if words is None:
+        return JoinPlan(run, found)
+    words_told = told_of_words(wh, words, n_units, n_new)
+    log.info("plan: %s", line_of_words(words_told, n_cores))
+    return JoinPlan(run, found, words, words_told)
 
 
 def told(rows: DataFrame, warehouse: Warehouse) -> Forecasts:
-    """Forecasts by leg's name, their seconds corrected by what the last forecast was worth.
+    """Forecasts of bit codes; seconds are scaled by the error of the last forecast.
 
     Args:
-        rows: of `stages.leg_counts.forecasts`.
+        rows: of `propose.counts_stage.forecasts`.
         warehouse: its `runs` are read.
     """
     worth = _worth(warehouse)
-    found = [row.asDict() for row in rows.collect()]  # one a leg
-    for one in found:
-        one |= {
-            "leg": LEGS[one["leg"]],
-            "core_seconds": round(one["core_seconds"] * worth, 3),
-            "worth": round(worth, 3),
-        }
-    return found
+    found = [row.asDict() for row in rows.collect()]  # one a generator
+    return [one | {"core_seconds": round(one["core_seconds"] * worth, 3), "worth": round(worth, 3)} for one in found]
 
 
-def told_of_words(
-    warehouse: Warehouse, sample: Sample, hot: HotWords, lsh: LshConfig, n_units: int, n_new: int
-) -> dict[str, Any]:
-    """The forecast of the words leg as it is configured, and the core-seconds of the other way.
+def told_of_words(warehouse: Warehouse, words: Words, n_units: int, n_new: int) -> dict[str, Any]:
+    """The forecast of visual words as they are configured, and the core-seconds of the other way.
 
     Args:
-        warehouse: its `runs` are read: the forecast is corrected by what the last one of this way was worth.
-        sample: of the units.
-        hot: words left out.
-        lsh: word_join, word_min_keys, word_key_max_images.
-        n_units: how many there are.
+        warehouse: its `runs` are read: seconds are scaled by the error of the last forecast of this way.
+        words: bound to the units; its sample is read.
+        n_units: how many units there will be.
         n_new: how many of them are new.
     """
-    n_cores = warehouse.spark.sparkContext.defaultParallelism
+    n_cores, lsh, sample = warehouse.spark.sparkContext.defaultParallelism, words.inputs.cfg, words.sample
     few = thinned(sample, n_units, FORECAST_UNITS)
     has_new = 1.0 - ((n_units - n_new) / n_units) ** 2  # of the pairs
-    n_pairs = sampled_pairs(few, lsh, hot).count() * few.one_in**2 * has_new
+    n_pairs = sampled_pairs(few, lsh, words.frequent).count() * few.one_in**2 * has_new
     n_read = n_new + (n_units - n_new) * FALSE_SHARE if is_small_night(n_new, n_units) else n_units
     share = single_row(same_scope(sample))["share"]
     ways = {
         "keys": words_by_keys(n_read * KEYS_PER_UNIT, n_pairs),
-        "blocks": words_by_blocks(n_units, n_new, share or 0.0, block_units(n_units, n_cores)),
+        "blocks": words_by_blocks(n_units, n_new, share or 0.0, units_per_block(n_units, n_cores)),
     }
     way, other = ("keys", "blocks") if by_keys(lsh) else ("blocks", "keys")
     worth = _worth(warehouse, words=way)
@@ -179,13 +155,8 @@ def told_of_words(
     }
 
 
-def block_units(n_units: int, n_cores: int) -> int:
-    """So few units a block that every core gets work: two blocks a core make twice as many meetings."""
-    return min(BLOCK_UNITS, max(_MIN_BLOCK_UNITS, math.ceil(n_units / (2 * n_cores))))
-
-
 def line_of_words(one: dict[str, Any], n_cores: int) -> str:
-    """The forecast of the words leg in a line."""
+    """The forecast of visual words in a line."""
     other = "blocks" if one["way"] == "keys" else "keys"
     return (
         f"words by {one['way']}: {human_bytes(one['n_bytes'])} to shuffle, {one['n_meetings']:,} pairs of pictures to "
@@ -195,7 +166,7 @@ def line_of_words(one: dict[str, Any], n_cores: int) -> str:
 
 
 def lines(found: Forecasts, n_cores: int) -> list[str]:
-    """A line a leg."""
+    """A line for each forecast of bit codes."""
     return [
         f"{one['leg']}: {one['n_stored'] + one['n_probing']:,} keys ({human_bytes(one['n_bytes'])} to shuffle), "
         f"{one['n_meetings']:,} codes to compare, {one['hottest']:,} of them under one key; "
@@ -209,7 +180,7 @@ def _worth(warehouse: Warehouse, words: str | None = None) -> float:
 
     Args:
         warehouse: its `runs` are read.
-        words: of the words leg joined in this way; None for the legs of bit codes together.
+        words: of visual words joined in this way; None for all bit codes together.
     """
     rows = warehouse.read(RUNS).where("plan IS NOT NULL")
     if words is not None:

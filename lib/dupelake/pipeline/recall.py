@@ -1,4 +1,4 @@
-"""How much of what there is a run found: planted copies by edit, and legs of codes against brute force on a sample."""
+"""How much of what there is a run found: planted copies by edit, and what generators promise, on a sample."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import scipy.special
 from pyspark.sql import DataFrame
 
 from dupelake.evaluate.scores import wilson_interval
+from dupelake.propose.promises import WithinBits, WithinCosine, bits
+from dupelake.propose.stage import promises
 from dupelake.recall.brute_force_stage import near_sample, proposed_of, sample_of, sampled
 from dupelake.recall.planted_stage import found_copies, sample_units
 from dupelake.runtime.run_record import Run
 
 log = logging.getLogger(__name__)
 
-_EXACT = ("phash", "pdq")  # legs that promise every pair
-_CHANCE = 0.001  # that a leg which keeps its promise is warned of
+_CHANCE = 0.001  # that a generator which keeps its promise is warned of
 
 
 def certify_copies(run: Run, copies: DataFrame, decided: DataFrame) -> None:
@@ -33,7 +34,7 @@ def certify_copies(run: Run, copies: DataFrame, decided: DataFrame) -> None:
 def check_legs(
     run: Run, units: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, candidates: DataFrame
 ) -> None:
-    """Hold the legs of pHash, PDQ and embeddings against brute force on a sample of the new units.
+    """Hold the candidate generators to what they promise, by brute force on a sample of the new units.
 
     What each proposed goes into the run's row; one that falls short is told.
 
@@ -44,36 +45,38 @@ def check_legs(
         embeddings: EMBEDDINGS of the present model, or None.
         candidates: (src_id, dst_id, found_by), staged.
     """
-    cfg = run.config
+    cfg, promised = run.config, promises(run.config.lsh)
     if cfg.run.checked_images == 0:
         return
     with run.step("check"):
-        rows = sampled(sample_units(units, cfg.run.checked_images), hashes, embeddings).collect()  # so many
+        few = sample_units(units, cfg.run.checked_images)
+        rows = sampled(few, hashes, embeddings, promised).collect()  # so many
         if not rows:
             return
-        sample = sample_of(rows)
+        sample = sample_of(rows, promised)
         if sample.vectors is None:
             embeddings = None
-        few = run.warehouse.spark.sparkContext.broadcast(sample)
-        near = run.staging.save(near_sample(few, units, hashes, embeddings, cfg.lsh), "near")
-        few.destroy()
-        found = sorted(proposed_of(near, candidates).collect(), key=lambda row: row["leg"])  # one row per leg
+        sent = run.warehouse.spark.sparkContext.broadcast(sample)
+        near = run.staging.save(near_sample(sent, units, hashes, embeddings, promised), "near")
+        sent.destroy()
+        found = sorted(proposed_of(near, candidates).collect(), key=lambda row: row["leg"])  # one row per generator
     legs = {row["leg"]: _share(row["n_proposed"], row["n_true"], of="true") for row in found}
     run.note_recall({"legs": legs, "checked": len(rows)})
-    missed = sum(int(legs[leg]["true"] - legs[leg]["found"]) for leg in _EXACT if leg in legs)
+    missed = sum(int(legs[leg]["true"] - legs[leg]["found"]) for leg in bits(promised) if leg in legs)
     run.count("exact_pairs_missed", missed)  # 0, or a defect: for metrics and alerts
     for leg, share in legs.items():
-        if leg in _EXACT and share["found"] < share["true"]:
+        promise = promised[leg]
+        if isinstance(promise, WithinBits) and share["found"] < share["true"]:
             log.error(
                 "the %s leg proposed %d of %d pairs that brute force finds around %d new images; it promises all: "
                 "please report it",
                 *(leg, share["found"], share["true"], len(rows)),
             )
-        elif leg not in _EXACT and _is_below(share, cfg.lsh.embedding_recall):
+        elif isinstance(promise, WithinCosine) and _is_below(share, promise.share):
             log.warning(
                 "the embedding leg proposed %d of %d pairs at cosine %g or more around %d new images, less than "
                 "lsh.embedding_recall = %g; raise it for more",
-                *(share["found"], share["true"], cfg.lsh.embedding_min_cosine, len(rows), cfg.lsh.embedding_recall),
+                *(share["found"], share["true"], promise.min_cosine, len(rows), promise.share),
             )
 
 

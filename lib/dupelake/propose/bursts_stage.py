@@ -1,9 +1,10 @@
 """Bursts: of a crowd of all but equal pictures, each follows the best few of the crowd and meets nobody else.
 
-n frames of a fixed camera are n^2 / 2 true pairs, in every leg. No user wants them, and no cluster survives them. A
-content whose PDQ lies within a few bits of a better picture in a crowd (lsh.burst_min_images) is its follower: it is
-paired with such leaders, at most LEADERS of them, and takes no part in the legs. What is alike to a follower is alike
-to the best of its leaders, who takes part. So the work is in proportion to the images, whatever they show.
+n frames of a fixed camera are n^2 / 2 true pairs, by every generator. No user wants them, and no cluster survives
+them. A content whose PDQ lies within a few bits of a better picture in a crowd (lsh.burst_min_images) is its follower:
+it is paired with such leaders, at most LEADERS of them, and takes no part in the other generators. What is alike to a
+follower is alike to the best of its leaders, who takes part. So the work is in proportion to the images, whatever they
+show.
 
 The better picture has more detailed pixels, then the smaller content id: it is the one that the crowd's group will
 keep, so a star of followers around it is what grouping would make of all pairs.
@@ -28,7 +29,9 @@ from pyspark.sql import functions as F
 from dupelake.config import LshConfig
 from dupelake.ingest.live_stage import live_images
 from dupelake.propose.bursts import N_SLOTS, N_VALUES, crowded, slot_values
+from dupelake.propose.generator_stage import CandidateGenerator
 from dupelake.propose.mih import binary_rows, hamming_bits, words_of
+from dupelake.propose.pdq_stage import Pdq
 from dupelake.runtime.batches import Batches
 
 LEADERS = 4
@@ -91,20 +94,28 @@ def followers(held: DataFrame, images: DataFrame, hashes: DataFrame, cfg: LshCon
     return led.withColumn("leaders", F.slice(F.col("leaders.id"), 1, LEADERS))
 
 
-def follower_pairs(found: DataFrame, stored: DataFrame | None, leg: int) -> DataFrame:
-    """(low binary, high binary, leg int) of followers and leaders, but those that are stored.
+class Bursts(CandidateGenerator):
+    """The generator of pairs of followers with their leaders, but those that are stored; PDQ found them."""
 
-    Args:
-        found: of `followers`.
-        stored: (src_id, dst_id) of pairs that need not be measured again, or None.
-        leg: what the column `leg` holds.
-    """
-    led = found.select("content_id", F.explode("leaders").alias("leader"))
-    ends = F.least("content_id", "leader").alias("src_id"), F.greatest("content_id", "leader").alias("dst_id")
-    pairs = led.select(*ends).distinct()  # of two scopes
-    if stored is not None:
-        pairs = pairs.join(stored.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
-    return pairs.select(F.unhex("src_id").alias("low"), F.unhex("dst_id").alias("high"), F.lit(leg).alias("leg"))
+    name = Pdq.name
+
+    def __init__(self, found: DataFrame, stored: DataFrame | None) -> None:
+        """Bind it to what was found.
+
+        Args:
+            found: of `followers`.
+            stored: (src_id, dst_id) of pairs that need not be measured again, or None.
+        """
+        self.found, self.stored = found, stored
+
+    def pairs(self, probed: Broadcast[Any] | None = None) -> DataFrame:
+        """Each follower with each of its leaders, once."""
+        led = self.found.select("content_id", F.explode("leaders").alias("leader"))
+        ends = F.least("content_id", "leader").alias("src_id"), F.greatest("content_id", "leader").alias("dst_id")
+        pairs = led.select(*ends).distinct()  # of two scopes
+        if self.stored is not None:
+            pairs = pairs.join(self.stored.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
+        return pairs.select(F.unhex("src_id").alias("low"), F.unhex("dst_id").alias("high"))
 
 
 def _coded(units: DataFrame, hashes: DataFrame) -> DataFrame:

@@ -1,12 +1,13 @@
-"""The join of one leg whose units carry bit codes: pairs within a Hamming radius, by keys of slots (kernels.mih).
+"""Candidate generators whose contents carry bit codes: pairs within a Hamming radius, by keys of slots (propose.mih).
 
-What is shuffled is packed (kernels.keyjoin): for each part of the keys a task's units there, with their codes, and the
+What is shuffled is packed (propose.keyjoin): for each part of the keys a task's units there, with their codes, and the
 keys as numbers. So a part finds pairs and checks their distance in its own memory, and only pairs within the radius
 leave it.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
+from dupelake.propose.generator_stage import CandidateGenerator
 from dupelake.propose.keyfilter import filter_log2
 from dupelake.propose.keyjoin import Keys, Places, by_part, mixed, near_meetings, ranks
 from dupelake.propose.mih import Codes, SlotPlan, binary_rows, probe_keys, slot_keys, words_of
@@ -44,18 +45,68 @@ _MET_AT_ONCE = 1_000_000  # meetings held at once, some 60 bytes each
 _SPREAD_SCHEMA = "part int, units binary, stored binary, probing binary"
 
 
-def leg_pairs(
+class CodeGenerator(CandidateGenerator):
+    """A generator that gives every content a bit code and cuts it into keys; how it does is for subclasses to say.
+
+    Only ids, keys and codes are shuffled, packed. The distance is checked inside the join: what leaves it are pairs
+    within the radius of the plan.
+
+    Cost: n_slots keys of 8 bytes a unit are shuffled, and n_probes a new unit (twice both where mirrored), and each
+    unit's code once for each part and batch. Contents with equal codes and different pixels are all true pairs of each
+    other and come out as such, in each part that holds a slot of theirs: n of them make n^2 / 2 rows times the parts,
+    n_slots at most.
+    """
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether mirrored copies are sought: `codes` has the column `mirror` then."""
+        return False
+
+    @abstractmethod
+    def codes(self) -> DataFrame:
+        """(content_id, code, mirror) of all units that have a code, binary of 8 bytes a word."""
+
+    def new_codes(self) -> DataFrame:
+        """`codes`, of the new units at least."""
+        return self.codes()
+
+    @abstractmethod
+    def plan(self) -> SlotPlan:
+        """How codes become keys, and the radius."""
+
+    def filters(self) -> DataFrame:
+        """Filters of the slots' keys that the new units' codes probe."""
+        plan, n_new = self.plan(), self.inputs.n_new
+        log2_bits = filter_log2(n_new * plan.n_probes * (2 if self.is_mirrored else 1))
+        new = coded(self.inputs.units.where("is_new"), self.new_codes(), self.is_mirrored)
+        emit = partial(_emit_bitmap, plan=plan, log2_bits=log2_bits)
+        return new.repartition(FILTER_TASKS, "id").mapInArrow(emit, "bitmap binary")
+
+    def pairs(self, probed: Broadcast[Any] | None = None) -> DataFrame:
+        """`code_pairs` of these codes."""
+        inputs = self.inputs
+        return code_pairs(
+            inputs.units,
+            self.codes(),
+            self.plan(),
+            mirrored=self.is_mirrored,
+            probed=probed,
+            n_units=inputs.n_units,
+            n_new=inputs.n_new,
+        )
+
+
+def code_pairs(
     units: DataFrame,
     codes: DataFrame,
     plan: SlotPlan,
-    leg: int,
     *,
     mirrored: bool,
     probed: Broadcast[Any] | None,
     n_units: int,
     n_new: int,
 ) -> DataFrame:
-    """(low binary, high binary, leg int): pairs of one leg, at least one unit of each new; perhaps more than once.
+    """(low binary, high binary): pairs within the plan's radius, one unit at least of each new; perhaps repeated.
 
     The smaller mirrored distance of a pair is min(d(m(a), b), d(a, m(b))). New units probe straight and mirrored;
     stored are all units straight and, of the old, which do not probe, the mirrored too. So both directions are looked
@@ -65,7 +116,6 @@ def leg_pairs(
         units: (scope, content_id, is_new).
         codes: (content_id, code, mirror), binary of 8 bytes a word; `mirror` where `mirrored`.
         plan: how codes become keys.
-        leg: what the column `leg` holds.
         mirrored: look for mirrored copies too.
         probed: filter of the keys that are probed: others are not emitted on the stored side.
         n_units: about how many units there are; changes cost, never pairs.
@@ -79,18 +129,8 @@ def leg_pairs(
     # By number, which adaptive execution leaves alone: it would put these few bytes in one task, and a unit
     # becomes hundreds of keys here.
     spread = coded(units, codes, mirrored).repartition(n_tasks, "id").mapInArrow(emit, _SPREAD_SCHEMA)
-    join = partial(_emit_pairs, n_words=plan.n_words, max_bits=plan.max_bits, leg=leg)
-    return spread.repartitionById(parts, "part").mapInArrow(join, "low binary, high binary, leg int")
-
-
-def leg_filters(
-    units: DataFrame, codes: DataFrame, plan: SlotPlan, leg: int, n_new: int, *, mirrored: bool
-) -> DataFrame:
-    """(leg int, bitmap binary): filters of the keys that the new of `units` probe, to be joined by or."""
-    log2_bits = filter_log2(n_new * plan.n_probes * (2 if mirrored else 1))
-    new = coded(units.where("is_new"), codes, mirrored).repartition(FILTER_TASKS, "id")
-    rows = new.mapInArrow(partial(_emit_bitmap, plan=plan, log2_bits=log2_bits), "bitmap binary")
-    return rows.select(F.lit(leg).alias("leg"), "bitmap")
+    join = partial(_emit_pairs, n_words=plan.n_words, max_bits=plan.max_bits)
+    return spread.repartitionById(parts, "part").mapInArrow(join, "low binary, high binary")
 
 
 def coded(units: DataFrame, codes: DataFrame, mirrored: bool) -> DataFrame:
@@ -178,7 +218,7 @@ class _Columns:
         return _Columns(ids, ranks(ids), scope, flags, code)
 
 
-def _emit_pairs(batches: Batches, n_words: int, max_bits: int, leg: int) -> Batches:
+def _emit_pairs(batches: Batches, n_words: int, max_bits: int) -> Batches:
     """The pairs of one part."""
     entries, (stored, probing) = gathered(batches, _entry(n_words), "stored", "probing")
     units = _Columns.of(entries)
@@ -186,8 +226,7 @@ def _emit_pairs(batches: Batches, n_words: int, max_bits: int, leg: int) -> Batc
         pairs = _once(units, a, b)
         if len(pairs):
             sides = [id_column(units.ids[pairs[:, side]]) for side in (0, 1)]
-            legs = pa.array(np.full(len(pairs), leg, np.int32))
-            yield pa.RecordBatch.from_arrays([*sides, legs], names=["low", "high", "leg"])
+            yield pa.RecordBatch.from_arrays(sides, names=["low", "high"])
 
 
 def _once(units: _Columns, probing: Places, stored: Places) -> Places:

@@ -1,58 +1,61 @@
-"""The legs of the join, counted before it starts: what kernels.forecast makes its forecasts of."""
+"""The keys of bit codes, counted before the join starts: what propose.forecast makes its forecasts of."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial, reduce
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from dupelake.propose.code_join_stage import IS_MIRRORED, IS_NEW, coded, entries_of, slices
+from dupelake.propose.code_join_stage import IS_MIRRORED, IS_NEW, CodeGenerator, coded, entries_of, slices
 from dupelake.propose.forecast import SLOTS, count_values, counted_slots, forecast
 from dupelake.propose.mih import SlotPlan
-from dupelake.propose.stage import Leg
 from dupelake.runtime.batches import Batches
 
-_COUNTS = "part int, stored binary, probing binary"  # part: SLOTS times the leg, and the place of the counted slot
+_COUNTS = (
+    "part int, stored binary, probing binary"  # part: SLOTS times the generator's place, and that of its counted slot
+)
 _COUNT_FIELDS = [("part", pa.int32()), ("stored", pa.binary()), ("probing", pa.binary())]
 _FORECASTS = (
-    "leg int, n_stored bigint, n_probing bigint, n_meetings bigint, hottest bigint, n_bytes bigint, core_seconds double"
+    "leg string, n_stored bigint, n_probing bigint, n_meetings bigint, hottest bigint, n_bytes bigint, "
+    "core_seconds double"
 )
 
 _FIELDS = [
-    ("leg", pa.int32()),
+    ("leg", pa.string()),
     *((name, pa.int64()) for name in ("n_stored", "n_probing", "n_meetings", "hottest", "n_bytes")),
     ("core_seconds", pa.float64()),
 ]
 
 
-def forecasts(units: DataFrame, legs: list[Leg], *, is_filtered: bool, new_share: float = 1.0) -> DataFrame:
-    """A row (leg int, and the fields of kernels.forecast.Forecast) for each leg.
+def forecasts(generators: Sequence[CodeGenerator], *, is_filtered: bool, new_share: float = 1.0) -> DataFrame:
+    """A row (leg string, and the fields of propose.forecast.Forecast) for each generator; `leg` is its name.
 
     Args:
-        units: (scope, content_id, is_new), as they will be joined.
-        legs: of `stages.candidates.legs_of`.
+        generators: bound to the units as they will be joined.
         is_filtered: as the join will be.
         new_share: as in `forecast`: the join of so many of the new ones.
 
-    Cost: a scan of the codes; each task sends 8 MB of counts a leg, 2 MB to the task of each counted slot. One task
-    makes the forecasts of the sums, 8 MB a leg. A coalesce would take the scans into that one task.
+    Cost: a scan of the codes; each task sends 8 MB of counts a generator, 2 MB to the task of each counted slot. One
+    task makes the forecasts of the sums, 8 MB a generator. A coalesce would take the scans into that one task.
     """
+    plans = [each.plan() for each in generators]
     counts = [
-        coded(units, leg.codes, leg.is_mirrored).mapInArrow(
-            partial(_emit_counts, leg=leg.number, plan=leg.plan), _COUNTS
+        coded(each.inputs.units, each.codes(), each.is_mirrored).mapInArrow(
+            partial(_emit_counts, place=place, plan=plans[place]), _COUNTS
         )
-        for leg in legs
+        for place, each in enumerate(generators)
     ]
-    plans = {leg.number: leg.plan for leg in legs}
-    emit = partial(_emit_forecasts, plans=plans, is_filtered=is_filtered, new_share=new_share)
-    n_parts = SLOTS * (1 + max(plans))
+    names = [each.name for each in generators]
+    emit = partial(_emit_forecasts, names=names, plans=plans, is_filtered=is_filtered, new_share=new_share)
+    n_parts = SLOTS * len(plans)
     sums = reduce(DataFrame.unionAll, counts).repartitionById(n_parts, "part").mapInArrow(_emit_sums, _COUNTS)
     return sums.repartition(1).mapInArrow(emit, _FORECASTS)
 
 
-def _emit_counts(batches: Batches, leg: int, plan: SlotPlan) -> Batches:
+def _emit_counts(batches: Batches, place: int, plan: SlotPlan) -> Batches:
     nothing = np.zeros((0, plan.n_words), np.uint64), np.zeros(0, np.int64)
     stored, probing = (count_values(nothing[0], plan, nothing[1]) for _ in range(2))
     for batch in slices(batches, plan):
@@ -64,7 +67,7 @@ def _emit_counts(batches: Batches, leg: int, plan: SlotPlan) -> Batches:
             for kept in (~(is_new & is_mirrored), is_new)
         ]
         stored, probing = stored + sides[0], probing + sides[1]
-    parts = pa.array(range(SLOTS * leg, SLOTS * leg + len(stored)), pa.int32())
+    parts = pa.array(range(SLOTS * place, SLOTS * place + len(stored)), pa.int32())
     blobs = [pa.array([row.tobytes() for row in each], pa.binary()) for each in (stored, probing)]
     yield pa.RecordBatch.from_arrays([parts, *blobs], names=["part", "stored", "probing"])
 
@@ -85,11 +88,13 @@ def _summed(batches: Batches) -> dict[int, np.ndarray]:
     return held
 
 
-def _emit_forecasts(batches: Batches, plans: dict[int, SlotPlan], is_filtered: bool, new_share: float) -> Batches:
+def _emit_forecasts(
+    batches: Batches, names: list[str], plans: list[SlotPlan], is_filtered: bool, new_share: float
+) -> Batches:
     held = _summed(batches)
-    for leg in sorted({part // SLOTS for part in held}):
-        counts = np.stack([held[SLOTS * leg + at] for at in range(len(counted_slots(plans[leg])))])
-        stored, probing = counts[:, 0], counts[:, 1]
-        found = forecast(stored, probing, plans[leg], is_filtered=is_filtered, new_share=new_share)
-        values = {"leg": leg} | vars(found)
+    for place in sorted({part // SLOTS for part in held}):
+        plan = plans[place]
+        counts = np.stack([held[SLOTS * place + at] for at in range(len(counted_slots(plan)))])
+        found = forecast(counts[:, 0], counts[:, 1], plan, is_filtered=is_filtered, new_share=new_share)
+        values = {"leg": names[place]} | vars(found)
         yield pa.RecordBatch.from_pylist([values], pa.schema(_FIELDS))

@@ -1,4 +1,4 @@
-"""What the join of a leg will cost, told before it starts from how often each value of its slots comes.
+"""What the join of a candidate generator will cost, told before it starts from how often each value of its slots comes.
 
 Who meets whom is decided by the values of the slots alone: a value held by s codes, and looked for by p, makes s * p
 meetings. Counting the values is one pass and a table of a megabyte a slot, so the meetings of a join are known exactly
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dupelake.propose.mih import Codes, SlotPlan, probe_masks, slot_keys
 
 SLOTS = 4
-"""Counted of each leg, spread over the code."""
+"""Counted of each generator, spread over the code."""
 _BITS = 17  # of a value that are told apart; wider slots are folded, which counts too many meetings, never too few
 N_VALUES = 1 << _BITS
 """Of a counted slot."""
@@ -34,7 +34,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of one leg.
+    """Of one generator.
 
     Attributes:
         n_stored: keys that are stored, after the filter of a small night.
@@ -55,7 +55,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class WordForecast:
-    """Of the words leg, by one of its two ways.
+    """Of visual words, by one of its two ways.
 
     Attributes:
         n_meetings: pairs of pictures whose words are compared.

@@ -2,8 +2,8 @@
 
 Keys of two words of a mark are held by all that bear it and stay out of the join for that. A mark's words make keys
 with their neighbours too, and those vary: each has few enough holders, and together they bring nearly all marked
-pictures together, which then agree by the mark. So such words are left out as words, as `stages.words` leaves out those
-over its own limit when pictures meet in blocks.
+pictures together, which then agree by the mark. So such words are left out as words, as `word_blocks_stage` leaves out
+those over its own limit when pictures meet in blocks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SCHEMA = "scope_digest binary, word bigint, n_units bigint"
 
 
 def scope_number(digest: bytes) -> int:
-    """What stands for a scope among numbers of 64 bits: the start of its `scope_digest` (`stages.packed`)."""
+    """What stands for a scope among numbers of 64 bits: the start of its `scope_digest` (`packed_stage`)."""
     return int.from_bytes(digest[:8], "little")
 
 

@@ -16,39 +16,16 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from dupelake.config import LshConfig, fingerprint
+from dupelake.config import LshConfig
 from dupelake.ingest.live_stage import of_contents
 from dupelake.propose.mih import binary_column, binary_rows
-from dupelake.propose.srp import srp_codes
-from dupelake.propose.stage import embedding_plan
-from dupelake.propose.word_keys_stage import WORD_KEYS_REVISION, packed_keys
+from dupelake.propose.srp import embedding_plan, srp_codes
+from dupelake.propose.versions import by_keys
+from dupelake.propose.word_keys_stage import packed_keys
 from dupelake.runtime.batches import Batches, sliced
 
-KEYS_REVISION = 1  # raise it when other keys or codes are computed, and with it JOIN_REVISION: other pairs meet
 EMBEDDING, WORDS = "embedding", "words"  # what keys are made of, in this order
 _ROWS_AT_ONCE = 512
-
-
-def key_version(
-    feature_version: str, model: tuple[str, str] | None, centre: npt.NDArray[np.float32] | None, cfg: LshConfig
-) -> str:
-    """Fingerprint of what `compute_keys` makes of a content.
-
-    Args:
-        feature_version: of the features.
-        model: (model_id, preprocess_id) of the embeddings, None without.
-        centre: of that model.
-        cfg: as for `compute_keys`.
-    """
-    n_bits = None if centre is None else embedding_plan(centre, cfg).n_bits
-    digest = None if centre is None else centre.astype("<f4").tobytes().hex()
-    words = [feature_version, WORD_KEYS_REVISION] if by_keys(cfg) else None
-    return fingerprint({"revision": KEYS_REVISION, "words": words, "model": model, "bits": n_bits, "centre": digest})
-
-
-def by_keys(cfg: LshConfig) -> bool:
-    """Whether words are joined, and by keys."""
-    return cfg.words and cfg.word_join == "keys"
 
 
 def compute_keys(

@@ -1,4 +1,4 @@
-"""What the joins of packed keys share (kernels.keyjoin): units as records, filters of keys, parts gathered again."""
+"""What the joins of packed keys share (propose.keyjoin): units as records, filters of keys, parts gathered again."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ from math import acos, ceil, log, log1p, pi
 import numpy as np
 import numpy.typing as npt
 
+from dupelake.config import LshConfig
+from dupelake.errors import ConfigError
 from dupelake.propose.mih import MAX_PROBE_BITS, Codes, SlotPlan, words_of
 
 SEED = 20_020_519  # part of every code: another seed is another join version
@@ -159,3 +161,20 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
     if best is None:
         raise ValueError(refusal)
     return best[1]
+
+
+def embedding_plan(centre: npt.NDArray[np.float32], cfg: LshConfig) -> SlotPlan:
+    """The bands of the embeddings' codes: of the model and the configuration alone, never of the corpus.
+
+    Args:
+        centre: float32 (dim,) of the model.
+        cfg: wanted cosine and recall.
+
+    Raises:
+        ConfigError: the wanted cosine is too low for this model.
+    """
+    try:
+        norm2 = float(np.square(centre, dtype=np.float64).sum())
+        return plan_srp(cfg.embedding_min_cosine, cfg.embedding_recall, norm2)
+    except ValueError as error:
+        raise ConfigError([f"lsh.embedding_min_cosine: {error}"]) from error

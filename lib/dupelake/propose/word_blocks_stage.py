@@ -1,9 +1,9 @@
-"""The visual-words leg: pairs of pictures whose words agree in rotation and scale, and then in position.
+"""Visual words in blocks: pairs of pictures whose words agree in rotation and scale, and then in position.
 
 A join on words alone would shuffle a row for every word that two pictures share, which grows with the square of the
 corpus (2,650 rows a picture at 10,896 pictures, design §6). Here pictures are shuffled instead, as their packed words:
 each scope is cut into blocks by a hash of the content id, a task gets two blocks, and matches, votes and the check of
-positions are made in its memory (kernels.wordjoin, kernels.wordcheck). So a picture crosses the wire once for each
+positions are made in its memory (words.votes, words.positions). So a picture crosses the wire once for each
 block that it must meet, no match ever does, and every word, hot or not, is spread over the tasks by content id: no task
 sees more than two blocks.
 
@@ -14,6 +14,7 @@ which two pictures match is the same from both sides.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,31 +27,30 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
-from dupelake.propose.stage import WORDS_LEG
 from dupelake.runtime.batches import Batches, sliced_by_bytes
 from dupelake.runtime.faults import reached
 from dupelake.words.positions import consistent_points
 from dupelake.words.vocabulary import NO_WORD, PACKED_HEADER, mirrored_words
 from dupelake.words.votes import LEFT, RIGHT, WordBlock, shared_words, unpack_block
 
-WORDS_REVISION = 1  # raise it when a change here, or in the kernels it calls, proposes other pairs
 BLOCK_UNITS = 8192  # two blocks are 40 MB packed, and 70 MB more unpacked
 MIN_POINTS = 4  # consistent points without which a pair is not proposed; word_min_votes where that is less
+_MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
 _MAX_PARTITIONS = 10_000  # above it a Spark task takes several pairs of blocks, one after another
 
 Cells = npt.NDArray[np.uint32]
 _HotWords = dict[str, Cells]
 Scope = TypeVar("Scope", str, int)
-_PAIR_SCHEMA = "low binary, high binary, leg int"
+_PAIR_SCHEMA = "low binary, high binary"
 _DROPPED_SCHEMA = "scope string, word bigint, n_units bigint, n_rows bigint, n_pairs bigint"
 
 
 @dataclass(frozen=True)
 class WordPairs:
-    """What the leg found.
+    """What was found.
 
     Attributes:
-        pairs: (low binary, high binary, leg int): content ids as bytes, low < high. A pair may come more than once,
+        pairs: (low binary, high binary): content ids as bytes, low < high. A pair may come more than once,
             where several scopes hold it or it is found both straight and mirrored.
         dropped: (scope, word, n_units, n_rows, n_pairs): each word over the cap, how many units of the scope hold it,
             how many lookups were left out by that, and how many pairs of holders with a new one among them. Lazy.
@@ -77,7 +77,6 @@ def word_pairs(
     cfg: LshConfig,
     checkpoint: Callable[[DataFrame], DataFrame] | None = None,
     *,
-    leg: int = WORDS_LEG,
     block_units: int = BLOCK_UNITS,
 ) -> WordPairs:
     """Propose pairs of which one unit at least is new; over nights, the pairs of one batch.
@@ -91,7 +90,6 @@ def word_pairs(
         cfg: word_min_votes, word_max_images, mirrored.
         checkpoint: materialises a DataFrame and returns one without lineage; used where words are read three times,
             that is where a scope has more units than word_max_images. None computes them anew.
-        leg: what the column `leg` holds.
         block_units: changes cost and memory, never pairs.
 
     Runs one small aggregation over `units` at once, and where a scope has more units than word_max_images, another over
@@ -113,8 +111,13 @@ def word_pairs(
     n_partitions = min(n_tasks, _MAX_PARTITIONS)
     spread = rows.repartitionById(n_partitions, F.pmod("task", F.lit(n_partitions)).cast("int"))
     ordered = spread.sortWithinPartitions("task", "scope", "id")
-    emit = partial(_emit_pairs, cfg=cfg, hot=hot, leg=leg, block_units=block_units)
+    emit = partial(_emit_pairs, cfg=cfg, hot=hot, block_units=block_units)
     return WordPairs(ordered.mapInArrow(emit, _PAIR_SCHEMA), _dropped(held, hot), sum(map(len, hot.values())))
+
+
+def units_per_block(n_units: int, n_cores: int) -> int:
+    """So few units a block that every core gets work: two blocks a core make twice as many meetings."""
+    return min(BLOCK_UNITS, max(_MIN_BLOCK_UNITS, math.ceil(n_units / (2 * n_cores))))
 
 
 def with_words(features: DataFrame) -> DataFrame:
@@ -125,11 +128,11 @@ def with_words(features: DataFrame) -> DataFrame:
 def proposed(
     block: WordBlock, scopes: npt.NDArray[np.int64], sides: npt.NDArray[np.uint8], cfg: LshConfig
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """(low, high) pictures of the block that the rule of the leg proposes, some pairs at a time.
+    """(low, high) pictures of the block that the rule of words proposes, some pairs at a time.
 
     Args:
         block: the pictures.
-        scopes: as for `kernels.wordjoin.shared_words`.
+        scopes: as for `words.votes.shared_words`.
         sides: likewise.
         cfg: word_min_votes, mirrored.
     """
@@ -226,7 +229,7 @@ def _block_tasks() -> Column:
     return F.when(F.col("is_new"), new).otherwise(F.transform(numbers(n_new), of_old))
 
 
-def _emit_pairs(batches: Batches, cfg: LshConfig, hot: _HotWords, leg: int, block_units: int) -> Batches:
+def _emit_pairs(batches: Batches, cfg: LshConfig, hot: _HotWords, block_units: int) -> Batches:
     held: list[pa.RecordBatch] = []
     last: tuple[int, str] | None = None
     n_held = 0
@@ -234,13 +237,13 @@ def _emit_pairs(batches: Batches, cfg: LshConfig, hot: _HotWords, leg: int, bloc
         for part, task, scope in _runs(batch):
             # Scopes of one task go together up to a block, so that neither their number nor their size costs much.
             if last is not None and (task != last[0] or (scope != last[1] and n_held + part.num_rows > block_units)):
-                yield from _joined(held, cfg, hot, leg)
+                yield from _joined(held, cfg, hot)
                 held, n_held = [], 0
             held.append(part)
             n_held += part.num_rows
             last = task, scope
     if held:
-        yield from _joined(held, cfg, hot, leg)
+        yield from _joined(held, cfg, hot)
 
 
 def _runs(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int, str]]:
@@ -255,7 +258,7 @@ def _runs(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int, str]]:
         yield batch.slice(start, end - start), int(tasks[start]), batch["scope"][start].as_py()
 
 
-def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: _HotWords, leg: int) -> Batches:
+def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: _HotWords) -> Batches:
     """The pairs of one task, or of some scopes of it; rows are sorted by scope and id."""
     reached("worker:words")
     table = pa.Table.from_batches(parts)
@@ -264,10 +267,7 @@ def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: _HotWords, leg: in
     sides = np.asarray(table["sides"]).astype(np.uint8)
     for pairs in proposed(block, numbers, sides, cfg):
         columns = [table["id"].take(pa.array(side)).to_pylist() for side in pairs]
-        legs = np.full(len(pairs[0]), leg, np.int32)
-        yield pa.RecordBatch.from_arrays(
-            [*(pa.array(column, pa.binary()) for column in columns), pa.array(legs)], names=["low", "high", "leg"]
-        )
+        yield pa.RecordBatch.from_arrays([pa.array(ids, pa.binary()) for ids in columns], names=["low", "high"])
 
 
 def _scope_numbers(scopes: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[np.int64], list[str]]:

@@ -1,11 +1,11 @@
-"""The visual-words leg for large corpora: pictures that share a key of neighbouring words, checked as all others are.
+"""Visual words in large corpora: pictures that share a key of neighbouring words, checked as all others are.
 
-Meeting all pictures in blocks (stages.words) costs the square of the corpus. Here only those meet that share a key of
-two neighbouring words (kernels.wordpairs), few of a corpus, and then the rule of the leg decides on their words alone.
-So this finds a part of what blocks find (benchmarks/scale.md has the figures) and never anything else. One key in
-common is often a coincidence, and checking strangers is what grows with the square of a corpus: lsh.word_min_keys.
+Meeting all pictures in blocks (word_blocks_stage) costs the square of the corpus. Here only those meet that share a key
+of two neighbouring words (propose.word_neighbours), few of a corpus, and then the rule of words decides on their words
+alone. So this finds a part of what blocks find (benchmarks/scale.md has the figures) and never anything else. One key
+in common is often a coincidence, and checking strangers is what grows with the square of a corpus: lsh.word_min_keys.
 
-Keys are shuffled packed (kernels.keyjoin), some 14 bytes a key with the units, and a part sorts its keys as numbers, in
+Keys are shuffled packed (propose.keyjoin), some 14 bytes a key with the units, and a part sorts its keys as numbers, in
 memory, about 130 MB of them. Old pictures never meet old ones.
 """
 
@@ -43,7 +43,6 @@ from dupelake.propose.packed_stage import (
     unit_columns,
     unit_type,
 )
-from dupelake.propose.stage import WORDS_LEG
 from dupelake.propose.word_blocks_stage import proposed, with_words, without
 from dupelake.propose.word_neighbours import holds_any, pair_keys
 from dupelake.runtime.batches import Batches
@@ -51,7 +50,6 @@ from dupelake.runtime.faults import reached
 from dupelake.words.vocabulary import N_CENTROIDS, mirrored_words
 from dupelake.words.votes import LEFT, RIGHT, unpack_block
 
-WORD_KEYS_REVISION = 2  # raise it when a change here, or in what it calls, makes other keys of words or pairs by them
 KEYS_PER_UNIT = 1_500
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key, held at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without any: its size alone
@@ -91,7 +89,7 @@ class KeyPairs:
 
 
 def probed_word_keys(units: DataFrame, keys: DataFrame, n_new: int) -> DataFrame:
-    """(leg int, bitmap binary): filters of the keys of the new units, some rows, to be joined by or.
+    """(bitmap binary): filters of the keys of the new units, some rows, to be joined by or.
 
     Args:
         units: as for `meet_by_keys`.
@@ -101,11 +99,7 @@ def probed_word_keys(units: DataFrame, keys: DataFrame, n_new: int) -> DataFrame
     log2_bits = filter_log2(n_new * KEYS_PER_UNIT)
     new = units.where("is_new").select("content_id").distinct()
     held = keys.where("word_keys IS NOT NULL").join(new, "content_id", "left_semi").select("word_keys")
-    return (
-        held.coalesce(FILTER_TASKS)
-        .mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
-        .select(F.lit(WORDS_LEG).alias("leg"), "bitmap")
-    )
+    return held.coalesce(FILTER_TASKS).mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
 
 
 def meet_by_keys(
@@ -127,7 +121,7 @@ def meet_by_keys(
         cfg: word_key_max_images; keys of more units, over all scopes, make no pairs and are counted. word_min_keys.
         n_units: about how many units there are; changes cost, never pairs.
         n_new: about how many of them are new.
-        probed: filter of the new units' keys (kernels.keyfilter), of whatever scope; without one, every key of every
+        probed: filter of the new units' keys (propose.keyfilter), of whatever scope; without one, every key of every
             unit is shuffled.
         hot: words of which no key makes pairs; what that leaves out is counted.
         keys_per_partition: changes cost, never pairs.
@@ -157,13 +151,12 @@ def check_words(
     features: DataFrame,
     cfg: LshConfig,
     *,
-    leg: int = WORDS_LEG,
     are_few: bool = False,
     hot: HotWords = NONE_HOT,
 ) -> DataFrame:
-    """Of `pairs` (low binary, high binary, scope bigint), those that the rule of the leg proposes (stages.words).
+    """Of `pairs` (low binary, high binary, scope bigint), those that the rule of words proposes (word_blocks_stage).
 
-    Gives (low, high, leg int), a pair of several scopes more than once. Words that are hot in the scope do not count.
+    Gives (low, high), a pair of several scopes more than once. Words that are hot in the scope do not count.
 
     Cost: the words of both pictures, 4.8 KB, cross the wire once a pair; those of pictures without a pair do too,
     unless pairs `are_few`: then their ids are sent to all executors first.
@@ -175,7 +168,7 @@ def check_words(
     wide = pairs
     for side in ("low", "high"):
         wide = wide.join(words.select(F.col("id").alias(side), F.col("words").alias(f"{side}_words")), side)
-    return wide.mapInArrow(partial(_emit_checked, cfg=cfg, leg=leg, hot=hot), "low binary, high binary, leg int")
+    return wide.mapInArrow(partial(_emit_checked, cfg=cfg, hot=hot), "low binary, high binary")
 
 
 def packed_keys(words: pa.Array) -> pa.Array:
@@ -319,7 +312,7 @@ def _met_batch(
     return pa.RecordBatch.from_arrays([*pair, *told, *numbers], names=names)
 
 
-def _emit_checked(batches: Batches, cfg: LshConfig, leg: int, hot: HotWords) -> Batches:
+def _emit_checked(batches: Batches, cfg: LshConfig, hot: HotWords) -> Batches:
     for batch in batches:
         n = batch.num_rows
         packed = [side[at] for at in range(n) for side in (batch["low_words"], batch["high_words"])]
@@ -334,5 +327,4 @@ def _emit_checked(batches: Batches, cfg: LshConfig, leg: int, hot: HotWords) -> 
             kept[pair[low]] = True
         rows = pa.array(np.flatnonzero(kept))
         ids = [batch[side].take(rows) for side in ("low", "high")]
-        legs = pa.array(np.full(len(rows), leg, np.int32))
-        yield pa.RecordBatch.from_arrays([*ids, legs], names=["low", "high", "leg"])
+        yield pa.RecordBatch.from_arrays(ids, names=["low", "high"])

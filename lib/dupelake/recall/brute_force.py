@@ -1,4 +1,4 @@
-"""Few codes and vectors against many, without any index: what the legs of the join are held against.
+"""Few codes and vectors against many, without any index: what candidate generators are held against.
 
 Sources of truth are the definitions alone (kernels.scoring): nothing here knows slots, bands or keys.
 """

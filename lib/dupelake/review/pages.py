@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from dupelake.config import Config
 from dupelake.csv_cells import write_rows
 from dupelake.group.decisions_stage import held_of, resolve_decisions, vertex_name
-from dupelake.ingest.live_stage import live_images
+from dupelake.ingest.live_stage import live_images, pixel_classes
 from dupelake.review.page import CONFLICT, Card, Shown, write_page
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import human_bytes
@@ -129,8 +129,7 @@ def _last_options(warehouse: Warehouse) -> tuple[bool, float]:
 
 def _placed(warehouse: Warehouse, across: bool) -> DataFrame:
     """Live images with the class of their content, their vertex, and their group where they are in one."""
-    lowest = F.min("content_id").over(W.partitionBy("pixel_digest"))
-    classes = warehouse.read(HASHES).select("content_id", lowest.alias("class_id"))
+    classes = pixel_classes(warehouse.read(HASHES))
     scope = F.lit("") if across else F.col("scope")
     live = live_images(warehouse.read(IMAGES))
     groups = warehouse.read(GROUPS).drop("scope", "content_id", "updated_at")

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from dupelake.config import DecideConfig
-from dupelake.ingest.live_stage import ends_of, of_contents
+from dupelake.ingest.live_stage import ends_of, of_contents, pixel_representatives
 from dupelake.propose.distances import cosines, refuse_mixed, straight_and_mirrored_bits
 from dupelake.propose.mih import binary_rows, words_of
 from dupelake.runtime.batches import Batches, sliced_by_bytes
@@ -84,7 +84,7 @@ def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
 
     Args:
         hashes: HASHES, all contents of the digests in question. The smallest id is the representative, as in
-            `stages.candidates.joinable_units`.
+            `propose.stage.joinable_units`.
         cfg: thresholds; they decide nothing here, but their fingerprint goes on the row.
 
     Returns:
@@ -94,16 +94,16 @@ def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
     Raises:
         VersionMixError: as in `measure_pairs`.
     """
-    first = hashes.groupBy("pixel_digest").agg(F.min(F.struct("content_id", "hash_version")).alias("first"))
-    star = hashes.join(first, "pixel_digest").where(F.col("content_id") > F.col("first.content_id"))  # src_id < dst_id
+    first = pixel_representatives(hashes, "hash_version").withColumnRenamed("hash_version", "first_hash_version")
+    star = hashes.join(first, "pixel_digest").where("content_id > class_id")  # src_id < dst_id
     # Hashes are functions of the pixels and the version, so one side's are the other's.
     sides = [F.col(name).alias(f"{side}_{name}") for side in "ab" for name in _HASHES[:-1]]
     rows = star.select(
-        F.col("first.content_id").alias("src_id"),
+        F.col("class_id").alias("src_id"),
         F.col("content_id").alias("dst_id"),
         F.lit(PIXEL).alias("found_by"),
         *sides,
-        F.col("first.hash_version").alias("a_hash_version"),
+        F.col("first_hash_version").alias("a_hash_version"),
         F.col("hash_version").alias("b_hash_version"),
         *[F.lit(None).cast("binary").alias(f"{side}_embedding") for side in "ab"],
         *[F.lit(None).cast("string").alias(f"{side}_preprocess_id") for side in "ab"],

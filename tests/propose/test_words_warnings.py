@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from dupelake.config import LshConfig
-from dupelake.pipeline.words_leg import _warn_of_pairs
+from dupelake.propose.words_stage import _warn_of_pairs
 
 
 @pytest.mark.parametrize(("n_pairs", "is_told"), [(500_000, False), (36_000_000, True)])

@@ -1,0 +1,79 @@
+"""What the join knows of the contents that it joins: read from tables once, with the versions of what is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dupelake.pipeline.planning import is_small_night
+from dupelake.pipeline.stored_keys import stored_keys
+from dupelake.propose.generator_stage import JoinInputs
+from dupelake.propose.versions import by_keys
+from dupelake.runtime.run_record import Run
+from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, IMAGES, OK, THUMBNAILS
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What the join compares, and the fingerprint of how."""
+
+    hash: str
+    features: str
+    verify: str
+    model: str | None
+    preprocess: str | None
+    centre: npt.NDArray[np.float32] | None
+    keys: str
+    join: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the candidate generators read, and what their pairs are measured by.
+
+    Attributes:
+        join: for the generators.
+        thumbnails: THUMBNAILS.
+        embeddings: EMBEDDINGS of one model; None where none are compared.
+        sizes: (content_id, full_width_px).
+    """
+
+    join: JoinInputs
+    thumbnails: DataFrame
+    embeddings: DataFrame | None
+    sizes: DataFrame
+
+
+def read_contents(
+    run: Run, units: DataFrame, n_units: int, n_new: int, hashes: DataFrame, versions: Versions
+) -> Contents:
+    """What there is of the units; keys that are not stored yet are computed and stored.
+
+    Args:
+        run: its tables are read.
+        units: (scope, content_id, is_new), staged.
+        n_units: how many units there are.
+        n_new: how many of them are new.
+        hashes: HASHES of the present version.
+        versions: what is compared.
+    """
+    lsh = run.config.lsh
+    images = run.warehouse.read(IMAGES).where(F.col("status") == OK)
+    sizes = images.groupBy("content_id").agg(F.min("width_px").alias("full_width_px"))  # equal bytes, equal width
+    thumbnails = run.warehouse.read(THUMBNAILS)
+    features = run.warehouse.read(FEATURES).where(F.col("feature_version") == versions.features)
+    embeddings = None
+    if versions.model is not None:
+        embeddings = run.warehouse.read(EMBEDDINGS).where(
+            (F.col("model_id") == versions.model) & F.col("embedding").isNotNull()
+        )
+    units = units.select("scope", "content_id", "is_new")
+    n_few = n_new if by_keys(lsh) and is_small_night(n_new, n_units) else 0
+    with run.step("keys"):
+        keys, new_keys = stored_keys(run, units, features, embeddings, versions.centre, versions.keys, n_few)
+    join = JoinInputs(units, hashes, features, keys, new_keys, versions.centre, lsh, n_units, n_new)
+    return Contents(join, thumbnails, embeddings, sizes)
