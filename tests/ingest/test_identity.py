@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ManifestConfig
 from dupelake.ingest.new_images_stage import UNREAD, normalise, wanted_rows
-from dupelake.ingest.removals_stage import covered, forgotten, tombstoned, unlisted
+from dupelake.ingest.removals_stage import expected_in_listing, forgotten, tombstoned, unlisted
 from dupelake.warehouse.schema import IMAGES
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -137,9 +137,11 @@ def test_what_goes_from_a_scope(spark: SparkSession) -> None:
     assert gone(tombstoned(night(spark, (*b, None, "yes")), images)) == {("/x", "b")}
     assert gone(tombstoned(night(spark, (None, "file:/x", None, None, "yes")), images)) == {("/x", "a"), ("/x", "b")}
     listing = night(spark, (None, "/x"), (None, "/z", "a"))
-    assert gone(unlisted(listing, covered(listing, images, []))) == {("/y", "a")}, "a row without scope names each"
+    assert gone(unlisted(listing, expected_in_listing(listing, images, []))) == {("/y", "a")}, (
+        "a row without scope names each"
+    )
     listing = night(spark, a, (None, "/z", "b"))
-    assert gone(unlisted(listing, covered(listing, images, []))) == {("/x", "b"), ("/y", "a")}
+    assert gone(unlisted(listing, expected_in_listing(listing, images, []))) == {("/x", "b"), ("/y", "a")}
     # A forgotten image without scope stays away, whatever scopes are named.
     plain = Store(spark)
     plain.run(night(spark, (None, "/x")))

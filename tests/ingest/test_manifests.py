@@ -157,7 +157,7 @@ class TestFolders:
             assert read(spark, tmp_path, format=kind) == [{"uri": "/a.jpg", "n": "1"}]
         assert (
             beside.startswith(".")
-            or f"1 files are not read, for they are no csv by their names: {beside}" in caplog.text
+            or f"1 files are not read, because their names are not those of csv files: {beside}" in caplog.text
         )
 
     def test_images_with_sidecars_are_a_tree_with_a_warning(
@@ -167,7 +167,7 @@ class TestFolders:
             put(tmp_path / name)
         caplog.set_level("WARNING", "dupelake")
         assert len(read(spark, tmp_path)) == 5
-        assert "3 files that are none by their names (2 json, 1 texts and the like)" in caplog.text
+        assert "3 files are not images by their names (2 json, 1 other texts)" in caplog.text
         assert "manifest.extensions" in caplog.text
 
     @pytest.mark.parametrize("other", ["a.jpg", "0001", "scan.xyz"])

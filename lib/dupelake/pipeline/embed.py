@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from dupelake.embed.retries_stage import embedding_may_mend, tried_before
-from dupelake.ingest.live_stage import of_contents
+from dupelake.ingest.live_stage import rows_of_contents
 from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.common import job_parser, run_job
 from dupelake.pipeline.lsh_join import current_versions
@@ -45,7 +45,7 @@ def work(run: Run, model: tuple[str, str] | None, join_version: str | None, *, f
     if model is None:
         return
     pending = run.staging.save(_pending(run, model[0], full), "pending")  # ids: on most nights few
-    met = of_contents(run.warehouse.read(JOINED).where(F.col("join_version") == F.lit(join_version)), pending)
+    met = rows_of_contents(run.warehouse.read(JOINED).where(F.col("join_version") == F.lit(join_version)), pending)
     rows = pending.select("what").unionAll(met.select(F.lit("met"))).groupBy("what").agg(F.count("*").alias("n"))
     n = {row["what"]: row["n"] for row in rows.collect()}
     run.count("embed_waiting", n.get(_LATER, 0))
@@ -57,7 +57,7 @@ def work(run: Run, model: tuple[str, str] | None, join_version: str | None, *, f
         if n.get(_LACKING):
             if n.get("met"):
                 leave_joined(run, lacking, join_version)
-            _append(run, of_contents(thumbnails, lacking), n[_LACKING], model)
+            _append(run, rows_of_contents(thumbnails, lacking), n[_LACKING], model)
         if n.get(_FAILED):
             run.count("embed_retried", n[_FAILED])
             _try_again(run, thumbnails, failed, model, join_version)
@@ -94,7 +94,7 @@ def _try_again(
     run: Run, thumbnails: DataFrame, failed: DataFrame, model: tuple[str, str], join_version: str | None
 ) -> None:
     """Embed what failed before; few rows, staged, for a merge reads them more than once."""
-    rows = _embedded(run, of_contents(thumbnails, failed), failed.count(), model)
+    rows = _embedded(run, rows_of_contents(thumbnails, failed), failed.count(), model)
     before = failed.select("content_id", F.col("attempts").alias("before"))
     nights = F.when(embedding_may_mend(F.lit(0), 1), F.col("attempts") + F.col("before")).otherwise(F.col("attempts"))
     tried = rows.join(before, "content_id").withColumn("attempts", nights).drop("before")

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 
 from dupelake.csv_cells import unescape
 from dupelake.errors import ConfigError
-from dupelake.ingest.removals_stage import forgotten, held_by_nobody, marked, unknown
+from dupelake.ingest.removals_stage import forgotten, marked, unknown, without_live_image
 from dupelake.pipeline import cluster, lsh_join
 from dupelake.pipeline.common import job_parser, run_job
 from dupelake.runtime.run_record import Run
@@ -76,7 +76,7 @@ def _purge(run: Run) -> None:
     images = run.warehouse.read(IMAGES)
     for table in CONTENT_TABLES:
         stored = run.warehouse.read(table)
-        gone = run.staging.save(held_by_nobody(stored, images).select(*table.key), "purged")
+        gone = run.staging.save(without_live_image(stored, images).select(*table.key), "purged")
         report = run.warehouse.merge(table, stored.limit(0), delete=gone)
         run.count(f"purged.{table.name}", report.deleted)
 

@@ -17,7 +17,7 @@ from dupelake.errors import ManifestError
 from dupelake.fingerprint.stage import hash_images
 from dupelake.ingest.access import NOT_ALLOWED
 from dupelake.ingest.fetch_stage import fetch_remote
-from dupelake.ingest.identity_stage import is_scopeless, other_ids_of, with_plain
+from dupelake.ingest.identity_stage import alternative_ids, is_scopeless, with_plain
 from dupelake.ingest.manifest_cells_stage import RELATIVE, is_shortened
 from dupelake.ingest.manifests import read_manifests
 from dupelake.ingest.new_images_stage import (
@@ -29,8 +29,8 @@ from dupelake.ingest.new_images_stage import (
     normalise,
     wanted_rows,
 )
-from dupelake.ingest.removals_stage import TREE_END, covered, marked, tombstoned, unlisted, with_notes
-from dupelake.ingest.retries_stage import counts_as_try
+from dupelake.ingest.removals_stage import TREE_END, expected_in_listing, marked, tombstoned, unlisted, with_notes
+from dupelake.ingest.retries_stage import counts_as_attempt
 from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.common import absolute, job_parser, run_job, selection
 from dupelake.pipeline.failures import Failures
@@ -161,7 +161,7 @@ def _read(
             F.count_if(F.col("marks").isNull() & F.col("source").endswith(TREE_END)).alias("n_closed"),
             F.count_if(F.map_contains_key("extra", F.lit("deleted"))).alias("n_unclear"),
             F.count_if(is_shortened(F.col("partition"))).alias("n_long"),
-            F.count_if(F.size(other_ids_of()) > 0).alias("n_other_ids"),
+            F.count_if(F.size(alternative_ids()) > 0).alias("n_other_ids"),
             F.count_if(is_scopeless()).alias("n_scopeless"),
         )
     )
@@ -211,10 +211,10 @@ def _gone(
     sources = [row["source"] for row in manifest.select("source").distinct().collect()]  # at most one a path
     roots = [source for source in sources if source.endswith(TREE_END)]
     known = run.staging.save(
-        covered(manifest, images, roots, run.config.manifest.extensions, partitions, since).select(
+        expected_in_listing(manifest, images, roots, run.config.manifest.extensions, partitions, since).select(
             "image_id", "uri", "scope"
         ),
-        "covered",
+        "expected_in_listing",
     )
     absent = run.staging.save(unlisted(manifest, known), "absent")
     n_known, n_absent = known.count(), absent.count()
@@ -251,7 +251,7 @@ def _write(run: Run, hashed: DataFrame, full: bool, beside: DataFrame | None) ->
     """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
     run.counts["contents_new"] += _write_contents(run, hashed.where(F.col("status") == OK), full)
     refused = F.col("reason").eqNullSafe(NOT_ALLOWED)
-    tried = F.when(counts_as_try(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
+    tried = F.when(counts_as_attempt(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
     images = hashed.withColumns(
         {
             "attempts": F.when((F.col("status") == OK) | refused, 0).otherwise(tried),
