@@ -41,8 +41,8 @@ def pixels_to_srgb(rgb: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.
 def changes_colours(profile: bytes | None, mode: str) -> bool:
     """Whether a viewer may show samples of `mode` in other colours because of `profile`.
 
-    False for sRGB profiles and for bytes that are not an ICC profile. True for a profile of another colour space and for
-    one that littlecms refuses: this module ignores them, but another viewer may apply them.
+    False for sRGB profiles and for bytes that are not an ICC profile. True for a profile of another colour space and
+    for one that littlecms refuses: this module ignores them, but another viewer may apply them.
     """
     if not profile or profile[36:40] != _PROFILE_MARK:
         return False

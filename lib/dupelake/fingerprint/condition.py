@@ -1,8 +1,8 @@
 """The condition of one picture: the traces of encoding, noise, blur, sharpening and tone edits in its pixels.
 
 Each measure uses at most four tiles of 128 x 128 pixels, so its cost does not grow with the picture. Tiles are aligned
-with JPEG's 8 x 8 grid and have the same positions in all pictures of one size. The measures also depend on the scene, so
-compare them only between copies of one picture (group/keeping.py).
+with JPEG's 8 x 8 grid and have the same positions in all pictures of one size. The measures also depend on the scene,
+so compare them only between copies of one picture (group/keeping.py).
 """
 
 from __future__ import annotations

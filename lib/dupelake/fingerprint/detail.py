@@ -2,9 +2,9 @@
 
 Two signs of enlarging are measured. A smooth filter (bilinear, bicubic, Lanczos) leaves a cliff in the spectrum at the
 old resolution; the spectrum of a photograph falls evenly, about as 1/f^2 (Field, Relations between the statistics of
-natural images and the response properties of cortical cells, JOSA A 1987). Repeated pixels (nearest) leave no cliff, but
-zero differences between neighbours at a fixed period (Gallagher, Detection of linear and cubic interpolation in JPEG
-compressed images, CRV 2005, uses the same period).
+natural images and the response properties of cortical cells, JOSA A 1987). Repeated pixels (nearest) leave no cliff,
+but zero differences between neighbours at a fixed period (Gallagher, Detection of linear and cubic interpolation in
+JPEG compressed images, CRV 2005, uses the same period).
 
 A blurred or very smooth photograph has a cliff too and measures low; an enlarged copy of it measures lower still.
 """
@@ -31,8 +31,8 @@ _MARGIN = 0.84  # filters roll off above the old resolution; with this step an e
 _STEPS_AN_OCTAVE = 4
 _LOWEST = 2.0**-2.5  # measure of all softer photographs, so that the larger of two soft ones ranks higher
 _PROFILE = 1024  # differences along a row or column in which repeated pixels are searched
-# Measured on the same photographs: 99 % of originals have no such period; 95 % of those with pixels repeated 2 or 3 times
-# (JPEG 50) have one
+# Measured on the same photographs: 99 % of originals have no such period; 95 % of those with pixels repeated 2 or 3
+# times (JPEG 50) have one
 _MODULATION = 0.1
 _PROMINENCE = 10.0  # times the median of all periods
 _SLOW = 25  # neighbours whose mean is subtracted as a slow change
@@ -42,8 +42,8 @@ _NEARLY_HALF = 0.49  # of the sampling rate: every second one
 def measure_detail(grey: NDArray[np.uint8]) -> float:
     """The share of the linear resolution that carries detail, in four steps an octave: 1, .84, .71, .59, .5, ... .18.
 
-    Width and height times this share are the size at which the picture could be stored without visible loss. At most 256
-    windows of 128 samples are measured each way, so the cost does not grow with the picture.
+    Width and height times this share are the size at which the picture could be stored without visible loss. At most
+    256 windows of 128 samples are measured each way, so the cost does not grow with the picture.
 
     Args:
         grey: uint8 (h, w), not enlarged or reduced for this measurement.
@@ -96,7 +96,7 @@ def _window(size: int) -> NDArray[np.float32]:
 
 
 def _cliff(power: Floats) -> float:
-    """The lowest frequency above which the whitened spectrum stays low, with a margin, as a share of the highest; else 1."""
+    """The frequency above which the whitened spectrum stays low, with a margin, as a share of the highest; else 1."""
     n = len(power) - 1
     level = 10 * np.log10(power * np.arange(n + 1) ** 2.0 + 1e-9)
     # medians of five bins: the borders of JPEG's blocks are peaks of one bin at every eighth of the sampling rate
@@ -110,10 +110,10 @@ def _cliff(power: Floats) -> float:
 
 @functools.cache
 def _cliff_windows(n: int) -> tuple[int, Floats, NDArray[np.intp]]:
-    """The bins k of a spectrum of n + 1 bins that are tested for a cliff: the first k, and two arrays with a row for each.
+    """The bins k of a spectrum of n + 1 bins that are tested for a cliff: the first k, and two arrays with a row each.
 
     The first array has the weights of the mean of the octave below k. The second has the indices of the bins in the
-    third of an octave above k, padded with n + 1.
+    third of an octave above k, padded with n + 1. Rows are in the order of k.
     """
     places = range(max(6, n // 10), n - 1)
     means = np.zeros((len(places), n + 1))
