@@ -57,9 +57,9 @@ def test_slices_change_nothing(corpus, wanted, monkeypatch):
     assert found(corpus, 3) == wanted
 
 
-def test_guesses_are_the_first_different_matches_of_the_window(corpus, wanted, monkeypatch):
-    monkeypatch.setattr(wordcheck, "MAX_GUESSES", 2)
-    fewer = corpus_oracle(corpus, guesses=2)
+def test_hypotheses_are_the_first_distinct_matches_of_the_window(corpus, wanted, monkeypatch):
+    monkeypatch.setattr(wordcheck, "MAX_HYPOTHESES", 2)
+    fewer = corpus_oracle(corpus, hypotheses=2)
     assert fewer != wanted
     assert found(corpus, 3) == fewer
 
