@@ -197,7 +197,7 @@ def test_incomplete_weights_are_refused_even_where_timm_is_lax(tmp_path: Path, m
         "load_state_dict",
         lambda self, state, strict=True, assign=False: strictly(self, state, strict=False),
     )
-    with pytest.raises(ModelError, match="do not fill the whole network"):
+    with pytest.raises(ModelError, match="does not cover the whole network"):
         load_model(config)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
-from dupelake.embed.retries_stage import embedding_may_mend, tried_before
+from dupelake.embed.retries_stage import is_embedding_retried, is_of_completed_run
 from dupelake.ingest.live_stage import rows_of_contents
 from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.common import job_parser, run_job
@@ -68,8 +68,8 @@ def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
     stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
     ids = run.warehouse.read(THUMBNAILS).select("content_id")
     lacking = ids.join(stored.select("content_id"), "content_id", "left_anti")
-    is_due = F.lit(True) if full else tried_before(F.col("tried_at"), run.last_run_at)
-    may = F.lit(True) if full else embedding_may_mend(F.col("attempts"), run.config.run.max_attempts)
+    is_due = F.lit(True) if full else is_of_completed_run(F.col("tried_at"), run.last_run_at)
+    may = F.lit(True) if full else is_embedding_retried(F.col("attempts"), run.config.run.max_attempts)
     failed = stored.where(F.col("error_message").isNotNull() & may)
     what = F.when(is_due, _FAILED).otherwise(_LATER)
     return lacking.select("content_id", F.lit(_LACKING).alias("what"), F.lit(0).alias("attempts")).unionAll(
@@ -96,7 +96,7 @@ def _try_again(
     """Embed what failed before; few rows, staged, for a merge reads them more than once."""
     rows = _embedded(run, rows_of_contents(thumbnails, failed), failed.count(), model)
     before = failed.select("content_id", F.col("attempts").alias("before"))
-    nights = F.when(embedding_may_mend(F.lit(0), 1), F.col("attempts") + F.col("before")).otherwise(F.col("attempts"))
+    nights = F.when(is_embedding_retried(F.lit(0), 1), F.col("attempts") + F.col("before")).otherwise(F.col("attempts"))
     tried = rows.join(before, "content_id").withColumn("attempts", nights).drop("before")
     tried = run.staging.save(tried, "tried-again")
     leave_joined(run, tried.where("embedding IS NOT NULL"), join_version)
@@ -117,7 +117,7 @@ def _embedded(run: Run, thumbnails: DataFrame, n_rows: int, model: tuple[str, st
 
 def _outcome(run: Run) -> list[Column]:
     """Counts over rows of EMBEDDINGS that were just computed."""
-    may = embedding_may_mend(F.col("attempts"), run.config.run.max_attempts)
+    may = is_embedding_retried(F.col("attempts"), run.config.run.max_attempts)
     counts = F.count(F.lit(1)), F.count("error_message"), F.count_if(may)
     return [count.alias(name) for name, count in zip(("n", "n_failed", "n_waiting"), counts, strict=True)]
 
