@@ -203,7 +203,7 @@ def test_incomplete_weights_are_refused_even_where_timm_is_lax(tmp_path: Path, m
 
 def test_a_pickle_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m.pth").write_bytes(b"x")
-    with pytest.raises(ModelError, match="can run code when read"):
+    with pytest.raises(ModelError, match="other formats can run code"):
         load_model(EmbedConfig(model=f"timm:resnet18@{tmp_path / 'm.pth'}"))
 
 

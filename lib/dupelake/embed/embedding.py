@@ -48,7 +48,7 @@ _SMALLEST_NORM = 1e-12  # of an unnormalised vector; a shorter one has no direct
 _CUDA_PRECISION = "float16"
 _THUMBNAIL_FORMATS = ("JPEG", "WEBP", "PNG")
 UNDECODABLE = "the thumbnail cannot be decoded"
-"""Start of error messages about the thumbnail; all other errors are of the machine or the model and may be transient."""
+"""Start of error messages about the thumbnail; others are of the machine or the model and may be transient."""
 
 
 class Embedder:
