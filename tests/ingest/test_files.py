@@ -1,4 +1,4 @@
-"""Which file a name leads to: several names of one file have one id."""
+"""File ids: all names of one file have one id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading manifests of every kind, and trees of images."""
+"""Reading manifests of all formats, and trees of images."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ class TestText:
     def test_large_files_by_lines(
         self, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quoted: bool
     ) -> None:
-        """With a line end in quotes somewhere they are read whole, else in several tasks."""
+        """Files with a quoted line end are read whole, others by several tasks."""
         monkeypatch.setattr(manifest_text, "_WHOLE_BYTES", 0)
         monkeypatch.setattr(manifest_text, "_WHOLE_PACKED_BYTES", 0)
         cell = '"x\ny"' if quoted else "x"

@@ -75,7 +75,7 @@ def test_a_holder_that_lost_its_lock_is_told_before_it_commits(tmp_path):
     long_ago = time.time() - 1000
     os.utime(tmp_path / NAME, (long_ago, long_ago))
     second.acquire()
-    with pytest.raises(BusyError, match="run first was held up"):
+    with pytest.raises(BusyError, match="run first lost the lock"):
         first.check()
     first.release()
     second.check()  # the loser's release left it alone

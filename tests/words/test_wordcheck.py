@@ -1,4 +1,4 @@
-"""Votes and the check of positions against brute force; slices and sides that change nothing."""
+"""Votes and the check of positions compared with brute force; slices and sides do not change the result."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_one_point_many_times_is_one_point():
 
 @pytest.mark.parametrize("around_first", [True, False])
 def test_points_count_by_the_picture_that_has_fewer(around_first):
-    """One point here, and around one point there: within the tolerance, and still one point."""
+    """Many matches at one point of a picture and near one point of the other count as one point."""
     n = 12
     cells, none = np.arange(n, dtype=np.uint32), np.full(n, NO_WORD, np.uint32)
     corner = np.full((n, 2), 40.0)

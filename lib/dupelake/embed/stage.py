@@ -15,7 +15,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from dupelake.config import EmbedConfig
-from dupelake.embed import embedding as kernel
+from dupelake.embed import embedding
 from dupelake.embed.models import load_model
 from dupelake.errors import VersionMixError
 from dupelake.runtime.faults import reached
@@ -102,7 +102,7 @@ def _embed_batches(
 
     rows: list[tuple[str, bytes | None, str | None]] = []
     for vectors, errors in embedder.stream(thumbnails()):
-        for data, error in zip(kernel.to_float16_bytes(vectors), errors, strict=True):
+        for data, error in zip(embedding.to_float16_bytes(vectors), errors, strict=True):
             rows.append((ids.popleft(), None if error else data, error))
         if len(rows) >= _FLUSH_ROWS:
             yield _record_batch(rows, model_id, preprocess_id)
@@ -123,18 +123,18 @@ def _record_batch(
     )
 
 
-def _worker_embedder(cfg: EmbedConfig) -> kernel.Embedder:
+def _worker_embedder(cfg: EmbedConfig) -> embedding.Embedder:
     """This process's embedder, on the GPU that Spark assigned to the task, with one thread a core of the task."""
     context = TaskContext.get()
     cpus = max(1, context.cpus()) if context else 1
     if "OMP_NUM_THREADS" not in os.environ:  # otherwise every task would use all cores of the machine
-        kernel.limit_threads(cpus)
-    count = 0 if cfg.device == "cpu" else kernel.gpu_count()
+        embedding.limit_threads(cpus)
+    count = 0 if cfg.device == "cpu" else embedding.gpu_count()
     if count == 0:
-        return kernel.get_embedder(cfg, None, cpus)
+        return embedding.get_embedder(cfg, None, cpus)
     given = context.resources().get("gpu") if context else None
     index = pick_gpu(given.addresses[0] if given else None, os.environ.get("CUDA_VISIBLE_DEVICES"), count, os.getpid())
-    return kernel.get_embedder(cfg, f"cuda:{index}", cpus)
+    return embedding.get_embedder(cfg, f"cuda:{index}", cpus)
 
 
 def pick_gpu(address: str | None, visible: str | None, count: int, pid: int) -> int:

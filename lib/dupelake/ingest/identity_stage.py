@@ -14,13 +14,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from dupelake.ingest import uris as uris_kernel
+from dupelake.ingest.uris import plain_uri as plain_uri_of
 
 _DIGITS = 32
 
 
 def _plain(uris: pa.Array) -> pa.Array:
-    return pa.array([None if uri is None else uris_kernel.plain_uri(uri) for uri in uris.to_pylist()], pa.string())
+    return pa.array([None if uri is None else plain_uri_of(uri) for uri in uris.to_pylist()], pa.string())
 
 
 def plain_uri(uri: Column) -> Column:
