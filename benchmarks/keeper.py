@@ -206,7 +206,7 @@ def side(files: Sequence[File], found: Sequence[Alignment | None], end: str) -> 
     return keeping.Side(*np.array(rows, np.float64).T)
 
 
-def ends_of(
+def contents_of_pairs(
     pairs: Sequence[tuple[File, File]], found: Sequence[Alignment | None]
 ) -> tuple[keeping.Side, keeping.Side, NDArray[np.float64]]:
     """Both ends of each pair, and the scale."""
@@ -224,7 +224,7 @@ def judged(
     """The better end of each pair, by which rule, and how far the two agree."""
     names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
     measures = [[np.nan if pair is None else getattr(pair, name) for name in names] for pair in found]
-    better, rule = keeping.better_side(*ends_of(pairs, found))
+    better, rule = keeping.better_side(*contents_of_pairs(pairs, found))
     turned = [pair is not None and (pair.is_mirrored or abs(pair.rotation_degrees) > 1) for pair in found]
     return better, rule, np.where(turned, 0, agreement_of(*np.array(measures, np.float64).T))
 
@@ -275,7 +275,7 @@ def cases(data: Path, half: int, n_originals: int, n_draws: int) -> Iterator[Cas
 
 def terms(case: Case) -> NDArray[np.float64]:
     """float64 (n, terms) of the copies that the model is asked about, a lossless resave apart."""
-    src, dst, scale = ends_of([(case.first, one) for one in case.files], case.found)
+    src, dst, scale = contents_of_pairs([(case.first, one) for one in case.files], case.found)
     is_open = keeping.by_content_and_size(src, dst, scale)[0] == 0
     is_open &= [one.name not in EQUAL for one in case.files]
     return keeping.terms_of(src, dst, scale)[is_open]

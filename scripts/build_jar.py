@@ -1,7 +1,7 @@
-"""Builds lib/dupelake/jars/dupelake-reader.jar from java/, against the jars that pyspark brings.
+"""Builds lib/dupelake/jars/dupelake-reader.jar from java/, compiled with the jars of pyspark.
 
-Standard library only, and reproducible: equal sources, pyspark and compiler give an equal jar, byte for byte.
-Does nothing when the jar is up to date, which it tells by a digest in the jar's manifest.
+Standard library only. The build is reproducible: equal sources, pyspark and compiler give the same jar, byte for byte.
+It does nothing if the jar is up to date, by a digest in the jar's manifest.
 
     python scripts/build_jar.py [--force]
 """
@@ -32,7 +32,7 @@ class BuildError(Exception):
 
 
 def find_javac() -> Path:
-    """The Java compiler of JAVA_HOME, else of the PATH.
+    """The Java compiler in JAVA_HOME, else on the PATH.
 
     Raises:
         BuildError: there is none.
@@ -46,7 +46,7 @@ def find_javac() -> Path:
         raise BuildError(
             f"no Java compiler: {where} no javac. Install a JDK 17 or 21, not only a JRE (Debian, Ubuntu: "
             "apt-get install openjdk-17-jdk-headless), or set JAVA_HOME to one. Without the jar dupelake "
-            "still reads local files and http(s)://; only s3a://, hdfs:// and the like need it."
+            "still reads local files and http(s)://; only s3a://, hdfs:// and other remote schemes need it."
         )
     return Path(found)
 
@@ -61,7 +61,7 @@ def spark_jars() -> Path:
 
 
 def digest(sources: list[Path], jars: Path) -> str:
-    """What the jar depends on: the sources and the versions of the jars they are compiled against."""
+    """Digest of everything that the jar depends on: the sources and the versions of the compiled-in jars."""
     state = hashlib.sha256(RELEASE.encode())
     for source in sources:
         state.update(source.relative_to(SOURCES).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
@@ -71,7 +71,7 @@ def digest(sources: list[Path], jars: Path) -> str:
 
 
 def stamp_of(jar: Path) -> str | None:
-    """The digest that a jar was built from, or None when it is absent or not ours."""
+    """The digest in a jar's manifest; None if the jar does not exist or was not built by this script."""
     try:
         with zipfile.ZipFile(jar) as archive:
             lines = archive.read("META-INF/MANIFEST.MF").decode().splitlines()
@@ -82,8 +82,8 @@ def stamp_of(jar: Path) -> str | None:
 
 
 def write_jar(classes: Path, jar: Path, stamp: str) -> None:
-    """Packs a folder of classes: sorted, one fixed time, put in place in one step."""
-    # A manifest line ends at 72 bytes; the digest stands in two halves.
+    """Packs a folder of classes, sorted and with one fixed time, and replaces the jar atomically."""
+    # A manifest line has at most 72 bytes, so the digest is split in two halves.
     manifest = f"Manifest-Version: 1.0\r\n{STAMP}-1: {stamp[:32]}\r\n{STAMP}-2: {stamp[32:]}\r\n\r\n"
     jar.parent.mkdir(parents=True, exist_ok=True)
     unfinished = jar.with_name(f".{jar.name}.{os.getpid()}")

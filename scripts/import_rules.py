@@ -1,4 +1,4 @@
-"""A rule of imports that import-linter does not have: in a step, only files named for it know Spark."""
+"""A contract that import-linter lacks: in a step, only files with certain names may import Spark."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class SparkInStages(Contract):
-    """In each step, only `stage.py` and `*_stage.py` lead to pyspark; all others are plain arrays and bytes.
+    """In each step, only `stage.py` and `*_stage.py` import pyspark; all other files use plain arrays and bytes.
 
-    Chains count, so a plain file may not import a stage either.
+    Indirect imports count, so a plain file may not import a stage either.
     """
 
     type_name = "spark_in_stages"
     rooms = fields.ListField(subfield=fields.ModuleField())
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
-        """Look for a chain of imports from each plain module to pyspark."""
+        """Finds a chain of imports from each plain module to pyspark."""
         chains = []
         for room in self.rooms:  # type: ignore[attr-defined]
             for module in sorted(graph.find_children(room.name)):
@@ -30,6 +30,6 @@ class SparkInStages(Contract):
         return ContractCheck(kept=not chains, metadata={"chains": chains})
 
     def render_broken_contract(self, check: ContractCheck) -> None:
-        """Print each chain."""
+        """Prints each chain."""
         for chain in check.metadata["chains"]:
             output.print_error(chain)

@@ -1,7 +1,7 @@
-"""Write the shipped reference centre of an embedding model: python scripts/make_centre.py [MODEL].
+"""Writes the shipped reference centre of an embedding model: python scripts/make_centre.py [MODEL].
 
-Run it when the default model, its preprocessing or the list of reference images changes; the file's name
-holds both ids, so a stale one is never used. Remove the old file by hand.
+Run it after a change of the default model, its preprocessing or the list of reference images. The file name contains
+both ids, so an old file is never used. Remove the old file by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dupelake.embed.embedding import get_embedder
 
 
 def main() -> None:
-    """Compute the centre in float32 on the CPU and write it."""
+    """Computes the centre in float32 on the CPU and writes it."""
     embedder = get_embedder(EmbedConfig(model=sys.argv[1] if len(sys.argv) > 1 else "default", device="cpu"))
     centre = compute_centre(embedder)
     path = asset_path(embedder.model_id, embedder.preprocess_id)

@@ -1,9 +1,9 @@
-"""Train the shipped vocabulary of visual words: python scripts/train_vocabulary.py --photographs DIR [--seed N].
+"""Trains the shipped vocabulary of visual words: python scripts/train_vocabulary.py --photographs DIR [--seed N].
 
-Writes lib/dupelake/assets/vocabulary_default.npz; vocabulary_default.txt beside it says what it was trained
-on, and is to be kept true by hand. Pictures are the photographs of DIR (searched through; CC0 product photographs were
-used), those inside scikit-image, and generated ones: pages of text, drawings, textures, flat colours, most of them as
-JPEG, so that its artefacts become stop words. One seed, one machine and one release of OpenCV and Pillow: one outcome.
+It writes lib/dupelake/assets/vocabulary_default.npz; vocabulary_default.txt beside it describes the training data and
+must be updated by hand. The pictures are all photographs below DIR (CC0 product photographs were used), those of
+scikit-image, and generated ones: pages of text, drawings, textures, flat colours, mostly saved as JPEG, so that JPEG
+artefacts become stop words. The same seed, machine and releases of OpenCV and Pillow give the same vocabulary.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Pixels = NDArray[np.uint8]
 
 
 def views(picture: Image.Image, n: int, rng: np.random.Generator) -> Iterator[Image.Image]:
-    """The whole, then random parts of 20 to 90 % of it, some turned or smaller, half of them through JPEG."""
+    """The picture, then random parts of 20 to 90 % of it, some rotated or reduced, half of them saved as JPEG."""
     yield picture
     for _ in range(n - 1):
         side = np.sqrt(rng.uniform(0.2, 0.9))
@@ -55,7 +55,7 @@ def views(picture: Image.Image, n: int, rng: np.random.Generator) -> Iterator[Im
 
 
 def through_jpeg(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """`picture` as a JPEG of some quality gives it back."""
+    """`picture` saved as JPEG of random quality and decoded."""
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=int(rng.integers(30, 95)))
     return Image.open(out).convert("RGB")
@@ -102,7 +102,7 @@ def drawing(rng: np.random.Generator) -> Image.Image:
 
 
 def texture(rng: np.random.Generator) -> Image.Image:
-    """Noise of some spectrum, plain, cut to two levels, repeated as tiles, or added to a gradient."""
+    """Noise with a random spectrum: plain, with two levels, repeated as tiles, or added to a gradient."""
     side, slope = 384, rng.uniform(0.6, 2.2)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None] * rng.uniform(0.4, 1), np.fft.rfftfreq(side)) + 1 / side
     field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((side, side))) / frequency**slope, (side, side))
@@ -120,7 +120,7 @@ def texture(rng: np.random.Generator) -> Image.Image:
 
 
 def flat(rng: np.random.Generator) -> Image.Image:
-    """One colour or a gradient, with or without faint noise: what remains to be found is the encoder's work."""
+    """One colour or a gradient, with or without faint noise: its keypoints are artefacts of the encoder."""
     across = np.linspace(0, rng.uniform(0, 120), 400)[None, :, None] * rng.random(3)
     level = rng.uniform(20, 230, 3) + across + rng.normal(0, rng.choice([0, 1, 3]), (300, 400, 3))
     return Image.fromarray(np.clip(level, 0, 255).astype(np.uint8))
@@ -146,7 +146,7 @@ def sources(photographs: Path, n_generated: int, seed: int) -> Iterator[tuple[It
 
 
 def descriptors_of(picture: Image.Image) -> Pixels:
-    """Descriptors of its thumbnail, as the hash stage finds them."""
+    """The descriptors of the thumbnail, as in the hash stage."""
     thumbnail = make_thumbnail(np.ascontiguousarray(picture.convert("RGB")), SIDE_PX)
     grey: Any = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)
     return extract_features(grey, MAX_KEYPOINTS).descriptors
@@ -167,7 +167,7 @@ def collect(photographs: Path, n_generated: int, seed: int) -> tuple[Pixels, NDA
 
 
 def main() -> None:
-    """Collect, train, write."""
+    """Collects descriptors, trains, writes the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--photographs", type=Path, required=True, metavar="DIR", help="searched for JPEG and PNG files"

@@ -1,7 +1,7 @@
-"""Configuration: frozen dataclasses, a YAML file over the defaults, `--set` over both, all faults at once.
+"""Configuration: frozen dataclasses with defaults; a YAML file overrides them, `--set` overrides both.
 
-The dataclasses hold the defaults, `conf/base.yaml` shows them with one comment each (a test keeps
-the two equal). Keys of the file, dotted names of `--set` and fields of the dataclasses are the same words.
+All faults are reported at once. `conf/base.yaml` shows the defaults with one comment each (a test keeps the two equal).
+Keys of the file, dotted names of `--set` and fields of the dataclasses are the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import yaml
 from dupelake.errors import ConfigError
 from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
 
-TIERS = ("identical", "verified", "copies")  # of what may go, the strictest first
+TIERS = ("identical", "verified", "copies")  # of removable copies, the strictest first
 KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
 _LEAST_GUARD_BYTES = 67_108_864
 MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "directory")
@@ -31,25 +31,25 @@ MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "directory")
 def _opt(
     default: Any, *, low: float | None = None, high: float | None = None, one_of: Sequence[str] | None = None
 ) -> Any:
-    """Declare an option with its default and its inclusive range or allowed words."""
+    """Declares an option with its default and its inclusive range or allowed values."""
     meta = {"low": low, "high": high, "one_of": tuple(one_of) if one_of else None}
     return field(default=default, metadata=meta)
 
 
 @dataclass(frozen=True)
 class ManifestConfig:
-    """Where images come from."""
+    """The manifests."""
 
     format: str = _opt("auto", one_of=MANIFEST_FORMATS)
-    extensions: tuple[str, ...] = _opt(())  # of a directory; () takes every file
+    extensions: tuple[str, ...] = _opt(())  # of the files in a directory; () takes every file
     default_scope: str = _opt("")
-    source: str = _opt("")  # a name for what lists these images; "" takes the path
-    max_removed_fraction: float = _opt(0.5, low=0.0, high=1.0)  # of what a listing covers; more is refused
+    source: str = _opt("")  # name of the source of these images; "" takes the path of the manifest
+    max_removed_fraction: float = _opt(0.5, low=0.0, high=1.0)  # of the images that a listing covers; more is refused
 
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """What is accepted as an image, and how it is decoded."""
+    """Limits of images, and how they are decoded."""
 
     max_pixels: int = _opt(150_000_000, low=1, high=2_000_000_000)
     max_bytes: int = _opt(268_435_456, low=1, high=2_000_000_000)
@@ -59,22 +59,22 @@ class DecodeConfig:
 
 @dataclass(frozen=True)
 class FetchConfig:
-    """Reading files: what may be read, how long, and what is tried again when storage fails for a moment."""
+    """Reading files: access rules, timeout, and retries after transient faults."""
 
     allowed_schemes: tuple[str, ...] = _opt(FETCH_SCHEMES)
     allowed_hosts: tuple[str, ...] = _opt((PUBLIC,))  # names, *.suffixes, addresses, CIDR blocks
-    allowed_roots: tuple[str, ...] = _opt(())  # besides the folders of the manifests
-    timeout_s: float = _opt(120.0, low=0.1, high=86_400.0)  # for one remote file, redirects and further tries included
+    allowed_roots: tuple[str, ...] = _opt(())  # in addition to the folders of the manifests
+    timeout_s: float = _opt(120.0, low=0.1, high=86_400.0)  # for one remote file, with redirects and retries
     retries: int = _opt(2, low=0, high=10)
     backoff_ms: int = _opt(200, low=1, high=60_000)  # before the first retry; doubled before each further one
 
 
 @dataclass(frozen=True)
 class GuardConfig:
-    """Limits of one image in the process that decodes it; apart from `decode`, for they change no result."""
+    """Limits of one image in the process that decodes it. They are not in `decode`, because they change no result."""
 
     timeout_s: float = _opt(120.0, low=0.1, high=86_400.0)
-    max_memory_bytes: int = _opt(0, low=0, high=1_099_511_627_776)  # 0: an equal share of what the workers have
+    max_memory_bytes: int = _opt(0, low=0, high=1_099_511_627_776)  # 0: an equal share of the workers' memory
 
 
 @dataclass(frozen=True)
@@ -95,24 +95,24 @@ class FeaturesConfig:
 
     max_keypoints: int = _opt(400, low=50, high=450)
     max_words: int = _opt(150, low=20, high=250)
-    vocabulary: str = _opt("default")  # default | the path of a file that `dupelake vocabulary` wrote
+    vocabulary: str = _opt("default")  # default | the path of a file of `dupelake vocabulary`
 
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """The embed stage: which torch model, on what, in which batches."""
+    """The embed stage: torch model, device, batches."""
 
     model: str = _opt("default")  # default | timm:NAME[@FILE] | torchscript:PATH | none
     device: str = _opt("auto", one_of=("auto", "cpu", "cuda"))
     precision: str = _opt("auto", one_of=("auto", "float32", "bfloat16", "float16"))
     batch_size: int = _opt(64, low=1, high=8192)
-    input_side_px: int = _opt(0, low=0, high=1024)  # 0: what the model was trained with (TorchScript: 224)
+    input_side_px: int = _opt(0, low=0, high=1024)  # 0: the side that the model was trained with (TorchScript: 224)
     rows_per_task: int = _opt(128, low=1, high=1_000_000)
 
 
 @dataclass(frozen=True)
 class LshConfig:
-    """Which pairs the legs of the LSH join propose."""
+    """The pairs that the candidate generators of the LSH join propose."""
 
     phash_max_bits: int = _opt(7, low=0, high=16)
     pdq_max_bits: int = _opt(31, low=0, high=63)
@@ -121,11 +121,11 @@ class LshConfig:
     embedding_recall: float = _opt(0.95, low=0.5, high=0.9999)
     words: bool = _opt(True)
     word_min_votes: int = _opt(4, low=1, high=100)
-    word_max_images: int = _opt(20_000, low=10, high=100_000_000)  # of one word and scope; more: counted and left out
+    word_max_images: int = _opt(20_000, low=10, high=100_000_000)  # of a word in a scope; more frequent ones: left out
     word_join: str = _opt("blocks", one_of=("blocks", "keys"))
     word_min_keys: int = _opt(2, low=1, high=100)
-    word_key_max_images: int = _opt(2_000, low=2, high=1_000_000)  # of one key, or word; more: left out and counted
-    burst_min_images: int = _opt(1_000, low=10, high=100_000_000)  # that all but equal each other
+    word_key_max_images: int = _opt(2_000, low=2, high=1_000_000)  # of a key or word; more frequent ones: left out
+    burst_min_images: int = _opt(1_000, low=10, high=100_000_000)  # images that are almost equal
     burst_max_bits: int = _opt(15, low=0, high=15)  # of PDQ
     scope: str = _opt("within", one_of=("within", "across"))
 
@@ -134,12 +134,12 @@ class LshConfig:
 class DecideConfig:
     """Which measured pairs are duplicates."""
 
-    min_score: float = _opt(0.5, low=0.01, high=0.999)  # probability that both are made from one picture
+    min_score: float = _opt(0.5, low=0.01, high=0.999)  # probability that both images are made from one picture
 
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Groups: keeper order, what may be removed."""
+    """Groups: order of keepers, removable copies."""
 
     keeper_order: tuple[str, ...] = _opt(KEEPER_CRITERIA)
     format_order: tuple[str, ...] = _opt(("TIFF", "PNG", "BMP", "HEIF", "AVIF", "JPEG", "MPO", "WEBP", "GIF"))
@@ -151,20 +151,20 @@ class ClusterConfig:
 class RunConfig:
     """The run as a whole."""
 
-    max_failed_fraction: float = _opt(0.5, low=0.0, high=1.0)  # above it the run exits 3, after writing
+    max_failed_fraction: float = _opt(0.5, low=0.0, high=1.0)  # more: the run exits with 3 after writing
     max_failed_fraction_of_partition: float = _opt(1.0, low=0.0, high=1.0)  # the same for each partition on its own
-    max_attempts: int = _opt(3, low=1, high=1000)  # nights on which an image that cannot be read is tried
-    lock_wait_s: float = _opt(0.0, low=0.0, high=1_000_000.0)  # how long to wait while another run is at work
-    lock_stale_s: float = _opt(900.0, low=5.0, high=1_000_000.0)  # a lock that nobody touched for so long falls
-    event_log: str = _opt("")  # one JSON object a line is added to this file; - is stderr, "" none
+    max_attempts: int = _opt(3, low=1, high=1000)  # nights in which an image that cannot be read is tried
+    lock_wait_s: float = _opt(0.0, low=0.0, high=1_000_000.0)  # seconds to wait for another run
+    lock_stale_s: float = _opt(900.0, low=5.0, high=1_000_000.0)  # a lock that was not touched for so long expires
+    event_log: str = _opt("")  # file to which events are appended, one JSON object a line; - is stderr, "" none
     metrics_file: str = _opt("")  # Prometheus text, replaced at the end of each run; "" none
     planted_images: int = _opt(16, low=0, high=10_000)  # new images of which copies are planted in memory; 0 = none
-    checked_images: int = _opt(64, low=0, high=1_000)  # new images around which legs are held against brute force
+    checked_images: int = _opt(64, low=0, high=1_000)  # new images for which joins are compared with brute force
 
 
 @dataclass(frozen=True)
 class Config:
-    """All options; `load_config` builds it."""
+    """All options, built by `load_config`."""
 
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
@@ -179,7 +179,7 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """All options as nested plain values (tuples as lists), the form of the YAML file."""
+        """All options as nested plain values (tuples as lists), as in the YAML file."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def fingerprint(self) -> str:
@@ -194,11 +194,11 @@ def fingerprint(value: Any) -> str:
 
 
 def load_config(path: str | Path | None = None, sets: Sequence[str] = ()) -> Config:
-    """Defaults, then the YAML file at `path`, then each `section.key=value` of `sets`.
+    """The defaults, overridden by the YAML file at `path`, then by each `section.key=value` of `sets`.
 
     Raises:
-        ConfigError: any fault (unreadable file, unknown name, wrong type, out of range,
-            contradiction); every fault found is in the message, not only the first.
+        ConfigError: there is a fault (unreadable file, unknown name, wrong type, out of range, contradiction); the
+            message has all faults.
     """
     faults: list[str] = []
     values = _read_yaml(path, faults) if path is not None else {}
@@ -207,7 +207,7 @@ def load_config(path: str | Path | None = None, sets: Sequence[str] = ()) -> Con
     config, refused = _build(values, faults)
     together: list[str] = []
     _check_together(config, together)
-    # What was refused stands at its default here: nothing can be said of it beside another option.
+    # A refused option has its default in `config`, so its combination with other options cannot be checked.
     faults += [fault for fault in together if refused.isdisjoint(re.findall(r"\b[a-z]+\.[a-z_]+\b", fault))]
     if faults:
         raise ConfigError(faults)
@@ -247,7 +247,7 @@ def _apply_set(values: dict[str, Any], item: str, faults: list[str]) -> None:
 
 
 def _build(values: Mapping[str, Any], faults: list[str]) -> tuple[Config, set[str]]:
-    """The configuration, and the names of options that were refused and stand at their defaults in it."""
+    """The configuration, and the names of refused options, which have their defaults in it."""
     sections = {f.name: f for f in dataclasses.fields(Config)}
     hints = get_type_hints(Config)
     for name in values:
@@ -276,7 +276,7 @@ def _build_section(section: str, cls: Any, values: Mapping[str, Any], faults: li
 
 
 def _convert(value: Any, kind: Any, meta: Mapping[str, Any]) -> Any:
-    """`value` as `kind` within its range, or ValueError that says what is allowed."""
+    """`value` as `kind` within its range; raises ValueError with the allowed values otherwise."""
     if kind is bool:
         if not isinstance(value, bool):
             raise ValueError(f"must be true or false, not {value!r}")
@@ -301,7 +301,7 @@ def _convert(value: Any, kind: Any, meta: Mapping[str, Any]) -> Any:
 
 
 def _check_together(config: Config, faults: list[str]) -> None:
-    """Faults that need two options, or a grammar, to be seen."""
+    """Adds faults of combinations of options, and of options with a syntax of their own."""
     cluster = config.cluster
     if set(cluster.keeper_order) - set(KEEPER_CRITERIA) or len(set(cluster.keeper_order)) != len(cluster.keeper_order):
         faults.append(
@@ -326,7 +326,7 @@ def _check_together(config: Config, faults: list[str]) -> None:
 
 
 def _check_outputs(run: RunConfig, faults: list[str]) -> None:
-    """Files for collectors must lie in folders that exist: a night's events must not get lost at its end."""
+    """Checks that the folders of output files exist, so that events of a run are not lost at its end."""
     for name, path in (("event_log", run.event_log), ("metrics_file", run.metrics_file)):
         if not path or (path == "-" and name == "event_log"):
             continue
@@ -340,7 +340,7 @@ def _check_model(model: str, faults: list[str]) -> None:
     if scheme == "timm" and rest:
         path = re.sub(r"\?[a-z_]+=[^?]*$", "", rest).partition("@")[2]  # without the options of the model
         if path and not path.endswith(".safetensors"):
-            faults.append(f"embed.model: {path} is no .safetensors file; convert the weights (pickles run code)")
+            faults.append(f"embed.model: {path} is not a .safetensors file; convert the weights (pickles run code)")
     elif scheme == "torchscript" and rest:
         path = rest
     elif model not in ("default", "none"):

@@ -1,9 +1,9 @@
-"""CSV files for spreadsheets: cells that would be taken for a formula are written as text, and read back.
+"""CSV files for spreadsheets: cells that look like formulas are escaped, and unescaped when read back.
 
-A file name may be `=HYPERLINK("https://...")`. As OWASP advises ("CSV Injection"), a text that starts with one of
-= + - @, a tab or a line end gets a quote before it, and every text is quoted, so that a semicolon in it starts no cell
-where a spreadsheet cuts at semicolons. What already starts with quotes before such a character gets one more, so that
-`unescape` gives every text back. Numbers stay numbers.
+A file name may be `=HYPERLINK("https://...")`. As OWASP advises ("CSV Injection"), a text that starts with = + - @, a
+tab or a line end gets an apostrophe before it. Every text is quoted, so that a spreadsheet that splits at semicolons
+does not split it. A text that already starts with apostrophes before such a character gets one more, so that `unescape`
+restores every text. Numbers are unchanged.
 
 Reference:
     OWASP, "CSV Injection": https://owasp.org/www-community/attacks/CSV_Injection
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def escape(cell: Any) -> Any:
-    """`cell` as it is written: a text that a spreadsheet would take for a formula with a quote before it."""
+    """`cell` for the file: a text that looks like a formula gets an apostrophe before it."""
     if not isinstance(cell, str) or _FORMULA.match(cell) is None or _NUMBER.fullmatch(cell):
         return cell
     return "'" + cell
@@ -34,7 +34,7 @@ def unescape(cell: str) -> str:
 
 
 def write_rows(file: TextIO, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a header of ours, and rows of cells, to a file opened with newline=""."""
+    """Writes a header and rows of cells to a file opened with newline=""."""
     csv.writer(file).writerow(header)
     csv.writer(file, quoting=csv.QUOTE_NONNUMERIC).writerows([escape(cell) for cell in row] for row in rows)
 

@@ -1,4 +1,4 @@
-"""Every error that dupelake raises on purpose; the exit code of a job follows from its class."""
+"""The errors of dupelake; the class of an error decides the exit code of a job."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 class DupelakeError(Exception):
-    """Base of all errors below; `exit_code` is what a job ends with."""
+    """Base of all errors below; `exit_code` is the exit code of the job."""
 
     exit_code = 1
 
 
 class ConfigError(DupelakeError):
-    """The configuration or the command line is wrong; raised before Spark starts, all faults at once.
+    """The configuration or the command line is wrong; raised before Spark starts, with all faults at once.
 
     Args:
         faults: one sentence per fault, each naming the field and the fix.
@@ -27,52 +27,52 @@ class ConfigError(DupelakeError):
 
 
 class ManifestError(DupelakeError):
-    """A manifest as a whole cannot be used (no `uri` column, a column named twice, nothing there)."""
+    """A whole manifest cannot be used (no column `uri`, a repeated column, no such path)."""
 
     exit_code = 2
 
 
 class EnvironmentFault(DupelakeError):
-    """The machine lacks something (a Java, a jar); the message says what to install."""
+    """The machine lacks a requirement (Java, a jar); the message says what to install."""
 
     exit_code = 2
 
 
 class ModelError(DupelakeError):
-    """An embedding model cannot be loaded, or does not give unit vectors of one length."""
+    """A model or vocabulary cannot be loaded or used; the message gives the fix."""
 
     exit_code = 2
 
 
 class VersionMixError(DupelakeError):
-    """Rows made by two versions (hash, model, preprocessing, join) would meet; both are named."""
+    """Rows of two versions (hash, model, preprocessing, join) would be compared; the message names both."""
 
     exit_code = 2
 
 
 class SchemaError(DupelakeError):
-    """A DataFrame or a stored table lacks what its schema promises; the message lists what is there."""
+    """A DataFrame or a stored table lacks columns of its schema; the message lists the present columns."""
 
 
 class GateError(DupelakeError):
-    """The run's results stand, but a limit was passed (share of failed images); raised after writing."""
+    """The results are written, but a limit was exceeded (share of failed images); raised after writing."""
 
     exit_code = 3
 
 
 class BusyError(DupelakeError):
-    """Another run holds the warehouse, or took it over; nothing was written after that."""
+    """Another run holds the lock of the warehouse, or took it over; nothing was written after that."""
 
     exit_code = 4
 
 
 def first_line(error: BaseException, *, innermost: bool = False) -> str:
-    """What an error says, in one line.
+    """The first line of an error's message.
 
     Args:
         error: of Python, Spark or Java.
-        innermost: of one that Java raised, what its innermost cause says. The outermost error of a filesystem names
-            the path; that of Spark's start or of a job names neither cause nor fix.
+        innermost: for an error of Java, use its innermost cause. The outermost error of a filesystem names the path,
+            but that of Spark's start or of a job names neither cause nor fix.
     """
     raised: Any = getattr(error, "java_exception", None)
     while innermost and raised is not None and raised.getCause() is not None:

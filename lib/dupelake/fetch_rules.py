@@ -1,4 +1,4 @@
-"""The words of the options fetch.allowed_*: their defaults and their grammar. kernels.access says what they mean."""
+"""Defaults and syntax of the options fetch.allowed_*; ingest/access.py applies them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-# Not among them: what opens a connection to any host and port of a manifest's choice (webhdfs, ftp, sftp), or reads
-# other schemes in disguise (har).
+# Without schemes that connect to any host and port in a manifest (webhdfs, ftp, sftp), and without har, which wraps
+# other schemes.
 FETCH_SCHEMES = ("file", "http", "https", "s3a", "s3", "hdfs", "viewfs", "abfs", "abfss", "wasb", "wasbs", "gs")
-PUBLIC = "public"  # of fetch.allowed_hosts: every host whose addresses are all of the public internet
+PUBLIC = "public"  # entry of fetch.allowed_hosts: every host with only public addresses
 
 _NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?")
 _NUMBER = re.compile(r"[0-9.]+|0x[0-9a-f.x]*", re.IGNORECASE)  # an address, or another spelling of one
 
 
 def fetch_faults(schemes: Sequence[str], hosts: Sequence[str], roots: Sequence[str]) -> list[str]:
-    """What is wrong with the options: a rule that is misread must not open or close anything in silence."""
+    """The faults of the options, so that a mistyped rule never permits or refuses anything silently."""
     faults = [
         f"fetch.allowed_schemes: {scheme!r}; give names of schemes in lower case, such as https"
         for scheme in schemes

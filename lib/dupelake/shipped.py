@@ -1,4 +1,4 @@
-"""Files that come with the package: models, weights, the vocabulary."""
+"""Files of the package: reference centres, the vocabulary, models of decision and keeper."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from importlib.resources.abc import Traversable
 
 
 def shipped_asset(name: str) -> Traversable:
-    """A file of `assets`, which may not be there.
+    """A file of `assets`; it may not exist.
 
-    Through the import system: under spark-submit --py-files the package lies in a zip, where paths end.
+    It uses the import system, because under spark-submit --py-files the package is a zip file, which has no paths.
     """
     return resources.files("dupelake").joinpath("assets", name)

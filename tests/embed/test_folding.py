@@ -1,4 +1,4 @@
-"""Folded batch norms: the same vectors, and hands off where the order of names misleads."""
+"""Folded batch norms: the same vectors, and no folding if the order of names is not the order of calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def norms(module: nn.Module) -> int:
 
 
 def worn(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
-    """A batch norm as training leaves it."""
+    """A batch norm with statistics like those after training."""
     for values, low in ((norm.running_mean, -1.0), (norm.running_var, 0.5), (norm.weight, 0.5), (norm.bias, -1.0)):
         assert values is not None
         nn.init.uniform_(values, low, low + 1.5)
@@ -35,7 +35,7 @@ class Net(nn.Module):
 
 
 class Backwards(Net):
-    """Each norm stands behind a convolution, and is applied before the next."""
+    """By name each norm follows a convolution, but it is applied before the next one."""
 
     def __init__(self) -> None:
         super().__init__()

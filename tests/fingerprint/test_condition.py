@@ -1,4 +1,4 @@
-"""kernels.condition and kernels.encoding: each measure moves with what it is named after, and with nothing else."""
+"""condition and encoding: each measure changes with the property of its name, and with no other."""
 
 from __future__ import annotations
 

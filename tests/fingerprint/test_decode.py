@@ -1,4 +1,4 @@
-"""kernels.decode: modes, orientation, profiles, limits, digests. Pictures are made here, none is stored."""
+"""decode: modes, orientation, profiles, limits, digests. All pictures are generated here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CFG = DecodeConfig()
 
 
 def scene(width: int = 120, height: int = 80, seed: int = 0) -> Image.Image:
-    """Smooth colours with structure, unlike its own mirror and rotations."""
+    """Smooth colours with structure; different from its mirror and its rotations."""
     y, x = np.mgrid[0:height, 0:width] / [[[height]], [[width]]]
     shift = np.random.default_rng(seed).uniform(0, 3, 3)
     planes = [127 + 80 * np.sin(5 * x * x + s) + 47 * np.cos(7 * y * (1 + x) + s) for s in shift]
@@ -60,7 +60,7 @@ def test_formats_decode_to_about_the_same_pixels(kind):
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """What a camera stores for `image` under an orientation: the inverse of what turns it upright."""
+    """The picture that a camera stores for `image` with an orientation: the inverse of the upright transform."""
     t = Image.Transpose
     inverse = {
         2: t.FLIP_LEFT_RIGHT,
@@ -205,7 +205,7 @@ def test_a_broken_profile_is_ignored():
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A valid PNG header that promises more than its few bytes could hold."""
+    """A PNG with a valid header that declares more pixels than its few bytes hold."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -1,4 +1,4 @@
-"""pixel_digest: equal only for files that no viewer tells apart, and equal for plain pictures in any container."""
+"""pixel_digest: equal only for files that every viewer shows alike, and equal for plain pictures in any container."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def with_chunk(png: bytes, kind: bytes, body: bytes) -> bytes:
-    """`png` with a chunk behind its header."""
+    """`png` with a chunk after its header."""
     return png[:33] + chunk(kind, body) + png[33:]
 
 
@@ -71,7 +71,7 @@ def test_alpha_and_what_lies_under_it_count():
         cut[10 * at : 10 * at + 20, :60, 3] = 0
         shapes.append(cut)
     hidden = shapes[0].copy()
-    hidden[:20, :60, :3] ^= 255  # nobody sees it, but it is there: whoever moves the mask finds it
+    hidden[:20, :60, :3] ^= 255  # invisible, but stored: it shows if the mask is moved
     pictures = [Image.fromarray(p) for p in (colours, *shapes, hidden)]
     assert len({digest(encoded(p)) for p in pictures}) == 5
     for picture in pictures[1:]:

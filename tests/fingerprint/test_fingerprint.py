@@ -1,4 +1,4 @@
-"""kernels.fingerprint: one picture in, all columns out; thumbnails; laws that hold across re-encodings."""
+"""fingerprint: all columns of one picture; thumbnails; properties that hold after re-encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stages.hash on a real Spark: names, failures as rows, fetched bytes, counts, batches."""
+"""The hash stage in Spark: names, failures as rows, fetched bytes, counts, batches."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_failures_are_rows(spark, tmp_path: Path):
 
 
 def one_batch(path: Path, n: int) -> pa.RecordBatch:
-    """What the mapper gets for `n` rows of one local file."""
+    """The input batch of the mapper for `n` rows of one local file."""
     row = {"uri": str(path), "partition": "p", "scope": ""}
     fetched = pa.struct([("data", pa.binary()), ("reason", pa.string()), ("message", pa.string())])
     texts = ("image_id", "uri", "partition", "scope", "reason", "error_message", "source")
@@ -231,7 +231,7 @@ def test_output_batches_are_bounded_in_bytes(tmp_path: Path):
     assert max(b.nbytes for b in out) < 1.5 * (1 << 20)
     assert [i for b in out for i in b.column("image_id").to_pylist()] == [str(at) for at in range(24)]
     assert list(_mapper(cfg, ["/"])(iter([]))) == []
-    flat = tmp_path / "flat.png"  # a thumbnail of some KB: what fills a batch is features, once there are some
+    flat = tmp_path / "flat.png"  # a thumbnail of some KB, so that features fill a batch
     Image.fromarray(
         np.kron(np.random.default_rng(0).integers(0, 2, (32, 32), np.uint8) * 255, np.ones((10, 10))).astype(np.uint8)
     ).save(flat)
@@ -317,8 +317,8 @@ def opencv_without_memory(*_args):
 
 
 @pytest.mark.parametrize("short", [no_memory, opencv_without_memory])
-def test_want_of_memory_for_features_passes_and_is_tried_again(tmp_path: Path, monkeypatch, short):
-    """At once in another child, and on another night: else a content is without features for ever."""
+def test_a_lack_of_memory_for_features_is_tried_again(tmp_path: Path, monkeypatch, short):
+    """It is tried again in another child and in another night; otherwise the content would never have features."""
     found = extract_features
 
     def fail_once(*args):

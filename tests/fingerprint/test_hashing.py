@@ -1,4 +1,4 @@
-"""kernels.hashing against imagehash and pdqhash, bit for bit, on real and on awkward pictures."""
+"""hashing: equal to imagehash and pdqhash bit for bit, on real and on unusual pictures."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def distance(a: bytes, b: bytes) -> int:
 
 
 def real(shared_data: Path, pattern: str, about: int) -> list[tuple[Path, Decoded]]:
-    """About so many pictures, evenly from the whole set."""
+    """About so many pictures, evenly spread over the whole set."""
     paths = sorted(shared_data.glob(pattern))
     paths = paths[:: max(1, len(paths) // about)]
     pictures = [(path, decode(path.read_bytes(), FULL)) for path in paths]

@@ -1,4 +1,4 @@
-"""kernels.isolate with real faults: SIGSEGV, SIGKILL, an endless loop, memory beyond the limit."""
+"""isolate with real faults: SIGSEGV, SIGKILL, an endless loop, memory beyond the limit."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_exceptions_and_exits(guard: Guard) -> None:
 
 
 def test_a_crash_that_does_not_repeat_is_no_loss() -> None:
-    """The item before may have left the child broken: in a fresh one it works."""
+    """An earlier item may have damaged the child; in a new child the item works."""
     seen: list[str] = []
 
     def fragile(item: str, note: Callable[[Any], None]) -> str:

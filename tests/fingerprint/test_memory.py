@@ -1,4 +1,4 @@
-"""What decoding and hashing takes, by format, in a process of its own; the figures of docs/operations.md."""
+"""Memory for decoding and hashing, by format, measured in a child process; the figures of docs/operations.md."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIDE = 3000
 PIXELS = SIDE * SIDE
 ROOT = Path(__file__).parents[2]
 
-# The child: decodes what it is given under a limit of address space beyond its own, and says what it took.
+# The child: decodes a picture under a limit of additional address space, and prints the memory that it used.
 CHILD = """
 import io, resource, sys
 import numpy as np
@@ -114,7 +114,7 @@ def test_a_picture_takes_what_its_header_tells(kind: str, pixels: np.ndarray, tm
     (tmp_path / "picture").write_bytes(data)
     with Image.open(io.BytesIO(data)) as opened:
         told = needed_bytes(opened, data, 1)
-    said, taken = child(tmp_path / "picture", told)  # the limit is the forecast: nothing may exceed it
+    said, taken = child(tmp_path / "picture", told)  # the limit is the estimate
     assert said == "ok"
     assert taken <= told
     assert taken <= most * PIXELS + 2 * len(data) + 32 * MIB

@@ -1,4 +1,4 @@
-"""TIFF and deep samples: what Pillow gets wrong in silence is shown right, or fails with the reason."""
+"""TIFF and deep samples: files that Pillow decodes wrongly are decoded correctly, or fail with a reason."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def ifd(entries: dict[int, tuple[int, int, int]], after: int) -> bytes:
 
 
 def raw_file(extra: dict[int, tuple[int, int, int]], mark: bytes = b"", sub: bool = True) -> bytes:
-    """A TIFF of a 16 x 8 preview, and a raw picture of 64 x 32 in a SubIFD."""
+    """A TIFF with a 16 x 8 preview, and a raw picture of 64 x 32 in a SubIFD."""
     head = b"II*\0" + struct.pack("<I", 16) + mark.ljust(8, b"\0")
     entries = {
         256: (3, 1, 16), 257: (3, 1, 8), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 1000),
@@ -237,7 +237,7 @@ def test_real_reports(shared_data: Path):
 
 
 def test_bands_change_nothing(monkeypatch):
-    """Pictures larger than a band come out as those that fit into one."""
+    """Pictures larger than a band give the same pixels as in one band."""
     steep = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     at = steep.find(b"para")
     steep[at + 12 : at + 16] = struct.pack(">i", 3 << 16)  # another gamma

@@ -1,4 +1,4 @@
-"""guard.max_memory_bytes: 0, told from Spark's settings and the machine."""
+"""guard.max_memory_bytes: 0, computed from Spark's settings and the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GIB = 1024 * MIB
 
 
 class Settings:
-    """Of a session that is not started: `spark.conf.get` is all that is asked of it."""
+    """The settings of a session that is not started; only `spark.conf.get` is used."""
 
     def __init__(self, **values: str) -> None:
         self.values = {f"spark.{name.replace('_', '.')}": value for name, value in values.items()}
@@ -56,7 +56,7 @@ def test_the_share_of_an_image(monkeypatch):
     monkeypatch.setattr(memory.os, "cpu_count", lambda: 16)
     assert share_bytes(Room(4, 6 * GIB, 6 * GIB)) == 1536 * MIB - 384 * MIB  # the submit lines of docs/operations.md
     assert share_bytes(Room(0, 16 * GIB)) == 3 * GIB - 384 * MIB
-    assert share_bytes(Room(2, 4 * GIB)) == 4 * GIB  # one bad image never has all
+    assert share_bytes(Room(2, 4 * GIB)) == 4 * GIB  # one image never gets all memory
     assert share_bytes(Room(1, GIB, 384 * MIB)) == 512 * MIB
     monkeypatch.setattr(memory, "memory_bytes", lambda: 3 * GIB)  # a container smaller than what Spark was told
     assert share_bytes(Room(4, GIB, 8 * GIB)) == 512 * MIB

@@ -1,6 +1,6 @@
-"""Remote objects: through the Java reader, from a mounted viewfs; by HTTP, from a server of the test's own.
+"""Remote objects: by the Java reader from a mounted viewfs, and by HTTP from a server of this test.
 
-tests/ingest/test_fetch_rules.py has what may not be read.
+tests/ingest/test_fetch_rules.py tests what must not be read.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def mount(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A viewfs of its own name (Hadoop keeps filesystems by name) whose /p is a folder here."""
+    """A viewfs with a unique name (Hadoop caches filesystems by name) whose /p is a local folder."""
     folder = tmp_path_factory.mktemp("mounted")
     name = f"dupelake{os.getpid()}"
     conf = spark.sparkContext._jsc.hadoopConfiguration()
@@ -229,13 +229,13 @@ def test_nothing_listens() -> None:
 
 
 def test_each_object_is_read_once(spark: SparkSession, server: str) -> None:
-    # webhdfs is a filesystem that tells how often it was asked
+    # with webhdfs the test can count requests
     rows = spark.createDataFrame(
         [(server.replace("http://", "webhdfs://") + "/once.jpg", None)], "uri string, reason string"
     )
     cfg = replace(FETCH, retries=0, allowed_schemes=("webhdfs",))
     got = fetch_remote(rows, LIMIT, cfg).where("fetched.reason is null and length(fetched.data) > 0")
-    # A deterministic function is copied into the filter, hence read twice, unless this optimizer setting saves it.
+    # Spark copies a deterministic function into the filter, so that it reads twice, unless this setting prevents it.
     spark.conf.set("spark.sql.optimizer.avoidDoubleFilterEval", "false")
     try:
         assert len(got.select("fetched.data", "fetched.reason").collect()) == 1

@@ -1,6 +1,6 @@
-"""What a manifest of a stranger may make a run read: HTTP against servers of these tests on loopback, and local files.
+"""Access rules for untrusted manifests: HTTP with servers of these tests on loopback, and local files.
 
-No test connects to anything but loopback: `connections` lets nothing else through, and notes what was tried.
+Tests connect only to loopback: `connections` refuses everything else and records all attempts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ALLOWED = {"files.test", "other.test"}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by path; everything else is the picture of this server."""
+    """Answers by path; all other paths give the picture of this server."""
 
     protocol_version = "HTTP/1.1"
 
@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         server.requests.append((self.path, dict(self.headers)))
         path, _, rest = self.path.partition("?")
         if path == "/to":
-            self.answer(302, location=unquote(rest).encode().decode("latin-1"))  # as servers do: UTF-8 as it is
+            self.answer(302, location=unquote(rest).encode().decode("latin-1"))  # like servers, which send raw UTF-8
         elif path == "/loop":
             self.answer(307, location="/loop")
         elif path == "/hops":
@@ -98,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
             while True:
                 self.wfile.write(piece)
                 time.sleep(pause)
-        except OSError:  # the reader has had enough
+        except OSError:  # the reader has closed the connection
             self.close_connection = True
 
     def log_message(self, *_: object) -> None:
@@ -142,7 +142,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(autouse=True)
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses to which connections were tried; those beyond loopback fail here, before anything is sent."""
+    """The addresses of attempted connections; those outside loopback fail before anything is sent."""
     tried: list[str] = []
     connect = socket.create_connection
 
@@ -157,7 +157,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def names(host: str, port: int) -> list[str]:
-    """The test's own DNS: two names that the rules allow, `inside.test` that they do not; the rest as the system."""
+    """The DNS of the tests: two allowed names, the refused name `inside.test`; other names use the system."""
     return ["127.0.0.1"] if host in (*ALLOWED, "inside.test") else webread.resolve(host, port)
 
 
@@ -445,7 +445,7 @@ def test_tls_asks_for_the_name_though_the_address_was_checked(serve, tmp_path: P
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """`root` may be read, what lies beside it may not."""
+    """A tree with a folder `root` that may be read, and files beside it that may not."""
     root = tmp_path / "root"
     (root / "sub").mkdir(parents=True)
     (root / "a.jpg").write_bytes(b"fine")
@@ -557,8 +557,8 @@ def test_pipes_devices_and_folders_are_never_opened(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("without", [None, "O_PATH"])
-def test_a_link_exchanged_after_the_check_gains_nothing(tree: Path, monkeypatch, without: str | None) -> None:
-    """The name is judged, then points elsewhere before it is opened."""
+def test_a_link_replaced_after_the_check_is_refused(tree: Path, monkeypatch, without: str | None) -> None:
+    """The path is checked, then the link is replaced before the file is opened."""
     if without:
         monkeypatch.delattr(access_module.os, without)
     realpath = os.path.realpath

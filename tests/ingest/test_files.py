@@ -1,4 +1,4 @@
-"""Which file a name leads to: several names of one file have one id."""
+"""File ids: all names of one file have one id."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_where_inodes_are_made_up_the_path_without_links_counts(
     one.write_bytes(b"x")
     (tmp_path / "link.png").symlink_to(one)
     by_inode = id_of(one)
-    monkeypatch.setattr(files, "_makes_inodes_up", lambda device: True)
+    monkeypatch.setattr(files, "_has_synthetic_inodes", lambda device: True)
     assert id_of(one) == id_of(tmp_path / "link.png") != by_inode
 
 
 def test_this_machines_disks_have_inodes(tmp_path: Path) -> None:
     assert id_of(Path(__file__)).startswith("inode:")
-    assert not files._makes_inodes_up(10**9), "of an unknown device nothing is known"
+    assert not files._has_synthetic_inodes(10**9), "of an unknown device nothing is known"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which rows are one image: spellings of a URI, scopes, and files under several names."""
+"""Identity of images: spellings of a URI, scopes, and files with several names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ManifestConfig
 from dupelake.ingest.new_images_stage import UNREAD, normalise, wanted_rows
-from dupelake.ingest.removals_stage import covered, forgotten, tombstoned, unlisted
+from dupelake.ingest.removals_stage import expected_in_listing, forgotten, tombstoned, unlisted
 from dupelake.warehouse.schema import IMAGES
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -18,13 +18,13 @@ SCHEMA = "image_id string, uri string, scope string, partition string, deleted s
 
 
 def night(spark: SparkSession, *rows: tuple[str | None, ...], default: str = "") -> DataFrame:
-    """Rows of (image_id, uri, scope, partition, deleted); what is left out is null."""
+    """A manifest of rows (image_id, uri, scope, partition, deleted); missing values are null."""
     full = [(*row, *[None] * (5 - len(row))) for row in rows]
     return normalise(spark.createDataFrame(full, SCHEMA), ManifestConfig(default_scope=default))
 
 
 class Store:
-    """The images table in memory, as runs over manifests leave it."""
+    """The images table in memory, after runs over manifests."""
 
     def __init__(self, spark: SparkSession) -> None:
         self.spark, self.rows = spark, {}
@@ -34,7 +34,7 @@ class Store:
         return self.spark.createDataFrame(tuples, IMAGES.schema)
 
     def run(self, manifest: DataFrame, **options: Any) -> dict[str, int]:
-        """Takes a manifest in; how many rows by why."""
+        """Processes a manifest; returns the number of rows by `why`."""
         found = wanted_rows(manifest, self.frame() if self.rows else None, **options).collect()
         assert len({row["image_id"] for row in found}) == len(found), "one image twice"
         counts: dict[str, int] = {}
@@ -69,7 +69,7 @@ def test_spellings_are_one_image(spark: SparkSession) -> None:
     old.rows[image_id] |= {"partition": "all", "ingested_at": NOON}
     assert old.run(night(spark, (None, "file:///d/p.jpg"))) == {}
     assert old.run(night(spark, (None, "file:///d/p.jpg")), full=True) == {"again": 1}
-    # An id of its own goes with its image, however the URI is spelled.
+    # An id that the manifest gives belongs to its image, for any spelling of the URI.
     ids = Store(spark)
     ids.run(night(spark, ("i", "/d/p.jpg"), ("j", "/d/j.jpg")))
     assert ids.run(night(spark, ("i", "file:/d//p.jpg"), ("j", "/d/k.jpg"))) == {"new": 1}, "j has another URI"
@@ -137,10 +137,12 @@ def test_what_goes_from_a_scope(spark: SparkSession) -> None:
     assert gone(tombstoned(night(spark, (*b, None, "yes")), images)) == {("/x", "b")}
     assert gone(tombstoned(night(spark, (None, "file:/x", None, None, "yes")), images)) == {("/x", "a"), ("/x", "b")}
     listing = night(spark, (None, "/x"), (None, "/z", "a"))
-    assert gone(unlisted(listing, covered(listing, images, []))) == {("/y", "a")}, "a row without scope names each"
+    assert gone(unlisted(listing, expected_in_listing(listing, images, []))) == {("/y", "a")}, (
+        "a row without scope names each"
+    )
     listing = night(spark, a, (None, "/z", "b"))
-    assert gone(unlisted(listing, covered(listing, images, []))) == {("/x", "b"), ("/y", "a")}
-    # A forgotten image without scope stays away, whatever scopes are named.
+    assert gone(unlisted(listing, expected_in_listing(listing, images, []))) == {("/x", "b"), ("/y", "a")}
+    # A forgotten image without a scope stays deleted, for any named scope.
     plain = Store(spark)
     plain.run(night(spark, (None, "/x")))
     (row,) = plain.rows.values()

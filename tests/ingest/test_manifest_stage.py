@@ -38,7 +38,7 @@ def normal(
 
 
 def stored(manifest: DataFrame) -> DataFrame:
-    """The rows as a run that read them all leaves them in `images`."""
+    """The rows of `images` after a run that read all of them."""
     return manifest.select(
         "image_id",
         "uri",

@@ -1,4 +1,4 @@
-"""Reading manifests of every kind, and trees of images."""
+"""Reading manifests of all formats, and trees of images."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class TestFolders:
             assert read(spark, tmp_path, format=kind) == [{"uri": "/a.jpg", "n": "1"}]
         assert (
             beside.startswith(".")
-            or f"1 files are not read, for they are no csv by their names: {beside}" in caplog.text
+            or f"1 files are not read, because their names are not those of csv files: {beside}" in caplog.text
         )
 
     def test_images_with_sidecars_are_a_tree_with_a_warning(
@@ -167,7 +167,7 @@ class TestFolders:
             put(tmp_path / name)
         caplog.set_level("WARNING", "dupelake")
         assert len(read(spark, tmp_path)) == 5
-        assert "3 files that are none by their names (2 json, 1 texts and the like)" in caplog.text
+        assert "3 files are not images by their names (2 json, 1 other texts)" in caplog.text
         assert "manifest.extensions" in caplog.text
 
     @pytest.mark.parametrize("other", ["a.jpg", "0001", "scan.xyz"])
@@ -233,7 +233,7 @@ class TestText:
     def test_large_files_by_lines(
         self, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quoted: bool
     ) -> None:
-        """With a line end in quotes somewhere they are read whole, else in several tasks."""
+        """Files with a quoted line end are read whole, others by several tasks."""
         monkeypatch.setattr(manifest_text, "_WHOLE_BYTES", 0)
         monkeypatch.setattr(manifest_text, "_WHOLE_PACKED_BYTES", 0)
         cell = '"x\ny"' if quoted else "x"

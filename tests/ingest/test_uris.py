@@ -1,4 +1,4 @@
-"""Which URIs are local, and which path they name."""
+"""Which URIs are local, and their paths."""
 
 from __future__ import annotations
 

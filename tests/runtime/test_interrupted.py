@@ -1,4 +1,4 @@
-"""A run as a user starts it, in a place that is awkward in every way: interrupted, and run again to the end.
+"""A run as a user starts it, in a difficult environment: interrupted, and run again to the end.
 
 Folders with letters beyond ASCII and brackets, under LC_ALL=C, in zones far from UTC, with a secret among its settings,
 on a machine that has no name for the user: one run each way would cost minutes.
@@ -28,7 +28,7 @@ TOLD_LINES = 15  # of Spark's and Java's own, at their start
 
 
 def command(words: list[str], etc: Path, **env: str) -> tuple[list[str], dict[str, str]]:
-    """`dupelake` for a user whom the system has no name for, where files of /etc may be covered by those of `etc`."""
+    """The command `dupelake` for a user without a name; files of `etc` may replace those of /etc."""
     line = [sys.executable, "-m", "dupelake.cli", *words]
     etc.mkdir(exist_ok=True)
     (etc / "passwd").write_text("nobody:x:65534:65534:nobody:/:/bin/false\n", encoding="utf-8")

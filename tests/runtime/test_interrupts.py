@@ -1,4 +1,4 @@
-"""Signals: what a job is told of them and when; a real job is in tests/runtime/test_interrupted.py."""
+"""Signals: how and when a job stops; tests/runtime/test_interrupted.py has a real job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dupelake.runtime.interrupts import Interrupted, Interrupts
 
 
 class Session:
-    """Stands for a Spark session: notes that its jobs were cancelled."""
+    """Replaces a Spark session: records that its jobs were cancelled."""
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()

@@ -1,4 +1,4 @@
-"""The lock where processes cannot be told from each other by their numbers, and under many hands at once."""
+"""The lock if process numbers do not identify processes, and with many concurrent runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def python(*before: str, code: str, folder: Path) -> subprocess.Popen[str]:
 @pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize("proc", [("--mount-proc",), ()], ids=["own-proc", "proc-of-the-host"])
 def test_a_run_in_another_container_keeps_its_lock(tmp_path, proc):
-    """Containers share a kernel and may share a host name; each counts its processes from 1."""
+    """Containers share a kernel and may share a host name; each numbers its processes from 1."""
     unshare = ("unshare", "--pid", "--fork", *proc)
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     holder = python(*unshare, code=HOLD, folder=inside)
@@ -118,7 +118,7 @@ def test_what_cannot_be_told_is_not_dead(change):
 
 
 def test_a_process_that_proc_hides_is_not_dead(monkeypatch):
-    """Mounted with hidepid, /proc shows a user his own processes alone."""
+    """With hidepid, /proc shows a user only the user's own processes."""
     alive = subprocess.Popen(["sleep", "60"])
     try:
         holder = json.dumps(module._process() | {"pid": alive.pid, "started": module._started(alive.pid)})
@@ -136,7 +136,7 @@ def hadoop_store(spark, folder: Path) -> module._HadoopStore:
 
 
 def test_a_healthy_lock_passes_every_check_under_many_hands(spark, tmp_path):
-    """Its holder's heart beats and it checks, while others look at it: 147 of 460 checks failed once."""
+    """The holder touches and checks its lock while others read it; 147 of 460 checks failed in an earlier version."""
     store = hadoop_store(spark, tmp_path)
     lock = RunLock(store, "holder", 0, 900)
     lock.acquire()
@@ -202,7 +202,7 @@ def test_one_of_many_takes_a_lost_lock_through_hadoop(spark, tmp_path):
 
 
 def test_an_object_store_is_asked_to_write_only_where_nothing_is(spark, tmp_path):
-    """The condition goes with the write where a file system knows it; this one does not, and so refuses a must()."""
+    """The write is conditional if the file system supports it; this one does not and refuses a must()."""
     store = hadoop_store(spark, tmp_path)
     assert not store._is_conditional
     store._is_conditional = True

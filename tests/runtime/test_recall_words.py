@@ -1,4 +1,4 @@
-"""What `runs.recall` says, in words: of planted copies, of legs against brute force, of either alone."""
+"""The text of `runs.recall`: planted copies, candidate generators compared with brute force, or only one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets leave no trace in what is stored, logged or printed; what is no secret stays readable."""
+"""Secrets are removed from everything stored, logged or printed; other text stays readable."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_spark_settings_and_their_faults():
     "command", ["report", "review", "evaluate", "decide", "vocabulary", "forget", "maintain", "plan"]
 )
 def test_every_command_takes_spark_settings_and_names_all_faults(tmp_path: Path, command, capsys):
-    """Refused before Spark starts, the setting among the faults."""
+    """The command is refused before Spark starts, and the faults name the setting."""
     extra = {
         "review": ["--out", str(tmp_path)],
         "evaluate": ["--truth", str(tmp_path / "none.csv")],

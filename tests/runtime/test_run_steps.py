@@ -1,4 +1,4 @@
-"""Spark's UI and event log name the jobs of a run by its steps."""
+"""Spark's UI and event log show the step of each job of a run."""
 
 from __future__ import annotations
 

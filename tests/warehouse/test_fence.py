@@ -1,4 +1,4 @@
-"""A run that was overtaken commits nothing after the run that took over: real Delta, commits in flight."""
+"""A run whose lock was taken over commits nothing after the new run: real Delta, concurrent commits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def root(tmp_path) -> str:
 
 
 class Slow:
-    """Rows whose computing, once `arm` was called, says so and waits for `go`: a commit's work that takes an hour."""
+    """Rows that, after `arm`, report when they are computed and wait for `go`: they simulate a very long commit."""
 
     def __init__(self, folder: Path) -> None:
         self.armed, self.begun, self.go = folder / "armed", folder / "begun", folder / "go"
@@ -47,12 +47,12 @@ class Slow:
         return rows.coalesce(1).withColumn("content_id", F.udf(wait)("content_id"))
 
     def at_commit(self, point: str) -> None:
-        """Arm it when the commit begins; what is computed before is another matter."""
+        """Arms the rows when the commit begins, not when they are computed before it."""
         if point.startswith("before:"):
             self.armed.touch()
 
     def meanwhile(self, commit, other) -> list[BaseException]:
-        """Runs `other` while the work of `commit` goes on; what `commit` raised."""
+        """Runs `other` during the work of `commit`; returns what `commit` raised."""
         raised: list[BaseException] = []
 
         def run() -> None:
@@ -118,7 +118,7 @@ def test_all_that_an_overtaken_run_commits_later_is_refused(spark, root):
 
 
 def test_what_delta_skips_in_silence_is_told(spark, root, monkeypatch):
-    """A later run commits between the look at the table and Delta's own: Delta takes the write for a repetition."""
+    """A later run commits between our check of the table and Delta's check: Delta assumes a repeated write."""
     old, new = Warehouse(spark, root), Warehouse(spark, root)
     token = old.own([])
     old.append(HASHES, hashes(spark, hash_row(A)))
@@ -145,7 +145,7 @@ def test_the_sequence_of_groups_outlives_the_fence_and_older_warehouses(spark, r
     row = ("i", "g", "", "c", True, "keeper", False, None, None, 1.0, None, "r", 2, NOW)
     groups = spark.createDataFrame([row], GROUPS.schema)
     first = Warehouse(spark, root)
-    first.merge(GROUPS, groups, update_when="true", sequence=7)  # as it was before there were tokens
+    first.merge(GROUPS, groups, update_when="true", sequence=7)  # like a version without tokens
     assert first.last_sequence(GROUPS) == 7
     second = Warehouse(spark, root)
     token = second.own([])
@@ -170,7 +170,7 @@ def test_a_clock_that_runs_behind_makes_no_smaller_token(spark, root, monkeypatc
 
 
 def test_another_commit_in_between_is_not_a_fault(spark, root, tmp_path):
-    """People decide, by SQL too, while a night writes what verdicts were about."""
+    """People add verdicts, also by SQL, while a run writes the table `decided`."""
     night, somebody, slow = Warehouse(spark, root), Warehouse(spark, root), Slow(tmp_path)
     night.own([])
     night.ensure(DECIDED)

@@ -1,4 +1,4 @@
-"""One warehouse, one place: whatever its name, whichever file system is the default one."""
+"""All parts use one path of the warehouse, for any name and any default file system."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cluster(spark, tmp_path):
 
 
 def work(warehouse: Warehouse, spark) -> None:
-    """What a run does with its folder: lock, staging, every kind of commit, maintenance."""
+    """Everything that a run does with the folder: lock, staging, all kinds of commits, maintenance."""
     lock = lock_of(spark, warehouse.root, "run", 0, 900)
     lock.acquire()
     staging = Staging(warehouse, "run")

@@ -1,4 +1,4 @@
-"""Steps of one task take no scan with them: what is counted or labelled in one task is computed in its own tasks."""
+"""Steps with one task do not include a scan: rows that one task counts or labels are computed in their own tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delta tables: comments and constraints, commits only where something changes, other engines read them."""
+"""Delta tables: comments and constraints, commits only for changes, reading by other engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Instants that Python gives Spark are stored as they are, wherever the driver's clock says it is."""
+"""Times that Python passes to Spark are stored exactly, in any time zone of the driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kernels.features: keypoints that recur in copies, bytes that come back, pictures without any."""
+"""keypoints: keypoints that recur in copies, packing and unpacking, pictures without keypoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def grey(picture: Image.Image) -> np.ndarray:
 
 
 def share_that_recurs(one: Features, other: Features, px: float = 1.5, distance: float = 160.0) -> float:
-    """Share of keypoints of `one` that `other` has at the same place, size, angle, with a like descriptor."""
+    """Share of the keypoints of `one` that `other` has at the same place, size and angle, with a similar descriptor."""
     apart = np.linalg.norm(one.xy[:, None] - other.xy[None], axis=2)
     turned = np.abs((one.angle[:, None] - other.angle[None] + 180) % 360 - 180)
     ratio = np.abs(np.log2(one.scale[:, None] / other.scale[None]))

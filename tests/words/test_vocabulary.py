@@ -1,4 +1,4 @@
-"""kernels.vocabulary and its training: words against brute force, laws of mirroring and batching, files, versions."""
+"""vocabulary and its training: words compared with brute force, mirroring, batching, files, versions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def real_features(name: str = "astronaut.png") -> Features:
 
 
 def nearest_cells(descriptor: np.ndarray, vocabulary: v.Vocabulary) -> list[int]:
-    """The two nearest of all four million cells, by whole numbers."""
+    """The two nearest of all four million cells, computed with integers."""
     first = ((vocabulary.first.astype(np.int64) - descriptor[:64]) ** 2).sum(axis=1)
     second = ((vocabulary.second.astype(np.int64) - descriptor[64:]) ** 2).sum(axis=1)
     cost = (first[:, None] + second[None]).ravel()
@@ -81,7 +81,7 @@ def test_mirrored_words_are_those_of_the_mirrored_picture(name):
 
 
 def in_turn(scale: np.ndarray) -> list[int]:
-    """Small and large keypoints in turn, then what remains of the more frequent kind."""
+    """Small and large keypoints alternating, then the rest of the more frequent kind."""
     small, large = ([int(i) for i in np.flatnonzero(side)] for side in (scale < 4, scale >= 4))
     pairs = zip_longest(small, large)
     return [i for pair in pairs for i in pair if i is not None]

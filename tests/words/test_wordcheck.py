@@ -1,4 +1,4 @@
-"""Votes and the check of positions against brute force; slices and sides that change nothing."""
+"""Votes and the check of positions compared with brute force; slices and sides do not change the result."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def test_slices_change_nothing(corpus, wanted, monkeypatch):
     assert found(corpus, 3) == wanted
 
 
-def test_guesses_are_the_first_different_matches_of_the_window(corpus, wanted, monkeypatch):
-    monkeypatch.setattr(wordcheck, "MAX_GUESSES", 2)
-    fewer = corpus_oracle(corpus, guesses=2)
+def test_hypotheses_are_the_first_distinct_matches_of_the_window(corpus, wanted, monkeypatch):
+    monkeypatch.setattr(wordcheck, "MAX_HYPOTHESES", 2)
+    fewer = corpus_oracle(corpus, hypotheses=2)
     assert fewer != wanted
     assert found(corpus, 3) == fewer
 
@@ -93,7 +93,7 @@ def test_one_point_many_times_is_one_point():
 
 @pytest.mark.parametrize("around_first", [True, False])
 def test_points_count_by_the_picture_that_has_fewer(around_first):
-    """One point here, and around one point there: within the tolerance, and still one point."""
+    """Many matches at one point of a picture and near one point of the other count as one point."""
     n = 12
     cells, none = np.arange(n, dtype=np.uint32), np.full(n, NO_WORD, np.uint32)
     corner = np.full((n, 2), 40.0)

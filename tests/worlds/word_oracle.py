@@ -87,7 +87,7 @@ def matches_of(a: PackedWords, b: PackedWords, *, is_mirrored, left_out=frozense
     return sorted(found)
 
 
-def pair_oracle(a, b, *, is_mirrored, left_out=frozenset(), relative=0.07, pixels=4.0, point=3.0, guesses=16):
+def pair_oracle(a, b, *, is_mirrored, left_out=frozenset(), relative=0.07, pixels=4.0, point=3.0, hypotheses=16):
     """(votes in the best window, consistent points of the best guess) of two unpacked pictures, a the lower id."""
     matches = matches_of(a, b, is_mirrored=is_mirrored, left_out=left_out)
     if len(matches) < 3:
@@ -106,7 +106,7 @@ def pair_oracle(a, b, *, is_mirrored, left_out=frozenset(), relative=0.07, pixel
         if votes > best:
             best, inside = votes, held
     points = 0
-    for i, j in inside[:guesses]:
+    for i, j in inside[:hypotheses]:
         at = matches.index((i, j))
         ratio, turn = float(b.scale[j]) / float(a.scale[i]), math.radians(rotation[at])
         here, there = set(), set()

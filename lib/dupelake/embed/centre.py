@@ -1,9 +1,8 @@
 """The reference centre of a model: the mean vector of fixed photographs, subtracted before sign-random-projection LSH.
 
-CNN vectors point into one half of the sphere (random photographs have a cosine of .2 under the default
-model), so that random hyperplanes through the origin split them badly. The mean of the corpus would
-depend on the corpus, hence on the night (design §5.2, §5.5); the mean of reference photographs is a function of
-the model alone.
+CNN vectors lie in one half of the sphere (two random photographs have a cosine of .2 in the default model), so random
+hyperplanes through the origin split them badly. The mean of the corpus would change with the corpus and the night
+(design §5.2, §5.5). The mean of reference photographs depends only on the model.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from dupelake.shipped import shipped_asset
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
-# Inside the scikit-image wheel (skimage/data; nothing is downloaded). Listed by name, so that a later
-# wheel with more pictures gives the same centre.
+# In the scikit-image wheel (skimage/data; nothing is downloaded). Listed by name, so that a later wheel with more
+# pictures gives the same centre.
 REFERENCE_IMAGES = (
     "astronaut.png",
     "brick.png",
@@ -46,8 +45,8 @@ REFERENCE_IMAGES = (
     "rocket.jpg",
     "text.png",
 )
-_LONGEST_SIDE_PX = 320  # as thumbnails are
-# Left, top, right, bottom as shares: the whole picture, its corners, its middle.
+_LONGEST_SIDE_PX = 320  # the size of thumbnails
+# Left, top, right, bottom as shares: the whole picture, its four corners, its centre.
 _VIEWS = (
     (0.0, 0.0, 1.0, 1.0),
     (0.0, 0.0, 0.6, 0.6),
@@ -59,7 +58,7 @@ _VIEWS = (
 
 
 def reference_centre(embedder: Embedder) -> FloatArray:
-    """The centre of the embedder's model, float32 (dim,): shipped for the default model, computed for others."""
+    """The centre of the embedder's model, float32 (dim,): shipped for the default model, computed for other models."""
     name = asset_path(embedder.model_id, embedder.preprocess_id).name
     asset = shipped_asset(name)
     if asset.is_file():
@@ -70,16 +69,16 @@ def reference_centre(embedder: Embedder) -> FloatArray:
 
 
 def asset_path(model_id: str, preprocess_id: str) -> Path:
-    """Where the centre of exactly this model and preprocessing would be shipped."""
+    """The path at which the centre of this model and preprocessing is shipped, if it is."""
     return ASSETS / f"centre_{model_id}_{preprocess_id}.npy"
 
 
 def compute_centre(embedder: Embedder) -> FloatArray:
-    """Mean over `REFERENCE_IMAGES` of the mean over their views, float32 (dim,); a few seconds on a CPU core.
+    """Mean of the vectors of all views of all `REFERENCE_IMAGES`, float32 (dim,); a few seconds on a CPU core.
 
     Raises:
-        ModelError: a reference image is absent, or the model gives no vector for one: a centre over fewer
-            images would silently be another one.
+        ModelError: a reference image is missing, or the model gives no vector for one. A centre of fewer images would
+            differ without notice.
     """
     views = [view for name in REFERENCE_IMAGES for view in reference_views(name)]
     vectors, errors = embedder.embed_arrays(views)
@@ -87,7 +86,7 @@ def compute_centre(embedder: Embedder) -> FloatArray:
     if faults:
         raise ModelError(
             f"{embedder.model_id} gives no vector for {len(faults)} of {len(views)} reference images "
-            f"({faults[0]}); it cannot serve as a descriptor"
+            f"({faults[0]}); set embed.model to another model"
         )
     return vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
 
@@ -102,7 +101,7 @@ def reference_views(name: str) -> list[PixelArray]:
             image = file.convert("RGBA")
     except OSError as error:
         raise ModelError(
-            f"the reference image {path} is absent or unreadable ({error}); install scikit-image>=0.25 again"
+            f"the reference image {path} is missing or unreadable ({error}); install scikit-image>=0.25 again"
         ) from error
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image)

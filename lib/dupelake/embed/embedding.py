@@ -1,8 +1,8 @@
-"""From thumbnails to unit vectors: decode, squash, batch, run the model, normalise; and how vectors are stored.
+"""Embeds thumbnails as unit vectors: decode, squash, batch, run the model, normalise; and converts vectors for storage.
 
-A picture's vector depends on the picture, the model and the preprocessing. The batch that it happens to
-stand in changes it by float rounding at most (eval mode, inference only); on one CPU thread, by nothing:
-batches of up to 8 were measured bit for bit equal to batches of one.
+A vector depends on the picture, the model and the preprocessing. The batch changes it by float rounding at most (eval
+mode, inference only). On one CPU thread it does not change: batches of up to 8 were bit for bit equal to batches of
+one.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float32]
 PixelArray = NDArray[np.uint8]
 
-# On one core, EfficientNet-Lite0: 16 ms an image in batches of 4, 19 of 8, 28 of 16, 34 of 64 (activations leave the
-# cache), so embed.batch_size counts on GPUs only.
+# EfficientNet-Lite0 on one core takes 16 ms an image in batches of 4, 19 in 8, 28 in 16, 34 in 64 (activations exceed
+# the cache), so embed.batch_size is used on GPUs only.
 CPU_BATCH = 4
-_BATCHES_AHEAD = 2  # decoded while the GPU works: bounds memory to that many batches of pixels
-_OOM_WAITS_S = (0.5, 2.0)  # other workers on the GPU may just hold its memory: wait before giving one image up
-_REGROW_AFTER = 32  # batches without trouble until a batch size that was halved doubles again
-_SMALLEST_NORM = 1e-12  # of an unnormalised vector; below it there is no direction
-# Autocast on CUDA is float16, and what float16 overflows is run again in float32. Why not bfloat16:
-# emulated on the CPU, default model, 24 photographs: an image's cosine with its own float32 vector is at least
-# .9958 in bfloat16 and .99996 in float16; a pair's cosine moves by up to .029 and .0012.
+_BATCHES_AHEAD = 2  # batches decoded while the GPU works; bounds the memory for pixels
+_OOM_WAITS_S = (0.5, 2.0)  # waits before one image fails, because other workers may hold the GPU's memory for a moment
+_REGROW_AFTER = 32  # batches without lack of memory until a halved batch size doubles again
+_SMALLEST_NORM = 1e-12  # of an unnormalised vector; a shorter one has no direction
+# Autocast on CUDA is float16; vectors that overflow it are computed again in float32. It is not bfloat16 because of its
+# error (emulated on the CPU, default model, 24 photographs): the cosine of an image with its float32 vector is at least
+# .9958 in bfloat16 and .99996 in float16; the cosine of a pair changes by up to .029 and .0012.
 _CUDA_PRECISION = "float16"
 _THUMBNAIL_FORMATS = ("JPEG", "WEBP", "PNG")
 UNDECODABLE = "the thumbnail cannot be decoded"
-"""Error messages that begin so tell of the thumbnail; all others of the machine or the model, and may pass."""
+"""Start of error messages about the thumbnail; others are of the machine or the model and may be transient."""
 
 
 class Embedder:
-    """A model on a device. Not safe for use from several threads at once.
+    """A model on a device. It is not thread-safe.
 
     Attributes:
         model_id: readable name and digest of the weights.
         preprocess_id: side, resampling, mean and std.
         dim: length of a vector.
         device: cpu, cuda or cuda:N.
-        precision: float32, or what autocast computes in.
+        precision: float32, or the type of autocast.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class Embedder:
         batch_size: int = 64,
         decode_threads: int = 1,
     ) -> None:
-        """Move the model to the device.
+        """Moves the model to the device.
 
         Args:
             model: from `load_model`.
             device: auto, cpu, cuda or cuda:N.
             precision: auto, float32, bfloat16 or float16; auto is float32 on the CPU.
-            batch_size: images at once; at most `CPU_BATCH` on the CPU.
-            decode_threads: on a GPU, threads that decode the next batches while it works.
+            batch_size: images in one batch; at most `CPU_BATCH` on the CPU.
+            decode_threads: on a GPU, threads that decode the next batches while the GPU works.
 
         Raises:
-            ModelError: CUDA is asked for and absent.
+            ModelError: CUDA is requested, but there is no CUDA device.
         """
         import torch
 
@@ -93,8 +93,8 @@ class Embedder:
         self._decode_threads = decode_threads
         self._batch_size = batch_size if self._on_gpu else min(batch_size, CPU_BATCH)
         self._limit = self._batch_size  # halved when memory runs out
-        self._calm = 0  # batches since then
-        # In a narrower type folded weights round otherwise: vectors would move by a hundredth.
+        self._n_since_halved = 0  # batches
+        # In a narrower type folded weights have other roundings: vectors would change by a hundredth.
         is_folded = not self._on_gpu and self.precision == "float32"
         module = fold_batch_norms(model.module, model.preprocess.side_px) if is_folded else model.module
         self._module = module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -103,19 +103,19 @@ class Embedder:
         self._shift = torch.tensor(-mean / std, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
 
     def embed_jpegs(self, jpegs: Sequence[bytes]) -> tuple[FloatArray, list[str | None]]:
-        """Embed encoded thumbnails.
+        """Embeds encoded thumbnails.
 
         Returns:
-            float32 (n, dim), rows of unit length, zero where there is an error; per image None or the error.
+            float32 (n, dim), rows of unit length, zero for an error; for each image None or the error.
         """
         return self._gather(self.stream(jpegs))
 
     def embed_arrays(self, images: Sequence[PixelArray]) -> tuple[FloatArray, list[str | None]]:
-        """Embed decoded pictures, uint8 (height, width, 3) RGB; returns what `embed_jpegs` does."""
+        """Embeds decoded pictures, uint8 (height, width, 3) RGB; the result is that of `embed_jpegs`."""
         return self._gather(self._stream(images, squash_array))
 
     def stream(self, jpegs: Iterable[bytes | None]) -> Iterator[tuple[FloatArray, list[str | None]]]:
-        """As `embed_jpegs`, batch by batch in the order given, with bounded memory; the input is read as it is used."""
+        """As `embed_jpegs`, batch by batch in the given order, with bounded memory; the input is read lazily."""
         return self._stream(jpegs, squash_jpeg)
 
     def _gather(self, batches: Iterable[tuple[FloatArray, list[str | None]]]) -> tuple[FloatArray, list[str | None]]:
@@ -130,7 +130,7 @@ class Embedder:
         items: Iterable[Any],
         squash: Callable[[Any, Preprocess], PixelArray],
     ) -> Iterator[tuple[FloatArray, list[str | None]]]:
-        """Keep the device busy: launch a batch before the vectors of the one before it are fetched."""
+        """Keeps the device busy: starts a batch before it fetches the vectors of the previous batch."""
         launched: _Batch | None = None
         for batch in self._decoded(items, squash):
             batch.parts = self._infer(batch)
@@ -141,9 +141,9 @@ class Embedder:
             yield self._finish(launched)
 
     def _decoded(self, items: Iterable[Any], squash: Callable[[Any, Preprocess], PixelArray]) -> Iterator[_Batch]:
-        """Batches with their pixels; on a GPU decoded in threads, `_BATCHES_AHEAD` of them in advance.
+        """Batches with their pixels; for a GPU decoded in threads, `_BATCHES_AHEAD` of them in advance.
 
-        On the CPU decoding ahead would only take turns with the model on the same core.
+        On the CPU decoding in advance is useless, because decoding and model share the core.
         """
         remaining = iter(items)
         waiting: deque[tuple[_Batch, list[Future[None]]]] = deque()
@@ -167,12 +167,12 @@ class Embedder:
         import torch
 
         side = self._preprocess.side_px
-        # Pinned memory lets the copy to the GPU run beside the model.
+        # With pinned memory the copy to the GPU runs in parallel with the model.
         pixels = torch.empty((n, side, side, 3), dtype=torch.uint8, pin_memory=self._on_gpu)
         return _Batch(pixels, pixels.numpy(), [None] * n, [])
 
     def _infer(self, batch: _Batch) -> list[torch.Tensor]:
-        """Run the model over a batch, in halves of halves where memory runs out, down to single images."""
+        """Runs the model on a batch; halves the batch size, down to single images, if memory is short."""
         import torch
 
         parts: list[torch.Tensor] = []
@@ -185,7 +185,7 @@ class Embedder:
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
-                # As text: the traceback holds the activations, which must go before the next try.
+                # As text: the traceback holds the activations, which must be freed before the next attempt.
                 out_of_memory = str(error).split("\n")[0]
             if out_of_memory is None:
                 start, waits = start + size, list(_OOM_WAITS_S)
@@ -193,7 +193,7 @@ class Embedder:
                 continue
             self._free_memory()
             if size > 1:
-                self._limit, self._calm = size // 2, 0
+                self._limit, self._n_since_halved = size // 2, 0
             elif waits:
                 time.sleep(waits.pop(0))
             else:
@@ -203,9 +203,9 @@ class Embedder:
         return parts
 
     def _regrow(self) -> None:
-        self._calm += 1
-        if self._limit < self._batch_size and self._calm >= _REGROW_AFTER:
-            self._limit, self._calm = min(2 * self._limit, self._batch_size), 0
+        self._n_since_halved += 1
+        if self._limit < self._batch_size and self._n_since_halved >= _REGROW_AFTER:
+            self._limit, self._n_since_halved = min(2 * self._limit, self._batch_size), 0
 
     def _free_memory(self) -> None:
         import torch
@@ -215,7 +215,7 @@ class Embedder:
             torch.cuda.empty_cache()
 
     def _forward(self, pixels: torch.Tensor, precision: str) -> torch.Tensor:
-        """Vectors float32 (n, dim) on the device, not normalised, of pixels uint8 (n, side, side, 3)."""
+        """Vectors float32 (n, dim) on the device, not normalised, from pixels uint8 (n, side, side, 3)."""
         import torch
 
         short_of_memory("worker:model")
@@ -226,7 +226,7 @@ class Embedder:
             ),
         ):
             moved = pixels.to(self.device, non_blocking=True)
-            # Rows of RGB triples seen as (n, 3, side, side) are channels_last already: nothing is copied for it.
+            # Rows of RGB triples viewed as (n, 3, side, side) are channels_last already: no copy is needed.
             out = self._module(moved.permute(0, 3, 1, 2).float() * self._scale + self._shift)
             if out.shape != (len(pixels), self.dim):
                 raise ModelError(
@@ -236,7 +236,7 @@ class Embedder:
             return out.float()
 
     def _finish(self, batch: _Batch) -> tuple[FloatArray, list[str | None]]:
-        """Fetch the vectors, run again in float32 what a narrower type overflowed, normalise; a fault is an error."""
+        """Fetches the vectors, computes those that overflowed again in float32, normalises; faults become errors."""
         vectors = np.concatenate([part.cpu().numpy() for part in batch.parts])
         overflowed = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(overflowed) and self.precision != "float32":
@@ -268,8 +268,8 @@ def _decode_into(
     try:
         batch.view[i] = squash(item, preprocess)
     except MemoryError:
-        raise  # says something about the machine, nothing about the image
-    except Exception as error:  # Pillow's decoders raise half a dozen unrelated classes
+        raise  # a property of the machine, not of the image
+    except Exception as error:  # Pillow's decoders raise several unrelated classes
         batch.view[i] = 0
         batch.errors[i] = f"{UNDECODABLE}: {str(error) or type(error).__name__}"
 
@@ -281,13 +281,13 @@ def _await(batch: _Batch, futures: list[Future[None]]) -> _Batch:
 
 
 def squash_jpeg(data: bytes | None, preprocess: Preprocess) -> PixelArray:
-    """Decode a thumbnail and squash it to the model's square: uint8 (side, side, 3) RGB.
+    """Decodes a thumbnail and squashes it to the model's square: uint8 (side, side, 3) RGB.
 
-    The whole picture without regard to its aspect: copies lose nothing to a crop that their original keeps
-    (SSCD's authors recommend it for copy detection too).
+    The whole picture is used and its aspect ratio is not kept, so no part of a picture is cropped (the authors of SSCD
+    recommend this for copy detection too).
 
     Raises:
-        ValueError, OSError, SyntaxError: there is no image, or none that Pillow can decode.
+        ValueError, OSError, SyntaxError: there is no image, or Pillow cannot decode it.
     """
     if not data:
         raise ValueError("it is empty")
@@ -296,7 +296,7 @@ def squash_jpeg(data: bytes | None, preprocess: Preprocess) -> PixelArray:
 
 
 def squash_array(pixels: PixelArray, preprocess: Preprocess) -> PixelArray:
-    """As `squash_jpeg`, of decoded uint8 (height, width, 3) RGB."""
+    """As `squash_jpeg`, for decoded uint8 (height, width, 3) RGB."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ValueError(f"uint8 (height, width, 3) is expected, not {pixels.dtype} {pixels.shape}")
     return _squash(Image.fromarray(np.ascontiguousarray(pixels)), preprocess)
@@ -310,10 +310,10 @@ def _squash(image: Image.Image, preprocess: Preprocess) -> PixelArray:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` as cuda where there is one, else cpu; anything else as it is.
+    """Resolves `auto` to cuda if there is a CUDA device, else to cpu; other values are unchanged.
 
     Raises:
-        ModelError: CUDA is asked for and absent.
+        ModelError: CUDA is requested, but there is no CUDA device.
     """
     import torch
 
@@ -342,14 +342,14 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def limit_threads(n: int) -> None:
-    """Let torch use `n` threads of this process."""
+    """Limits torch to `n` threads in this process."""
     import torch
 
     torch.set_num_threads(n)
 
 
 def gpu_count() -> int:
-    """CUDA devices that this process sees."""
+    """The number of CUDA devices that this process sees."""
     import torch
 
     return torch.cuda.device_count()
@@ -357,12 +357,12 @@ def gpu_count() -> int:
 
 @lru_cache(maxsize=2)
 def get_embedder(cfg: EmbedConfig, device: str | None = None, decode_threads: int = 1) -> Embedder:
-    """The process's embedder for this configuration, loaded once; `device` wins over `cfg.device`.
+    """The process's embedder for this configuration, loaded once; `device` overrides `cfg.device`.
 
     Raises:
-        ModelError: as `load_model` and `resolve_device`.
+        ModelError: as in `load_model` and `resolve_device`.
     """
-    resolved = resolve_device(device or cfg.device)  # before the weights are read: a missing GPU fails at once
+    resolved = resolve_device(device or cfg.device)  # before the weights are read, so that a missing GPU fails at once
     return Embedder(
         load_model(cfg), resolved, precision=cfg.precision, batch_size=cfg.batch_size, decode_threads=decode_threads
     )
@@ -371,17 +371,17 @@ def get_embedder(cfg: EmbedConfig, device: str | None = None, decode_threads: in
 def to_float16_bytes(vectors: FloatArray) -> list[bytes]:
     """Each unit row of float32 (n, dim) as little-endian float16.
 
-    Half the bytes of float32; cosines of rows read back differ by less than 1e-3 (6e-5 on 300 photographs),
-    far below what any threshold resolves.
+    It has half the bytes of float32. Cosines of rows read back differ by less than 1e-3 (6e-5 on 300 photographs), far
+    less than any threshold distinguishes.
     """
     return [row.tobytes() for row in vectors.astype("<f2")]
 
 
 def from_float16_bytes(rows: Sequence[bytes], dim: int) -> FloatArray:
-    """float32 (n, dim), rows of unit length again, from what `to_float16_bytes` made.
+    """float32 (n, dim), rows of unit length, from the bytes of `to_float16_bytes`.
 
     Raises:
-        ValueError: a row has another length than `dim` numbers; its position and length are named.
+        ValueError: a row does not have `dim` numbers; the message names its position and length.
     """
     for i, row in enumerate(rows):
         if len(row) != 2 * dim:

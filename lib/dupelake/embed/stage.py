@@ -1,4 +1,4 @@
-"""Thumbnails to embeddings: one model per Python worker process, loaded once, fed across Arrow batches."""
+"""Computes embeddings of thumbnails: each Python worker loads the model once and uses it for all Arrow batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from dupelake.config import EmbedConfig
-from dupelake.embed import embedding as kernel
+from dupelake.embed import embedding
 from dupelake.embed.models import load_model
 from dupelake.errors import VersionMixError
 from dupelake.runtime.faults import reached
@@ -23,7 +23,7 @@ from dupelake.warehouse import schema
 
 _MADE = T.StructType([field for field in schema.EMBEDDINGS.schema.fields if field.name != "tried_at"])
 _TRIED_AT = schema.EMBEDDINGS.schema["tried_at"]
-_FLUSH_ROWS = 512  # rows per Arrow batch handed back: about 1.3 MB at 1,280 dimensions
+_FLUSH_ROWS = 512  # rows of an output batch: about 1.3 MB at 1,280 dimensions
 
 
 @lru_cache(maxsize=4)
@@ -31,14 +31,14 @@ def describe_model(cfg: EmbedConfig) -> tuple[str, str, int]:
     """(model_id, preprocess_id, dim) of the configured model; loads it once in this process, on the CPU.
 
     Raises:
-        ModelError: it cannot be loaded; raised here, on the driver, before any task starts.
+        ModelError: the model cannot be loaded; raised on the driver, before any task starts.
     """
     model = load_model(cfg)
     return model.model_id, model.preprocess.preprocess_id, model.dim
 
 
 def check_models(stored_rows: Iterable[tuple[str, str]], model_id: str, preprocess_id: str) -> None:
-    """Refuse to add vectors of a stored model whose pictures were prepared in another way.
+    """Refuses a preprocessing that differs from that of the stored vectors of the same model.
 
     Args:
         stored_rows: (model_id, preprocess_id) of the models table or of the embeddings.
@@ -46,7 +46,7 @@ def check_models(stored_rows: Iterable[tuple[str, str]], model_id: str, preproce
         preprocess_id: its preprocessing.
 
     Raises:
-        VersionMixError: both preprocessings and the fix are named.
+        VersionMixError: the preprocessings differ; the message names both and the fix.
     """
     for stored_model, stored_preprocess in stored_rows:
         if stored_model == model_id and stored_preprocess != preprocess_id:
@@ -66,12 +66,12 @@ def embed_contents(thumbnails: DataFrame, cfg: EmbedConfig, model_id: str, prepr
     Args:
         thumbnails: content_id and bytes, as schema.THUMBNAILS; partitions are kept as they are.
         cfg: the model, device, precision and batch size.
-        model_id: what `describe_model` said on the driver.
-        preprocess_id: the same.
+        model_id: from `describe_model` on the driver.
+        preprocess_id: from `describe_model` on the driver.
 
     Returns:
-        Lazily; its tasks raise ModelError where the model cannot be loaded and VersionMixError where a worker
-        loads another model (both reach the driver inside Spark's PythonException).
+        A lazy frame. Its tasks raise ModelError if the model cannot be loaded, and VersionMixError if a worker loads
+        another model (both reach the driver inside Spark's PythonException).
     """
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -79,7 +79,7 @@ def embed_contents(thumbnails: DataFrame, cfg: EmbedConfig, model_id: str, prepr
 
     made = thumbnails.select("content_id", "bytes").mapInArrow(run, _MADE)
     tried = F.lit(None).cast(_TRIED_AT.dataType).alias(_TRIED_AT.name, metadata=_TRIED_AT.metadata)
-    return made.select("*", tried)  # when: the job says
+    return made.select("*", tried)  # the job sets the time
 
 
 def _embed_batches(
@@ -91,7 +91,7 @@ def _embed_batches(
             f"the driver embeds with {model_id} and {preprocess_id}, this worker loaded {embedder.model_id} and "
             f"{embedder.preprocess_id}; install equal packages and equal model files on every machine"
         )
-    ids: deque[str] = deque()  # of images under way: read from Spark, not yet handed back
+    ids: deque[str] = deque()  # of thumbnails that were read from Spark and not yet returned
 
     def thumbnails() -> Iterator[bytes | None]:
         for batch in batches:
@@ -102,7 +102,7 @@ def _embed_batches(
 
     rows: list[tuple[str, bytes | None, str | None]] = []
     for vectors, errors in embedder.stream(thumbnails()):
-        for data, error in zip(kernel.to_float16_bytes(vectors), errors, strict=True):
+        for data, error in zip(embedding.to_float16_bytes(vectors), errors, strict=True):
             rows.append((ids.popleft(), None if error else data, error))
         if len(rows) >= _FLUSH_ROWS:
             yield _record_batch(rows, model_id, preprocess_id)
@@ -123,33 +123,33 @@ def _record_batch(
     )
 
 
-def _worker_embedder(cfg: EmbedConfig) -> kernel.Embedder:
-    """This process's embedder, on the GPU that Spark gave the task, with as many threads as the task has cores."""
+def _worker_embedder(cfg: EmbedConfig) -> embedding.Embedder:
+    """This process's embedder, on the GPU that Spark assigned to the task, with one thread a core of the task."""
     context = TaskContext.get()
     cpus = max(1, context.cpus()) if context else 1
-    if "OMP_NUM_THREADS" not in os.environ:  # torch would take every core of the machine, in every task
-        kernel.limit_threads(cpus)
-    count = 0 if cfg.device == "cpu" else kernel.gpu_count()
+    if "OMP_NUM_THREADS" not in os.environ:  # otherwise every task would use all cores of the machine
+        embedding.limit_threads(cpus)
+    count = 0 if cfg.device == "cpu" else embedding.gpu_count()
     if count == 0:
-        return kernel.get_embedder(cfg, None, cpus)
+        return embedding.get_embedder(cfg, None, cpus)
     given = context.resources().get("gpu") if context else None
     index = pick_gpu(given.addresses[0] if given else None, os.environ.get("CUDA_VISIBLE_DEVICES"), count, os.getpid())
-    return kernel.get_embedder(cfg, f"cuda:{index}", cpus)
+    return embedding.get_embedder(cfg, f"cuda:{index}", cpus)
 
 
 def pick_gpu(address: str | None, visible: str | None, count: int, pid: int) -> int:
-    """Index, as torch counts, of the GPU that a task uses.
+    """The torch index of the GPU that a task uses.
 
     Args:
-        address: what Spark's resource scheduling gave the task (a number of the whole machine), or None.
-        visible: CUDA_VISIBLE_DEVICES, which renumbers the devices that it names; None when unset.
+        address: the GPU that Spark assigned to the task (numbered on the whole machine), or None.
+        visible: CUDA_VISIBLE_DEVICES, which renumbers the devices that it names; None if unset.
         count: devices that torch sees, at least 1.
-        pid: spreads the workers of a machine over its GPUs where Spark assigned none.
+        pid: distributes the workers of a machine over its GPUs if Spark assigned none.
     """
     if address is None:
         return pid % count
     names = [name.strip() for name in visible.split(",")] if visible else []
     if address in names:
         return names.index(address)
-    # A container that shows only the task's own GPU counts from 0, whatever the machine calls it.
+    # In a container that shows only the task's GPU, its index is 0.
     return int(address) if address.isdigit() and int(address) < count else 0

@@ -1,4 +1,4 @@
-"""Any Pillow picture, with or without a colour profile, to 8-bit sRGB on white, a band of rows at a time."""
+"""Converts a Pillow picture of any mode, with or without a colour profile, to 8-bit sRGB on white, band by band."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dupelake.fingerprint.rasters import bands, find_levels, is_deep, samples
 from dupelake.fingerprint.tiffs import Reading
 
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
-_NEARLY_WHITE = 224  # where nothing on white is darker than that, what is drawn is drawn for a dark background
+_NEARLY_WHITE = 224  # if no pixel on white is darker, the picture is made for a dark background
 _PROFILE_MARK = b"acsp"  # bytes 36 to 39 of every ICC profile
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A picture as it is shown.
+    """A picture as a viewer shows it.
 
     Attributes:
         rgb: uint8 (height, width, 3).
-        has_alpha: whether any pixel is not opaque.
+        has_alpha: whether at least one pixel is not opaque.
     """
 
     rgb: NDArray[np.uint8]
@@ -32,17 +32,17 @@ class Rendered:
 
 
 def pixels_to_srgb(rgb: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
-    """`rgb` through its ICC profile, if that changes anything."""
+    """Applies the ICC profile to `rgb`, if it changes any colour."""
     if not profile or not changes_colours(profile, "RGB"):
         return rgb
     return render(Image.fromarray(rgb), profile).rgb
 
 
 def changes_colours(profile: bytes | None, mode: str) -> bool:
-    """Whether somebody's viewer may show samples of `mode` in other colours on account of `profile`.
+    """Whether a viewer may show samples of `mode` in other colours because of `profile`.
 
-    Not so of what is no ICC profile at all, or is sRGB's. A profile of another colour space, or one that littlecms
-    refuses, changes nothing here; other viewers may do otherwise.
+    False for sRGB profiles and for bytes that are not an ICC profile. True for a profile of another colour space and
+    for one that littlecms refuses: this module ignores them, but another viewer may apply them.
     """
     if not profile or profile[36:40] != _PROFILE_MARK:
         return False
@@ -53,10 +53,10 @@ def changes_colours(profile: bytes | None, mode: str) -> bool:
 
 
 def render(image: Image.Image, profile: bytes | None, reading: Reading | None = None) -> Rendered:
-    """`image` (loaded) of any mode as RGB: 8 bit, alpha on white, through its ICC profile.
+    """Converts a loaded picture of any mode to 8-bit RGB: alpha composited on white, ICC profile applied.
 
-    What is nearly white on white, all of it, is laid on black instead: icons for dark backgrounds would be one
-    blank picture otherwise. Beside `image` and the result only a band of rows is at work.
+    If the whole result is nearly white, the picture is composited on black instead; otherwise icons for dark
+    backgrounds would all be blank. Besides `image` and the result, only one band of rows is in memory.
     """
     reading = reading or Reading()
     levels = find_levels(image, reading) if is_deep(image, reading) else None
@@ -79,12 +79,12 @@ def render(image: Image.Image, profile: bytes | None, reading: Reading | None = 
 
 
 def rgba(band: Image.Image) -> Image.Image:
-    """A picture of any mode with alpha as RGBA, nothing composited."""
+    """A picture of any mode with alpha as RGBA, not composited."""
     return (band.convert("LA") if band.mode == "La" else band).convert("RGBA")
 
 
 def _on(band: Image.Image, profile: bytes | None, level: int) -> tuple[Image.Image, bool]:
-    """`band` over grey of `level`, and whether it is opaque."""
+    """`band` composited on grey of `level`, and whether `band` is opaque."""
     full = rgba(band)
     alpha = full.getchannel("A")
     rgb = _apply_profile(full.convert("RGB"), profile)
@@ -98,19 +98,19 @@ def _on(band: Image.Image, profile: bytes | None, level: int) -> tuple[Image.Ima
 def _opaque(band: Image.Image, profile: bytes | None) -> Image.Image:
     if band.mode == "LAB":
         return _cms(band, _lab_to_srgb())
-    if band.mode not in ("RGB", "L", "CMYK"):  # these have profiles of their own kind
+    if band.mode not in ("RGB", "L", "CMYK"):  # only these modes have profiles
         band = band.convert("RGB")
     return _apply_profile(band, profile)
 
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """`image` of mode RGB, L or CMYK as sRGB; a profile that is broken or of another colour space is ignored."""
+    """`image` of mode RGB, L or CMYK as sRGB. A broken profile, or one of another colour space, is ignored."""
     if profile:
         try:
             transform = _profile_to_srgb(profile, image.mode)
             if isinstance(transform, ImageCms.ImageCmsTransform):
                 return _cms(image, transform)
-        except Exception:  # littlecms refuses many real profiles; the numbers themselves are the best guess left
+        except Exception:  # littlecms refuses many real profiles; then the unconverted values are the best guess
             return image.convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -124,13 +124,13 @@ def _cms(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Ima
 
 @lru_cache(maxsize=32)  # a camera writes the same profile into every file; building a transform takes milliseconds
 def _profile_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | str | None:
-    """Transform from `profile` to sRGB; None when it changes nothing to speak of, a word when of another space."""
+    """The transform from `profile` to sRGB; None if its effect is negligible, a str if its colour space is another."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     if source.profile.xcolor_space.strip() != {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}[mode]:
         return "other colour space"
     transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-    # sRGB has many names and none (Google, Facebook), and other profiles bear its name: a grid of colours tells.
-    # 2 of 255 is below JPEG's own noise.
+    # Names do not identify sRGB profiles: some have none, and other profiles use the name. So a grid of colours is
+    # transformed. A difference of 2 of 255 is below the noise of JPEG.
     if mode == "RGB":
         steps = np.linspace(0, 255, 9).round().astype(np.uint8)
         grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(27, 27, 3)

@@ -1,8 +1,8 @@
-"""The condition of one picture: what encoding, noise, blur, sharpening and tone edits left in its pixels.
+"""The condition of one picture: the traces of encoding, noise, blur, sharpening and tone edits in its pixels.
 
-Each measure looks at four tiles of 128 x 128 pixels at most, so that its cost does not grow with the picture; tiles lie
-on JPEG's grid of 8 x 8 and, in two pictures of one size, at the same places. The measures are made to be compared
-between copies of one picture (kernels.keeping): what the picture shows moves them as well.
+Each measure uses at most four tiles of 128 x 128 pixels, so its cost does not grow with the picture. Tiles are aligned
+with JPEG's 8 x 8 grid and have the same positions in all pictures of one size. The measures also depend on the scene,
+so compare them only between copies of one picture (group/keeping.py).
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ Floats = NDArray[Any]  # float32; the stubs of OpenCV promise no type
 
 _TILE = 128
 _TILES_A_SIDE = 2
-_LEAST_PX = 32  # of a side; below it nothing is measured
-_MARGIN = 8  # pixels of a tile whose neighbourhood is another tile
+_LEAST_PX = 32  # shortest side; smaller pictures are not measured
+_MARGIN = 8  # pixels at the edge of a tile whose neighbourhood belongs to another tile
 _BLOCKS = 400
-_LIVELY = 7.0  # levels between the darkest and brightest pixel of a block, below which its coefficients are 0 anyway
-_FEW_BLOCKS = 24
-_ZERO = 0.6  # coefficients; what rounding to whole levels makes of 0 stays below it
-_FEW = 0.0005  # of the samples, beyond which the lowest and the highest level lie
-_END_LEVELS = 10  # what encoding makes of one level, of dark ones above all
+_MIN_RANGE = (
+    7.0  # levels between the darkest and brightest pixel of a block; a flatter block has zero coefficients anyway
+)
+_MIN_BLOCKS = 24
+_ZERO = 0.6  # coefficients below it count as zero; rounding to whole levels moves a zero by less
+_END_SHARE = 0.0005  # of the samples; the lowest and highest level in use are quantiles at this distance from the ends
+_END_LEVELS = 10  # encoding spreads one level over so many, most of all in dark areas
 _NOISE_CELL = 16
 _EDGE_SHARE = 0.04  # of the pixels: those of the steepest coarse slopes
 _COARSE_SIGMA = 2.0
@@ -35,21 +37,21 @@ _COARSE_SIGMA = 2.0
 
 @dataclass(frozen=True)
 class Condition:
-    """What was measured of one picture; None where it is too small or too flat to tell.
+    """The measures of one picture; None if it is too small or too flat.
 
     Attributes:
-        jpeg_trace: -1 to 1, share of DCT coefficients that are 0 on JPEG's grid, beyond the share beside the grid:
-            above 0.03 the pixels have been a JPEG, whatever the file is now.
-        earlier_quality: 20 to 95, of a JPEG of lower quality, or on another grid, that the pixels were before.
+        jpeg_trace: -1 to 1, share of zero DCT coefficients on JPEG's grid minus that off the grid. Above 0.03 the
+            pixels were a JPEG once, whatever the format of the file is now.
+        earlier_quality: 20 to 95, quality of an earlier JPEG of lower quality, or on another grid, of the pixels.
         blockiness: levels by which neighbours differ more across the borders of JPEG's blocks than inside.
-        noise: levels, standard deviation of the finest detail in the calmest tenth of the picture.
-        sharpness: fine detail at the strongest edges, without noise, over their coarse slope; blur lowers it,
+        noise: levels, standard deviation of the finest detail in the smoothest tenth of the picture.
+        sharpness: fine detail at the strongest edges, without noise, divided by their coarse slope; blur lowers it,
             sharpening raises it.
-        clipped: 0 to 1, share of pixels at the lowest and highest greys that are in use: tones cut off pile up there,
-            and stay there when the whole is made paler.
-        comb: 0 to 2, unevenness of the histogram: gaps and peaks that curves, stretching and posterising leave.
-        contrast: levels between the darkest and brightest hundredth.
-        colourfulness: levels, deviation of colours across the line that fits them best: 0 for grey, and for what was
+        clipped: 0 to 1, share of pixels at the lowest and highest greys in use. Clipped tones stay there when the
+            picture is made paler.
+        comb: 0 to 2, unevenness of the histogram: the gaps and peaks of curves, stretching and posterising.
+        contrast: levels between the first and the last percentile of brightness.
+        colourfulness: levels, deviation of colours from the line that fits them best; 0 for grey pictures and for those
             tinted in one colour.
     """
 
@@ -69,11 +71,11 @@ def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], jpeg_qual
 
     Args:
         rgb: uint8 (h, w, 3).
-        grey: uint8 (h, w), the same in grey.
-        jpeg_quality: 1 to 100, of the file; None for what is no JPEG.
+        grey: uint8 (h, w), the same picture in grey.
+        jpeg_quality: 1 to 100, of the file; None if it is not a JPEG.
 
     Raises:
-        ValueError: the two differ in size, or are no uint8 pictures.
+        ValueError: the two differ in size, or are not uint8 pictures.
     """
     if rgb.dtype != np.uint8 or grey.dtype != np.uint8 or rgb.shape != (*grey.shape, 3):
         raise ValueError(f"uint8 (h, w, 3) and uint8 (h, w) of one size, not {rgb.shape} and {grey.shape}")
@@ -88,7 +90,9 @@ def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], jpeg_qual
     clipped = _piled_up(tiles)
     blockiness, start = _blockiness(tiles)
     trace = _trace(tiles)
-    starts = dict.fromkeys([start, (grey.shape[0] % 8, 0), (0, grey.shape[1] % 8)])  # mirrored, or turned by a quarter
+    starts = dict.fromkeys(
+        [start, (grey.shape[0] % 8, 0), (0, grey.shape[1] % 8)]
+    )  # mirrored, or rotated by 90 degrees
     earlier = earlier_quality(tiles, (one for one in starts if one != (0, 0)), jpeg_quality)
     return Condition(trace, earlier, blockiness, noise, sharpness, clipped, comb, contrast, colourfulness)
 
@@ -100,7 +104,7 @@ def _places(side: int) -> list[int]:
 
 
 def _high_terms() -> Floats:
-    """float32 (64, 55): pixels of a block to its DCT coefficients, without the lowest ones."""
+    """float32 (64, 58): matrix from the pixels of a block to its DCT coefficients, without the lowest ones."""
     terms = np.einsum("uy,vx->yxuv", cosines(), cosines()).reshape(64, 8, 8)
     return np.ascontiguousarray(terms[:, np.add.outer(np.arange(8), np.arange(8)) >= 3])
 
@@ -109,10 +113,10 @@ _HIGH = _high_terms()
 
 
 def _trace(tiles: NDArray[np.uint8]) -> float | None:
-    """Share of zeros on JPEG's grid, beyond the share beside it.
+    """Share of zero coefficients on JPEG's grid minus that off the grid.
 
-    Z. Fan and R. de Queiroz, Identification of bitmap compression history, IEEE TIP 2003, tell JPEG by its grid; here
-    by the zeros that its quantiser leaves there.
+    Z. Fan and R. de Queiroz, Identification of bitmap compression history, IEEE TIP 2003, detect JPEG by the borders of
+    its grid. Here the zeros of its quantiser are used.
     """
     on, beside = _zeros(tiles), _zeros(tiles[:, 4:, 4:])
     return None if on is None or beside is None else on - beside
@@ -126,15 +130,15 @@ def _zeros(tiles: NDArray[np.uint8]) -> float | None:
     step = -(-len(blocks) // _BLOCKS)
     values = blocks[::step].astype(np.float32)
     spread = np.ptp(values.reshape(len(values), 64), axis=1)
-    values = values[spread > _LIVELY]
-    if len(values) < _FEW_BLOCKS:
+    values = values[spread > _MIN_RANGE]
+    if len(values) < _MIN_BLOCKS:
         return None
     coefficients = np.abs((values.reshape(-1, 64) - np.float32(128)) @ _HIGH)
     return float((coefficients < _ZERO).mean())
 
 
 def _blockiness(tiles: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
-    """Of the strongest phase, and where the grid starts by it."""
+    """The blockiness of the strongest phase, and the (row, column) at which the grid starts by that phase."""
     found, start = 0.0, []
     for lines in (tiles.transpose(0, 2, 1), tiles):
         steps = np.abs(np.diff(lines.astype(np.int16), axis=2))[:, :, : lines.shape[2] // 8 * 8 - 1]
@@ -167,7 +171,7 @@ def _fine(tiles: NDArray[np.uint8]) -> tuple[float, float | None]:
 
 
 _FINEST = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6  # J. Immerkaer, CVIU 64, 1996: noise alone
-_SOFTENED = 0.92  # of the power of white noise, what is left less its blur
+_SOFTENED = 0.92  # share of the power of white noise that remains after its blur is subtracted
 
 
 def _steep(slope: Floats) -> float:
@@ -188,7 +192,7 @@ def _piled_up(tiles: NDArray[np.uint8]) -> float:
     """Share of pixels in the lowest and the highest levels of grey that are in use, wherever they lie."""
     sample = tiles[:, ::2, ::2].ravel()
     total = np.cumsum(np.bincount(sample, minlength=256)) / len(sample)
-    low, high = (int(np.searchsorted(total, _FEW)), int(np.searchsorted(total, 1.0 - _FEW)))
+    low, high = (int(np.searchsorted(total, _END_SHARE)), int(np.searchsorted(total, 1.0 - _END_SHARE)))
     below = total[min(255, low + _END_LEVELS - 1)]
     above = 1.0 - (total[high - _END_LEVELS] if high >= _END_LEVELS else 0.0)
     return float(min(1.0, below + above))
@@ -204,7 +208,9 @@ def _tones(colours: NDArray[np.uint8]) -> tuple[float, float, float]:
     total = np.cumsum(counts.mean(axis=0))
     contrast = float(np.searchsorted(total, 0.99) - np.searchsorted(total, 0.01))
     strip = colours.reshape(n * height, width, 3)
-    means: Any = cv2.resize(strip, (width // 8, n * height // 8), interpolation=cv2.INTER_AREA)  # noise has colours
+    means: Any = cv2.resize(
+        strip, (width // 8, n * height // 8), interpolation=cv2.INTER_AREA
+    )  # averages out colour noise
     values = means.reshape(-1, 3).astype(np.float32)
     spread = np.cov(values[:, 0] - values[:, 1], values[:, 2] - values[:, 1])
     return comb, contrast, float(np.sqrt(max(0.0, np.linalg.eigvalsh(spread)[0])))

@@ -1,9 +1,8 @@
-"""Bytes to one upright 8-bit sRGB picture, or the reason why not. No byte string makes `decode` raise.
+"""Decodes bytes to one upright 8-bit sRGB picture, or gives the reason of failure. No byte string makes `decode` raise.
 
-Pillow does the decoding (HEIC and HEIF through pillow-heif), but for plain colour JPEGs, whose headers Pillow reads and
-whose pixels OpenCV decodes: both contain libjpeg-turbo and yield the same pixels, OpenCV in 6 tenths of the time. What
-is decided here is what Pillow leaves open: which frame, which way up, on which background, in which colour space, how
-large at most, and what identifies the pixels.
+Pillow decodes the files (HEIC and HEIF through pillow-heif). For plain colour JPEGs Pillow reads the header and OpenCV
+the pixels: both use libjpeg-turbo and give the same pixels, and OpenCV takes 60 % of the time. This module decides what
+Pillow leaves open: frame, orientation, background, colour space, size limits, and the identity of the pixels.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ pillow_heif.register_heif_opener()
 Image.init()
 cv2.setNumThreads(1)  # one task, one core: Spark starts a Python worker for each
 
-# EPS would start Ghostscript on bytes of unknown origin, and its answer would depend on the machine.
+# EPS would start Ghostscript on untrusted bytes, and its result would depend on the machine.
 _FORMATS = sorted(set(Image.OPEN) - {"EPS"}, key=lambda name: (name not in ("JPEG", "PNG", "GIF", "WEBP"), name))
 
-# Pillow's limits are attributes of modules, so they are set under a lock while one image is decoded.
-# Spark's Python workers are processes: nobody waits here, but a threaded caller stays correct.
+# Pillow's limits are module attributes, so they are set under a lock while one image is decoded. Spark's Python workers
+# are processes and never wait here; the lock keeps threaded callers correct.
 _PILLOW_SWITCHES = threading.Lock()
 
 _ORIENTATION_TAG = 0x0112
-# EXIF 2.32, 4.6.4 A, tag 274: what turns the stored picture upright.
+# EXIF 2.32, 4.6.4 A, tag 274: the transform that makes the stored picture upright.
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], Any]] = {
     2: lambda rgb: cv2.flip(rgb, 1),
     3: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_180),
@@ -53,31 +52,31 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], Any]] = {
     7: lambda rgb: cv2.rotate(cv2.transpose(rgb), cv2.ROTATE_180),
     8: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-# 16, 32 and 64: of IMREAD_REDUCED_COLOR_2, _4 and _8, which ask for BGR
+# 16, 32 and 64 are the scale bits of IMREAD_REDUCED_COLOR_2, _4 and _8, which request BGR
 _JPEG_FLAGS = {
     scale: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | reduced
     for scale, reduced in {1: 0, 2: 16, 4: 32, 8: 64}.items()
 }
-# How decoders word "the file ends too early" (Pillow's own plugins, libtiff, libheif).
+# Messages of decoders for a truncated file (Pillow's plugins, libtiff, libheif).
 _TRUNCATED = re.compile(r"truncat|not enough image data|expected to read \d+ bytes|end of file|premature", re.I)
 _BOMB = re.compile(r"decompressed data too large|too much memory|security limit", re.I)
-_PIXELS = re.compile(r"\((\d+) pixels\)")  # in Pillow's words on bombs
-_MAX_TEXT_BYTES = 1 << 26  # texts of a PNG, unpacked; prompts and workflows of image generators have some MB
-_DARK = 63  # of colours cut from 16 bits to 8, when 14 bits or fewer are used
+_PIXELS = re.compile(r"\((\d+) pixels\)")  # in Pillow's message about bombs
+_MAX_TEXT_BYTES = 1 << 26  # decompressed texts of a PNG; prompts and workflows of image generators have some MB
+_DARK = 63  # highest 8-bit level of 16-bit colours that use 14 bits or fewer
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One picture, upright, on white (white on transparency: on black), in sRGB.
+    """One picture, upright, in sRGB, transparency on white (on black if the picture is nearly white).
 
     Attributes:
         rgb: uint8 (height, width, 3), C-contiguous; smaller than `width_px` x `height_px` when `scale` > 1.
         width_px: width after orientation at full size.
         height_px: height after orientation at full size.
         format: Pillow's name of the format (JPEG, PNG, HEIF, ...).
-        pixel_digest: 32 hex digits; equal for files that no viewer tells apart (see kernels.digest).
-        scale: 1, or the 2, 4 or 8 by which the JPEG decoder reduced both sides.
-        encoding: how the file keeps the picture.
+        pixel_digest: 32 hex digits; equal for files that every viewer shows alike (see fingerprint/digest.py).
+        scale: 1, or the factor 2, 4 or 8 by which the JPEG decoder reduced both sides.
+        encoding: quality, chroma and other properties of the file.
     """
 
     rgb: NDArray[np.uint8]
@@ -95,18 +94,18 @@ class Decoded:
 
 
 def decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None = None) -> Decoded | Failure:
-    """The first frame of `data` as an upright RGB picture; never raises on account of `data`.
+    """The first frame of `data` as an upright RGB picture; never raises because of `data`.
 
-    Limits are checked before any pixel is decoded: bytes by length, pixels and memory by the header, and pixels again
-    by Pillow for pictures inside pictures (icons, animation frames), whose headers come later.
+    Limits are checked before any pixel is decoded: bytes by the length, pixels and memory by the header. Pillow checks
+    the pixels of nested pictures (icons, animation frames), whose headers come later.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 by its own DCT (the largest reduction that leaves the short side at
-    `cfg.reduced_jpeg_min_side_px` or more). pHash and PDQ shrink to 32 and 64 px anyway and move by a few bits at most.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 by its DCT: the largest reduction that leaves the short side at
+    `cfg.reduced_jpeg_min_side_px` or more. pHash and PDQ shrink to 32 and 64 px and change by a few bits at most.
 
     Args:
         data: of the file.
-        cfg: what is accepted.
-        max_memory_bytes: what the process may take for it (`guard.max_memory_bytes`); None for no limit.
+        cfg: limits and options.
+        max_memory_bytes: that the process may use (`guard.max_memory_bytes`); None for no limit.
     """
     if not data:
         return Failure("empty", "the file has no bytes")
@@ -121,23 +120,23 @@ def decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None = None) 
         broken = pngs.fault(data) or "no decoder knows this format, or the header is broken"
         return Failure("truncated" if broken.startswith("truncated") else "undecodable", broken)
     except Exception as error:
-        # Decoders meet hostile bytes with every kind of exception: struct.error, RecursionError, SyntaxError, ...
+        # On hostile bytes, decoders raise exceptions of any type: struct.error, RecursionError, SyntaxError, ...
         return _failure(error, cfg)
 
 
 def _attempt(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Decoded | Failure:
-    """Decodes `data`, or what is left of it without a fault that costs no pixel."""
+    """Decodes `data`; if that fails, decodes it again without faults that affect no pixel."""
     try:
         return _decode(data, cfg, max_memory_bytes)
     except Exception as error:
-        mended: bytes | None = None
+        repaired: bytes | None = None
         if data.startswith(pngs.SIGNATURE) and isinstance(error, (UnidentifiedImageError, SyntaxError, ValueError)):
-            mended = pngs.repaired(data)
+            repaired = pngs.repaired(data)
         elif data[:2] == b"\xff\xd8" and _TRUNCATED.search(str(error)):
-            mended = jpegs.with_end(data)
-        if mended is None:
+            repaired = jpegs.with_end(data)
+        if repaired is None:
             raise
-        decoded = _decode(mended, cfg, max_memory_bytes)
+        decoded = _decode(repaired, cfg, max_memory_bytes)
     if isinstance(decoded, Decoded) and data.startswith(pngs.SIGNATURE) and pngs.shows_more(data):
         return replace(decoded, pixel_digest=pngs.stream_digest(data, 1))
     return decoded
@@ -145,7 +144,7 @@ def _attempt(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> De
 
 @contextmanager
 def _pillow_switches(cfg: DecodeConfig) -> Iterator[None]:
-    """Pillow's process-wide limits as `cfg` wants them, warnings silent but for the one on bombs, which is an error."""
+    """Sets Pillow's global limits to those of `cfg`. Bomb warnings become errors; other warnings are ignored."""
     with _PILLOW_SWITCHES, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -161,7 +160,7 @@ def _pillow_switches(cfg: DecodeConfig) -> Iterator[None]:
 
 
 def _text_limit(cfg: DecodeConfig) -> int:
-    """Bytes that texts and the profile of a PNG may unpack to; larger texts are left out, the picture stands."""
+    """Decompressed bytes that the texts and the profile of a PNG may have; larger texts are left out."""
     return min(_MAX_TEXT_BYTES, cfg.max_bytes)
 
 
@@ -208,7 +207,7 @@ def _decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Dec
 def _pixels(
     opened: Image.Image, data: bytes, scale: int, profile: bytes | None, reading: Reading, identify: bool
 ) -> tuple[NDArray[np.uint8], int, str | None]:
-    """RGB as stored, the orientation that turns it upright, and the digest of its samples where RGB says too little."""
+    """RGB as stored, its EXIF orientation, and the digest of its samples if RGB does not identify the picture."""
     jpeg = _plain_jpeg(opened, data, scale)
     if jpeg is not None:
         orientation = _orientation(opened)
@@ -226,7 +225,7 @@ def _pixels(
     extremes: Any = opened.getextrema() if cut and opened.mode in ("RGBA", "LA") else ()
     if 0 < max((high for _, high in extremes), default=0) <= _DARK:
         raise NotDecodedError("samples of 16 bits with alpha that use 14 bits or fewer are not decoded")
-    # Only now: Pillow turns TIFFs while loading and then reports no orientation; pillow-heif does so on opening.
+    # After loading: Pillow rotates TIFFs while loading and then reports no orientation; pillow-heif does so on opening.
     orientation = _orientation(opened)
     shown = render(opened, profile, reading)
     if cut and opened.mode == "RGB" and int(shown.rgb.max()) <= _DARK:
@@ -238,10 +237,10 @@ def _pixels(
 
 
 def _is_plain(opened: Image.Image, data: bytes) -> bool:
-    """Whether an opened file of another format than JPEG shows nothing but its first frame's samples.
+    """Whether the samples of its first frame are all that an opened file (not JPEG) shows.
 
-    Of formats that are not named here nobody checked that Pillow gives all that a file shows (HEIF and AVIF keep gain
-    maps, depth and more than 8 bits; icons several sizes; PSD layers), so the answer is no.
+    False for formats that are not named here: Pillow may not give everything that they show (HEIF and AVIF have gain
+    maps, depth and more than 8 bits; icons several sizes; PSD layers).
     """
     if opened.format == "PNG":
         return not pngs.shows_more(data)
@@ -255,10 +254,10 @@ def _is_plain(opened: Image.Image, data: bytes) -> bool:
 
 
 def _plain_jpeg(opened: Image.Image, data: bytes, scale: int) -> NDArray[np.uint8] | None:
-    """The pixels of an opened JPEG of three components by OpenCV, equal to Pillow's; None for anything unusual.
+    """The pixels of an opened JPEG of three components, decoded by OpenCV, equal to Pillow's; None for unusual files.
 
-    OpenCV would leave rows unwritten where a stream ends early and take sizes from a later header than Pillow did, so
-    `jpegs.is_whole` is asked first. What it or OpenCV refuses goes to Pillow, whose errors have words.
+    OpenCV leaves rows unwritten if a stream ends early, and may take the size from a later header than Pillow, so
+    `jpegs.is_whole` is checked first. Files that it or OpenCV refuses are left to Pillow, which explains its errors.
     """
     if opened.format != "JPEG" or opened.mode != "RGB" or not jpegs.is_whole(data):
         return None
@@ -289,7 +288,7 @@ def _failure(error: Exception, cfg: DecodeConfig) -> Failure:
 
 
 def _draft(opened: Image.Image, min_side_px: int) -> int:
-    """Have the JPEG decoder reduce as far as `min_side_px` allows; the factor taken, 1 for none."""
+    """Makes the JPEG decoder reduce the picture as far as `min_side_px` allows; returns the factor, 1 for none."""
     if not min_side_px:
         return 1
     width, height = opened.size
@@ -301,7 +300,7 @@ def _draft(opened: Image.Image, min_side_px: int) -> int:
 
 
 def _orientation(opened: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 where there is none, or the EXIF data is broken."""
+    """EXIF orientation 1 to 8; 1 if there is none or the EXIF data is broken."""
     try:
         value = opened.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # broken metadata is no reason to refuse a picture

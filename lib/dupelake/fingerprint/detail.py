@@ -1,10 +1,10 @@
-"""Measured resolution: which share of a picture's linear resolution carries detail. An enlarged one has pixels only.
+"""Measures the share of a picture's linear resolution that carries detail; enlarging adds pixels but no detail.
 
-Two signs are looked for. A smooth filter (bilinear, bicubic, Lanczos) leaves a cliff in the spectrum at the old
-resolution, where that of a photograph falls evenly, about as 1/f^2 (Field, Relations between the statistics of natural
-images and the response properties of cortical cells, JOSA A 1987). Repeated pixels (nearest) leave no cliff, but rows
-in which every so-manyth difference between neighbours is nothing (Gallagher, Detection of linear and cubic
-interpolation in JPEG compressed images, CRV 2005, uses the same period).
+Two signs of enlarging are measured. A smooth filter (bilinear, bicubic, Lanczos) leaves a cliff in the spectrum at the
+old resolution; the spectrum of a photograph falls evenly, about as 1/f^2 (Field, Relations between the statistics of
+natural images and the response properties of cortical cells, JOSA A 1987). Repeated pixels (nearest) leave no cliff,
+but zero differences between neighbours at a fixed period (Gallagher, Detection of linear and cubic interpolation in
+JPEG compressed images, CRV 2005, uses the same period).
 
 A blurred or very smooth photograph has a cliff too and measures low; an enlarged copy of it measures lower still.
 """
@@ -21,34 +21,35 @@ DETAIL_VERSION = 1
 
 Floats = NDArray[np.float64]
 
-_WINDOWS = (128, 64, 32)  # samples of a spectrum; the longest that the picture holds
-_LINES = 64  # rows, and columns, that are looked at
+_WINDOWS = (128, 64, 32)  # samples of a spectrum; the longest that fits into the picture is used
+_LINES = 64  # rows, and as many columns, that are measured
 _STARTS = 4  # windows along each
-_FLAT = 4.0  # mean power per sample (of 8-bit levels squared) below which nothing can be said
+_FLAT = 4.0  # mean power per sample (8-bit levels squared); a flatter picture is not measured
 # Measured on ImageNet photographs, original and enlarged with three filters and saved at JPEG 50 to 95:
-_CLIFF_DB = 3.5  # how far the third of an octave above a cliff lies below the octave under it, throughout
-_MARGIN = 0.84  # filters roll off beyond the old resolution; one step lower, an enlarged copy seldom measures more
+_CLIFF_DB = 3.5  # every bin in the third of an octave above a cliff lies so far below the mean of the octave under it
+_MARGIN = 0.84  # filters roll off above the old resolution; with this step an enlarged copy rarely measures more
 _STEPS_AN_OCTAVE = 4
-_LOWEST = 2.0**-2.5  # softer photographs measure this, so that of two soft ones the larger counts for more
-_PROFILE = 1024  # differences along a row or column that the search for repeated pixels takes
-# Measured on the same photographs: 99 % of originals have no such period, 95 % repeated 2 or 3 times (JPEG 50) do
+_LOWEST = 2.0**-2.5  # measure of all softer photographs, so that the larger of two soft ones ranks higher
+_PROFILE = 1024  # differences along a row or column in which repeated pixels are searched
+# Measured on the same photographs: 99 % of originals have no such period; 95 % of those with pixels repeated 2 or 3
+# times (JPEG 50) have one
 _MODULATION = 0.1
 _PROMINENCE = 10.0  # times the median of all periods
-_SLOW = 25  # neighbours whose mean is a slow change
+_SLOW = 25  # neighbours whose mean is subtracted as a slow change
 _NEARLY_HALF = 0.49  # of the sampling rate: every second one
 
 
 def measure_detail(grey: NDArray[np.uint8]) -> float:
     """The share of the linear resolution that carries detail, in four steps an octave: 1, .84, .71, .59, .5, ... .18.
 
-    Width and height times it are the size at which the picture could be stored without loss that shows. It looks at
-    256 windows of 128 samples each way at most, so its cost does not grow with the picture.
+    Width and height times this share are the size at which the picture could be stored without visible loss. At most
+    256 windows of 128 samples are measured each way, so the cost does not grow with the picture.
 
     Args:
         grey: uint8 (h, w), not enlarged or reduced for this measurement.
 
     Returns:
-        1.0 for a sharp picture, and for one that is too small (a side below 32 px) or too flat to tell.
+        1.0 for a sharp picture, and for one that is too small (a side below 32 px) or too flat.
 
     Raises:
         ValueError: not a two-dimensional uint8 array.
@@ -95,7 +96,7 @@ def _window(size: int) -> NDArray[np.float32]:
 
 
 def _cliff(power: Floats) -> float:
-    """Where the whitened spectrum falls for good, as a share of the highest frequency, less a margin; 1 if nowhere."""
+    """The frequency above which the whitened spectrum stays low, with a margin, as a share of the highest; else 1."""
     n = len(power) - 1
     level = 10 * np.log10(power * np.arange(n + 1) ** 2.0 + 1e-9)
     # medians of five bins: the borders of JPEG's blocks are peaks of one bin at every eighth of the sampling rate
@@ -109,10 +110,10 @@ def _cliff(power: Floats) -> float:
 
 @functools.cache
 def _cliff_windows(n: int) -> tuple[int, Floats, NDArray[np.intp]]:
-    """Where a spectrum of n + 1 bins is asked for a cliff: the first bin k, and a row for each k from it on.
+    """The bins k of a spectrum of n + 1 bins that are tested for a cliff: the first k, and two arrays with a row each.
 
-    Rows of weights that take the mean of the octave below k, and of the bins of the third of an octave above it, with
-    n + 1 for none.
+    The first array has the weights of the mean of the octave below k. The second has the indices of the bins in the
+    third of an octave above k, padded with n + 1. Rows are in the order of k.
     """
     places = range(max(6, n // 10), n - 1)
     means = np.zeros((len(places), n + 1))
@@ -126,10 +127,10 @@ def _cliff_windows(n: int) -> tuple[int, Floats, NDArray[np.intp]]:
 
 
 def _repetition(rows: NDArray[np.uint8], columns: NDArray[np.uint8]) -> float:
-    """1 / s where pixels were repeated s times on average (a fraction, too), both ways alike; else 1.
+    """1 / s if pixels are repeated s times on average (s may be a fraction) in both directions, else 1.
 
-    Pixels repeated s times leave mean differences between neighbours that are peaks with period s where s >= 2, and
-    holes with period s / (s - 1) where s < 2.
+    Repeated pixels make the mean differences between neighbours periodic: peaks with period s if s >= 2, holes with
+    period s / (s - 1) if s < 2.
     """
     profiles = [profile for profile in (_differences(rows), _differences(columns)) if profile is not None]
     if len(profiles) < 2:
@@ -145,9 +146,9 @@ def _repetition(rows: NDArray[np.uint8], columns: NDArray[np.uint8]) -> float:
 
 
 def _differences(lines: NDArray[np.uint8]) -> Floats | None:
-    """Mean differences between neighbours along the lines less their slow changes, as shares of their sum.
+    """Mean differences between neighbours along the lines, without slow changes, as shares of their sum.
 
-    The borders of JPEG's blocks count as nothing. None for flat lines.
+    Differences across the borders of JPEG's blocks count as zero. None for flat lines.
     """
     difference = np.abs(np.diff(lines[:, : _PROFILE + 1].astype(np.int16), axis=1)).mean(axis=0)
     inner = np.arange(len(difference)) % 8 != 7

@@ -1,14 +1,14 @@
-"""What identifies the pixels of a file, so that two files share it only when no viewer can tell them apart.
+"""Pixel digests: two files have equal digests only if every viewer shows them alike.
 
-Four kinds, each in a domain of its own, so that no digest of one kind equals one of another:
+There are four kinds. Each has its own domain, so digests of two kinds are never equal:
 
-- pixels: of pictures that are nothing but opaque RGB of 8 bits, in whichever container or mode. PNG, BMP, TIFF and
-  lossless WebP of equal pixels meet here, palettes and alpha of 255 throughout included.
-- samples: of pictures with alpha, with more than 8 bits, of CMYK or Lab, or under a profile that changes colours: the
-  numbers as they are stored, before anything is composited, cut or converted.
-- streams: of JPEG and PNG whose pixels alone do not tell all (a reduced decode, more frames, gain maps, colours of
-  16 bits, unknown chunks): their coded data without metadata.
-- files: all bytes, of everything else. Such a file is `exact` with its like, and never `pixel`.
+- pixels: for opaque 8-bit RGB in any container or mode. PNG, BMP, TIFF and lossless WebP with equal pixels have equal
+  digests, also with palettes or with alpha that is 255 everywhere.
+- samples: for pictures with alpha, with more than 8 bits, in CMYK or Lab, or with a profile that changes colours: the
+  stored values before they are composited, cut or converted.
+- streams: for JPEG and PNG that their pixels do not identify (reduced decoding, more frames, gain maps, 16-bit
+  colours, unknown chunks): the coded data without metadata.
+- files: for all other files: all bytes. Two such files are of kind `exact` or not equal at all, never of kind `pixel`.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def pixel_digest(rgb: NDArray[np.uint8]) -> str:
 
 
 def file_digest(data: bytes) -> str:
-    """Digest of all bytes of a file, in a domain of its own."""
+    """Digest of all bytes of a file, in its own domain."""
     return blake3(b"file").update(data).hexdigest(length=16)
 
 
 def needs_samples(image: Image.Image, reading: Reading, profile: bytes | None, has_alpha: bool) -> bool:
-    """Whether RGB of 8 bits says less than the samples of a loaded picture."""
+    """Whether 8-bit RGB does not identify the samples of a loaded picture."""
     return has_alpha or is_deep(image, reading) or image.mode in ("CMYK", "LAB") or changes_colours(profile, image.mode)
 
 
 def samples_digest(
     image: Image.Image, reading: Reading, profile: bytes | None, has_alpha: bool, orientation: int
 ) -> str:
-    """Digest of the samples of a loaded picture as they are stored, and of all that says how to show them."""
+    """Digest of the stored samples of a loaded picture, and of everything that decides how they are shown."""
     deep = is_deep(image, reading)
     if has_alpha:
         kind = "RGBA"

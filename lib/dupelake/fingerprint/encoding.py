@@ -1,4 +1,4 @@
-"""How a file keeps its picture: JPEG quality and chroma, formats of the web, camera data, colour profile, depth."""
+"""Encoding of a file, from its header: JPEG quality, chroma, lossy web formats, camera data, profile, bit depth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LUMA = np.fromstring(
 
 
 def scaled_luma(quality: int) -> NDArray[np.int64]:
-    """int64 (8, 8): the steps of libjpeg's quantiser of brightness at a quality of 1 to 100 (jcparam.c)."""
+    """int64 (8, 8): the luma quantisation table of libjpeg at a quality of 1 to 100 (jcparam.c)."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((_LUMA.reshape(8, 8) * percent + 50) // 100, 1, 255)
 
@@ -33,15 +33,15 @@ _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the header of a file says.
+    """The encoding of a file, from its header.
 
     Attributes:
-        jpeg_quality: 1 to 100, of libjpeg's tables, or of those nearest in the mean; None for what is no JPEG.
-        chroma_subsampling: 4:4:4, 4:2:2, 4:2:0, ...; None for what is no JPEG of three components.
-        is_web_lossy: a format that loses what its pixels were and that no camera writes: lossy WebP, AVIF, GIF.
-        has_exif: names a camera, or says how long it exposed.
-        has_icc: a colour profile is in the file.
-        bit_depth: bits a sample, as stored.
+        jpeg_quality: 1 to 100, the quality whose libjpeg table has the nearest sum; None if the file is not a JPEG.
+        chroma_subsampling: 4:4:4, 4:2:2, 4:2:0, ...; None if the file is not a JPEG of three components.
+        is_web_lossy: a lossy format that no camera writes: lossy WebP, AVIF, GIF.
+        has_exif: the EXIF data names a camera or an exposure time.
+        has_icc: the file has a colour profile.
+        bit_depth: bits per stored sample.
     """
 
     jpeg_quality: int | None = None
@@ -53,7 +53,7 @@ class Encoding:
 
 
 def read_encoding(opened: Image.Image, data: bytes) -> Encoding:
-    """What is known of an opened picture without its pixels; what is broken counts as absent.
+    """The encoding of an opened picture, without its pixels. Broken data count as absent.
 
     Args:
         opened: by Pillow, not yet loaded.
@@ -72,7 +72,7 @@ def read_encoding(opened: Image.Image, data: bytes) -> Encoding:
 
 
 def _jpeg_quality(table: Any) -> int:
-    """The quality whose table of libjpeg has the nearest sum; the order of the entries does not matter."""
+    """The quality whose libjpeg table has the nearest sum, for entries in any order."""
     return int(_QUALITIES[int(np.abs(_SUMS - np.sum(table)).argmin())])
 
 
@@ -90,7 +90,7 @@ def _has_exif(opened: Image.Image) -> bool:
     try:
         exif = opened.getexif()
         return any(exif.get(tag) for tag in (_MAKE, _MODEL)) or bool(exif.get_ifd(_EXIF_IFD).get(_EXPOSURE))
-    except Exception:  # broken metadata are none
+    except Exception:  # broken metadata count as absent
         return False
 
 

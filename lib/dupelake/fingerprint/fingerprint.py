@@ -1,7 +1,7 @@
-"""One image file to all that the hash stage stores of it: ids, hashes, flags, thumbnail, local features; one decode.
+"""Computes everything that the hash stage stores for one image file, with one decode: ids, hashes, thumbnail, features.
 
-Passes over the full-size pixels: the decoder's own, digest, PDQ's first axis, grey (Pillow), pHash's first axis,
-thumbnail (OpenCV). Everything after those works on pictures that fit a cache. One thread.
+Passes over the full-size pixels: decoder, digest, first axis of PDQ, grey (Pillow), first axis of pHash, thumbnail
+(OpenCV). All later steps use pictures that fit into the cache. It uses one thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GREY_BAND_PIXELS = 1 << 22  # larger pictures are converted a band at a time: o
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is known of one image; columns of `images`, `hashes`, `thumbnails`, `features` by the same names.
+    """The fingerprint of one image; columns of `images`, `hashes`, `thumbnails`, `features` have the same names.
 
     Attributes:
         content_id: first 16 bytes of sha256(file bytes), 32 hex digits.
@@ -43,18 +43,18 @@ class Fingerprint:
         pdq: 32 bytes.
         pdq_mirrored: 32 bytes.
         pdq_quality: 0 to 100.
-        is_low_information: hashes of this picture say nothing.
+        is_low_information: the hashes of this picture do not identify it.
         detail: 0 to 1, share of the linear resolution that carries detail.
-        jpeg_quality: and the next five as kernels.encoding.Encoding has them.
-        jpeg_trace: and the next eight as kernels.condition.Condition has them; null where they were not measured.
+        jpeg_quality: and the next five as in Encoding (fingerprint/encoding.py).
+        jpeg_trace: and the next eight as in Condition (fingerprint/condition.py); null if not measured.
         thumbnail_bytes: JPEG, 4:4:4, without metadata.
         thumbnail_width_px: longest side at most `HashConfig.thumbnail_side_px`.
         thumbnail_height_px: the other side, at least 1.
-        n_keypoints: of the thumbnail; 0 is right for a flat one.
-        keypoints: as kernels.features packs them, strongest first.
-        descriptors: as kernels.features packs them.
-        words: as kernels.vocabulary packs them.
-        features_error: null, or why there are no features although the picture may have some; never want of memory.
+        n_keypoints: of the thumbnail; a flat one has 0.
+        keypoints: packed by words/keypoints.py, strongest first.
+        descriptors: packed by words/keypoints.py.
+        words: packed by words/vocabulary.py.
+        features_error: null, or the error that prevented features; never a lack of memory.
     """
 
     content_id: str
@@ -108,20 +108,20 @@ def fingerprint_image(
     vocabulary: Vocabulary | None = None,
     max_memory_bytes: int | None = None,
 ) -> Fingerprint | Failure:
-    """All of `Fingerprint` for the bytes of a file, or a `Failure` with content_id and byte_size.
+    """The `Fingerprint` of the bytes of a file, or a `Failure` with content_id and byte_size.
 
-    Bytes never make it raise. A failure of an empty file has no content_id: all empty files would share it.
+    Bytes never make it raise. The failure of an empty file has no content_id: all empty files would share it.
 
     Args:
         data: of the file.
-        decode_cfg: what is accepted.
+        decode_cfg: limits and options of decoding.
         hash_cfg: thumbnail and low-information rule.
         features_cfg: keypoints and words; None for the defaults.
-        vocabulary: of the words; None for that of `features_cfg`.
+        vocabulary: of the words; None for the vocabulary of `features_cfg`.
         max_memory_bytes: for one image; None for no limit.
 
     Raises:
-        ModelError: that vocabulary cannot be read.
+        ModelError: the vocabulary cannot be read.
     """
     features_cfg = features_cfg or FeaturesConfig()
     decoded = decode(data, decode_cfg, max_memory_bytes)
@@ -163,7 +163,7 @@ def fingerprint_image(
 
 
 def _condition_of(decoded: Decoded, grey: NDArray[np.uint8]) -> Condition:
-    """The condition of the pixels; of a JPEG decoded at reduced scale only what does not depend on the scale."""
+    """The condition of the pixels; for a JPEG decoded at reduced scale only measures independent of the scale."""
     found = measure_condition(decoded.rgb, grey, decoded.encoding.jpeg_quality)
     if decoded.scale == 1:
         return found
@@ -171,10 +171,10 @@ def _condition_of(decoded: Decoded, grey: NDArray[np.uint8]) -> Condition:
 
 
 def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: Vocabulary) -> dict[str, Any]:
-    """The columns of `features`. What goes wrong is this picture's `features_error`, and the hashes stand.
+    """The columns of `features`. An error becomes the `features_error` of this picture; its hashes are kept.
 
     Raises:
-        MemoryError: the machine was short of memory, which says nothing of the picture; another try may have more.
+        MemoryError: the machine was short of memory, which is no property of the picture; a retry may succeed.
     """
     height, width = thumbnail.shape[:2]
     try:
@@ -184,7 +184,7 @@ def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: 
         error = None
     except MemoryError:
         raise
-    except Exception as fault:  # cv2.error among them
+    except Exception as fault:  # cv2.error too
         if isinstance(fault, cv2.error) and getattr(fault, "code", None) == cv2.Error.StsNoMem:
             raise MemoryError(str(fault)) from fault
         features, words = no_features(), no_words()
@@ -200,7 +200,7 @@ def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: 
 
 
 def to_grey(rgb: NDArray[np.uint8]) -> Image.Image:
-    """`rgb` in mode L as Pillow converts RGB, without the copies of `Image.fromarray`."""
+    """`rgb` in mode L, equal to Pillow's conversion, without the copies of `Image.fromarray`."""
     height, width = rgb.shape[:2]
     rows = max(1, _GREY_BAND_PIXELS // width)
     if rows >= height:
@@ -218,12 +218,12 @@ def _band_to_grey(rgb: NDArray[np.uint8]) -> Image.Image:
 
 
 def make_thumbnail(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """`rgb` with its longest side at `side_px`, or as it is when it is no longer than that.
+    """`rgb` reduced to `side_px` on its longest side; unchanged if it is not larger.
 
-    Halved (exact means of 2 x 2 pixels, an odd last line dropped) as long as it stays above the size, then bilinear for
-    the rest: at a factor below 2 every pixel still counts, as with a filter fitted to the factor, at a tenth of its
-    cost. OpenCV's code depends on the processor, so pixels may differ by one level between types of machines; nothing
-    compares thumbnails byte by byte.
+    It is halved (exact means of 2 x 2 pixels, an odd last line dropped) while it stays above the size, then resized by
+    bilinear interpolation. At a factor below 2 every pixel still counts, as in a filter fitted to the factor, at a
+    tenth of the cost. OpenCV's code depends on the processor, so pixels may differ by one level between types of
+    machines; nothing compares thumbnails byte by byte.
     """
     height, width = rgb.shape[:2]
     longest = max(height, width)
@@ -234,7 +234,7 @@ def make_thumbnail(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     while min(small.shape[1] - 2 * size[0], small.shape[0] - 2 * size[1]) >= 0:
         half = small.shape[1] // 2, small.shape[0] // 2
         small = cv2.resize(small[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
-    # what is far longer than wide has a side that rounding left at 1: there a factor above 2 remains
+    # the short side of a very long picture is rounded to 1, so a factor above 2 remains
     far = max(small.shape[1] / size[0], small.shape[0] / size[1]) > 2.5
     return cv2.resize(small, size, interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR)
 

@@ -1,8 +1,8 @@
-"""pHash (64 bit) and PDQ (256 bit) of decoded pixels, straight and mirrored, and what makes hashes say nothing.
+"""pHash (64 bit) and PDQ (256 bit) of decoded pixels, straight and mirrored, and the low-information rule.
 
-Both algorithms are fixed elsewhere and met bit for bit: pHash as `imagehash.phash` computes it (version 4.3), PDQ as
-ThreatExchange's C++ code does (`pdqhash` 0.2). What is different is the cost: both shrink the picture by a linear,
-separable filter, so that few passes over the full-size pixels, done by BLAS on blocks that stay in cache, suffice.
+Both hashes equal their references bit for bit: pHash that of `imagehash.phash` (version 4.3), PDQ that of
+ThreatExchange's C++ code (`pdqhash` 0.2). Only the cost differs: both references shrink the picture by a linear,
+separable filter, which here takes a few passes over the full-size pixels, by BLAS on blocks that fit into the cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 from dupelake.config import Config, HashConfig, fingerprint
 from dupelake.fingerprint.detail import DETAIL_VERSION
 
-_REVISION = 3  # raise it with any change of this package that changes a hash, a flag, a digest or a thumbnail
+_REVISION = 3  # raise it with any change in this room that changes a hash, a flag, a digest or a thumbnail
 
 _LANCZOS = Image.Resampling.LANCZOS
 _PHASH_SIDE = 32  # imagehash: hash_size 8 times highfreq_factor 4
@@ -30,10 +30,10 @@ _PDQ_SIDE = 64  # PDQ paper, "The PDQ Algorithm": the filtered picture is sample
 _PDQ_MIN_SIDE = 5  # pdqhashing.cpp, MIN_HASHABLE_DIM: smaller pictures get the zero hash of quality 0
 _LUMA = (0.299, 0.587, 0.114)  # downscaling.cpp: ITU-R BT.601 luma of R, G, B
 _PHASH_TIE = 1e-6  # of coefficients up to 1e6, with 16 digits
-_TIE = 0.001  # of a coefficient to the median; the reference's own rounding error
-_EXACT_MAX_PIXELS = 1 << 24  # its additions one by one need 24 bytes a pixel
+_TIE = 0.001  # distance of a coefficient from the median: the rounding error of the reference
+_EXACT_MAX_PIXELS = 1 << 24  # the exact additions of the reference need 24 bytes a pixel
 _BLOCK_BYTES = 1 << 21  # of one block of floats: two L2 caches; larger and smaller ones were slower
-_BLOCKS = threading.local()  # one block a thread, kept: fresh ones cost more in page faults than the sums over them
+_BLOCKS = threading.local()  # one block a thread, reused: page faults of new blocks cost more than the sums over them
 
 _ALTERNATING = np.tile([1.0, -1.0], 4)
 
@@ -62,8 +62,8 @@ def phash(picture: Image.Image | NDArray[np.uint8]) -> np.uint64:
 def phash_pair(grey: Image.Image) -> tuple[np.uint64, np.uint64]:
     """The pHash of a picture of mode L, and of the same mirrored left to right.
 
-    The mirror is taken of the 32 x 32 picture: Lanczos is symmetric, so it equals the 32 x 32 of the mirrored picture
-    but for rounding by one grey level in rare cells. Mirroring turns the sign of every second column of the DCT.
+    The 32 x 32 picture is mirrored, not the original. Lanczos is symmetric, so the results are equal except for
+    rounding by one grey level in rare cells. Mirroring inverts the sign of every second column of the DCT.
     """
     small = _shrink_grey(grey)
     dct = _phash_dct()
@@ -74,10 +74,10 @@ def phash_pair(grey: Image.Image) -> tuple[np.uint64, np.uint64]:
 def pdq(rgb: NDArray[np.uint8]) -> Pdq:
     """PDQ of uint8 (height, width, 3) pixels, straight and mirrored.
 
-    Both Jarosz passes (two box filters along each axis) and the sampling at 64 x 64 are linear, so they are one
-    banded matrix an axis; the mirrored hash shares the first. It is exactly the hash of the mirrored picture:
-    ThreatExchange's dihedral hashes flip signs of the DCT instead, but since the sampling is off centre by half a
-    pixel, those are up to 16 bits from what a mirrored file gets.
+    Both Jarosz passes (two box filters along each axis) and the sampling at 64 x 64 are linear, so each axis is one
+    banded matrix; both hashes share the first axis. The mirrored hash is exactly that of the mirrored picture.
+    ThreatExchange's dihedral hashes invert signs of the DCT instead; their sampling is off centre by half a pixel, so
+    they differ by up to 16 bits from the hash of a mirrored file.
     """
     height, width = rgb.shape[:2]
     if min(height, width) < _PDQ_MIN_SIDE:
@@ -89,11 +89,11 @@ def pdq(rgb: NDArray[np.uint8]) -> Pdq:
 
 
 def is_low_information(width_px: int, height_px: int, phash_bits: int, pdq_quality: int, cfg: HashConfig) -> bool:
-    """Whether hashes of this picture say nothing, so that it must not be joined by them.
+    """Whether the hashes of this picture do not identify it, so that they must not be joined.
 
-    Flat pictures either all collide or scatter at random, tiny ones match anything: a side below
+    Hashes of flat pictures collide or are random, and those of tiny pictures match anything. The rule: a side below
     `low_information_min_side_px`, PDQ quality (edges at 64 x 64) at most `low_information_max_quality`, or a pHash
-    within 4 bits of the flat picture's.
+    within 4 bits of that of a flat picture.
     """
     if min(width_px, height_px) < cfg.low_information_min_side_px or pdq_quality <= cfg.low_information_max_quality:
         return True
@@ -102,7 +102,7 @@ def is_low_information(width_px: int, height_px: int, phash_bits: int, pdq_quali
 
 
 def to_signed(bits: np.uint64 | int) -> int:
-    """A 64-bit hash as Spark's BIGINT keeps it: the same bits, two's complement."""
+    """A 64-bit hash as a signed BIGINT of Spark: the same bits in two's complement."""
     value = int(bits)
     return value - (1 << 64) if value >= 1 << 63 else value
 
@@ -124,13 +124,13 @@ def hamming_bytes(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int6
 
 
 def hash_version(cfg: Config) -> str:
-    """What computed a row of hashes, for example 'h1-pillow13-0f3a6c1e'; rows of two versions are never compared.
+    """The version of a row of hashes, for example 'h1-pillow13-0f3a6c1e'; rows of two versions are never compared.
 
-    It changes with the algorithms' revisions, with every option that changes bits or what is accepted (decoding, the
-    low-information rule, thumbnails), and with Pillow's major version: majors change conversions between modes, and
-    pixel digests must be equal exactly. Minor versions bring decoder updates that keep the decoded pixels in all but
-    odd files, several times a year; recomputing every image for each would cost more than it saves. Of OpenCV nothing
-    but thumbnails depends: its pixels of JPEGs are Pillow's.
+    It changes with the revisions of the algorithms, with every option that changes bits or limits (decoding, the
+    low-information rule, thumbnails), and with Pillow's major version, because majors change conversions between modes
+    and pixel digests must be equal exactly. Pillow's minor versions update decoders several times a year and rarely
+    change decoded pixels, so recomputing every image for them is not worth it. Only thumbnails depend on OpenCV: it
+    decodes JPEGs to the same pixels as Pillow.
     """
     options = cfg.as_dict()
     hashing = {k: v for k, v in options["hash"].items() if k not in ("batch_bytes", "rows_per_task")}
@@ -139,7 +139,7 @@ def hash_version(cfg: Config) -> str:
 
 
 def _as_floats(pixels: NDArray[np.uint8], kind: type[np.float32] | type[np.float64]) -> NDArray[Any]:
-    """`pixels` as floats in this thread's block, valid until the next call; afresh where they exceed the block."""
+    """`pixels` as floats in this thread's block, valid until the next call; a new array if they exceed the block."""
     if pixels.size * np.dtype(kind).itemsize > _BLOCK_BYTES:
         return pixels.astype(kind)
     kept = getattr(_BLOCKS, "bytes", None)
@@ -154,8 +154,8 @@ def _phash_bits(low: NDArray[np.float64], small: NDArray[Any]) -> np.uint64:
     """The low (8, 8) of the type-II DCT of `small` (32, 32) to bits: above their median."""
     ordered = np.sort(low, axis=None)
     if ordered[32] - ordered[31] < _PHASH_TIE:
-        # Of a flat or striped picture most coefficients are rounding noise around the median, and another DCT than
-        # imagehash's rounds otherwise.
+        # Most coefficients of a flat or striped picture are rounding noise near the median, so only imagehash's own DCT
+        # gives the same bits.
         low = scipy.fftpack.dct(scipy.fftpack.dct(small.astype(np.uint8), axis=0), axis=1)[:8, :8]
         ordered = np.sort(low, axis=None)
     bits = low > (ordered[31] + ordered[32]) / 2  # np.median without its overhead
@@ -170,7 +170,7 @@ def _phash_dct() -> NDArray[np.float64]:
 
 
 def _shrink_grey(grey: Image.Image) -> NDArray[Any]:
-    """`grey.resize((32, 32), LANCZOS)` bit for bit, whole numbers (32, 32); by BLAS, 4 times as fast.
+    """`grey.resize((32, 32), LANCZOS)` bit for bit, whole numbers (32, 32); BLAS is 4 times as fast.
 
     Pillow (Resample.c, `ImagingResampleHorizontal_8bpc`) sums pixel times coefficient as integers of 22 fractional
     bits. Those sums stay below 2**53, so float64 holds them exactly, in any order of addition.
@@ -204,7 +204,7 @@ def _round(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _lanczos_blocks(length: int) -> list[tuple[int, int, int, NDArray[np.float64]]]:
     """Pillow's Lanczos coefficients from `length` to 32 samples, in 4 blocks: first output, input range, weights.
 
-    As Resample.c, `precompute_coeffs` and `normalize_coeffs_8bpc`, compute them: multiples of 2**-22.
+    Equal to `precompute_coeffs` and `normalize_coeffs_8bpc` of Resample.c: multiples of 2**-22.
     """
     scale = length / _PHASH_SIDE
     support = 3.0 * scale
@@ -231,7 +231,7 @@ def _pdq_rows(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Luma of uint8 (height, width, 3), filtered and sampled along the columns; float32 (64, width), 0 to 255."""
     height, width = rgb.shape[:2]
     luma = np.array(_LUMA, np.float32)
-    if (height, width) == (_PDQ_SIDE, _PDQ_SIDE):  # pdqhashing.cpp takes such a picture unfiltered
+    if (height, width) == (_PDQ_SIDE, _PDQ_SIDE):  # pdqhashing.cpp does not filter such a picture
         return _luma_as_published(rgb)
     starts, weights = _jarosz(height)
     flat = rgb.reshape(height, width * 3)
@@ -248,7 +248,7 @@ def _pdq_rows(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _pdq_columns(luma: NDArray[np.float32], height: int) -> NDArray[np.float32]:
-    """Float32 (64, width) of a picture of that height, filtered and sampled; (2, 64, 64): straight and mirrored."""
+    """`luma` (64, width), filtered and sampled along the rows: float32 (2, 64, 64), straight and mirrored."""
     both = np.empty((2, _PDQ_SIDE, _PDQ_SIDE), np.float32)
     if (height, luma.shape[1]) == (_PDQ_SIDE, _PDQ_SIDE):
         both[0], both[1] = luma, luma[:, ::-1]
@@ -263,9 +263,9 @@ def _pdq_columns(luma: NDArray[np.float32], height: int) -> NDArray[np.float32]:
 def _pdq_coefficients(both: NDArray[np.float32], rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """DCT of the filtered pictures (2, 64, 64), float32 (2, 16, 16); `rgb` is the picture that they were made from.
 
-    The reference adds up floats of 32 bits pixel by pixel, with errors of about 0.001 in a coefficient. Where one lies
-    as close as that to the median (drawings, symmetry, flats; under 1 % of photographs), its additions are repeated in
-    its order, at several times the cost, so that its bits come out.
+    The reference adds 32-bit floats pixel by pixel, with errors of about 0.001 in a coefficient. If a coefficient is so
+    close to the median (drawings, symmetric or flat pictures; under 1 % of photographs), the additions are repeated in
+    the order of the reference, at several times the cost, to get the same bits.
     """
     dct = _pdq_dct()
     coefficients = (dct @ both.astype(np.float64) @ dct.T).astype(np.float32)
@@ -312,8 +312,8 @@ def _jarosz(length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 def _jarosz_blocks(length: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
     """`_jarosz` along the rows, in 4 blocks of 16 outputs: first output, input range, weights (inputs, 32).
 
-    The first 16 columns are of the picture as it is, the others of the mirrored one: its last outputs have nearly the
-    same inputs as the first ones here, since only the sampling is off centre.
+    The first 16 columns are for the picture, the others for its mirror. The last outputs of the mirror have nearly the
+    same inputs as the first outputs of the picture, because only the sampling is off centre.
     """
     starts, weights = _jarosz(length)
     matrix = np.zeros((length, _PDQ_SIDE), np.float32)
@@ -337,7 +337,7 @@ def _pdq_dct() -> NDArray[np.float64]:
 
 
 def _pdq_coefficients_as_published(luma: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 (n, 16, 16): what pdqhashing.cpp computes of lumas (n, height, width), rounding by rounding."""
+    """float32 (n, 16, 16): the result of pdqhashing.cpp for lumas (n, height, width), with the same roundings."""
     height, width = luma.shape[1:]
     if (height, width) != (_PDQ_SIDE, _PDQ_SIDE):
         for _ in range(2):
@@ -346,7 +346,7 @@ def _pdq_coefficients_as_published(luma: NDArray[np.float32]) -> NDArray[np.floa
         rows, columns = (((np.arange(_PDQ_SIDE) + 0.5) * n / _PDQ_SIDE).astype(np.int64) for n in (height, width))
         luma = luma[:, rows][:, :, columns]
     dct = _pdq_dct().astype(np.float32)
-    # sums in order, as the loops do; a product of matrices would add otherwise
+    # sums in the order of the reference's loops; a matrix product adds in another order
     half = np.zeros((len(luma), 16, _PDQ_SIDE), np.float32)
     for i in range(_PDQ_SIDE):
         half += dct[:, i, None] * luma[:, i, None, :]
@@ -357,7 +357,7 @@ def _pdq_coefficients_as_published(luma: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def _box_as_published(lines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One box filter along the first axis, as box1DFloat's running sum: add the next sample, take the last one off."""
+    """One box filter along the first axis, a running sum as in box1DFloat: add the next sample, subtract the last."""
     length = lines.shape[0]
     window, ahead, behind = _box_window(length)
     sums = np.empty_like(lines)
@@ -380,7 +380,7 @@ def _luma_as_published(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _has_tie(coefficients: NDArray[np.float32]) -> bool:
-    """Whether the next one above the lower median is within `_TIE` of it: no other order of two moves a bit."""
+    """Whether the next coefficient above the lower median is within `_TIE` of it; only their order decides bits."""
     ordered = np.partition(coefficients, (127, 128), axis=None)
     return bool(ordered[128] - ordered[127] < _TIE)
 

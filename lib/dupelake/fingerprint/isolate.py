@@ -1,17 +1,17 @@
-"""Work done in a child process that may crash, hang or run out of memory without taking its parent along.
+"""Runs work in a child process, so that a crash, a hang or a lack of memory does not end the parent.
 
-A decoder is native code that meets bytes of strangers. In a Spark Python worker its crash fails the task, which meets
-the same bytes again at the next attempt, and after four of them (in local mode: after one) the night ends. So the
-worker forks one child for a task, hands it one item after the other, and forks another where that one was lost.
+A decoder is native code that processes untrusted bytes. If it crashes in a Spark Python worker, the task fails, and
+each retry fails on the same bytes; after four attempts (in local mode after one) the run ends. So the worker forks one
+child for a task, sends it one item at a time, and forks another child if one is lost.
 
-Why so, and not otherwise: a process for each item costs 5 to 10 ms each, as much as a small picture; a journal of what
-is being decoded, read after the stage failed, does its whole work again for each bad image, and guesses which of the
-images at work it was. Here the way of a good item is longer by two messages through a socket (well below 1 ms), the
-culprit is known, and nothing is done twice but its own item. Forking is safe: Spark's workers are forked processes of
-one thread themselves, and the child runs nothing but `work`. It is no sandbox: it guards against faults, not attacks.
+Alternatives: a process for each item costs 5 to 10 ms, as much as a small picture. A journal of the images in progress,
+read after the stage failed, repeats the whole stage for each bad image and cannot tell which image was the cause. Here
+a good item costs two more messages through a socket (well below 1 ms), the bad item is known, and only that item is
+repeated. Forking is safe: Spark's workers are forked, single-threaded processes, and the child runs nothing but `work`.
+The child is not a sandbox: it protects against faults, not against attacks.
 
-A crash, and memory that ran out, are tried once more in a fresh child: the item before may have corrupted the heap or
-left it full. Time that ran out is not: the second try would cost as much again.
+A crash and a lack of memory are tried once more in a new child, because an earlier item may have corrupted or filled
+the heap. A timeout is not, because the second attempt would take as long again.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ Work = Callable[[Any, Callable[[Any], None]], Any]
 
 @dataclass(frozen=True)
 class Lost:
-    """An item without an answer.
+    """The result of an item whose work failed.
 
     Attributes:
         reason: crashed, timeout, out_of_memory, or internal_error (an exception in Python).
-        message: what happened, in words, at most 500 characters.
-        noted: what `work` said of the item before it was lost, or None.
+        message: what happened, at most 500 characters.
+        noted: the last value that `work` noted about the item, or None.
     """
 
     reason: str
@@ -62,15 +62,15 @@ class _Child:
 
 
 class Guard:
-    """Calls `work` in a child process, which is replaced when it is lost.
+    """Calls `work` in a child process; a lost child is replaced.
 
     Args:
-        work: (item, note) to an answer. Items, answers and what is given to `note` (at any time, for `Lost.noted`)
-            must pickle. Each child works on the state that the parent has when it is forked. MemoryError means
+        work: function (item, note) -> answer. It may call `note` with a value for `Lost.noted` at any time. Items,
+            answers and notes must pickle. Each child starts with the state of the parent at the fork. MemoryError means
             out_of_memory.
         timeout_s: seconds for one item.
-        max_memory_bytes: address space that the child may take beyond what the parent holds when it forks. Counted by
-            the kernel (RLIMIT_AS), so an allocation fails at once and swaps nothing; not enforced on macOS.
+        max_memory_bytes: address space that the child may use beyond that of the parent at the fork. The kernel
+            enforces it (RLIMIT_AS), so an allocation fails at once and nothing is swapped; not enforced on macOS.
     """
 
     def __init__(self, work: Work, timeout_s: float, max_memory_bytes: int) -> None:
@@ -86,14 +86,14 @@ class Guard:
         self.close()
 
     def __call__(self, item: Any, extra_s: float = 0.0) -> Any:
-        """The answer to `item`, or Lost. It may take `extra_s` longer until it notes something: to read it."""
+        """The answer to `item`, or Lost. The first note may come `extra_s` later than the timeout, for reading."""
         answer = self._attempt(item, extra_s)
         if isinstance(answer, Lost) and answer.reason in (CRASHED, OUT_OF_MEMORY):
             answer = self._attempt(item, extra_s)
         return answer
 
     def close(self) -> None:
-        """End the child; the guard may be used again."""
+        """Ends the child; the guard may be used again."""
         if self._child is not None:
             self._kill(self._child)
             self._child = None
@@ -124,11 +124,11 @@ class Guard:
     def _fork(self) -> _Child:
         mine, its = Pipe()
         parent = os.getpid()
-        for stream in (sys.stdout, sys.stderr):  # what is buffered would come out of both
+        for stream in (sys.stdout, sys.stderr):  # both processes would write what is buffered
             with contextlib.suppress(Exception):
                 stream.flush()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on threads: a worker has but one
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads: a worker has only one
             pid = os.fork()
         if pid == 0:
             try:
@@ -139,7 +139,7 @@ class Guard:
         return _Child(pid, mine)
 
     def _serve(self, pipe: Connection, parent: int) -> None:
-        """The child: never returns but by an exception."""
+        """The loop of the child; it leaves only by an exception or by exiting."""
         _prepare_child(pipe.fileno(), parent, self._max_memory_bytes)
         while True:
             try:
@@ -159,13 +159,13 @@ class Guard:
 
     @staticmethod
     def _kill(child: _Child, after_s: float = 0.0) -> int | None:
-        """Ends the child, after giving it time to end by itself; its wait status, or None where there is none."""
+        """Kills the child after it had `after_s` seconds to end; returns its wait status, or None if there is none."""
         child.pipe.close()
         status = _reap(child.pid, after_s) if after_s else None
         if status is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
-            # A process that waits for a dead network mount cannot be ended; it dies when the mount answers.
+            # A process that waits for a dead network mount cannot be killed until the mount answers.
             status = _reap(child.pid, _REAP_SECONDS)
         return status
 
@@ -175,7 +175,7 @@ def _prepare_child(pipe: int, parent: int, max_memory_bytes: int) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an endless loop must not outlive a killed worker
         if os.getppid() != parent:
             os._exit(1)
-    # The parent's sockets: held open here, they would keep Spark from seeing that the worker died.
+    # Close the parent's sockets: open here, they would hide the death of the worker from Spark.
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     highest = max((int(name) for name in os.listdir("/dev/fd") if name.isdigit()), default=limit - 1)
     os.closerange(3, pipe)
@@ -189,7 +189,7 @@ def _prepare_child(pipe: int, parent: int, max_memory_bytes: int) -> None:
 
 
 def _address_space() -> int | None:
-    """Bytes of this process's address space; None where the kernel does not tell."""
+    """Bytes of this process's address space; None if the kernel does not give them."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -224,10 +224,10 @@ def _ending(status: int | None) -> str:
 
 
 def fail_on_purpose(data: bytes) -> None:
-    """For tests of a whole run: what a decoder might do to `data`, when the environment asks for it.
+    """Simulates a fault of a decoder, for tests of a whole run.
 
-    DUPELAKE_BAD_IMAGE=KIND:TEXT;KIND:TEXT... does so to data that hold TEXT: `crash` reads address 0 (SIGSEGV), `kill`
-    is SIGKILL, `hang` never ends, `memory` allocates until it may not.
+    DUPELAKE_BAD_IMAGE=KIND:TEXT;KIND:TEXT... causes a fault for data that contain TEXT: `crash` reads address 0
+    (SIGSEGV), `kill` sends SIGKILL, `hang` never ends, `memory` allocates until an allocation fails.
     """
     for fault in filter(None, os.environ.get(BAD_IMAGE_VARIABLE, "").split(";")):
         kind, _, text = fault.partition(":")

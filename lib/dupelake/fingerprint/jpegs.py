@@ -1,4 +1,4 @@
-"""The stream of a JPEG without decoding it: where it ends, what lies beside the picture, and what identifies it."""
+"""Parses the stream of a JPEG without decoding it: its end, what it holds besides the picture, and its digest."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import cv2
 import numpy as np
 from blake3 import blake3
 
-# A marker inside entropy-coded data: not a stuffed zero, not a restart, not a fill byte (ITU-T T.81, B.1.1).
+# The next marker in entropy-coded data: not a stuffed zero, not a restart, not a fill byte (ITU-T T.81, B.1.1).
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _END = b"\xff\xd9"
-_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"  # depth maps and second pictures of phones lie in it
-_IDLE_TRAILER_BYTES = 64  # behind the end marker so little holds no picture and no film
-# Behind the data of a whole scan decoders skip anything; where a scan ends early, these bits become pixels.
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"  # holds depth maps and second pictures of phones
+_IDLE_TRAILER_BYTES = 64  # after the end marker; too few for a picture or a film
+# Decoders skip bytes after a complete scan; after an incomplete scan they decode these bits to pixels.
 _FILLERS = (bytes(range(1, 251)) * 16, bytes(range(250, 0, -1)) * 16)
 
 
 def segments(data: bytes, *, scans: bool = True) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment up to the first EOI; of SOS with its entropy-coded data (ITU-T T.81, B).
+    """(marker, start, end) of each segment up to the first EOI; SOS includes its entropy-coded data (ITU-T T.81, B).
 
-    Without `scans` the first SOS, by itself, is the last.
+    Without `scans` the iteration ends with the header of the first SOS.
 
     Raises:
         IndexError: the stream ends early.
-        ValueError: it is not a JPEG stream.
+        ValueError: the data are not a JPEG stream.
     """
     if data[:2] != b"\xff\xd8":
         raise ValueError("no SOI marker")
@@ -52,10 +52,10 @@ def segments(data: bytes, *, scans: bool = True) -> Iterator[tuple[int, int, int
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether libjpeg, reading `data`, surely comes to the end marker before it comes to the end of the bytes.
+    """Whether libjpeg certainly reaches the end marker of `data`, and `data` has exactly one frame header, of 8 bits.
 
-    And whether it has one frame header of 8 bits, so that everyone reads the same size. In a scan that holds all
-    components, libjpeg stops at the first end marker; streams of several scans are walked through to their end.
+    With one frame header all readers read the same size. In a scan that holds all components, libjpeg stops at the
+    first end marker; streams of several scans are parsed to their end.
     """
     frames, components = 0, b""
     try:
@@ -68,14 +68,14 @@ def is_whole(data: bytes) -> bool:
             elif marker == 0xDA and frames == 1:
                 if data[start + 4 : start + 5] == components and data.rfind(_END, end) >= 0:
                     break
-                return sum(1 for _ in segments(data)) > 0  # raises where the walk does not end well
+                return sum(1 for _ in segments(data)) > 0  # raises if the stream is not complete
     except (IndexError, ValueError):
         return False
     return frames == 1
 
 
 def is_progressive(data: bytes) -> bool:
-    """Whether the decoder holds all coefficients at once: several scans, 2 bytes a sample beside the pixels."""
+    """Whether the decoder holds all coefficients in memory (several scans): 2 bytes a sample besides the pixels."""
     try:
         for marker, start, end in segments(data, scans=False):
             if marker == 0xC2:
@@ -88,10 +88,10 @@ def is_progressive(data: bytes) -> bool:
 
 
 def extras(data: bytes) -> list[bytes]:
-    """What the file shows beside its first picture: other pictures, gain maps, depth maps, films.
+    """The parts of a file besides its first picture: other pictures, gain maps, depth maps, films.
 
-    That is what lies behind the end marker (unless it is padding, or too short to be anything), extended XMP, and
-    APP11 (JPEG XT's residuals). Empty for an ordinary JPEG. Where the stream cannot be followed, all of it.
+    These are the bytes after the end marker (unless they are padding or very short), extended XMP, and APP11 (residuals
+    of JPEG XT). Empty for an ordinary JPEG. If the stream cannot be parsed, the whole file.
     """
     found = []
     try:
@@ -100,7 +100,7 @@ def extras(data: bytes) -> list[bytes]:
             if marker == 0xEB or (marker == 0xE1 and data.startswith(_EXTENDED_XMP, start + 4)):
                 found.append(data[start:end])
             at = end
-        # Entropy-coded data hold no end marker; tables between the scans of a progressive stream may, by chance.
+        # Entropy-coded data hold no end marker, but tables between the scans of a progressive stream may, by chance.
         rest = _behind(data, data.find(_END, at))
         if rest:
             rest = _behind(data, max(end for _, _, end in segments(data)))
@@ -110,7 +110,7 @@ def extras(data: bytes) -> list[bytes]:
 
 
 def _behind(data: bytes, end: int) -> bytes:
-    """What lies behind the end marker at `end`; empty where that is nothing to speak of."""
+    """The bytes after the end marker at `end`; empty if they are padding or very short."""
     if end < 0:
         return b""
     rest = data[end + 2 :].strip(b"\0\xff\r\n ")
@@ -118,14 +118,14 @@ def _behind(data: bytes, end: int) -> bytes:
 
 
 def stream_digest(data: bytes, orientation: int, icc_profile: bytes | None, beside: list[bytes]) -> str:
-    """Digest of what determines the pixels of a JPEG: its stream without metadata, orientation and ICC profile.
+    """Digest of everything that determines the pixels of a JPEG: stream without metadata, orientation, ICC profile.
 
-    For JPEGs decoded at reduced scale a digest of the pixels would be unsound: two pictures that differ only in the
-    dropped coefficients would pass as equal. Equal streams are equal pictures, and edits of metadata (EXIF, XMP,
-    comments) leave the stream alone. The price: the same pixels stored another way (PNG, optimised Huffman tables)
-    do not meet here, but at 0 bits of pHash and PDQ. `beside` is what `extras` found, which counts as well.
+    For a JPEG decoded at reduced scale a digest of the pixels would be wrong: two pictures that differ only in the
+    dropped coefficients would be equal. Equal streams give equal pictures, and edits of metadata (EXIF, XMP, comments)
+    do not change the stream. The drawback: equal pixels stored in another way (PNG, optimised Huffman tables) have
+    other digests; their pHash and PDQ differ by 0 bits. `beside` is the result of `extras`, which is hashed as well.
 
-    The first byte hashed differs from `pixel_digest`'s, so a digest of one kind never equals one of the other.
+    The hashed prefix differs from that of `pixel_digest`, so digests of two kinds are never equal.
     """
     hasher = blake3(b"jpeg-stream" + bytes([orientation]))
     hasher.update(blake3(icc_profile or b"").digest())
@@ -138,7 +138,7 @@ def stream_digest(data: bytes, orientation: int, icc_profile: bytes | None, besi
             elif marker == 0xEE or not (0xE0 <= marker <= 0xEF or marker == 0xFE):  # APP14, and all but APPn, COM
                 hasher.update(view[start:end])
     except (IndexError, ValueError):
-        # libjpeg forgives more than this parser: fall back on all bytes, which is sound as well.
+        # libjpeg accepts more streams than this parser; the digest of all bytes is correct for them.
         return blake3(b"jpeg-file" + bytes([orientation])).update(data).hexdigest(length=16)
     for part in beside:
         hasher.update(blake3(part).digest())
@@ -146,10 +146,10 @@ def stream_digest(data: bytes, orientation: int, icc_profile: bytes | None, besi
 
 
 def with_end(data: bytes) -> bytes | None:
-    """`data` with its end marker, where that alone is missing; None where part of the picture is missing, too.
+    """`data` with its end marker, if only that is missing; None if part of the picture is missing, too.
 
-    Whether all of it is there, decoding tells: the bits of a whole scan are followed by different ones, twice, and if
-    the pixels stay the same, no pixel was made of them.
+    It decodes the data twice, followed by two different fillers. If the pixels are equal, no pixel depends on the
+    filler, so the scan is complete.
     """
     if not _scans_are_complete(data):
         return None
@@ -165,7 +165,7 @@ def _array(data: bytes) -> np.ndarray:
 
 
 def _scans_are_complete(data: bytes) -> bool:
-    """Whether the scans up to the end of the bytes carry every coefficient to its last bit."""
+    """Whether the headers of the scans cover every coefficient to its last bit."""
     missing: set[tuple[int, int]] | None = None
     try:
         for marker, start, _ in segments(data + _END):

@@ -1,7 +1,6 @@
-"""Memory that a picture takes while it is decoded and hashed, told from its header, and what one worker may take.
+"""Estimates the memory for decoding and hashing a picture from its header, and computes the memory limit of a worker.
 
-The figures are measured: tests/fingerprint/test_memory.py decodes one picture
-of each kind and holds the peak against them.
+The constants are measured: tests/fingerprint/test_memory.py decodes one picture of each kind and compares the peak.
 """
 
 from __future__ import annotations
@@ -15,26 +14,26 @@ from PIL import Image
 from dupelake.fingerprint import jpegs
 
 MIB = 1 << 20
-# Bytes that Pillow keeps a pixel, by mode; of all others, 4.
+# Bytes a pixel in Pillow, by mode; 4 for all other modes.
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-_RGB = 3.7  # the picture that is hashed, and the bands at work
-_HASHING = 6.3  # that picture, its grey, and the copy of that which pHash takes
-# Decoders that hold the picture several times over, by format: bytes a pixel in all.
+_RGB = 3.7  # bytes a pixel: the picture that is hashed, and the bands in memory
+_HASHING = 6.3  # bytes a pixel: that picture, its grey, and the copy of the grey for pHash
+# Total bytes a pixel, by format, of decoders that hold several copies of the picture.
 _HUNGRY = {"WEBP": 16.5, "AVIF": 16.0, "HEIF": 19.0, "JPEG2000": 25.0}
-_COEFFICIENTS = 6.2  # of a progressive JPEG, at full size whatever the scale; of four components a third more
-_APART = 32 * MIB  # whatever the picture
-_HELD = 384 * MIB  # of a Python worker by itself: its libraries, and pages that it keeps
-_LEAST, _MOST = 512 * MIB, 4096 * MIB  # of a limit that is told from the machine
+_COEFFICIENTS = 6.2  # bytes a full-size pixel of a progressive JPEG, at any scale; a third more with four components
+_BASE = 32 * MIB  # for any picture
+_WORKER = 384 * MIB  # of a Python worker without pictures: its libraries, and memory that it keeps
+_MIN_LIMIT, _MAX_LIMIT = 512 * MIB, 4096 * MIB  # of a limit computed from the memory of the machine
 
 
 @dataclass(frozen=True)
 class Room:
-    """What the processes of one executor share.
+    """The memory that the Python workers of one executor share.
 
     Attributes:
-        tasks: how many work at the same time; 0 for one on each core of the machine.
-        heap_bytes: of the JVM beside them.
-        python_bytes: that a cluster manager grants them; None where the machine or its container is the limit.
+        tasks: number of concurrent tasks; 0 for one on each core of the machine.
+        heap_bytes: heap of the executor's JVM.
+        python_bytes: that the cluster manager grants to Python; None if the machine or its container is the limit.
     """
 
     tasks: int = 0
@@ -43,12 +42,12 @@ class Room:
 
 
 def needed_bytes(opened: Image.Image, data: bytes, scale: int) -> int:
-    """About the most memory at a time that decoding and hashing an opened picture takes, its file included.
+    """The estimated peak memory for decoding and hashing an opened picture, in bytes, including its file.
 
     Args:
-        opened: not yet loaded; its size is that of the whole picture, or of the reduced one where `scale` says so.
-        data: its file.
-        scale: by which a JPEG's sides are reduced while it is decoded.
+        opened: not yet loaded; its size is the full size divided by `scale`.
+        data: of its file.
+        scale: factor by which the sides of a JPEG are reduced while decoding.
     """
     name, mode = opened.format or "", opened.mode
     stored = _STORED.get(mode, 4)
@@ -60,11 +59,11 @@ def needed_bytes(opened: Image.Image, data: bytes, scale: int) -> int:
         needed += whole * _COEFFICIENTS * (4 / 3 if mode == "CMYK" else 1)
     elif name == "TIFF":
         needed = max(needed, shown * (stored + _strip_share(opened)))
-    return int(needed) + 2 * len(data) + _APART
+    return int(needed) + 2 * len(data) + _BASE
 
 
 def _strip_share(opened: Image.Image) -> float:
-    """Bytes a pixel that libtiff unpacks at a time beside the picture: a strip or tile, at most the whole picture."""
+    """Bytes a pixel that libtiff decompresses at a time: a strip or tile, at most the whole picture."""
     tags = getattr(opened, "tag_v2", {})
     bits = tags.get(258, (8,))
     rows = tags.get(323) or min(tags.get(278, opened.height), opened.height)  # of a tile, else of a strip
@@ -72,20 +71,20 @@ def _strip_share(opened: Image.Image) -> float:
 
 
 def share_bytes(room: Room) -> int:
-    """What one image may take in one worker beside what that holds anyway: `guard.max_memory_bytes: 0`.
+    """The memory limit of one image in one worker, in bytes, for `guard.max_memory_bytes: 0`.
 
-    An equal share of the machine's or container's memory less the JVM's heap, or of what a cluster manager grants to
-    Python, less what a worker holds by itself; 512 MiB at least and 4 GiB at most.
+    An equal share of the memory of the machine or container without the JVM's heap, or of the memory that a cluster
+    manager grants to Python, minus that of a worker without pictures; at least 512 MiB and at most 4 GiB.
     """
     tasks = room.tasks or os.cpu_count() or 1
     left = memory_bytes() - room.heap_bytes
     if room.python_bytes is not None:
         left = min(left, room.python_bytes)
-    return max(_LEAST, min(_MOST, left // tasks - _HELD))
+    return max(_MIN_LIMIT, min(_MAX_LIMIT, left // tasks - _WORKER))
 
 
 def memory_bytes() -> int:
-    """Bytes of memory of this machine, or of the container (cgroup, version 1 or 2) that this process is in."""
+    """Bytes of memory of this machine, or of the container (cgroup version 1 or 2) of this process."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     try:
         groups = Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace").splitlines()
@@ -100,7 +99,7 @@ def memory_bytes() -> int:
         else:
             continue
         group = root / path.lstrip("/")
-        for folder in (group, *group.parents):  # a limit of a parent holds as well
+        for folder in (group, *group.parents):  # the limits of parent groups hold as well
             if root in (folder, *folder.parents):
                 limits += _limit(folder / name)
     return min(limits)

@@ -1,4 +1,4 @@
-"""The chunks of a PNG without decoding it: what it shows beside 8-bit samples, what identifies it, its faults."""
+"""Parses the chunks of a PNG without decoding it: what it shows besides 8-bit samples, its digest, its faults."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from blake3 import blake3
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXT = {b"tEXt", b"zTXt", b"iTXt"}
-# What no viewer shows: text, times, EXIF, hints. sTER (stereo), acTL (animation), bKGD and the unknown are not here.
+# Chunks that no viewer shows: text, times, EXIF, hints. Not sTER (stereo), acTL (animation), bKGD and unknown chunks.
 _METADATA = _TEXT | {b"tIME", b"eXIf", b"sBIT", b"hIST", b"sPLT", b"iDOT", b"vpAg", b"oFFs", b"pCAL", b"sCAL", b"caBX"}
 _PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB"}
-# Gamma and primaries of sRGB, as everyone writes them beside, or instead of, the chunk sRGB.
+# Gamma and primaries of sRGB, as encoders write them with, or instead of, the chunk sRGB.
 _USUAL_GAMMA = range(45_400, 45_510)
 _USUAL_PRIMARIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 _IDLE_TRAILER_BYTES = 64
@@ -25,7 +25,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     """(kind, start of the body, end of the body) of each chunk up to IEND.
 
     Raises:
-        ValueError: `data` is no PNG, or ends before IEND.
+        ValueError: `data` is not a PNG, or ends before IEND.
     """
     if not data.startswith(SIGNATURE):
         raise ValueError("no PNG signature")
@@ -42,10 +42,10 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def shows_more(data: bytes) -> bool:
-    """Whether the file shows anything beside samples of 8 bits, or grey of 16, their alpha and their ICC profile.
+    """Whether the file shows anything besides 8-bit samples (or 16-bit grey), their alpha and their ICC profile.
 
-    Such are more frames, colours of 16 bits, other colour spaces than sRGB told by other means than a profile,
-    pixels that are not square, layers and whatever else lies in chunks that are not known here or behind the end.
+    Examples: more frames, 16-bit colours, a colour space other than sRGB that is not given by a profile, pixels that
+    are not square, layers, unknown chunks, data after the end.
     """
     try:
         found = list(chunks(data))
@@ -57,7 +57,7 @@ def shows_more(data: bytes) -> bool:
     transparent = colours in (4, 6) or b"tRNS" in kinds
     if depth == 16 and colours != 0:
         return True
-    named = b"sRGB" in kinds or b"iCCP" in kinds  # they go before gamma and primaries
+    named = b"sRGB" in kinds or b"iCCP" in kinds  # they override gamma and primaries
     for kind, start, end in found:
         body = data[start:end]
         if kind in _PICTURE or kind in _METADATA or (kind == b"bKGD" and not transparent):
@@ -77,7 +77,7 @@ def _numbers(body: bytes) -> tuple[int, ...]:
 
 
 def stream_digest(data: bytes, orientation: int) -> str:
-    """Digest of all chunks but metadata, and of what follows IEND: files that differ in metadata alone share it."""
+    """Digest of all chunks but metadata, and of the data after IEND: equal for files that differ only in metadata."""
     hasher = blake3(b"png-stream" + bytes([orientation]))
     view = memoryview(data)
     last = 0
@@ -94,8 +94,8 @@ def stream_digest(data: bytes, orientation: int) -> str:
 def repaired(data: bytes) -> bytes | None:
     """`data` without texts that may be too large to read and without ancillary chunks whose checksum is wrong.
 
-    None where there is nothing of that. The picture itself lies in critical chunks, of which none is dropped. Short
-    texts stay, for an orientation may stand there (XMP).
+    None if there are no such chunks. No critical chunk is dropped, so the picture is complete. Short texts are kept,
+    because they may hold the orientation (XMP).
     """
     kept = [SIGNATURE]
     try:
@@ -114,7 +114,7 @@ def repaired(data: bytes) -> bytes | None:
 
 
 def fault(data: bytes) -> str | None:
-    """What is broken in a PNG that no decoder opens, in words; None where nothing is found, or it is no PNG."""
+    """The fault of a PNG that no decoder opens; None if no fault is found or `data` is not a PNG."""
     if not data.startswith(SIGNATURE):
         return None
     try:

@@ -1,8 +1,8 @@
-"""What an earlier JPEG left in pixels that were saved again since: the coefficients keep to the steps of its quantiser.
+"""Detects an earlier JPEG compression of pixels: their DCT coefficients are multiples of the steps of its quantiser.
 
-Z. Fan and R. de Queiroz, Identification of bitmap compression history, IEEE TIP 2003, fit the steps by likelihood; here
-by the mean cosine of the coefficients against each step, which is 1 where all are multiples of it and near 0 elsewhere.
-Noise, filters and scaling destroy the steps. A change of brightness scales them, so that another quality is found.
+Z. Fan and R. de Queiroz, Identification of bitmap compression history, IEEE TIP 2003, fit the steps by likelihood. Here
+the measure is the mean cosine of the coefficients for each step: 1 if all are multiples of the step, near 0 otherwise.
+Noise, filters and scaling destroy the steps. A change of brightness scales them, so another quality is found.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _QUALITIES = np.arange(20, 96)
 _STEPS = np.arange(3, 49)  # of the quantiser; finer ones are lost in rounding
 _BLOCKS = 128
 _RATES = (1 / _STEPS).astype(np.float32)
-_LEAST_STEPS = 0.6  # of a step; what is less tells nothing of it
+_LEAST_STEPS = 0.6  # steps; a smaller coefficient gives no information about the step
 _LEAST_COEFFICIENTS = 40
-_NEAR_BEST = 0.85  # a step that divides the true one fits as well: the lowest quality that fits so well is meant
-_CLEAR, _CLEAR_IN_JPEG = 0.3, 0.36  # what soft pictures reach that never were another JPEG
-_BELOW = 6  # qualities, so that the steps of the file itself are not taken for earlier ones
+_NEAR_BEST = 0.85  # a divisor of the true step fits as well: the lowest quality with so much of the best score
+_CLEAR, _CLEAR_IN_JPEG = 0.3, 0.36  # least score; soft pictures without an earlier JPEG stay below
+_BELOW = 6  # qualities below that of the file, so that the file's own steps are not found
 
 
 def cosines() -> Floats:
@@ -49,12 +49,12 @@ _TABLES = np.stack([[scaled_luma(quality)[row, column] for row, column in _TERMS
 def earlier_quality(
     tiles: NDArray[np.uint8], starts: Iterable[tuple[int, int]], jpeg_quality: int | None
 ) -> int | None:
-    """The quality, 20 to 95, of a JPEG that the pixels were before they were saved as they are; None where none shows.
+    """The quality, 20 to 95, of an earlier JPEG of the pixels; None if no earlier JPEG is found.
 
     Args:
-        tiles: uint8 (n, h, w), grey, on the grid of blocks of the file.
-        starts: (row, column), 0 to 7: where a grid may start, that of the file itself apart.
-        jpeg_quality: of the file; None for what is no JPEG.
+        tiles: uint8 (n, h, w), grey, aligned with the block grid of the file.
+        starts: (row, column), 0 to 7: other possible starts of the earlier grid.
+        jpeg_quality: of the file; None if it is not a JPEG.
     """
     top = 95 if jpeg_quality is None else jpeg_quality - _BELOW
     found = _quality(tiles, (0, 0), top, _CLEAR if jpeg_quality is None else _CLEAR_IN_JPEG)
@@ -78,7 +78,7 @@ def _quality(tiles: NDArray[np.uint8], start: tuple[int, int], top: int, clear: 
 
 
 def _scores(tiles: NDArray[np.uint8]) -> Floats:
-    """-1 to 1 of each quality: how well the coefficients keep to its steps."""
+    """The score of each quality, -1 to 1: how well the coefficients fit its steps."""
     n, height, width = tiles.shape
     rows, columns = height // 8, width // 8
     blocks = tiles[:, : rows * 8, : columns * 8].reshape(n, rows, 8, columns, 8)

@@ -1,4 +1,4 @@
-"""Samples of more than 8 bits to 8-bit grey, by what they hold: 12 bits in 16, labels of a mask, elevations."""
+"""Converts samples of more than 8 bits to 8-bit grey by their range: 12 bits in 16, labels of a mask, elevations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from PIL import Image
 
 from dupelake.fingerprint.tiffs import Reading
 
-_BAND_PIXELS = 1 << 20  # some MB at work beside the whole picture, whatever its mode
-_DEPTHS = (10, 12, 14, 16)  # of detectors that write 16 bits
+_BAND_PIXELS = 1 << 20  # some MB in memory besides the whole picture, for any mode
+_DEPTHS = (10, 12, 14, 16)  # bits of detectors that write 16-bit samples
 
 
 def bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """(first row, rows from there on) of a loaded picture, so that no conversion makes a copy of the whole."""
+    """(first row, band of rows) of a loaded picture, so that conversions do not copy the whole picture."""
     width, height = image.size
     rows = max(1, _BAND_PIXELS // width)
     if rows >= height:
@@ -29,12 +29,12 @@ def bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 
 def is_deep(image: Image.Image, reading: Reading) -> bool:
-    """Whether samples are numbers that have to be scaled to 8 bits."""
+    """Whether samples must be scaled to 8 bits."""
     return image.mode.startswith(("I", "F")) or reading.signed_8
 
 
 def samples(band: Image.Image, reading: Reading) -> NDArray[Any]:
-    """The numbers that the file holds, (height, width), in their own dtype."""
+    """The sample values of the file, (height, width), in their own dtype."""
     values: NDArray[Any] = np.asarray(band)
     if reading.signed_8:
         return values.view(np.int8)
@@ -47,9 +47,9 @@ class Levels:
 
     Attributes:
         black: the sample that becomes 0.
-        white: the one that becomes 255.
-        inverted: the other way round.
-        transparent: the sample that is shown as white, or None (PNG's tRNS of grey of 16 bits).
+        white: the sample that becomes 255.
+        inverted: black becomes 255 and white becomes 0.
+        transparent: the sample that becomes white, or None (PNG's tRNS of 16-bit grey).
     """
 
     black: float
@@ -58,7 +58,7 @@ class Levels:
     transparent: int | None = None
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """Grey of samples (height, width); what is not a number is black."""
+        """Grey of samples (height, width); NaN becomes 0 before inversion."""
         scaled: Any = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
         scaled -= self.black
         scaled *= 255.0 / (self.white - self.black) if self.white > self.black else 0.0
@@ -76,10 +76,10 @@ class Levels:
 def find_levels(image: Image.Image, reading: Reading) -> Levels:
     """The levels of a loaded deep picture.
 
-    Integers within 0..65535 are as wide as they need: white is 2 ** n - 1 for the fewest bits n of 1 to 8, 10, 12, 14
-    or 16 that hold the largest of them. So 12 bits in 16 show what their export to 8 bits shows, whatever its size,
-    and labels 0..5 of a mask are no black picture. Floats within 0..1 are fractions, within 0..255 they are 8 bits;
-    any other range (elevation, signed data) is stretched from its minimum to its maximum.
+    For integers within 0..65535 white is 2 ** n - 1, with the least n of 1 to 8, 10, 12, 14 or 16 that holds the
+    largest sample. So 12 bits in 16 look like their export to 8 bits, and a mask with labels 0..5 is not black. Floats
+    within 0..1 are fractions; floats within 0..255 are 8-bit levels. Any other range (elevation, signed data) is
+    stretched from its minimum to its maximum.
     """
     low, high, whole = np.inf, -np.inf, True
     for _, band in bands(image):
@@ -89,7 +89,7 @@ def find_levels(image: Image.Image, reading: Reading) -> Levels:
             values = values[np.isfinite(values)]
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
-    if low > high:  # not a number among them
+    if low > high:  # there is no finite sample
         low = high = 0.0
     key = image.info.get("transparency")
     transparent = key if isinstance(key, int) else None
@@ -101,15 +101,15 @@ def find_levels(image: Image.Image, reading: Reading) -> Levels:
 
 
 def dark_colours(data: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """RGB of a picture whose samples of 16 bits hold fewer, by the same rule; None where that is not what it is.
+    """RGB of a picture whose 16-bit samples use fewer bits, by the rule of `find_levels`; None for other pictures.
 
-    Pillow cuts colours of 16 bits to their upper 8, of which such a picture (12 bits in 16) has next to none.
+    Pillow keeps the upper 8 of 16 bits, which are nearly all zero in such a picture (12 bits in 16).
 
     Args:
-        data: the file.
-        shape: (height, width, 3) as Pillow has it.
+        data: of the file.
+        shape: (height, width, 3) of Pillow's picture.
     """
-    try:  # BGR: asked for RGB, OpenCV 4.14 gives other numbers of a TIFF of 16 bits
+    try:  # BGR, because OpenCV 4.14 gives wrong values for a 16-bit TIFF in RGB
         deep: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:

@@ -1,9 +1,9 @@
-"""Manifest rows to images, hashes, thumbnails and features: each file read and decoded once, in the Python worker.
+"""Computes images, hashes, thumbnails and features of manifest rows; the Python worker reads and decodes a file once.
 
-Bytes of local files and of HTTP never cross from the JVM: the worker reads them itself, under the rules of
-kernels.access. Others arrive in `fetched` (stages.fetch). One bad image is one failed row; the batch goes on, also past
-an image that kills its decoder, never ends, or wants all memory: reading and decoding happen in a guarded child of the
-worker (kernels.isolate).
+The worker reads local files and HTTP itself, under the access rules (ingest/access.py), so their bytes never pass
+through the JVM. Other bytes come in `fetched` (ingest/fetch_stage.py). A bad image is one failed row and does not stop
+the batch, even if it crashes its decoder, never ends, or needs too much memory, because a guarded child of the worker
+reads and decodes (fingerprint/isolate.py).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from dupelake.runtime.redaction import redact_uris
 from dupelake.warehouse.schema import FAILED, FEATURES, HASHES, IMAGES, OK
 from dupelake.words.vocabulary import Vocabulary, feature_version, load_vocabulary
 
-# Taken over from the manifest row as they are.
+# Copied from the manifest row.
 _KEPT = ("image_id", "uri", "partition", "scope", "captured_at", "extra", "attempts", "marks", "source")
 _RUNS_OWN = ("ingested_at", "deleted_at", "deleted_reason")
-# What may pass: a failing disk, a file server that was restarted, a lock, a cache that lost the file's handle.
+# Transient errors: a failing disk, a restarted file server, a lock, a stale file handle.
 _TRANSIENT = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ETIMEDOUT}
 _MAX_PAUSE_S = 30.0
-_RECENT = 32  # contents whose results a task remembers: some MB; placeholder images come in thousands
+_RECENT = 32  # contents whose results a task caches: some MB; placeholder images come in thousands
 
 
 def _nullable(fields: Iterable[T.StructField]) -> list[T.StructField]:
@@ -59,8 +59,8 @@ HASHED = T.StructType(
         T.StructField("features_error", T.StringType()),
     ]
 )
-"""What `hash_images` gives: IMAGES without what the run adds, then, null in failed rows, HASHES, the thumbnail and
-FEATURES (whose error_message is `features_error` here)."""
+"""The result of `hash_images`: IMAGES without the columns that the run adds; then HASHES, the thumbnail and FEATURES
+(whose error_message is `features_error` here), which are null in failed rows."""
 
 _LARGE = tuple(field.name for field in HASHED.fields if field.dataType == T.BinaryType())
 _NEW = {field.name: field.dataType for field in HASHED.fields if field.name not in _KEPT}
@@ -75,24 +75,23 @@ _ARROW: dict[type[T.DataType], pa.DataType] = {
 
 
 def hash_images(rows: DataFrame, cfg: Config, paths: Sequence[str] = ()) -> DataFrame:
-    """Fingerprints of every row, one row out for each row in, in the rows' partitioning.
+    """The fingerprints of all rows: one output row for each input row, with the partitioning of `rows`.
 
     Args:
         rows: columns of schema.MANIFEST, `attempts` and `fetched struct<data binary, reason string, message string>`,
-            which is null for local files and HTTP. Rows whose `reason` is set already pass through as failed.
-        cfg: sections `decode`, `fetch`, `guard`, `hash` and `features`; batches are handed on as soon as they hold
+            which is null for local files and HTTP. Rows with a `reason` pass through as failed.
+        cfg: sections `decode`, `fetch`, `guard`, `hash` and `features`; an output batch ends as soon as it holds
             `hash.batch_bytes`.
-        paths: the manifests and trees; besides `fetch.allowed_roots`, files in their folders may be read.
+        paths: the manifests and trees; files in their folders and in `fetch.allowed_roots` may be read.
 
     Returns:
-        HASHED. Failed rows carry `reason` and `error_message`, and `content_id` and `byte_size` where the file could
-        be read. Besides those of kernels.decode.Failure, reasons of local files are not_allowed, missing, unreadable,
-        not_a_file; of HTTP those of kernels.webread; and of all files those of kernels.isolate.Lost: crashed, timeout,
-        out_of_memory, internal_error.
-        Within a task equal contents are decoded once (the last few are remembered).
+        HASHED. Failed rows have `reason` and `error_message`, and also `content_id` and `byte_size` if the file could
+        be read. Reasons: those of Failure (ingest/failure.py); not_allowed, missing, unreadable, not_a_file for local
+        files; those of ingest/webread.py for HTTP; crashed, timeout, out_of_memory, internal_error for all files
+        (fingerprint/isolate.py). A task decodes equal contents once (it caches the last few).
 
     Raises:
-        ModelError: the vocabulary cannot be read; here, on the driver, before a task starts.
+        ModelError: the vocabulary cannot be read; raised on the driver, before a task starts.
     """
     return rows.mapInArrow(_mapper(cfg, paths, worker_room(rows.sparkSession)), HASHED)
 
@@ -100,16 +99,15 @@ def hash_images(rows: DataFrame, cfg: Config, paths: Sequence[str] = ()) -> Data
 def read_local(
     path: str, uri: str, max_bytes: int, access: Access, tell_file: Callable[[str], None] | None = None
 ) -> bytes | Failure:
-    """The bytes of a regular file; symbolic links are followed to where files may be read.
+    """The bytes of a regular file; symbolic links are followed within the access rules.
 
     Args:
-        path: as kernels.uris.local_path gives it.
-        uri: as the manifest gives it; where a `file:` URI was written without percent-encoding, a file that exists
-            under its literal name is taken when there is none under the decoded one.
-        max_bytes: larger files are refused without being read.
-        access: which files may be read; how often, and after which pause, a file is tried again where its storage
-            failed for a moment.
-        tell_file: is told which file it is (kernels.files), once it is open.
+        path: the result of `local_path` (ingest/uris.py).
+        uri: as the manifest gives it. A `file:` URI may have been written without percent-encoding: if no file has the
+            decoded name, a file with the literal name is read.
+        max_bytes: larger files are refused and not read.
+        access: the access rules, and the number and pause of retries after transient errors.
+        tell_file: called with the file id (ingest/files.py) when the file is open.
 
     Raises:
         MemoryError: the file does not fit.
@@ -149,8 +147,8 @@ def _read_local(
         size = os.fstat(opened).st_size
         if size > max_bytes:
             return Failure("too_large", f"{size} bytes, more than decode.max_bytes ({max_bytes})", byte_size=size)
-        data = file.read(size + 1)  # not more: Python allocates what is asked for
-        if len(data) > size:  # it has grown meanwhile; decode refuses what is over the limit
+        data = file.read(size + 1)  # not more: Python allocates the requested size
+        if len(data) > size:  # the file has grown since; decode refuses data over the limit
             data += file.read(max_bytes + 1 - len(data))
     return data if data else Failure("empty", "the file has no bytes", byte_size=0)
 
@@ -158,10 +156,10 @@ def _read_local(
 def _mapper(
     cfg: Config, paths: Sequence[str] = (), room: Room | None = None
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function that runs in the workers; it carries the configuration and the vocabulary.
+    """The function that runs in the workers, with the configuration and the vocabulary.
 
-    The vocabulary (some 200 KB) travels with it, so that the file of a user's own need only lie on the driver. So does
-    what Spark's settings say of memory; what the machine has, the worker finds out.
+    The vocabulary (some 200 KB) is sent with it, so a user's own file is needed on the driver only. The memory settings
+    of Spark are sent, too; the worker reads the memory of its machine itself.
     """
     versions = {"hash_version": hash_version(cfg), "feature_version": feature_version(cfg)}
     vocabulary = load_vocabulary(cfg.features.vocabulary)
@@ -178,15 +176,16 @@ def _mapper(
 
 
 class _Hasher:
-    """Rows of one task to fingerprints, in a guarded child; one at a time."""
+    """Computes the fingerprints of the rows of one task in a guarded child, one row at a time."""
 
     def __init__(self, cfg: Config, vocabulary: Vocabulary, access: Access, max_memory_bytes: int) -> None:
         self._cfg = cfg
         self._access = access
-        self._read_http = WebReader(access)  # its state is the child's
+        self._read_http = WebReader(access)  # its state lives in the child
         self._vocabulary = vocabulary
         self._recent: OrderedDict[str, Fingerprint | Failure] = OrderedDict()  # by content id; filled in the child
-        # Contents that cost a child already. Each child inherits them, so copies of the same bytes cost no other one.
+        # Failures of contents that have ended a child. Each new child inherits them, so copies do not end another
+        # child.
         self._lost: dict[str, Failure] = {}
         self._max_memory_bytes = max_memory_bytes
         self._guard = Guard(self._work, cfg.guard.timeout_s, max_memory_bytes)
@@ -198,7 +197,7 @@ class _Hasher:
         self._guard.close()
 
     def __call__(self, uri: str | None, fetched: pa.StructScalar) -> tuple[Fingerprint | Failure, str | None]:
-        """The fingerprint of one row, or why there is none; and which file it is, where that was seen."""
+        """The fingerprint of one row, or its failure; and the file id, if the file was opened."""
         data: bytes | None = None
         extra_s = 0.0
         if fetched.is_valid:
@@ -220,14 +219,14 @@ class _Hasher:
             return result, file_id if data is None or uri is None else remote_file_id(uri)
         content, byte_size = answer.noted or (None, None)
         failure = Failure(answer.reason, answer.message, content, byte_size)
-        if content is not None and answer.reason != FAULT:  # an exception costs no child
+        if content is not None and answer.reason != FAULT:  # an exception does not end the child
             self._lost[content] = failure
         return failure, None
 
     def _work(
         self, item: tuple[str, bytes | None], note: Callable[[tuple[str, int]], None]
     ) -> tuple[Fingerprint | Failure, str | None]:
-        """In the child: the fingerprint, and which local file was read. MemoryError is the guard's to handle."""
+        """In the child: the fingerprint and the file id of a local file. The guard handles MemoryError."""
         uri, data = item
         if data is not None:
             return self._fingerprint(data, note), None
@@ -258,7 +257,7 @@ class _Hasher:
 def _hash_batch(
     batch: pa.RecordBatch, cfg: Config, hasher: _Hasher, versions: dict[str, str]
 ) -> Iterator[pa.RecordBatch]:
-    """Hashes the rows of one input batch; hands on whenever the bytes at hand reach `hash.batch_bytes`."""
+    """Hashes the rows of one input batch; an output batch ends when it reaches `hash.batch_bytes`."""
     uris, reasons, messages = (batch.column(name).to_pylist() for name in ("uri", "reason", "error_message"))
     fetched = batch.column("fetched")
     done: list[dict[str, Any]] = []
@@ -271,7 +270,7 @@ def _hash_batch(
             result, file_id = hasher(uri, fetched[at])
         values = _values(result, versions) | {"file_id": file_id}
         done.append(values)
-        held += sum(len(values.get(name) or b"") for name in _LARGE) + 512  # of the other columns, roughly
+        held += sum(len(values.get(name) or b"") for name in _LARGE) + 512  # estimate for the other columns
         if held >= cfg.hash.batch_bytes:
             yield _output(batch, start, done)
             start, held, done = at + 1, 0, []
@@ -280,7 +279,7 @@ def _hash_batch(
 
 
 def _values(result: Fingerprint | Failure, versions: dict[str, str]) -> dict[str, Any]:
-    """The new columns of one row; what is absent is null."""
+    """The new columns of one row; missing ones are null."""
     if isinstance(result, Failure):
         return {
             "status": FAILED,

@@ -1,4 +1,4 @@
-"""Stored thumbnails back to pixels."""
+"""Decodes stored thumbnails to pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def decode_thumbnail(data: bytes) -> NDArray[np.uint8]:
     """RGB pixels, uint8 (h, w, 3), of a thumbnail as the hash stage encoded it.
 
     Raises:
-        ValueError: the bytes are no picture.
+        ValueError: the bytes are not a picture.
     """
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:

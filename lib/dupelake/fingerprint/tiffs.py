@@ -1,8 +1,8 @@
-"""What Pillow gets wrong in TIFF files without saying so: mended where the picture can be had, refused otherwise.
+"""Corrects TIFF files that Pillow decodes wrongly without an error, or refuses them if that is impossible.
 
-Raw camera files are TIFF files whose first picture is a small preview; Pillow shows that. Samples that are signed,
-unsigned of 32 bits, MinIsWhite of more than 8 bits, in planes of 16 bits, in subsampled YCbCr, or big-endian and
-compressed come out as other numbers than the file holds.
+Raw camera files are TIFF files whose first picture is a small preview, which Pillow decodes. Pillow gives wrong values
+for samples that are signed, unsigned 32-bit, MinIsWhite with more than 8 bits, planar with 16 bits, subsampled YCbCr,
+or big-endian and compressed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import ImagePalette, TiffImagePlugin
 
-# Grey of 16 bits whose 0 is white: Pillow knows it of little-endian files alone.
+# 16-bit grey whose 0 is white: Pillow supports it only in little-endian files.
 TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 255, 256, 257, 258, 262
@@ -21,23 +21,23 @@ _PLANAR, _COLORMAP, _SUB_IFDS, _INK_SET, _SAMPLE_FORMAT, _SUBSAMPLING = 284, 320
 _DNG_VERSION, _PHOTOSHOP_LAYERS = 50706, 37724
 _OWN_COLOURS = (301, 318, 319)  # transfer function, white point, primaries: a colour space without a profile
 _MAX_PAGES = 256
-# libtiff gives samples in the order of this machine; Pillow then reads them in that of the file.
+# libtiff gives samples in the byte order of this machine; Pillow then reads them in that of the file.
 _NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 _RAW = "raw camera files are not decoded, and their preview is not the picture; export it as JPEG, PNG or TIFF"
 
 
 class NotDecodedError(Exception):
-    """A file that Pillow would decode into another picture than it holds; the message is for the image's row."""
+    """A file that Pillow would decode to a wrong picture; the message goes into the image's row."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the samples that Pillow gives are to be understood.
+    """How to interpret the samples that Pillow gives.
 
     Attributes:
-        signed_8: of mode L, but signed.
-        unsigned_32: of mode I, but unsigned.
-        inverted: 0 is white, and Pillow has not turned that round.
+        signed_8: mode L, but the samples are signed.
+        unsigned_32: mode I, but the samples are unsigned.
+        inverted: 0 is white, and Pillow has not inverted the samples.
     """
 
     signed_8: bool = False
@@ -46,10 +46,10 @@ class Reading:
 
 
 def prepare(opened: TiffImagePlugin.TiffImageFile, data: bytes) -> Reading:
-    """Has `opened` (before it is loaded) show the picture at full size with the samples that the file holds.
+    """Prepares `opened` (not yet loaded), so that it loads the full-size picture with the samples of the file.
 
     Raises:
-        NotDecodedError: it cannot.
+        NotDecodedError: that is impossible.
     """
     tags: Any = opened.tag_v2
     if _DNG_VERSION in tags or data[8:10] == b"CR" or _has_larger_sub_picture(tags, data):
@@ -69,7 +69,7 @@ def prepare(opened: TiffImagePlugin.TiffImageFile, data: bytes) -> Reading:
         tiles: Any = opened.tile
         opened.tile = [tile._replace(args=(_NATIVE.get(tile.args[0], tile.args[0]), *tile.args[1:])) for tile in tiles]
     colours = tags.get(_COLORMAP)
-    if opened.mode == "P" and colours and max(colours) < 256:  # written in 8 bits, as libtiff forgives, too
+    if opened.mode == "P" and colours and max(colours) < 256:  # written with 8 bits, which libtiff accepts as well
         opened.palette = ImagePalette.raw("RGB;L", bytes(colours))
     kind = tags.get(_SAMPLE_FORMAT, (1,))[0]
     return Reading(
@@ -82,8 +82,8 @@ def prepare(opened: TiffImagePlugin.TiffImageFile, data: bytes) -> Reading:
 def shows_more(opened: TiffImagePlugin.TiffImageFile) -> bool:
     """Whether a prepared file shows more than the samples of its first page as Pillow gives them.
 
-    More pages, pictures inside, Photoshop's layers, samples that Pillow cuts to 8 bits or leaves out, colours told by
-    other means than a profile, pixels that are not square.
+    Examples: more pages, nested pictures, Photoshop's layers, samples that Pillow cuts to 8 bits or drops, a colour
+    space that is not given by a profile, pixels that are not square.
     """
     tags: Any = opened.tag_v2
     if opened.n_frames > 1 or any(tag in tags for tag in (_SUB_IFDS, _PHOTOSHOP_LAYERS, *_OWN_COLOURS)):
@@ -99,7 +99,7 @@ def shows_more(opened: TiffImagePlugin.TiffImageFile) -> bool:
 
 
 def _raw_mode(tile: Any) -> str:
-    """How Pillow unpacks the samples of one of its tiles."""
+    """The raw mode with which Pillow unpacks the samples of a tile."""
     return str(tile.args[0] if isinstance(tile.args, tuple) else tile.args)
 
 
@@ -108,7 +108,7 @@ def _is_reduced(tags: Any) -> bool:
 
 
 def _seek_full_size(opened: TiffImagePlugin.TiffImageFile) -> None:
-    """Turns to the first page that is no reduced picture; stays where there is none."""
+    """Seeks the first page that is not a reduced picture; stays on the first page if there is none."""
     for page in range(1, min(opened.n_frames, _MAX_PAGES)):
         try:
             opened.seek(page)
@@ -126,7 +126,7 @@ def _is_subsampled(tags: Any) -> bool:
 
 
 def _read_with_libtiff(opened: TiffImagePlugin.TiffImageFile) -> None:
-    """Pillow's own reader of uncompressed samples gets these wrong, libtiff does not. Under the lock of `decode`."""
+    """Makes libtiff read the samples; Pillow's own reader gives wrong values. Needs the lock of `decode`."""
     before = TiffImagePlugin.READ_LIBTIFF
     TiffImagePlugin.READ_LIBTIFF = True
     try:
@@ -136,7 +136,7 @@ def _read_with_libtiff(opened: TiffImagePlugin.TiffImageFile) -> None:
 
 
 def _has_larger_sub_picture(tags: Any, data: bytes) -> bool:
-    """Whether a picture that the first one points at (SubIFDs) has more pixels than it."""
+    """Whether a nested picture (SubIFDs) has more pixels than the first picture."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if _SUB_IFDS not in tags or order is None or data[2:4] not in (b"\x2a\0", b"\0\x2a"):
         return False

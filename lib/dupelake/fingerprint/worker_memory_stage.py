@@ -1,4 +1,4 @@
-"""What the Python workers of an executor share, as Spark's settings tell it on the driver."""
+"""The memory that the Python workers of an executor share, by the settings of Spark."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pyspark.sql import SparkSession
 from dupelake.fingerprint.memory import MIB, Room
 
 _UNITS = {"": MIB, "b": 1, "k": 1 << 10, "m": MIB, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
-_LEAST_OVERHEAD = 384 * MIB  # Spark's own
+_LEAST_OVERHEAD = 384 * MIB  # Spark's default minimum
 
 
 def worker_room(spark: SparkSession) -> Room:
-    """The share of Python in an executor.
+    """The memory that an executor has for Python.
 
-    `spark.executor.pyspark.memory` where it is set; on YARN and Kubernetes the overhead, beside which a container has
-    nothing; elsewhere what the machine has beside the JVM, which the worker sees for itself.
+    It is `spark.executor.pyspark.memory` if that is set. On YARN and Kubernetes it is the overhead, because a container
+    has no other memory. Elsewhere it is the memory of the machine without the JVM, which the worker measures itself.
     """
 
     def setting(name: str, default: str) -> str:
@@ -29,7 +29,7 @@ def worker_room(spark: SparkSession) -> Room:
         return Room(cores, size_bytes(setting("spark.driver.memory", "1g")))
     per_task = int(setting("spark.task.cpus", "1"))
     managed = master.startswith(("yarn", "k8s"))
-    cores = int(setting("spark.executor.cores", "1" if managed else "0"))  # standalone takes all of the machine
+    cores = int(setting("spark.executor.cores", "1" if managed else "0"))  # standalone uses all cores of the machine
     tasks = max(1, cores // per_task) if cores else 0
     heap = size_bytes(setting("spark.executor.memory", "1g"))
     python = size_bytes(setting("spark.executor.pyspark.memory", "0"))
@@ -43,6 +43,6 @@ def worker_room(spark: SparkSession) -> Room:
 
 
 def size_bytes(text: str) -> int:
-    """Bytes of a size as Spark writes it: 6g, 512m, 1024 (MiB)."""
+    """The bytes of a size in Spark's notation: 6g, 512m, 1024 (MiB)."""
     found = re.fullmatch(r"\s*(\d+)\s*([bkmgtp]?)b?\s*", text.lower())
     return int(found.group(1)) * _UNITS[found.group(2)] if found else 0

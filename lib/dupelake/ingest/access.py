@@ -1,9 +1,9 @@
-"""What a run may read: folders, hosts and schemes (options fetch.allowed_*), and how a local file is opened under them.
+"""Access rules of a run: which folders, hosts and schemes it may read (options fetch.allowed_*).
 
-A manifest may come from somebody who may read less than the executors do. So a local file must lie in a folder that the
-run was given (its manifest's own, or one of fetch.allowed_roots), wherever links and `..` lead, and a host must be
-public unless fetch.allowed_hosts names it. What is refused is a failed row, reason `not_allowed`, and its message
-gives the option to set.
+The author of a manifest may have fewer rights than the executors. So a local file, after links and `..` are resolved,
+must lie in the folder of its manifest or in one of fetch.allowed_roots. A host must be public unless
+fetch.allowed_hosts names it. A refused file becomes a failed row with the reason `not_allowed`; its message names the
+option to set.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from dupelake.ingest.uris import local_path
 
 NOT_ALLOWED = "not_allowed"
 
-# IANA's special-purpose registries: what no server of the internet has. 168.63.129.16 is Azure's own "wire server".
-# Of IPv6, 2000::/3 is in use; 2001::/23 holds Teredo and benchmarks. fetch.allowed_hosts opens any of these.
+# IANA's special-purpose registries: addresses that no public server has. 168.63.129.16 is Azure's "wire server".
+# IPv6 uses 2000::/3 only; 2001::/23 holds Teredo and benchmarks. fetch.allowed_hosts permits any of these.
 NOT_PUBLIC = (
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16"),
     *("172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15"),
@@ -34,8 +34,7 @@ NOT_PUBLIC = (
     *("::/3", "4000::/2", "8000::/1", "2001::/23", "2001:db8::/32", "3fff::/20"),
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Never readable because a folder above was allowed; only where an allowed root lies in them. Devices and pipes are
-# never opened at all.
+# An allowed root above these folders does not permit them; a root inside them does. Devices and pipes are never opened.
 _SYSTEM = ("/etc", "/proc", "/sys", "/dev", "/boot", "/run/secrets", "/run/credentials", "/var/run/secrets")
 _SYSTEM_EXCEPT = ("/dev/shm",)  # noqa: S108 - memory that people keep files in
 _SECRETS = re.compile(
@@ -50,18 +49,18 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class Access:
-    """The rules of one run; small, travels to the workers.
+    """The access rules of one run; small, sent to the workers.
 
     Attributes:
         cfg: the options.
-        own_roots: folders that the run's PATHs lie in or are, absolute local paths.
+        own_roots: folders of the run's manifests and trees (see `own_roots`), absolute local paths.
     """
 
     cfg: FetchConfig
     own_roots: tuple[str, ...] = ()
 
     def refuse_scheme(self, scheme: str) -> Failure | None:
-        """Why URIs of a scheme may not be read, or None. A path without scheme is `file`."""
+        """The failure of a URI whose scheme is not allowed, or None. A path without a scheme has the scheme `file`."""
         if scheme.lower() in self.cfg.allowed_schemes:
             return None
         given = ", ".join(self.cfg.allowed_schemes)
@@ -69,7 +68,7 @@ class Access:
         return Failure(NOT_ALLOWED, f"{scheme}: is not in fetch.allowed_schemes ({given}); to read it: {fix}")
 
     def looks_refused(self, uri: str | None) -> bool:
-        """Whether a URI will be refused, as far as its words tell: no link is followed, no name resolved."""
+        """Whether a URI will be refused, by its text alone: no link is followed and no host name is resolved."""
         if uri is None:
             return False
         path = local_path(uri)
@@ -81,11 +80,11 @@ class Access:
         return not inside or self.refuse_scheme("file") is not None
 
     def refuse_host(self, host: str, addresses: Sequence[str]) -> Failure | None:
-        """Why a host may not be connected to, or None.
+        """The failure of a host that is not allowed, or None.
 
         Args:
-            host: a name or an address, as the URL has it.
-            addresses: everything that the name resolves to; all of it must be allowed.
+            host: a name or an address, as written in the URL.
+            addresses: all addresses of the host; each must be allowed.
         """
         allowed = self.cfg.allowed_hosts
         name = host.rstrip(".").lower()
@@ -108,7 +107,7 @@ class Access:
         return None
 
     def refuse_path(self, real: str) -> Failure | None:
-        """Why a local file may not be read, or None.
+        """The failure of a local file that is not allowed, or None.
 
         Args:
             real: its absolute path without links and `..`.
@@ -127,9 +126,9 @@ class Access:
 
 
 def own_roots(paths: Sequence[str]) -> tuple[str, ...]:
-    """The folders that the PATHs of a command line open: trees themselves, and the folders that hold manifests.
+    """The folders that the PATHs of a command line permit: each tree of images, and the folder of each manifest.
 
-    A table that is a folder (Delta, what Spark or a name like `day.parquet` says) is one manifest, held by its parent.
+    A table that is a folder (Delta, written by Spark, named like `day.parquet`) is one manifest in its parent folder.
     """
     found = []
     for path in paths:
@@ -145,23 +144,23 @@ def own_roots(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def setting(option: str, values: Sequence[str]) -> str:
-    """The command-line argument that gives a list of `fetch` these values, quoted for a shell."""
+    """The command-line argument that sets a list option of `fetch` to these values, quoted for a shell."""
     plain = re.compile(r"[\w./@+-]+", re.ASCII)
     items = [value if plain.fullmatch(value) else json.dumps(value, ensure_ascii=False) for value in values]
     return "--set " + shlex.quote(f"fetch.{option}=[{', '.join(items)}]")
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet; one that wraps an IPv4 address is judged by that."""
+    """Whether an address is public. An IPv6 address that embeds an IPv4 address is judged by the latter."""
     inner = _embedded(address)
     return not any(inner in network for network in _not_public())
 
 
 def open_local(path: str, access: Access) -> int | Failure:
-    """A descriptor of a regular file, for reading, or why there is none.
+    """Opens a regular file for reading: its descriptor, or the failure.
 
-    The path is judged before anything is touched, and again by what was opened: the kernel names the file behind the
-    descriptor, so a link that is exchanged between the two looks gains nothing. Only regular files are opened.
+    The path is checked before the file is opened, and again afterwards: the kernel gives the path of the descriptor, so
+    replacing a link between the two checks has no effect. Only regular files are opened.
 
     Raises:
         OSError: as open does.
@@ -173,7 +172,7 @@ def open_local(path: str, access: Access) -> int | Failure:
         return refused
     if not (hasattr(os, "O_PATH") and os.path.isdir("/proc/self/fd")):
         return _open_elsewhere(real, access)
-    pinned = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opens nothing yet: no device notices, no pipe waits
+    pinned = os.open(path, os.O_PATH | os.O_CLOEXEC)  # not opened for reading yet: no effect on devices or pipes
     try:
         link = f"/proc/self/fd/{pinned}"
         info = os.fstat(pinned)
@@ -209,12 +208,12 @@ def _not_public() -> tuple[Network, ...]:
 
 @cache
 def _real_roots(roots: tuple[str, ...]) -> tuple[str, ...]:
-    """Local roots without links; those with a scheme are of other filesystems."""
+    """Local roots with links resolved; roots with a scheme are left out."""
     return tuple(dict.fromkeys(os.path.realpath(root) for root in roots if "://" not in root))
 
 
 def _embedded(address: Address) -> Address:
-    """The IPv4 address inside of an IPv6 one (mapped, 6to4, NAT64), or the address."""
+    """The IPv4 address embedded in an IPv6 address (mapped, 6to4, NAT64), else the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in _NAT64:
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
@@ -223,7 +222,7 @@ def _embedded(address: Address) -> Address:
 
 
 def _matches(name: str, entry: str) -> bool:
-    """Whether a host's name is an entry of fetch.allowed_hosts; `*.example.org` takes what ends so."""
+    """Whether a host name matches an entry of fetch.allowed_hosts; `*.example.org` matches all names below it."""
     entry = entry.rstrip(".").lower()
     return name.endswith(entry[1:]) if entry.startswith("*.") else name == entry and entry != PUBLIC
 
@@ -233,7 +232,7 @@ def _lies_in(path: str, folder: str) -> bool:
 
 
 def _guarded(real: str) -> list[str]:
-    """Places on the way to a file that are read only where they, or a folder in them, are named."""
+    """Protected folders above a file: readable only if an allowed root is such a folder or lies in it."""
     found = [place for place in _SYSTEM if _lies_in(real, place)]
     if any(_lies_in(real, place) for place in _SYSTEM_EXCEPT):
         found = []

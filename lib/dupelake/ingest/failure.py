@@ -1,4 +1,4 @@
-"""Why a file gave no picture: one type for what reads files and for what decodes them."""
+"""The result of a file that could not be read or decoded."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no picture.
+    """A file that could not be read or decoded.
 
     Attributes:
-        reason: one word: empty, too_large (bytes, pixels, or memory; the message names the option), bomb (small data
-            that unpack to a lot; before, pixels too), truncated, undecodable, out_of_memory; the stages that read
-            files add missing, unreadable, not_a_file and others.
-        message: what happened, in words, at most 500 characters.
-        content_id: first 16 bytes of sha256(bytes), hex; None when there were no bytes to read.
-        byte_size: bytes of the file; None when unknown.
+        reason: one word. Decoding gives empty, too_large (bytes, pixels or memory; the message names the option), bomb
+            (small data that unpack to a large size), truncated, undecodable, out_of_memory. Reading adds missing,
+            unreadable, not_a_file and others.
+        message: what happened, at most 500 characters.
+        content_id: first 16 bytes of sha256(bytes), hex; None if no bytes were read.
+        byte_size: bytes of the file; None if unknown.
     """
 
     reason: str

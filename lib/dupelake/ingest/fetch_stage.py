@@ -1,12 +1,12 @@
-"""Reading what Hadoop has to read: whole objects, on the executors, through its FileSystem API.
+"""Reads remote objects (s3a, hdfs, ...) on the executors through Hadoop's FileSystem API.
 
-Local files and `http(s)://` are read by the decoding stage itself, straight into its Python worker (stages.hash,
-kernels.webread). Bytes of all others come in the column `fetched`, read by a small Java function
-(java/io/dupelake/ReadUri.java) with the session's own settings (`spark.hadoop.fs.s3a.*` and the like). A bad object is
-a row with a reason.
+The hash stage reads local files and `http(s)://` itself, in its Python worker (fingerprint/stage.py,
+ingest/webread.py). All other bytes come in the column `fetched`. A small Java function (java/io/dupelake/ReadUri.java)
+reads them with the session's settings (`spark.hadoop.fs.s3a.*` and others). An object that cannot be read is a row with
+a reason.
 
-How a remote URI is understood: every character after `scheme://authority` stands for itself, nothing is
-percent-decoded (`s3a://b/100%25 #1?.jpg` is the key `100%25 #1?.jpg`); Hadoop folds `//`, `.` and `..`.
+A remote URI is not percent-decoded: `s3a://b/100%25 #1?.jpg` is the key `100%25 #1?.jpg`. Hadoop folds `//`, `.` and
+`..`.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _NO_READER = (
 
 
 def is_remote(uri: Column) -> Column:
-    """Whether a URI needs the remote reader; true exactly where kernels.uris.local_path gives None.
+    """Whether a URI needs the remote reader: exactly if `local_path` of ingest/uris.py gives None.
 
-    A scheme counts only with `://`, so that relative names such as `a:b.jpg` stay files. Null is not remote.
+    A scheme counts only with `://`, so a relative name such as `a:b.jpg` is a file. Null is not remote.
     """
     remote = uri.rlike(r"^[A-Za-z][A-Za-z0-9+.\-]*://") & ~uri.rlike("^[Ff][Ii][Ll][Ee]:")
     return F.coalesce(remote, F.lit(False))
 
 
 def has_reader(spark: SparkSession) -> bool:
-    """Whether the session came up with the reader's jar."""
+    """Whether the session has loaded the reader's jar."""
     jvm: Any = spark._jvm
     try:
         jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(_READER_CLASS)
@@ -58,12 +58,12 @@ def has_reader(spark: SparkSession) -> bool:
 
 
 def is_http(uri: Column) -> Column:
-    """kernels.webread.is_http in Spark."""
+    """`is_http` of ingest/webread.py as a Spark expression."""
     return F.coalesce(uri.rlike("^[Hh][Tt][Tt][Pp][Ss]?://"), F.lit(False))
 
 
 def register_reader(spark: SparkSession, cfg: FetchConfig, paths: Sequence[str] = ()) -> None:
-    """Registers the reader with the session's Hadoop settings as they are now. Needs has_reader."""
+    """Registers the reader with the session's present Hadoop settings. `has_reader` must be true."""
     io: Any = spark._jvm.io  # type: ignore[union-attr]
     remote = [path for path in paths if "://" in path]
     lists = (cfg.allowed_schemes, cfg.allowed_hosts, [r for r in cfg.allowed_roots if "://" in r], remote, NOT_PUBLIC)
@@ -73,26 +73,26 @@ def register_reader(spark: SparkSession, cfg: FetchConfig, paths: Sequence[str] 
 
 
 def fetch_remote(rows: DataFrame, max_bytes: int, cfg: FetchConfig, paths: Sequence[str] = ()) -> DataFrame:
-    """Adds `fetched`: the bytes of each object that Hadoop has to read, or the reason why there are none.
+    """Adds `fetched`: the bytes of each remote object, or the reason why they could not be read.
 
     Args:
         rows: with `uri` and `reason`.
-        max_bytes: larger objects are refused (too_large) without being read to their end.
-        cfg: what may be read, within how many seconds, and how often, and after which pause, an object is tried again
-            where another try may help: timeouts, resets, streams cut short. Filesystems retry on their own besides.
-        paths: where the manifests are; an hdfs:// host that one of them names may be read from.
+        max_bytes: larger objects are refused (too_large) and not read to their end.
+        cfg: access rules, timeout, and the number and pause of retries after transient faults (timeouts, resets,
+            truncated streams). Filesystems retry on their own as well.
+        paths: the manifests; an hdfs:// host that one of them names may be read from.
 
     Returns:
-        The rows with `fetched struct<data, reason, message>`: null for local and http URIs and where `reason` is set.
-        Reasons: not_allowed, missing, empty, too_large, timeout, not_a_file, no_filesystem (its jar is not in the
-        session), unreadable, and no_remote_reader where the session lacks dupelake's own jar.
+        The rows with `fetched struct<data, reason, message>`: null for local and http URIs and if `reason` is set.
+        Reasons: not_allowed, missing, empty, too_large, timeout, not_a_file, no_filesystem (the session lacks the
+        filesystem's jar), unreadable, no_remote_reader (the session lacks dupelake's jar).
     """
     spark = rows.sparkSession
     uri = F.col("uri")
     wanted = is_remote(uri) & ~is_http(uri) & F.col("reason").isNull()
     if has_reader(spark):
         register_reader(spark, cfg, paths)
-        # CASE evaluates the branch only where it is taken; the function is non-deterministic, hence never copied.
+        # CASE evaluates only the branch that is taken. The function is non-deterministic, so Spark never duplicates it.
         fetched = F.call_function(_READER_UDF, uri, F.lit(max_bytes).cast("long"))
     else:
         before, after = _NO_READER.split("{scheme}")

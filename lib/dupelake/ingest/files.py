@@ -1,7 +1,7 @@
-"""Which file bytes were read from: several names of one file must not pass for several files.
+"""File ids: equal for all names (paths, links, URIs) of one file.
 
-An id says that two readings met one file. It errs to one side: where two files get one id, and have equal bytes too,
-a copy is kept that could have gone; the other error would remove a file for its own sake.
+Only one direction of error is safe. If two files with equal bytes get one id, a copy is kept that could be removed. If
+one file got two ids, it could be marked as a copy of itself and removed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from urllib.parse import quote
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)(.*)", re.DOTALL)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_STAYS = "!#$%&'()*+,/:;=?@[]~"  # reserved characters, and the percent sign of escapes
-# Connectors of one store: how it is reached says nothing about which object it is.
+_KEPT_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"  # reserved characters, and the percent sign of escapes
+# Connectors of one store: they name the same objects.
 _STORE = {"http": "https", "s3": "s3a", "s3n": "s3a", "abfs": "abfss", "wasb": "wasbs"}
 _PORTS = {"https": ("80", "443"), "hdfs": ("8020",)}
 _DIGITS = 32
 
 
 def local_file_id(descriptor: int) -> str:
-    """The id of an open local file: its file system and its inode, whatever name it was opened by.
+    """The id of an open local file: its file system and its inode, for any name of the file.
 
-    The file system is named by its own id (`statvfs`), not by its device number: that one differs from machine to
-    machine and from mount to mount. FUSE makes inode numbers up as it goes; there, the path without links counts.
+    The file system is identified by its id (`statvfs`), because device numbers differ between machines and mounts. FUSE
+    inode numbers are synthetic, so files there are identified by their path without links.
 
     Args:
         descriptor: of the open file.
@@ -35,7 +35,7 @@ def local_file_id(descriptor: int) -> str:
         OSError: the file's state cannot be read.
     """
     info = os.fstat(descriptor)
-    if info.st_ino == 0 or _makes_inodes_up(info.st_dev):
+    if info.st_ino == 0 or _has_synthetic_inodes(info.st_dev):
         try:
             return f"path:{_digest(os.fsencode(os.readlink(f'/proc/self/fd/{descriptor}')))}"
         except OSError:  # no /proc
@@ -53,14 +53,14 @@ def remote_file_id(uri: str) -> str:
 
 
 def normal_remote(uri: str) -> str:
-    """One spelling for all spellings that name one remote object.
+    """The normal form of a URI of a remote object.
 
-    Scheme and host in lower case, the connectors of one store under one scheme, no default port. A web URI is
-    normalised as RFC 3986 has it: dot segments, escapes of unreserved characters, no fragment, no user. Of other URIs
-    every character stands for itself, as Hadoop has it, which folds `//`, `.` and `..`.
+    Scheme and host are in lower case, connectors of one store share one scheme, and the default port is dropped. A web
+    URI is normalised by RFC 3986: dot segments, escapes of unreserved characters, no fragment, no user. In other URIs
+    Hadoop's rules hold: nothing is an escape; `//`, `.` and `..` are folded.
 
     Args:
-        uri: with a scheme and `://`; anything else comes back as it is.
+        uri: with a scheme and `://`; anything else is returned unchanged.
     """
     match = _URI.fullmatch(uri)
     if match is None:
@@ -72,7 +72,7 @@ def normal_remote(uri: str) -> str:
     host = host.lower().rstrip(".")
     if colon and port not in ("", *_PORTS.get(scheme, ())):
         host += f":{port}"
-    if scheme != "https":  # the part before @ may be a container (abfss); of the others it is a user
+    if scheme != "https":  # the part before @ is a container in abfss, a user in other schemes
         kept = "" if scheme == "s3a" else user + at
         return f"{scheme}://{kept}{host}{_folded(rest, empty_counts=False)}"
     path, question, query = rest.partition("#")[0].partition("?")
@@ -84,11 +84,11 @@ def _escaped(text: str) -> str:
         letter = chr(int(match[1], 16))
         return letter if letter in _UNRESERVED else match[0].upper()
 
-    return quote(_ESCAPE.sub(plain, text), safe=_STAYS, errors="surrogatepass")
+    return quote(_ESCAPE.sub(plain, text), safe=_KEPT_CHARACTERS, errors="surrogatepass")
 
 
 def _folded(path: str, *, empty_counts: bool) -> str:
-    """A path without `.` and `..`; without empty segments, unless they count."""
+    """A path without `.` and `..`, and without empty segments unless `empty_counts`."""
     kept: list[str] = []
     segments = path.split("/")[1:]
     for segment in segments:
@@ -102,8 +102,8 @@ def _folded(path: str, *, empty_counts: bool) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _makes_inodes_up(device: int) -> bool:
-    """Whether a device is a FUSE file system of no disk of its own (object stores, sshfs)."""
+def _has_synthetic_inodes(device: int) -> bool:
+    """Whether a device is a FUSE file system without a disk (object stores, sshfs)."""
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:

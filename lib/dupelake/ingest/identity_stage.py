@@ -1,7 +1,8 @@
-"""What an image is whose manifest row has no id of its own: a URI in its plain spelling, within one scope.
+"""The identity of images whose manifest rows give no id: the plain URI and the scope.
 
-`/a/b.jpg`, `file:///a/b.jpg` and `/a//./b.jpg` are one name. What may name two files stays two: case of paths, query
-strings, and `..` in local paths, where a link may stand before it; of those kernels.files tells at reading.
+`/a/b.jpg`, `file:///a/b.jpg` and `/a//./b.jpg` have one plain URI. Spellings that may name two files stay different:
+case of paths, query strings, and `..` in local paths, which may follow a link. ingest/files.py identifies such files
+when they are read.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from dupelake.ingest import uris as uris_kernel
+from dupelake.ingest.uris import plain_uri as plain_uri_of
 
 _DIGITS = 32
 
 
 def _plain(uris: pa.Array) -> pa.Array:
-    return pa.array([None if uri is None else uris_kernel.plain_uri(uri) for uri in uris.to_pylist()], pa.string())
+    return pa.array([None if uri is None else plain_uri_of(uri) for uri in uris.to_pylist()], pa.string())
 
 
 def plain_uri(uri: Column) -> Column:
-    """`kernels.uris.plain_uri`, null for null. Compute it in a column of its own, never in the condition of a join.
+    """`plain_uri` of ingest/uris.py; null for null. Compute it in its own column, never in the condition of a join.
 
-    In Python, for as an expression of Spark it is so large that plans of some of them take longer than the rows.
+    It is a Python function: as a Spark expression it is so large that planning takes longer than computing the rows.
     """
     return cast(Column, F.arrow_udf(_plain, T.StringType())(uri))  # type: ignore[attr-defined]
 
 
 def plain_uri_once(uri: Column) -> Column:
-    """`plain_uri` for a column that conditions of filters are made of.
+    """`plain_uri` for a column that filters use.
 
-    Spark moves such a filter below the column: it computes the URI there and again above, and writes all that leads
-    to the condition out in full. It does neither over what it takes for random.
+    Spark pushes a filter below the column, computes the URI twice and expands the whole expression in the plan. It does
+    not do so if the function is marked as non-deterministic.
     """
     return cast(Column, F.arrow_udf(_plain, T.StringType()).asNondeterministic()(uri))  # type: ignore[attr-defined]
 
@@ -45,40 +46,40 @@ def digest(text: Column, digits: int = _DIGITS) -> Column:
 
 
 def scoped_id(scope: Column, plain: Column) -> Column:
-    """The id of an image of a scope that rows name; without a scope it is the digest of the URI."""
+    """The id of an image in a named scope. An image without a scope has the digest of its URI as id."""
     return digest(F.concat(scope, F.lit("\0"), plain))
 
 
 def with_plain(rows: DataFrame) -> DataFrame:
-    """`rows` (image_id, uri, scope) with `_plain`, their plain URI, which the functions below read."""
+    """`rows` (image_id, uri, scope) with their plain URI in `_plain`, which the functions below need."""
     return rows.withColumn("_plain", plain_uri(F.col("uri")))
 
 
-def is_uris_own() -> Column:
-    """Whether an image has its id from its URI, by these rules or by those before them; not without a URI."""
+def has_uri_id() -> Column:
+    """Whether an image's id is made from its URI, by the present rules or by those of older versions."""
     ids = digest(F.col("_plain")), digest(F.col("uri")), scoped_id(F.col("scope"), F.col("_plain"))
     return F.coalesce(F.col("image_id").isin(*ids), F.lit(False))
 
 
 def is_scopeless() -> Column:
-    """Whether a row names neither an id nor a scope: it is about its URI in every scope."""
-    return (F.col("scope") == "") & is_uris_own()
+    """Whether a row names neither an id nor a scope. It refers to its URI in every scope."""
+    return (F.col("scope") == "") & has_uri_id()
 
 
-def other_ids_of() -> Column:
-    """Ids besides its own under which the image of a row may be stored; none of own ids.
+def alternative_ids() -> Column:
+    """Other ids under which the image of a row may be stored; empty if the manifest gives the id.
 
-    Other nights may have named no scope; older versions made ids of the URI as it was spelled, whatever its scope.
+    Another night may have named no scope. Older versions made ids from the URI as written, without the scope.
     """
     plain = digest(F.col("_plain"))
     scoped = F.when(F.col("scope") == "", plain).otherwise(scoped_id(F.col("scope"), F.col("_plain")))
     ids = F.array_distinct(F.array(plain, digest(F.col("uri")), scoped))
-    return F.when(is_uris_own(), F.array_remove(ids, F.col("image_id"))).otherwise(F.array().cast("array<string>"))
+    return F.when(has_uri_id(), F.array_remove(ids, F.col("image_id"))).otherwise(F.array().cast("array<string>"))
 
 
-def speaks_for(scope: Column, stored_scope: Column) -> Column:
-    """Whether a row of `scope`, without an id of its own, may be about a stored image of its URI.
+def scopes_agree(scope: Column, stored_scope: Column) -> Column:
+    """Whether a row of `scope` whose id is made from its URI may refer to a stored image of that URI.
 
-    A row without scope says nothing about scopes; an image without one is taken into the scope that is named.
+    A row without a scope refers to any scope. A stored image without a scope moves into the scope that a row names.
     """
     return (scope == "") | (stored_scope == "") | (scope == stored_scope)

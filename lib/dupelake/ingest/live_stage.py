@@ -1,4 +1,4 @@
-"""What counts: images that are there, and contents that show the same pixels."""
+"""Live images, the scope of comparison, and classes of contents with equal pixels."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from dupelake.warehouse.schema import OK
 
 
 def live_images(images: DataFrame) -> DataFrame:
-    """The rows of schema.IMAGES that were read and are not deleted: only they are joined and grouped."""
+    """The rows of schema.IMAGES that were read and are not deleted. Only they are compared and grouped."""
     return images.where((F.col("status") == OK) & F.col("deleted_at").isNull())
 
 
 def scope_of(cfg: LshConfig) -> Column:
-    """The scope in which an image is compared, `scope`: its own, or '' for all where scopes are crossed."""
+    """The scope in which an image is compared, as column `scope`: its own, or '' if `lsh.scope` is `across`."""
     scope = F.lit("") if cfg.scope == "across" else F.col("scope")
     return scope.alias("scope")
 
 
-def ends_of(pairs: DataFrame) -> DataFrame:
-    """(content_id) of the contents of pairs (src_id, dst_id), each once."""
+def contents_of_pairs(pairs: DataFrame) -> DataFrame:
+    """(content_id): the distinct contents of pairs (src_id, dst_id)."""
     return pairs.select(F.explode(F.array("src_id", "dst_id")).alias("content_id")).distinct()
 
 
-def of_contents(rows: DataFrame, contents: DataFrame) -> DataFrame:
-    """The rows whose content_id is among `contents`, which are sent to the many rows where they are few."""
+def rows_of_contents(rows: DataFrame, contents: DataFrame) -> DataFrame:
+    """The rows whose content_id is in `contents`, which Spark broadcasts if it is small."""
     return rows.join(contents.select("content_id"), "content_id", "left_semi")
 
 
@@ -46,9 +46,9 @@ def pixel_representatives(hashes: DataFrame, *also: str) -> DataFrame:
 
 
 def pixel_classes(hashes: DataFrame) -> DataFrame:
-    """(content_id, class_id) of the contents that share their pixels with another; every other one is its own class.
+    """(content_id, class_id) of the contents that share their pixels with another content.
 
-    A class is named by its smallest content id.
+    All other contents are classes of their own and are left out. The id of a class is its smallest content id.
     """
     shared = pixel_representatives(hashes).where("n > 1")
     return hashes.select("content_id", "pixel_digest").join(shared, "pixel_digest").select("content_id", "class_id")

@@ -1,4 +1,4 @@
-"""Cells of manifests: as text, as people mean them; URIs that are relative; partitions that folders can be called."""
+"""Cells of manifests: values as text, relative URIs, and partition names that a folder can have."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-FAULT = "_dupelake_fault"  # column in which readers say why a row cannot be used, as `reason: message`
-EXTRA = (
-    "_dupelake_extra"  # column of the others, as one JSON object of text without nulls: Spark plans few columns fast
-)
-FOLDER = "_dupelake_folder"  # column in which a reader says where a row's file lies
+FAULT = "_dupelake_fault"  # column: why a row cannot be used, as `reason: message`
+# Column: all columns that dupelake does not know, as one JSON object of texts without nulls. Few columns plan faster.
+EXTRA = "_dupelake_extra"
+FOLDER = "_dupelake_folder"  # column: the folder of the row's file
 RELATIVE = "relative_uri"  # reason of a row
-_EXACT = float(2**53)  # beyond it a float does not tell one whole number from the next
+_EXACT = float(2**53)  # above it, doubles do not represent every whole number
 _MAX_FOLDER_BYTES = 200  # file systems take names of 255 bytes, `partition=` and some room included
 _DIGITS = 16
 _NO_FOLDER = "__HIVE_DEFAULT_PARTITION__"  # a folder of this name means null
-# What Hive, and so Delta, writes as three characters in a folder's name.
+# Characters that Hive and Delta escape in folder names, as three characters each.
 _ESCAPED = "[\\x01-\\x1f\\x7f\"#%'*/:=?\\\\{}\\[\\]^<>| ]"
 
 
 def is_relative(uri: Column) -> Column:
-    """Whether a URI is a path that does not say where it begins; kernels.records.resolved says the same."""
+    """Whether a URI is a relative path; `resolved` of ingest/records.py has the same rule."""
     return F.coalesce(~uri.rlike(r"(?i)^\s*(/|[a-z][a-z0-9+.\-]*://|file:|$)"), F.lit(False))
 
 
 def text_of(value: Column, kind: T.DataType, *, is_known: bool) -> Column:
     """A value of any type as a string.
 
-    Dates become YYYY-MM-DD, nested values JSON. Other people's binary columns become base64, known ones UTF-8. Known
-    floats that are whole are written as whole numbers: pandas makes floats of ids of which one is missing; what is
-    not a number is none.
+    Dates become YYYY-MM-DD, nested values JSON. Binary values become base64, in known columns UTF-8. In known columns
+    whole floats are written as integers, because pandas turns integer ids into floats if one is missing; NaN is null.
     """
     if isinstance(kind, T.BinaryType):
         return value.cast("string") if is_known else F.base64(value)
@@ -47,10 +45,10 @@ def text_of(value: Column, kind: T.DataType, *, is_known: bool) -> Column:
 
 
 def partition_name(partition: Column) -> Column:
-    """A partition as `images` can keep it, whose partitions are folders.
+    """A partition name that `images` can store, whose partitions are folders.
 
-    Names of more than 200 bytes, as a folder writes them, and those that no folder can have, are shortened to their
-    start and a digest: `<start>~<16 hex digits>`.
+    A name that is longer than 200 bytes in a folder name, or that no folder can have, is shortened to its start and a
+    digest: `<start>~<16 hex digits>`.
     """
     n_bytes = F.octet_length(partition) + 2 * F.regexp_count(partition, F.lit(_ESCAPED))
     fits = (n_bytes <= _MAX_FOLDER_BYTES) & ~partition.contains("\0") & (partition != _NO_FOLDER)
@@ -61,7 +59,7 @@ def partition_name(partition: Column) -> Column:
 
 
 def is_shortened(partition: Column) -> Column:
-    """Whether `partition_name` made it."""
+    """Whether `partition_name` has shortened it."""
     return partition.rlike(f"~[0-9a-f]{{{_DIGITS}}}$")
 
 
@@ -76,16 +74,16 @@ def message_of(fault: Column) -> Column:
 
 
 def quoted(name: str) -> str:
-    """A name that Spark takes to the letter: dots and backticks in it are no syntax."""
+    """A column name quoted for Spark, so that dots and backticks in it are not syntax."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def json_of(values: Sequence[Column]) -> Column:
-    """Columns of text as EXTRA has them."""
+    """Columns of text as the JSON object of EXTRA."""
     return F.to_json(F.struct(*values)) if values else F.lit(None).cast("string")
 
 
 def map_of(extra: Column) -> Column:
-    """EXTRA as a map; empty where it is null."""
+    """EXTRA as a map; empty for null."""
     nothing = F.create_map().cast("map<string,string>")
     return F.coalesce(F.from_json(extra, "map<string,string>"), nothing)

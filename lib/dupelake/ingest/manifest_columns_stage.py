@@ -1,4 +1,4 @@
-"""Columns of a manifest: which ones dupelake knows, and all of them as text."""
+"""Columns of a manifest: checks, the known columns, and conversion to text."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from dupelake.errors import ManifestError
 from dupelake.ingest.manifest_cells_stage import EXTRA, FAULT, json_of, map_of, quoted, text_of
 from dupelake.ingest.retries_stage import MARKS
 
-ORIGIN = "_dupelake_source"  # column in which manifests.read_manifests says where a row comes from
+ORIGIN = "_dupelake_source"  # column: the source of the row (see manifests.read_manifests)
 KNOWN = ("image_id", "uri", "partition", "scope", "captured_at", "deleted", *MARKS, ORIGIN, FAULT, EXTRA)
 
 
 def check_columns(names: Sequence[str], where: str) -> None:
     """Refuses a manifest whose columns cannot be used.
 
-    Names are compared without regard to case and surrounding spaces, as everywhere here.
+    Names are compared without case and surrounding spaces, as everywhere in this room.
 
     Args:
-        names: the columns as found; of a CSV those of the header line, since Spark renames repeated ones.
-        where: what the message calls the manifest.
+        names: the columns as found; of a CSV file those of the header line, because Spark renames repeated columns.
+        where: the name of the manifest for the error message.
 
     Raises:
-        ManifestError: a column is named twice, or there is no `uri`.
+        ManifestError: a column occurs twice, or there is no `uri`.
     """
     plain = [_plain(name) for name in names]
     twice = sorted({name for name in plain if name and plain.count(name) > 1})
@@ -43,9 +43,9 @@ def is_known(name: str) -> bool:
 
 
 def as_text(raw: DataFrame) -> DataFrame:
-    """Every column as a string, the known ones under their own names; so manifests of any kind can be united.
+    """Every column as a string, known columns under their plain names, so that manifests of any format can be united.
 
-    See manifest_cells.text_of. Applying it twice changes nothing.
+    Values are converted by manifest_cells_stage.text_of. The function is idempotent.
 
     Raises:
         ManifestError: see check_columns.
@@ -55,7 +55,7 @@ def as_text(raw: DataFrame) -> DataFrame:
 
 
 def packed(raw: DataFrame) -> DataFrame:
-    """`as_text` with the columns that are not known ones in one, manifest_cells.EXTRA, of JSON.
+    """`as_text`, with all unknown columns in one column of JSON (manifest_cells_stage.EXTRA).
 
     Raises:
         ManifestError: see check_columns.
@@ -70,7 +70,7 @@ def packed(raw: DataFrame) -> DataFrame:
 
 
 def _text_columns(raw: DataFrame) -> tuple[list[Column], list[Column]]:
-    """The columns as text: known ones, and the others by name."""
+    """The known columns and the other columns as text, the others sorted by name."""
     check_columns(raw.columns, "the manifest")
     known, others = [], {}
     for field in raw.schema.fields:

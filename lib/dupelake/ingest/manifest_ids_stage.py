@@ -1,6 +1,6 @@
-"""Which image a row of a manifest is about: ids that are unique, whatever the manifest gives twice.
+"""Unique image ids for the rows of a manifest; rows that claim one id become conflicts.
 
-Faults and what follows from them stand in stages.manifest.
+The module docstring of ingest/new_images_stage.py lists the faults and their consequences.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from dupelake.ingest.identity_stage import digest, scoped_id
 from dupelake.ingest.manifest_cells_stage import message_of, reason_of
 
 NO_URI, CONFLICT = "no_uri", "image_id_conflict"
-# 64 bits: a manifest that gives one id to a million files must still come out with a million ids.
+# 64 bits: if a manifest gives one id to a million files, each file still gets an id of its own.
 _SUFFIX_DIGITS = 16
 SUFFIX = f"~[0-9a-f]{{{_SUFFIX_DIGITS}}}$"
 
 
 def asked_id() -> Column:
-    """The id that a row of `normalise` asked for, whether it got it or not."""
+    """The id that a row of `normalise` asked for; a row in conflict has another id."""
     return F.when(F.col("reason").isNotNull(), F.regexp_replace("image_id", SUFFIX, "")).otherwise(F.col("image_id"))
 
 
-def loser_id(asked: Column, name: Column) -> Column:
-    """The id of a row that did not get the id it asked for, from what tells it from the one that did."""
+def conflict_id(asked: Column, name: Column) -> Column:
+    """The id of a row in conflict: the id that it asked for, and a digest of the name that distinguishes the row."""
     return F.concat(asked, F.lit("~"), digest(F.coalesce(name, F.lit("")), _SUFFIX_DIGITS))
 
 
-def identified(rows: DataFrame, cfg: ManifestConfig, *, has_scopes: bool) -> DataFrame:
-    """Rows with their image_id; what names neither id nor scope, once for each scope that others name for its URI.
+def with_image_ids(rows: DataFrame, cfg: ManifestConfig, *, has_scopes: bool) -> DataFrame:
+    """Rows with their image_id. A row without id and scope is repeated for each scope that other rows name for its URI.
 
     Args:
-        rows: _given (the manifest's own id), _whole (digest of the row), uri, _plain (its plain spelling), scope, ...
+        rows: _given (the manifest's id), _whole (digest of the row), uri, _plain (the plain URI), scope, ...
         cfg: default_scope is used.
-        has_scopes: whether the manifest has a column of scopes.
+        has_scopes: whether the manifest has a column `scope`.
     """
     scope, plain = F.col("scope"), F.col("_plain")
-    if has_scopes and cfg.default_scope == "":  # what names neither id nor scope is about each scope that is named
+    if has_scopes and cfg.default_scope == "":  # a row without id and scope refers to each named scope
         of_uri = W.Window.partitionBy("_plain")
         named = F.when(F.col("_given").isNull() & (scope != ""), scope)
         is_open = F.col("_given").isNull() & (scope == "") & plain.isNotNull()
@@ -54,7 +54,7 @@ def identified(rows: DataFrame, cfg: ManifestConfig, *, has_scopes: bool) -> Dat
 
 
 def _claims(rows: DataFrame) -> DataFrame:
-    """With the scope of each id, that of its last partition; `_claim` is another one that this partition names too."""
+    """Sets `scope` to the scope of the id's last partition, and `_claim` to another scope that this partition names."""
     pair = W.Window.partitionBy("image_id", "_plain")
     is_named = (F.col("scope") != "") & ~F.col("is_deleted")
     is_last = is_named & (F.col("partition") == F.col("_named_at"))
@@ -68,13 +68,13 @@ def _claims(rows: DataFrame) -> DataFrame:
 
 
 def unique_ids(rows: DataFrame, *, has_scopes: bool) -> DataFrame:
-    """One row per image_id and plain URI, one owner per image_id; the others become conflicts."""
+    """One row per image_id and plain URI, one owner per image_id; the other rows become conflicts."""
     # One shuffle by image_id serves all windows.
     rows = rows.repartition("image_id")
     rows = _claims(rows) if has_scopes else rows.withColumn("_claim", F.lit(None).cast("string"))
     pair = W.Window.partitionBy("image_id", "_plain", "_claim")
     last = F.struct("partition", "is_deleted", "_tie")
-    # An escaped `file:` URI is read by its literal name too, where there is no file of the other.
+    # An escaped `file:` URI is also tried by its literal name if no file has the decoded one, so it comes first.
     order_of_names = ("partition", ~F.contains("uri", F.lit("%")), "uri", "_tie")
     pairs = (
         rows.withColumn("_nth", F.row_number().over(pair.orderBy(*order_of_names)))
@@ -88,34 +88,34 @@ def unique_ids(rows: DataFrame, *, has_scopes: bool) -> DataFrame:
     marked = pairs.withColumns(
         {
             "_winner": F.first("_plain").over(image.orderBy(*order)),
-            "_bare": F.max(F.when(F.col("_is_bare"), F.col("_last.partition"))).over(image),
-            "_n_bare": F.sum(F.when(F.col("_is_bare"), F.col("_n"))).over(image),
+            "_id_tombstone_at": F.max(F.when(F.col("_is_id_tombstone"), F.col("_last.partition"))).over(image),
+            "_n_id_tombstones": F.sum(F.when(F.col("_is_id_tombstone"), F.col("_n"))).over(image),
         }
     )
-    marked = marked.where(~F.col("_is_bare") | F.col("_winner").isNull())
+    marked = marked.where(~F.col("_is_id_tombstone") | F.col("_winner").isNull())
     no_uri = F.col("uri").isNull()
-    absorbs = F.coalesce((F.col("_plain") == F.col("_winner")) & F.col("_bare").isNotNull(), F.lit(False))
+    absorbs = F.coalesce((F.col("_plain") == F.col("_winner")) & F.col("_id_tombstone_at").isNotNull(), F.lit(False))
     absorbs = absorbs & F.col("_claim").isNull()
-    by_id = absorbs & (F.col("_bare") >= F.col("_last.partition"))
+    by_id = absorbs & (F.col("_id_tombstone_at") >= F.col("_last.partition"))
     marked = marked.withColumns(
         {
             "is_deleted": F.col("_last.is_deleted") | by_id,
-            "last_partition": F.greatest("_last.partition", F.when(absorbs, F.col("_bare"))),
-            "n_rows": F.col("_n") + F.when(absorbs, F.col("_n_bare")).otherwise(0),
+            "last_partition": F.greatest("_last.partition", F.when(absorbs, F.col("_id_tombstone_at"))),
+            "n_rows": F.col("_n") + F.when(absorbs, F.col("_n_id_tombstones")).otherwise(0),
             "reason": F.coalesce(reason_of(F.col("fault")), F.when(no_uri, F.lit(NO_URI))),
             "error_message": F.coalesce(message_of(F.col("fault")), F.when(no_uri, F.lit("the row has no uri"))),
         }
     )
     lost = F.col("_winner").isNotNull() & ~F.col("_winner").eqNullSafe(F.col("_plain")) & F.col("_claim").isNull()
     asked = F.col("image_id")
-    told = conflicting(marked, lost, asked, F.col("_winner"), "the manifest")
+    told = with_conflicts(marked, lost, asked, F.col("_winner"), "the manifest")
     return _claimed(told) if has_scopes else told
 
 
 def _claimed(rows: DataFrame) -> DataFrame:
-    """Rows that claim an id for another scope, under an id of their own and with the reason; the rest as it is."""
+    """Gives rows that claim an id for another scope an id of their own and a reason; other rows are unchanged."""
     claims = F.col("_claim").isNotNull()
-    own = loser_id(F.col("image_id"), F.concat("_plain", F.lit("\0"), "_claim"))
+    own = conflict_id(F.col("image_id"), F.concat("_plain", F.lit("\0"), "_claim"))
     message = F.concat(
         F.lit("image_id "), "image_id", F.lit(" stands in partition "), "partition", F.lit(" for the scopes "),
         F.array_join("_scopes", ", "), F.lit("; an image with an id of its own has one scope"),
@@ -130,9 +130,9 @@ def _claimed(rows: DataFrame) -> DataFrame:
     )
 
 
-def conflicting(rows: DataFrame, lost: Column, asked: Column, winner: Column, where: str) -> DataFrame:
-    """The rows (with _plain) that lost their id, under an id of their own and with the reason; the rest as it is."""
-    own = loser_id(asked, F.col("_plain"))
+def with_conflicts(rows: DataFrame, lost: Column, asked: Column, winner: Column, where: str) -> DataFrame:
+    """Gives the rows (with _plain) that `lost` their id an id of their own and a reason; other rows are unchanged."""
+    own = conflict_id(asked, F.col("_plain"))
     message = F.concat(F.lit("image_id "), asked, F.lit(f" stands in {where} for "), winner)
     clash = lost & F.col("uri").isNotNull()
     return rows.withColumns(

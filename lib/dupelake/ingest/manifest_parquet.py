@@ -1,7 +1,7 @@
-"""Parquet manifests: files whose columns, or their types, differ, and types that Spark does not read. Reads only.
+"""Parquet manifests whose files differ in columns or types, or have types that Spark cannot read. Reads only.
 
-Each footer is read once. Files of equal columns are read together, and a column that Spark cannot read is left out,
-by name, unless it is one that dupelake needs.
+Each footer is read once. Files with equal schemas are read together. A column that Spark cannot read is left out with
+a warning, unless dupelake needs it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NANOS_AS_LONG = "spark.sql.legacy.parquet.nanosAsLong"
 
 
 class _Columns(NamedTuple):
-    """What Spark reads of the files of one schema, what it does not, and which columns are nanoseconds."""
+    """One schema: the fields that Spark reads, the columns that it cannot read, and the nanosecond columns."""
 
     fields: T.StructType
     unread: dict[str, str]
@@ -36,14 +36,14 @@ class _Columns(NamedTuple):
 
 
 def read_parquet_table(spark: SparkSession, place: Place) -> list[DataFrame]:
-    """The rows of Parquet files, with FOLDER; one frame for all files of equal columns.
+    """The rows of Parquet files, with FOLDER; one frame for each schema.
 
     Args:
-        spark: the session; from now on it reads nanoseconds as whole numbers, which nothing else here has.
+        spark: the session; from now on it reads nanosecond times as integers, which affects only manifests.
         place: a file or a folder.
 
     Raises:
-        ManifestError: a file is no Parquet, has no `uri`, or a needed column of a type that cannot be read.
+        ManifestError: a file is not Parquet, has no `uri`, or has a needed column of a type that cannot be read.
     """
     spark.conf.set(_NANOS_AS_LONG, "true")
     files = place.files("parquet")
@@ -60,7 +60,7 @@ def read_parquet_table(spark: SparkSession, place: Place) -> list[DataFrame]:
             finally:
                 reader.close()
         except (Py4JJavaError, PySparkException) as error:
-            where = place.in_words(path)
+            where = place.readable_path(path)
             raise ManifestError(f"{where} cannot be read as parquet: {first_line(error)}") from error
 
     groups: dict[str, list[str]] = {}
@@ -70,7 +70,7 @@ def read_parquet_table(spark: SparkSession, place: Place) -> list[DataFrame]:
         schemas.setdefault(text, schema)
     frames = []
     for text, paths in groups.items():
-        where = place.in_words(paths[0])
+        where = place.readable_path(paths[0])
         frames.append(_read(spark, place, paths, _columns(spark, schemas[text], where), where))
     return frames
 
@@ -116,7 +116,7 @@ def _read(spark: SparkSession, place: Place, paths: Sequence[str], columns: _Col
     if place.is_folder:
         reader = reader.option("basePath", place.hadoop)
     raw = reader.parquet(*[literal(path) for path in paths])
-    # The folder of the file, as it is percent-encoded in Spark's metadata; a plus stands for itself there.
+    # Spark's metadata percent-encodes the path of the file, but a plus sign is not an encoded space there.
     encoded = F.regexp_extract(F.replace("_metadata.file_path", F.lit("+"), F.lit("%2B")), r"(?s)^(.*)/", 1)
     folder = F.url_decode(encoded)
     if place.local is not None:
@@ -126,6 +126,6 @@ def _read(spark: SparkSession, place: Place, paths: Sequence[str], columns: _Col
 
 
 def _time(name: str) -> Column:
-    """Nanoseconds as a time of microseconds, earlier ones for what is between two."""
+    """Nanoseconds as a timestamp, rounded down to microseconds."""
     micros = F.expr(f"({quoted(name)} - pmod({quoted(name)}, 1000L)) div 1000L")
     return F.timestamp_micros(micros)

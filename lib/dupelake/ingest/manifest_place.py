@@ -1,4 +1,4 @@
-"""Where a manifest lies: its files as Hadoop lists them on the driver, and its format, told from names. Reads only."""
+"""The location of a manifest: its files, listed by Hadoop on the driver, and its format by file names. Reads only."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ _IMAGE_ENDINGS = (
     "jpg jpeg jpe jfif jp2 j2k jxl png apng gif webp avif heic heif tif tiff bmp dib ico svg psd tga pcx "
     "ppm pgm pbm pnm exr hdr dds dng cr2 cr3 nef arw orf rw2 raf raw dcm "
 )
-# What people and machines leave beside files. A manifest's folder that holds such a file is still one.
-_ENDINGS_BESIDE = "md txt rst html htm pdf log crc md5 sha1 sha256 sha512 sig asc ini lnk xml yaml yml tmp bak "
-_IMAGES, _BESIDE = frozenset(_IMAGE_ENDINGS.split()), frozenset(_ENDINGS_BESIDE.split())
-_BESIDE_NAMES = frozenset(("thumbs.db", "readme", "license", "licence", "changelog", "notice", "authors"))
-_LOOKED_AT = 10_000  # names of a folder: enough to tell its kind, and few enough for one machine
+# Companion files (README, checksums, logs): a folder of manifests may hold them.
+_COMPANION_ENDINGS = "md txt rst html htm pdf log crc md5 sha1 sha256 sha512 sig asc ini lnk xml yaml yml tmp bak "
+_IMAGES, _COMPANIONS = frozenset(_IMAGE_ENDINGS.split()), frozenset(_COMPANION_ENDINGS.split())
+_COMPANION_NAMES = frozenset(("thumbs.db", "readme", "license", "licence", "changelog", "notice", "authors"))
+_MAX_NAMES = 10_000  # names of a folder that are read to detect its format: enough to decide, few for one machine
 _SHOWN = 5
 _THREADS = 16
 
 
 class ManifestFile(NamedTuple):
-    """A file as Hadoop writes its path, and its bytes on disk."""
+    """A file: its path as Hadoop writes it, and its size in bytes."""
 
     path: str
     size: int
 
 
 class Place:
-    """A path of a manifest, seen through Hadoop on the driver; a handful of calls, or one listing of a folder.
+    """The path of a manifest, read through Hadoop on the driver: a few calls, or one listing of a folder.
 
     Attributes:
         path: as it was given.
-        local: the absolute path of a local place, else None.
-        hadoop: the path as Hadoop takes it.
+        local: the absolute path if it is local, else None.
+        hadoop: the path for Hadoop.
 
     Raises:
-        ManifestError: nothing is there, or its filesystem cannot be reached.
+        ManifestError: the path does not exist, or its filesystem cannot be reached.
     """
 
     def __init__(self, spark: SparkSession, path: str) -> None:
@@ -76,7 +76,7 @@ class Place:
             where = jvm.org.apache.hadoop.fs.Path(self.hadoop)
             self._files = where.getFileSystem(self.conf)
             if not self._files.exists(where):
-                raise ManifestError(f"there is no {path}")
+                raise ManifestError(f"{path} does not exist")
             self.is_folder: bool = self._files.getFileStatus(where).isDirectory()
             self.is_delta: bool = self.is_folder and self._files.exists(
                 jvm.org.apache.hadoop.fs.Path(where, "_delta_log")
@@ -85,10 +85,10 @@ class Place:
             raise ManifestError(f"{path} cannot be reached: {first_line(error)}") from error
 
     def kind(self) -> str:
-        """The format, told from names.
+        """The format, by file names.
 
         Raises:
-            ManifestError: it cannot be told: the names say several things, or nothing.
+            ManifestError: the names give no format, or several.
         """
         if self.is_delta:
             return "delta"
@@ -103,38 +103,38 @@ class Place:
         return self._kind_of_folder()
 
     def _kind_of_folder(self) -> str:
-        """Manifests may have a README beside them, and images their sidecars; what is neither is asked for."""
+        """Manifests may lie beside a README, and images beside sidecars. A folder of both is refused as ambiguous."""
         kinds: Counter[str] = Counter()
         others: list[str] = []
         images: list[str] = []
-        for name in islice(self._names(), _LOOKED_AT):
+        for name in islice(self._names(), _MAX_NAMES):
             kind, short = kind_of(name), name.rsplit("/", 1)[-1]
             if kind is not None:
                 kinds[kind] += 1
             elif _ending(short) in _IMAGES:
                 images.append(short)
-            elif not _is_beside(short):
+            elif not _is_companion(short):
                 others.append(short)
             else:
-                kinds["beside"] += 1
-        beside = kinds.pop("beside", 0)
+                kinds["companion"] += 1
+        n_companions = kinds.pop("companion", 0)
         n_manifests = kinds.total()
-        if not n_manifests and not images and not others and not beside:
-            raise ManifestError(f"{self.path} is empty: neither a manifest nor an image is in it")
+        if not n_manifests and not images and not others and not n_companions:
+            raise ManifestError(f"{self.path} is empty: it holds neither a manifest nor an image")
         if not n_manifests or len(images) >= n_manifests:
-            if n_manifests or beside:
+            if n_manifests or n_companions:
                 log.warning(
-                    "%s is read as a tree of images (%d names of images, %d others%s); it holds %d files that are none "
-                    "by their names (%s): each becomes a failed row. Set manifest.extensions (for example [jpg, png]) "
-                    "to leave them out, or manifest.format where the folder holds manifests",
+                    "%s is read as a tree of images (%d image names, %d unknown names%s). %d files are not images by "
+                    "their names (%s): each becomes a failed row. Set manifest.extensions (for example [jpg, png]) to "
+                    "leave them out, or set manifest.format if the folder holds manifests",
                     self.path,
                     len(images),
                     len(others),
-                    f", of the first {_LOOKED_AT}"
-                    if len(images) + len(others) + beside + n_manifests == _LOOKED_AT
+                    f", of the first {_MAX_NAMES}"
+                    if len(images) + len(others) + n_companions + n_manifests == _MAX_NAMES
                     else "",
-                    n_manifests + beside,
-                    ", ".join([*(f"{n} {kind}" for kind, n in sorted(kinds.items())), f"{beside} texts and the like"]),
+                    n_manifests + n_companions,
+                    ", ".join([*(f"{n} {kind}" for kind, n in sorted(kinds.items())), f"{n_companions} other texts"]),
                 )
             return "directory"
         if images or others:
@@ -151,7 +151,7 @@ class Place:
         return next(iter(kinds))
 
     def _names(self) -> Iterator[str]:
-        """What is in a folder, for telling its kind, the rules of trees first: Java sees no name that is not UTF-8."""
+        """The names in a folder. A local folder is listed as a tree first: Java cannot see names that are not UTF-8."""
         found = False
         if self.local is not None:
             for file in list_folder(self.local, deep=True):
@@ -161,9 +161,9 @@ class Place:
             yield from (file.path for file in self._listed())
 
     def _listed(self) -> list[ManifestFile]:
-        """The visible files below a folder, without those of Delta tables; the file itself when it is one.
+        """The visible files below a folder, or the file itself. Files of Delta tables are left out.
 
-        The files of a Delta table are not its rows: some are of rows that were deleted.
+        The files of a Delta table may hold deleted rows, so they must not be read as manifests.
         """
         listing = self._files.listFiles(self._jvm.org.apache.hadoop.fs.Path(self.hadoop), True)
         skip = self._jvm.org.apache.spark.util.HadoopFSUtils.shouldFilterOutPathName
@@ -185,35 +185,39 @@ class Place:
         return sorted(found)
 
     def files(self, kind: str) -> list[ManifestFile]:
-        """The files of a manifest, in the order of their paths: those whose names end like `kind`, if there are any.
+        """The files of a manifest, sorted by path: those named as `kind`, or all if none is.
 
-        What else lies there is left out, and told.
+        Files that are left out are logged.
 
         Raises:
-            ManifestError: there is none.
+            ManifestError: there is no such file.
         """
         found = self._listed()
         if not self.is_folder:
             return found
         named = [file for file in found if kind_of(file.path) == kind]
-        taken = named or [file for file in found if not _is_beside(file.path.rsplit("/", 1)[-1])] or found
+        taken = named or [file for file in found if not _is_companion(file.path.rsplit("/", 1)[-1])] or found
         if not taken:
             raise ManifestError(f"{self.path} holds no file that could be {kind}")
         left = sorted({file.path for file in found} - {file.path for file in taken})
         if left:
             shown = ", ".join(path.rsplit("/", 1)[-1] for path in left[:_SHOWN])
             log.warning(
-                "%s: %d files are not read, for they are no %s by their names: %s", self.path, len(left), kind, shown
+                "%s: %d files are not read, because their names are not those of %s files: %s",
+                self.path,
+                len(left),
+                kind,
+                shown,
             )
         return taken
 
     def on_each(self, work: Callable[[str], T], files: Sequence[ManifestFile]) -> list[T]:
-        """`work` on the path of each file, several at a time: opening a file of an object store is mostly waiting."""
+        """The results of `work` for the path of each file, in parallel: opening files of an object store is slow."""
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:
             return list(pool.map(work, (file.path for file in files)))
 
     def head(self, path: str, n_bytes: int) -> bytes:
-        """The first bytes of a file, unpacked when its name says so."""
+        """The first `n_bytes` bytes of a file, decompressed if its name has the ending of a codec."""
         where = self._jvm.org.apache.hadoop.fs.Path(path)
         stream = self._files.open(where)
         try:
@@ -223,13 +227,13 @@ class Place:
         finally:
             stream.close()
 
-    def in_words(self, path: str) -> str:
-        """A file's path as people, and URIs of manifests, write it: to the letter, as Hadoop's are."""
+    def readable_path(self, path: str) -> str:
+        """The path of a file as people and manifests write it: not percent-encoded; local paths without scheme."""
         return path if self.local is None else "/" + path.removeprefix("file:").lstrip("/")
 
 
 def kind_of(path: str) -> str | None:
-    """The format that a name tells, packed or not."""
+    """The format of a file by its name, compressed or not; None if the name gives none."""
     name = path.rsplit("/", 1)[-1].lower()
     for packed in PACKED:
         name = name.removesuffix(packed)
@@ -240,6 +244,6 @@ def _ending(name: str) -> str:
     return name.rsplit(".", 1)[-1].lower() if "." in name else ""
 
 
-def _is_beside(name: str) -> bool:
+def _is_companion(name: str) -> bool:
     low = name.lower()
-    return low in _BESIDE_NAMES or _ending(name) in _BESIDE
+    return low in _COMPANION_NAMES or _ending(name) in _COMPANIONS

@@ -1,8 +1,8 @@
-"""Manifests that are text, CSV and JSON: found out file by file, parsed on the executors. Reads only.
+"""CSV and JSON manifests: the layout is detected file by file, the rows are parsed on the executors. Reads only.
 
-A small file is one row for Spark, and kernels.records reads it whole. A larger one comes as lines, in several tasks
-where it is not packed; that is right as long as no record goes over several lines, so those files are scanned for
-quotes that a line leaves open.
+A small file is one row for Spark; ingest/records.py parses it whole. A large file is read as lines, by several tasks if
+it is not compressed. This is right only if no record spans several lines, so large CSV files are scanned for lines with
+an open quote.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ from dupelake.warehouse.paths import literal
 
 log = logging.getLogger(__name__)
 
-_HEAD_BYTES = (65_536, 16_777_216)  # of a file; the second where the header line is longer than the first
-_WHOLE_BYTES = 33_554_432  # files up to this are read whole, by one task
+_HEAD_BYTES = (65_536, 16_777_216)  # read from the start of a file; the second if the header line exceeds the first
+_WHOLE_BYTES = 33_554_432  # files up to this size are read whole, by one task
 _WHOLE_PACKED_BYTES = 4_194_304
-_MAX_WHOLE_BYTES = 1_073_741_824  # so much of a file whose cells hold line ends fits in memory
+_MAX_WHOLE_BYTES = 1_073_741_824  # a file whose cells hold line ends must fit in memory
 _BATCH_ROWS = 4096
 _BATCH_CELLS = 1_000_000
 _MAX_COLUMNS = 20_000
 
 
 def read_text_table(spark: SparkSession, place: Place, kind: str, *, packed: bool) -> DataFrame:
-    """The rows of CSV or JSON files, with the columns of all of them as text, and FAULT.
+    """The rows of CSV or JSON files, with the columns of all files as text, and FAULT.
 
     Args:
         spark: the session.
         place: a file or a folder.
         kind: csv or json.
-        packed: as stages.manifest.packed gives it.
+        packed: whether unknown columns come in one column EXTRA, as manifest_columns_stage.packed gives them.
 
     Raises:
-        ManifestError: a file cannot be read as it is; the message names it, and the fix.
+        ManifestError: a file cannot be read; the message names the file and the fix.
     """
     files = place.files(kind)
     layouts = {
@@ -71,7 +71,7 @@ def read_text_table(spark: SparkSession, place: Place, kind: str, *, packed: boo
     if not layouts:
         raise ManifestError(f"{place.path} has no header line" if kind == "csv" else f"{place.path} is empty")
     kept = [file for file in files if file.path in layouts]
-    whole, by_lines = _sorted_out(spark, place, kind, kept, layouts)
+    whole, by_lines = _whole_and_by_lines(spark, place, kind, kept, layouts)
     groups = [(whole, {"wholetext": "true"})] if whole else []
     for end in sorted({layouts[path].line_end for path in by_lines}):
         groups.append(([path for path in by_lines if layouts[path].line_end == end], {"lineSep": end}))
@@ -83,8 +83,8 @@ def read_text_table(spark: SparkSession, place: Place, kind: str, *, packed: boo
 
 
 def _layout(place: Place, kind: str, path: str) -> Layout | None:
-    """How a file is written; None of one that is blank."""
-    words = place.in_words(path)
+    """The layout of a file; None for a blank file."""
+    words = place.readable_path(path)
     folder = words.rpartition("/")[0]
     for n_bytes in _HEAD_BYTES:
         head = place.head(path, n_bytes)
@@ -99,14 +99,14 @@ def _layout(place: Place, kind: str, path: str) -> Layout | None:
         if len(head) < n_bytes:
             break
     if head.strip(b"\xef\xbb\xbf \t\r\n\0"):
-        raise ManifestError(f"{words}: its header line is not CSV: a quote in it is not closed, or it is no text")
+        raise ManifestError(f"{words}: its header line is not CSV: a quote is not closed, or the file is not text")
     return None
 
 
-def _sorted_out(
+def _whole_and_by_lines(
     spark: SparkSession, place: Place, kind: str, files: Sequence[ManifestFile], layouts: dict[str, Layout]
 ) -> tuple[list[str], list[str]]:
-    """Which files are read whole, and which as lines.
+    """The paths of the files that are read whole, and of those that are read as lines.
 
     Raises:
         ManifestError: a large file can be read in neither way.
@@ -142,21 +142,21 @@ def _sorted_out(
 
 
 def _with_open_quotes(spark: SparkSession, place: Place, paths: Sequence[str], layouts: dict[str, Layout]) -> set[str]:
-    """The files in which a line holds an odd number of quotes: a cell may go over its end."""
+    """The files with a line that holds an odd number of quotes: a cell may continue on the next line."""
     found: set[str] = set()
     for end in sorted({layouts[path].line_end for path in paths}):
         lines = _source(spark, place, [path for path in paths if layouts[path].line_end == end], {"lineSep": end})
         text = F.col("value").cast("string")
         quotes = F.octet_length(text) - F.octet_length(F.replace(text, F.lit('"'), F.lit("")))
         odd = lines.where(quotes % 2 == 1).select("_path").distinct()
-        found |= {unquote(row["_path"]) for row in odd.collect()}  # at most one a file
+        found |= {unquote(row["_path"]) for row in odd.collect()}  # at most one row a file
     return found
 
 
 def _source(spark: SparkSession, place: Place, paths: Sequence[str], options: dict[str, str]) -> DataFrame:
-    """Files or lines: `value` (bytes), `_path` (percent-encoded), `_start`, `_is_whole`, and what folders say."""
+    """Files or lines: `value` (bytes), `_path` (percent-encoded), `_start`, `_is_whole`, and partition columns."""
     base = {"basePath": place.hadoop} if place.is_folder else {}
-    # Not `text`, whose own default for wholetext wins over the option.
+    # Not `spark.read.text`: its default for wholetext overrides the option.
     text = spark.read.format("text").options(**options, **base).load([literal(path) for path in paths])
     return text.withColumn("value", F.col("value").cast("binary")).select(
         "*",
@@ -167,7 +167,7 @@ def _source(spark: SparkSession, place: Place, paths: Sequence[str], options: di
 
 
 def _names_of_csv(layouts: dict[str, Layout], place: Place) -> list[str]:
-    """The columns of all headers, each once, in the order in which they come."""
+    """The distinct columns of all headers, in order of occurrence."""
     names: dict[str, str] = {}
     for headers in dict.fromkeys(layout.names for layout in layouts.values()):
         one = next(layout.name for layout in layouts.values() if layout.names == headers)
@@ -178,7 +178,7 @@ def _names_of_csv(layouts: dict[str, Layout], place: Place) -> list[str]:
 
 
 def _names_of_json(sources: Sequence[DataFrame], layouts: dict[str, Layout], place: Place) -> list[str]:
-    """The keys of all objects, each once, in the order of the alphabet.
+    """The distinct keys of all objects, sorted.
 
     Raises:
         ManifestError: see check_columns.
@@ -189,8 +189,8 @@ def _names_of_json(sources: Sequence[DataFrame], layouts: dict[str, Layout], pla
         found |= {str(row["name"]) for row in keys.limit(_MAX_COLUMNS + 1).collect()}
     if len(found) > _MAX_COLUMNS:
         raise ManifestError(
-            f"{place.path} has more than {_MAX_COLUMNS} different keys; put what is not the same in each object below "
-            "one key"
+            f"{place.path} has more than {_MAX_COLUMNS} different keys; nest keys that differ between objects below "
+            "one common key"
         )
     found = found or {"_corrupt_record"}
     check_columns(sorted(found), place.path)
@@ -198,7 +198,7 @@ def _names_of_json(sources: Sequence[DataFrame], layouts: dict[str, Layout], pla
 
 
 def _named(headers: Sequence[str]) -> list[str]:
-    """A header without names is called by its place, as Spark does."""
+    """The names of a header; a blank name becomes `_c` and its position, as in Spark."""
     return [name if name.strip() else f"_c{at}" for at, name in enumerate(headers)]
 
 
@@ -209,7 +209,7 @@ def _plain(name: str) -> str:
 def _parsed(
     source: DataFrame, kind: str, layouts: dict[str, Layout], names: Sequence[str], *, packed: bool
 ) -> DataFrame:
-    """`source`, parsed: what folders say wins over cells of the same name, as everywhere in Spark."""
+    """Parses `source`. Partition columns of folders override cells of the same name, as everywhere in Spark."""
     of_folders = [name for name in source.columns if name not in ("value", "_path", "_start", "_is_whole")]
     plain = {_plain(name) for name in of_folders}
     columns = [name for name in names if _plain(name) not in plain]
@@ -223,7 +223,7 @@ Part = tuple[str, int, bool, tuple[Any, ...]]
 
 
 def _parts(batches: Iterable[pa.RecordBatch], of_folders: Sequence[str]) -> Iterator[tuple[Part, Iterator[bytes]]]:
-    """The lines of each part of a file, or its one content, in the order of the file."""
+    """The parts of files, each with its lines (or the bytes of the whole file) in order."""
 
     def stream() -> Iterator[tuple[Part, bytes]]:
         for batch in batches:
@@ -282,7 +282,7 @@ def _renamed(layout: Layout) -> Layout:
 
 
 def _order(columns: Sequence[str], layout: Layout) -> list[str]:
-    """The names under which this file has the columns."""
+    """The spelling of the columns in this file."""
     own = {_plain(name): name for name in _named(layout.names)}
     return [own.get(_plain(name), name) for name in columns]
 
@@ -296,7 +296,7 @@ def _batch(
     of_folders: Sequence[str],
     taken: set[str] | None,
 ) -> pa.RecordBatch:
-    """Rows as Arrow; with `taken`, the columns that are given apart, all others as one JSON object."""
+    """Rows as an Arrow batch. With `taken` (names that have their own column), all others go into one JSON object."""
     arrays = []
     for name in order:
         values = [cells.get(name) for cells, _ in rows]

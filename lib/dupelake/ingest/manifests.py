@@ -1,9 +1,9 @@
-"""Manifests from storage: CSV, JSON lines, Parquet, Delta, or a tree of images. Reads only.
+"""Reads manifests: CSV, JSON lines, Parquet, Delta, or a tree of images. Reads only.
 
-A path without scheme is of the local file system, on the driver and on every executor, as in a manifest's `uri`;
-paths elsewhere are written with their scheme (`s3a://`, `hdfs://`). Paths are taken to the letter: `*`, `[`, `{`, `%`,
-`#` and spaces are characters of the name, never patterns or escapes. A relative `uri` of a manifest file lies below
-the folder of that file; a Delta table has no such folder, so there it is a fault of its row.
+A path without a scheme is local, on the driver and on every executor, as in a manifest's `uri`. Other paths have their
+scheme (`s3a://`, `hdfs://`). Paths are literal: `*`, `[`, `{`, `%`, `#` and spaces are characters of the name, never
+patterns or escapes. A relative `uri` of a manifest file is relative to the folder of that file. Rows of a Delta table
+have no such folder, so a relative `uri` there is a fault of the row.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ _RELATIVE = RELATIVE + ": {} is relative, and rows of a Delta table lie in no fo
 def read_manifests(
     spark: SparkSession, paths: Sequence[str], cfg: ManifestConfig, *, with_origin: bool = False
 ) -> DataFrame:
-    """Several manifests as one; columns that some of them lack are null there. All values are text.
+    """Several manifests as one; a column that a manifest lacks is null in its rows. All values are text.
 
     Args:
         spark: the session.
         paths: see read_manifest.
-        cfg: format, endings, and with `with_origin` the name of the source.
-        with_origin: adds stages.manifest.ORIGIN: of a tree its root, ending in a slash; else `manifest.source` or,
-            where that is empty, the path. And of trees `last_modified` (UTC) and `byte_size` of each file, null of a
-            folder that could not be listed; of others manifest_cells.FAULT. Columns that dupelake does not know come
-            packed in one, manifest_cells.EXTRA.
+        cfg: format, extensions, and with `with_origin` the name of the source.
+        with_origin: adds manifest_columns_stage.ORIGIN: the root of a tree, with a slash at its end, else
+            `manifest.source`, else the path. Trees also give `last_modified` (UTC) and `byte_size` of each file, null
+            for a folder that could not be listed; other manifests give manifest_cells_stage.FAULT. Columns that
+            dupelake does not know are packed into one, manifest_cells_stage.EXTRA.
 
     Raises:
-        ManifestError: no path at all, or one of them cannot be used; see read_manifest.
+        ManifestError: no path is given, or one cannot be used; see read_manifest.
     """
     if not paths:
-        raise ManifestError("no manifest was named")
+        raise ManifestError("no manifest is given")
     found = [_read_manifest(spark, path, cfg, with_origin=with_origin) for path in paths]
     found = [packed(raw) if with_origin else as_text(raw) for raw in found]
     return reduce(_united, found)
@@ -62,19 +62,21 @@ def read_manifests(
 def read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig) -> DataFrame:
     """One manifest, its columns as found; a tree of images gives `uri` and `partition`.
 
-    CSV is as RFC 4180 says, with a header line; commas, semicolons, tabs or bars part its cells; UTF-16 is read too.
-    JSON is objects, one a line or not. Both give text. A record that cannot be read is a row without values, and with
-    its fault in read_manifests. Folders of these and of Parquet may be partitioned as Hive does it
-    (`partition=2026-11-01/`), and files in one folder may differ in columns and types; what folders say stays text.
+    CSV follows RFC 4180, with a header line; the delimiter is a comma, semicolon, tab or bar; UTF-16 is read too. JSON
+    holds objects, one a line or not. Both give text. A record that cannot be read is a row without values;
+    read_manifests gives its fault. Folders of CSV, JSON and Parquet may have Hive partitions (`partition=2026-11-01/`),
+    whose values stay text. Files in one folder may differ in columns and types.
 
     Args:
         spark: the session.
-        path: a file or a folder, see the head of this module.
-        cfg: with format auto a file is what its name ends with; a folder is what its names say: Delta when it has a
-            `_delta_log`, manifests where all but texts and the like end like one, else a tree of images.
+        path: a file or a folder, see the docstring of this module.
+        cfg: with `format: auto` the ending of a file's name gives its format. A folder is Delta if it has a
+            `_delta_log`, a folder of manifests if all its names but companion files (README, checksums) are those of
+            manifests, else a tree of images.
 
     Raises:
-        ManifestError: nothing is there, its format cannot be told or read, it has no column `uri`, or names one twice.
+        ManifestError: the path does not exist, its format is unknown or cannot be read, it has no column `uri`, or a
+            column occurs twice.
     """
     return _read_manifest(spark, path, cfg, with_origin=False)
 
@@ -85,11 +87,13 @@ def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig, *, with_
     log.info("manifest %s is read as %s", path, kind)
     if kind == "directory":
         if not place.is_folder:
-            raise ManifestError(f"{path} is a file; as a tree of images a folder was expected")
+            raise ManifestError(
+                f"{path} is a file, but a tree of images is a folder; set manifest.format to its format"
+            )
         root = place.local or path
         raw = read_tree(spark, root, cfg.extensions, is_local=place.local is not None)
         if raw.isEmpty():
-            wanted = f" with an ending of {list(cfg.extensions)}" if cfg.extensions else ""
+            wanted = f" with one of the extensions {list(cfg.extensions)}" if cfg.extensions else ""
             raise ManifestError(f"{path} holds no file{wanted}")
         return raw.withColumn(ORIGIN, F.lit(root.rstrip("/") + "/")) if with_origin else raw.drop(*MARKS)
     try:
@@ -103,7 +107,7 @@ def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig, *, with_
 
 
 def _read_table(spark: SparkSession, place: Place, kind: str, *, with_origin: bool) -> DataFrame:
-    """The rows as found, with FAULT; relative URIs in full."""
+    """The rows as found, with FAULT; relative URIs are resolved."""
     if kind == "delta":
         return _without_relative(spark.read.format("delta").load(place.hadoop), place.path)
     with _text_partitions(spark):
@@ -120,7 +124,7 @@ def _united(one: DataFrame, other: DataFrame) -> DataFrame:
 
 
 def _in_full(raw: DataFrame, where: str) -> DataFrame:
-    """Rows of files with FOLDER, their relative URIs below it."""
+    """Rows of files with FOLDER; relative URIs are resolved against it."""
     name = _uri_column(raw, where)
     uri = F.col(quoted(name)).cast("string")
     full = F.when(is_relative(uri), F.concat(F.col(FOLDER), F.lit("/"), uri)).otherwise(uri)
@@ -140,7 +144,7 @@ def _uri_column(raw: DataFrame, where: str) -> str:
 
 @contextmanager
 def _text_partitions(spark: SparkSession) -> Iterator[None]:
-    """Keeps `partition=2026-11-01` and `scope=007` text; Spark fixes a reader's types when it is made."""
+    """Reads partition values such as `2026-11-01` and `007` as text. Spark fixes the types when it makes a reader."""
     before = spark.conf.get(_INFER_PARTITIONS)
     spark.conf.set(_INFER_PARTITIONS, "false")
     try:

@@ -1,24 +1,25 @@
 """A manifest as found -> rows of schema.MANIFEST -> the rows that a run has to process.
 
-A fault of one row is a row with a reason; only a manifest that is unusable as a whole raises. What comes out depends
-on the set of rows alone, never on their order, number of partitions or number of repeats.
+A fault of one row becomes a row with a reason; only a manifest that is unusable as a whole raises. The result depends
+only on the set of rows, never on their order, their number of partitions or repeats.
 
 `no_uri`
     The URI is null or blank.
 `bad_row`, `relative_uri`
-    The reader of the manifest could not use the row, or its URI; manifests.py says when.
+    The reader could not use the row, or its URI (see manifests.py).
 `image_id_conflict`
-    An id stands for two URIs, or in one partition for two scopes. One keeps it: in a manifest the smallest (partition,
-    uri), or the smaller scope; against the images table the URI that is stored, unless that image was deleted. Each
-    other row gets the id `<id>~<16 hex digits>`, so that ids stay unique and the failed row can be stored and seen.
+    One id is given to two URIs, or to two scopes in one partition. One row keeps the id: within a manifest the smallest
+    (partition, uri), or the smaller scope; against the images table the stored URI, unless that image was deleted. Each
+    other row gets the id `<id>~<16 hex digits>`, so that ids stay unique and the failed row is stored.
 
-An image whose rows give no id is a URI within a scope (stages.identity): the URI in any spelling, and in two scopes
-two images. A row that names no scope is about all images of its URI; an image without scope moves into the scope that a
-later night names, and an image with an id of its own into that of its last partition.
+Identity: if the manifest gives no id, an image is a URI in any spelling within one scope (identity_stage); one URI in
+two scopes is two images. A row without a scope refers to all images of its URI. An image without a scope moves into the
+scope that a later night names; an image whose id the manifest gives moves into the scope of its last partition.
 
-Tombstones: a row whose column `deleted` says yes. Of the rows of one image that of the last partition tells whether it
-is gone, in one partition the tombstone; a tombstone that gives an id and no URI stands for the image of that id.
-Marks: `etag`, `last_modified`, `byte_size`, of the last partition; by them bytes that changed are noticed.
+Tombstone: a row whose column `deleted` means yes. The last partition of an image decides whether it is deleted; within
+one partition the tombstone wins. A tombstone with an id and no URI refers to the image of that id.
+
+Marks: `etag`, `last_modified`, `byte_size` of the last partition. A change of marks shows that the bytes changed.
 """
 
 from __future__ import annotations
@@ -33,32 +34,40 @@ from pyspark.sql import window as W
 
 from dupelake.config import ManifestConfig
 from dupelake.ingest.identity_stage import (
+    alternative_ids,
     digest,
+    has_uri_id,
     is_scopeless,
-    is_uris_own,
-    other_ids_of,
     plain_uri,
     plain_uri_once,
     scoped_id,
-    speaks_for,
+    scopes_agree,
     with_plain,
 )
 from dupelake.ingest.manifest_cells_stage import EXTRA, FAULT, json_of, map_of, partition_name
 from dupelake.ingest.manifest_columns_stage import KNOWN, ORIGIN, as_text
-from dupelake.ingest.manifest_ids_stage import CONFLICT, SUFFIX, asked_id, conflicting, identified, loser_id, unique_ids
-from dupelake.ingest.retries_stage import MARKS, marks_differ, may_mend
+from dupelake.ingest.manifest_ids_stage import (
+    CONFLICT,
+    SUFFIX,
+    asked_id,
+    conflict_id,
+    unique_ids,
+    with_conflicts,
+    with_image_ids,
+)
+from dupelake.ingest.retries_stage import MARKS, is_transient, marks_differ
 from dupelake.warehouse.schema import FAILED, MANIFEST, conform
 
 NEW, CHANGED, RETRIED, RETURNED, AGAIN, NOTED = "new", "changed", "retried", "returned", "again", "noted"
-MOVED = "moved"  # another scope and nothing to read
+MOVED = "moved"  # only the scope has changed; the file is not read
 WHY = (NEW, CHANGED, RETRIED, RETURNED, AGAIN, NOTED, MOVED)
 UNREAD = (NOTED, MOVED)
-FORGOTTEN = "forgotten"  # deleted_reason of `dupelake forget`: what still lists the image does not bring it back
+FORGOTTEN = "forgotten"  # deleted_reason set by `dupelake forget`: the image stays deleted even if a manifest lists it
 
 _YES, _NO = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
-# Partition of a row whose manifest gives none. Never '': Delta stores an empty partition value as null. It sorts
-# after every date, so `--since` always includes such rows.
+# Partition of a row without one. Not '', because Delta stores an empty partition value as null. It sorts after every
+# date, so `--since` always includes such rows.
 NO_PARTITION = "all"
 
 WANTED = T.StructType(
@@ -69,9 +78,9 @@ WANTED = T.StructType(
         T.StructField("moves", T.BooleanType()),
     ]
 )
-"""What `wanted_rows` gives: MANIFEST, the attempts that failed before, why the row is there, and whether the stored
-image was in another scope."""
-# Only what starts with a year is a time: Spark also casts '12:30' (to today's date). Year 0 is EXIF's "unknown".
+"""The result of `wanted_rows`: MANIFEST, `attempts` (failed attempts so far), `why` (why the row is processed) and
+`moves` (whether the stored image is in another scope)."""
+# A time must start with a year: Spark also casts '12:30' (to today's date). EXIF writes the year 0 for "unknown".
 _YEAR_FIRST = r"^(?!0000)\d{4}(\D|$)"
 _EXIF_TIME = "yyyy:MM:dd HH:mm:ss"
 
@@ -83,18 +92,18 @@ _STORED = (
 
 
 def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
-    """A manifest, as found, as rows of schema.MANIFEST with unique image ids.
+    """Converts a manifest as found to rows of schema.MANIFEST with unique image ids.
 
-    Repeats of (image_id, uri), however the URI is spelled, collapse to the row of the smallest partition, whose `uri`
-    is kept to the letter. A time in `captured_at` that cannot be parsed stays in `extra`, and so does a word in
-    `deleted` that is neither yes nor no: nothing is deleted on suspicion.
+    Repeats of (image_id, uri), in any spelling of the URI, collapse to the row of the smallest partition, whose `uri`
+    is kept as written. A `captured_at` that cannot be parsed is kept in `extra`. So is a value of `deleted` that means
+    neither yes nor no: it deletes nothing.
 
     Args:
-        raw: what manifests.read_manifests gives; any column types.
+        raw: the result of manifests.read_manifests; any column types.
         cfg: default_scope is used here.
 
     Raises:
-        ManifestError: no `uri` column, or a column named twice.
+        ManifestError: there is no `uri` column, or a column occurs twice.
     """
     text = as_text(raw)
     names = sorted(text.columns)
@@ -119,21 +128,21 @@ def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
         _given(text, FAULT).alias("fault"),
         plain_uri(F.coalesce(_given(text, ORIGIN), F.lit(""))).alias("source"),
         is_deleted.alias("is_deleted"),
-        (is_deleted & uri.isNull() & given_id.isNotNull()).alias("_is_bare"),
+        (is_deleted & uri.isNull() & given_id.isNotNull()).alias("_is_id_tombstone"),
         F.xxhash64(whole_row).alias("_tie"),
         F.lit(1).alias("_weight"),
     )
     has_scopes = "scope" in text.columns
-    return conform(unique_ids(identified(rows, cfg, has_scopes=has_scopes), has_scopes=has_scopes), MANIFEST)
+    return conform(unique_ids(with_image_ids(rows, cfg, has_scopes=has_scopes), has_scopes=has_scopes), MANIFEST)
 
 
 def new_rows(manifest: DataFrame, images: DataFrame | None, **options: Any) -> DataFrame:
-    """The rows of a manifest that a run reads: `wanted_rows`, which takes `options`, but the noted and moved ones."""
+    """`wanted_rows`, called with `options`, without the rows whose files are not read (`noted` and `moved`)."""
     return wanted_rows(manifest, images, **options).where(~F.col("why").isin(*UNREAD))
 
 
 def _has_stored_uri() -> Column:
-    """Whether a row names the URI that is stored under its id."""
+    """Whether a row has the URI that is stored under its id."""
     return F.col("_stored_plain").eqNullSafe(F.col("_plain"))
 
 
@@ -149,26 +158,25 @@ def wanted_rows(
     other_ids: bool = True,
     other_scopes: bool = True,
 ) -> DataFrame:
-    """The rows of a manifest that a run processes, each with `why`; tombstones never.
+    """The rows of a manifest that a run processes, each with `why`; no tombstones.
 
-    `new`: every row that is not stored yet, late rows of old partitions included. A row whose id is stored with another
-    URI comes out as image_id_conflict, once; a stored row without URI, or of a deleted image, gives way to one that has
-    it. `changed`: stored with other marks. `retried`: it failed for a reason that another night may have mended, on
-    fewer than `max_attempts` nights. `returned`: deleted, and listed again; forgotten images stay away. `again`: with
-    `full`, every stored row. `noted`: nothing to read; the manifest gives a mark or a source that the stored row lacks.
-    `moved`: nothing to read, and another scope.
+    `new`: not stored yet, including late rows of old partitions. A row whose id is stored with another URI becomes an
+    image_id_conflict, once; but it replaces a stored row that has no URI or whose image is deleted. `changed`: stored
+    with other marks. `retried`: failed for a transient reason, in fewer than `max_attempts` nights. `returned`: deleted
+    and listed again; forgotten images stay deleted. `again`: every stored row, if `full`. `noted`: not read; the row
+    has a mark or a source that the stored row lacks. `moved`: not read; only the scope differs.
 
     Args:
-        manifest: of `normalise`, whole.
+        manifest: the whole result of `normalise`.
         images: the stored images (schema.IMAGES), or None before the first run.
         partitions: only rows whose first or last partition is one of these.
         since: only rows whose last partition is >= this, in string order.
-        full: every row of the partitions asked for, stored or not; the manifest wins over what is stored.
-        max_attempts: nights on which a row that fails is tried.
-        last_run: start of the last run that ended (microseconds since 1970); None counts all tries. What was tried
-            after it does not count: this run finishes the run that was killed.
-        other_ids: False where no row has any (identity.other_ids_of), which saves a scan of the images.
-        other_scopes: False where no stored image or each row names its scope, which saves another.
+        full: every row of the selected partitions, stored or not; the manifest overrides the stored row.
+        max_attempts: number of nights in which a failing row is tried.
+        last_run: start of the last completed run (microseconds since 1970); None counts all attempts. Attempts after it
+            belong to a run that was killed; they do not count, because this run completes that one.
+        other_ids: False if no row has an alternative id (identity_stage.alternative_ids), which saves a scan of images.
+        other_scopes: False if no stored image or every row has a scope, which saves another scan.
 
     Returns:
         WANTED.
@@ -176,16 +184,16 @@ def wanted_rows(
     rows = selected(manifest.where(~F.col("is_deleted")), partitions, since)
     if images is None:
         return conform(rows.withColumns({"attempts": F.lit(0), "why": F.lit(NEW), "moves": F.lit(False)}), WANTED)
-    met = _beside_stored(with_plain(rows), images, full=full, other_ids=other_ids)
+    met = _with_stored_image(with_plain(rows), images, full=full, other_ids=other_ids)
     if other_scopes:
-        met = _without_scopeless(met, images)
+        met = _without_known_scopeless(met, images)
     is_stored = F.col("_stored_image_id").isNotNull()
     is_forgotten = F.col("_stored_deleted_at").isNotNull() & F.col("_stored_deleted_reason").eqNullSafe(FORGOTTEN)
     if full:
         why = F.when(is_stored & is_forgotten, None).otherwise(F.when(is_stored, AGAIN).otherwise(NEW))
         todo = met.withColumns({"why": why, "image_id": F.coalesce("_stored_image_id", "image_id")})
     else:
-        todo = _met_rows(met, images, is_stored, is_forgotten, _is_due(max_attempts, last_run))
+        todo = _compared_with_stored(met, images, is_stored, is_forgotten, _is_due(max_attempts, last_run))
     before = F.when(F.col("why").isin(RETRIED, AGAIN), F.coalesce("_stored_attempts", F.lit(0))).otherwise(0)
     scope, stored_scope = F.col("scope"), F.col("_stored_scope")
     is_image = is_stored & (F.col("image_id") == F.col("_stored_image_id")) & _has_stored_uri()
@@ -199,17 +207,17 @@ def wanted_rows(
     return conform(todo, WANTED)
 
 
-def _beside_stored(rows: DataFrame, images: DataFrame, *, full: bool, other_ids: bool) -> DataFrame:
-    """Rows with `_asked`, the id they are looked up under, and the stored image that they are about, or nulls."""
+def _with_stored_image(rows: DataFrame, images: DataFrame, *, full: bool, other_ids: bool) -> DataFrame:
+    """Joins each row with its stored image (`_stored_*`, null if there is none); `_asked` is the id used to find it."""
     stored = images.select([F.col(name).alias(f"_stored_{name}") for name in _STORED])
     names = stored.columns
-    # A row that lost its id inside the manifest is looked up under the id it asked for: the stored winner may be
-    # another one (an older partition that came late), and then this very row may be the stored one.
+    # A row that lost its id inside the manifest is looked up by the id that it asked for. If an older partition arrives
+    # late, the winner of today differs from the stored one, and the losing row may be the stored one.
     met = rows.withColumn("_asked", F.col("image_id") if full else asked_id()).join(
         stored, F.col("_asked") == F.col("_stored_image_id"), "left"
     )
-    # The digest of a URI may be the id of its image in another scope.
-    is_about = ~is_uris_own() | speaks_for(F.col("scope"), F.col("_stored_scope"))
+    # The id made from a URI may be that of its image in another scope.
+    is_about = ~has_uri_id() | scopes_agree(F.col("scope"), F.col("_stored_scope"))
     is_taken = F.col("_stored_image_id").isNotNull() & ~is_about
     met, is_taken = met.withColumn("_is_taken", is_taken), F.col("_is_taken")
     asked = F.when(is_taken, scoped_id(F.col("scope"), F.col("_plain"))).otherwise(F.col("_asked"))
@@ -218,15 +226,16 @@ def _beside_stored(rows: DataFrame, images: DataFrame, *, full: bool, other_ids:
     met = met.withColumns({"_asked": asked, "image_id": own} | found)
     if not other_ids:
         return met.withColumn("_stored_plain", plain_uri_once(F.col("_stored_uri")))
-    ids = F.array_append(other_ids_of(), F.col("image_id"))  # its own where the one it asked for was taken
+    ids = F.array_append(alternative_ids(), F.col("image_id"))  # its own id if the id it asked for is taken
     lacking = met.where("_stored_image_id IS NULL").select(
         F.col("image_id").alias("_of"), "scope", F.explode(ids).alias("_stored_image_id")
     )
     known = lacking.join(stored, "_stored_image_id").join(
         rows.select(F.col("image_id").alias("_stored_image_id")), "_stored_image_id", "left_anti"
     )
-    known = known.where(speaks_for(F.col("scope"), F.col("_stored_scope")))
-    # One image for a row, and one row for an image: that of its scope, else the smallest; forgotten ones meet all rows.
+    known = known.where(scopes_agree(F.col("scope"), F.col("_stored_scope")))
+    # Match each row with one image and each image with one row: that of the same scope, else the smallest id. A
+    # forgotten image matches all rows.
     is_forgotten = F.col("_stored_deleted_reason").eqNullSafe(FORGOTTEN)
     other = F.col("_stored_scope") != F.col("scope")
     nth_of_row = F.row_number().over(W.Window.partitionBy("_of").orderBy(other, "_stored_image_id"))
@@ -240,31 +249,33 @@ def _beside_stored(rows: DataFrame, images: DataFrame, *, full: bool, other_ids:
     return met.withColumn("_asked", F.when(F.col("_of").isNull(), F.col("_asked")).otherwise(F.col("_stored_image_id")))
 
 
-def _without_scopeless(met: DataFrame, images: DataFrame) -> DataFrame:
-    """Without rows that name neither id nor scope, are not stored, and whose URI is that of an image of some scope."""
-    named = with_plain(images.where("scope <> '' AND deleted_at IS NULL")).where(is_uris_own())
+def _without_known_scopeless(met: DataFrame, images: DataFrame) -> DataFrame:
+    """Drops rows without id and scope that are not stored and whose URI is that of an image with a scope."""
+    named = with_plain(images.where("scope <> '' AND deleted_at IS NULL")).where(has_uri_id())
     known = named.select(F.col("_plain").alias("_known")).distinct()
     is_open = is_scopeless() & F.col("_stored_image_id").isNull()
     return met.join(known, is_open & (F.col("_plain") == F.col("_known")), "left_anti")
 
 
 def _is_due(max_attempts: int, last_run: int | None) -> Column:
-    """Whether a stored row failed, may have been mended, and is to be tried on another night."""
-    may = may_mend(F.col("_stored_reason"), F.col("_stored_marks"))
+    """Whether a stored row failed for a transient reason and has attempts left."""
+    may = is_transient(F.col("_stored_reason"), F.col("_stored_marks"))
     due = (F.col("_stored_status") == FAILED) & may & (F.coalesce("_stored_attempts", F.lit(1)) < max_attempts)
     return due if last_run is None else due & (F.unix_micros("_stored_ingested_at") <= F.lit(last_run))
 
 
-def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten: Column, is_due: Column) -> DataFrame:
-    """Rows beside what is stored under the id they asked for -> with `why`, null where nothing is to do."""
+def _compared_with_stored(
+    met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten: Column, is_due: Column
+) -> DataFrame:
+    """Compares rows with the stored images of the ids that they asked for; drops rows that need no work, adds `why`."""
     stored_uri, plain = F.col("_stored_plain"), F.col("_plain")
     is_away = F.col("_stored_deleted_at").isNotNull()
-    # Another scope of an id is a row of its own, and no other image of that id.
+    # A row that claims an id for another scope is a row of its own, not another image with that id.
     is_loser = F.coalesce(F.col("reason") == CONFLICT, F.lit(False))
-    is_scopes = is_loser & (F.col("image_id") != loser_id(F.col("_asked"), plain))
-    # Compared null-safe: a stored row without URI and the same row again are the same.
+    is_scopes = is_loser & (F.col("image_id") != conflict_id(F.col("_asked"), plain))
+    # Null-safe, so that a row without a URI equals its stored row.
     is_same = is_stored & stored_uri.eqNullSafe(plain) & ~is_scopes
-    # Another row of the manifest has the id.
+    # The image is deleted, and another row of the manifest has the id.
     lost_away = is_same & is_away & ~is_forgotten & F.col("reason").isNotNull()
     marks, stored_marks = F.col("marks"), F.col("_stored_marks")
     lacks = F.exists(F.map_keys(marks), lambda key: ~F.coalesce(F.map_contains_key(stored_marks, key), F.lit(False)))
@@ -283,8 +294,8 @@ def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten
     is_kept, reason = F.col("_is_kept"), F.col("reason")
     taken = stored_uri.isNotNull() & (~is_away | is_forgotten)
     lost = ~is_kept & is_stored & taken & ~is_scopes
-    todo = conflicting(met, lost, F.col("_asked"), F.col("_stored_uri"), "the images table")
-    # A stored row has its id, whatever it lost inside the manifest.
+    todo = with_conflicts(met, lost, F.col("_asked"), F.col("_stored_uri"), "the images table")
+    # A stored row keeps its id, even if it lost that id inside the manifest.
     holds = ~is_kept | (reason != CONFLICT)
     todo = todo.withColumns(
         {
@@ -293,14 +304,14 @@ def _met_rows(met: DataFrame, images: DataFrame, is_stored: Column, is_forgotten
             "error_message": F.when(holds, F.col("error_message")),
         }
     )
-    # Conflicts have an id of their own that may be stored already; so may losers whose winner is not stored yet.
+    # A row in conflict may be stored already under its own id; so may a losing row whose winner is not stored yet.
     known = images.where(F.col("image_id").rlike(SUFFIX)).select(F.col("image_id").alias("_known"))
     is_known = (F.col("image_id") == F.col("_known")) & reason.isNotNull() & ~is_kept
     return todo.join(known, is_known, "left_anti")
 
 
 def selected(manifest: DataFrame, partitions: list[str] | None, since: str | None) -> DataFrame:
-    """The rows of the partitions that a run is asked for, as `wanted_rows` says; None asks for all."""
+    """The rows of the selected partitions, as in `wanted_rows`; None selects all."""
     if partitions is not None:
         names = [partition_name(F.lit(name)) for name in partitions]
         manifest = manifest.where(F.col("partition").isin(names) | F.col("last_partition").isin(names))
@@ -317,7 +328,7 @@ def _time(text: Column) -> Column:
 
 
 def _marks(text: DataFrame) -> Column:
-    """The marks that are given; null when there is none. A time has one spelling, whatever the manifest's."""
+    """The given marks as a map; null if there are none. Times are normalised."""
     values: list[Column] = []
     for name in MARKS:
         given = _given(text, name)
@@ -328,7 +339,7 @@ def _marks(text: DataFrame) -> Column:
 
 
 def _extra(names: Sequence[str], unclear: dict[str, Column]) -> Column:
-    """The columns that are not known ones, and known ones that could not be used, as a map; null when all are null."""
+    """Unknown columns, and values of known columns that could not be used, as a map; null if all are null."""
     unused: list[Column] = [part for name, value in unclear.items() for part in (F.lit(name), value)]
     values = F.map_filter(F.create_map(*unused), lambda _, value: value.isNotNull())
     others = [name for name in names if name not in KNOWN]
@@ -340,7 +351,7 @@ def _extra(names: Sequence[str], unclear: dict[str, Column]) -> Column:
 
 
 def _given(text: DataFrame, name: str) -> Column:
-    """A known column without surrounding white space; null when it is blank or not there."""
+    """A known column without surrounding white space; null if it is blank or missing."""
     if name not in text.columns:
         return F.lit(None).cast("string")
     trimmed = F.regexp_replace(F.col(name), r"^\s+|\s+$", "")
@@ -348,5 +359,5 @@ def _given(text: DataFrame, name: str) -> Column:
 
 
 def _quoted(name: str) -> str:
-    """A name that Spark takes to the letter: dots and backticks in it are no syntax."""
+    """A column name quoted for Spark, so that dots and backticks in it are not syntax."""
     return "`" + name.replace("`", "``") + "`"

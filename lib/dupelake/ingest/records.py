@@ -1,7 +1,7 @@
-"""The text of one manifest file -> rows: CSV as RFC 4180 says, and JSON. No Spark.
+"""Parses the text of one manifest file to rows: CSV by RFC 4180, and JSON. No Spark.
 
-A record that cannot be used is a row with a reason (`bad_row`), never one with shifted cells; where nobody can tell
-any more at which line the next record begins, the file is refused.
+A record that cannot be used is a row with the reason `bad_row`; cells are never shifted. If the start of the next
+record cannot be found, the file is refused.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _MARKS = (  # byte order marks, the longer ones first
 _RELATIVE = re.compile(r"(?!\s*/|\s*[A-Za-z][A-Za-z0-9+.\-]*://|\s*file:)", re.IGNORECASE)
 
 Row = tuple[dict[str, str | None], str | None]
-"""Cells by column, and the fault as `reason: message`; of a row with a fault no cell is given."""
+"""Cells by column, and the fault as `reason: message`; a row with a fault has no cells."""
 
 
 class Layout(NamedTuple):
-    """How one text file is written; `delimiter` and `names` are of CSV."""
+    """The layout of one text file; `delimiter` and `names` are for CSV."""
 
-    name: str  # the file, as messages call it
-    folder: str  # before relative URIs
+    name: str  # of the file in messages
+    folder: str  # base of relative URIs
     encoding: str
     line_end: str
     delimiter: str = ","
@@ -44,15 +44,15 @@ class Layout(NamedTuple):
 
 
 def resolved(uri: str, folder: str) -> str:
-    """A URI of a manifest file, relative ones below the folder of that file."""
+    """A URI of a manifest file; a relative one is resolved against the folder of that file."""
     return f"{folder}/{uri}" if uri.strip() and _RELATIVE.match(uri) else uri
 
 
 def encoding_of(head: bytes, name: str) -> str:
-    """The encoding that the first bytes tell: UTF-8, or UTF-16 by its mark or by its zero bytes.
+    """The encoding by the first bytes: UTF-8, or UTF-16 if there is a byte order mark or every second byte is zero.
 
     Raises:
-        ManifestError: it is UTF-32.
+        ManifestError: the file is UTF-32.
     """
     for mark, encoding in _MARKS:
         if head.startswith(mark):
@@ -66,15 +66,15 @@ def encoding_of(head: bytes, name: str) -> str:
 
 
 def csv_layout(head: bytes, name: str, folder: str) -> Layout | None:
-    """The layout of a CSV file; None where its head has no complete header line.
+    """The layout of a CSV file; None if `head` has no complete header line.
 
     Args:
-        head: the first bytes; all of them, or up to a bound.
-        name: the file, as messages call it.
-        folder: the file's folder.
+        head: the first bytes of the file, or all of them.
+        name: of the file in messages.
+        folder: of the file.
 
     Raises:
-        ManifestError: the header is in no encoding that is read here.
+        ManifestError: the encoding of the header is not supported.
     """
     encoding = encoding_of(head, name)
     text = _decoded(head, encoding)
@@ -100,7 +100,7 @@ def _header(text: str, delimiter: str) -> list[str] | None:
     reader = _reader(io.StringIO(text, newline=""), delimiter)
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells) and not _names_separator(cells):
+            if any(cell.strip() for cell in cells) and not _is_separator_line(cells):
                 return cells
     except csv.Error:
         pass
@@ -112,8 +112,8 @@ def _reader(lines: Iterable[str], delimiter: str) -> Any:
     return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
 
 
-def _names_separator(cells: list[str]) -> bool:
-    """Whether this is Excel's line `sep=;`."""
+def _is_separator_line(cells: list[str]) -> bool:
+    """Whether this is the separator line of Excel, such as `sep=;`."""
     return cells[0].lower().startswith("sep=") and len("".join(cells)) <= len("sep=;")
 
 
@@ -123,14 +123,14 @@ def text_lines(content: bytes, layout: Layout) -> Iterator[str]:
 
 
 def lines_of(values: Iterable[bytes], layout: Layout, *, at_start: bool) -> Iterator[str]:
-    """The lines of a part of a file, given without their ends; only of UTF-8."""
+    """The lines of a part of a UTF-8 file, from lines without their ends."""
     for value in values:
         yield _decoded(value, layout.encoding, mark=at_start) + layout.line_end
         at_start = False
 
 
 def _decoded(data: bytes, encoding: str, *, mark: bool = True) -> str:
-    """Bytes that do not fit the encoding become lone surrogates, which `_is_text` finds."""
+    """Decodes text. Invalid bytes become lone surrogates, which `_is_text` detects."""
     errors = "surrogateescape" if encoding == "utf-8" else "replace"
     text = data.decode(encoding, errors)
     return text.removeprefix("\ufeff") if mark else text
@@ -148,10 +148,10 @@ def csv_rows(lines: Iterator[str], layout: Layout, *, at_start: bool) -> Iterato
     Args:
         lines: with their ends.
         layout: of the file.
-        at_start: whether the header stands in front; else line numbers are not known.
+        at_start: whether the part begins with the header; else line numbers are unknown.
 
     Raises:
-        ManifestError: a quote is not closed, so that lines were swallowed.
+        ManifestError: a quote is not closed, so the following lines cannot be told apart.
     """
     last = ""
 
@@ -178,7 +178,7 @@ def csv_rows(lines: Iterator[str], layout: Layout, *, at_start: bool) -> Iterato
                 ) from None
             yield _bad(f"{where}: {error}; double the quotes inside a quoted cell: {last.strip()[:_SHOWN]}")
             continue
-        if not cells or (len(cells) < 2 and not last.strip()) or (header_due and _names_separator(cells)):
+        if not cells or (len(cells) < 2 and not last.strip()) or (header_due and _is_separator_line(cells)):
             continue
         if header_due:
             header_due = not any(cell.strip() for cell in cells)
@@ -198,10 +198,10 @@ def csv_rows(lines: Iterator[str], layout: Layout, *, at_start: bool) -> Iterato
 
 
 def json_rows(lines: Iterator[str], layout: Layout, *, at_start: bool, is_whole: bool) -> Iterator[Row]:
-    """The rows of JSON lines; of a whole file also those of one array, or of objects over several lines.
+    """The rows of JSON lines; of a whole file also those of one array, or of objects that span several lines.
 
     Raises:
-        ManifestError: JSON over several lines breaks off.
+        ManifestError: JSON that spans several lines is incomplete.
     """
     if is_whole:
         held = list(lines)
@@ -214,13 +214,15 @@ def json_rows(lines: Iterator[str], layout: Layout, *, at_start: bool, is_whole:
         if not line.strip():
             continue
         try:
-            yield from _json_values(json.loads(line, parse_float=_Spelled, object_pairs_hook=_once), where)
+            yield from _json_values(
+                json.loads(line, parse_float=_NumberAsWritten, object_pairs_hook=_unique_keys), where
+            )
         except ValueError as error:
             yield _bad(f"{where} is not one JSON object ({error}): {line.strip()[:_SHOWN]}")
 
 
 def is_document(head: bytes, name: str) -> bool:
-    """Whether a JSON file is an array or has objects over several lines."""
+    """Whether a JSON file is an array or has objects that span several lines."""
     text = _decoded(head, encoding_of(head, name))
     return _is_document(io.StringIO(text, newline=""))
 
@@ -239,8 +241,8 @@ def _is_json(line: str) -> bool:
 
 
 def _document_rows(text: str, layout: Layout) -> Iterator[Row]:
-    """Values one after the other, in an array or not."""
-    decoder = json.JSONDecoder(parse_float=_Spelled, object_pairs_hook=_once)
+    """The rows of consecutive JSON values, in an array or not."""
+    decoder = json.JSONDecoder(parse_float=_NumberAsWritten, object_pairs_hook=_unique_keys)
     space = re.compile(r"[\s,]*")
     at = space.match(text).end()  # type: ignore[union-attr]  # it matches nothing too
     is_array = text[at : at + 1] == "["
@@ -253,27 +255,27 @@ def _document_rows(text: str, layout: Layout) -> Iterator[Row]:
         try:
             value, end = decoder.raw_decode(text, at)
         except ValueError as error:
-            raise ManifestError(f"{where} is not JSON ({error}); write one object a line, or mend it") from None
+            raise ManifestError(f"{where} is not JSON ({error}); write one object a line, or correct it") from None
         yield from _json_values(value, where)
         at = space.match(text, end).end()  # type: ignore[union-attr]
     if is_array and (at >= len(text) or text[at + 1 :].strip()):
         raise ManifestError(f"{layout.name}: its array is not closed, or more follows it; write one object a line")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; ValueError where it names a key twice, of which JSON's readers would drop one."""
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; ValueError if a key occurs twice, because JSON parsers drop one of the two."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("it names a key twice")
     return found
 
 
-class _Spelled(float):
-    """A number that keeps its spelling."""
+class _NumberAsWritten(float):
+    """A number that keeps its text."""
 
     text: str
 
-    def __new__(cls, text: str) -> _Spelled:
+    def __new__(cls, text: str) -> _NumberAsWritten:
         number = super().__new__(cls, text)
         number.text = text
         return number
@@ -294,7 +296,7 @@ def _json_values(value: Any, where: str) -> Iterator[Row]:
 def _cell(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, _Spelled):
+    if isinstance(value, _NumberAsWritten):
         return value.text
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 

@@ -1,4 +1,4 @@
-"""Which stored images are gone, and which contents nobody holds any more. docs/removals.md argues the rules."""
+"""Which stored images are deleted, and which contents no live image has. docs/removals.md explains the rules."""
 
 from __future__ import annotations
 
@@ -10,43 +10,50 @@ from pathlib import Path
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from dupelake.ingest.identity_stage import is_scopeless, is_uris_own, other_ids_of, plain_uri, speaks_for, with_plain
+from dupelake.ingest.identity_stage import (
+    alternative_ids,
+    has_uri_id,
+    is_scopeless,
+    plain_uri,
+    scopes_agree,
+    with_plain,
+)
 from dupelake.ingest.manifest_cells_stage import partition_name
 from dupelake.ingest.manifest_ids_stage import asked_id
 from dupelake.ingest.new_images_stage import FORGOTTEN, selected
 from dupelake.warehouse.schema import IMAGES, conform
 
 TOMBSTONE, NOT_LISTED = "tombstone", "not_listed"
-UNDONE = "undone"  # of a forgotten image that may come back
-TREE_END = "/"  # the source of a tree of images ends in it, that of a manifest does not
+UNDONE = "undone"  # deleted_reason of a forgotten image that may return
+TREE_END = "/"  # end of the source of a tree of images; the source of a manifest does not end with it
 
 
 def tombstoned(
     manifest: DataFrame, images: DataFrame, partitions: list[str] | None = None, since: str | None = None
 ) -> DataFrame:
-    """Images for which the manifest carries a tombstone.
+    """Live images that have a tombstone in the manifest.
 
     Args:
-        manifest: of stages.manifest.normalise.
-        images: schema.IMAGES; deleted ones stay as they are.
+        manifest: the result of new_images_stage.normalise.
+        images: schema.IMAGES; deleted images are left out.
         partitions: only tombstones of these.
         since: only tombstones of partitions >= this.
 
     Returns:
-        (image_id, deleted_reason). A tombstone with another URI than the stored one is about another image. One that
-        names neither id nor scope is about its URI in every scope.
+        (image_id, deleted_reason). A tombstone with another URI than the stored one refers to another image. A
+        tombstone without id and scope refers to its URI in every scope.
     """
-    stones = with_plain(selected(manifest.where("is_deleted"), partitions, since))
-    wanted = _named(stones.withColumn("_uri", F.col("_plain")), "_uri")
+    tombstones = with_plain(selected(manifest.where("is_deleted"), partitions, since))
+    wanted = _named(tombstones.withColumn("_uri", F.col("_plain")), "_uri")
     is_uri = F.col("_uri").isNull() | F.col("_plain").eqNullSafe(F.col("_uri"))
     is_it = (F.col("image_id") == F.col("_id")) & is_uri
     live = with_plain(_live(images))
     by_id = live.join(wanted, is_it & _is_of_scope(), "left_semi").select("image_id")
-    by_uri = _of_uris(live, stones).select("image_id")
+    by_uri = _of_uris(live, tombstones).select("image_id")
     return by_id.unionByName(by_uri).distinct().select("image_id", F.lit(TOMBSTONE).alias("deleted_reason"))
 
 
-def covered(
+def expected_in_listing(
     manifest: DataFrame,
     images: DataFrame,
     roots: Sequence[str],
@@ -54,17 +61,17 @@ def covered(
     partitions: list[str] | None = None,
     since: str | None = None,
 ) -> DataFrame:
-    """The live images that a full listing would name if they still existed.
+    """The live images that a full listing must name if they still exist.
 
-    Of a manifest: those that came from the same source, in the scopes that it names. Of a tree: those that a tree
-    listed and that lie below its root.
+    For a manifest: the images of the same source and of the scopes that it names. For a tree: the images that came from
+    a tree and lie below its root.
 
     Args:
-        manifest: of stages.manifest.normalise, whole.
+        manifest: the whole result of new_images_stage.normalise.
         images: schema.IMAGES.
         roots: sources of `manifest` that are trees, each ending in TREE_END.
-        extensions: endings that trees were asked for; () is all.
-        partitions: only images of these, where the run was narrowed to them.
+        extensions: file extensions that trees are read for; () is all.
+        partitions: only images of these, if the run is restricted to them.
         since: only images of partitions >= this.
     """
     live = with_plain(_live(images)).withColumn("_from", plain_uri(F.col("source")))
@@ -87,13 +94,13 @@ def covered(
 
 
 def unlisted(manifest: DataFrame, candidates: DataFrame) -> DataFrame:
-    """Those of `covered` that a full listing does not name, as (image_id, deleted_reason).
+    """The images of `expected_in_listing` that a full listing does not name, as (image_id, deleted_reason).
 
-    An image is named by its id, under whatever URI and in whatever partition; one without an id of its own by its URI,
-    in its scope or without any.
+    An image is named by its id, with any URI and in any partition. An image whose id is made from its URI is named by
+    that URI, in its scope or without a scope.
 
     Args:
-        manifest: of stages.manifest.normalise, whole.
+        manifest: the whole result of new_images_stage.normalise.
         candidates: image_id, uri, scope.
     """
     manifest, candidates = with_plain(manifest), with_plain(candidates)
@@ -105,12 +112,12 @@ def unlisted(manifest: DataFrame, candidates: DataFrame) -> DataFrame:
 
 
 def forgotten(images: DataFrame, named: DataFrame, *, undo: bool = False) -> DataFrame:
-    """What `dupelake forget` changes, as (image_id, deleted_reason).
+    """The images that `dupelake forget` changes, as (image_id, deleted_reason).
 
     Args:
-        images: schema.IMAGES. Images that are deleted for another reason are forgotten too, so that they stay away.
-        named: (image_id, uri), one of them null; a URI means every image that has it.
-        undo: forgotten images may come back when a manifest lists them.
+        images: schema.IMAGES. Images deleted for another reason are forgotten too, so that they do not return.
+        named: (image_id, uri), one of them null; a URI selects every image that has it.
+        undo: forgotten images may return if a manifest lists them.
     """
     is_forgotten = F.col("deleted_at").isNotNull() & F.col("deleted_reason").eqNullSafe(FORGOTTEN)
     found = _by_either(images.where(is_forgotten if undo else ~is_forgotten), named)
@@ -118,7 +125,7 @@ def forgotten(images: DataFrame, named: DataFrame, *, undo: bool = False) -> Dat
 
 
 def unknown(images: DataFrame, named: DataFrame) -> DataFrame:
-    """Rows of `named` that mean no stored image."""
+    """Rows of `named` that match no stored image."""
     ids = named.where("image_id IS NOT NULL").join(images.select("image_id"), "image_id", "left_anti")
     stored = images.select(plain_uri(F.col("uri")).alias("_stored")).distinct()
     uris = with_plain(named.where("image_id IS NULL"))
@@ -127,9 +134,9 @@ def unknown(images: DataFrame, named: DataFrame) -> DataFrame:
 
 
 def marked(images: DataFrame, gone: DataFrame, now: datetime) -> DataFrame:
-    """The rows of `images` that `gone` (image_id, deleted_reason) names, deleted: schema.IMAGES.
+    """The rows of `images` that `gone` (image_id, deleted_reason) names, marked as deleted: schema.IMAGES.
 
-    The time of an image that is deleted already stays.
+    An image that is deleted already keeps its time.
     """
     at = F.lit(now)
     rows = images.drop("deleted_reason").join(gone, "image_id")
@@ -137,7 +144,7 @@ def marked(images: DataFrame, gone: DataFrame, now: datetime) -> DataFrame:
 
 
 def with_notes(known: DataFrame) -> DataFrame:
-    """Stored images with what rows add that are not read: marks that they lack (`_marks`), a source, another scope."""
+    """Stored images updated from rows that are not read: missing marks (`_marks`), missing source, changed scope."""
     old = F.coalesce("marks", F.create_map().cast("map<string,string>"))
     new = F.map_filter(
         F.coalesce("_marks", F.create_map().cast("map<string,string>")), lambda key, _: ~F.map_contains_key(old, key)
@@ -152,8 +159,8 @@ def with_notes(known: DataFrame) -> DataFrame:
     )
 
 
-def held_by_nobody(table: DataFrame, images: DataFrame) -> DataFrame:
-    """Rows of `table` (with content_id) whose content no live image holds."""
+def without_live_image(table: DataFrame, images: DataFrame) -> DataFrame:
+    """Rows of `table` (with content_id) whose content no live image has."""
     return table.join(_live(images).select("content_id").distinct(), "content_id", "left_anti")
 
 
@@ -165,21 +172,21 @@ def _by_either(images: DataFrame, named: DataFrame) -> DataFrame:
 
 
 def _named(rows: DataFrame, *more: str) -> DataFrame:
-    """(_id, _of, and more): the ids under which the images of manifest rows may be stored, the row's own among them."""
-    scope = F.when(is_uris_own(), F.col("scope"))  # null: whatever its scope
-    ids = F.array_append(F.array_append(other_ids_of(), F.col("image_id")), asked_id())
+    """(_id, _of, and more): all ids under which the images of manifest rows may be stored, and the scope of the row."""
+    scope = F.when(has_uri_id(), F.col("scope"))  # null: any scope
+    ids = F.array_append(F.array_append(alternative_ids(), F.col("image_id")), asked_id())
     return rows.select(F.explode(ids).alias("_id"), scope.alias("_of"), *more).distinct()
 
 
 def _is_of_scope() -> Column:
-    """Whether a stored image is in a scope that a row of `_named` is about."""
-    return F.col("_of").isNull() | speaks_for(F.col("_of"), F.col("scope"))
+    """Whether a row of `_named` may refer to the scope of a stored image."""
+    return F.col("_of").isNull() | scopes_agree(F.col("_of"), F.col("scope"))
 
 
 def _of_uris(images: DataFrame, rows: DataFrame) -> DataFrame:
-    """Those images without an id of their own whose URI is that of rows which name neither id nor scope."""
+    """The images with ids made from URIs whose URI occurs in rows without id and scope."""
     uris = rows.where(is_scopeless()).select(F.col("_plain").alias("_uri")).distinct()
-    return images.where(is_uris_own()).join(uris, F.col("_plain") == F.col("_uri"), "left_semi")
+    return images.where(has_uri_id()).join(uris, F.col("_plain") == F.col("_uri"), "left_semi")
 
 
 def _live(images: DataFrame) -> DataFrame:
@@ -187,7 +194,7 @@ def _live(images: DataFrame) -> DataFrame:
 
 
 def _prefixes(root: str) -> list[str]:
-    """How URIs below a root begin: as the tree writes them, and as it writes names that are not UTF-8."""
+    """The prefixes of URIs below a root: as a path, and as the `file:` URI of names that are not UTF-8."""
     if "://" in root:
         return [root]
     return [root, Path(root).as_uri().rstrip("/") + "/"]

@@ -1,17 +1,16 @@
 """Trees of images as manifests: one row per file, listed on the executors. Reads only.
 
-Which files: regular files, whatever their name ends with unless endings are asked for. Names that start with a dot
-are hidden, files and folders alike. Names that start with `_` are images on a local tree (cameras write
-`_DSC0001.JPG`), save for the markers that Spark leaves; on other filesystems Spark's lister hides them, so there they
-are NOT found.
+Files: all regular files, or those with the given extensions. Files and folders whose names start with a dot are hidden.
+Names that start with `_` are listed in local trees (cameras write `_DSC0001.JPG`), except for Spark's marker files. On
+other filesystems Spark's lister hides them, so they are NOT found.
 
-Symbolic links (local trees): a linked file is listed under the link's own name, and read where it lies in the tree or
-in fetch.allowed_roots; a linked folder is not entered, since links may form a circle, and its files would come out
-twice. A dangling link and a folder that may not be listed are rows too: reading them fails with a reason, where leaving
-them out would be a silent gap. A name that is not UTF-8 comes out as percent-encoded `file://` URI.
+Symbolic links (local trees): a linked file is listed under the name of the link, and is read if it lies in the tree or
+in fetch.allowed_roots. A linked folder is not entered: links may form a circle, and its files would be listed twice. A
+dangling link and a folder that cannot be listed are rows too, so that they fail with a reason and are not left out
+silently. A name that is not UTF-8 becomes a percent-encoded `file://` URI.
 
-Delta tables are not entered: a folder with commits in a `_delta_log` holds rows, not images. In a folder with the
-tables of a dupelake warehouse its `_staging` and its lock are left out too: a warehouse may lie among the images.
+Delta tables: a folder with commits in a `_delta_log` holds rows, not images, and is not entered. If a tree contains a
+dupelake warehouse, the warehouse's `_staging` and lock are left out too.
 
 Partition: the innermost folder `partition=X`, `dt=X` or `date=X` of the path, else the file's modification date (UTC).
 """
@@ -40,11 +39,11 @@ _FOLDER = r"(?s)^.*/(?:partition|dt|date)=([^/]+)/"
 _MARKERS = ("_SUCCESS", "_temporary", "_delta_log", "_spark_metadata", "_metadata", "_common_metadata")
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"\d{20}\.")
-_OF_WAREHOUSE = ("_staging", "_lock.json")  # how names of a warehouse begin that are no tables
+_OF_WAREHOUSE = ("_staging", "_lock.json")  # prefixes of names in a warehouse that are not tables
 _MARKER_STARTS = ("_committed_", "_started_")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TASKS = 1024
-_MAX_FOLDERS = 10_000  # of Parquet files that are looked at
+_MAX_FOLDERS = 10_000  # folders with Parquet files that are checked for a Delta log
 _BATCH_ROWS = 4096
 
 
@@ -54,9 +53,9 @@ def read_tree(spark: SparkSession, root: str, extensions: Sequence[str], *, is_l
     Args:
         spark: the session.
         root: an absolute local path, or a URI of another filesystem.
-        extensions: endings such as `jpg` or `.JPG`; case does not matter; empty takes every file.
-        is_local: whether root is a local path. A local tree is listed by one task per folder at its first level;
-            others by Spark's binaryFile reader, contents unread, which keeps the listing in the driver's memory.
+        extensions: such as `jpg` or `.JPG`, in any case; empty takes every file.
+        is_local: whether root is a local path. A local tree is listed by one task for each folder of its first level.
+            Other trees are listed by Spark's binaryFile reader, which keeps the list in the driver's memory.
     """
     files = _local_files(spark, root) if is_local else _remote_files(spark, root)
     if extensions:
@@ -84,7 +83,7 @@ def _remote_files(spark: SparkSession, root: str) -> DataFrame:
 
 
 def _remote_tables(spark: SparkSession, files: DataFrame, root: str) -> list[str]:
-    """Delta tables below a root, known by the Parquet files in them; the lister hides their logs."""
+    """Delta tables below a root, found through their Parquet files, because the lister hides their logs."""
     folders = (
         files.where(F.lower("uri").endswith(".parquet")).select(F.regexp_extract("uri", r"(?s)^(.*)/", 1)).distinct()
     )
@@ -104,10 +103,10 @@ def _remote_tables(spark: SparkSession, files: DataFrame, root: str) -> list[str
 
 def _local_files(spark: SparkSession, root: str) -> DataFrame:
     if _is_table(root):
-        log.warning("%s is a Delta table: as a tree of images it holds none", root)
+        log.warning("%s is a Delta table: it holds no images", root)
         return spark.createDataFrame([], "uri string, last_modified string, byte_size long")
     top = [entry.name for entry in _entries(root) if _is_folder(entry)]
-    # As bytes: a folder's name need not be UTF-8. The root's own files are a task of their own.
+    # As bytes, because a folder's name need not be UTF-8. One more task lists the files of the root itself.
     folders = [(os.fsencode(root), False)] + [(os.fsencode(os.path.join(root, name)), True) for name in sorted(top)]
     tasks = spark.sparkContext.parallelize(folders, min(len(folders), _MAX_TASKS))
     source = spark.createDataFrame(tasks, "folder binary, deep boolean")
@@ -115,7 +114,7 @@ def _local_files(spark: SparkSession, root: str) -> DataFrame:
 
 
 class File(NamedTuple):
-    """One file of a tree; `last_modified` (UTC) and `byte_size` are null of a folder that cannot be listed."""
+    """One file of a tree, or a folder that cannot be listed, whose `last_modified` (UTC) and `byte_size` are None."""
 
     uri: str
     last_modified: str | None
@@ -160,10 +159,10 @@ def list_folder(folder: str, *, deep: bool) -> Iterator[File]:
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """What a walk sees in a folder, by name; nothing in a Delta table.
+    """The visible entries of a folder, sorted by name; none for a Delta table.
 
     Raises:
-        OSError: it cannot be listed.
+        OSError: the folder cannot be listed.
     """
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     names = {entry.name for entry in entries}
@@ -185,7 +184,7 @@ def _is_table(folder: str) -> bool:
 
 
 def is_commit(name: str) -> bool:
-    """Whether a file of a `_delta_log` is of a Delta table, by its name."""
+    """Whether a file name in a `_delta_log` is that of a commit, so that the folder is a Delta table."""
     return _COMMIT.match(name) is not None
 
 
@@ -198,7 +197,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """A regular file, a link to one, or a dangling link; no folder, pipe, socket or device (reading could hang)."""
+    """Whether an entry is a regular file, a link to one, or a dangling link. Reading pipes or devices could hang."""
     try:
         return stat.S_ISREG(entry.stat().st_mode)
     except OSError:
@@ -220,11 +219,11 @@ def _file(path: str) -> File:
         except OSError:
             continue
         return File(_uri(path), _time(info.st_mtime_ns), info.st_size)
-    return File(_uri(path), "1970-01-01 00:00:00.000000", -1)  # gone since it was listed; reading it will say so
+    return File(_uri(path), "1970-01-01 00:00:00.000000", -1)  # deleted since it was listed; reading it will fail
 
 
 def _time(ns: int) -> str:
-    """UTC, named without zone; a clock that is off by thousands of years gives the first or last time with a date."""
+    """A UTC time as text without zone; a time that has no date is cut to the first or last possible one."""
     try:
         time = _EPOCH + timedelta(microseconds=ns // 1000)
     except OverflowError:

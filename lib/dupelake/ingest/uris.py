@@ -1,6 +1,6 @@
-"""Which URIs are files of this machine, and which spellings are one.
+"""Local paths of URIs, and the plain form of a URI.
 
-stages.fetch.is_remote says the former in Spark; a test holds them together.
+`is_remote` of ingest/fetch_stage.py has the rule of `local_path` in Spark; a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _FILE = re.compile(r"file:(?://[^/]*(?=/)|(?=/(?!/)))", re.IGNORECASE)
 
 
 def local_path(uri: str) -> str | None:
-    """The path of a local file, or None when another filesystem has to read the URI.
+    """The path of a local file, or None if the URI belongs to another filesystem.
 
-    What has no `scheme://` is a path and taken to the letter: `a:b.jpg`, `100%25.jpg`, `C:x` are names. A `file:` URI
-    (`file:/p`, `file:///p`, `file://host/p`; the host is ignored, as Hadoop does) is percent-decoded, bytes that are
-    not UTF-8 included; a `%` without two hex digits, `#` and `?` stand for themselves.
+    A URI without `scheme://` is a literal path: `a:b.jpg`, `100%25.jpg` and `C:x` are names. A `file:` URI (`file:/p`,
+    `file:///p`, `file://host/p`; the host is ignored, as in Hadoop) is percent-decoded, also to bytes that are not
+    UTF-8. In it `#`, `?` and a `%` without two hex digits are literal.
 
     Args:
         uri: as a manifest gives it.
@@ -29,20 +29,20 @@ def local_path(uri: str) -> str | None:
     if match:
         return os.fsdecode(unquote_to_bytes(uri[match.end() :]))
     if _SCHEME.match(uri):
-        # file://name without a path: no other filesystem will have it either, so it stays a (missing) local file.
+        # file://name without a path belongs to no other filesystem, so it is a (missing) local file.
         return uri if uri[:5].lower() == "file:" else None
     return uri
 
 
 def plain_uri(uri: str) -> str:
-    """One spelling for all spellings of a URI that cannot mean two things.
+    """The plain form of a URI: equal for spellings that certainly name the same object.
 
-    Local: `file:` URIs become paths, percent-decoded where that gives text; `//` and `/./` are folded, `..` is not, for
-    a link may stand before it. Remote: scheme and host in lower case, no default port; of what is no web URI, `//`, `.`
-    and `..` are folded, as Hadoop does. Case of paths, queries and escapes stay.
+    Local: a `file:` URI becomes a path, percent-decoded if the result is text. `//` and `/./` are folded; `..` is not,
+    because it may follow a link. Remote: scheme and host are in lower case, and the default port is dropped. Except in
+    web URIs `//`, `.` and `..` are folded, as in Hadoop. The case of paths, queries and escapes are unchanged.
 
     Args:
-        uri: as a manifest gives it; relative paths come back as they are.
+        uri: as a manifest gives it; a relative path is returned unchanged.
     """
     match = _FILE.match(uri)
     if match:

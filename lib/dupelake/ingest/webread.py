@@ -1,12 +1,12 @@
-"""Reading one object by HTTP, for manifests that may come from strangers.
+"""Reads one object by HTTP; the manifest may come from an untrusted author.
 
-Redirects are followed by hand, each hop under the rules of kernels.access: the name is resolved here, every address it
-has is judged, and the connection goes to one of the very addresses that were judged, so a DNS server that answers
-otherwise the second time gains nothing (TLS still asks for the name). No proxy is used, no password of a URL sent, no
-cookie kept, and bytes are counted as they come, never unpacked. One deadline holds for all of it.
+This module follows redirects itself and checks each hop by the access rules (ingest/access.py). It resolves the host
+name, checks every address, and connects to one of the checked addresses, so a DNS server cannot give another address
+after the check (TLS still verifies the name). It uses no proxy, sends no password of a URL, keeps no cookie, and counts
+bytes as received, without decompression. One deadline holds for all attempts.
 
-An `http(s)://` URI is used as written: `%20` is a space, `?` starts the query, `#...` is dropped; what a URI may not
-contain (spaces, letters beyond ASCII, a lone %) is percent-encoded first.
+An `http(s)://` URI is used as written: `%20` is a space, `?` starts the query, `#...` is dropped. Characters that a URI
+must not contain (spaces, letters outside ASCII, a lone %) are percent-encoded first.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from dupelake.ingest.access import NOT_ALLOWED, Access
 from dupelake.ingest.failure import Failure
 
 MAX_REDIRECTS = 5
-_MAX_LATE = 3  # timeouts of a host in a row
+_MAX_TIMEOUTS = 3  # consecutive timeouts of a host
 _PORTS = {"http": 80, "https": 443}
-_WAIT_S = 60.0  # for any bytes at all; another try may help
+_WAIT_S = 60.0  # for the next bytes; a retry may succeed
 _CONNECT_TIMEOUT_S = 10.0
 _CHUNK = 1 << 18
 _MAX_PAUSE_S = 30.0
@@ -38,20 +38,20 @@ _HTTP = re.compile(r"https?://", re.IGNORECASE)
 _PARTS = re.compile(r"(https?)://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _AUTHORITY = re.compile(r"(?:[^\\\s@]*@)?(\[[0-9A-Fa-f:.]+\]|[^@:\[\]]+)(?::([0-9]{0,5}))?")
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[.*\]")
-_LEGAL = "-._~:/?@!$&'()*+,;="  # besides letters, digits and whole escapes
-_PASSING = {408, 425, 429}  # and all from 500 on
+_LEGAL = "-._~:/?@!$&'()*+,;="  # besides letters, digits and valid escapes
+_TRANSIENT = {408, 425, 429}  # and all from 500 on
 _PACKED = {"gzip", "x-gzip", "deflate", "compress", "br", "zstd"}
 
 Resolve = Callable[[str, int], list[str]]
 
 
 def is_http(uri: str) -> bool:
-    """Whether a URI is read here."""
+    """Whether this module reads a URI."""
     return _HTTP.match(uri) is not None
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a host, the system's way; numbers in odd spellings (0x7f.1, 2130706433) come out plain.
+    """All addresses of a host by the system's resolver; unusual spellings (0x7f.1, 2130706433) become plain addresses.
 
     Raises:
         OSError: there are none.
@@ -63,14 +63,14 @@ def resolve(host: str, port: int) -> list[str]:
 @dataclass(frozen=True)
 class _Target:
     scheme: str
-    host: str  # ASCII; of an IPv6 address without brackets
+    host: str  # ASCII; an IPv6 address has no brackets
     port: int
     path: str  # with the query
-    named: str  # as a request names the host
+    named: str  # value of the header Host
 
 
 class _Refused(Exception):
-    """Carries the Failure of a file for which another try would not help."""
+    """Carries the failure of a file for which a retry is useless."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -80,11 +80,11 @@ class _Refused(Exception):
 class WebReader:
     """`read_http` for the rows of one task.
 
-    A host that was too slow several times in a row is not asked again: each of its objects would take fetch.timeout_s,
-    and a manifest may list thousands.
+    A host with several consecutive timeouts is not contacted again, because a manifest may list thousands of its
+    objects, and each would take fetch.timeout_s.
 
     Args:
-        access: as read_http has it.
+        access: as in read_http.
     """
 
     def __init__(self, access: Access) -> None:
@@ -92,11 +92,11 @@ class WebReader:
         self._late: dict[str, int] = {}
 
     def __call__(self, uri: str, max_bytes: int) -> bytes | Failure:
-        """As read_http."""
+        """The bytes or the failure, as in read_http."""
         parts = _PARTS.match(uri)
         host = parts.group(2).rpartition("@")[2].lower() if parts else ""
         late = self._late.get(host, 0)
-        if late >= _MAX_LATE:
+        if late >= _MAX_TIMEOUTS:
             return Failure(
                 "timeout", f"{host} was too slow {late} times in a row (fetch.timeout_s), so it was not asked"
             )
@@ -110,13 +110,13 @@ def read_http(uri: str, max_bytes: int, access: Access, *, resolve: Resolve = re
 
     Args:
         uri: `http://` or `https://`.
-        max_bytes: larger objects are refused (too_large) without being read to their end.
-        access: the rules, with how often and after which pause another try is made where it may help (resets, streams
-            cut short, HTTP 408, 425, 429 and 5xx), and the seconds for all tries together.
-        resolve: name and port to addresses.
+        max_bytes: larger objects are refused (too_large) and not read to their end.
+        access: the rules, the timeout for all attempts together, and the number and pause of retries after transient
+            faults (resets, truncated streams, HTTP 408, 425, 429 and 5xx).
+        resolve: function from name and port to addresses.
 
     Returns:
-        Or the reason: not_allowed, missing, empty, too_large, timeout, unreadable.
+        The bytes, or the failure: not_allowed, missing, empty, too_large, timeout, unreadable.
 
     Raises:
         MemoryError: the object does not fit.
@@ -163,9 +163,9 @@ def _permit(refused: Failure | None) -> None:
 
 
 def _target(uri: str) -> _Target:
-    """A URL in parts: its host in ASCII, its path percent-encoded with its own escapes kept, users left out.
+    """The parts of a URL: the host in ASCII, the path percent-encoded (existing escapes are kept), no user.
 
-    What another reader might take for another host (a backslash, an escape or a blank in it) is refused.
+    A host that other readers may parse differently (a backslash, an escape or a blank in it) is refused.
     """
     parts = _PARTS.fullmatch(uri.partition("#")[0])
     authority = _AUTHORITY.fullmatch(parts.group(2)) if parts else None
@@ -196,7 +196,7 @@ def _addresses(target: _Target, resolve: Resolve) -> list[str]:
 
 
 def _next(target: _Target, location: str) -> _Target:
-    """Where a redirect leads; only to http(s), and never from https to http."""
+    """The target of a redirect: only http(s), and never from https to http."""
     with contextlib.suppress(UnicodeError):  # http.client reads headers as Latin-1
         location = location.encode("latin-1").decode("utf-8")
     try:
@@ -212,17 +212,17 @@ def _check_status(answer: http.client.HTTPResponse) -> None:
     said = f"HTTP {answer.status} {answer.reason}".strip()[:200]
     if answer.status in (404, 410):
         raise _Refused("missing", said)
-    if answer.status in _PASSING or answer.status >= 500:
+    if answer.status in _TRANSIENT or answer.status >= 500:
         raise OSError(said)
     if answer.status not in (200, 203):
         raise _Refused("unreadable", said)
     packed = {word.strip().lower() for word in (answer.getheader("Content-Encoding") or "").split(",")} & _PACKED
-    if packed:  # nobody asked for it, and unpacked it might be of any size
+    if packed:  # it was not requested, and the decompressed size is unknown
         raise _Refused("unreadable", f"the server sends it with Content-Encoding {', '.join(sorted(packed))}")
 
 
 def _body(answer: http.client.HTTPResponse, max_bytes: int) -> bytes:
-    expected = answer.length  # None where the server does not tell
+    expected = answer.length  # None if the server does not send it
     if expected is not None and expected > max_bytes:
         raise _Refused("too_large", f"{expected} bytes, more than decode.max_bytes ({max_bytes})")
     data = bytearray()
@@ -236,7 +236,7 @@ def _body(answer: http.client.HTTPResponse, max_bytes: int) -> bytes:
 
 
 class _Connection:
-    """One request to one of the addresses that were judged; closed whatever happens."""
+    """One request to one of the checked addresses; always closed at the end."""
 
     def __init__(self, target: _Target, addresses: list[str], until: float) -> None:
         self._target = target
@@ -293,7 +293,7 @@ class _Connection:
 
 
 class _Stream(io.RawIOBase):
-    """What a socket receives, each wait bounded by the time that is left."""
+    """The bytes that a socket receives; each wait is bounded by the remaining time."""
 
     def __init__(self, connected: socket.socket, left: Callable[[], float]) -> None:
         self._connected = connected
@@ -312,5 +312,5 @@ class _Stream(io.RawIOBase):
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Verifies names and certificates by the system's authorities, or those of SSL_CERT_FILE."""
+    """A context that verifies names and certificates by the system's authorities, or those of SSL_CERT_FILE."""
     return ssl.create_default_context()

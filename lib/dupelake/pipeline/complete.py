@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.errors import ModelError
-from dupelake.ingest.live_stage import ends_of, live_images
+from dupelake.ingest.live_stage import contents_of_pairs, live_images
 from dupelake.pipeline.contents import Versions
 from dupelake.pipeline.lsh_join import current_versions, pixel_changes
 from dupelake.pipeline.versions import StageVersions, is_other
@@ -75,7 +75,7 @@ def _not_joined(run: Run, hashes: DataFrame, versions: Versions) -> int:
     n = differing.count()
     if n and units.count() >= lsh.burst_min_images:
         # Who follows the best of a burst never counts as joined, and has a pair with it.
-        near = ends_of(wh.read(PAIRS).where(F.col("found_by") != "pixel"))
+        near = contents_of_pairs(wh.read(PAIRS).where(F.col("found_by") != "pixel"))
         follows = differing.where("is_unit AND join_version IS NULL").join(near, "content_id", "left_semi")
         n -= follows.count()
     others = wh.read(PAIRS).where(is_other("decide_version", StageVersions(run.config).decide))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
-from dupelake.embed.retries_stage import embedding_may_mend, tried_before
-from dupelake.ingest.live_stage import of_contents
+from dupelake.embed.retries_stage import is_embedding_retried, is_of_completed_run
+from dupelake.ingest.live_stage import rows_of_contents
 from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.command_lines import full_command
 from dupelake.pipeline.common import run_job
@@ -62,7 +62,8 @@ def work(run: Run, options: EmbedOptions, model: Model | None) -> None:
     if model is None:
         return
     pending = run.staging.save(_pending(run, model.model_id, options.full), "pending")  # ids: on most nights few
-    met = of_contents(run.warehouse.read(JOINED).where(F.col("join_version") == F.lit(model.join_version)), pending)
+    joined = run.warehouse.read(JOINED).where(F.col("join_version") == F.lit(model.join_version))
+    met = rows_of_contents(joined, pending)
     rows = pending.select("what").unionAll(met.select(F.lit("met"))).groupBy("what").agg(F.count("*").alias("n"))
     n = {row["what"]: row["n"] for row in rows.collect()}
     counts.embed_waiting = n.get(_LATER, 0)
@@ -74,7 +75,7 @@ def work(run: Run, options: EmbedOptions, model: Model | None) -> None:
         if n.get(_LACKING):
             if n.get("met"):
                 leave_joined(run, lacking, model.join_version)
-            _append(run, of_contents(thumbnails, lacking), n[_LACKING], model)
+            _append(run, rows_of_contents(thumbnails, lacking), n[_LACKING], model)
         if n.get(_FAILED):
             counts.embed_retried = n[_FAILED]
             _try_again(run, thumbnails, failed, model)
@@ -85,8 +86,8 @@ def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
     stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
     ids = run.warehouse.read(THUMBNAILS).select("content_id")
     lacking = ids.join(stored.select("content_id"), "content_id", "left_anti")
-    is_due = F.lit(True) if full else tried_before(F.col("tried_at"), run.last_run_at)
-    may = F.lit(True) if full else embedding_may_mend(F.col("attempts"), run.config.run.max_attempts)
+    is_due = F.lit(True) if full else is_of_completed_run(F.col("tried_at"), run.last_run_at)
+    may = F.lit(True) if full else is_embedding_retried(F.col("attempts"), run.config.run.max_attempts)
     failed = stored.where(F.col("error_message").isNotNull() & may)
     what = F.when(is_due, _FAILED).otherwise(_LATER)
     return lacking.select("content_id", F.lit(_LACKING).alias("what"), F.lit(0).alias("attempts")).unionAll(
@@ -109,9 +110,9 @@ def _append(run: Run, thumbnails: DataFrame, n_rows: int, model: Model) -> None:
 
 def _try_again(run: Run, thumbnails: DataFrame, failed: DataFrame, model: Model) -> None:
     """Embed what failed before; few rows, staged, for a merge reads them more than once."""
-    rows = _embedded(run, of_contents(thumbnails, failed), failed.count(), model)
+    rows = _embedded(run, rows_of_contents(thumbnails, failed), failed.count(), model)
     before = failed.select("content_id", F.col("attempts").alias("before"))
-    nights = F.when(embedding_may_mend(F.lit(0), 1), F.col("attempts") + F.col("before")).otherwise(F.col("attempts"))
+    nights = F.when(is_embedding_retried(F.lit(0), 1), F.col("attempts") + F.col("before")).otherwise(F.col("attempts"))
     tried = rows.join(before, "content_id").withColumn("attempts", nights).drop("before")
     tried = run.staging.save(tried, "tried-again")
     leave_joined(run, tried.where("embedding IS NOT NULL"), model.join_version)
@@ -133,7 +134,7 @@ def _embedded(run: Run, thumbnails: DataFrame, n_rows: int, model: Model) -> Dat
 
 def _outcome(run: Run) -> list[Column]:
     """Counts over rows of EMBEDDINGS that were just computed."""
-    may = embedding_may_mend(F.col("attempts"), run.config.run.max_attempts)
+    may = is_embedding_retried(F.col("attempts"), run.config.run.max_attempts)
     counts = F.count(F.lit(1)), F.count("error_message"), F.count_if(may)
     return [count.alias(name) for name, count in zip(("n", "n_failed", "n_waiting"), counts, strict=True)]
 

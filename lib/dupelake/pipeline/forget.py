@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from dupelake.ingest.removals_stage import forgotten, held_by_nobody, marked, unknown
+from dupelake.ingest.removals_stage import forgotten, marked, unknown, without_live_image
 from dupelake.pipeline import cluster, lsh_join
 from dupelake.pipeline.command_lines import forget_command
 from dupelake.pipeline.common import run_job
@@ -85,7 +85,7 @@ def _purge(run: Run) -> None:
     images = run.warehouse.read(IMAGES)
     for table in CONTENT_TABLES:
         stored = run.warehouse.read(table)
-        gone = run.staging.save(held_by_nobody(stored, images).select(*table.key), "purged")
+        gone = run.staging.save(without_live_image(stored, images).select(*table.key), "purged")
         report = run.warehouse.merge(table, stored.limit(0), delete=gone)
         run.counts.purged_by_table[table.name] = report.deleted
 

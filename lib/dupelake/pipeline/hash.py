@@ -17,7 +17,7 @@ from dupelake.errors import ManifestError
 from dupelake.fingerprint.stage import hash_images
 from dupelake.ingest.access import NOT_ALLOWED
 from dupelake.ingest.fetch_stage import fetch_remote
-from dupelake.ingest.identity_stage import is_scopeless, other_ids_of, with_plain
+from dupelake.ingest.identity_stage import alternative_ids, is_scopeless, with_plain
 from dupelake.ingest.manifest_cells_stage import RELATIVE, is_shortened
 from dupelake.ingest.manifests import read_manifests
 from dupelake.ingest.new_images_stage import (
@@ -31,8 +31,8 @@ from dupelake.ingest.new_images_stage import (
     normalise,
     wanted_rows,
 )
-from dupelake.ingest.removals_stage import TREE_END, covered, marked, tombstoned, unlisted, with_notes
-from dupelake.ingest.retries_stage import counts_as_try
+from dupelake.ingest.removals_stage import TREE_END, expected_in_listing, marked, tombstoned, unlisted, with_notes
+from dupelake.ingest.retries_stage import counts_as_attempt
 from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.command_lines import manifest_command
 from dupelake.pipeline.common import run_job
@@ -160,7 +160,7 @@ def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, dict[str, int
         "n_closed": F.count_if(F.col("marks").isNull() & F.col("source").endswith(TREE_END)),
         "n_unclear": F.count_if(F.map_contains_key("extra", F.lit("deleted"))),
         "n_long": F.count_if(is_shortened(F.col("partition"))),
-        "n_other_ids": F.count_if(F.size(other_ids_of()) > 0),
+        "n_other_ids": F.count_if(F.size(alternative_ids()) > 0),
         "n_scopeless": F.count_if(is_scopeless()),
     }
     manifest, n_all, seen = staged(run, with_plain(rows), options, counts)
@@ -203,10 +203,10 @@ def _gone(run: Run, manifest: DataFrame, images: DataFrame, moved: DataFrame, op
     sources = [row["source"] for row in manifest.select("source").distinct().collect()]  # at most one a path
     roots = [source for source in sources if source.endswith(TREE_END)]
     known = run.staging.save(
-        covered(manifest, images, roots, run.config.manifest.extensions, partitions, since).select(
+        expected_in_listing(manifest, images, roots, run.config.manifest.extensions, partitions, since).select(
             "image_id", "uri", "scope"
         ),
-        "covered",
+        "expected_in_listing",
     )
     absent = run.staging.save(unlisted(manifest, known), "absent")
     n_known, n_absent = known.count(), absent.count()
@@ -252,7 +252,7 @@ def _write(
     contents = hashed.where(F.col("status") == OK)
     run.counts.contents_new += _write_contents(run, contents, versions, full=options.full)
     refused = F.col("reason").eqNullSafe(NOT_ALLOWED)
-    tried = F.when(counts_as_try(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
+    tried = F.when(counts_as_attempt(F.col("reason"), F.col("marks")), F.col("attempts") + 1).otherwise(1)
     images = hashed.withColumns(
         {
             "attempts": F.when((F.col("status") == OK) | refused, 0).otherwise(tried),

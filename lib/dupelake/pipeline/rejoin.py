@@ -9,7 +9,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from dupelake.ingest.live_stage import of_contents
+from dupelake.ingest.live_stage import rows_of_contents
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import EMBEDDINGS, JOIN_KEYS, JOINED
 
@@ -25,7 +25,7 @@ def leave_joined(run: Run, contents: DataFrame, join_version: str | None = None)
     joined = run.warehouse.read(JOINED)
     if join_version is not None:
         joined = joined.where(F.col("join_version") == join_version)
-    gone = run.staging.save(of_contents(joined, contents).select(*JOINED.key), "to-join-again")
+    gone = run.staging.save(rows_of_contents(joined, contents).select(*JOINED.key), "to-join-again")
     run.warehouse.merge(JOINED, joined.limit(0), delete=gone)
 
 
@@ -33,5 +33,5 @@ def drop_derived(run: Run, contents: DataFrame) -> None:
     """Delete what was made of the thumbnails of `contents` (content_id, few or with --full), which are replaced."""
     for table in (EMBEDDINGS, JOIN_KEYS):
         stored = run.warehouse.read(table)
-        gone = run.staging.save(of_contents(stored.select(*table.key), contents), "derived")
+        gone = run.staging.save(rows_of_contents(stored.select(*table.key), contents), "derived")
         run.warehouse.merge(table, stored.limit(0), delete=gone)

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
-from dupelake.ingest.live_stage import of_contents
+from dupelake.ingest.live_stage import rows_of_contents
 from dupelake.propose.mih import binary_column, binary_rows
 from dupelake.propose.srp import embedding_plan, srp_codes
 from dupelake.propose.versions import by_keys
@@ -46,7 +46,7 @@ def compute_keys(
         cfg: wanted cosine and recall, and whether words are joined by keys: else there are none.
         version: of `key_version`.
     """
-    words = of_contents(features.select("content_id", "n_keypoints", "words"), contents)
+    words = rows_of_contents(features.select("content_id", "n_keypoints", "words"), contents)
     has_words = F.coalesce(F.col("n_keypoints") > 0, F.lit(False))
     if not by_keys(cfg):
         has_words, words = F.lit(False), words.where("false")
@@ -54,7 +54,7 @@ def compute_keys(
     if embeddings is None:
         rows = rows.withColumn("embedding", F.lit(None).cast("binary"))
     else:
-        rows = rows.join(of_contents(embeddings.select("content_id", "embedding"), contents), "content_id", "left")
+        rows = rows.join(rows_of_contents(embeddings.select("content_id", "embedding"), contents), "content_id", "left")
     sources = [F.when(F.col("embedding").isNotNull(), EMBEDDING), F.when(has_words, WORDS)]
     rows = rows.withColumn("made_of", F.concat_ws("+", *sources)).withColumn("words", F.when(has_words, F.col("words")))
     n_bits = None if centre is None else embedding_plan(centre, cfg).n_bits
@@ -101,13 +101,14 @@ def mended(
         embeddings: as for `compute_keys`: some come later, where the jobs are run one by one.
         cfg: as for `compute_keys`.
     """
-    made_of = of_contents(stored.select("content_id", "made_of"), bare)
+    made_of = rows_of_contents(stored.select("content_id", "made_of"), bare)
     now = [features.where("n_keypoints > 0").select("content_id", F.lit(WORDS).alias("source"))] if by_keys(cfg) else []
     if embeddings is not None:
         there = embeddings.where("embedding IS NOT NULL")
         now.append(there.select("content_id", F.lit(EMBEDDING).alias("source")))
     found = [
-        of_contents(source, bare).join(made_of, "content_id").where("NOT contains(made_of, source)") for source in now
+        rows_of_contents(source, bare).join(made_of, "content_id").where("NOT contains(made_of, source)")
+        for source in now
     ]
     return reduce(DataFrame.unionAll, found).select("content_id").distinct() if found else bare.where("false")
 

@@ -20,7 +20,7 @@ from pyspark import Broadcast
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from dupelake.ingest.live_stage import of_contents
+from dupelake.ingest.live_stage import rows_of_contents
 from dupelake.propose.keyjoin import Places
 from dupelake.propose.mih import Codes, binary_rows, words_of
 from dupelake.propose.promises import Promises, WithinBits, WithinCosine, bits, cosines
@@ -55,7 +55,9 @@ def sampled(sample: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, 
     held = sample.join(hashes.select("content_id", *_columns(promises)), "content_id")
     if embeddings is None:
         return held.withColumn("embedding", F.lit(None).cast("binary"))
-    own = of_contents(embeddings.select("content_id", "embedding"), sample)  # a left join sends all that it may need
+    own = rows_of_contents(
+        embeddings.select("content_id", "embedding"), sample
+    )  # a left join sends all that it may need
     return held.join(own, "content_id", "left")
 
 

@@ -1,4 +1,4 @@
-"""When a job began: for the first job of a process that is when the process started, Spark's start included."""
+"""The start time of a job: for the first job of a process the start of the process, to include the start of Spark."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _begun = False
 
 
 def begin() -> float:
-    """The start of a job on the clock of time.monotonic: of the process for its first job, now for a later one."""
+    """The start of a job by time.monotonic: the start of the process for its first job, now for later jobs."""
     global _begun  # noqa: PLW0603 - a process has one first job
     if _begun:
         return time.monotonic()
     _begun = True
-    # Under spark-submit the JVM was there before Python.
+    # Under spark-submit the JVM starts before Python.
     age = _age(os.getppid() if "PYSPARK_GATEWAY_PORT" in os.environ else os.getpid())
     return _IMPORTED if age is None else time.monotonic() - age
 
 
 def _age(pid: int) -> float | None:
-    """Seconds since a process started; None where the system does not say (only Linux does)."""
+    """Seconds since a process started; None if the system does not give it (only Linux does)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        ticks = int(stat.rpartition(")")[2].split()[19])  # after the name, which may hold spaces
+        ticks = int(stat.rpartition(")")[2].split()[19])  # after the name, which may contain spaces
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return None

@@ -1,10 +1,10 @@
-"""Fault points: places where a process can be told to die, so that tests kill it where they mean to.
+"""Fault points, at which tests can kill a process.
 
-DUPELAKE_FAULT=kill:POINT kills the process that reaches POINT with SIGKILL, kill-executor:POINT the executor of the
-Python worker that reaches it as well. With DUPELAKE_FAULT_ONCE=FILE it does so once: the file is made first, and a
-process that finds it goes on. Without these variables a point costs a lookup. Points of the driver: before:TABLE and
-after:TABLE of each commit. Points of Python workers: worker:hash, worker:embed, worker:words, worker:align.
-memory:worker:model lets every run of the embedding model fail for want of memory, as a full GPU does.
+DUPELAKE_FAULT=kill:POINT kills the process that reaches POINT with SIGKILL. kill-executor:POINT also kills the executor
+of the Python worker that reaches POINT. With DUPELAKE_FAULT_ONCE=FILE this happens once: the first process creates the
+file, and a process that finds it continues. Without these variables a point costs a lookup. Points of the driver:
+before:TABLE and after:TABLE of each commit. Points of Python workers: worker:hash, worker:embed, worker:words,
+worker:align. memory:worker:model makes every call of the embedding model fail for lack of memory, as on a full GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def reached(point: str) -> None:
-    """Die here if told to."""
+    """Kills this process if DUPELAKE_FAULT names `point`."""
     verb, _, wanted = os.environ.get("DUPELAKE_FAULT", "").partition(":")
     if wanted != point or verb not in ("kill", "kill-executor"):
         return
@@ -31,16 +31,16 @@ def reached(point: str) -> None:
 
 
 def short_of_memory(point: str) -> None:
-    """Fail as torch does when told to.
+    """Simulates a lack of memory in torch if DUPELAKE_FAULT asks for it at `point`.
 
     Raises:
-        RuntimeError: in torch's words.
+        RuntimeError: with torch's text.
     """
     if os.environ.get("DUPELAKE_FAULT") == f"memory:{point}":
         raise RuntimeError("out of memory, on purpose (DUPELAKE_FAULT)")
 
 
 def _executor() -> int:
-    """The JVM over a Python worker: it started the daemon that forked the worker. Reads Linux's /proc."""
+    """The JVM of a Python worker: it started the daemon that forked the worker. Reads Linux's /proc."""
     stat = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8")
-    return int(stat.rpartition(")")[2].split()[1])  # after the name, which may hold spaces: state, parent
+    return int(stat.rpartition(")")[2].split()[1])  # after the name, which may contain spaces: state, parent

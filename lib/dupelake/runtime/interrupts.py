@@ -1,8 +1,9 @@
-"""SIGINT and SIGTERM: a job stops at its next step or commit, gives back its lock and says how to go on.
+"""Handles SIGINT and SIGTERM: the job stops at its next step or commit, releases its lock and prints how to continue.
 
-A signal must not raise while a call to the JVM is under way: the call's connection would be left half read. So a
-handler only notes the signal and cancels Spark's jobs, which ends the call with an error; whoever sees that error asks
-`signal` whether it was meant. Before there is a session nothing is held yet, and the process ends at once.
+A handler must not raise during a call to the JVM, because the connection of the call would be left half read. So it
+only records the signal and cancels Spark's jobs, which ends the call with an error. The code that catches this error
+calls
+`check`. Before the session exists there is no lock, and the process ends at once.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CANCEL_EVERY_S = 0.5
-_PATIENCE_S = 60.0  # after which a job that does not come to its next step is ended all the same
+_PATIENCE_S = 60.0  # then a job that has not reached its next step is ended anyway
 
 
 class Interrupted(KeyboardInterrupt):
-    """The job was told to stop."""
+    """The job received a signal to stop."""
 
 
 class Interrupts:
-    """Handlers of both signals for one command; those of before come back when it is left.
+    """Handlers of both signals during one command; the previous handlers are restored at the end.
 
     Args:
-        name: the command, for the line that is printed.
-        advice: how to go on, for that line.
-        patience_s: how long the main thread may take to notice.
+        name: the command, for the printed line.
+        advice: how to continue, for the printed line.
+        patience_s: seconds that the main thread may take to stop.
     """
 
     def __init__(self, name: str, advice: str, patience_s: float = _PATIENCE_S) -> None:
@@ -53,22 +54,22 @@ class Interrupts:
             signal.signal(number, handler)
 
     def watch(self, spark: Any) -> None:
-        """From now on a signal cancels the jobs of `spark`, where it ended the process before."""
+        """From now on a signal cancels the jobs of `spark`; before, it ends the process."""
         self._spark = spark
-        self._install()  # PySpark has put its own in the place of ours
+        self._install()  # PySpark has replaced our handlers
 
     @property
     def exit_code(self) -> int:
-        """As shells have it: 130 for SIGINT, 143 for SIGTERM; 0 where there was no signal."""
+        """As in shells: 130 for SIGINT, 143 for SIGTERM; 0 if there was no signal."""
         return 128 + self._signal if self._signal else 0
 
     @property
     def message(self) -> str:
-        """One line: what happened and how to go on."""
+        """One line: the signal and how to continue."""
         return f"stopped by {self._signal.name if self._signal else 'nobody'}; {self._advice}"
 
     def check(self) -> None:
-        """Stop here if told to.
+        """Stops the job if there was a signal.
 
         Raises:
             Interrupted: there was a signal.
@@ -77,7 +78,7 @@ class Interrupts:
             raise Interrupted(self.message)
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but no longer than until a signal.
+        """Sleeps until a signal, at most `seconds`.
 
         Raises:
             Interrupted: there was a signal.
@@ -86,19 +87,19 @@ class Interrupts:
         self.check()
 
     def settle(self) -> None:
-        """The job is being wound up: nothing is cancelled any more, and a further signal ends the process at once."""
+        """Marks the end phase of the job: no more jobs are cancelled, and a second signal ends the process at once."""
         self._settling.set()
 
     def _install(self) -> None:
         if threading.current_thread() is not threading.main_thread():
-            return  # Python hands signals to the main thread alone
+            return  # Python delivers signals only to the main thread
         for number in _SIGNALS:
             found = signal.signal(number, self._handle)
             self._before.setdefault(number, found)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._settling.is_set() and self._signal is None and not self._is_late:
-            self._is_late = True  # the job is done but for its last words
+            self._is_late = True  # the job is done except for its final output
             return
         again = self._signal is not None or self._is_late
         self._signal = self._signal or signal.Signals(number)
@@ -108,10 +109,10 @@ class Interrupts:
         threading.Thread(target=self._cancel, name="dupelake-cancel", daemon=True).start()
 
     def _cancel(self) -> None:
-        """Cancel jobs until the main thread notices: it may start another before it does."""
+        """Cancels jobs until the main thread stops, because it may start another job before it does."""
         context = self._spark.sparkContext
         with suppress(Exception):
-            context.setLogLevel("OFF")  # of what is cancelled Spark has nothing to tell that would help
+            context.setLogLevel("OFF")  # Spark's messages about cancelled jobs do not help
         waited = 0.0
         while not self._settling.wait(_CANCEL_EVERY_S if waited else 0):
             with suppress(Exception):

@@ -1,4 +1,4 @@
-"""Look for a Java that Spark 4 runs on. Standard library only: `make setup` runs it before anything is installed."""
+"""Finds a Java for Spark 4. Standard library only, because `make setup` runs this before anything is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_java() -> str:
     """The path of a suitable Java.
 
     Raises:
-        EnvironmentFault: no Java, or an unsuitable one; says what was found and what to install.
+        EnvironmentFault: no Java, or an unsuitable one; the message says what was found and what to install.
     """
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
@@ -35,7 +35,7 @@ def check_java() -> str:
 
 
 def parse_major(said: str) -> int:
-    """The major version in what `java -version` says: 17 of "17.0.15", 8 of "1.8.0_412"; 0 when there is none."""
+    """The major version in the output of `java -version`: 17 for "17.0.15", 8 for "1.8.0_412"; 0 if there is none."""
     match = re.search(r'version "(?:1\.)?(\d+)', said)
     return int(match.group(1)) if match else 0
 

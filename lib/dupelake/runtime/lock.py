@@ -1,15 +1,14 @@
-"""One run at a time: a lock file in the warehouse, which the holder keeps fresh and which a dead holder loses.
+"""One run at a time: a lock file in the warehouse, which its holder touches regularly.
 
-Delta makes each commit atomic, but a run is many commits over many tables, computed from what it read at its start. So
-two runs must not overlap. A file rather than a table: it is made atomically by every store that Hadoop creates files on
-without overwriting, costs no Spark job, and can be touched while all cores are busy.
+Delta makes each commit atomic, but a run makes many commits to many tables from what it read at its start. So two runs
+must not overlap. The lock is a file and not a table: every store on which Hadoop creates files without overwriting
+creates it atomically, it needs no Spark job, and it can be touched while all cores are busy.
 
-A lock is taken over when its holder is known to be dead (same machine, boot and PID namespace, no such process any
-more), or has not touched it for `run.lock_stale_s`. The former holder, should it wake up, finds the lock gone before
-its next commit and stops: `check` is called before each. What it is committing just then is refused by the fence of
-`tables.Warehouse`.
+Another run takes the lock over if its holder is certainly dead (same machine, boot and PID namespace, no such process),
+or has not touched it for `run.lock_stale_s`. If the old holder continues, it finds before its next commit that the lock
+is lost, and stops: `check` is called before each commit. The fence of `tables.Warehouse` refuses a commit in progress.
 
-The file of the lock is written once and never again, so that nobody reads half of it.
+The lock file is written once and never changed, so nobody can read half of it.
 """
 
 from __future__ import annotations
@@ -36,36 +35,36 @@ from dupelake.warehouse.paths import local_folder
 log = logging.getLogger(__name__)
 
 NAME = "_lock.json"
-PEOPLE = "_lock_decisions.json"  # held for the seconds in which verdicts are written
+PEOPLE = "_lock_decisions.json"  # held while verdicts are written, for seconds
 _BEAT_S = 30.0
-_POLL_S = (0.2, 2.0)  # between two looks at a lock that another holds: at first, and in the long run
+_POLL_S = (0.2, 2.0)  # first and longest pause between two checks of a lock that another run holds
 _IF_ABSENT = "fs.option.create.conditional.overwrite"
 
 
 class Store(Protocol):
-    """The few file operations that a lock needs."""
+    """The file operations that a lock needs."""
 
     def create(self, text: str) -> bool:
-        """Write the file if there is none; False where there is one."""
+        """Writes the file if it does not exist; False if it exists."""
 
     def read(self) -> str | None:
-        """Its text; None where there is none."""
+        """The text of the file; None if it does not exist."""
 
     def age(self) -> float | None:
-        """Seconds since it was written or touched, by the store's own clock; None where there is none."""
+        """Seconds since the file was written or touched, by the clock of the store; None if it does not exist."""
 
     def touch(self) -> None:
-        """Make it fresh again; its text is not written again."""
+        """Renews the time of the file without writing its text."""
 
     def set_aside(self, suffix: str) -> str | None:
-        """Rename it and return its text; None where it is gone. Whoever renames it has it."""
+        """Renames the file and returns its text; None if it does not exist. Only one of several callers succeeds."""
 
     def remove(self) -> None:
-        """Delete it if it is there."""
+        """Deletes the file if it exists."""
 
 
 class _LocalStore:
-    """On this machine's file system: making a hard link is as atomic as O_EXCL, and nobody reads half a file."""
+    """A lock on this machine's file system. A hard link is as atomic as O_EXCL, and nobody can read half a file."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._path = folder, folder / name
@@ -112,11 +111,11 @@ class _LocalStore:
 
 
 class _HadoopStore:
-    """On any path that Hadoop reads, by a file beside it that is written anew at each touch.
+    """A lock on any path that Hadoop reads; a second file beside it is rewritten at each touch.
 
-    Creating without overwriting is atomic on HDFS, ABFS and GCS. On S3A it is a look and then a write, so there the
-    condition goes with the write itself, where Hadoop can (3.4.2 on, unless `fs.s3a.create.conditional.enabled` is
-    false or the store does not know `If-None-Match`).
+    Creating without overwriting is atomic on HDFS, ABFS and GCS. On S3A it is a check followed by a write. There the
+    write itself is conditional if Hadoop supports that (from 3.4.2, unless `fs.s3a.create.conditional.enabled` is false
+    or the store does not support `If-None-Match`).
     """
 
     def __init__(self, spark: Any, root: str, name: str) -> None:
@@ -141,8 +140,8 @@ class _HadoopStore:
             except (Py4JJavaError, PySparkException) as error:
                 there = self.read()
                 if there is not None:
-                    return there == text  # written, though the answer was lost
-                if attempt == 2:  # not released in between, again and again
+                    return there == text  # written, although the answer was lost
+                if attempt == 2:  # the lock does not exist, so writing itself fails
                     raise BusyError(f"the lock {self._text} cannot be written: {_reason(error)}") from error
             else:
                 return True
@@ -164,7 +163,7 @@ class _HadoopStore:
         touched = max((at for at in (self._modified(""), self._modified(".beat")) if at is not None), default=None)
         if touched is None or self._modified("") is None:
             return None
-        # Compared with a file written now: the clock of the store, not of this machine. Its name is nobody else's.
+        # Compared with a file written now, to use the clock of the store and not of this machine. Its name is unique.
         probe = f".clock.{uuid.uuid4().hex}"
         self._fs.create(self._at(probe), True).close()
         try:
@@ -174,7 +173,7 @@ class _HadoopStore:
         return None if now is None else (now - touched) / 1000
 
     def _modified(self, ending: str) -> int | None:
-        """Milliseconds since 1970 of the file with this ending, None where there is none."""
+        """Milliseconds since 1970 of the file with this ending; None if it does not exist."""
         try:
             return int(self._fs.getFileStatus(self._at(ending)).getModificationTime())
         except Py4JJavaError as error:
@@ -183,7 +182,7 @@ class _HadoopStore:
             raise
 
     def touch(self) -> None:
-        self._fs.create(self._at(".beat"), True).close()  # object stores keep no time that can be set
+        self._fs.create(self._at(".beat"), True).close()  # object stores have no settable times
 
     def set_aside(self, suffix: str) -> str | None:
         text, aside = self.read(), self._at(f".{suffix}")
@@ -198,7 +197,7 @@ class _HadoopStore:
         return text
 
     def remove(self) -> None:
-        self._fs.delete(self._at(".beat"), False)  # first: once the lock is gone, it is the next holder's
+        self._fs.delete(self._at(".beat"), False)  # first: without the lock, this file belongs to the next holder
         self._fs.delete(self._path, False)
 
 
@@ -215,11 +214,11 @@ class RunLock:
     """A lock of one warehouse, held by one run.
 
     Args:
-        store: where the file lies.
+        store: of the lock file.
         run_id: of the holder.
-        wait_s: how long `acquire` waits for another run to end; 0 stops at once.
-        stale_s: a lock not touched for so long belongs to nobody; a live holder touches it every 30 s.
-        name: NAME, or PEOPLE for what `dupelake decide` and a run share.
+        wait_s: seconds that `acquire` waits for another run to end; 0 fails at once.
+        stale_s: seconds without a touch after which others may take the lock over; a live holder touches it every 30 s.
+        name: NAME, or PEOPLE for the lock that `dupelake decide` and a run share.
     """
 
     def __init__(self, store: Store, run_id: str, wait_s: float, stale_s: float, name: str = NAME) -> None:
@@ -228,13 +227,13 @@ class RunLock:
         self._text = json.dumps({"run_id": run_id, "nonce": uuid.uuid4().hex, **_process()})
         self._done = threading.Event()
         self._beat: threading.Thread | None = None
-        self.pause: Callable[[float], None] = time.sleep  # between two looks; may raise to stop waiting
+        self.pause: Callable[[float], None] = time.sleep  # between two checks; may raise to stop waiting
 
     def acquire(self) -> None:
-        """Take the lock.
+        """Takes the lock.
 
         Raises:
-            BusyError: another run holds it, and did so for `wait_s`.
+            BusyError: another run has held it for `wait_s`.
         """
         start, pause = time.monotonic(), _POLL_S[0]
         told = False
@@ -249,27 +248,27 @@ class RunLock:
             if not told:
                 log.info("waiting up to %.0f s: %s", self._wait_s, _busy(holder, 0, self._name))
                 told = True
-            some = random.uniform(0.5, 1.0)  # noqa: S311 - several that wait do not look at once
+            some = random.uniform(0.5, 1.0)  # noqa: S311 - waiting runs must not check at the same time
             self.pause(min(pause * some, self._wait_s))
             pause = min(pause * 1.5, _POLL_S[1])
         self._beat = threading.Thread(target=self._keep_fresh, daemon=True, name="dupelake-lock")
         self._beat.start()
 
     def check(self) -> None:
-        """Stop where the lock was lost.
+        """Stops the run if it has lost the lock.
 
         Raises:
             BusyError: another run has taken it over, or somebody deleted it.
         """
         if self._store.read() != self._text:
             raise BusyError(
-                f"run {self._run_id} was held up for longer than run.lock_stale_s = {self._stale_s:.0f} s and lost the "
-                f"warehouse's lock to another run, or somebody deleted {self._name}; nothing more is written, start it "
-                "again"
+                f"run {self._run_id} lost the lock of the warehouse: it did not touch the lock for more than "
+                f"run.lock_stale_s = {self._stale_s:.0f} s and another run took it over, or somebody deleted "
+                f"{self._name}; nothing more is written, start the run again"
             )
 
     def release(self) -> None:
-        """Give it back, if it is still ours."""
+        """Releases the lock, if this run still holds it."""
         self._done.set()
         if self._beat is None:
             return
@@ -277,8 +276,8 @@ class RunLock:
         try:
             if self._store.read() == self._text:
                 self._store.remove()
-        except Exception:  # Spark is gone, or the store: a run's results do not depend on it
-            log.warning("the lock could not be given back; it falls after %.0f s", self._stale_s, exc_info=True)
+        except Exception:  # Spark or the store is unreachable; the results of the run do not depend on it
+            log.warning("the lock could not be released; it expires after %.0f s", self._stale_s, exc_info=True)
 
     def _keep_fresh(self) -> None:
         while not self._done.wait(min(_BEAT_S, self._stale_s / 4)):
@@ -286,17 +285,17 @@ class RunLock:
                 self.check()
                 self._store.touch()
             except BusyError:
-                return  # said before the next commit
+                return  # raised again before the next commit
             except Exception:
                 log.warning("the lock could not be touched", exc_info=True)
 
     def _take_over(self, seen: str) -> bool:
-        """Set a lost lock aside; should it be another one by now, that one's holder stops before its next commit."""
+        """Removes the lock of a dead run. If it is a newer lock by now, its holder stops before its next commit."""
         if self._store.read() != seen:
             return False
         found = self._store.set_aside(uuid.uuid4().hex)
         if found == seen:
-            log.warning("the lock of a run that did not end was taken over: %s", found)
+            log.warning("took over the lock of a run that did not end: %s", found)
         return found is not None
 
 
@@ -307,19 +306,19 @@ def _busy(text: str, wait_s: float, name: str) -> str:
         who = f"{run}{holder['run_id']} (process {holder['pid']} on {holder['host']})"
     except (ValueError, KeyError, TypeError):
         who = f"somebody ({text[:100]})"
-    waited = f" and did so for {wait_s:.0f} s" if wait_s else ""
+    waited = f" (waited {wait_s:.0f} s)" if wait_s else ""
     doing, then = "is at work on this warehouse", "start again when it has ended, or set run.lock_wait_s"
     stale = "run.lock_stale_s"
     if name == PEOPLE:
         doing, then, stale = "is writing verdicts to this warehouse", "try again when it has ended", "two minutes"
     return (
-        f"{who} {doing}{waited}; {then}. If it is no more: its lock falls after {stale}, or delete {name} in the "
-        "warehouse"
+        f"{who} {doing}{waited}; {then}. If that process does not exist any more: its lock expires after {stale}, or "
+        f"delete {name} in the warehouse"
     )
 
 
 def _process() -> dict[str, Any]:
-    """What tells this process from every other one, on this machine or another."""
+    """The identity of this process, unique among all machines."""
     return {
         "host": socket.gethostname(),
         "boot": _boot_id(),
@@ -330,9 +329,9 @@ def _process() -> dict[str, Any]:
 
 
 def _is_dead(text: str) -> bool:
-    """Whether the holder ran on this machine, since its last boot, among the processes seen here, and runs no more.
+    """Whether the holder ran on this machine, in this boot and PID namespace, and has ended.
 
-    What cannot be told is not dead: containers share a host name and a kernel, and count their processes each from 1.
+    False if that is unknown: containers may share a host name and a kernel, and each numbers its processes from 1.
     """
     try:
         holder = json.loads(text)
@@ -348,7 +347,7 @@ def _is_dead(text: str) -> bool:
     except ProcessLookupError:
         return True
     except OSError:
-        pass  # there is one, of another user
+        pass  # the process exists and belongs to another user
     now = _started(pid)
     return now is not None and now != started
 
@@ -358,7 +357,7 @@ def _boot_id() -> str:
 
 
 def _pid_namespace() -> str | None:
-    """The name of the namespace of this process's number; None where /proc does not say, or shows another one's."""
+    """The PID namespace of this process; None if /proc does not give it, or shows another namespace."""
     try:
         if int(os.readlink("/proc/self")) != os.getpid():
             return None
@@ -368,8 +367,8 @@ def _pid_namespace() -> str | None:
 
 
 def _started(pid: int) -> str | None:
-    """Start time of a process in clock ticks since boot, "ended" of one not yet waited for; None where nobody says."""
-    fields = _text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()  # the name before it may hold spaces
+    """The start time of a process in clock ticks since boot; "ended" for a zombie; None if it is unknown."""
+    fields = _text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()  # the name before it may contain spaces
     if len(fields) < 20:
         return None
     return "ended" if fields[0] in ("Z", "X") else fields[19]
@@ -382,7 +381,7 @@ def _text_of(path: str) -> str:
 
 
 def lock_of(spark: Any, root: str, run_id: str, wait_s: float, stale_s: float, name: str = NAME) -> RunLock:
-    """A lock of the warehouse at `root`, which is `Warehouse.root`: a local folder or a path that Hadoop reads."""
+    """A lock of the warehouse at `root` (`Warehouse.root`), a local folder or a path that Hadoop reads."""
     folder = local_folder(root)
     store: Store = _HadoopStore(spark, root, name) if folder is None else _LocalStore(folder, name)
     return RunLock(store, run_id, wait_s, stale_s, name)

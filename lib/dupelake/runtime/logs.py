@@ -1,4 +1,4 @@
-"""Logging of jobs, events for log collectors, and progress: a bar on a terminal, a plain line now and then in a log."""
+"""Logging of jobs, events for log collectors, and progress: a bar on a terminal, a periodic line in a log."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from dupelake.runtime.redaction import Redactor, redact_uris
 
 log = logging.getLogger(__name__)
 
-_CLEAR = "\r\033[K"  # to the start of the line, and empty it
+_CLEAR = "\r\033[K"  # moves to the start of the line and clears it
 _BAR_CELLS = 30
 _REFRESH_SECONDS = 0.3
 _LINE_SECONDS = 15.0
-_NO_TASK = "planning or committing"  # no task runs at the moment; "0 of 0" would tell nobody anything
+_NO_TASK = "planning or committing"  # shown while no task runs, instead of "0 of 0"
 
 
 class _Redacted(logging.Formatter):
-    """Lines and traces without secrets."""
+    """Formats lines and traces without secrets."""
 
     def __init__(self, form: str, redact: Callable[[str], str]) -> None:
         super().__init__(form, "%Y-%m-%d %H:%M:%S%z")
@@ -38,15 +38,15 @@ class _Redacted(logging.Formatter):
 
 
 def configure_logging(run_id: str, level: int = logging.INFO, redact: Callable[[str], str] = redact_uris) -> None:
-    """Send dupelake's log lines to stderr, each with time, zone and run id; touches no other logger.
+    """Sends dupelake's log lines to stderr, each with time, zone and run id; other loggers are unchanged.
 
     Args:
-        run_id: stands in each line.
-        level: the least that is told.
-        redact: takes secrets out of a line.
+        run_id: part of each line.
+        level: the lowest level that is logged.
+        redact: removes secrets from a line.
     """
     handler = logging.StreamHandler(sys.stderr)
-    start = _CLEAR if sys.stderr.isatty() else ""  # a bar may stand in the line
+    start = _CLEAR if sys.stderr.isatty() else ""  # the line may contain a progress bar
     handler.setFormatter(_Redacted(f"{start}%(asctime)s %(levelname)s [{run_id}] %(message)s", redact))
     root = logging.getLogger("dupelake")
     root.handlers[:] = [handler]
@@ -55,17 +55,17 @@ def configure_logging(run_id: str, level: int = logging.INFO, redact: Callable[[
 
 
 class EventLog:
-    """One JSON object a line for each event of a run: `time` (UTC), `event`, `run_id`, `job`, then what belongs to it.
+    """Writes the events of a run, one JSON object a line: `time` (UTC), `event`, `run_id`, `job`, values of the event.
 
     Events: run_started (arguments, warehouse, versions), step_started (step), step_finished (step, seconds, ok),
-    image_failed (reason, count; one for each reason), run_finished (status, exit_code, seconds, counts, error);
-    run_refused (exit_code, error) alone where nothing was started: bad options, no Java, another run at work.
+    image_failed (reason, count; one for each reason), run_finished (status, exit_code, seconds, counts, error). A run
+    that does not start has only run_refused (exit_code, error): bad options, no Java, another run at work.
 
     Args:
-        target: a file that lines are added to, `-` for stderr, or "" for none.
-        run_id: stands in each line.
-        job: stands in each line.
-        redactor: takes secrets out of what is told.
+        target: a file to which lines are appended, `-` for stderr, or "" for none.
+        run_id: part of each line.
+        job: part of each line.
+        redactor: removes secrets from values.
     """
 
     def __init__(self, target: str, run_id: str, job: str, redactor: Redactor | None = None) -> None:
@@ -75,7 +75,7 @@ class EventLog:
         self._is_broken = False
 
     def emit(self, event: str, **values: Any) -> None:
-        """Write one line. A log that cannot be written stops no night: it is warned of, once."""
+        """Writes one line. A log that cannot be written does not stop the run; it gives one warning."""
         if not self._target:
             return
         time = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -86,7 +86,7 @@ class EventLog:
                 sys.stderr.write(line)
                 sys.stderr.flush()
                 return
-            # One write to a file opened for appending: lines of runs that work side by side do not mix.
+            # One write to a file opened for appending, so that lines of concurrent runs do not mix.
             file = os.open(self._target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 os.write(file, line.encode())
@@ -99,12 +99,12 @@ class EventLog:
 
 
 class Progress:
-    """Shows how many of Spark's tasks of the present step are done, until it is left.
+    """Shows the progress of Spark's tasks in a step, until the context ends.
 
     Args:
         spark: the session whose tasks are counted.
-        step: the name that stands before the bar or in the line.
-        stream: where to draw; a terminal gets a bar that redraws, anything else plain lines.
+        step: the name of the step, part of the bar or line.
+        stream: the output; a terminal gets a bar that is redrawn, other streams get plain lines.
     """
 
     def __init__(self, spark: SparkSession, step: str, stream: TextIO | None = None) -> None:
@@ -130,7 +130,7 @@ class Progress:
             self._stream.flush()
 
     def _tasks(self) -> tuple[int, int]:
-        """Tasks done and tasks in all, over the stages that run now."""
+        """Completed tasks and all tasks of the Spark stages that run now."""
         infos = [self._tracker.getStageInfo(stage) for stage in self._tracker.getActiveStageIds()]
         known = [info for info in infos if info is not None]
         return sum(info.numCompletedTasks for info in known), sum(info.numTasks for info in known)
@@ -140,7 +140,7 @@ class Progress:
         while not self._stop.wait(wait):
             try:
                 done, total = self._tasks()
-            except Exception:  # the session is going down; the job itself will say why
+            except Exception:  # the session is ending; the job itself reports why
                 return
             seconds = time.monotonic() - self._started
             if self._is_terminal:

@@ -1,4 +1,4 @@
-"""Secrets in text: the user part of URIs, signatures in their queries, and values of settings that hold a secret."""
+"""Removes secrets from text: the user part of URIs, signatures in their queries, and values of secret settings."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 from typing import Any
 
 HIDDEN = "*********(redacted)"
-"""What stands for a secret; Spark writes the same."""
+"""Replaces a secret; Spark writes the same text."""
 SPARK_KEY = "spark.redaction.regex"
 _SPARK_DEFAULT = r"(?i)secret|password|token|access[.]?key"
-# Names of Hadoop settings that Spark's default overlooks.
+# Names of Hadoop settings that Spark's default does not match.
 _OURS = re.compile(r"(?i)account[.]?key|private[.]?key|passwd|passphrase|secret|password|token|access[.]?key")
-_LEAST_VALUE = 8  # characters; a shorter value is looked for beside its name alone, for it may be a word of the text
+_LEAST_VALUE = 8  # characters; a shorter value is hidden only after its name, because it may be an ordinary word
 
-# Spark's regexp_replace (Java) and Python read these alike; group 1 stays, group 2 is the secret, group 3 stays.
+# Valid in Spark's regexp_replace (Java) and in Python; groups 1 and 3 are kept, group 2 is the secret.
 URI_SECRETS = (
-    # The secret of an S3 key may hold slashes.
+    # The secret of an S3 key may contain slashes.
     r"(?i)\b(s3[an]?://)([^\s:/@]+:[^\s@\"']+)(@)",
-    # The part before the @ of Azure's own schemes is the container.
+    # In Azure's schemes the part before the @ is the container.
     r"(?i)\b((?!abfss?:|wasbs?:)[a-z][a-z0-9+.\-]*://)([^/?#\s@\"'<>]+)(@)",
     r"(?i)([?&;](?:[a-z0-9_.\-]*(?:sig|signature|secret|password|passwd|pwd|token|credential|api[_-]?key|access[_-]?key"
     r"|accesskeyid|accessid)|key|auth)=)([^&;#\s\"'<>]+)()",
 )
 _IN_URIS = [re.compile(pattern) for pattern in URI_SECRETS]
 _ARGUMENT = re.compile(r"(?s)((?:--[\w-]+=)?)([A-Za-z_][\w.\-]*)=(.*)")
-# A name that a slash precedes is a folder such as token=7; one in a query was looked at above.
+# A name after a slash is a folder such as token=7; the patterns above cover names in a query.
 _PAIR = re.compile(r"(?<![?&;\w.\-/])([A-Za-z_][\w.\-]*)=([^\s,;&\"']+)")
 
 
 def redact_uris(text: str) -> str:
-    """`text` without the user parts and the signatures of URIs in it."""
+    """`text` without the user parts and the signatures of its URIs."""
     for pattern in _IN_URIS:
         text = pattern.sub(rf"\g<1>{HIDDEN}\g<3>", text)
     return text
@@ -39,11 +39,11 @@ def redact_uris(text: str) -> str:
 
 @dataclass(frozen=True)
 class Redactor:
-    """Takes secrets out of what is stored, logged or printed.
+    """Removes secrets from everything that is stored, logged or printed.
 
     Attributes:
-        names: pattern of the names of settings whose values are secrets (the user's `spark.redaction.regex`).
-        values: secrets that are known, hidden wherever they stand.
+        names: pattern of the names of settings whose values are secret (the user's `spark.redaction.regex`).
+        values: known secrets, hidden everywhere.
     """
 
     names: re.Pattern[str] = re.compile(_SPARK_DEFAULT)
@@ -51,17 +51,17 @@ class Redactor:
 
     @classmethod
     def of(cls, settings: Mapping[str, str]) -> Redactor:
-        """With Spark's pattern, or the one that `settings` names, and the secrets among `settings`."""
+        """A redactor with Spark's pattern, or that of `settings`, and the secrets in `settings`."""
         try:
             names = re.compile(settings.get(SPARK_KEY, _SPARK_DEFAULT))
-        except re.error:  # Java knows more than Python: then every setting counts as a secret
+        except re.error:  # a Java pattern that Python does not support: then every setting counts as a secret
             names = re.compile("")
         known = cls(names)
         secrets = (value for key, value in settings.items() if known.is_secret(key))
         return cls(names, frozenset(value for value in secrets if len(value) >= _LEAST_VALUE))
 
     def is_secret(self, name: str, value: str = "") -> bool:
-        """Whether the setting is a secret; by its value too where it is Spark's, as Spark does it."""
+        """Whether the setting is a secret, by its name, and for Spark's settings also by its value, as in Spark."""
         if name == SPARK_KEY:
             return False
         is_named = bool(self.names.search(name) or _OURS.search(name))
@@ -86,7 +86,7 @@ class Redactor:
         return shown
 
     def deep(self, value: Any) -> Any:
-        """Strings, and strings in lists and dicts, without secrets; anything else as it is."""
+        """Strings, and strings in lists and dicts, without secrets; other values are unchanged."""
         if isinstance(value, str):
             return self(value)
         if isinstance(value, Mapping):

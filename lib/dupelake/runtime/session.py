@@ -1,4 +1,4 @@
-"""The one place where a SparkSession is built (tests excepted), and where Java is looked for."""
+"""Builds the SparkSession. No other module does, except in tests."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _REQUIRED = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
-    # Not Spark's INT96: Arrow, and so delta-rs, reads that as nanoseconds, which end in the year 2262; one photograph
-    # of 2999 (a clock that is off) would make `images` unreadable for them.
+    # Not Spark's INT96: Arrow and delta-rs read it as nanoseconds, which end in the year 2262. One photograph with the
+    # year 2999 (a wrong clock) would make `images` unreadable for them.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # One task, one core: two threads that wait for each other on a busy machine take 30 ms, not 1, for the product of
-    # two small matrices. Python workers get this from Spark, in local mode too.
+    # One core for each task: on a busy machine two threads that wait for each other take 30 ms instead of 1 ms for the
+    # product of two small matrices. Spark passes this to Python workers, also in local mode.
     "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
 }
 
 
 def conf_file(name: str) -> Path:
-    """A file of conf/: beside the code in the wheel, at the top of the repository in a checkout."""
+    """The path of a file of conf/: in the package of the wheel, or at the top of the repository."""
     here = Path(__file__).resolve().parents[1]
     for folder in (here / "conf", here.parents[1] / "conf"):
         if (folder / name).is_file():
@@ -47,18 +47,18 @@ def conf_file(name: str) -> Path:
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """A Spark properties file as a dict: `key value` a line, `#` starts a comment line."""
+    """A Spark properties file as a dict: one `key value` a line; `#` starts a comment line."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return dict(line.split(None, 1) for line in lines if line and not line.startswith("#"))
 
 
 def jar_folder() -> Path:
-    """Where Delta's jars lie for sessions without Maven: DUPELAKE_JARS, else a folder of this environment."""
+    """The folder of Delta's jars for sessions without Maven: DUPELAKE_JARS, else a folder of this environment."""
     return Path(os.environ.get("DUPELAKE_JARS") or Path(sys.prefix, "share", "dupelake", "jars"))
 
 
 def local_jars() -> list[str]:
-    """Jars of `jar_folder` (filled by `dupelake jars`) and dupelake's own reader jar; may be empty."""
+    """The jars of `jar_folder` (filled by `dupelake jars`) and dupelake's reader jar; may be empty."""
     folder = jar_folder()
     delta = sorted(folder.glob("*.jar"))
     if "DUPELAKE_JARS" in os.environ and not any(jar.name.startswith("delta-spark_") for jar in delta):
@@ -70,7 +70,7 @@ def local_jars() -> list[str]:
 
 
 def collect_jars(target: Path) -> int:
-    """Copy Delta's jars, resolved once through Maven, into `target`; returns how many there are."""
+    """Copies Delta's jars, resolved through Maven, into `target`; returns the number of jars there."""
     target.mkdir(parents=True, exist_ok=True)
     if any(target.glob("delta-spark_*.jar")):
         return len(list(target.glob("*.jar")))
@@ -110,14 +110,14 @@ def _pyspark_home() -> Path:
 
 
 def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> SparkSession:
-    """The session of a job: what spark-submit set up, or local mode from conf/spark-local.conf.
+    """The session of a job: that of spark-submit, or local mode with conf/spark-local.conf.
 
     Args:
         app_name: shown in Spark's UI.
-        extra: settings that win over the file.
+        extra: settings that override the file.
 
     Raises:
-        EnvironmentFault: no suitable Java, or the session did not come up, or without Delta Lake.
+        EnvironmentFault: there is no suitable Java, Spark did not start, or Delta Lake is missing.
     """
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -138,7 +138,7 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
         session = builder.getOrCreate()
     except Exception as error:
         why = Redactor.of(settings)(first_line(error, innermost=True))
-        raise EnvironmentFault(f"Spark did not start: {why} (what Java says of it is above)") from error
+        raise EnvironmentFault(f"Spark did not start: {why} (see the messages of Java above)") from error
     session.sparkContext.setLogLevel(session.conf.get("spark.log.level", "WARN") or "WARN")
     if submitted:
         _warn_of_encoding(session)
@@ -147,24 +147,24 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
 
 
 def _local_settings() -> dict[str, str]:
-    """Of a session on this machine alone."""
+    """Settings of a session on this machine only."""
     settings = read_properties(conf_file("spark-local.conf"))
-    # Spark makes this folder, empty, where it is started; nothing of ours lies in it.
+    # Spark would create this folder, empty, in the working directory; dupelake does not use it.
     settings["spark.sql.warehouse.dir"] = str(Path(tempfile.gettempdir(), "dupelake-spark-warehouse"))
-    # Few rows: many small tasks cost more than they bring, and each Python step takes this many.
+    # There are few rows, and each Python step has so many tasks; more small tasks would cost more than they save.
     settings["spark.sql.shuffle.partitions"] = str(max(4, 2 * (os.cpu_count() or 1)))
     if not any("delta-spark" in jar for jar in local_jars()):
         settings["spark.jars.packages"] = DELTA_PACKAGE
-    if not has_name():  # nor does Java know a home then, where spark-submit looks for Ivy's files, needed or not
+    if not has_name():  # then Java knows no home folder either, in which spark-submit always looks for Ivy's files
         settings["spark.jars.ivy"] = str(Path(tempfile.gettempdir(), f"dupelake-ivy-{os.getuid()}"))
     return settings
 
 
 def _add_jars(settings: dict[str, str]) -> None:
-    """Delta's jars and ours, beside those that the user names.
+    """Adds Delta's jars and dupelake's jar to the jars that the user names.
 
-    In local mode by the class path of the one JVM: jars that are named as `spark.jars` are copied by the file system of
-    Hadoop, which wants to know the name of the user before anybody could tell it.
+    In local mode it uses the class path of the single JVM: Hadoop's file system copies the jars of `spark.jars`, and it
+    needs the name of the user before that name can be set.
     """
     is_local = settings.get("spark.master", "").startswith("local")
     name, between = ("spark.driver.extraClassPath", os.pathsep) if is_local else ("spark.jars", ",")
@@ -174,9 +174,9 @@ def _add_jars(settings: dict[str, str]) -> None:
 
 
 def _start_jvm(settings: Mapping[str, str]) -> None:
-    """Start the JVM, if there is none, without the secrets among `settings`: its command line is open to every user.
+    """Starts the JVM, if there is none, without the secrets of `settings`, because every user can read a command line.
 
-    The session that is built next gives it those through its own channel.
+    The session, which is built next, passes the secrets to the JVM through its own channel.
     """
     redactor = Redactor.of(settings)
     told = SparkConf(loadDefaults=False)
@@ -184,13 +184,13 @@ def _start_jvm(settings: Mapping[str, str]) -> None:
     SparkContext._ensure_initialized(conf=told)
     jvm: Any = SparkContext._jvm
     if not has_name():
-        # Java's login wants the name of the user, which a container that runs under any number may not know.
+        # Java's login needs the name of the user, which a container with an arbitrary user id may not know.
         users = jvm.org.apache.hadoop.security.UserGroupInformation
         users.setLoginUser(users.createRemoteUser(os.environ.get("HADOOP_USER_NAME") or f"user{os.getuid()}"))
 
 
 def has_name() -> bool:
-    """Whether the system knows a name for the user of this process."""
+    """Whether the system has a name for the user of this process."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -199,32 +199,32 @@ def has_name() -> bool:
 
 
 def check_encoding() -> None:
-    """See that Python, and the JVM that it starts, take names of files as UTF-8.
+    """Checks that Python uses UTF-8 for file names, and makes the JVM that it starts do so.
 
     Raises:
-        EnvironmentFault: Python does not, for it was started under a locale such as de_DE.ISO-8859-1.
+        EnvironmentFault: Python uses another encoding, because of a locale such as de_DE.ISO-8859-1.
     """
     encoding = sys.getfilesystemencoding()
-    if encoding.lower() != "utf-8":  # under the locale C, Python takes UTF-8 by itself
-        raise EnvironmentFault(f"the locale names files in {encoding}, not in UTF-8; set LC_ALL=C.UTF-8")
+    if encoding.lower() != "utf-8":  # with the locale C, Python uses UTF-8
+        raise EnvironmentFault(f"the locale encodes file names in {encoding}, not in UTF-8; set LC_ALL=C.UTF-8")
     if locale.getencoding().lower() != "utf-8":
-        os.environ["LC_ALL"] = "C.UTF-8"  # the JVM goes by the locale, as do its Python workers
+        os.environ["LC_ALL"] = "C.UTF-8"  # the JVM and its Python workers use the locale
 
 
 def _warn_of_encoding(session: SparkSession) -> None:
-    """Of a JVM that spark-submit started: names that are not ASCII reach it, and us, garbled."""
+    """Warns if the JVM of spark-submit does not use UTF-8, because it then garbles names that are not ASCII."""
     jvm: Any = session._jvm
     encoding = str(jvm.java.lang.System.getProperty("sun.jnu.encoding"))
     if encoding.upper() != "UTF-8":
         log.warning(
-            "Spark's JVM names files in %s: paths that are not ASCII will not be found; set LC_ALL=C.UTF-8 for "
+            "Spark's JVM encodes file names in %s: paths that are not ASCII will not be found; set LC_ALL=C.UTF-8 for "
             "spark-submit, and spark.executorEnv.LC_ALL as conf/spark-cluster.conf does",
             encoding,
         )
 
 
 def _check_delta(session: SparkSession) -> None:
-    """Fail now, with the flag to add, where a spark-submit forgot Delta's jars or its extension."""
+    """Fails with the flag to add if spark-submit was called without Delta's jars or its extension."""
     try:
         jvm: Any = session._jvm
         jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(
@@ -232,12 +232,12 @@ def _check_delta(session: SparkSession) -> None:
         )
     except Exception as error:
         raise EnvironmentFault(
-            f"Spark came up without Delta Lake; add --packages {DELTA_PACKAGE} "
+            f"Spark started without Delta Lake; add --packages {DELTA_PACKAGE} "
             "(or --jars with its files) to spark-submit"
         ) from error
     extensions = session.sparkContext.getConf().get("spark.sql.extensions", "")
     if _REQUIRED["spark.sql.extensions"] not in (extensions or ""):
         raise EnvironmentFault(
-            "Spark came up without Delta's extension; add --conf "
+            "Spark started without Delta's extension; add --conf "
             f"spark.sql.extensions={_REQUIRED['spark.sql.extensions']}"
         )

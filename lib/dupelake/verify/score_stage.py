@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from dupelake.config import DecideConfig
-from dupelake.ingest.live_stage import ends_of, of_contents, pixel_representatives
+from dupelake.ingest.live_stage import contents_of_pairs, pixel_representatives, rows_of_contents
 from dupelake.propose.distances import cosines, refuse_mixed, straight_and_mirrored_bits
 from dupelake.propose.mih import binary_rows, words_of
 from dupelake.runtime.batches import Batches, sliced_by_bytes
@@ -58,7 +58,7 @@ def measure_pairs(
     Cost: two equi-joins on content_id with hashes, two with the embeddings of these contents; no action is run.
     """
     measured = pairs.select("src_id", "dst_id", "found_by")
-    ids = ends_of(pairs)
+    ids = contents_of_pairs(pairs)
     for side, key in (("a", "src_id"), ("b", "dst_id")):
         columns = [F.col(name).alias(f"{side}_{name}") for name in _HASHES]
         measured = measured.join(hashes.select(F.col("content_id").alias(key), *columns), key, "inner")
@@ -71,7 +71,7 @@ def measure_pairs(
             measured = measured.select("*", *columns)
             continue
         held = embeddings.where((F.col("model_id") == model_id) & F.col("embedding").isNotNull())
-        held = of_contents(held, ids)  # a left join sends all that it may need
+        held = rows_of_contents(held, ids)  # a left join sends all that it may need
         columns = [F.col(name).alias(f"{side}_{name}") for name in ("embedding", "preprocess_id")]
         measured = measured.join(held.select(F.col("content_id").alias(key), *columns), key, "left")
     evidence = measured.mapInArrow(_measure_batches, _EVIDENCE)

@@ -1,9 +1,9 @@
-"""Numbers of commits, by which a run that was overtaken is kept from committing after the run that took over.
+"""Commit numbers with fencing tokens: they stop a run from committing after another run has taken over its lock.
 
-Its lock was stale, or deleted by hand, and it works on. So every run has a token, larger than those of all runs before
-it, and each of its commits carries a number that starts with it, as Delta's transaction identifier. Where the run
-before did not end, the new one first writes its token to every table (`tables.Warehouse.own`): what the old one is
-committing then conflicts, and what it commits later is refused.
+A run may continue after its lock became stale or was deleted by hand. So each run has a token that is larger than those
+of all earlier runs, and each of its commits has a number that starts with the token, as Delta's transaction identifier.
+If the previous run did not end, the new run first writes its token to every table (`tables.Warehouse.own`). A commit
+that the old run has in progress then conflicts, and its later commits are refused.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pyspark.sql import SparkSession
 from dupelake.errors import BusyError
 
 APP_ID = "dupelake"  # of the numbers in a table's log
-_BITS = 31  # of a number, for a count of the table's commits; above them is the token: seconds since 1970, or more
+_BITS = 31  # low bits of a number: the count of the table's commits; the bits above are the token (seconds since 1970)
 _COUNTS = (1 << _BITS) - 1
 
 
 def count_of(number: int) -> int:
-    """The part of a commit's number that counts; the whole of one from before there were tokens."""
+    """The count in a commit's number. Numbers of versions without tokens are counts."""
     return number & _COUNTS
 
 
 def token_above(others: Iterable[int], numbers: Iterable[int]) -> int:
-    """A token larger than `others`, and than those that the numbers of commits start with."""
+    """A token larger than `others` and than the tokens in the numbers of commits."""
     return max(int(time.time()), *(token + 1 for token in others), *((number >> _BITS) + 1 for number in numbers))
 
 
@@ -36,12 +36,12 @@ def number_above(last: int, token: int | None, *, count: int | None = None) -> i
     """The number of the next commit to a table.
 
     Args:
-        last: of the newest one; 0 where there is none.
-        token: of the run that commits; None keeps that of `last`.
-        count: the part that counts; None is one more than in `last`.
+        last: number of the newest commit; 0 if there is none.
+        token: of the run that commits; None keeps the token of `last`.
+        count: the count; None is the count of `last` plus 1.
 
     Raises:
-        BusyError: `last` is of a run that came later.
+        BusyError: `last` is of a later run.
     """
     if token is not None and last >> _BITS > token:
         raise BusyError("another run took this warehouse over; nothing more is written, start it again")
@@ -49,16 +49,16 @@ def number_above(last: int, token: int | None, *, count: int | None = None) -> i
 
 
 def options_of(number: int | None) -> dict[str, str]:
-    """What makes a commit carry `number`, as that of an idempotent write: options of a writer."""
+    """The writer options that give a commit `number`, as that of an idempotent write."""
     return {} if number is None else {"txnAppId": APP_ID, "txnVersion": str(number)}
 
 
-_SETTINGS = threading.RLock()  # they are the session's, and so of all threads
+_SETTINGS = threading.RLock()  # settings belong to the session, which all threads share
 
 
 @contextmanager
 def session_settings(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
-    """Settings of the session for what is done within."""
+    """Sets settings of the session inside the context and restores them afterwards."""
     with _SETTINGS:
         before = {name: spark.conf.get(name, None) for name in values}
         try:
@@ -75,8 +75,9 @@ def session_settings(spark: SparkSession, values: Mapping[str, str]) -> Iterator
 
 @contextmanager
 def carrying(spark: SparkSession, options: Mapping[str, str]) -> Iterator[None]:
-    """What `options_of` gives as settings of the session, for commits that take no options (merge, delete)."""
-    # Else Delta, which takes any source but its own tables for one that may change, first caches all of it.
+    """Sets the options of `options_of` as settings of the session, for commits without options (merge, delete)."""
+    # Otherwise Delta caches the whole source first, because it assumes that a source other than a Delta table may
+    # change.
     values = {"merge.materializeSource": "none"} | {f"write.{name}": value for name, value in options.items()}
     with session_settings(spark, {f"spark.databricks.delta.{name}": value for name, value in values.items()}):
         yield

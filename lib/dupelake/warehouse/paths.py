@@ -1,8 +1,8 @@
-"""Where a warehouse lies: one spelling of its path, that Delta, staging, the lock and readers take for one place.
+"""The path of a warehouse: one qualified form that Delta, staging, the lock and readers use.
 
-A path with a scheme (`s3a://b/dupes`, `hdfs:/dupes`, `file:/data/dupes`) says it all. One without is what Hadoop makes
-of it, and so Delta: a path of `fs.defaultFS`, this machine's file system unless a cluster's settings name another.
-Every character stands for itself: `%41`, `#`, `[x]` and spaces are parts of names.
+A path with a scheme (`s3a://b/dupes`, `hdfs:/dupes`, `file:/data/dupes`) is complete. A path without a scheme belongs
+to `fs.defaultFS`, as in Hadoop and Delta: this machine's file system unless the settings of a cluster name another.
+Paths are literal: `%41`, `#`, `[x]` and spaces are parts of names.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from pyspark.sql import SparkSession
 
 from dupelake.errors import ConfigError
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):(?=/)")  # two letters at least: C:/ is a drive
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):(?=/)")  # at least two letters, because C:/ is a drive
 _GLOB = frozenset("{}[]*?\\")
-# Where these are set, Hadoop's default file system may be another one than this machine's.
+# If one of these is set, Hadoop's default file system may not be that of this machine.
 _CLUSTER = ("PYSPARK_GATEWAY_PORT", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_CONF_DIR")
 _DEFAULT_FS = "spark.hadoop.fs.defaultFS"
 
 
 def known_local(path: str, settings: Mapping[str, str] | None = None) -> Path | None:
-    """The local folder of a warehouse's path, as far as that is sure before Spark runs; None where it is not.
+    """The local folder of a warehouse's path if that is certain before Spark starts, else None.
 
     Args:
-        path: as a person wrote it.
-        settings: Spark's, of the command line.
+        path: as the user gave it.
+        settings: of Spark, from the command line.
 
     Raises:
-        ConfigError: a `file:` URI that names a host.
+        ConfigError: the path is a `file:` URI with a host.
     """
     scheme = _SCHEME.match(path)
     if scheme:
@@ -45,10 +45,10 @@ def known_local(path: str, settings: Mapping[str, str] | None = None) -> Path | 
 
 
 def qualified(spark: SparkSession, path: str) -> str:
-    """`path` as every file system understands it: absolute, and with a scheme where it is not of the default one.
+    """The qualified form of `path`: absolute, and with a scheme unless it is a local path on the default file system.
 
     Raises:
-        ConfigError: no file system of this session takes it, or Delta does not.
+        ConfigError: no file system of this session supports the path, or Delta does not.
     """
     if "`" in path:
         raise ConfigError([f"--warehouse {path}: Delta cannot name a path with a backtick; rename the folder"])
@@ -59,7 +59,7 @@ def qualified(spark: SparkSession, path: str) -> str:
     if scheme and scheme.group(1).lower() == "file":
         path = "file:" + _of_file_uri(path, scheme)
     elif not scheme and default == "file":
-        path = _absolute(path)  # by this process's folder: Java's stays where it started
+        path = _absolute(path)  # relative to the folder of this process; Java keeps the one in which it started
     elif not scheme:
         path = re.sub(r"^/+", "/", path)
     try:
@@ -68,14 +68,14 @@ def qualified(spark: SparkSession, path: str) -> str:
     except (Py4JJavaError, PySparkException) as error:
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
         raise ConfigError(
-            [f"--warehouse {path}: no file system takes it ({reason}); name its package in spark.jars.packages"]
+            [f"--warehouse {path}: no file system supports it ({reason}); add its package to spark.jars.packages"]
         ) from error
     uri = whole.toUri()
     return str(uri.getPath() if uri.getScheme() == default == "file" else whole.toString())
 
 
 def local_folder(root: str) -> Path | None:
-    """The local folder of a path that `qualified` gave, None where it lies elsewhere."""
+    """The local folder of a path from `qualified`; None if it is not local."""
     scheme = _SCHEME.match(root)
     if scheme is None:
         return Path(root)
@@ -83,7 +83,7 @@ def local_folder(root: str) -> Path | None:
 
 
 def literal(path: str) -> str:
-    """`path` for readers that take patterns: its own `*`, `[` and the like escaped."""
+    """`path` for readers that expand patterns: its own `*`, `[` and other pattern characters are escaped."""
     return "".join("\\" + letter if letter in _GLOB else letter for letter in path)
 
 
@@ -91,7 +91,7 @@ def _of_file_uri(path: str, scheme: re.Match[str]) -> str:
     """The path of a `file:` URI.
 
     Raises:
-        ConfigError: it names a host, which is mostly a folder that lacks a slash before it.
+        ConfigError: the URI has a host; mostly this is a folder without the slash before it.
     """
     host, rest = "", path[scheme.end() :]
     if rest.startswith("//"):
@@ -99,7 +99,7 @@ def _of_file_uri(path: str, scheme: re.Match[str]) -> str:
         rest = slash + name
     if host not in ("", "localhost"):
         raise ConfigError(
-            [f"--warehouse {path}: names the host {host}; write file:///{host}{rest}, or the path of a folder alone"]
+            [f"--warehouse {path}: it names the host {host}; write file:///{host}{rest}, or the path without a scheme"]
         )
     return _absolute(rest or "/")
 

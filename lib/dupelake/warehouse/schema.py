@@ -1,6 +1,7 @@
-"""Every table: name, columns with comments, key, constraints. The one place where a column is named first.
+"""All tables: names, columns with comments, keys, constraints. Each column is defined once.
 
-What is known of images stands here, what was found in `schema_groups`; both are read through this module.
+This module defines the tables of images and pairs, `schema_groups` those of groups, decisions and runs. Import all of
+them from here. A changed comment affects only new tables: existing tables keep the comments with which they were made.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ __all__ = [
 
 OK, FAILED = "ok", "failed"
 
-# What the manifest stage hands on; not a stored table.
+# The rows of ingest/new_images_stage.normalise; not a stored table.
 MANIFEST = T.StructType(
     [
         col("image_id", TEXT, "the manifest's own id, else a digest of the uri", null=False),
@@ -60,17 +61,17 @@ MANIFEST = T.StructType(
         col("extra", TEXTS, "every other column of the manifest, as text"),
         col("reason", TEXT, "null, or why the row cannot be used"),
         col("error_message", TEXT, "null, or the reason in words"),
-        col("last_partition", TEXT, "the last partition that names it, as `partition` is the first", null=False),
-        col("marks", TEXTS, "etag, last_modified, byte_size as the manifest gives them: others mean other bytes"),
-        col("source", TEXT, "the manifest; of a tree its root, ending in /", null=False),
-        col("is_deleted", BOOL, "the manifest says that the image is gone", null=False),
-        col("n_rows", LONG, "rows of the manifest that it stands for", null=False),
+        col("last_partition", TEXT, "the last partition that names the image; `partition` is the first", null=False),
+        col("marks", TEXTS, "etag, last_modified, byte_size from the manifest; a change means other bytes"),
+        col("source", TEXT, "the manifest, or the root of a tree with a slash at its end", null=False),
+        col("is_deleted", BOOL, "the manifest marks the image as deleted", null=False),
+        col("n_rows", LONG, "rows of the manifest that it represents", null=False),
     ]
 )
 
 IMAGES = Table(
     "images",
-    "One row per image of a manifest; failed ones stay, with their reason.",
+    "One row per image of a manifest; failed images stay, with their reason.",
     T.StructType(
         [
             col("image_id", TEXT, "the manifest's own id, else a digest of the uri", null=False),
@@ -81,23 +82,23 @@ IMAGES = Table(
             col("byte_size", LONG, "bytes of the file"),
             col("width_px", INT, "width after EXIF orientation, at full size"),
             col("height_px", INT, "height after EXIF orientation, at full size"),
-            col("format", TEXT, "as the decoder names it: JPEG, PNG, HEIF, ..."),
+            col("format", TEXT, "format by the decoder: JPEG, PNG, HEIF, ..."),
             col("captured_at", TIME, "from the manifest"),
             col("extra", TEXTS, "every other column of the manifest, as text"),
             col("status", TEXT, "ok or failed", null=False),
             col("reason", TEXT, "null when ok, else one word: missing, empty, undecodable, truncated, too_large, ..."),
-            col("error_message", TEXT, "null when ok, else what happened, in words"),
-            col("ingested_at", TIME, "when the run that read it started (UTC)", null=False),
+            col("error_message", TEXT, "null when ok, else what happened"),
+            col("ingested_at", TIME, "start of the run that read it (UTC)", null=False),
             col("deleted_at", TIME, "null while the image exists"),
             col(
                 "deleted_reason",
                 TEXT,
-                "null while it exists; tombstone, not_listed, forgotten, or undone (may come back)",
+                "null while it exists; tombstone, not_listed, forgotten, or undone (may return)",
             ),
-            col("attempts", INT, "nights that tried to read it in vain since it last was read or changed; 0 when ok"),
-            col("marks", TEXTS, "etag, last_modified, byte_size from the manifest, when it was read"),
-            col("source", TEXT, "the manifest that named it; of a tree its root, ending in /"),
-            col("file_id", TEXT, "which file was read: equal where several names lead to one file; null if not read"),
+            col("attempts", INT, "failed nights since the image was last read or its marks changed; 0 when ok"),
+            col("marks", TEXTS, "etag, last_modified, byte_size that the manifest gave when the image was read"),
+            col("source", TEXT, "the manifest that named it, or the root of a tree with a slash at its end"),
+            col("file_id", TEXT, "id of the file that was read: equal for several names of one file; null if not read"),
         ]
     ),
     key=("image_id",),
@@ -110,23 +111,23 @@ IMAGES = Table(
 )
 
 CONDITION = (
-    col("jpeg_quality", INT, "1 to 100: of the quantisation tables, as libjpeg counts; null for what is no JPEG"),
+    col("jpeg_quality", INT, "1 to 100: libjpeg quality of the quantisation tables; null if the file is not a JPEG"),
     col("chroma_subsampling", TEXT, "of a JPEG: 4:4:4, 4:2:2, 4:2:0, ..."),
     col("is_web_lossy", BOOL, "lossy WebP, AVIF or GIF: no camera writes it"),
-    col("has_exif", BOOL, "names a camera, or says how long it exposed"),
-    col("has_icc", BOOL, "a colour profile is in the file"),
-    col("bit_depth", INT, "bits a sample, as stored"),
-    col("jpeg_trace", DOUBLE, "-1 to 1: above 0.03 the pixels have been a JPEG (zeros of its transform on its grid)"),
-    col("earlier_quality", INT, "20 to 95: of a JPEG that the pixels were before they were saved as they are"),
+    col("has_exif", BOOL, "the EXIF data names a camera or an exposure time"),
+    col("has_icc", BOOL, "the file has a colour profile"),
+    col("bit_depth", INT, "bits per stored sample"),
+    col("jpeg_trace", DOUBLE, "-1 to 1: above 0.03 the pixels were a JPEG once (zero DCT coefficients on its grid)"),
+    col("earlier_quality", INT, "20 to 95: quality of an earlier JPEG of the pixels"),
     col("blockiness", DOUBLE, "levels by which neighbours differ more across JPEG's blocks than inside"),
-    col("noise", DOUBLE, "levels: standard deviation of noise in the calmest tenth"),
-    col("sharpness", DOUBLE, "fine detail at the strongest edges over their slope; blur lowers it"),
+    col("noise", DOUBLE, "levels: standard deviation of noise in the smoothest tenth of the picture"),
+    col("sharpness", DOUBLE, "fine detail at the strongest edges divided by their slope; blur lowers it"),
     col("clipped", DOUBLE, "0 to 1: share of samples at the lowest or highest level"),
-    col("comb", DOUBLE, "0 to 2: gaps and peaks of the histogram, which curves and posterising leave"),
-    col("contrast", DOUBLE, "levels between the darkest and brightest hundredth"),
-    col("colourfulness", DOUBLE, "levels: 0 for grey, and for what was tinted in one colour"),
+    col("comb", DOUBLE, "0 to 2: gaps and peaks of the histogram, caused by curves and posterising"),
+    col("contrast", DOUBLE, "levels between the first and the last percentile of brightness"),
+    col("colourfulness", DOUBLE, "levels: 0 for grey pictures and for those tinted in one colour"),
 )
-"""Of `hashes`: what choosing a keeper goes by; null where it was not measured."""
+"""Columns of `hashes` by which the keeper is chosen; null if not measured."""
 
 HASHES = Table(
     "hashes",
@@ -137,27 +138,27 @@ HASHES = Table(
             col(
                 "pixel_digest",
                 TEXT,
-                "equal for files that no viewer tells apart: of all that is shown (alpha, depth, profile, frames); "
-                "where that is not known (HEIF, layers, several pages) of the coded stream, or of all bytes",
+                "equal for files that every viewer shows alike: digest of everything shown (alpha, depth, profile, "
+                "frames); if that is not known (HEIF, layers, several pages) of the coded stream or of all bytes",
                 null=False,
             ),
-            col("phash", LONG, "pHash, 64 bits as imagehash defines it, first bit highest", null=False),
+            col("phash", LONG, "pHash as in imagehash, 64 bits, first bit highest", null=False),
             col("phash_mirrored", LONG, "pHash of the picture mirrored left to right", null=False),
-            col("pdq", BYTES, "PDQ, 256 bits in 32 bytes as ThreatExchange defines it", null=False),
+            col("pdq", BYTES, "PDQ as in ThreatExchange, 256 bits in 32 bytes", null=False),
             col("pdq_mirrored", BYTES, "PDQ of the picture mirrored left to right", null=False),
-            col("pdq_quality", INT, "0 to 100; below 50 PDQ says little", null=False),
-            col("is_low_information", BOOL, "flat, blank or tiny: never joined by hash or embedding", null=False),
+            col("pdq_quality", INT, "0 to 100; below 50 PDQ is unreliable", null=False),
+            col("is_low_information", BOOL, "flat, blank or tiny: never joined by hashes or embeddings", null=False),
             col(
                 "detail",
                 DOUBLE,
-                "0 to 1: share of the linear resolution that carries detail; low when enlarged",
+                "0 to 1: share of the linear resolution that carries detail; low for enlarged pictures",
                 null=False,
             ),
             *CONDITION,
             col(
                 "hash_version",
                 TEXT,
-                "what computed the row, decoding included; versions are never compared",
+                "version of hashing and decoding; rows of different versions are never compared",
                 null=False,
             ),
         ]
@@ -172,7 +173,7 @@ HASHES = Table(
 
 THUMBNAILS = Table(
     "thumbnails",
-    "One row per distinct content: a small upright JPEG that everything later reads.",
+    "One row per distinct content: a small upright JPEG that all later steps read.",
     T.StructType(
         [
             col("content_id", TEXT, "first 16 bytes of sha256(file bytes), hex", null=False),
@@ -187,16 +188,16 @@ THUMBNAILS = Table(
 
 FEATURES = Table(
     "features",
-    "One row per distinct content: local features of its thumbnail, and the visual words made of them.",
+    "One row per distinct content: local features of its thumbnail, and their visual words.",
     T.StructType(
         [
             col("content_id", TEXT, "first 16 bytes of sha256(file bytes), hex", null=False),
-            col("n_keypoints", INT, "how many, strongest first", null=False),
+            col("n_keypoints", INT, "number of keypoints, which are stored strongest first", null=False),
             col("keypoints", BYTES, "8 bytes each: uint16 x, y, scale (1/32 px), angle (1/65536 turn); little-endian"),
             col("descriptors", BYTES, "128 bytes each: RootSIFT times 512"),
-            col("words", BYTES, "visual words of the keypoints that the join uses; kernels.vocabulary packs them"),
+            col("words", BYTES, "visual words that the join uses; packed by words/vocabulary.py"),
             col("error_message", TEXT, "null, or why there are no features"),
-            col("feature_version", TEXT, "what computed the row, the vocabulary included", null=False),
+            col("feature_version", TEXT, "version of features and vocabulary", null=False),
         ]
     ),
     key=("content_id",),
@@ -211,9 +212,7 @@ MODELS = Table(
             col("model_id", TEXT, "name and digest of the weights", null=False),
             col("preprocess_id", TEXT, "size, resampling, mean and std", null=False),
             col("dim", INT, "length of a vector", null=False),
-            col(
-                "centre", BYTES, "little-endian float32[dim]: mean over the reference photographs, for LSH", null=False
-            ),
+            col("centre", BYTES, "little-endian float32[dim]: mean of the reference photographs, for LSH", null=False),
         ]
     ),
     key=("model_id",),
@@ -226,12 +225,12 @@ EMBEDDINGS = Table(
     T.StructType(
         [
             col("content_id", TEXT, "first 16 bytes of sha256(file bytes), hex", null=False),
-            col("model_id", TEXT, "which model; models are never compared", null=False),
-            col("preprocess_id", TEXT, "how its input was prepared", null=False),
+            col("model_id", TEXT, "the model; embeddings of different models are never compared", null=False),
+            col("preprocess_id", TEXT, "preprocessing of the input", null=False),
             col("embedding", BYTES, "little-endian float16[dim] of unit length; null when it could not be computed"),
             col("error_message", TEXT, "null, or why there is no embedding"),
-            col("attempts", INT, "nights that tried to compute it in vain; null where there is an embedding"),
-            col("tried_at", TIME, "when the last run that tried in vain started (UTC); null where there is one"),
+            col("attempts", INT, "nights in which it failed; null if there is an embedding"),
+            col("tried_at", TIME, "start of the last run in which it failed (UTC); null if there is an embedding"),
         ]
     ),
     key=("content_id", "model_id"),
@@ -245,7 +244,7 @@ PAIRS = Table(
             col("src_id", TEXT, "content id, the smaller", null=False),
             col("dst_id", TEXT, "content id, the larger", null=False),
             col("phash_bits", INT, "Hamming distance of pHash, 0 to 64"),
-            col("phash_mirrored_bits", INT, "the same with one picture mirrored: the smaller of both directions"),
+            col("phash_mirrored_bits", INT, "the same with one picture mirrored: the smaller of both ways"),
             col("pdq_bits", INT, "Hamming distance of PDQ, 0 to 256"),
             col("pdq_mirrored_bits", INT, "the same with one picture mirrored: the smaller of both directions"),
             col("pdq_quality", INT, "the lower quality of the two"),
@@ -253,44 +252,52 @@ PAIRS = Table(
             col(
                 "n_inliers",
                 INT,
-                "matched keypoints at distinct points that fit the alignment; 0: aligned without keypoints",
+                "matched keypoints at distinct points that fit the alignment; 0 if aligned without keypoints",
             ),
-            col("inlier_spread", DOUBLE, "0 to 1: share of the overlap's 4 x 4 cells that hold an inlier"),
+            col("inlier_spread", DOUBLE, "0 to 1: share of the 4 x 4 cells of the overlap that contain an inlier"),
             col("aligned_ncc", DOUBLE, "-1 to 1: correlation of gradients over the overlap after alignment"),
             col("agreeing_share", DOUBLE, "0 to 1: share of the overlap's cells with structure that agree"),
             col(
                 "contradicting_share",
                 DOUBLE,
-                "0 to 1: share of those cells in which each side shows what the other lacks",
+                "0 to 1: share of those cells in which each picture shows something that the other lacks",
             ),
             col("src_overlap", DOUBLE, "0 to 1: share of the source picture that the other shows"),
             col("dst_overlap", DOUBLE, "0 to 1: share of the destination picture that the other shows"),
             col(
                 "src_beyond",
                 DOUBLE,
-                "0 to 1: share of the source that the other lacks and that continues the same picture",
+                "0 to 1: share of the source outside the other picture that continues the same scene",
             ),
             col("dst_beyond", DOUBLE, "0 to 1: the same of the destination"),
             col(
                 "src_frame",
                 DOUBLE,
-                "0 to 1: share of the source that was put around the picture (border, caption, screen)",
+                "0 to 1: share of the source that is a frame around the picture (border, caption, screen)",
             ),
             col("dst_frame", DOUBLE, "0 to 1: the same of the destination"),
             col(
                 "src_added",
                 DOUBLE,
-                "0 to 1: share of the overlap over which the source has something laid: text, a logo",
+                "0 to 1: share of the overlap that the source covers with an overlay: text, a logo",
             ),
             col("dst_added", DOUBLE, "0 to 1: the same of the destination"),
-            col("scale", DOUBLE, "full-size pixels of the destination for one of the source"),
-            col("rotation_degrees", DOUBLE, "-180 to 180: clockwise turn from source (mirrored first) to destination"),
+            col("scale", DOUBLE, "full-size pixels of the destination per pixel of the source"),
+            col(
+                "rotation_degrees",
+                DOUBLE,
+                "-180 to 180: clockwise rotation from source (mirrored first) to destination",
+            ),
             col("is_mirrored", BOOL, "one is the mirror image of the other", null=False),
-            col("largest_local_difference", DOUBLE, "0 to 1: of the cell of the overlap that differs most"),
-            col("difference_box", BOX, "where in the source, as fractions of its width and height"),
-            col("colour_difference", DOUBLE, "0 to 1: of tones, hues and saturations over the overlap"),
+            col("largest_local_difference", DOUBLE, "0 to 1: difference of the cell of the overlap that differs most"),
+            col("difference_box", BOX, "place of that cell in the source, as fractions of width and height"),
+            col("colour_difference", DOUBLE, "0 to 1: difference of tones, hues and saturations over the overlap"),
             col("cell_shift_px", DOUBLE, "0 to 2 thumbnail pixels: median shift of cells that both show"),
-            col("unexplained_colour", DOUBLE, "0 to 64 levels: median of what no smooth map of colours explains"),
+            col(
+                "unexplained_colour",
+                DOUBLE,
+                "0 to 64 levels: median colour difference that no smooth colour mapping explains",
+            ),
             col(
                 "kind",
                 TEXT,
@@ -302,15 +309,15 @@ PAIRS = Table(
             col(
                 "found_by",
                 TEXT,
-                "legs that proposed it: pixel, or phash, pdq, words, embedding joined by +",
+                "candidate generators that proposed it: pixel, or phash, pdq, words, embedding joined by +",
                 null=False,
             ),
             col("error_message", TEXT, "null, or why it could not be aligned"),
             col("hash_version", TEXT, "version of both hashes", null=False),
-            col("verify_version", TEXT, "version of features and verification; null where not aligned"),
+            col("verify_version", TEXT, "version of features and verification; null if not aligned"),
             col("model_id", TEXT, "model of both embeddings; null without"),
-            col("join_version", TEXT, "fingerprint of what proposed it", null=False),
-            col("decide_version", TEXT, "fingerprint of the model and option that decided it", null=False),
+            col("join_version", TEXT, "fingerprint of the join that proposed it", null=False),
+            col("decide_version", TEXT, "fingerprint of the decision model and its option", null=False),
         ]
     ),
     key=("src_id", "dst_id"),
@@ -322,12 +329,12 @@ PAIRS = Table(
 
 JOINED = Table(
     "joined",
-    "State of the LSH join: which contents have met all others, in which scope.",
+    "State of the LSH join: which contents have been compared with all others, in which scope.",
     T.StructType(
         [
-            col("scope", TEXT, "scope of the images that carry the content", null=False),
+            col("scope", TEXT, "scope of the images that have the content", null=False),
             col("content_id", TEXT, "representative of contents with equal pixels: the smallest id", null=False),
-            col("join_version", TEXT, "fingerprint of what joined it", null=False),
+            col("join_version", TEXT, "fingerprint of the join", null=False),
         ]
     ),
     key=("scope", "content_id"),
@@ -335,16 +342,16 @@ JOINED = Table(
 
 JOIN_KEYS = Table(
     "join_keys",
-    "State of the LSH join: what is dear to compute anew each night. Made of features and embeddings alone.",
+    "State of the LSH join: keys of features and embeddings, stored because they are expensive to compute.",
     T.StructType(
         [
-            col("content_id", TEXT, "of a content that is or was joined", null=False),
+            col("content_id", TEXT, "a content that is or was joined", null=False),
             col("embedding_code", BYTES, "signs of projections of the embedding; null without"),
             col(
                 "word_keys", BYTES, "little-endian uint64 each: pairs of neighbouring words; null without, or by blocks"
             ),
-            col("key_version", TEXT, "fingerprint of what computed them", null=False),
-            col("made_of", TEXT, "what there was to make them of: embedding, words, both joined by '+', or nothing"),
+            col("key_version", TEXT, "fingerprint of the computation of the keys", null=False),
+            col("made_of", TEXT, "inputs that existed: embedding, words, both joined by '+', or nothing"),
         ]
     ),
     key=("content_id",),

@@ -1,4 +1,4 @@
-"""Tables of what was found and said: groups and their history, people's decisions, runs."""
+"""Tables of groups and their history, people's decisions, and runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dupelake.warehouse.schema_types import BOOL, COUNTS, DOUBLE, INT, SECONDS, 
 
 GROUPS = Table(
     "groups",
-    "One row per image that stands in a duplicate group (of two images at least).",
+    "One row per image in a duplicate group (of at least two images).",
     T.StructType(
         [
             col("image_id", TEXT, "the image", null=False),
-            col("group_id", TEXT, "kept for life, never reused", null=False),
+            col("group_id", TEXT, "assigned once, never changed or reused", null=False),
             col("scope", TEXT, "scope of all images of the group", null=False),
             col("content_id", TEXT, "content of the image", null=False),
             col("is_keeper", BOOL, "the one image of the group to keep", null=False),
@@ -21,10 +21,14 @@ GROUPS = Table(
             col(
                 "tier",
                 TEXT,
-                "of a copy that passed against the keeper itself: identical (bytes or pixels), verified (nothing but "
-                "encoding, scale or a cut edge differs), copies; null: it stays",
+                "of a copy whose pair with the keeper passes: identical (bytes or pixels), verified (only encoding, "
+                "scale or a cut edge differs), copies; null: the image is kept",
             ),
-            col("compared_with", TEXT, "image_id it was compared with: the keeper, else another member; null for none"),
+            col(
+                "compared_with",
+                TEXT,
+                "image_id of the image it was compared with: the keeper, else another member; null if none",
+            ),
             col(
                 "score_to_keeper",
                 DOUBLE,
@@ -32,7 +36,7 @@ GROUPS = Table(
                 null=False,
             ),
             col("kind", TEXT, "exact, pixel, near, crop, mirrored, rotated, edited, recoloured; null for the keeper"),
-            col("reason", TEXT, "why, in words", null=False),
+            col("reason", TEXT, "explanation of relation and tier", null=False),
             col("group_size", INT, "images in the group", null=False),
             col("updated_at", TIME, "start of the run that last changed this row (UTC)", null=False),
         ]
@@ -48,12 +52,12 @@ GROUPS = Table(
 
 SIMILAR_GROUPS = Table(
     "similar_groups",
-    "One row per image of which another image is another shot or version: no duplicates for that. Written "
-    "where cluster.similar_groups is on.",
+    "One row per image of which another image is another shot or version; such images need not be duplicates. "
+    "Written only if cluster.similar_groups is on.",
     T.StructType(
         [
             col("image_id", TEXT, "the image", null=False),
-            col("similar_group_id", TEXT, "the smallest image_id of those that hang together", null=False),
+            col("similar_group_id", TEXT, "the smallest image_id of the group", null=False),
             col("scope", TEXT, "scope of all images of the group", null=False),
             col("content_id", TEXT, "content of the image", null=False),
             col("group_size", INT, "images in the group", null=False),
@@ -72,9 +76,9 @@ GROUP_MOVES = Table(
             col("run_id", TEXT, "the run that made the change", null=False),
             col("sequence", T.LongType(), "number of the change of `groups` that made it true", null=False),
             col("image_id", TEXT, "the image", null=False),
-            col("from_group_id", TEXT, "its group before; null where it had none"),
-            col("to_group_id", TEXT, "its group afterwards; null where it has none"),
-            col("is_keeper", BOOL, "whether it is the keeper afterwards; null where it has no group"),
+            col("from_group_id", TEXT, "its group before; null if it had none"),
+            col("to_group_id", TEXT, "its group afterwards; null if it has none"),
+            col("is_keeper", BOOL, "whether it is the keeper afterwards; null if it has no group"),
             col("changed_at", TIME, "start of the run (UTC)", null=False),
         ]
     ),
@@ -83,12 +87,17 @@ GROUP_MOVES = Table(
 
 CLUSTERED = Table(
     "clustered",
-    "One row per content that may have a group: what was grouped last, so that a night groups only what differs.",
+    "One row per content that may have a group: what was grouped last, so that a night groups only changes.",
     T.StructType(
         [
             col("content_id", TEXT, "the content", null=False),
             col("component", TEXT, "the smallest content id of its component, over all scopes", null=False),
-            col("fingerprint", T.LongType(), "of its images, pairs, twins and verdicts", null=False),
+            col(
+                "fingerprint",
+                T.LongType(),
+                "fingerprint of its images, pairs, contents of equal pixels and verdicts",
+                null=False,
+            ),
         ]
     ),
     key=("content_id",),
@@ -114,15 +123,17 @@ GROUP_CHANGES = Table(
 
 DECISIONS = Table(
     "decisions",
-    "One row per verdict of a person; rows are only ever added. The latest on the same contents holds.",
+    "One row per verdict of a person; rows are only added. The latest verdict on the same contents holds.",
     T.StructType(
         [
             col("image_id", TEXT, "the image; for verdict keeper the one to keep", null=False),
             col("other_image_id", TEXT, "the image that it is compared with; null for verdict keeper"),
-            col("verdict", TEXT, "duplicate, not_duplicate, alternate, keeper; withdrawn takes one back", null=False),
-            col("author", TEXT, "who says it", null=False),
+            col(
+                "verdict", TEXT, "duplicate, not_duplicate, alternate, keeper; withdrawn revokes a verdict", null=False
+            ),
+            col("author", TEXT, "the person who gave it", null=False),
             col("decided_at", TIME, "when (UTC); the later of two verdicts on the same contents holds", null=False),
-            col("note", TEXT, "why, in words; nothing reads it"),
+            col("note", TEXT, "free text of the person; nothing reads it"),
         ]
     ),
     key=("image_id", "other_image_id", "verdict", "author", "decided_at"),
@@ -142,7 +153,7 @@ DECIDED = Table(
             col("image_id", TEXT, "an image that a decision names", null=False),
             col("decided_at", TIME, "of the decision", null=False),
             col(
-                "content_id", TEXT, "its content then: the decision is about it, whatever the uri holds now", null=False
+                "content_id", TEXT, "its content then: the decision holds for it, even if the file changes", null=False
             ),
             col("scope", TEXT, "its scope then", null=False),
         ]
@@ -152,7 +163,7 @@ DECIDED = Table(
 
 DECISION_CONFLICTS = Table(
     "decision_conflicts",
-    "One row per contradiction between verdicts that stands now; while it stands nothing near it is removable.",
+    "One row per present contradiction between verdicts; while it exists no image near it is removable.",
     T.StructType(
         [
             col("conflict_id", TEXT, "digest of its kind and decisions", null=False),
@@ -165,16 +176,16 @@ DECISION_CONFLICTS = Table(
             ),
             col("image_id", TEXT, "of the decision that is contradicted", null=False),
             col("other_image_id", TEXT, "of the same decision; null for a keeper"),
-            col("verdict", TEXT, "what it says", null=False),
-            col("author", TEXT, "who said it", null=False),
-            col("decided_at", TIME, "when (UTC)", null=False),
-            col("against_image_id", TEXT, "of the decision that contradicts it; null where no decision does"),
-            col("against_other_image_id", TEXT, "of the same"),
-            col("against_verdict", TEXT, "what that one says"),
-            col("against_author", TEXT, "who said that"),
-            col("against_decided_at", TIME, "when (UTC)"),
-            col("message", TEXT, "what it means and what is done until a later verdict ends it", null=False),
-            col("since", TIME, "when the later of the two was made (UTC)", null=False),
+            col("verdict", TEXT, "verdict of that decision", null=False),
+            col("author", TEXT, "author of that decision", null=False),
+            col("decided_at", TIME, "time of that decision (UTC)", null=False),
+            col("against_image_id", TEXT, "of the decision that contradicts it; null if no decision does"),
+            col("against_other_image_id", TEXT, "of the contradicting decision"),
+            col("against_verdict", TEXT, "verdict of the contradicting decision"),
+            col("against_author", TEXT, "author of the contradicting decision"),
+            col("against_decided_at", TIME, "time of the contradicting decision (UTC)"),
+            col("message", TEXT, "its meaning, and what is done until a later verdict ends it", null=False),
+            col("since", TIME, "time of the later of the two decisions (UTC)", null=False),
         ]
     ),
     key=("conflict_id",),
@@ -199,20 +210,21 @@ RUNS = Table(
             col(
                 "recall",
                 TEXT,
-                "JSON: of copies planted in memory, how many were found, by edit (all, by_edit); of the pairs that "
-                "brute force finds around a sample of new images, how many each leg proposed (legs, checked)",
+                "JSON: how many of the copies planted in memory were found, by edit (all, by_edit); how many of the "
+                "pairs that brute force finds around a sample of new images each candidate generator proposed (legs, "
+                "checked)",
             ),
             col("error_message", TEXT, "null when it succeeded"),
             col(
                 "tables",
                 COUNTS,
-                "where all tables are up to date with each other: the version of each; the newest such row is the last "
-                "complete night, to be read with VERSION AS OF",
+                "version of each table, if all tables are consistent with each other; the newest such row is the last "
+                "complete night, which VERSION AS OF reads",
             ),
             col(
                 "plan",
                 TEXT,
-                "JSON: of a large join, the forecast of each leg and what came of it; null where none was made",
+                "JSON: forecast and outcome of each candidate generator in a large join; null if there was no forecast",
             ),
         ]
     ),

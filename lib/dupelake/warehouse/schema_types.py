@@ -1,7 +1,7 @@
-"""What tables are described in: columns with comments, types, keys, constraints.
+"""Types to describe tables: columns with comments, types, keys, constraints.
 
-Types are Spark's; all of them read back through delta-rs (reader version 1). Hashes of 64 bits are
-BIGINT, so that `bit_count(a ^ b)` works in SQL; longer ones and vectors are BINARY.
+The types are Spark's, and delta-rs (reader version 1) can read all of them. 64-bit hashes are BIGINT, so that
+`bit_count(a ^ b)` works in SQL; longer hashes and vectors are BINARY.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def col(name: str, kind: T.DataType, comment: str, *, null: bool = True) -> T.St
 
 @dataclass(frozen=True)
 class Table:
-    """One Delta table: `schema` carries the comments, `key` is unique, `checks` are CHECK constraints."""
+    """One Delta table: `schema` has the column comments, `key` is unique, `checks` are CHECK constraints."""
 
     name: str
     comment: str
@@ -57,7 +57,7 @@ def conform(df: DataFrame, schema: T.StructType) -> DataFrame:
     """`df` with exactly the columns of `schema`, cast and in order.
 
     Raises:
-        SchemaError: a column is missing; the message names it and lists what is there.
+        SchemaError: a column is missing; the message names it and lists the present columns.
     """
     missing = [name for name in schema.fieldNames() if name not in df.columns]
     if missing:
@@ -66,7 +66,7 @@ def conform(df: DataFrame, schema: T.StructType) -> DataFrame:
 
 
 def in_sql(fields: Iterable[T.StructField]) -> str:
-    """Columns with their types and comments, as ALTER TABLE takes them."""
+    """Columns with their types and comments, in the syntax of ALTER TABLE."""
 
     def quoted(field: T.StructField) -> str:
         return str(field.metadata.get("comment", "")).replace("\\", "\\\\").replace("'", "\\'")

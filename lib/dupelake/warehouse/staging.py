@@ -1,4 +1,4 @@
-"""Folders of one run, under the warehouse, and the mark by which a run knows the folders of runs before it."""
+"""The staging folder of a run, below the warehouse, and the mark file by which later runs identify it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from dupelake.warehouse.tables import Warehouse
 log = logging.getLogger(__name__)
 
 _STAGING = "_staging"
-_RENAMING = ("file", "hdfs")  # schemes of stores that rename
-_MARK = "_dupelake.json"  # in the folder of a run: dupelake made it, and may delete it
+_RENAMING = ("file", "hdfs")  # schemes of stores with atomic renames
+_MARK = "_dupelake.json"  # in a folder that dupelake made and may delete
 
 
 class Staging:
-    """Folders of one run, under the warehouse: they cut lineage and hold what is written to several tables.
+    """The staging folders of one run: they cut lineage and hold rows that are written to several tables.
 
-    Parquet rather than Spark's checkpoints, because it survives the loss of an executor on any
-    cluster, is the fastest on object stores, and needs no checkpoint folder to be configured.
-    Where the store does not rename, they are Delta tables.
+    They are Parquet files and not Spark's checkpoints: Parquet survives the loss of an executor on any cluster, is the
+    fastest on object stores, and needs no configured checkpoint folder. On stores without atomic renames they are Delta
+    tables.
     """
 
     def __init__(self, warehouse: Warehouse, run_id: str) -> None:
@@ -38,9 +38,9 @@ class Staging:
         self.took_over = False  # whether a run before did not end
 
     def begin(self) -> None:
-        """Own the warehouse, and delete what runs that did not end left; call it with the warehouse's lock held.
+        """Takes ownership of the warehouse and deletes folders of runs that did not end. Hold the warehouse's lock.
 
-        Only folders that carry dupelake's mark go; whatever else lies there is left, and the log names it.
+        Only folders with dupelake's mark are deleted. Other names are kept and logged.
         """
         left = self._left()
         self.took_over = bool(left)
@@ -49,7 +49,7 @@ class Staging:
             self._delete(folder)
 
     def save(self, rows: DataFrame, name: str = "step") -> DataFrame:
-        """Compute `rows` once; returns them as read back from disk."""
+        """Computes `rows`, writes them, and returns a frame that reads them back."""
         self._n += 1
         path = f"{self.root}/{self._n:03d}-{name}"
         if self._n == 1 and not self._is_marked(self.root):
@@ -63,21 +63,21 @@ class Staging:
 
     @cached_property
     def _is_renamed(self) -> bool:
-        """Whether the store moves a file in one step, as the commit of plain Parquet needs; object stores copy it.
+        """Whether the store renames files atomically, which the commit of plain Parquet needs.
 
-        There a staged step is a Delta table, whose commit is one small file.
+        Object stores copy files instead, so there a staged step is a Delta table, whose commit is one small file.
         """
         _, files = self._place(self.root)
         return str(files.getUri().getScheme()) in _RENAMING
 
     @property
     def checkpoint(self) -> Callable[[DataFrame], DataFrame]:
-        """`save` in the form that iterative stages take."""
+        """`save` as a function of one frame, for iterative stages."""
         return self.save
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """What is saved within goes at its end: a part of a large night needs the room of one part, not of all."""
+        """Deletes at its end what was saved inside it, so that a large night needs disk space for only one part."""
         n_before = len(self._saved)
         yield
         for path in self._saved[n_before:]:
@@ -85,7 +85,7 @@ class Staging:
         del self._saved[n_before:]
 
     def remove(self) -> None:
-        """Delete the folder of this run (never a table, never an image)."""
+        """Deletes the folder of this run (never a table, never an image)."""
         if self._is_marked(self.root):
             self._delete(self.root)
 
@@ -96,7 +96,7 @@ class Staging:
         out.close()
 
     def _left(self) -> dict[str, int]:
-        """Folders with the mark, of runs that did not end, and the tokens of those."""
+        """The marked folders of runs that did not end, with their tokens."""
         jvm: Any = self._spark._jvm
         path, files = self._place(self.root.rpartition("/")[0])
         if not files.exists(path):
@@ -110,12 +110,12 @@ class Staging:
                 stream = files.open(mark)
                 text = bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(stream)).decode("utf-8", "replace")
                 stream.close()
-                found = re.search(r'"token": (\d+)', text)  # none in one that was cut short: it wrote nothing
+                found = re.search(r'"token": (\d+)', text)  # an incomplete mark has no token: that run wrote nothing
                 left[folder] = int(found.group(1)) if found else 0
             else:
                 strange.append(name)
         if strange:
-            log.warning("%s: left alone, for dupelake did not mark them as its own: %s", path, ", ".join(strange))
+            log.warning("%s: kept, because these names have no mark of dupelake: %s", path, ", ".join(strange))
         return left
 
     def _is_marked(self, folder: str) -> bool:

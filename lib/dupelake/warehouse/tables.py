@@ -1,8 +1,8 @@
-"""The one module that knows Delta Lake: where tables lie, how they are made, read and changed.
+"""Creates, reads and changes the Delta tables of a warehouse.
 
-Every change is one commit, and every change is skipped when there is nothing to change, so that a
-run without new input leaves all versions as they were. Merges are keyed, so that writing the same
-rows twice (a run killed and started again) ends with the same table.
+Every change is one commit, and a change without effect is not committed, so a run without new input changes no version.
+Merges are keyed, so writing the same rows twice (because a run was killed and the user or scheduler started it again)
+gives the same table.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def single_row(df: DataFrame) -> Row:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """Rows that one commit inserted, updated and deleted; all zero when nothing was committed."""
+    """Rows that one commit inserted, updated and deleted; all zero if there was no commit."""
 
     inserted: int = 0
     updated: int = 0
@@ -69,15 +69,15 @@ class Warehouse:
 
     Args:
         spark: a session with Delta Lake.
-        root: where the tables lie, any path that Hadoop reads; made on the first write.
+        root: the folder of the tables, any path that Hadoop reads; created by the first write.
 
     Attributes:
-        root: the same, qualified (`paths.qualified`).
+        root: the qualified path (`paths.qualified`).
         at_commit: called with ``before:TABLE`` and ``after:TABLE`` of each commit; raising before one prevents it.
-        alone: what a commit to a table is made within, where others than the run write to that table too.
+        alone: gives the context of each commit to a table; it holds a lock if others than the run write to that table.
 
     Raises:
-        ConfigError: no file system of the session takes `root`.
+        ConfigError: no file system of the session supports `root`.
     """
 
     def __init__(self, spark: SparkSession, root: str) -> None:
@@ -86,7 +86,7 @@ class Warehouse:
         self.at_commit: Callable[[str], None] = lambda _: None
         self.alone: Callable[[Table], AbstractContextManager[None]] = lambda _: nullcontext()
         self._token: int | None = None
-        self._found: set[str] = set()  # names of tables seen: nothing here drops one, and each look lists a folder
+        self._found: set[str] = set()  # names of existing tables: they are never dropped, and each check lists a folder
 
     def path(self, table: Table) -> str:
         """The folder of `table`."""
@@ -99,11 +99,11 @@ class Warehouse:
         return table.name in self._found
 
     def ensure(self, *tables: Table) -> None:
-        """Make those of `tables` (default: all) that do not exist, with comments and constraints.
+        """Creates those of `tables` (default: all) that do not exist, with comments and constraints.
 
-        Those of an older dupelake get the columns that may be null, and lose the constraints that hold no more.
+        Tables of older versions get missing nullable columns and lose constraints that were removed since.
         """
-        with ThreadPoolExecutor(max_workers=4) as pool:  # each is a commit to a log of its own, and mostly waits
+        with ThreadPoolExecutor(max_workers=4) as pool:  # each commits to its own log and mostly waits
             list(pool.map(self._ensure, tables or ALL_TABLES))
 
     def _ensure(self, table: Table) -> None:
@@ -119,7 +119,7 @@ class Warehouse:
                 self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` DROP CONSTRAINT `{name}`")
 
     def _create(self, table: Table) -> bool:
-        """Make `table` unless it is there; whether it was made now."""
+        """Creates `table` unless it exists; returns whether it was created."""
         if self.exists(table):
             return False
         if not self._log(table).create(table):
@@ -128,7 +128,7 @@ class Warehouse:
         return True
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
-        """`table` as it is now, or was at `version`; empty, with its columns, where it was never written.
+        """`table` as it is now, or at `version`; empty, with its columns, if it does not exist.
 
         Raises:
             SchemaError: the stored table lacks a column of the schema.
@@ -142,12 +142,12 @@ class Warehouse:
             return conform(reader.load(self.path(table)), table.schema)
         except SchemaError as error:
             raise SchemaError(
-                f"{self.path(table)}: {error}; it was made by another version of dupelake (the next run adds columns "
-                "that may be null)"
+                f"{self.path(table)}: {error}; another version of dupelake made the table (the next run adds missing "
+                "nullable columns)"
             ) from error
 
     def version(self, table: Table) -> int:
-        """The number of the newest commit, -1 where there is no table."""
+        """The version of the newest commit; -1 if the table does not exist."""
         if not self.exists(table):
             return -1
         return self._log(table).version()
@@ -160,10 +160,10 @@ class Warehouse:
         return DeltaLog(self.spark, self.path(table))
 
     def last_sequence(self, table: Table) -> int:
-        """The sequence number of the newest commit that `merge` made with one; 0 where there is none.
+        """The sequence number of the newest commit of `merge` that has one; 0 if there is none.
 
-        It lies in the table's log as a transaction identifier, so that it and the rows are one commit, and compaction
-        leaves it alone. It is the lower part of the number that the commit carries.
+        The log of the table stores it as a transaction identifier, so it is in the same commit as the rows and
+        compaction does not change it. It is the count in the commit's number (see fence.py).
         """
         return count_of(self._number(table))
 
@@ -172,13 +172,13 @@ class Warehouse:
         return self._log(table).number() if self.exists(table) else 0
 
     def own(self, others: Iterable[int]) -> int:
-        """Be the one run that writes; call it with the lock of the warehouse held.
+        """Makes this run the only one that can write. Hold the lock of the warehouse.
 
         Args:
-            others: tokens of runs that did not end. Where there are any, every table is given the new token first.
+            others: tokens of runs that did not end. If there are any, the new token is written to every table.
 
         Returns:
-            The token, larger than all of theirs and than those that tables hold.
+            The token, larger than `others` and than the tokens in the tables.
         """
         others = list(others)
         with ThreadPoolExecutor(max_workers=4) as pool:
@@ -210,7 +210,7 @@ class Warehouse:
         )
 
     def overwrite(self, table: Table, rows: DataFrame) -> None:
-        """Replace the whole content by `rows` in one commit; constraints and comments stay."""
+        """Replaces all rows by `rows` in one commit; constraints and comments are kept."""
         self._create(table)
         writer = conform(rows, table.schema).write.format("delta").mode("overwrite")
         self._write(table, lambda options: writer.options(**options).save(self.path(table)), takes_options=True)
@@ -238,12 +238,12 @@ class Warehouse:
         sequence: int | None = None,
         is_change: bool = False,
     ) -> WriteReport:
-        """Insert what is new by key, optionally update what is there and delete keys: one commit or none.
+        """Inserts rows with new keys, optionally updates stored rows and deletes keys: one commit or none.
 
         Args:
             table: the target.
-            rows: at most one row per key; they are read more than once, so compute what is dear before, and what is
-                not the same each time must be.
+            rows: at most one row per key. They are read more than once, so stage rows that are expensive or not
+                deterministic.
             update_when: condition on `t` (stored) and `s` (given) under which a stored row is
                 replaced, for example ``"t.hash_version <> s.hash_version"``; None never updates.
             delete: keys to delete; none of them may be in `rows`.
@@ -252,7 +252,7 @@ class Warehouse:
             is_change: the caller knows that a row is inserted, replaced or deleted; else a query looks first.
 
         Returns:
-            What the commit did; all zero, and no commit, when `rows` and `delete` are empty.
+            The rows that the commit changed; all zero, and no commit, if nothing would change.
         """
         self._create(table)
         rows = conform(rows, table.schema)
@@ -289,7 +289,7 @@ class Warehouse:
 
     @contextmanager
     def _commit(self, table: Table) -> Iterator[None]:
-        """What is done within is one commit to `table`."""
+        """The context of one commit to `table`."""
         with self.alone(table):
             self.at_commit(f"before:{table.name}")
             yield
@@ -303,18 +303,18 @@ class Warehouse:
         sequence: int | None = None,
         takes_options: bool = False,
     ) -> T:
-        """One commit to `table` that carries this run's number; tried again where somebody else's got in between.
+        """Makes one commit to `table` with this run's number; repeats it if it conflicts with another commit.
 
-        Others are people who decide, or who compact a table by hand.
+        Other commits come from `dupelake decide`, or from people who compact a table.
 
         Args:
             table: the target.
-            write: makes the commit; is given the options that make it carry the number.
+            write: makes the commit; its argument is the options that give the commit its number.
             sequence: the count in the number.
             takes_options: whether `write` uses these options; else they are set for the session.
 
         Raises:
-            BusyError: a run that came later has committed, and nothing was written; or others did, again and again.
+            BusyError: a later run has committed, so nothing was written; or all attempts had conflicts.
         """
         for attempt in range(1, _TRIES + 1):
             has_number = self._token is not None or sequence is not None
@@ -324,8 +324,8 @@ class Warehouse:
             try:
                 with self._commit(table), settings:
                     done = write(options)
-                    # Delta takes a number that is not larger than the last one for a write made before: it writes
-                    # nothing, and does not say so.
+                    # If a number is not larger than the last one, Delta assumes that the write was done before and
+                    # silently writes nothing.
                     if number is not None and self._number(table) > number:
                         raise BusyError(f"{self.path(table)}: another run took this warehouse over; start it again")
             except ConcurrentTransactionException as error:
@@ -335,18 +335,18 @@ class Warehouse:
             except CONFLICTS as error:
                 if attempt == _TRIES:
                     raise BusyError(
-                        f"{self.path(table)}: others changed it {_TRIES} times during a commit; start it again"
+                        f"{self.path(table)}: others changed it {_TRIES} times during a commit; start the job again"
                     ) from error
-                log.info("%s: somebody else changed it meanwhile; the commit is tried again", self.path(table))
-                time.sleep(random.uniform(0.1, 0.2) * 2**attempt)  # noqa: S311 - so that two do not meet again
+                log.info("%s: the commit conflicts with another commit and is tried again", self.path(table))
+                time.sleep(random.uniform(0.1, 0.2) * 2**attempt)  # noqa: S311 - so that two writers do not conflict again
             else:
                 return done
         raise AssertionError
 
     def _would_change(self, table: Table, source: DataFrame, on: str, update_when: str | None) -> bool:
-        """Whether a merge of `source` would touch a row; Delta commits an update merge that touches none.
+        """Whether a merge of `source` would change a row. Delta would also commit a merge that changes none.
 
-        By counts over an inner join, so that the smaller side is sent to the larger one, which stays where it is.
+        It counts over an inner join, so that Spark can broadcast the smaller side.
         """
         is_given = ~F.col("s._delete")
         touches = F.col("s._delete")
@@ -356,13 +356,13 @@ class Warehouse:
         met = t.join(s, F.expr(on)).agg(F.count_if(is_given).alias("n_met"), F.count_if(touches).alias("n_touched"))
         given = s.agg((-F.count_if(is_given)).alias("n_met"), F.lit(0).alias("n_touched"))
         row = single_row(met.unionAll(given).agg(F.sum("n_met").alias("n_left"), F.sum("n_touched").alias("n_touched")))
-        return bool(row["n_touched"] or row["n_left"])  # touched, or left over: to be inserted
+        return bool(row["n_touched"] or row["n_left"])  # updated or deleted, or left to be inserted
 
     def maintain(self, table: Table, retain_hours: float) -> Maintained:
-        """Compact the small files of `table`; drop what no version of the last `retain_hours` holds; checkpoint.
+        """Compacts small files of `table`, deletes files that no version of the last `retain_hours` uses, checkpoints.
 
-        A file of `_SMALL_FILE_BYTES` or more is never written again, so that a week costs what the week brought. Rows
-        are not ordered by key: files of a key's range would have to be written anew each time (Z-order takes them all).
+        Files of `_SMALL_FILE_BYTES` or more are not rewritten, so the cost depends only on new data. Rows are not
+        sorted by key, because that rewrites all files of a key range each time (Z-order rewrites all files).
         """
         delta = DeltaTable.forPath(self.spark, self.path(table))
         before = self._log(table).extent()
@@ -370,7 +370,7 @@ class Warehouse:
             if before.files > 1:
                 with self._commit(table):
                     delta.optimize().executeCompaction()
-        # Vacuum lists the folder in so many tasks, 10,000 unless told: half a minute a table in local mode.
+        # Vacuum lists the folder in so many tasks; the default of 10,000 takes half a minute a table in local mode.
         n_tasks = str(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
         with session_settings(self.spark, {"spark.sql.sources.parallelPartitionDiscovery.parallelism": n_tasks}):
             delta.vacuum(retain_hours)

@@ -1,1 +1,1 @@
-"""Keypoints, visual words, and how many words two images share."""
+"""Keypoints, visual words, and the number of words that two images share."""

@@ -1,4 +1,4 @@
-"""Local features of a thumbnail: SIFT keypoints with RootSIFT descriptors, as the `features` table keeps them.
+"""Local features of a thumbnail: SIFT keypoints with RootSIFT descriptors, as stored in the table `features`.
 
 SIFT: D. Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 2004, as OpenCV implements it.
 RootSIFT: R. Arandjelovic, A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012.
@@ -18,7 +18,7 @@ _CONTRAST_THRESHOLD = 0.005  # OpenCV's default is .04
 ROOT_SCALE = 512.0  # RootSIFT values are mostly below .5: one byte each, clipped
 _POSITION_UNITS, _SCALE_UNITS, _ANGLE_UNITS = 32.0, 32.0, 65536.0 / 360.0
 FEATURES_REVISION = 1
-"""Raise it with every change of keypoints, descriptors, words or their bytes: part of `feature_version`."""
+"""Part of `feature_version`. Raise it with every change of keypoints, descriptors, words or their bytes."""
 KEYPOINT = np.dtype([("x", "<u2"), ("y", "<u2"), ("scale", "<u2"), ("angle", "<u2")])
 
 
@@ -43,16 +43,17 @@ class Features:
 
 
 def extract_features(grey: NDArray[np.uint8], max_keypoints: int) -> Features:
-    """The strongest keypoints of a grey picture; none of a flat one.
+    """The strongest keypoints of a grey picture; a flat picture has none.
 
-    OpenCV's default contrast threshold (.04) leaves a dim, dark or blurred copy few keypoints or none (measured: words
-    find 9 of 100 pictures at 15 % of their brightness, here 50 of 50). The strongest are taken anyway, so a low
-    threshold changes nothing where contrast abounds. The upsampled octave stays, for small crops. Positions come
-    without the quarter of a pixel by which OpenCV's plain upsampling is off, which would count double in a mirror.
+    With OpenCV's default contrast threshold (.04) a dim, dark or blurred copy has few keypoints or none (measured at
+    15 % of the brightness: words find 9 of 100 pictures; with the threshold used here 50 of 50). Only the strongest
+    keypoints are kept, so a low threshold has no effect on pictures with high contrast. The upsampled octave is used,
+    for small crops. Positions do not have the error of a quarter pixel of OpenCV's plain upsampling, which would double
+    in a mirrored picture.
 
     Args:
         grey: uint8 (h, w).
-        max_keypoints: how many at most, by response; ties by position, so that the outcome is a function of the pixels.
+        max_keypoints: the largest number, by response; ties by position, so that the result depends only on the pixels.
     """
     sift = cv2.SIFT.create(nfeatures=max_keypoints, contrastThreshold=_CONTRAST_THRESHOLD, enable_precise_upscale=True)
     found: Any
@@ -74,7 +75,7 @@ def root_sift(raw: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def pack_features(features: Features) -> tuple[bytes, bytes]:
-    """(keypoints, descriptors) as the table stores them: 8 and 128 bytes a keypoint, little-endian."""
+    """(keypoints, descriptors) as stored in the table: 8 and 128 bytes a keypoint, little-endian."""
     return pack_keypoints(features).tobytes(), features.descriptors.tobytes()
 
 
@@ -97,16 +98,16 @@ def unpack_keypoints(
 
 
 def unpack_features(keypoints: bytes, descriptors: bytes) -> Features:
-    """The inverse of `pack_features`, to a 32nd of a pixel."""
+    """The inverse of `pack_features`, with a precision of 1/32 pixel."""
     xy, scale, angle = unpack_keypoints(np.frombuffer(keypoints, KEYPOINT))
     return Features(xy, scale, angle, np.frombuffer(descriptors, np.uint8).reshape(-1, DESCRIPTOR_DIM))
 
 
 def mirrored_features(features: Features, width_px: int) -> Features:
-    """Those of the picture mirrored left to right, without a second detection.
+    """The features of the picture mirrored left to right, without a second detection.
 
-    A mirrored SIFT descriptor is a permutation of its bins: rows of the 4 x 4 grid reversed (the grid is aligned with
-    the orientation of the keypoint), orientation o to -o mod 8.
+    The descriptor of a mirrored keypoint is a permutation of its bins: the rows of the 4 x 4 grid are reversed (the
+    grid is aligned with the orientation of the keypoint), and orientation o becomes -o mod 8.
     """
     xy = features.xy.copy()
     xy[:, 0] = width_px - 1 - xy[:, 0]
@@ -120,13 +121,13 @@ def _mirror_permutation(n_rows: int) -> NDArray[np.intp]:
 
 
 MIRROR_PERMUTATION = _mirror_permutation(4)
-"""intp (128,): descriptors[:, MIRROR_PERMUTATION] are those of the mirrored picture."""
+"""intp (128,): descriptors[:, MIRROR_PERMUTATION] are the descriptors of the mirrored picture."""
 HALF_MIRROR_PERMUTATION = _mirror_permutation(2)
-"""intp (64,): each half of a mirrored descriptor is the other half of the descriptor in this order."""
+"""intp (64,): each half of a mirrored descriptor is the other half of the descriptor, permuted by this."""
 
 
 def no_features() -> Features:
-    """Those of a picture without keypoints."""
+    """The features of a picture without keypoints."""
     return Features(
         np.empty((0, 2), np.float32),
         np.empty(0, np.float32),

@@ -1,12 +1,13 @@
-"""Visual words of local features: keys under which two pictures of one thing meet in a join.
+"""Visual words of local features: the words generator joins pictures that share words.
 
-A word is a cell of an inverted multi-index: the nearest centroid of each half of the descriptor, 2,048 a half, hence 4
-million cells out of a small table (A. Babenko, V. Lempitsky, "The Inverted Multi-Index", CVPR 2012). The table of
-the second half mirrors that of the first (the lower rows of a SIFT descriptor are the upper rows of the mirrored
-picture's), so that the word of a mirrored keypoint is the same word with its halves exchanged: no second search.
+A word is a cell of an inverted multi-index: the pair of nearest centroids of the two halves of a descriptor. With 2,048
+centroids for each half there are 4 million cells from a small table (A. Babenko, V. Lempitsky, "The Inverted
+Multi-Index", CVPR 2012). The codebook of the second half is the mirror of that of the first, because the lower rows of
+a SIFT descriptor are the upper rows of the mirrored one. So the word of a mirrored keypoint is the same word with its
+halves exchanged, without a second search.
 
-Distances are sums of products of bytes below 2^24, exact in float32 in any order of summation: a word depends on its
-descriptor and the vocabulary, not on the batch, the machine or the BLAS library.
+Distances are sums of products of bytes below 2^24, which float32 holds exactly in any order of summation. So a word
+depends only on its descriptor and the vocabulary, not on the batch, the machine or the BLAS library.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from dupelake.words.keypoints import (
 N_CENTROIDS = 2048
 HALF_DIM = 64
 NO_WORD = 0xFFFFFFFF
-"""Stands where a probe has no cell; never join on it."""
+"""The value of a probe without a cell; never join on it."""
 PACKED_HEADER = np.dtype([("width", "<u2"), ("height", "<u2")])
-"""Start of a `words` column: size of the thumbnail, pixels."""
+"""Start of a value of the column `words`: size of the thumbnail, pixels."""
 PACKED_WORD = np.dtype([("stored", "<u4"), ("second", "<u4"), ("keypoint", KEYPOINT)])
-"""What follows it, a word each."""
+"""Follows the header, once for each word."""
 DEFAULT_ASSET = "vocabulary_default.npz"
 
-_BLOCK_ROWS = 256  # of descriptors against all centroids: 2 MiB of float32, within a core's cache
+_BLOCK_ROWS = 256  # descriptors compared with all centroids at once: 2 MiB of float32, fits into a core's cache
 _LARGE_PX = 4.0  # two thirds of a photograph's keypoints are smaller
 
 
@@ -53,8 +54,8 @@ class Vocabulary:
     Attributes:
         first: uint8 (2048, 64), centroids of descriptors[:, :64].
         second: uint8 (2048, 64), centroids of descriptors[:, 64:]; row i mirrors row i of `first`.
-        stop_words: uint32 (m,), sorted; with a word its mirrored word is in it too.
-        version: digest of all that, 8 hex digits.
+        stop_words: uint32 (m,), sorted; contains the mirrored word of each of its words.
+        version: digest of the other attributes, 8 hex digits.
     """
 
     first: NDArray[np.uint8]
@@ -69,9 +70,9 @@ class Words:
 
     Attributes:
         keypoint: uint16 (n,), index of the word's keypoint in its Features.
-        stored: uint32 (n,), first cell * 2048 + second cell; under it the picture is found.
-        probes: uint32 (n, 2), under which it looks for others: the nearest cell (equal to `stored`) and the second
-            nearest, or NO_WORD where that is a stop word.
+        stored: uint32 (n,), first cell * 2048 + second cell; the key by which other pictures find this one.
+        probes: uint32 (n, 2), keys by which it finds others: the nearest cell (equal to `stored`) and the second
+            nearest, or NO_WORD if that is a stop word.
     """
 
     keypoint: NDArray[np.uint16]
@@ -89,10 +90,10 @@ class Words:
 
 @dataclass(frozen=True)
 class PackedWords:
-    """What the `words` column holds of one picture: all that the words leg of the join reads.
+    """The value of the column `words` for one picture: all that the words generator reads.
 
     Attributes:
-        width_px: of the thumbnail, in which positions are given.
+        width_px: of the thumbnail; positions refer to it.
         height_px: of the thumbnail.
         stored: uint32 (n,), as in Words.
         probes: uint32 (n, 2), as in Words.
@@ -119,7 +120,7 @@ class PackedWords:
 
 
 def make_vocabulary(first: NDArray[np.uint8], stop_words: NDArray[np.uint32]) -> Vocabulary:
-    """The vocabulary over one codebook, uint8 (2048, 64), and stop words in any order, uint32 (m,).
+    """The vocabulary of a codebook, uint8 (2048, 64), and stop words in any order, uint32 (m,).
 
     Raises:
         ValueError: wrong shape or type, or stop words outside the cells.
@@ -134,10 +135,10 @@ def make_vocabulary(first: NDArray[np.uint8], stop_words: NDArray[np.uint32]) ->
 
 
 def load_vocabulary(name_or_path: str = "default") -> Vocabulary:
-    """The shipped vocabulary ('default'), or that of a file which `save_vocabulary` wrote; kept for the process.
+    """The shipped vocabulary ('default'), or the one in a file of `save_vocabulary`; cached in the process.
 
     Raises:
-        ModelError: the file is absent or no vocabulary.
+        ModelError: the file is missing or is not a vocabulary.
     """
     if name_or_path != "default":
         return _load_file(name_or_path, Path(name_or_path).stat().st_mtime_ns if Path(name_or_path).exists() else 0)
@@ -162,14 +163,14 @@ def read_vocabulary(data: bytes, name: str) -> Vocabulary:
     """The vocabulary in the bytes of a file; `name` is for the message.
 
     Raises:
-        ModelError: it is none.
+        ModelError: the bytes are not a vocabulary.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as held:
             return make_vocabulary(held["first"], held["stop_words"])
     except Exception as error:  # numpy and zipfile raise many kinds
         raise ModelError(
-            f"features.vocabulary: {name} is no vocabulary ({type(error).__name__}: {error}); "
+            f"features.vocabulary: {name} is not a vocabulary ({type(error).__name__}: {error}); "
             "give default, or a file that `dupelake vocabulary` wrote"
         ) from error
 
@@ -182,7 +183,7 @@ def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
 
 
 def feature_version(cfg: Config) -> str:
-    """What computes a row of `features`, for example 'f1-0f3a6c1e'; rows of two versions are never compared.
+    """The version of a row of `features`, for example 'f1-0f3a6c1e'; rows of two versions are never compared.
 
     It changes with the revision of the algorithm, max_keypoints, max_words, the side of thumbnails, and the
     vocabulary's contents (not its path).
@@ -196,13 +197,13 @@ def feature_version(cfg: Config) -> str:
 
 
 def mirrored_words(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Words of the same keypoints mirrored left to right: halves exchanged; NO_WORD stays. Any shape."""
+    """The words of mirrored keypoints: the halves are exchanged; NO_WORD is unchanged. Any shape."""
     swapped = (words % N_CENTROIDS) * np.uint32(N_CENTROIDS) + words // np.uint32(N_CENTROIDS)
     return np.where(words == NO_WORD, np.uint32(NO_WORD), swapped).astype(np.uint32)
 
 
 def nearest_words(descriptors: NDArray[np.uint8], vocabulary: Vocabulary) -> NDArray[np.uint32]:
-    """The nearest and the second nearest cell of each descriptor, uint32 (n, 2), stop words not left out.
+    """The nearest and the second nearest cell of each descriptor, uint32 (n, 2), including stop words.
 
     Args:
         descriptors: uint8 (n, 128).
@@ -213,7 +214,8 @@ def nearest_words(descriptors: NDArray[np.uint8], vocabulary: Vocabulary) -> NDA
         rows = slice(start, start + _BLOCK_ROWS)
         first, first_extra = _two_nearest(descriptors[rows, :HALF_DIM], *_codebook(vocabulary, "first"))
         second, second_extra = _two_nearest(descriptors[rows, HALF_DIM:], *_codebook(vocabulary, "second"))
-        # the second nearest cell exchanges the half that costs less; on a tie the rule must read the same in a mirror
+        # the second nearest cell exchanges the half that costs less; the rule for ties must be symmetric under
+        # mirroring
         swap_first = (first_extra < second_extra) | ((first_extra == second_extra) & (first[1] < second[1]))
         cells = np.where(swap_first, first[1], first[0]), np.where(swap_first, second[0], second[1])
         out[rows, 0] = first[0] * N_CENTROIDS + second[0]
@@ -222,18 +224,18 @@ def nearest_words(descriptors: NDArray[np.uint8], vocabulary: Vocabulary) -> NDA
 
 
 def no_words() -> Words:
-    """Those of a picture without keypoints."""
+    """The words of a picture without keypoints."""
     none = np.empty((0, 2), np.uint32)
     return Words(np.empty(0, np.uint16), none[:, 0], none)
 
 
 def make_words(features: Features, vocabulary: Vocabulary, max_words: int) -> Words:
-    """Words of a picture: without stop words, one keypoint for each, `max_words` at most.
+    """Words of a picture: at most `max_words`, one keypoint for each, without stop words.
 
-    They come from small and from large keypoints in turn, the strongest of each first. By strength alone most would be
-    small ones, which are gone in a smaller or blurred copy (measured recall of the join: .935 so, .953 in turn).
+    Small and large keypoints alternate, the strongest of each first. By strength alone most keypoints would be small,
+    and a smaller or blurred copy lacks those (measured recall of the join: .935 by strength, .953 alternating).
     """
-    order = _small_and_large_in_turn(features.scale)
+    order = _alternating_by_size(features.scale)
     index, cells = np.empty(0, np.int64), np.empty((0, 2), np.uint32)
     for start in range(0, len(order), _BLOCK_ROWS):  # most pictures have enough within the first block
         block = order[start : start + _BLOCK_ROWS]
@@ -249,15 +251,15 @@ def make_words(features: Features, vocabulary: Vocabulary, max_words: int) -> Wo
     return Words(index.astype(np.uint16), cells[:, 0].copy(), probes)
 
 
-def _small_and_large_in_turn(scale: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Order of keypoints that come strongest first: the strongest small, the strongest large, the next small, ..."""
+def _alternating_by_size(scale: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The alternating order of keypoints sorted by strength: strongest small, strongest large, next small, ..."""
     is_large = scale >= _LARGE_PX
     rank = np.where(is_large, np.cumsum(is_large), np.cumsum(~is_large))
     return np.lexsort((is_large, rank))
 
 
 def is_stop_word(words: NDArray[np.uint32], vocabulary: Vocabulary) -> NDArray[np.bool_]:
-    """Whether each is a stop word; same shape."""
+    """Whether each word is a stop word; same shape."""
     stops = vocabulary.stop_words
     if not len(stops):
         return np.zeros(words.shape, np.bool_)
@@ -274,7 +276,7 @@ def pack_words(words: Words, features: Features, width_px: int, height_px: int) 
 
 
 def unpack_words(data: bytes) -> PackedWords:
-    """The inverse of `pack_words`; positions to a 32nd of a pixel, as in the `keypoints` column."""
+    """The inverse of `pack_words`; positions have a precision of 1/32 pixel, as in the column `keypoints`."""
     header = np.frombuffer(data, PACKED_HEADER, count=1)[0]
     packed = np.frombuffer(data, PACKED_WORD, offset=PACKED_HEADER.itemsize)
     probes = np.stack([packed["stored"], packed["second"]], axis=1).astype(np.uint32)
@@ -294,7 +296,7 @@ _CODEBOOKS: dict[tuple[str, str], tuple[NDArray[np.float32], NDArray[np.float32]
 
 
 def _codebook(vocabulary: Vocabulary, half: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """-2 times the centroids as columns (64, 2048) and their squared lengths (2048,), float32, kept for the process."""
+    """-2 times the centroids as columns (64, 2048) and their squared lengths (2048,), float32, cached."""
     key = (vocabulary.version, half)
     kept = _CODEBOOKS.get(key)
     if kept is None:
@@ -308,9 +310,9 @@ def _codebook(vocabulary: Vocabulary, half: str) -> tuple[NDArray[np.float32], N
 def _two_nearest(
     half: NDArray[np.uint8], columns: NDArray[np.float32], lengths: NDArray[np.float32]
 ) -> tuple[tuple[NDArray[np.uint32], NDArray[np.uint32]], NDArray[np.float32]]:
-    """Nearest and second nearest centroid of each row (uint32 (n,) each), and how much farther the second is."""
+    """Nearest and second nearest centroid of each row (uint32 (n,) each), and the difference of squared distances."""
     distance = half.astype(np.float32) @ columns
-    distance += lengths  # less the row's own squared length, which changes no order
+    distance += lengths  # the row's own squared length is left out, because it does not change the order
     rows = np.arange(len(distance))
     nearest = distance.argmin(axis=1)
     low = distance[rows, nearest]

@@ -1,7 +1,7 @@
-"""Training of a vocabulary from descriptors: seeded k-means for the codebook, word counts for the stop words.
+"""Trains a vocabulary from descriptors: seeded k-means for the codebook, word counts for the stop words.
 
-Both halves of a descriptor train one codebook, the second one mirrored (kernels.vocabulary says why), so that pictures
-and their mirrored copies count alike.
+Both halves of a descriptor train one codebook, the second half mirrored (words/vocabulary.py explains why), so that
+pictures and their mirrored copies have equal weight.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from dupelake.words.vocabulary import (
 DEFAULT_STOP_WORDS = 20_000
 DEFAULT_ITERATIONS = 12
 MAX_DESCRIPTORS = 300_000
-"""Of them the codebook is trained, 290 half descriptors a centroid; more make it no better that can be measured."""
+"""Largest sample for the codebook: 290 half descriptors a centroid; more do not measurably improve it."""
 MIN_DESCRIPTORS = 20 * N_CENTROIDS
-"""Fewer leave less than 40 half descriptors a centroid: the codebook would follow single pictures."""
+"""Fewer are less than 40 half descriptors a centroid: the codebook would depend on single pictures."""
 _BLOCK_ROWS = 4096
 
 
@@ -37,14 +37,14 @@ def train_vocabulary(
     n_iterations: int = DEFAULT_ITERATIONS,
     n_stop_words: int = DEFAULT_STOP_WORDS,
 ) -> Vocabulary:
-    """A vocabulary: a function of its arguments on any machine, as all sums are of whole numbers.
+    """Trains a vocabulary. The result depends only on the arguments, on any machine, because all sums are of integers.
 
     Args:
         descriptors: uint8 (n, 128).
-        pictures: int64 (n,), which picture each comes from: a stop word is one that many pictures hold.
+        pictures: int64 (n,), the picture of each descriptor: a stop word is a word of many pictures.
         seed: of the first centroids.
         n_iterations: of k-means, over all descriptors or a sample of MAX_DESCRIPTORS.
-        n_stop_words: about so many; words that a single picture holds are none.
+        n_stop_words: approximate number; a word of only one picture is not a stop word.
 
     Raises:
         ModelError: too few descriptors.
@@ -67,7 +67,7 @@ def train_vocabulary(
 def train_codebook(halves: NDArray[np.uint8], seed: int, n_iterations: int) -> NDArray[np.uint8]:
     """k-means (Lloyd) over half descriptors, uint8 (n, 64); the centroids, uint8 (2048, 64), rounded in each round.
 
-    Centroids that lose all their rows start again at the rows that lie farthest from theirs.
+    A centroid without rows is replaced by the row that is farthest from its centroid.
     """
     rng = np.random.default_rng(seed)
     centroids = halves[np.sort(rng.choice(len(halves), N_CENTROIDS, replace=False))]
@@ -89,12 +89,12 @@ def train_codebook(halves: NDArray[np.uint8], seed: int, n_iterations: int) -> N
 
 
 def most_frequent_words(words: NDArray[np.uint32], pictures: NDArray[np.int64], n_words: int) -> NDArray[np.uint32]:
-    """The `n_words` words that most pictures hold, straight or mirrored, sorted.
+    """The `n_words` words that most pictures have, straight or mirrored, sorted.
 
     Args:
         words: uint32 (n,), words of keypoints.
         pictures: int64 (n,), the picture of each.
-        n_words: how many at most; ties go to the lower word; words of one picture alone are left out.
+        n_words: the largest number; ties go to the lower word; words of only one picture are left out.
     """
     held = np.unique(np.stack([pictures, words.astype(np.int64)], axis=1), axis=0)[:, 1].astype(np.uint32)
     distinct, counts = np.unique(np.concatenate([held, mirrored_words(held)]), return_counts=True)
@@ -103,7 +103,7 @@ def most_frequent_words(words: NDArray[np.uint32], pictures: NDArray[np.int64], 
 
 
 def _assign(halves: NDArray[np.uint8], centroids: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """The nearest centroid of each row, and the squared distance to it less the row's squared length."""
+    """The nearest centroid of each row, and the squared distance to it minus the row's squared length."""
     columns = centroids.astype(np.float32).T * np.float32(-2.0)
     lengths = (centroids.astype(np.float32) ** 2).sum(axis=1)
     nearest, low = np.empty(len(halves), np.intp), np.empty(len(halves), np.int64)

@@ -1,12 +1,12 @@
-"""Pictures that share visual words under one scale ratio and one rotation: votes between sets of pictures, in memory.
+"""Finds, in memory, pictures that share visual words with one scale ratio and one rotation, and counts their votes.
 
 Weak geometric consistency: H. Jegou, M. Douze, C. Schmid, "Hamming embedding and weak geometric consistency for large
-scale image search", ECCV 2008. A word of one picture matches a word of another where the cell of one, or the second
-nearest cell of one, is the cell of the other; mirrored, where it is so for the words of the mirrored picture. The rule
-is the same from both sides, so what a pair shares does not depend on which of the two does the looking up.
+scale image search", ECCV 2008. Two words match if their nearest cells are equal, or if the second nearest cell of one
+is the nearest cell of the other. In a mirrored match this holds for the words of one picture mirrored. The rule is
+symmetric, so the result does not depend on which picture is looked up.
 
-Two bins side by side make one window, in rotation and in scale, and windows overlap by a bin: matches that lie within
-one bin's width of each other always meet in some window, wherever the edges of bins fall.
+A window consists of two adjacent bins, in rotation and in scale, and windows overlap by one bin. So two matches that
+differ by less than the width of a bin always share a window.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from dupelake.words.vocabulary import NO_WORD, PACKED_HEADER, PACKED_WORD, mirro
 
 ROTATION_BINS = 16  # of 22.5 degrees; a window is 45 degrees
 SCALE_BINS_PER_OCTAVE = 2  # a window is an octave
-MAX_WORDS = 512  # of one picture: a word's number takes nine bits below
-_SCALE_BINS = 32  # 8 octaves up and down
+MAX_WORDS = 512  # of one picture: the index of a word takes nine bits of a match code
+_SCALE_BINS = 32  # 8 octaves in each direction
 _HEADER_BYTES, _WORD_BYTES = PACKED_HEADER.itemsize, PACKED_WORD.itemsize
 
 LEFT, RIGHT = 1, 2
-"""Bits of `sides`: pairs are looked for between pictures with LEFT and pictures with RIGHT; one may have both."""
+"""Bits of `sides`: pairs consist of a picture with LEFT and a picture with RIGHT; a picture may have both."""
 
 
 @dataclass(frozen=True)
 class WordBlock:
-    """Words of many pictures, one picture after another.
+    """Words of many pictures, concatenated.
 
     Attributes:
         start: int64 (n + 1,), the words of picture i are start[i] to start[i + 1].
@@ -57,17 +57,17 @@ class WordBlock:
 
 @dataclass(frozen=True)
 class Matches:
-    """Words in common of proposed pairs, grouped by pair.
+    """Shared words of proposed pairs, grouped by pair.
 
     Attributes:
-        low: int64 (p,), the picture of the pair that stands first in the block.
-        high: int64 (p,), the other.
-        is_mirrored: bool (p,), the matches hold with `low` mirrored. A pair may come once straight, once mirrored.
-        votes: int64 (p,), in its best window.
+        low: int64 (p,), the picture of the pair that comes first in the block.
+        high: int64 (p,), the other picture.
+        is_mirrored: bool (p,), whether the matches are with `low` mirrored. A pair may occur straight and mirrored.
+        votes: int64 (p,), in the best window of the pair.
         start: int64 (p + 1,), the matches of pair i are start[i] to start[i + 1].
-        low_word: int64 (r,), word in the block.
-        high_word: int64 (r,).
-        in_best: bool (r,), whether the match voted in the best window.
+        low_word: int64 (r,), index of the word in the block.
+        high_word: int64 (r,), index of the word in the block.
+        in_best: bool (r,), whether the match is in the best window.
     """
 
     low: NDArray[np.int64]
@@ -84,10 +84,10 @@ class Matches:
 
 
 def unpack_block(packed: Sequence[bytes]) -> WordBlock:
-    """The `words` columns of many pictures, unpacked at once.
+    """Unpacks the values of the column `words` of many pictures at once.
 
     Raises:
-        ValueError: a picture has more than MAX_WORDS words, or its bytes are none of the packed form.
+        ValueError: a picture has more than MAX_WORDS words, or its bytes are not packed words.
     """
     sizes = np.array([len(data) for data in packed], np.int64) - _HEADER_BYTES
     counts = sizes // _WORD_BYTES
@@ -95,7 +95,7 @@ def unpack_block(packed: Sequence[bytes]) -> WordBlock:
         raise ValueError(f"packed words of {sizes.min()} to {sizes.max()} bytes; at most {MAX_WORDS} words are allowed")
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     width = np.frombuffer(b"".join(data[:2] for data in packed), "<u2").astype(np.float32)
-    # One call for all: the header of a picture says nothing about its words but the width taken above.
+    # One call for all pictures: of the headers only the width is needed, which was read above.
     words = unpack_words(b"\0" * _HEADER_BYTES + b"".join(data[_HEADER_BYTES:] for data in packed))
     return WordBlock(
         start, width, words.stored, np.ascontiguousarray(words.probes[:, 1]), words.xy, words.scale, words.angle
@@ -111,16 +111,16 @@ def shared_words(
     mirrored: bool = True,
     max_rows: int = 4_000_000,
 ) -> Iterator[Matches]:
-    """Pairs with at least `min_votes` matches in one window, each counting distinct words of both pictures.
+    """Pairs with at least `min_votes` matches in one window; each word of either picture counts once.
 
     Args:
-        block: the pictures. A pair is oriented by their order, so give them in one that does not change.
+        block: the pictures, in a fixed order, because the order decides `low` and `high` of a pair.
         scopes: int64 (n,), below 2^31; pictures of different scopes are never compared.
         sides: uint8 (n,), LEFT and RIGHT bits.
         min_votes: at least 1.
-        mirrored: look for mirrored copies as well.
-        max_rows: about how many matches are held at once (16 bytes each, and as much again to sort them); one picture's
-            are held in any case. Changes nothing in what is found.
+        mirrored: find mirrored copies as well.
+        max_rows: approximate number of matches in memory at once (16 bytes each, and as much to sort them), but at
+            least those of one picture. It does not change the result.
     """
     owner = np.repeat(np.arange(len(block)), np.diff(block.start))
     right_words, left_words = (np.flatnonzero((sides & side).astype(bool)[owner]) for side in (RIGHT, LEFT))
@@ -128,7 +128,7 @@ def shared_words(
     hits = _hits(block, indexes, left_words, scopes[owner], mirrored)
     per_word = np.zeros(len(owner), np.int64)
     for hit in hits:
-        per_word[hit.words] += hit.counts  # each word once
+        per_word[hit.words] += hit.counts  # no word occurs twice in hit.words
     total = np.concatenate([np.zeros(1, np.int64), np.cumsum(per_word)])
     left = np.flatnonzero(sides & LEFT)
     rows_until = np.cumsum(total[block.start[left + 1]] - total[block.start[left]])
@@ -143,7 +143,7 @@ def shared_words(
 
 @dataclass(frozen=True)
 class _Index:
-    """The right-hand words by cell, of one kind of cells: words[start[i]:start[i + 1]] lie in the cell of keys[i]."""
+    """The right-hand words by cell: words[start[i]:start[i + 1]] are in the cell of keys[i]."""
 
     keys: NDArray[np.int64]
     start: NDArray[np.int64]
@@ -161,7 +161,7 @@ class _Index:
 
 @dataclass(frozen=True)
 class _Hits:
-    """Left-hand words, ascending, whose cell some right-hand words have: of `index`, first to first + count."""
+    """Left-hand words, ascending, that match right-hand words: index.words[first:first + count]."""
 
     index: _Index
     is_mirrored: bool
@@ -171,7 +171,7 @@ class _Hits:
 
     @staticmethod
     def of(index: _Index, cells: NDArray[np.uint32], words: NDArray[np.int64], scopes: NDArray[np.int64]) -> _Hits:
-        """Of `words` with these cells. Sought in order: at random, each look misses the cache several times."""
+        """The hits of `words` by these cells. Keys are sorted first, because random lookups miss the cache."""
         keys = _keys(cells[words], scopes[words])
         order = np.argsort(keys)
         keys = keys[order]
@@ -190,7 +190,7 @@ def _keys(cells: NDArray[np.uint32], scopes: NDArray[np.int64]) -> NDArray[np.in
 def _hits(
     block: WordBlock, indexes: list[_Index], words: NDArray[np.int64], scopes: NDArray[np.int64], mirrored: bool
 ) -> list[_Hits]:
-    """All ways in which two words match: under both nearest cells, or one of them under its second."""
+    """The hits of all ways in which two words match: both nearest cells, or the second nearest cell of one of them."""
     stored, second = indexes
     ways = [(stored, block.stored), (stored, block.second), (second, block.stored)]
     found = [_Hits.of(index, cells, words, scopes) for index, cells in ways]
@@ -208,7 +208,7 @@ def _match_codes(
     first: int,
     end: int,
 ) -> NDArray[np.int64]:
-    """Matches of the left-hand pictures first to end, as sorted codes: low, high, mirrored, low word, high word."""
+    """Matches of the left-hand pictures first to end as sorted codes of (low, high, mirrored, low word, high word)."""
     n = len(block)
     if n.bit_length() * 2 + 19 > 63:
         raise ValueError(f"{n} pictures at once do not fit a code; 2^22 do")
@@ -220,7 +220,7 @@ def _match_codes(
         offset = np.arange(len(a)) - np.repeat(np.cumsum(counts) - counts, counts)
         b = hit.index.words[np.repeat(hit.first[mine], counts) + offset]
         left, right = owner[a], owner[b]
-        # Both are found from both where each stands on either side: taken once, from the lower.
+        # If both pictures are on both sides, the pair is found twice; keep the one from the lower picture.
         both = (sides[left] & RIGHT > 0) & (sides[right] & LEFT > 0)
         kept = (left != right) & (~both | (left < right))
         a, b, left, right = a[kept], b[kept], left[kept], right[kept]
@@ -235,7 +235,7 @@ def _match_codes(
 
 
 def _runs(sorted_values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each run of equal values starts, and the end."""
+    """The start of each run of equal values, and the total length."""
     if not len(sorted_values):
         return np.zeros(1, np.int64)
     starts = np.flatnonzero(sorted_values[1:] != sorted_values[:-1]) + 1
@@ -245,8 +245,8 @@ def _runs(sorted_values: NDArray[np.int64]) -> NDArray[np.int64]:
 def _decode(block: WordBlock, codes: NDArray[np.int64], min_votes: int) -> Matches:
     pair = codes // (MAX_WORDS * MAX_WORDS)
     edges = _runs(pair)
-    enough = np.diff(edges) >= min_votes  # most pairs share a word or two by chance
-    codes = np.unique(codes[np.repeat(enough, np.diff(edges))])  # two cells may find one match twice
+    enough = np.diff(edges) >= min_votes  # most pairs share one or two words by chance
+    codes = np.unique(codes[np.repeat(enough, np.diff(edges))])  # two cells may give one match twice
     pair = codes // (MAX_WORDS * MAX_WORDS)
     edges = _runs(pair)
     number = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
@@ -283,7 +283,7 @@ def _windows(
     scale = np.clip(scale, 1, _SCALE_BINS - 1)
     corners = [
         (rotation - dr) % ROTATION_BINS * _SCALE_BINS + (scale - ds) for dr in (0, 1) for ds in (0, 1)
-    ]  # a window is named by its lower bins
+    ]  # the code of a window is that of its lower bins
     return np.stack(corners, axis=1)
 
 
@@ -294,7 +294,7 @@ def _best_window(
     b: NDArray[np.int64],
     n_pairs: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each pair the most votes in a window (distinct words on both sides) and that window; ties to the lowest."""
+    """The most votes of each pair in a window (distinct words on both sides) and that window; ties to the lowest."""
     n_windows = ROTATION_BINS * _SCALE_BINS
     if not n_pairs:
         return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -306,7 +306,7 @@ def _best_window(
         first = np.concatenate([[True], (c[1:] != c[:-1]) | (w[1:] != w[:-1])])
         held, n_distinct = np.unique(c[first], return_counts=True)
         counts.append(n_distinct)
-    votes = np.minimum(*counts)  # both list the same cells
+    votes = np.minimum(*counts)  # both have the same cells
     pair = held // n_windows
     order = np.lexsort((held, -votes, pair))
     lead = order[_runs(pair[order])[:-1]]
