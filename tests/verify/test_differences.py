@@ -21,7 +21,7 @@ from test_verify import (
     watermark,
 )
 
-from dupelake.verify.differences import agreement
+from dupelake.verify.agreement import agreement
 
 SCENES = ("astronaut.png", "coffee.png", "chelsea.png")
 MAX_LOCAL, MAX_COLOUR = 0.15, 0.07
