@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import Config
 from dupelake.csv_cells import write_rows
-from dupelake.group.decisions_stage import held_of, resolve_decisions, vertex_name
+from dupelake.group.decisions_stage import combine_verdicts, resolve_decisions, vertex_name
 from dupelake.ingest.live_stage import live_images
 from dupelake.review.page import CONFLICT, Card, Shown, write_page
 from dupelake.runtime.redaction import redact_uris
@@ -149,7 +149,7 @@ def _candidates(
     verdicts = resolve_decisions(
         warehouse.read(DECISIONS), warehouse.read(DECIDED), warehouse.read(IMAGES), warehouse.read(HASHES), config
     )
-    held = held_of(verdicts).select("vertex", "label", "apart", "alternates").persist()
+    held = combine_verdicts(verdicts).select("vertex", "duplicate_set", "apart", "alternates").persist()
     try:
         pairs = _undecided(_image_pairs(warehouse, placed, min_score), held).persist()
         members = _undecided(_keeper_pairs(placed), held).persist()
@@ -214,8 +214,8 @@ def _keeper_pairs(placed: DataFrame) -> DataFrame:
 
 def _undecided(pairs: DataFrame, held: DataFrame) -> DataFrame:
     """Pairs of vertices on which no verdict was passed, directly or along confirmed copies."""
-    mine = held.select("vertex", F.col("label").alias("_label"), F.concat("apart", "alternates").alias("_foes"))
-    other = held.select(F.col("vertex").alias("other_vertex"), F.col("label").alias("_other"))
+    mine = held.select("vertex", F.col("duplicate_set").alias("_label"), F.concat("apart", "alternates").alias("_foes"))
+    other = held.select(F.col("vertex").alias("other_vertex"), F.col("duplicate_set").alias("_other"))
     marked = pairs.join(F.broadcast(mine), "vertex", "left").join(F.broadcast(other), "other_vertex", "left")
     decided = (F.col("_label") == F.col("_other")) | F.array_contains("_foes", F.col("_other"))
     return marked.where(~F.coalesce(decided, F.lit(False))).drop("_label", "_foes", "_other")
