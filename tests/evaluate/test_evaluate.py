@@ -145,7 +145,7 @@ def test_command_writes_figures_and_sheets(story, tmp_path, capsys):
     (out / "false-pairs-holiday.png").write_bytes(b"of somebody else")
     assert cli.main(["evaluate", "--warehouse", str(story), "--truth", str(truth), "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "10 images named, 7 matched, 1 match no image, 1 match several, 1 mean an image already named" in said
+    assert "10 images named, 7 matched, 1 match no image, 1 match several, 1 match an image of an earlier name" in said
     assert "1 of the matched failed in the hash stage" in said
     figures = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert figures["truth"]["names"] == {MATCHED: 7, NONE: 1, SEVERAL: 1, AGAIN: 1}

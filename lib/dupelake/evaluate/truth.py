@@ -1,9 +1,9 @@
-"""A truth file: which images are copies of one another, as pairs or as groups. Read on the driver, without Spark.
+"""Read a truth file, which lists the copies among images as pairs or as groups; on the driver, without Spark.
 
-The header tells the form. Two columns of images (`a`/`b`, `src`/`dst`, `image_1`/`image_2`, `path_a`/`path_b`,
-`original`/`copy`, ...) make a file of pairs; one column of images and one of groups makes a file of groups.
+The header decides the form. Two columns of images (`a`/`b`, `src`/`dst`, `image_1`/`image_2`, `path_a`/`path_b`,
+`original`/`copy`, ...) mean a file of pairs; one column of images and one of groups means a file of groups.
 
-About 300 bytes of memory a row: ten million rows are 3 GB.
+A row takes about 300 bytes of memory: ten million rows take 3 GB.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PAIRS = (
 )
 _IMAGE = (*_NOUNS, "image_path", "file_path", "picture")
 _GROUP = ("group", "group_id", "duplicate_group", "cluster", "cluster_id", "family", "scene", "set", "label", "class")
-_DIGEST = re.compile(r"(sha|md5|blake|digest|checksum)\w*")  # files of equal bytes: their digest is their group
+_DIGEST = re.compile(r"(sha|md5|blake|digest|checksum)\w*")  # files of equal bytes: the digest is the group
 _RELATION = ("relation", "edit", "variant", "role", "kind", "transform")
 _LABEL = ("label", "is_duplicate", "duplicate", "verdict", "is_match", "match", "same")
 _AMBIGUOUS = ("ambiguous", "is_ambiguous", "unsure")
@@ -57,13 +57,13 @@ _NO_PAIRS = pa.table({name: pa.array([], pa.string()) for name in ("a", "b", "ve
 
 @dataclass(frozen=True)
 class Truth:
-    """What a truth file says.
+    """The content of a truth file.
 
     Attributes:
         form: `pairs` or `groups`.
         names: (name string, truth_group string, is_ambiguous bool, is_original bool, relation string, row int64), one
-            row per image as it is named, `row` being where it comes first. Images of one truth_group are connected by
-            duplicates; one that has none is alone in its group. Relation and is_original are of the form `groups`.
+            row per named image; `row` is its first row in the file. Duplicates connect the images of one truth_group;
+            an image without a duplicate is its own group. Relation and is_original are used in the form `groups`.
         pairs: (a string, b string, verdict string, relation string), names, each pair once; empty in the form `groups`.
     """
 
@@ -74,7 +74,7 @@ class Truth:
 
 @dataclass
 class _Columns:
-    """Which column plays which part; an index is None where there is none."""
+    """Index of the column for each purpose; None if there is none."""
 
     images: tuple[int, ...]
     group: int | None
@@ -85,7 +85,7 @@ class _Columns:
 
 @dataclass
 class _Rows:
-    """Rows while they are read: names get numbers in order of appearance."""
+    """State of reading: names get numbers in order of appearance; faults are collected."""
 
     path: Path
     faults: list[str] = field(default_factory=list)
@@ -103,15 +103,15 @@ class _Rows:
 
 
 def read_truth(path: Path) -> Truth:
-    """Read and check a truth file: CSV in UTF-8 with a header, cut at commas, tabs or semicolons.
+    """Read and check a truth file: CSV in UTF-8 with a header, separated by commas, tabs or semicolons.
 
     Args:
-        path: a local file. Pairs may have a column `label` (duplicate, different, ambiguous, 1, 0), both forms one
-            `relation` (free words; `different...` and `ambiguous` speak as a label would) and one `ambiguous` (1, 0).
-            A blank group means an image that stands alone.
+        path: a local file. Pairs may have a column `label` (duplicate, different, ambiguous, 1, 0). Both forms may have
+            columns `relation` (free words; `different...` and `ambiguous` have the meaning of a label) and `ambiguous`
+            (1, 0). A blank group means that the image is its own group.
 
     Raises:
-        ConfigError: the file cannot be read or rows of it contradict each other; all faults, with their rows.
+        ConfigError: the file cannot be read or its rows contradict each other; lists all faults with their rows.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -170,7 +170,7 @@ def _columns(path: Path, header: Sequence[str]) -> _Columns:
 
 
 def _cells(reader: Iterator[list[str]], width: int, rows: _Rows) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of each row that is not blank; rows of another width are faults."""
+    """(line number, cells) of each row that is not blank; rows with another number of cells are faults."""
     for cells in reader:
         row = int(reader.line_num)  # type: ignore[attr-defined]
         if not any(cell.strip() for cell in cells):

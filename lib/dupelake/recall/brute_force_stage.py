@@ -1,8 +1,8 @@
-"""What brute force finds of a sample of new units, and which of it each leg proposed (design 5.7).
+"""Pairs that brute force finds around a sample, and the share that each generator proposed (design 5.7).
 
-The legs of bits (pHash, PDQ) promise every pair within their radius, the leg of embeddings a share of those at the
-wanted cosine. A sample is held against all hashes and embeddings, by the definitions alone. Words have no such
-definition apart from the leg: in blocks, all pictures are compared; planted copies say what keys find.
+The generators of hash bits (pHash, PDQ) promise every pair within their radius, the embedding generator a share of the
+pairs at the wanted cosine. A sample is compared with all hashes and embeddings by the definitions of the distances.
+Words have no definition apart from their generator; planted copies measure them.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _HASHES = ("phash", "phash_mirrored", "pdq", "pdq_mirrored")
 
 @dataclass(frozen=True)
 class Sample:
-    """Units that are looked for among all: k of them.
+    """k sampled units (a content within a scope).
 
     Attributes:
-        ids: content ids.
-        scopes: of the same.
-        codes: by column of HASHES, uint64 (k, words).
-        embedded: places of those with an embedding.
-        vectors: float16 (len(embedded), dim) of these; None where no model is compared.
+        ids: content id of each unit.
+        scopes: scope of each unit.
+        codes: for each hash column of HASHES, uint64 (k, words).
+        embedded: indices of the units with an embedding.
+        vectors: float16 (len(embedded), dim), their embeddings; None if no model is compared.
     """
 
     ids: list[str]
@@ -51,16 +51,18 @@ class Sample:
 
 
 def sampled(sample: DataFrame, hashes: DataFrame, embeddings: DataFrame | None) -> DataFrame:
-    """(scope, content_id, hashes, embedding) of a few units, null where there is no embedding; for `sample_of`."""
-    held = sample.join(hashes.select("content_id", *_HASHES), "content_id")
+    """(scope, content_id, hashes, embedding) of a few units, for `sample_of`; null if there is no embedding."""
+    rows_of_units = sample.join(hashes.select("content_id", *_HASHES), "content_id")
     if embeddings is None:
-        return held.withColumn("embedding", F.lit(None).cast("binary"))
-    own = of_contents(embeddings.select("content_id", "embedding"), sample)  # a left join sends all that it may need
-    return held.join(own, "content_id", "left")
+        return rows_of_units.withColumn("embedding", F.lit(None).cast("binary"))
+    own = of_contents(
+        embeddings.select("content_id", "embedding"), sample
+    )  # without this filter a left join shuffles all embeddings
+    return rows_of_units.join(own, "content_id", "left")
 
 
 def sample_of(rows: Sequence[Row]) -> Sample:
-    """The rows of `sampled`, collected, as arrays."""
+    """The collected rows of `sampled` as arrays."""
     packed = [bytes(row["embedding"]) for row in rows if row["embedding"] is not None]
     vectors = np.stack([np.frombuffer(row, "<f2") for row in packed]) if packed else None
     longs = {name: np.array([row[name] for row in rows], np.int64) for name in _HASHES[:2]}
@@ -78,37 +80,39 @@ def sample_of(rows: Sequence[Row]) -> Sample:
 def near_sample(
     sample: Broadcast[Any], units: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, cfg: LshConfig
 ) -> DataFrame:
-    """(src_id, dst_id, leg): pairs of a sampled unit and another of its scope that a leg is to propose, each once.
+    """(src_id, dst_id, leg): pairs of a sampled unit and another of its scope that a generator must propose, each once.
 
     Args:
         sample: a `Sample`.
-        units: (scope, content_id), all of them.
+        units: (scope, content_id), all units.
         hashes: HASHES of one version.
-        embeddings: EMBEDDINGS of one model; None where no sampled unit has one.
+        embeddings: EMBEDDINGS of one model; None if no sampled unit has one.
         cfg: radii, wanted cosine, mirrored.
 
-    Cost: hashes and embeddings are scanned once and not shuffled; some 20 ns a content and sampled unit.
+    Cost: hashes and embeddings are scanned once and not shuffled; about 20 ns for each content and sampled unit.
     """
     near = hashes.select("content_id", *_HASHES).mapInArrow(partial(_near_hashes, sample=sample, cfg=cfg), _NEAR)
     if embeddings is not None:
         vectors = embeddings.where("embedding IS NOT NULL").select("content_id", "embedding")
         near = near.unionAll(vectors.mapInArrow(partial(_near_embeddings, sample=sample, cfg=cfg), _NEAR))
-    held = units.select("content_id", "scope").join(near, "content_id").where("scope = sample_scope")
+    rows_of_units = units.select("content_id", "scope").join(near, "content_id").where("scope = sample_scope")
     ends = [
         order("sample_id", "content_id").alias(name) for order, name in ((F.least, "src_id"), (F.greatest, "dst_id"))
     ]
-    return held.where("content_id <> sample_id").select(*ends, "leg").distinct()
+    return rows_of_units.where("content_id <> sample_id").select(*ends, "leg").distinct()
 
 
 def proposed_of(near: DataFrame, candidates: DataFrame) -> DataFrame:
-    """(leg, n_true, n_proposed): how many of `near` there are, and how many the leg itself proposed.
+    """(leg, n_true, n_proposed): for each generator, the number of pairs of `near`, and of those that it proposed.
 
     Args:
-        near: of `near_sample`, staged: it is read twice.
+        near: result of `near_sample`, staged, because it is read twice.
         candidates: (src_id, dst_id, found_by).
     """
-    met = near.join(candidates.select("src_id", "dst_id", "found_by"), ["src_id", "dst_id"])
-    own = met.where(F.array_contains(F.split("found_by", r"\+"), F.col("leg"))).select("leg", F.lit(1).alias("own"))
+    proposed = near.join(candidates.select("src_id", "dst_id", "found_by"), ["src_id", "dst_id"])
+    own = proposed.where(F.array_contains(F.split("found_by", r"\+"), F.col("leg"))).select(
+        "leg", F.lit(1).alias("own")
+    )
     both = near.select("leg", F.lit(0).alias("own")).unionAll(own)
     return both.groupBy("leg").agg(F.count_if(F.col("own") == 0).alias("n_true"), F.sum("own").alias("n_proposed"))
 
@@ -118,11 +122,11 @@ def _near_hashes(batches: Batches, sample: Broadcast[Any], cfg: LshConfig) -> Ba
     for batch in sliced(batches, _ROWS_AT_ONCE):
         codes = {name: np.asarray(batch[name], np.int64).view(np.uint64)[:, None] for name in _HASHES[:2]}
         codes |= {name: words_of(binary_rows(batch[name], 32)) for name in _HASHES[2:]}
-        for leg, max_bits in (("phash", cfg.phash_max_bits), ("pdq", cfg.pdq_max_bits)):
-            mirror = f"{leg}_mirrored"
+        for generator, max_bits in (("phash", cfg.phash_max_bits), ("pdq", cfg.pdq_max_bits)):
+            mirror = f"{generator}_mirrored"
             sides = [few.codes[mirror], codes[mirror]] if cfg.mirrored else [None, None]
-            which, rows = near_codes(few.codes[leg], sides[0], codes[leg], sides[1], max_bits)
-            yield _rows(few, which, batch["content_id"], rows, leg)
+            which, rows = near_codes(few.codes[generator], sides[0], codes[generator], sides[1], max_bits)
+            yield _rows(few, which, batch["content_id"], rows, generator)
 
 
 def _near_embeddings(batches: Batches, sample: Broadcast[Any], cfg: LshConfig) -> Batches:
@@ -135,12 +139,12 @@ def _near_embeddings(batches: Batches, sample: Broadcast[Any], cfg: LshConfig) -
         yield _rows(few, few.embedded[which], batch["content_id"], rows, "embedding")
 
 
-def _rows(few: Sample, which: Places, ids: pa.Array, rows: Places, leg: str) -> pa.RecordBatch:
+def _rows(few: Sample, which: Places, ids: pa.Array, rows: Places, generator: str) -> pa.RecordBatch:
     places = which.tolist()
     columns = [
         pa.array([few.ids[place] for place in places], pa.string()),
         pa.array([few.scopes[place] for place in places], pa.string()),
         ids.take(pa.array(rows, pa.int64())),
-        pa.array([leg] * len(places), pa.string()),
+        pa.array([generator] * len(places), pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, names=["sample_id", "sample_scope", "content_id", "leg"])
