@@ -1,13 +1,13 @@
-"""Joins side by side on one corpus: dupelake's legs, faiss, datasketch and Spark's MLlib.
+"""Joins on one corpus: dupelake's candidate generators, faiss, datasketch and Spark's MLlib.
 
     python3.11 -m venv /tmp/peers-venv && /tmp/peers-venv/bin/pip install -r benchmarks/requirements-joins.txt
     .venv/bin/python -m benchmarks.joins --data ../shared/data --work DIR --contents 20000 --peers /tmp/peers-venv
 
-Contents are drawn as in benchmarks.nights.synthetic, one in ten a copy of the one before it. Each way runs in a process
-of its own, from files to the pairs in a file; core-seconds are those of its whole process tree, and
-`seconds` those without the start of Python and Spark. `recall`: of what brute force finds (embeddings: cosine at least
-lsh.embedding_min_cosine; PDQ: at most lsh.pdq_max_bits, unmirrored), and for words of the planted copies. dupelake's
-embedding and words legs include making codes and keys, and exact cosines of what they propose.
+Contents are drawn as in benchmarks.nights.synthetic; one in ten is a copy of the one before it. Each method runs in its
+own process, from files to the pairs in a file. Core-seconds are those of its whole process tree, and `seconds` do not
+include the start of Python and Spark. `recall` is the share of the pairs that brute force finds (embeddings: cosine at
+least lsh.embedding_min_cosine; PDQ: at most lsh.pdq_max_bits, not mirrored), and for words the share of the planted
+copies. dupelake's embedding and word generators include making codes and keys, and exact cosines of their candidates.
 """
 
 from __future__ import annotations
@@ -77,19 +77,19 @@ class Corpus:
         return self.staging.save(made, "keys")
 
     def numbered(self, pairs: DataFrame) -> Pairs:
-        """(low, high) of content ids to numbers of contents."""
+        """Convert (low, high) of content ids to numbers of contents."""
         number = numbered(self.warehouse)
         for side in ("low", "high"):
             pairs = pairs.join(number.select(F.col("content_id").alias(side), F.col("n").alias(f"{side}_n")), side)
         frame = pairs.select(F.least("low_n", "high_n"), F.greatest("low_n", "high_n")).distinct().toPandas()
         return frame.to_numpy(np.int64)
 
-    def by_codes(self, leg: int, keys: DataFrame | None) -> DataFrame:
-        """(low, high) that a leg of bit codes proposes, content ids."""
+    def by_codes(self, generator: int, keys: DataFrame | None) -> DataFrame:
+        """(low, high) content ids that a generator of bit codes proposes."""
         codes = None if keys is None else keys.select("content_id", F.col("embedding_code").alias("code"))
-        one = legs_of(self.warehouse.read(HASHES), codes, self.centre, self.cfg.lsh)[leg]
+        one = legs_of(self.warehouse.read(HASHES), codes, self.centre, self.cfg.lsh)[generator]
         found = leg_pairs(
-            self.units, one.codes, one.plan, leg, mirrored=False, probed=None, n_units=self.n, n_new=self.n
+            self.units, one.codes, one.plan, generator, mirrored=False, probed=None, n_units=self.n, n_new=self.n
         )
         return found.select(*(F.lower(F.hex(side)).alias(side) for side in ("low", "high"))).distinct()
 
@@ -170,7 +170,7 @@ WAYS = {
 
 
 def draw(args: argparse.Namespace, folder: Path) -> None:
-    """The warehouse, and its columns as numpy files."""
+    """Write the warehouse, and its columns as numpy files."""
     if (folder / "settings.json").is_file():
         return
     spark, pool, warehouse = drawing(args, f"{folder.name}/warehouse")
@@ -196,7 +196,7 @@ def draw(args: argparse.Namespace, folder: Path) -> None:
 
 
 def one(way: str, folder: Path) -> None:
-    """Run a way of OURS in this process."""
+    """Run a method of OURS in this process."""
     corpus = Corpus(folder)
     started = time.monotonic()
     pairs = OURS[way](corpus)
@@ -206,7 +206,7 @@ def one(way: str, folder: Path) -> None:
 
 
 def run(way: str, args: argparse.Namespace, folder: Path) -> tuple[Cost, float, Pairs] | str:
-    """Cost, seconds within and pairs of a way in a process of its own; or how it failed."""
+    """Cost, seconds and pairs of a method in its own process; or how it failed."""
     command = [sys.executable, "-m", "benchmarks.joins", "--one", way, "--folder", str(folder)]
     if way not in OURS:
         command = [str(args.peers / "bin" / "python"), str(_PEERS), way, str(folder)]
@@ -246,10 +246,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder of real images")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--contents", type=int, default=20_000)
-    parser.add_argument("--peers", type=Path, help="their environment")
-    parser.add_argument("--ways", default="", help="some of the ways; brute force first")
-    parser.add_argument("--n-probe", type=int, default=16, help="lists that faiss-ivf probes")
-    parser.add_argument("--limit-s", type=int, default=900, help="of each way")
+    parser.add_argument("--peers", type=Path, help="the environment of the other tools")
+    parser.add_argument("--ways", default="", help="methods to run; brute force first")
+    parser.add_argument("--n-probe", type=int, default=16, help="number of lists that faiss-ivf probes")
+    parser.add_argument("--limit-s", type=int, default=900, help="time limit of each method, in seconds")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
