@@ -1,6 +1,6 @@
 """The visual-words generator on real photographs with edited copies: candidates, recall, bytes shuffled, seconds.
 
-    .venv/bin/python benchmarks/words_generator.py --data ../shared/data [--copies 3] [--nights 1] [--cache FILE] [--sweep]
+    .venv/bin/python benchmarks/words_generator.py --data ../shared/data [--copies 3] [--nights 1] [--cache F] [--sweep]
 
 Pictures are the photographs of imagenet_sample, clothing_small and polyu, edge drawings made from the first set, pages
 of rendered text, and `copies` seeded edits of every photograph of the first two sets. True pairs are a picture with its

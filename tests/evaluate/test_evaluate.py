@@ -1,4 +1,4 @@
-"""`dupelake evaluate`: figures against an enumeration of all pairs, what is shown, files, faults."""
+"""`dupelake evaluate`: figures compared with an enumeration of all pairs, listed pairs, files, errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT = thresholds(Config().decide.min_score)
 
 
 def n_passed(row):
-    """Thresholds of two of the signals that a measured pair passes; PDQ of low quality has no value."""
+    """Number of thresholds of two signals that a measured pair passes; PDQ of low quality has no value."""
     bits = min(row["pdq_bits"], row["pdq_mirrored_bits"]) if row["pdq_quality"] >= 50 else None
     return {
         "score": sum(row["score"] >= t for t in AT["score"]),

@@ -1,4 +1,4 @@
-"""`dupelake review` and `dupelake decide` on small tables with real pictures: the page, the CSV, and the way back."""
+"""`dupelake review` and `dupelake decide` on small tables with real pictures: the page, the CSV, and its import."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def content(name):
 
 @pytest.fixture
 def warehouse(spark, tables, tmp_path):
-    """The tables, for one test to write."""
+    """A copy of the tables that one test may write."""
     return Warehouse(spark, str(shutil.copytree(tables, tmp_path / "wh")))
 
 

@@ -60,9 +60,9 @@ def match_names(names: pa.Table, images: DataFrame, by: str) -> DataFrame:
     sought = wanted.select(
         "row", "name", F.explode(F.array(*(F.struct(F.lit(w).alias("way"), F.col(keys[w]).alias("key")) for w in ways)))
     ).select("row", "name", "col.*")
-    held = images.select("image_id", F.explode(_keys(ways, depths)).alias("col")).select("image_id", "col.*")
+    by_key = images.select("image_id", F.explode(_keys(ways, depths)).alias("col")).select("image_id", "col.*")
     found = (
-        sought.join(held, ["way", "key"])
+        sought.join(by_key, ["way", "key"])
         .groupBy("name", "way")
         .agg(F.count_distinct("image_id").alias("n_images"), F.min("image_id").alias("image_id"))
         .groupBy("name")

@@ -184,24 +184,24 @@ def _cells(reader: Iterator[list[str]], width: int, rows: _Rows) -> Iterator[tup
 def _verdict(row: int, cells: list[str], columns: _Columns, rows: _Rows) -> tuple[str, str]:
     """(verdict, relation) of a row."""
     relation = cells[columns.relation] if columns.relation is not None else ""
-    said = set()
+    verdicts = set()
     if columns.label is not None and cells[columns.label]:
-        said.add(_label(row, cells[columns.label], rows))
+        verdicts.add(_label(row, cells[columns.label], rows))
     if _DIFFERENT.match(relation):
-        said.add(DIFFERENT)
+        verdicts.add(DIFFERENT)
     elif relation.lower() in _UNSURE:
-        said.add(AMBIGUOUS)
+        verdicts.add(AMBIGUOUS)
     if columns.ambiguous is not None:
         word = cells[columns.ambiguous].lower()
         if word in _YES or word in _UNSURE:
-            said.add(AMBIGUOUS)
+            verdicts.add(AMBIGUOUS)
         elif word and word not in _NO:
             rows.fault(row, f"ambiguous is {word!r}; use 1 or 0")
-    if AMBIGUOUS in said:
+    if AMBIGUOUS in verdicts:
         return AMBIGUOUS, relation or NO_RELATION
-    if said == {DUPLICATE, DIFFERENT}:
+    if verdicts == {DUPLICATE, DIFFERENT}:
         rows.fault(row, f"the label says duplicate, the relation {relation!r} says different")
-    return (DIFFERENT if DIFFERENT in said else DUPLICATE), relation or NO_RELATION
+    return (DIFFERENT if DIFFERENT in verdicts else DUPLICATE), relation or NO_RELATION
 
 
 def _label(row: int, label: str, rows: _Rows) -> str:
@@ -216,7 +216,7 @@ def _label(row: int, label: str, rows: _Rows) -> str:
 
 
 def _read_pairs(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows: _Rows) -> Truth:
-    said: dict[tuple[int, int], tuple[str, str, int]] = {}
+    by_ends: dict[tuple[int, int], tuple[str, str, int]] = {}
     for row, cells in found:
         a, b = (cells[i] for i in columns.images)
         if not a or not b:
@@ -227,11 +227,11 @@ def _read_pairs(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows:
             continue
         ends = rows.number(a, row), rows.number(b, row)
         verdict, relation = _verdict(row, cells, columns, rows)
-        first = said.setdefault((min(ends), max(ends)), (verdict, relation, row))
+        first = by_ends.setdefault((min(ends), max(ends)), (verdict, relation, row))
         if first[:2] != (verdict, relation):
             rows.fault(row, f"{a!r} and {b!r} are {verdict} {relation}, but {first[0]} {first[1]} in row {first[2]}")
-    ends_array = np.array(list(said), np.int64).reshape(-1, 2)
-    verdicts = [verdict for verdict, _, _ in said.values()]
+    ends_array = np.array(list(by_ends), np.int64).reshape(-1, 2)
+    verdicts = [verdict for verdict, _, _ in by_ends.values()]
     joined = ends_array[[verdict == DUPLICATE for verdict in verdicts]]
     groups = smallest_labels(joined[:, 0], joined[:, 1], len(rows.numbers))
     names = pa.array(list(rows.numbers), pa.string())
@@ -240,7 +240,7 @@ def _read_pairs(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows:
             "a": names.take(pa.array(ends_array[:, 0])),
             "b": names.take(pa.array(ends_array[:, 1])),
             "verdict": pa.array(verdicts, pa.string()),
-            "relation": pa.array([relation for _, relation, _ in said.values()], pa.string()),
+            "relation": pa.array([relation for _, relation, _ in by_ends.values()], pa.string()),
         }
     )
     nothing = [False] * len(rows.numbers)
@@ -249,7 +249,7 @@ def _read_pairs(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows:
 
 def _read_groups(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows: _Rows) -> Truth:
     group_column = columns.group if columns.group is not None else 0
-    said: dict[int, tuple[str, str, str]] = {}
+    by_name: dict[int, tuple[str, str, str]] = {}
     for row, cells in found:
         name, group = cells[columns.images[0]], cells[group_column]
         if not name:
@@ -258,8 +258,8 @@ def _read_groups(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows
         verdict, relation = _verdict(row, cells, columns, rows)
         what = (group, verdict, relation)
         number = rows.number(name, row)
-        if said.setdefault(number, what) != what:
-            before = said[number]
+        if by_name.setdefault(number, what) != what:
+            before = by_name[number]
             rows.fault(
                 row,
                 f"{name!r} is {verdict} {relation} in group {group!r}, but {before[1]} {before[2]} in group "
@@ -267,12 +267,12 @@ def _read_groups(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows
             )
     labels = np.arange(len(rows.numbers), dtype=np.int64)
     first: dict[str, int] = {}
-    for number, (group, verdict, _) in said.items():
+    for number, (group, verdict, _) in by_name.items():
         if group and verdict != DIFFERENT:
             labels[number] = first.setdefault(group, number)
-    ambiguous = [verdict == AMBIGUOUS for _, verdict, _ in said.values()]
-    originals = [relation.lower() in _ORIGINALS for _, _, relation in said.values()]
-    relations = [relation for _, _, relation in said.values()]
+    ambiguous = [verdict == AMBIGUOUS for _, verdict, _ in by_name.values()]
+    originals = [relation.lower() in _ORIGINALS for _, _, relation in by_name.values()]
+    relations = [relation for _, _, relation in by_name.values()]
     return Truth("groups", _names(rows, labels, ambiguous, originals, relations), _NO_PAIRS)
 
 

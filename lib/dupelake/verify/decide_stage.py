@@ -111,7 +111,7 @@ def is_related() -> Column:
 def aligned_kind() -> Column:
     """Kind of an aligned duplicate. The first that applies: change of content, of colours, then of the visible part.
 
-    A bar that covers an edge looks like a frame; it is told from a frame because it hides as much as its own area.
+    A bar that covers an edge looks like a frame, but unlike a frame it hides as much of the picture as its own area.
     """
     hidden = [
         (F.col(f"{one}_frame") >= COVERED) & (F.abs(F.col(f"{one}_frame") - F.col(f"{other}_beyond")) <= COVERED)

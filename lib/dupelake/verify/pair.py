@@ -338,7 +338,7 @@ def _shares(src: Picture, dst: Picture, fit: _Fit) -> tuple[ContentShares, Conte
 
 
 def _spread(consensus: Consensus, overlap: Overlap) -> float:
-    """Share of the 4 x 4 cells of the overlap's box that hold an inlier, of those that lie in the overlap."""
+    """Share of the 4 x 4 cells of the overlap's box that contain an inlier, among the cells inside the overlap."""
     height, width = overlap.mask.shape
     xy = transform_points(np.linalg.inv(overlap.src_view), consensus.src_xy.astype(np.float64))
     cells = np.floor(xy / (width, height) * 4).astype(int)
