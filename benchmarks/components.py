@@ -1,14 +1,14 @@
-"""Connected components: dupelake's, GraphX's, and union by one machine in memory, on the same edges.
+"""Connected components on the same edges: dupelake, GraphX, and scipy in memory on one machine.
 
     .venv/bin/python -m benchmarks.components --work DIR [--edges 10000000] [--graphs random,path,star,power] [--texts]
 
-Each graph is written once as Parquet (and, for GraphX, as the text that its loader reads). Each way runs in a process
-of its own, from the files to the number of components and the sum of all labels, by which the results are compared;
-core-seconds are those of the whole process tree. `union` is scipy's labelling of integer vertices in memory
-(kernels.unionfind), the limit that any cluster pays its shuffles over.
+Each graph is written once as Parquet, and for GraphX as text for its loader. Each method runs in its own process, from
+the files to the number of components and the sum of all labels, by which results are compared. Core-seconds are those
+of the whole process tree. `union` is scipy's labelling of integer vertices in memory (`group/unionfind.py`), a lower
+bound for any method with shuffles.
 
-With --texts ids are 32 hex digits, as content ids are. GraphX takes numbers alone, so its user hashes ids to 64 bits,
-as dupelake does, and joins the labels with the ids again; then the sum is that of the squares of the components' sizes.
+With --texts ids are 32 hex digits, like content ids. GraphX accepts only numbers, so ids are hashed to 64 bits, as in
+dupelake, and the labels are joined with the ids afterwards; then the sum is of the squared sizes of the components.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def random_graph(rng: np.random.Generator, n_edges: int) -> tuple[Ints, Ints]:
 
 
 def paths(rng: np.random.Generator, n_edges: int) -> tuple[Ints, Ints]:
-    """Paths of a million vertices in sorted order: what takes rounds of label propagation as long as the path."""
+    """Paths of a million vertices in sorted order, for which label propagation needs as many rounds as vertices."""
     at = np.arange(n_edges)
     at = at[at % 1_000_000 != 999_999]
     return at, at + 1
@@ -56,7 +56,7 @@ def stars(rng: np.random.Generator, n_edges: int) -> tuple[Ints, Ints]:
 
 
 def power_law(rng: np.random.Generator, n_edges: int) -> tuple[Ints, Ints]:
-    """Degrees by a Zipf law of exponent 2, ends matched at random among as many vertices as edges."""
+    """Degrees follow a Zipf law of exponent 2; ends are matched at random among as many vertices as edges."""
     ranks = np.minimum(rng.zipf(2.0, (2, n_edges)), n_edges) - 1
     shuffled = rng.permutation(n_edges)
     return shuffled[ranks[0]], rng.integers(0, n_edges, n_edges)
@@ -71,7 +71,7 @@ GRAPHS: dict[str, Callable[[np.random.Generator, int], tuple[Ints, Ints]]] = {
 
 
 def write_graph(name: str, n_edges: int, work: Path) -> Path:
-    """Parquet and text of the edges, made once."""
+    """Write Parquet and text of the edges, once."""
     folder = work / f"{name}-{n_edges}"
     if (folder / "done").is_file():
         return folder
@@ -89,7 +89,7 @@ def write_graph(name: str, n_edges: int, work: Path) -> Path:
 
 
 def texts(folder: Path) -> Path:
-    """The same graph with texts for ids, made once."""
+    """Write the same graph with text ids, once."""
     out = folder.with_name(folder.name + "-texts")
     if (out / "done").is_file():
         return out
@@ -104,7 +104,7 @@ def texts(folder: Path) -> Path:
 
 
 def hex_ids(numbers: Ints) -> pa.Array:
-    """32 hex digits of each number, random but one to one: an odd factor turns 64 bits among each other."""
+    """32 hex digits for each number, pseudo-random and unique: multiplication by an odd factor permutes 64 bits."""
     mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     digits = np.frombuffer(b"0123456789abcdef", np.uint8)
     halves = np.stack([mixed ^ (mixed >> np.uint64(32)), mixed], axis=1).astype(">u8").view(np.uint8)
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--graphs", default=",".join(GRAPHS))
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--texts", action="store_true", help="ids of 32 hex digits; for dupelake and graphx")
-    parser.add_argument("--limit-s", type=int, default=900, help="of each way")
+    parser.add_argument("--limit-s", type=int, default=900, help="time limit of each method, in seconds")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:

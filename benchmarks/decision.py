@@ -1,12 +1,12 @@
-"""Fit the models of verify/decision.py: how probable is it that two pictures are made from one, or one altered?
+"""Fit the models of verify/decision.py: the probability that two pictures are made from one, and that one is altered.
 
     .venv/bin/python -m benchmarks.decision --data ../shared/data --lookalikes W1 --bench W2 [--write]
 
-Three kinds of pairs: candidates among real look-alikes (W1: tables of a run over ../shared/data/lookalikes, see
-benchmarks/lookalikes.py); candidates of the small edits bench with its distractors (W2: its --work folder); and seeded
-edits of real photographs, an original with its copies and two copies of one. All are measured anew by this code. Each
-picture belongs to one half: the model is fitted on one half and reported on the other, both ways. `--write` fits it on
-both and writes the file that is shipped.
+There are three kinds of pairs: candidates among real look-alikes (W1: tables of a run over ../shared/data/lookalikes,
+see benchmarks/lookalikes.py); candidates of the small edits bench with its distractors (W2: its --work folder); and
+seeded edits of real photographs, an original with its copies and two copies of one original. This code measures all of
+them again. Each picture belongs to one half: the model is fitted on one half and reported on the other, both ways.
+`--write` fits it on both halves and writes the shipped file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from dupelake.verify.picture import Picture
 from dupelake.words.keypoints import extract_features, pack_features, unpack_features
 
 SEED = 20261129
-FACTORS = (  # by log, since copies differ by orders of magnitude from other photographs; limits: where both kinds end
+FACTORS = (  # logarithms, because copies and other photographs differ by orders of magnitude; limits: range of both
     Factor(
         "same_exposure",
         0.0,
@@ -46,7 +46,7 @@ FACTORS = (  # by log, since copies differ by orders of magnitude from other pho
     Factor("same_content", 0.0, (Term("contradicting_share", 0.0, 0.3, False, 0.0),)),
 )
 TERMS = tuple(term for factor in FACTORS for term in factor.terms)
-ALTERED = (  # noise and hard compression raise every difference, and lower the correlation of all cells
+ALTERED = (  # noise and strong compression raise every difference and lower the correlation of all cells
     Term("largest_local_difference", 0.01, 1.0, True, 0.0),
     Term("colour_difference", 0.01, 1.0, True, 0.0),
     Term("unexplained_colour", 0.5, 16.0, True, 0.0),
@@ -55,15 +55,15 @@ ALTERED = (  # noise and hard compression raise every difference, and lower the 
 FRAMES = ("screenshot_phone", "screenshot_desktop", "collage", "caption_bar", "repost", "caption_resize_jpeg")
 N_PHOTOGRAPHS, EDITS_EACH = 300, 5
 LONGEST_SIDE_PX = 900
-# An edit weighs 1. In a corpus look-alikes outnumber copies; the distractors of the bench are few and of many kinds.
+# An edit has weight 1. A corpus has more look-alikes than copies; the bench has few distractors of many kinds.
 DIFFERENT_WEIGHT, COPY_WEIGHT, DISTRACTOR_WEIGHT = 6.0, 2.0, 6.0
 RIDGE = 1.0
-MIN_SHARED = 0.4  # of an original, that two copies of it are sure to have in common, as a product of what each kept
+MIN_SHARED = 0.4  # share of an original that two copies must have in common: the product of their kept fractions
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A measured pair and what it is; `half` 0 or 1, by picture."""
+    """A measured pair and its class; `half` is 0 or 1, by picture."""
 
     found: Alignment
     is_copy: bool
@@ -75,7 +75,7 @@ class Pair:
 
 
 def usable(found: Alignment | None) -> bool:
-    """Whether the model is asked about it."""
+    """Whether the model decides the pair."""
     return (
         found is not None
         and (found.aligned_ncc != 0 or found.agreeing_share != 0)
@@ -84,7 +84,7 @@ def usable(found: Alignment | None) -> bool:
 
 
 def candidates(warehouse: str) -> Iterator[tuple[str, str, Alignment]]:
-    """(uri, uri, alignment) of all pairs that a run proposed, measured anew; those that nothing can be said of not."""
+    """(uri, uri, alignment) of all usable pairs that a run proposed, measured again."""
 
     def table(name: str, columns: list[str]) -> Any:
         rows = DeltaTable(f"{warehouse}/{name}").to_pandas(columns=["content_id", *columns])
@@ -109,7 +109,7 @@ def candidates(warehouse: str) -> Iterator[tuple[str, str, Alignment]]:
 
 
 def lookalikes(data: Path, warehouse: str) -> Iterator[Pair]:
-    """Candidates of a run over the look-alikes; ambiguous ones are left out."""
+    """Candidates of a run over the look-alikes, without ambiguous ones."""
     with (data / "truth" / "lookalikes_pairs.csv").open(encoding="utf-8") as file:
         labels = {frozenset((r["path_a"], r["path_b"])): r["label"] for r in csv.DictReader(file)}
     for src, dst, found in candidates(warehouse):
@@ -123,7 +123,7 @@ def lookalikes(data: Path, warehouse: str) -> Iterator[Pair]:
 
 
 def bench(work: Path) -> Iterator[Pair]:
-    """Candidates of the edits bench, distractors among them."""
+    """Candidates of the edits bench, including distractors."""
     with (work / "corpus" / "truth.csv").open(encoding="utf-8") as file:
         rows = {r["image"]: r for r in csv.DictReader(file)}
     with (work / "corpus" / "unscored.csv").open(encoding="utf-8") as file:
@@ -141,7 +141,7 @@ def bench(work: Path) -> Iterator[Pair]:
 
 
 def photographs(data: Path, rng: np.random.Generator) -> list[Path]:
-    """Real pictures of many kinds, no two of one scene as far as their sets say."""
+    """Real pictures of many kinds; by the truth of their sets no two show one scene."""
     found = sorted((data / "imagenet_sample").glob("*.JPEG"))
     clothing = sorted((data / "clothing_small").rglob("*.jpg"))
     found += [clothing[i] for i in rng.permutation(len(clothing))[:150]]
@@ -152,14 +152,14 @@ def photographs(data: Path, rng: np.random.Generator) -> list[Path]:
 
 
 def prepared(image: Image.Image) -> Picture:
-    """What a run keeps of a picture."""
+    """The picture as a run stores it."""
     thumbnail = make_thumbnail(np.ascontiguousarray(np.asarray(image.convert("RGB"))), 320)
     features = extract_features(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY), 400)
     return Picture(decode_thumbnail(encode_thumbnail(thumbnail, 92)), unpack_features(*pack_features(features)))
 
 
 def edits(data: Path) -> Iterator[Pair]:
-    """Originals with seeded copies, and copies with each other."""
+    """Pairs of originals and seeded copies, and pairs of copies."""
     rng = np.random.default_rng(SEED)
     cells = grid()
     queue: list[int] = []
@@ -218,13 +218,13 @@ def fit(pairs: list[Pair]) -> Model:
 
 
 def told_apart(pairs: list[Pair]) -> tuple[list[Pair], Any]:
-    """Originals with seeded copies, those with frames apart; and bool (n,), which are altered."""
+    """Pairs of originals and seeded copies without frames; and bool (n,), which copies are altered."""
     held = [p for p in pairs if p.is_fair and p.origin == "edits" and p.name.split()[0] not in FRAMES]
     return held, np.array([EDITS[p.name.split()[0]].relation == ALTERNATE for p in held])
 
 
 def fit_altered(pairs: list[Pair]) -> Model:
-    """Whether a copy was edited or recoloured: logistic regression on seeded edits, those of frames apart."""
+    """Fit whether a copy was edited or recoloured: logistic regression on seeded edits without frames."""
     held, is_altered = told_apart(pairs)
     x = np.column_stack([term.of([getattr(p.found, term.column) for p in held]) for term in ALTERED])
     mean, deviation = x.mean(axis=0), x.std(axis=0)
@@ -243,7 +243,7 @@ def fit_altered(pairs: list[Pair]) -> Model:
 
 
 def report_altered(name: str, model: Model, pairs: list[Pair]) -> None:
-    """Copies that are called altered, and altered ones that are called copies."""
+    """Print the copies that the model calls altered, and the altered ones that it calls copies."""
     held, real = told_apart(pairs)
     said = model.probability({t.column: [getattr(p.found, t.column) for p in held] for t in ALTERED}) >= 0.5
     wrong = int((said & ~real).sum()), int((~real).sum()), int((~said & real).sum()), int(real.sum())
@@ -251,7 +251,7 @@ def report_altered(name: str, model: Model, pairs: list[Pair]) -> None:
 
 
 def report(name: str, model: Model, pairs: list[Pair]) -> None:
-    """Precision, recall and F1 on look-alikes and the bench, and recall on edits, at some values of the option."""
+    """Print precision, recall and F1 on look-alikes and the bench, and recall on edits, for values of min_score."""
     p = model.probability({t.column: [getattr(one.found, t.column) for one in pairs] for t in TERMS})
     p[[one.found.agreeing_share < MIN_AGREEING for one in pairs]] = 0.0
     is_copy, fair = (np.array([getattr(one, field) for one in pairs]) for field in ("is_copy", "is_fair"))

@@ -1,11 +1,11 @@
-"""What everything around the model costs: images/s of Embedder.embed_jpegs over the model alone.
+"""Cost of everything around the model: images/s of Embedder.embed_jpegs compared with the model only.
 
     python benchmarks/embed_stage.py [FOLDER] [--model MODEL] [--device auto] [--images 128]
 
-The model alone, as it was loaded (`Embedder` folds its batch norms), runs on prepared normalised tensors that lie on
-its device already, in batches of the same size, in the same process and precision, with nothing fetched back. Both are
-warmed up, then timed alternately three times; the medians of both and of their ratio are printed as Markdown. FOLDER
-defaults to the photographs inside scikit-image.
+The model as loaded (`Embedder` folds its batch norms) runs on normalised tensors that are on its device already, in
+batches of the same size, in the same process and precision, and results are not fetched. Both are warmed up and then
+timed alternately three times. The medians of both and of their ratio are printed as Markdown. FOLDER defaults to the
+photographs of scikit-image.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--images", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU, and for decoding beside a GPU")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch on the CPU, and of decoding for a GPU")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cfg = EmbedConfig(model=options.model, device=options.device)

@@ -1,13 +1,13 @@
-"""Ways to propose pairs of embeddings, at one recall: planes through the origin or the centre, whitened, and pivots.
+"""Methods to propose pairs of embeddings, at equal recall: planes through origin or centre, whitening, and pivots.
 
     .venv/bin/python -m benchmarks.embedding_lsh --warehouse DIR
 
 DIR is a warehouse of some thousand edited photographs with a model (benchmarks.nights.run real --model default). True
-pairs are its duplicates at lsh.embedding_min_cosine and above, strangers pairs drawn at random. What is learned (mean,
-axes, pivots) is learned from one half of the pictures. For planes, the chance that a pair shares a band follows from
-its angle (Charikar 2002), so each way gets the cheapest bands and probes that find lsh.embedding_recall of the true
-pairs; pivots are laid out and counted. Cost of an image among a million: its keys, and the strangers it is compared
-with, at the rates of propose/forecast.py; making the code, or finding the nearest pivots, stands beside it.
+pairs are its duplicates with a cosine of lsh.embedding_min_cosine or more; unrelated pairs are drawn at random. Means,
+axes and pivots are learned from one half of the pictures. For planes, the probability that a pair shares a band follows
+from its angle (Charikar 2002), so each method gets the cheapest bands and probes with lsh.embedding_recall of the true
+pairs; pivots are counted. The cost of an image among a million consists of its keys and of the unrelated images it is
+compared with, at the rates of propose/forecast.py; the cost of the code or of finding pivots is given separately.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAX_SPILL = 16
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows of both ends: of true pairs, and of strangers."""
+    """Rows of both ends of true pairs, and of unrelated pairs."""
 
     true: tuple[Ints, Ints]
     strange: tuple[Ints, Ints]
@@ -61,7 +61,7 @@ def unit(vectors: Floats) -> Floats:
 
 
 def angles(vectors: Floats, ends: tuple[Ints, Ints]) -> npt.NDArray[np.float64]:
-    """In parts of pi."""
+    """Angles as fractions of pi."""
     found = np.empty(len(ends[0]))
     for start in range(0, len(found), 100_000):
         a, b = (vectors[end[start : start + 100_000]] for end in ends)
@@ -70,7 +70,7 @@ def angles(vectors: Floats, ends: tuple[Ints, Ints]) -> npt.NDArray[np.float64]:
 
 
 def best_bands(true: npt.NDArray[np.float64], strange: npt.NDArray[np.float64], recall: float) -> tuple[float, ...]:
-    """(cost in microseconds, bits of a band, bands, probes within so many bits, strangers met)."""
+    """(cost in microseconds, bits of a band, bands, probe radius in bits, unrelated images met)."""
     few = np.sort(strange)[:: max(1, len(strange) // 20_000)]
     found = []
     for radius in (0, 1):
@@ -86,7 +86,7 @@ def best_bands(true: npt.NDArray[np.float64], strange: npt.NDArray[np.float64], 
 
 
 def with_pivots(vectors: Floats, learned: Ints, pairs: Pairs, n: int, recall: float) -> tuple[float, ...]:
-    """(cost in microseconds, nearest pivots of each, recall, strangers met), with as few of these as recall allows."""
+    """(cost in microseconds, nearest pivots, recall, unrelated images met), with the fewest pivots for the recall."""
     centres = vectors[np.random.default_rng(1).choice(learned, n, replace=False)]
     parts = np.array_split(vectors, len(vectors) // 1000 + 1)
     nearest = np.concatenate([np.argsort(-(part @ centres.T), axis=1)[:, :_MAX_SPILL] for part in parts])

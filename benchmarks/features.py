@@ -1,10 +1,10 @@
-"""Core-milliseconds and bytes of local features and visual words an image, against OpenCV's plain SIFT.
+"""Core-milliseconds and bytes of local features and visual words per image, compared with OpenCV's plain SIFT.
 
     OMP_NUM_THREADS=1 python benchmarks/features.py --data ../shared/data [--repeat 3] [--limit N]
 
-One process, one thread, CPU time. All work on the same thumbnails in memory; plain is
-`cv2.SIFT.create(nfeatures=max_keypoints).detectAndCompute(thumbnail)`. The four alternate picture by picture;
-of each picture the median counts. `dim` are the photographs of imagenet_sample at 15 % of their brightness.
+It uses one process and one thread and measures CPU time. All methods use the same thumbnails in memory; plain is
+`cv2.SIFT.create(nfeatures=max_keypoints).detectAndCompute(thumbnail)`. The methods alternate picture by picture, and
+the median of each picture counts. `dim` are the photographs of imagenet_sample at 15 % of their brightness.
 """
 
 # ruff: noqa: E402

@@ -1,13 +1,13 @@
-"""A folder of real pictures from end to end: dupelake, imagededup and czkawka, each a process of its own.
+"""A folder of real pictures from end to end: dupelake, imagededup and czkawka, each in its own process.
 
     .venv/bin/python -m benchmarks.folder --data ../shared/data --work DIR --imagededup PYTHON --czkawka CLI
 
-Pictures are those of `benchmarks.nights.run real`: quarters of photographs and four edited copies of each, five a
-scene. dupelake runs with all defaults (features, words, embedding on the CPU, verification, keepers, Delta tables);
-imagededup's PHash and CNN, the latter with the weights of dupelake's default kind (edits/peers.py says why), and
-czkawka_cli's similar images. Core-seconds are those of whole process trees. Recall: of the pairs
-of one scene, those in one group (imagededup: components of its pairs); precision: of the pairs in one group, those of
-one scene. imagededup's PYTHON: an environment by edits' requirements-peers.txt; CLI: `cargo install czkawka_cli`.
+Pictures are those of `benchmarks.nights.run real`: quarters of photographs and four edited copies of each, five per
+scene. dupelake runs with all defaults (features, words, embedding on the CPU, verification, keepers, Delta tables).
+imagededup runs PHash and CNN, the latter with weights of dupelake's default kind (see edits/peers.py). czkawka_cli runs
+its similar images. Core-seconds are those of whole process trees. Recall is the share of pairs of one scene that are in
+one group (imagededup: connected components of its pairs). Precision is the share of pairs in one group that are of one
+scene. PYTHON is an environment with edits' requirements-peers.txt; CLI comes from `cargo install czkawka_cli`.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--scenes", type=int, default=600)
-    parser.add_argument("--imagededup", type=Path, help="the Python of its environment; left out without")
-    parser.add_argument("--czkawka", type=Path, help="its command line; left out without")
+    parser.add_argument("--imagededup", type=Path, help="the Python of its environment; not measured if not given")
+    parser.add_argument("--czkawka", type=Path, help="its command line program; not measured if not given")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     folder, truth = draw(args)

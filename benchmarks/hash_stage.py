@@ -1,11 +1,11 @@
-"""Core-seconds of the hash stage's kernel, local features apart, over those of decoding the same files.
+"""Core-seconds of fingerprinting without local features, compared with decoding the same files.
 
     OMP_NUM_THREADS=1 python benchmarks/hash_stage.py --data ../shared/data [--repeat 3] [--limit N]
 
-One process, one thread. Plain is `Image.open(bytes).convert("RGB").load()`; fastest is the faster of that and OpenCV's
-`imdecode`, file by file. Files that Pillow does not decode are left out. All are measured file by file, one right after
-the other, in CPU time of the process; of the repetitions the median of each file counts, and a set's ratio is one of
-sums. Features and words have a bench of their own (features.py).
+It uses one process and one thread. Plain is `Image.open(bytes).convert("RGB").load()`; fastest is the faster of plain
+and OpenCV's `imdecode`, for each file. Files that Pillow does not decode are left out. All methods are measured one
+after the other for each file, in CPU time of the process. The median of the repetitions counts, and the ratio of a set
+is a ratio of sums. Features and words have their own benchmark (features.py).
 """
 
 # ruff: noqa: E402

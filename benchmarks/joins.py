@@ -1,13 +1,13 @@
-"""Joins side by side on one corpus: dupelake's legs, faiss, datasketch and Spark's MLlib.
+"""Joins on one corpus: dupelake's candidate generators, faiss, datasketch and Spark's MLlib.
 
     python3.11 -m venv /tmp/peers-venv && /tmp/peers-venv/bin/pip install -r benchmarks/requirements-joins.txt
     .venv/bin/python -m benchmarks.joins --data ../shared/data --work DIR --contents 20000 --peers /tmp/peers-venv
 
-Contents are drawn as in benchmarks.nights.synthetic, one in ten a copy of the one before it. Each way runs in a process
-of its own, from files to the pairs in a file; core-seconds are those of its whole process tree, and
-`seconds` those without the start of Python and Spark. `recall`: of what brute force finds (embeddings: cosine at least
-lsh.embedding_min_cosine; PDQ: at most lsh.pdq_max_bits, unmirrored), and for words of the planted copies. dupelake's
-embedding and words legs include making codes and keys, and exact cosines of what they propose.
+Contents are drawn as in benchmarks.nights.synthetic; one in ten is a copy of the one before it. Each method runs in its
+own process, from files to the pairs in a file. Core-seconds are those of its whole process tree, and `seconds` do not
+include the start of Python and Spark. `recall` is the share of the pairs that brute force finds (embeddings: cosine at
+least lsh.embedding_min_cosine; PDQ: at most lsh.pdq_max_bits, not mirrored), and for words the share of the planted
+copies. dupelake's embedding and word generators include making codes and keys, and exact cosines of their candidates.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Corpus:
         return self.staging.save(made, "keys")
 
     def numbered(self, pairs: DataFrame) -> Pairs:
-        """(low, high) of content ids to numbers of contents."""
+        """Convert (low, high) of content ids to numbers of contents."""
         number = numbered(self.warehouse)
         for side in ("low", "high"):
             pairs = pairs.join(number.select(F.col("content_id").alias(side), F.col("n").alias(f"{side}_n")), side)
@@ -171,7 +171,7 @@ WAYS = {
 
 
 def draw(args: argparse.Namespace, folder: Path) -> None:
-    """The warehouse, and its columns as numpy files."""
+    """Write the warehouse, and its columns as numpy files."""
     if (folder / "settings.json").is_file():
         return
     spark, pool, warehouse = drawing(args, f"{folder.name}/warehouse")
@@ -197,7 +197,7 @@ def draw(args: argparse.Namespace, folder: Path) -> None:
 
 
 def one(way: str, folder: Path) -> None:
-    """Run a way of OURS in this process."""
+    """Run a method of OURS in this process."""
     corpus = Corpus(folder)
     started = time.monotonic()
     pairs = OURS[way](corpus)
@@ -207,7 +207,7 @@ def one(way: str, folder: Path) -> None:
 
 
 def run(way: str, args: argparse.Namespace, folder: Path) -> tuple[Cost, float, Pairs] | str:
-    """Cost, seconds within and pairs of a way in a process of its own; or how it failed."""
+    """Cost, seconds and pairs of a method in its own process; or how it failed."""
     command = [sys.executable, "-m", "benchmarks.joins", "--one", way, "--folder", str(folder)]
     if way not in OURS:
         command = [str(args.peers / "bin" / "python"), str(_PEERS), way, str(folder)]
@@ -247,10 +247,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder of real images")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--contents", type=int, default=20_000)
-    parser.add_argument("--peers", type=Path, help="their environment")
-    parser.add_argument("--ways", default="", help="some of the ways; brute force first")
-    parser.add_argument("--n-probe", type=int, default=16, help="lists that faiss-ivf probes")
-    parser.add_argument("--limit-s", type=int, default=900, help="of each way")
+    parser.add_argument("--peers", type=Path, help="the environment of the other tools")
+    parser.add_argument("--ways", default="", help="methods to run; brute force first")
+    parser.add_argument("--n-probe", type=int, default=16, help="number of lists that faiss-ivf probes")
+    parser.add_argument("--limit-s", type=int, default=900, help="time limit of each method, in seconds")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Other tools' joins over what benchmarks/joins.py exports, in an environment of their own; nothing here is dupelake's.
+"""Joins of other tools over the files that benchmarks/joins.py exports, in their own environment, without dupelake.
 
     /tmp/peers-venv/bin/python benchmarks/joins_peers.py WAY FOLDER
 
-FOLDER holds embeddings.npy (float32 (n, dim), unit rows), pdq.npy (uint8 (n, 32)), words.npz (values uint32, ends
-int64) and settings.json. Writes FOLDER/WAY.npy, int64 (p, 2) with a < b, each pair once, and FOLDER/WAY.json.
+FOLDER contains embeddings.npy (float32 (n, dim), unit rows), pdq.npy (uint8 (n, 32)), words.npz (values uint32, ends
+int64) and settings.json. It writes FOLDER/WAY.npy, int64 (p, 2) with a < b, each pair once, and FOLDER/WAY.json.
 
 - faiss-flat: IndexFlatIP.range_search, exact. faiss-ivf: IndexIVFFlat with 4 sqrt(n) lists, trained on 64 vectors a
   list at most, probing as many lists as settings.json says.

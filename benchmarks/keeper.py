@@ -1,14 +1,14 @@
-"""Which picture is kept: of an original and one edited copy, and of an original and five, by the product's own rules.
+"""Which picture the product keeps, of an original and one edited copy, and of an original and five edited copies.
 
     OMP_NUM_THREADS=1 python benchmarks/keeper.py --data ../shared/data [--half 1] [--originals 48] [--sixes 6]
 
-Kernels only, no Spark: files are made in memory, fingerprinted as the hash stage does, every pair is aligned as the
-align stage does, and `kernels.keeping` decides. Without `--half` the weights are fitted on each half and reported on
-the other; `--write` then fits them on both and writes the file that is shipped. Which terms to take, and their limits,
-was chosen with both halves seen; the weights were not. Originals are photographs of imagenet_sample, polyu (the clean
-shot) and lookalikes, as they are, or shrunk and saved as PNG or as JPEG of quality 60 to 92; copies are edits of
-`kernels.edits` and more, each saved as PNG, JPEG or WebP in turn. A copy counts as equal to its original where it lost
-nothing that is measured: a lossless resave. `level`: no rule decides, and the configured order does.
+It does not use Spark. Files are made in memory and fingerprinted as in the hash stage, every pair is aligned as in the
+align stage, and `group/keeping.py` decides. Without `--half` the weights are fitted on each half and reported on the
+other; with `--write` they are then fitted on both halves and written to the shipped file. The terms and their limits
+were chosen on both halves; the weights were not. Originals are photographs of imagenet_sample, polyu (the clean shot)
+and lookalikes, unchanged, or reduced and saved as PNG or as JPEG of quality 60 to 92. Copies are edits of
+`recall/edits.py` and others, saved as PNG, JPEG or WebP in turn. A copy counts as equal to its original if no measure
+is worse, as after a lossless resave. `level`: no rule decides, so the configured order does.
 """
 
 # ruff: noqa: E402
@@ -72,7 +72,7 @@ TAKEN = (
 
 @dataclass(frozen=True)
 class File:
-    """One file: what it is, its bytes' fingerprint, and the picture that is aligned."""
+    """One file: its name, its fingerprint, and the picture to align."""
 
     name: str
     mark: Fingerprint
@@ -80,7 +80,7 @@ class File:
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """The configured order, as stages.keepers.rank_of has it, but for the id, which here goes against originals."""
+        """The configured order of `keepers_stage.rank_of`; but the id, the last criterion, ranks originals last."""
         mark, order = self.mark, ClusterConfig().format_order
         pixels = mark.width_px * mark.height_px
         place = order.index(mark.format) if mark.format in order else len(order)
@@ -102,7 +102,7 @@ def opened(data: bytes) -> RGB:
 
 
 def originals(data: Path, half: int, n: int) -> list[bytes]:
-    """Every second photograph, evenly over the sets; shrunk ones have no trace of the JPEG that they came from."""
+    """Every second photograph, evenly over the sets; reduced ones have no trace of their source JPEG."""
     found = []
     folders = [("imagenet_sample", "*", n // 2), ("polyu/CroppedImages", "*_mean.JPG", n // 8)]
     folders += [(f"lookalikes/{name}", "*", n // 8) for name in ("Faces", "Motorbikes", "stop_sign")]
@@ -142,7 +142,7 @@ def _text(rgb: RGB, share: float, rng: np.random.Generator) -> geometry.Shown:
 
 
 def _edges(rgb: RGB, share: float, rng: np.random.Generator) -> geometry.Shown:
-    """One to four sides lose `share` of the side's length."""
+    """Crop one to four sides by `share` of the side's length."""
     height, width = rgb.shape[:2]
     cut = rng.integers(0, 2, 4)
     cut = cut if cut.any() else np.ones(4, int)
@@ -193,7 +193,7 @@ def aligned(a: File, b: File) -> Alignment | None:
 
 
 def side(files: Sequence[File], found: Sequence[Alignment | None], end: str) -> keeping.Side:
-    """What stages.keepers makes of hashes and pairs."""
+    """The sides that `keepers_stage` makes from hashes and pairs."""
     rows = []
     for one, pair in zip(files, found, strict=True):
         mark = one.mark
@@ -206,7 +206,7 @@ def side(files: Sequence[File], found: Sequence[Alignment | None], end: str) -> 
     return keeping.Side(*np.array(rows, np.float64).T)
 
 
-def contents_of_pairs(
+def ends_of(
     pairs: Sequence[tuple[File, File]], found: Sequence[Alignment | None]
 ) -> tuple[keeping.Side, keeping.Side, NDArray[np.float64]]:
     """Both ends of each pair, and the scale."""
@@ -224,7 +224,7 @@ def judged(
     """The better end of each pair, by which rule, and how far the two agree."""
     names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
     measures = [[np.nan if pair is None else getattr(pair, name) for name in names] for pair in found]
-    better, rule = keeping.better_side(*contents_of_pairs(pairs, found))
+    better, rule = keeping.better_side(*ends_of(pairs, found))
     turned = [pair is not None and (pair.is_mirrored or abs(pair.rotation_degrees) > 1) for pair in found]
     return better, rule, np.where(turned, 0, agreement_of(*np.array(measures, np.float64).T))
 
@@ -237,7 +237,7 @@ RULES = {
 
 
 def kept_of_six(files: Sequence[File], found: Sequence[Alignment | None]) -> str:
-    """Which of several files, in the order of their ranks, is kept; all pairs of them are compared."""
+    """The kept one of several files that are sorted by rank; all pairs of them are compared."""
     ends = list(combinations(range(len(files)), 2))
     better, rule, agreement = judged([(files[i], files[j]) for i, j in ends], found)
     a, b = np.array(ends, np.int64).T
@@ -249,7 +249,7 @@ def kept_of_six(files: Sequence[File], found: Sequence[Alignment | None]) -> str
 
 @dataclass(frozen=True)
 class Case:
-    """An original, copies of it, their alignments, and draws of five copies with what is kept of each."""
+    """An original, its copies, their alignments, and draws of five copies with the kept file of each."""
 
     first: File
     files: list[File]
@@ -274,15 +274,15 @@ def cases(data: Path, half: int, n_originals: int, n_draws: int) -> Iterator[Cas
 
 
 def terms(case: Case) -> NDArray[np.float64]:
-    """float64 (n, terms) of the copies that the model is asked about, a lossless resave apart."""
-    src, dst, scale = contents_of_pairs([(case.first, one) for one in case.files], case.found)
+    """Terms, float64 (n, terms), of the copies that the model decides, without lossless resaves."""
+    src, dst, scale = ends_of([(case.first, one) for one in case.files], case.found)
     is_open = keeping.by_content_and_size(src, dst, scale)[0] == 0
     is_open &= [one.name not in EQUAL for one in case.files]
     return keeping.terms_of(src, dst, scale)[is_open]
 
 
 def fitted(values: NDArray[np.float64]) -> dict[str, float]:
-    """Weights by which the original speaks for itself: logistic regression without a constant, ridge on unit scales."""
+    """Weights for which originals are kept: logistic regression without a constant, with ridge on unit scales."""
     unit = values.std(axis=0) + 1e-6
     scaled = values / unit
 
@@ -317,10 +317,10 @@ def score(held: Sequence[Case], title: str, show: bool) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--half", type=int, choices=(0, 1), help="judge this half by the weights that are shipped")
-    parser.add_argument("--originals", type=int, default=48, help="of each half")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="score this half by the shipped weights")
+    parser.add_argument("--originals", type=int, default=48, help="number of originals of each half")
     parser.add_argument("--sixes", type=int, default=6, help="draws of five copies for each original")
-    parser.add_argument("--show", action="store_true", help="name what is kept instead")
+    parser.add_argument("--show", action="store_true", help="print the kept copies")
     parser.add_argument("--write", action="store_true", help="fit on both halves and write the weights")
     args = parser.parse_args()
     cv2.setNumThreads(1)

@@ -1,17 +1,17 @@
-"""Real look-alikes: pairs and groups of one run against the truth, by kind of picture.
+"""Real look-alikes: pairs and groups of one run compared with the truth, by kind of picture.
 
     .venv/bin/python -m benchmarks.lookalikes run --data ../shared/data --work /tmp/look [--set KEY=VALUE ...]
     .venv/bin/python -m benchmarks.lookalikes score --data ../shared/data --work /tmp/look --half even
     .venv/bin/python -m benchmarks.lookalikes score --data ../shared/data --work /tmp/look --write
 
-Run in the root of the repository. `run` is `dupelake run` over the folder `lookalikes`, one scope, tables in --work (a
-second time only what changed is made anew), then `score`; `score` reads tables that are there, in seconds. Both print a
-report; lookalikes.csv (each wrong and each missed pair, both paths, all evidence), report.md and reliability.png lie
-beside the tables in WORK-report. `--write` puts the report into benchmarks/quality.md and the diagram into docs/.
+Run it in the root of the repository. `run` is `dupelake run` over the folder `lookalikes` in one scope, with tables in
+--work (a second run recomputes only what changed), followed by `score`. `score` reads existing tables, in seconds. Both
+print a report; lookalikes.csv (each wrong and each missed pair with paths and evidence), report.md and reliability.png
+are written to WORK-report. `--write` puts the report into benchmarks/quality.md and the diagram into docs/.
 
-A pair that the truth calls `dup` is true, `ambiguous` is not scored, every other is different. `--half even` takes the
-pictures of every other block of ten numbers in a folder (people stand in blocks), `odd` the rest, and pairs within: a
-threshold chosen on one is reported on the other.
+A pair that the truth calls `dup` is true, `ambiguous` is not scored, and every other pair is different. `--half even`
+takes the pictures of every other block of ten numbers in a folder (people are in blocks) and pairs within it, `odd` the
+rest: a threshold chosen on one half is reported on the other.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=("run", "score"))
     parser.add_argument("--data", default="../shared/data", help="folder of the real images")
-    parser.add_argument("--work", required=True, help="the tables; outside the repository")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="handed to `dupelake run`")
+    parser.add_argument("--work", required=True, help="folder of the tables, outside the repository")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="option of `dupelake run`")
     parser.add_argument("--half", choices=("even", "odd"), help="score these blocks of pictures only")
-    parser.add_argument("--write", action="store_true", help="report and diagram into benchmarks/ and docs/")
+    parser.add_argument("--write", action="store_true", help="write report and diagram into benchmarks/ and docs/")
     args = parser.parse_args(argv)
     if args.write and args.half:
         parser.error("--write is for the report over all pictures, not for one --half")
@@ -92,7 +92,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def half(which: str, pictures: Sequence[str], found: Found, truth: Truth) -> tuple[list[str], Found, Truth]:
-    """What lies within one half of the pictures; copies of one photograph have one number, and so one half."""
+    """The pairs within one half of the pictures; copies of one photograph have one number, and so one half."""
     mine = {p for p in pictures if (number(p) // 10) % 2 == (which == "odd")}
 
     def within(pairs: Iterable[Pair]) -> set[Pair]:
@@ -112,13 +112,13 @@ def number(path: str) -> int:
 
 
 def kind_of(pair: Pair) -> str:
-    """Kind of picture of both, or MIXED."""
+    """The kind of both pictures, or MIXED."""
     kinds = {LOOKALIKE_KINDS[path.split("/")[1]] for path in pair}
     return kinds.pop() if len(kinds) == 1 else MIXED
 
 
 def scores(found: Found, truth: Truth, where: Callable[[Pair], bool] = lambda _: True) -> tuple[Scores, Scores]:
-    """Scores of pairs and of groups by pair, of the pairs that `where` takes."""
+    """Scores of pairs, and of groups by pair, for the pairs that `where` selects."""
     true = [pair for pair in truth.relation if where(pair)]
     edges, grouped = ([pair for pair in pairs if where(pair)] for pairs in (found.edges, found.grouped))
     return score_pair_sets(edges, true, truth.ignore), score_pair_sets(grouped, true, truth.ignore)
@@ -236,7 +236,7 @@ def _relations(found: Found, truth: Truth) -> str:
 
 
 def _fuller(pair: Pair) -> str:
-    """Of a true pair of people the one to keep: the whole frame, else the one that is not squashed."""
+    """The picture to keep of a true pair of people: the whole frame, else the one that is not squashed."""
     order = ("Faces", "Faces_easy", "mirrored_squashed")
     return min(pair, key=lambda path: order.index(path.split("/")[1]))
 

@@ -1,20 +1,20 @@
-"""Detection quality on real images: the nightly job over all sets, each a scope; pairs and groups against the truth.
+"""Detection quality on real images: the nightly job over all sets, each in its scope, compared with the truth.
 
     .venv/bin/python benchmarks/quality.py --data ../shared/data [--set decide.min_score=0.9 ...]
 
-Prints Markdown tables: precision, recall, F1 by set, recall by kind of edit, and the pairs that are
-wrong or missed. The truth files name families of pictures; what this script counts as a duplicate:
+It prints Markdown tables: precision, recall, F1 by set, recall by kind of edit, and the wrong and missed pairs. The
+truth files name families of pictures. This script counts as duplicates:
 
 - every pair inside a group of the truth, except the variants listed in NOT_DUPLICATES (flat pictures show nothing);
-- a changed colour and a correction, which hydrus's own tests call no duplicates, must be alternates: a pair with them
-  is neither true nor wrong where it is found as edited or recoloured, and wrong where it is found as any other kind;
+- a changed colour and a correction, which hydrus's own tests do not call duplicates, must be alternates: a pair with
+  them is neither true nor wrong if it is found as edited or recoloured, and wrong if it is found as any other kind;
 - polyu's regions of one photograph may overlap: pairs between them are left out;
-- images4's folders euclidean, resample and rotate show one and the same photograph: one group;
-- images4 custom/1 and custom/2 are two shots of one sky, and pdq's exif-rotn-1, 3, 6, 8 four of one table:
-  left out;
-- byte-identical files are duplicates wherever they lie, also of what their twin is a duplicate of;
-- imagededup's alpha_channel_image.png shows ukbench00120, and ukbench09380.webp ukbench09380, which the truth file
-  does not say;
+- images4's folders euclidean, resample and rotate show the same photograph: they are one group;
+- images4 custom/1 and custom/2 are two shots of one sky, and pdq's exif-rotn-1, 3, 6, 8 four shots of one table: they
+  are left out;
+- byte-identical files are duplicates in any folder, and also of all duplicates of each other;
+- imagededup's alpha_channel_image.png shows ukbench00120, and ukbench09380.webp shows ukbench09380, which the truth
+  file does not say;
 - files that do not decode have no row in the truth;
 - photographs of imagenet_sample and clothing_small are all different;
 - of lookalikes every pair that its truth calls `dup` is true, `ambiguous` ones are left out, all others are different.
@@ -155,7 +155,7 @@ def load_lookalikes(data: Path) -> Truth:
 
 
 def photograph(path: str) -> str:
-    """Which photograph a region of polyu was cut from: its name without number and shot."""
+    """The photograph that a region of polyu was cropped from: its name without number and shot."""
     return Path(path).name.rsplit("_", 2)[0].rstrip("_")
 
 
@@ -191,7 +191,7 @@ def edit_of(group: str, a: str, b: str) -> str:
 
 
 def write_manifest(data: Path, sets: Sequence[str], path: Path) -> None:
-    """A CSV manifest of all files of the sets; the set is the scope, so that no pair leaves its set."""
+    """A CSV manifest of all files of the sets; the set is the scope, so pairs stay within a set."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["uri", "scope"])
@@ -212,7 +212,7 @@ def read_table(root: Path, name: str, columns: Sequence[str] = ()) -> list[dict[
 
 
 def evidence_text(row: Mapping[str, Any]) -> str:
-    """All measures of a row of `pairs`, short, those that later versions add among them."""
+    """All measures of a row of `pairs` as short text, including those of later versions."""
     values = {key: value for key, value in row.items() if value is not None and key not in NOT_EVIDENCE}
     order = sorted(values, key=lambda key: (EVIDENCE_FIRST.index(key) if key in EVIDENCE_FIRST else 99, key))
     return ", ".join(
@@ -237,7 +237,7 @@ class Found:
     members: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def evidence(self, pair: Pair) -> str:
-        """What the tables say of a pair."""
+        """The row of a pair as text."""
         if pair in self.measured:
             return evidence_text(self.measured[pair])
         return "equal pixels" if pair in self.edges else "by group only" if pair in self.grouped else "not proposed"
@@ -248,17 +248,17 @@ class Found:
         return row["kind"] if row and row["is_duplicate"] else None
 
     def wrong(self, truth: Truth) -> set[Pair]:
-        """Pairs found, or in one group, that the truth does not have; alternates are right where they are called so."""
+        """Pairs found, or in one group, that the truth does not have; alternates are right if found as alternates."""
         return (self.edges | self.grouped) - set(truth.relation) - self.ignored(truth)
 
     def ignored(self, truth: Truth) -> set[Pair]:
-        """Pairs that count neither way."""
+        """Pairs that are not scored."""
         said = {pair for pair in truth.alternate if self.kind(pair) in (None, *ALTERNATE_KINDS)}
         return truth.ignore | said
 
 
 def load_found(root: Path, data: Path) -> dict[str, Found]:
-    """What the tables under `root` say, by set: the first folder of an image's path below `data`."""
+    """Results of the tables under `root` by set, which is the first folder of an image's path below `data`."""
     digests = {r["content_id"]: r["pixel_digest"] for r in read_table(root, "hashes", ("content_id", "pixel_digest"))}
     vertices: dict[tuple[str, str], list[str]] = {}  # images of equal pixels are one vertex of a pair
     paths: dict[str, str] = {}
@@ -293,7 +293,7 @@ def line(name: str, what: str, s: Scores) -> str:
 
 
 def tell(data: Path, found: dict[str, Found], sets: Sequence[str], show: int) -> None:
-    """Print the tables and the pairs that are wrong or missed."""
+    """Print the tables, and the wrong and missed pairs."""
     edits, details = [], []
     print("\n| set | of | true | found | right | precision | recall | F1 |\n|---|---|---|---|---|---|---|---|")
     for name in sets:
@@ -319,8 +319,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", nargs="*", default=SETS)
     parser.add_argument("--set", action="append", default=[], dest="options")
-    parser.add_argument("--warehouse", type=Path, help="keep the tables here; run again, only decisions are made anew")
-    parser.add_argument("--show", type=int, default=12, help="wrong and missed pairs to list by set")
+    parser.add_argument("--warehouse", type=Path, help="keep the tables here; a second run only decides again")
+    parser.add_argument("--show", type=int, default=12, help="number of wrong and missed pairs to list for each set")
     args = parser.parse_args()
     data = args.data.resolve()
     options = ["--set", f"fetch.allowed_roots=['{data}']"]

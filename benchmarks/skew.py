@@ -1,11 +1,11 @@
-"""What uneven corpora cost beside an even one: join and cluster jobs over drawn contents, cores-seconds and tasks.
+"""Cost of skewed corpora compared with an even one: join and cluster jobs over drawn contents.
 
     .venv/bin/python -m benchmarks.skew --data ../shared/data --work DIR [--contents 100000] [--kinds even,burst]
 
-`even`: contents as benchmarks.nights.synthetic draws them. `burst`: half of them are copies of one picture, as the
-frames of a fixed camera are. `marked`: half of them share twenty words, as a watermark makes them. `blank`: a tenth
-says nothing and has equal pixels. `identical`: as many images again of one content. The hottest task is that of all
-stages of a second and more whose longest task is the most times its median.
+`even`: contents as benchmarks.nights.synthetic draws them. `burst`: half of them are copies of one picture, like the
+frames of a fixed camera. `marked`: half of them share twenty words, like pictures with one watermark. `blank`: a tenth
+is blank and has equal pixels. `identical`: the number of images is doubled by images of one content. The slowest task
+is given as the largest ratio of the longest task to the median task, over all stages of a second or more.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def draw(args: argparse.Namespace, kind: str) -> Warehouse:
 
 
 def hottest(folder: Path) -> str:
-    """The longest task of a stage over its median, of the stage where that is largest."""
+    """The largest ratio of the longest task of a stage to its median task."""
     tasks: dict[tuple[str, int], list[int]] = defaultdict(list)
     for name, event in events_of(folder, "SparkListenerTaskEnd"):
         info = event["Task Info"]

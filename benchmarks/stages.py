@@ -1,11 +1,11 @@
-"""What each step of a run and its dearest stages cost, from Spark's event log.
+"""Cost of each step of a run and of its most expensive stages, from Spark's event log.
 
     .venv/bin/python -m benchmarks.stages EVENT_LOG_FOLDER [--top 5]
 
 The run must have been started with the options of `event_log`: `--spark spark.eventLog.enabled=true --spark
 spark.eventLog.dir=FOLDER --spark spark.eventLog.compress=false --spark spark.eventLog.rolling.enabled=false`. Task
-seconds are those of executor threads, the Python workers that they wait for included; JVM seconds are CPU time of these
-threads alone. A step's own seconds, planning on the driver among them, stand in `runs`.
+seconds are those of executor threads, including the Python workers that they wait for. JVM seconds are the CPU time of
+these threads only. The seconds of a step, including planning on the driver, are in the table `runs`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STEP = re.compile(r"dupelake (\S+), run")
 
 @dataclass
 class Spent:
-    """Sums over tasks; `names` are the outermost operators that Spark names its RDDs by."""
+    """Sums over tasks; `names` are the outermost operators, by which Spark names its RDDs."""
 
     tasks: int = 0
     task_s: float = 0.0
@@ -36,7 +36,7 @@ class Spent:
     names: str = ""
 
     def add(self, event: dict) -> None:
-        """A task that ended."""
+        """Add a task that ended."""
         metrics = event.get("Task Metrics") or {}
         seconds = metrics.get("Executor Run Time", 0) / 1e3
         self.tasks += 1
@@ -54,7 +54,7 @@ class Spent:
 
 
 def event_log(folder: Path) -> list[str]:
-    """Options of a run that logs its events into `folder`, which is emptied of those of runs before."""
+    """Options of a run that logs its events into `folder`; logs of earlier runs are removed from it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     settings = ("enabled=true", f"dir={folder.absolute().as_uri()}", "compress=false", "rolling.enabled=false")
@@ -72,7 +72,7 @@ def events_of(folder: Path, *kinds: str) -> Iterator[tuple[str, dict]]:
 
 
 def read(folder: Path) -> tuple[dict[str, Spent], dict[int, Spent], dict[int, str]]:
-    """(by step, by stage, step of each stage); what is outside of steps is '-'."""
+    """(by step, by stage, step of each stage); '-' is the name for everything outside of steps."""
     step_of: dict[int, str] = {}
     steps: dict[str, Spent] = defaultdict(Spent)
     stages: dict[int, Spent] = defaultdict(Spent)

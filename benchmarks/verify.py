@@ -1,11 +1,11 @@
-"""Milliseconds of verification a pair, on one core, by how the pair comes out, and the share of each step.
+"""Milliseconds of verification per pair on one core, by the result of the pair, and the share of each step.
 
     OMP_NUM_THREADS=1 python benchmarks/verify.py --data ../shared/data [--photographs 24] [--repeat 3]
 
-One process, one thread, CPU time of the process; of the repetitions the fastest of each pair counts. Thumbnails and
-keypoints are prepared before; what a picture derives of itself (grey, content box) is computed anew for each pair.
-Direct: the whole on the whole. Keypoints: aligned by them. Rejected: photographs that are not of one source, as the
-join proposes them: those that share most matches.
+It uses one process and one thread and measures CPU time; the fastest repetition of each pair counts. Thumbnails and
+keypoints are prepared before. Cached values of a picture (grey, content box) are computed again for each pair. Direct:
+whole pictures are aligned with each other. Keypoints: pairs are aligned by keypoints. Rejected: photographs of other
+sources that share the most matches, as a join would propose them.
 """
 
 # ruff: noqa: E402
@@ -100,7 +100,7 @@ EDITS: dict[str, list[Callable[[Image.Image], Image.Image]]] = {
 
 
 def rejected(pictures: list[Picture], n: int) -> list[Pair]:
-    """The pairs of distinct photographs that share most matches."""
+    """The pairs of distinct photographs that share the most matches."""
     held = [p.features.descriptors.astype(np.float32) for p in pictures]
     counts = [
         (-len(match(descriptor_distances(held[i], held[j]))[0]), i, j)
@@ -111,7 +111,7 @@ def rejected(pictures: list[Picture], n: int) -> list[Pair]:
 
 
 def milliseconds(pair: Pair, repeat: int) -> float:
-    """Of the fastest run, each with pictures that know nothing of themselves yet."""
+    """Seconds of the fastest run; each run uses new pictures without cached values."""
     times = []
     for _ in range(repeat):
         first, second = (Picture(p.rgb, p.features) for p in pair)
@@ -122,7 +122,7 @@ def milliseconds(pair: Pair, repeat: int) -> float:
 
 
 def step_shares(pairs: list[Pair]) -> dict[str, float]:
-    """Share of the time that each step takes, without the steps inside it."""
+    """Share of the time of each step, without the steps inside it."""
     spent: dict[str, float] = defaultdict(float)
     inside: list[float] = []
 

@@ -1,9 +1,9 @@
-"""Words by keys beside words by blocks: share of the pairs that blocks found, keys, and meetings by chance.
+"""Words joined by keys compared with words joined by blocks: share of found pairs, keys, and chance matches.
 
     .venv/bin/python -m benchmarks.word_keys --warehouse DIR [--unrelated DIR]
 
-DIR: a warehouse whose words met in blocks (`benchmarks.nights.run real` makes one). Counted are its accepted pairs that
-the words leg found. `--unrelated`: a warehouse of pictures that show nothing in common, for meetings by chance.
+DIR is a warehouse whose words were joined by blocks (`benchmarks.nights.run real` makes one). Its accepted pairs that
+the word generator found are counted. `--unrelated` is a warehouse of unrelated pictures, for matches by chance.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{len(ids):,} pictures, {NEIGHBOURS} neighbours: {n_keys:.0f} keys each, {took:.2f} ms")
     print(f"of {len(sought):,} pairs that blocks found {is_met.mean():.4f} share a key")
     print(f"{len(pairs) / len(ids):.2f} pairs a picture share a key")
-    print(f"of {alone.sum():,} that no other leg found {is_met[alone].mean():.4f}")
+    print(f"of {alone.sum():,} that no other generator found {is_met[alone].mean():.4f}")
     if args.unrelated:
         _, others = words_of(args.unrelated)
         by_chance = len(met(others)[0]) / len(others)

@@ -84,7 +84,7 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path, name, mark):
     if mark is not None:
         (tmp_path / MARK).write_text(mark, encoding="utf-8")
     before = everything(tmp_path)
-    with pytest.raises(ConfigError, match="which no demo made"):
+    with pytest.raises(ConfigError, match="which no demo wrote"):
         clear(tmp_path)
     assert everything(tmp_path) == before
 

@@ -1,7 +1,7 @@
-"""`dupelake demo`: photographs that ship inside scikit-image, copied with known edits, through two nights.
+"""`dupelake demo`: two nights over photographs that ship with scikit-image, and copies of them with known edits.
 
-Shows what the product does on a machine without any images of its own, and measures it against the
-truth that making the copies gives.
+It shows the product on a machine without images, and compares the result with the truth, which is known because the
+demo makes the copies.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dupelake.warehouse.schema import ALL_TABLES
 
 Edit = Callable[[Image.Image], Image.Image]
 
-# Photographs only (README.txt of skimage/data has their licences); each is its own scene.
+# Each photograph shows another scene. README.txt of skimage/data has the licences.
 PHOTOGRAPHS = (
     "astronaut.png",
     "brick.png",
@@ -42,10 +42,10 @@ PHOTOGRAPHS = (
 )
 NIGHTS = ("2026-11-01", "2026-11-02")
 MARK = ".dupelake-demo.json"
-"""Lies in the folder of a demo and lists the files that it wrote, with their digests."""
+"""Name of the file in a demo's folder that lists the files which the demo wrote, with their digests."""
 _MADE_BY = "dupelake demo"
 _NAMES = ("images", "warehouse", "truth.csv", "contact-sheet.png")
-_TOLD = 3  # names of what is not the demo's that the message gives
+_MAX_NAMES = 3  # foreign names that the error message lists
 
 
 def _save(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -81,10 +81,10 @@ def edits() -> dict[str, Callable[[Image.Image], tuple[str, bytes]]]:
 
 
 def clear(out: Path) -> None:
-    """Remove what an earlier demo made under `out`; nothing else.
+    """Remove the files that an earlier demo wrote under `out`, and nothing else.
 
     Raises:
-        ConfigError: there is something under the names that the demo uses that it did not make, or not all of it.
+        ConfigError: a name that the demo uses contains files that no demo wrote.
     """
     used = [name for name in _NAMES if os.path.lexists(out / name)]
     foreign = [name for name in used if (out / name).is_symlink()]
@@ -94,25 +94,25 @@ def clear(out: Path) -> None:
     elif mark is not None:
         foreign += _foreign(out, mark)
     if foreign or (out.exists() and not out.is_dir()):
-        what = ", ".join(foreign[:_TOLD]) or "a file"
-        raise ConfigError([f"--out {out}: holds {what}, which no demo made; give another folder, or move that away"])
+        what = ", ".join(foreign[:_MAX_NAMES]) or "a file"
+        raise ConfigError([f"--out {out}: contains {what}, which no demo wrote; give another folder, or move it away"])
     for name in used:
         shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
     (out / MARK).unlink(missing_ok=True)
 
 
 def _read_mark(out: Path) -> dict[str, str] | None:
-    """{path below `out`: digest} of the images that a demo wrote; None where no demo left its mark."""
+    """{path below `out`: digest} of the files that a demo wrote; None if there is no mark of a demo."""
     try:
-        held = json.loads((out / MARK).read_text(encoding="utf-8"))
-        files = held["files"] if held["made_by"] == _MADE_BY else None
+        mark = json.loads((out / MARK).read_text(encoding="utf-8"))
+        files = mark["files"] if mark["made_by"] == _MADE_BY else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return dict(files) if isinstance(files, dict) else None
 
 
 def _foreign(out: Path, made: dict[str, str]) -> list[str]:
-    """Files below `out` that are not as the demo wrote them, and folders of the warehouse that are no tables."""
+    """Files below `out` that differ from those the demo wrote, and folders of the warehouse that are not its tables."""
     found = []
     for path in sorted((out / "images").rglob("*")):
         name = str(path.relative_to(out))
@@ -136,10 +136,10 @@ def _digest(path: Path) -> str:
 def write_images(folder: Path) -> Path:
     """Write the sample images under `folder`, in two date partitions; returns the truth CSV (path, group, edit).
 
-    Beside `folder` come that CSV and MARK, by which `clear` knows what is the demo's.
+    The CSV and MARK are written beside `folder`; `clear` uses MARK to find the demo's files.
 
-    The first night holds originals and some copies, the second the other copies and a few odd files:
-    a byte-identical copy under another name, a truncated file, an empty one and one that is no image.
+    The first night contains originals and some copies. The second contains the other copies and a few special files:
+    a byte-identical copy under another name, a truncated file, an empty file and a file that is not an image.
     """
     import skimage
 
@@ -150,7 +150,7 @@ def write_images(folder: Path) -> Path:
     for i, name in enumerate(PHOTOGRAPHS):
         with Image.open(source / name) as image:
             picture = image.convert("RGB")
-        picture.info.pop("icc_profile", None)  # PNG would keep it and JPEG not: then one shows other colours
+        picture.info.pop("icc_profile", None)  # PNG would keep it and JPEG would not: their colours would differ
         scene = Path(name).stem
         chosen = ["original", *[list(makers)[1 + (i + k) % (len(makers) - 1)] for k in range(1 + i % 4)]]
         for k, edit in enumerate(chosen):
@@ -171,7 +171,7 @@ def write_images(folder: Path) -> Path:
     made = {table: rows.getvalue().encode()} | {f"{folder.name}/{path}": data for path, data in files.items()}
     out.mkdir(parents=True, exist_ok=True)
     digests = {path: hashlib.sha256(data).hexdigest() for path, data in made.items()}
-    # First, so that the next demo knows what is ours, should this one be killed.
+    # Written first, so that the next demo can remove the files if this one is killed.
     (out / MARK).write_text(json.dumps({"made_by": _MADE_BY, "files": digests}, indent=1), encoding="utf-8")
     for path, data in made.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)

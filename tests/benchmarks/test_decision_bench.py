@@ -1,4 +1,4 @@
-"""What the benches say of decisions, on results that can be counted by hand: distractors, keepers, tiers, scores."""
+"""Figures of the benchmarks of decisions, counted by hand: distractors, keepers, tiers, scores."""
 
 from __future__ import annotations
 

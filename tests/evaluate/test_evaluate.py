@@ -1,4 +1,4 @@
-"""`dupelake evaluate`: figures against an enumeration of all pairs, what is shown, files, faults."""
+"""`dupelake evaluate`: figures compared with an enumeration of all pairs, listed pairs, files, errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT = thresholds(Config().decide.min_score)
 
 
 def n_passed(row):
-    """Thresholds of two of the signals that a measured pair passes; PDQ of low quality has no value."""
+    """Number of thresholds of two signals that a measured pair passes; PDQ of low quality has no value."""
     bits = min(row["pdq_bits"], row["pdq_mirrored_bits"]) if row["pdq_quality"] >= 50 else None
     return {
         "score": sum(row["score"] >= t for t in AT["score"]),
@@ -145,7 +145,7 @@ def test_command_writes_figures_and_sheets(story, tmp_path, capsys):
     (out / "false-pairs-holiday.png").write_bytes(b"of somebody else")
     assert cli.main(["evaluate", "--warehouse", str(story), "--truth", str(truth), "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "10 images named, 7 matched, 1 match no image, 1 match several, 1 mean an image already named" in said
+    assert "10 images named, 7 matched, 1 match no image, 1 match several, 1 match an image of an earlier name" in said
     assert "1 of the matched failed in the hash stage" in said
     figures = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert figures["truth"]["names"] == {MATCHED: 7, NONE: 1, SEVERAL: 1, AGAIN: 1}

@@ -1,4 +1,4 @@
-"""Figures of quality against definitions worked out by brute force."""
+"""Figures of quality compared with their definitions by brute force."""
 
 from __future__ import annotations
 

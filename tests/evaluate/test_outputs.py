@@ -1,4 +1,4 @@
-"""Commands that write into a folder of a person's leave what they did not make, and what a person filled in."""
+"""Commands that write into a user's folder keep files that they did not write, and files that a person filled in."""
 
 from __future__ import annotations
 

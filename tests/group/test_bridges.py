@@ -1,4 +1,4 @@
-"""Bridges: blocks against networkx, and the shapes that are cut or must stay whole."""
+"""Bridges: blocks compared with networkx, and graphs that must be cut or must stay whole."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def random_edges(seed):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_blocks_cut_vertices_and_what_hangs_on_them_equal_networkx(seed):
+def test_blocks_cut_vertices_and_sizes_of_sides_equal_networkx(seed):
     n, edges = random_edges(seed)
     random.Random(seed + 1).shuffle(edges)  # noqa: S311
     ends = np.array(edges, np.int64).reshape(-1, 2)

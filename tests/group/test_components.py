@@ -1,4 +1,4 @@
-"""Connected components against networkx: by one task, and by rounds of contraction."""
+"""Connected components compared with networkx: by one task, and by rounds of contraction."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_special_graphs_by_one_task(spark, checkpoint):
 
 
 def test_special_graphs_by_rounds(spark, checkpoint):
-    """All at once, as components of one graph; the empty one is next."""
+    """All graphs as components of one graph; the empty graph is the next test."""
     edges = []
     for number, graph in enumerate(SPECIAL.values()):
         edges += [(a + 1000 * number, b + 1000 * number) for a, b in graph]

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from dupelake.group.cover import group_cover, next_of_kin
+from dupelake.group.cover import comparison_partners, group_cover
 from dupelake.group.stars import star_cover
 
 
 def cover(edges: list[tuple[int, int, bool]], n: int) -> tuple[list[int], list[int]]:
     src, dst, tight = (np.array(column) for column in zip(*edges, strict=True))
     centre = group_cover(src, dst, tight.astype(bool), n)
-    return centre.tolist(), next_of_kin(src, dst, tight.astype(bool), centre).tolist()
+    return centre.tolist(), comparison_partners(src, dst, tight.astype(bool), centre).tolist()
 
 
-def test_a_copy_of_a_copy_stands_in_the_group_and_names_whom_it_was_compared_with() -> None:
+def test_a_copy_of_a_copy_is_in_the_group_with_the_vertex_it_was_compared_with() -> None:
     assert cover([(0, 1, True), (1, 2, True)], 3) == ([0, 0, 0], [-1, 0, 1])
 
 
-def test_an_edit_of_a_copy_stands_in_the_group() -> None:
+def test_an_edit_of_a_copy_is_in_the_group() -> None:
     assert cover([(0, 1, True), (1, 2, False)], 3) == ([0, 0, 0], [-1, 0, 1])
 
 
-def test_a_chain_of_edits_makes_no_group() -> None:
+def test_a_chain_of_edits_is_not_one_group() -> None:
     assert cover([(0, 1, False), (1, 2, False), (2, 3, False)], 4) == ([0, 0, 2, 2], [-1, 0, -1, 2])
 
 
-def test_the_keeper_speaks_before_a_tight_neighbour_and_that_before_a_better_loose_one() -> None:
+def test_the_partner_is_the_keeper_else_a_tight_neighbour_else_the_best_one() -> None:
     edges = [(0, 1, True), (0, 2, True), (1, 3, False), (2, 3, True), (0, 4, False), (1, 4, True)]
     centre, kin = cover(edges, 5)
     assert centre == [0] * 5
@@ -47,7 +47,7 @@ def test_a_film_of_tight_links_makes_groups_of_its_neighbours() -> None:
     assert centre == [i // 3 * 3 for i in range(100)]
 
 
-def test_of_any_graph_each_member_is_two_links_from_its_keeper_at_most_and_the_order_of_edges_changes_nothing() -> None:
+def test_each_member_is_at_most_two_edges_from_its_keeper_in_any_order_of_edges() -> None:
     rng = np.random.default_rng(5)
     edges = np.unique(np.sort(rng.integers(0, 80, (160, 2)), axis=1), axis=0)
     edges = edges[edges[:, 0] != edges[:, 1]]

@@ -1,4 +1,4 @@
-"""Group ids that last, and the events of a group's life. One story a scope, all of them in the same nights."""
+"""Stable group ids and the events of groups. Each scope is one example; all run in the same nights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def checkpoint(spark, tmp_path_factory):
 
 
 def nights_of_change():
-    """Five nights; each scope tells one story."""
+    """Five nights; each scope is one example."""
     c = Corpus()
     for scope in ("grow", "merge", "merge_weak", "split", "end", "heir", "reborn", "swap"):
         c.ladder(scope, *(f"{scope}_{i}" for i in range(8)))
@@ -73,7 +73,7 @@ def life(spark, checkpoint):
 
 
 def told(life, scope):
-    """Per night, the events of a scope with ids replaced by the order in which they were first seen."""
+    """Events of a scope by night, with ids replaced by the order of their first occurrence."""
     seen, ids = life
     order = {}
     out = []
@@ -158,7 +158,7 @@ def test_a_group_is_never_of_one_image_and_has_one_keeper(life):
 
 
 def test_an_id_in_use_is_not_given_to_a_newborn(spark, checkpoint):
-    """Even where the events are lost and only the stored groups know of the id."""
+    """Even if the events are lost and only the stored groups contain the id."""
     c = Corpus()
     c.ladder("s", "a", "b", "c")
     c.pair("a", "b")

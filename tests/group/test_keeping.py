@@ -1,4 +1,4 @@
-"""kernels.keeping: each rule by the evidence that it names, from both ends; the order of several."""
+"""Keeper rules (group/keeping.py): each rule by its evidence, from both ends, and the order of several rules."""
 
 from __future__ import annotations
 

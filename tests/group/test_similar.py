@@ -1,4 +1,4 @@
-"""Groups of other shots of one thing: against networkx, within scopes, and by the option."""
+"""Groups of similar pictures: compared with networkx, within scopes, and by the option."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dupelake.warehouse.tables import Warehouse
 
 
 def story(seed: int) -> Corpus:
-    """Images of two scopes, some contents in both; random pairs, half of them copies and half other shots."""
+    """Images of two scopes, some contents in both; random pairs, half of them duplicates and half similar."""
     rng, c = random.Random(seed), Corpus()  # noqa: S311
     for number in range(60):
         c.image(f"a{number:02}", rng.choice("st"), content=f"c{number % 40:02}", deleted=number % 17 == 3)
@@ -70,7 +70,7 @@ def test_copies_alone_are_no_other_shots(spark, checkpoint):
 
 
 def test_the_option_fills_the_table_and_takes_it_back(spark, tmp_path):
-    """A real night: two photographs of one motorcycle, from two places, and another thing."""
+    """A real night: two photographs of one motorcycle from two places, and another subject."""
     root, images = str(tmp_path / "wh"), tmp_path / "images"
     images.mkdir()
     for name in ("motorcycle_left.png", "motorcycle_right.png", "coffee.png"):

@@ -1,4 +1,4 @@
-"""The chain guard's kernel: every member touches its keeper, and the keeper outranks it."""
+"""Star cover and disagreement: every member has an edge to its keeper, which has a better rank."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupelake.group.stars import standing, star_cover
+from dupelake.group.stars import component_disagreement, star_cover
 
 edge_lists = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=0, max_size=150)
 
@@ -20,7 +20,7 @@ def cover(edges):
 
 
 def by_the_book(edges):
-    """The rule as the design words it, vertex by vertex."""
+    """The rule of the design, vertex by vertex."""
     near: dict[int, set[int]] = {}
     for a, b in edges:
         near.setdefault(a, set()).add(b)
@@ -61,7 +61,7 @@ def test_order_direction_and_repeats_change_nothing(edges, random):
 
 
 @given(edge_lists, edge_lists)
-def test_components_do_not_feel_each_other(left, right):
+def test_components_do_not_affect_each_other(left, right):
     evens, odds = [(2 * a, 2 * b) for a, b in left], [(2 * a + 1, 2 * b + 1) for a, b in right]
     assert cover(evens + odds) == cover(evens) | cover(odds)
 
@@ -89,22 +89,25 @@ def test_a_star_of_100000_is_quick():
     assert centres.max() == 0
 
 
-def test_the_best_standing_is_the_medoids():
+def test_the_medoid_has_the_least_disagreement():
     # 0 agrees with four; 1 with three of them, 4 with 0 alone; 5 is its mirror image; 6 and 7 are another component
     edges = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (0, 5), (6, 7)]
     agreement = np.array([1000] * 6 + [0, 900])
     a, b = np.array(edges).T
     wanted = [0, 5, 10, 10, 15, 20, 0, 0]
-    assert standing(a, b, agreement, 8).tolist() == wanted
+    assert component_disagreement(a, b, agreement, 8).tolist() == wanted
     shuffled = np.random.default_rng(3).permutation(len(edges))
-    assert standing(b[shuffled], a[shuffled], agreement[shuffled], 8).tolist() == wanted
+    assert component_disagreement(b[shuffled], a[shuffled], agreement[shuffled], 8).tolist() == wanted
 
 
-def test_a_plain_picture_stands_before_its_edited_copies():
+def test_a_plain_picture_disagrees_less_than_its_edited_copies():
     # each of three edits takes away 200; two of them, between edited copies, 400
     a, b = np.array([(1, 0), (1, 2), (1, 3), (0, 2), (0, 3), (2, 3)]).T
-    assert standing(a, b, np.array([800] * 3 + [600] * 3), 4).tolist() == [3, 0, 3, 3]
+    assert component_disagreement(a, b, np.array([800] * 3 + [600] * 3), 4).tolist() == [3, 0, 3, 3]
 
 
-def test_standing_of_nothing():
-    assert standing(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), 2).tolist() == [0, 0]
+def test_disagreement_without_vertices():
+    assert component_disagreement(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), 2).tolist() == [
+        0,
+        0,
+    ]

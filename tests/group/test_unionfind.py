@@ -1,4 +1,4 @@
-"""The one-task finish of connected components against networkx."""
+"""Connected components in one task, compared with networkx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts against brute force on small random histories: closures by repetition, covers by looking at every pair."""
+"""Verdicts compared with brute force on small random histories: closures by repetition, covers by all pairs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from dupelake.group.stars import star_cover
-from dupelake.group.verdicts import Verdict, newest, verdict_cover, weigh
+from dupelake.group.verdicts import Verdict, combine, current_verdicts, verdict_cover
 
 WORDS = ("duplicate", "not_duplicate", "alternate", "withdrawn")
 
 
-def say(a, b, verdict, at, author="ann", fault=None):
+def says(a, b, verdict, at, author="ann", fault=None):
     return Verdict(a, b, verdict, author, at, f"i{a}", None if b is None else f"i{b}", fault)
 
 
@@ -23,14 +23,14 @@ def history(rng, n):
     out = []
     for at in range(rng.randrange(1, 14)):
         a, b = rng.sample(names, 2) if rng.random() < 0.95 else [rng.choice(names)] * 2  # equal pixels
-        out.append(say(a, b, rng.choices(WORDS, (5, 3, 3, 1))[0], at // rng.choice((1, 1, 1, 3)), rng.choice("xyz")))
+        out.append(says(a, b, rng.choices(WORDS, (5, 3, 3, 1))[0], at // rng.choice((1, 1, 1, 3)), rng.choice("xyz")))
         if rng.random() < 0.2:
-            out.append(say(rng.choice(names), None, rng.choice(("keeper", "keeper", "withdrawn")), at))
+            out.append(says(rng.choice(names), None, rng.choice(("keeper", "keeper", "withdrawn")), at))
     return names, out
 
 
 def brute_pairs(verdicts):
-    """{unordered pair: (word, whether two of one time differ)}, by looking at all of each pair."""
+    """{unordered pair: (word that holds, whether two of the latest time differ)}, from all verdicts on the pair."""
     out = {}
     for v in verdicts:
         if v.other is not None:
@@ -42,7 +42,7 @@ def brute_pairs(verdicts):
 
 
 def reachable(names, links):
-    """{name: all that links reach from it}, by repeating one step n times."""
+    """{name: all names that links connect it with}, by repeating one step n times."""
     out = {a: {a} for a in names}
     for _ in names:
         for a in names:
@@ -50,8 +50,8 @@ def reachable(names, links):
     return out
 
 
-def brute(names, verdicts):
-    """What weigh should say: per vertex its set, unit, foes, alternates (as vertices) and whether it is disputed."""
+def brute_force(names, verdicts):
+    """What `combine` must give: duplicate set, linked set, sets kept apart, alternates (as vertices), disputed ones."""
     pairs = brute_pairs(verdicts)
     word = {key: said for key, (said, _) in pairs.items()}
     copies = reachable(names, {key for key, said in word.items() if said == "duplicate"})
@@ -66,19 +66,19 @@ def brute(names, verdicts):
         return found
 
     apart, alternate = between("not_duplicate"), between("alternate")
-    torn = {a for a in names if (a, a) in apart}
-    links = {frozenset((a, b)) for a in names for b in copies[a] if not {a, b} & torn}
-    ties = links | {frozenset(p) for p in alternate if not set(p) & torn and p[1] not in copies[p[0]]}
+    contradicting = {a for a in names if (a, a) in apart}
+    links = {frozenset((a, b)) for a in names for b in copies[a] if not {a, b} & contradicting}
+    ties = links | {frozenset(p) for p in alternate if not set(p) & contradicting and p[1] not in copies[p[0]]}
     block = reachable(names, ties)
     split = {a for a in names if any((b, c) in apart for b in block[a] for c in block[a] if c not in copies[b])}
-    disputed = torn | split | {a for a in names if (a, a) in alternate}
+    disputed = contradicting | split | {a for a in names if (a, a) in alternate}
     disputed |= {a for key, (_, tied) in pairs.items() if tied for a in key}
-    unit = {a: {a} if a in torn else copies[a] if a in split else block[a] for a in names}
+    unit = {a: {a} if a in contradicting else copies[a] if a in split else block[a] for a in names}
     return copies, unit, apart, alternate, disputed
 
 
 @pytest.mark.parametrize("block", range(4))
-def test_what_verdicts_mean_together_is_what_brute_force_says(block):
+def test_combined_verdicts_equal_brute_force(block):
     for seed in range(100 * block, 100 * block + 100):
         check_history(seed)
 
@@ -86,27 +86,27 @@ def test_what_verdicts_mean_together_is_what_brute_force_says(block):
 def check_history(seed):
     rng = random.Random(seed)  # noqa: S311
     _, verdicts = history(rng, rng.randrange(2, 8))
-    held, conflicts = weigh(verdicts)
-    by_name = {row.vertex: row for row in held}
+    by_vertex, conflicts = combine(verdicts)
+    by_name = {row.vertex: row for row in by_vertex}
     named = sorted({n for v in verdicts for n in (v.vertex, v.other) if n})
-    copies, unit, apart, alternate, disputed = brute(named, verdicts)
+    copies, unit, apart, alternate, disputed = brute_force(named, verdicts)
     silent = set(named) - set(by_name)  # all their verdicts were withdrawn
     assert all(copies[n] == {n} == unit[n] for n in silent)
     for name, row in by_name.items():
-        assert row.label == min(copies[name])
-        assert row.unit == min(unit[name])
+        assert row.duplicate_set == min(copies[name])
+        assert row.linked_set == min(unit[name])
         assert row.is_disputed == (name in disputed)
         for other, theirs in by_name.items():
-            assert (theirs.label in row.apart) == ((name, other) in apart)
-            assert (theirs.label in row.alternates) == ((name, other) in alternate)
+            assert (theirs.duplicate_set in row.apart) == ((name, other) in apart)
+            assert (theirs.duplicate_set in row.alternates) == ((name, other) in alternate)
     assert {end for c in conflicts for end in (c.decision.vertex, c.decision.other)} <= disputed
     assert bool(conflicts) == bool(disputed & set(by_name) | (disputed & silent))
     shuffled = rng.sample(verdicts, len(verdicts))
-    assert weigh(shuffled) == (held, conflicts)
+    assert combine(shuffled) == (by_vertex, conflicts)
 
 
-def brute_cover(n, edges, unit, label, chosen, foes):
-    """The cover by its rules: the best free vertex takes its unit, then its neighbours' units, one by one."""
+def brute_cover(n, edges, unit, label, chosen, kept_apart):
+    """The cover by its rules: the best free vertex takes its linked set, then those of its neighbours one by one."""
     whole = {u: [v for v in range(n) if unit[v] == u] for u in set(unit)}
     for members in whole.values():
         if sum(chosen[v] for v in members) > 1:
@@ -122,7 +122,7 @@ def brute_cover(n, edges, unit, label, chosen, foes):
             if frozenset((c, w)) in edges and centre[w] is None and w not in star:
                 more = whole[unit[w]]
                 two_keepers = any(chosen[v] for v in star) and any(chosen[v] for v in more)
-                hostile = any(frozenset((label[x], label[y])) in foes for x in star for y in more)
+                hostile = any(frozenset((label[x], label[y])) in kept_apart for x in star for y in more)
                 if not two_keepers and not hostile:
                     star += more
         for v in star:
@@ -131,7 +131,7 @@ def brute_cover(n, edges, unit, label, chosen, foes):
 
 
 @pytest.mark.parametrize("block", range(4))
-def test_the_cover_obeys_verdicts_as_brute_force_does(block):
+def test_the_cover_with_verdicts_equals_brute_force(block):
     for seed in range(100 * block, 100 * block + 100):
         check_cover(seed)
 
@@ -149,9 +149,9 @@ def check_cover(seed):
         for b in set(label)
         if not any({a, b} <= labels for labels in in_unit.values()) and rng.random() < 0.3
     ]
-    torn = {a for a in set(label) if rng.random() < 0.15}
-    clean += [frozenset((a,)) for a in torn]
-    unit = [("torn", v) if label[v] in torn else unit[v] for v in range(n)]
+    contradicting = {a for a in set(label) if rng.random() < 0.15}
+    clean += [frozenset((a,)) for a in contradicting]
+    unit = [("torn", v) if label[v] in contradicting else unit[v] for v in range(n)]
     chosen = [rng.random() < 0.15 for _ in range(n)]
     edges = {e for e in edges if frozenset(label[v] for v in e) not in clean}  # the stage removes them before
     expected = brute_cover(n, edges, list(unit), label, chosen, set(clean))
@@ -186,64 +186,66 @@ def test_without_verdicts_the_cover_is_the_star_cover():
 
 
 def test_a_later_verdict_on_the_same_contents_holds_and_a_withdrawal_takes_it_back():
-    said = [say("a", "b", "duplicate", 1), say("b", "a", "not_duplicate", 3), say("a", "b", "alternate", 2)]
-    assert [v.verdict for v in newest(said)[0]] == ["not_duplicate"]
-    assert newest([*said, say("a", "b", "withdrawn", 4)]) == ([], [])
-    keepers = [say("a", None, "keeper", 1), say("a", None, "keeper", 2, "bob"), say("b", None, "keeper", 1)]
-    held, _ = weigh([*keepers, say("b", None, "withdrawn", 5)])
-    assert [(row.vertex, row.chosen_by) for row in held] == [("a", "bob")]
+    said = [says("a", "b", "duplicate", 1), says("b", "a", "not_duplicate", 3), says("a", "b", "alternate", 2)]
+    assert [v.verdict for v in current_verdicts(said)[0]] == ["not_duplicate"]
+    assert current_verdicts([*said, says("a", "b", "withdrawn", 4)]) == ([], [])
+    keepers = [says("a", None, "keeper", 1), says("a", None, "keeper", 2, "bob"), says("b", None, "keeper", 1)]
+    by_vertex, _ = combine([*keepers, says("b", None, "withdrawn", 5)])
+    assert [(row.vertex, row.chosen_by) for row in by_vertex] == [("a", "bob")]
 
 
 def test_two_verdicts_of_one_time_are_a_conflict_and_the_careful_one_holds():
-    held, (conflict,) = weigh([say("a", "b", "duplicate", 1, "ann"), say("a", "b", "not_duplicate", 1, "bob")])
+    by_vertex, (conflict,) = combine([says("a", "b", "duplicate", 1, "ann"), says("a", "b", "not_duplicate", 1, "bob")])
     assert (conflict.kind, conflict.decision.author, conflict.against.author) == ("same_time", "bob", "ann")
-    assert [row.apart for row in held] == [["b"], ["a"]]
-    assert all(row.is_disputed for row in held)
-    agreed = [say("a", "b", "duplicate", 1, "bob"), say("a", "b", "duplicate", 1, "ann")]
-    assert newest(agreed)[1] == []
+    assert [row.apart for row in by_vertex] == [["b"], ["a"]]
+    assert all(row.is_disputed for row in by_vertex)
+    agreed = [says("a", "b", "duplicate", 1, "bob"), says("a", "b", "duplicate", 1, "ann")]
+    assert current_verdicts(agreed)[1] == []
 
 
 @pytest.mark.parametrize(
     ("last", "kind", "units"),
     [
-        (say("a", "c", "not_duplicate", 9, "bob"), "not_duplicate_of_duplicate", ["a", "b", "c"]),
-        (say("a", "c", "alternate", 9, "bob"), "alternate_of_duplicate", ["a", "a", "a"]),
-        (say("b", "b", "not_duplicate", 9, "bob"), "not_duplicate_of_duplicate", ["a", "b", "c"]),
+        (says("a", "c", "not_duplicate", 9, "bob"), "not_duplicate_of_duplicate", ["a", "b", "c"]),
+        (says("a", "c", "alternate", 9, "bob"), "alternate_of_duplicate", ["a", "a", "a"]),
+        (says("b", "b", "not_duplicate", 9, "bob"), "not_duplicate_of_duplicate", ["a", "b", "c"]),
     ],
 )
 def test_a_conflict_names_both_decisions_and_the_careful_side_holds(last, kind, units):
-    held, (conflict,) = weigh([say(a, b, "duplicate", at) for at, (a, b) in enumerate(pairwise("abc"))] + [last])
+    by_vertex, (conflict,) = combine(
+        [says(a, b, "duplicate", at) for at, (a, b) in enumerate(pairwise("abc"))] + [last]
+    )
     assert (conflict.kind, conflict.decision, conflict.against.decided_at) == (kind, last, 1)
-    assert [row.unit for row in held] == units
-    assert all(row.is_disputed for row in held)
+    assert [row.linked_set for row in by_vertex] == units
+    assert all(row.is_disputed for row in by_vertex)
 
 
 def test_alternates_do_not_pass_on_but_two_of_one_chain_cannot_be_kept_apart():
-    chain = [say("a", "b", "alternate", 1), say("b", "c", "alternate", 2, "bob")]
-    held, conflicts = weigh(chain)
-    assert ([row.alternates for row in held], conflicts) == ([["b"], ["a", "c"], ["b"]], [])
-    held, (conflict,) = weigh([*chain, say("a", "c", "not_duplicate", 3)])
+    chain = [says("a", "b", "alternate", 1), says("b", "c", "alternate", 2, "bob")]
+    by_vertex, conflicts = combine(chain)
+    assert ([row.alternates for row in by_vertex], conflicts) == ([["b"], ["a", "c"], ["b"]], [])
+    by_vertex, (conflict,) = combine([*chain, says("a", "c", "not_duplicate", 3)])
     assert (conflict.kind, conflict.against.author) == ("not_duplicate_of_alternate", "bob")
-    assert [row.unit for row in held] == ["a", "b", "c"]
+    assert [row.linked_set for row in by_vertex] == ["a", "b", "c"]
 
 
 def test_what_cannot_be_applied_is_a_conflict_until_it_is_withdrawn():
     ghost = Verdict("a", None, "duplicate", "ann", 1, "ia", "ghost", "unknown_image")
-    held, (conflict,) = weigh([ghost])
-    assert (conflict.kind, conflict.decision, held[0].is_disputed) == ("unknown_image", ghost, True)
-    assert held[0].unit == "a"
+    by_vertex, (conflict,) = combine([ghost])
+    assert (conflict.kind, conflict.decision, by_vertex[0].is_disputed) == ("unknown_image", ghost, True)
+    assert by_vertex[0].linked_set == "a"
     taken_back = Verdict("a", None, "withdrawn", "bob", 2, "ghost", "ia", "unknown_image")
-    assert weigh([ghost, taken_back]) == ([], [])
+    assert combine([ghost, taken_back]) == ([], [])
     over = Verdict("a/x", "b/y", "duplicate", "ann", 1, "ia", "ib", "different_scopes")
-    held, (conflict,) = weigh([over])
-    assert (conflict.kind, [row.label for row in held]) == ("different_scopes", ["a/x", "b/y"])
+    by_vertex, (conflict,) = combine([over])
+    assert (conflict.kind, [row.duplicate_set for row in by_vertex]) == ("different_scopes", ["a/x", "b/y"])
 
 
 def test_words_name_who_and_what():
-    said = [say("a", "b", "duplicate", 1, name) for name in ("dan", "cid", "bob", "ann")]
-    said += [say("b", x, "duplicate", 2, name) for x, name in zip("cdef", ("dan", "cid", "bob", "ann"), strict=True)]
-    said += [say("z", "c", "not_duplicate", 3, "eve"), say("b", "y", "alternate", 3, "fay")]
-    rows = {row.vertex: row for row in weigh(said)[0]}
+    said = [says("a", "b", "duplicate", 1, name) for name in ("dan", "cid", "bob", "ann")]
+    said += [says("b", x, "duplicate", 2, name) for x, name in zip("cdef", ("dan", "cid", "bob", "ann"), strict=True)]
+    said += [says("z", "c", "not_duplicate", 3, "eve"), says("b", "y", "alternate", 3, "fay")]
+    rows = {row.vertex: row for row in combine(said)[0]}
     assert rows["f"].confirmed_by == "ann, bob, cid and 1 more"
-    assert (rows["f"].apart_words, rows["z"].apart_words) == ("iz by eve", "ic by eve")
+    assert (rows["f"].apart_text, rows["z"].apart_text) == ("iz by eve", "ic by eve")
     assert (rows["y"].alternate_by, rows["f"].alternate_by, rows["z"].alternate_by) == ("fay", "fay", None)

@@ -1,4 +1,4 @@
-"""Edits: what each promises about size, what stays, and determinism; on a photograph that scikit-image ships."""
+"""Edits: size, kept fraction and determinism of each, on a photograph that ships with scikit-image."""
 
 from __future__ import annotations
 

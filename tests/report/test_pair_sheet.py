@@ -1,4 +1,4 @@
-"""Sheets of pairs, and curves: what people tune by looking at."""
+"""Sheets of pairs, and precision-recall curves."""
 
 from __future__ import annotations
 

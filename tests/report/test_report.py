@@ -1,4 +1,4 @@
-"""Contact sheets, run reports, Java check: what people and start-up scripts see."""
+"""Contact sheets, run reports and the Java check."""
 
 from __future__ import annotations
 

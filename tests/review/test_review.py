@@ -1,4 +1,4 @@
-"""`dupelake review` and `dupelake decide` on small tables with real pictures: the page, the CSV, and the way back."""
+"""`dupelake review` and `dupelake decide` on small tables with real pictures: the page, the CSV, and its import."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from PIL import Image
 from dupelake import cli
 from dupelake.config import Config
 from dupelake.errors import ConfigError
-from dupelake.group.decisions_stage import conflicts_of, listed
+from dupelake.group.decisions_stage import conflict_rows, conflicts_of
 from dupelake.pipeline.decisions import Line, current_verdicts, decide, pin_decisions, read_lines, write_conflicts
 from dupelake.review.page import SIDE_PX
 from dupelake.review.pages import CSV_COLUMNS, review
@@ -47,7 +47,7 @@ def content(name):
 
 @pytest.fixture
 def warehouse(spark, tables, tmp_path):
-    """The tables, for one test to write."""
+    """A copy of the tables that one test may write."""
     return Warehouse(spark, str(shutil.copytree(tables, tmp_path / "wh")))
 
 
@@ -266,7 +266,7 @@ def test_rows_that_sql_inserts_are_pinned_once_and_conflicts_come_and_go(warehou
 
     def conflicts():
         verdicts = current_verdicts(warehouse, config, checkpoint)
-        return write_conflicts(warehouse, listed(conflicts_of(verdicts)), checkpoint).count()
+        return write_conflicts(warehouse, conflict_rows(conflicts_of(verdicts)), checkpoint).count()
 
     config = Config()
     assert pin_decisions(warehouse, checkpoint) == 0

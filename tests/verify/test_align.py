@@ -1,4 +1,4 @@
-"""Content boxes, overlaps, warps and refinement, against maps that are known."""
+"""Content boxes, overlaps, warps and refinement, compared with known maps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dupelake.verify.align import box_transform, lay, move, refine_transform, shared_shares, warp
+from dupelake.verify.align import box_transform, find_overlap, overlap_shares, refine_transform, transform_points, warp
 from dupelake.verify.picture import content_box
 
 
@@ -20,7 +20,7 @@ def whole(picture: np.ndarray) -> tuple[int, int, int, int]:
     return 0, 0, picture.shape[1], picture.shape[0]
 
 
-def test_borders_are_no_content_but_what_is_uniform_all_over_is():
+def test_borders_are_not_content_but_a_uniform_picture_is():
     picture = np.repeat(texture()[:, :, None], 3, axis=2)
     framed = cv2.copyMakeBorder(picture, 30, 20, 0, 44, cv2.BORDER_CONSTANT, value=(250, 250, 250))
     x, y, width, height = content_box(framed)
@@ -34,14 +34,14 @@ def test_borders_are_no_content_but_what_is_uniform_all_over_is():
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("quarters", range(4))
-def test_a_box_is_laid_onto_a_box_in_each_of_eight_ways(quarters, mirrored):
+def test_box_transform_maps_a_box_to_a_box_in_each_of_eight_symmetries(quarters, mirrored):
     picture = texture()
     other = np.rot90(picture[:, ::-1] if mirrored else picture, -quarters)
     c, s = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarters]
     turn = np.array([[c, -s], [s, c]]) @ np.diag([-1 if mirrored else 1, 1])
     transform = box_transform(whole(picture), whole(other), turn)
     for x, y in ((0, 0), (319, 0), (17, 200), (319, 239)):
-        u, v = np.rint(move(transform, np.array([[x, y]], float))[0]).astype(int)
+        u, v = np.rint(transform_points(transform, np.array([[x, y]], float))[0]).astype(int)
         assert other[v, u] == picture[y, x]
 
 
@@ -51,11 +51,11 @@ def test_the_overlap_is_what_both_show():
         (whole(picture), whole(picture[40:, 100:])),
         np.array([[1.0, 0, -100], [0, 1, -40], [0, 0, 1]]),
     )
-    found = lay(picture, picture[40:, 100:], *boxes, transform)
+    found = find_overlap(picture, picture[40:, 100:], *boxes, transform)
     assert found.src.shape == (200, 220)
     assert (found.src == found.dst).all()
     assert found.mask.all()
-    src_share, dst_share = shared_shares(*boxes, transform)
+    src_share, dst_share = overlap_shares(*boxes, transform)
     assert src_share == pytest.approx(200 * 220 / (240 * 320))
     assert dst_share == pytest.approx(1.0)
 
@@ -63,9 +63,9 @@ def test_the_overlap_is_what_both_show():
 def test_what_hardly_overlaps_or_has_a_horizon_is_refused():
     picture = texture()
     box = whole(picture)
-    assert lay(picture, picture, box, box, np.array([[1.0, 0, 300], [0, 1, 0], [0, 0, 1]])) is None
-    assert lay(picture, picture, box, box, np.array([[1.0, 0, 900], [0, 1, 0], [0, 0, 1]])) is None
-    assert lay(picture, picture, box, box, np.array([[1.0, 0, 0], [0, 1, 0], [-0.004, 0, 1]])) is None
+    assert find_overlap(picture, picture, box, box, np.array([[1.0, 0, 300], [0, 1, 0], [0, 0, 1]])) is None
+    assert find_overlap(picture, picture, box, box, np.array([[1.0, 0, 900], [0, 1, 0], [0, 0, 1]])) is None
+    assert find_overlap(picture, picture, box, box, np.array([[1.0, 0, 0], [0, 1, 0], [-0.004, 0, 1]])) is None
 
 
 def test_a_warp_to_smaller_takes_means_and_does_not_alias():
@@ -82,16 +82,16 @@ def test_refinement_finds_the_map_within_a_quarter_of_a_pixel(spoiled):
     other = np.clip(other * 0.7 + 30, 0, 255).astype(np.uint8)  # light must not matter
     if spoiled:
         cv2.circle(other, (200, 120), 75, 255, -1)  # nor a sticker
-    overlap = lay(picture, other, whole(picture), whole(other), np.eye(3))
+    overlap = find_overlap(picture, other, whole(picture), whole(other), np.eye(3))
     found = refine_transform(overlap)
     probe = np.array([[20.0, 20], [300, 30], [290, 220], [25, 210], [160, 120]])
-    assert np.abs(move(np.eye(3), probe) - move(true, probe)).max() > 2
-    assert np.abs(move(found, probe) - move(true, probe)).max() < 0.25
+    assert np.abs(transform_points(np.eye(3), probe) - transform_points(true, probe)).max() > 2
+    assert np.abs(transform_points(found, probe) - transform_points(true, probe)).max() < 0.25
 
 
 def test_refinement_gives_up_where_there_is_no_alignment_near():
     picture, other = texture(), texture()[::-1].copy()
-    overlap = lay(picture, other, whole(picture), whole(other), np.eye(3))
+    overlap = find_overlap(picture, other, whole(picture), whole(other), np.eye(3))
     found = refine_transform(overlap)
     edge = np.array([[0.0, 0], [319, 0], [319, 239], [0, 239]])
-    assert found is None or np.abs(move(found, edge) - edge).max() < 320 / 12 + 2
+    assert found is None or np.abs(transform_points(found, edge) - edge).max() < 320 / 12 + 2

@@ -1,4 +1,4 @@
-"""The alignment stage: real thumbnails, one row per pair whatever happens to it, the same rows in any partitioning."""
+"""The alignment stage on real thumbnails: one row per pair, even if it fails, and equal rows in any partitioning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dupelake.fingerprint.fingerprint import encode_thumbnail, make_thumbnail
 from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.verify.pair import pair_seed, verify_pair
 from dupelake.verify.picture import Picture
-from dupelake.verify.stage import _TOGETHER, ALIGNED, _placed, align_pairs
+from dupelake.verify.stage import _MAX_TASK_PAIRS, ALIGNED, _assign_tasks, align_pairs
 from dupelake.words.keypoints import extract_features, pack_features
 
 A, B, C, D, E = (f"{k}" * 32 for k in "abcde")
@@ -58,7 +58,7 @@ def aligned(spark, tables, pairs, n_tasks, *, are_few=False):
     return {(r["src_id"], r["dst_id"]): r for r in found.collect()}
 
 
-def test_every_pair_has_a_row_and_a_fault_is_told_and_stays_alone(spark, tables, pictures):
+def test_every_pair_has_a_row_and_an_error_affects_only_its_own_pair(spark, tables, pictures):
     pairs = [(A, B), (A, C), (A, D), (B, C), (C, E)]
     found = aligned(spark, tables, pairs, 3)
     assert set(found) == set(pairs)
@@ -71,29 +71,29 @@ def test_every_pair_has_a_row_and_a_fault_is_told_and_stays_alone(spark, tables,
     assert crop["aligned_ncc"] > 0.8
     assert crop["dst_overlap"] > 0.95
     assert crop["src_overlap"] == pytest.approx(340 * 340 / 512 / 512, abs=0.05)
-    assert crop["scale"] == pytest.approx(1.0, abs=0.02)  # of full-size pixels, whatever the thumbnails are
+    assert crop["scale"] == pytest.approx(1.0, abs=0.02)  # in full-size pixels, not in thumbnail pixels
     assert found[A, C]["aligned_ncc"] is None or found[A, C]["agreeing_share"] < 0.5
     assert aligned(spark, tables, pairs[::-1], 1) == found
     assert aligned(spark, tables, pairs, 3, are_few=True) == found
 
 
-def test_pairs_of_a_crowd_share_a_task_and_no_task_holds_many_of_them(spark):
-    crowds = [[f"{crowd:02d}{i:03d}" for i in range(12)] for crowd in range(40)]
-    pairs = [pair for crowd in crowds for pair in itertools.combinations(crowd, 2)]
+def test_pairs_of_a_cluster_share_a_task_up_to_the_maximum_of_a_task(spark):
+    clusters = [[f"{cluster:02d}{i:03d}" for i in range(12)] for cluster in range(40)]
+    pairs = [pair for cluster in clusters for pair in itertools.combinations(cluster, 2)]
     large = [f"x{i:03d}" for i in range(80)]
     pairs += itertools.combinations(large, 2)
-    rows = _placed(spark.createDataFrame(pairs, "src_id string, dst_id string"), 10_000).collect()
+    rows = _assign_tasks(spark.createDataFrame(pairs, "src_id string, dst_id string"), 10_000).collect()
     assert sorted((r["src_id"], r["dst_id"]) for r in rows) == sorted(pairs)
     tasks_of = collections.defaultdict(set)
     for row in rows:
         tasks_of[row["src_id"][:2]].add(row["task"])
-    assert all(len(tasks_of[crowd[0][:2]]) == 1 for crowd in crowds)
+    assert all(len(tasks_of[cluster[0][:2]]) == 1 for cluster in clusters)
     n_large = collections.Counter(r["task"] for r in rows if r["src_id"].startswith("x"))
-    assert max(n_large.values()) <= _TOGETHER
-    assert len(n_large) == -(-len(list(itertools.combinations(large, 2))) // _TOGETHER)
+    assert max(n_large.values()) <= _MAX_TASK_PAIRS
+    assert len(n_large) == -(-len(list(itertools.combinations(large, 2))) // _MAX_TASK_PAIRS)
 
 
-def test_it_measures_what_the_kernel_measures(spark, tables):
+def test_the_stage_measures_what_verify_pair_measures(spark, tables):
     row = aligned(spark, tables, [(A, B)], 1)[A, B]
     thumbnails, features, _ = (t.where(f"content_id in ('{A}', '{B}')").orderBy("content_id").collect() for t in tables)
     from dupelake.words.keypoints import unpack_features

@@ -1,25 +1,16 @@
-"""Decisions against the model itself, and at and around every limit."""
+"""Decisions: kinds and scores written down by hand, at and around every limit; Spark against the models in Python."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 
 import numpy as np
 import pytest
 from pyspark.sql import types as T
 
 from dupelake.config import DecideConfig
-from dupelake.verify.decide_stage import (
-    COVERED,
-    CROP_OVERLAP,
-    MAX_LOCAL_DIFFERENCE,
-    TURN_DEGREES,
-    decide,
-    decide_version,
-)
-from dupelake.verify.decision import MIN_OVERLAP, aligned_model, altered_model
+from dupelake.verify.decide_stage import decide, decide_version
+from dupelake.verify.decision import aligned_model, altered_model, copy_probability
 from dupelake.warehouse.schema import PAIRS
 
 CFG, STRICT = DecideConfig(), DecideConfig(min_score=0.95)
@@ -50,90 +41,73 @@ NOTHING = {"aligned_ncc": 0.0, "agreeing_share": 0.0}  # too little structure to
 ANOTHER_SHOT = {"cell_shift_px": 0.9, "unexplained_colour": 9.0, "agreeing_share": 0.8, "aligned_ncc": 0.9}
 
 
-def by_bits(pdq, phash):
-    return 1 / (1 + math.exp(-min((31.5 - pdq) / 4, (10.5 - phash) / 1.5)))
+ALTERED = {"largest_local_difference": 0.9, "colour_difference": 0.9}
+# Changes of ALIGNED, and the kind that a person gives such a pair; None: neither duplicate nor similar.
+KINDS: list[tuple[dict[str, object], str | None]] = [
+    ({}, "near"),
+    ({"src_overlap": 0.97}, "crop"),
+    ({"src_overlap": 0.98}, "near"),
+    ({"dst_overlap": 0.97}, "crop"),
+    ({"dst_overlap": 0.98}, "near"),
+    ({"src_overlap": 0.31, "dst_overlap": 0.1}, "crop"),
+    ({"src_overlap": 0.29, "dst_overlap": 0.1}, "similar"),  # only a logo in common
+    ({"rotation_degrees": 3.0}, "near"),
+    ({"rotation_degrees": 3.1}, "rotated"),
+    ({"rotation_degrees": -3.1}, "rotated"),
+    ({"rotation_degrees": -180.0}, "rotated"),
+    ({"is_mirrored": True}, "mirrored"),
+    # a picture was altered: at one place, or in its colours only
+    ({"largest_local_difference": 0.9}, "edited"),
+    ({"colour_difference": 0.9}, "recoloured"),
+    ({"colour_difference": 0.9, "largest_local_difference": 0.06}, "recoloured"),
+    ({"colour_difference": 0.9, "largest_local_difference": 0.061}, "edited"),
+    ({"largest_local_difference": 0.04}, "near"),  # so little without a change of colour is encoding
+    # a bar over an edge hides as much of the picture as it covers; a frame hides nothing
+    ({"src_frame": 0.06, "dst_beyond": 0.0}, "near"),
+    ({"src_frame": 0.06, "dst_beyond": 0.05}, "edited"),
+    ({"src_frame": 0.06, "dst_beyond": 0.1}, "near"),
+    ({"src_frame": 0.01, "dst_beyond": 0.01}, "near"),
+    ({"src_beyond": 0.3, "dst_frame": 0.29}, "edited"),
+    ({"src_beyond": 0.3, "dst_frame": 0.1}, "near"),
+    # of several differences, content counts before colour, colour before orientation, orientation before the cut
+    (ALTERED | {"is_mirrored": True, "rotation_degrees": 90.0, "src_overlap": 0.4}, "edited"),
+    ({"colour_difference": 0.9, "is_mirrored": True, "rotation_degrees": 90.0}, "recoloured"),
+    ({"is_mirrored": True, "rotation_degrees": 90.0, "src_overlap": 0.4}, "mirrored"),
+    ({"rotation_degrees": 90.0, "src_overlap": 0.4}, "rotated"),
+    # less than 0.3 of the cells agree: not a duplicate; less than 0.5: not similar either
+    ({"agreeing_share": 0.3}, "near"),
+    ({"agreeing_share": 0.299}, None),
+    (ANOTHER_SHOT, "similar"),
+    (ANOTHER_SHOT | {"n_inliers": 20}, "similar"),
+    (ANOTHER_SHOT | {"n_inliers": 19}, None),
+    (ANOTHER_SHOT | {"inlier_spread": 0.25}, "similar"),
+    (ANOTHER_SHOT | {"inlier_spread": 0.249}, None),
+    (ANOTHER_SHOT | {"aligned_ncc": 0.75}, "similar"),
+    (ANOTHER_SHOT | {"aligned_ncc": 0.749}, None),
+    (ANOTHER_SHOT | {"agreeing_share": 0.5}, "similar"),
+    (ANOTHER_SHOT | {"agreeing_share": 0.499}, None),
+]
+# (pHash, mirrored, PDQ, mirrored, PDQ quality) of pairs that could not be aligned, their score and kind.
+BY_BITS: list[tuple[tuple[int, ...], float, str | None]] = [
+    ((0, 30, 0, 128, 100), 0.999089, "edited"),  # 1 / (1 + exp(-7)): pHash is the less certain of both
+    ((30, 0, 128, 0, 100), 0.999089, "mirrored"),
+    ((2, 30, 31, 128, 50), 0.531209, "edited"),  # 1 / (1 + exp(-1/8))
+    ((2, 30, 32, 128, 50), 0.468791, None),
+    ((10, 30, 20, 128, 50), 0.582570, "edited"),  # 1 / (1 + exp(-1/3))
+    ((11, 30, 20, 128, 50), 0.417430, None),
+    ((0, 30, 0, 128, 49), 0.0, None),  # PDQ is unreliable
+    ((0, 40, 128, 128, 100), 0.0, None),  # equal pHash, random PDQ
+    ((40, 40, 0, 128, 100), 0.0, None),  # equal PDQ, random pHash
+]
 
 
-def decision(row, cfg):
-    """(score, is_duplicate, is_mirrored, kind) as the docstrings describe them, in plain Python."""
-    is_aligned = row["aligned_ncc"] is not None and (row["aligned_ncc"], row["agreeing_share"]) != (0, 0)
-    straight, mirrored = 0.0, 0.0
-    if row["pdq_quality"] >= 50:
-        straight = by_bits(row["pdq_bits"], row["phash_bits"])
-        mirrored = by_bits(row["pdq_mirrored_bits"], row["phash_mirrored_bits"])
-    score = max(straight, mirrored)
-    if is_aligned:
-        is_refuted = max(row["src_overlap"], row["dst_overlap"]) < MIN_OVERLAP or row["agreeing_share"] < 0.3
-        score = 0.0 if is_refuted else float(aligned_model().probability(row))
-    score = round(score, 6)
-    is_mirrored = mirrored > straight if row["aligned_ncc"] is None else row["is_mirrored"]
-    is_covered = is_aligned and any(
-        row[f"{one}_frame"] >= COVERED and abs(row[f"{one}_frame"] - row[f"{other}_beyond"]) <= COVERED
-        for one, other in (("src", "dst"), ("dst", "src"))
-    )
-    is_altered = is_aligned and float(altered_model().probability(row)) >= 0.5
-    kind = None
-    if score >= cfg.min_score:
-        kind = (
-            ("mirrored" if is_mirrored else "edited")
-            if not is_aligned
-            else "edited"
-            if (is_altered and row["largest_local_difference"] > MAX_LOCAL_DIFFERENCE) or is_covered
-            else "recoloured"
-            if is_altered
-            else "mirrored"
-            if row["is_mirrored"]
-            else "rotated"
-            if abs(row["rotation_degrees"]) > TURN_DEGREES
-            else "crop"
-            if min(row["src_overlap"], row["dst_overlap"]) < CROP_OVERLAP
-            else "near"
-        )
-    elif is_aligned and (
-        row["n_inliers"] >= 20
-        and row["inlier_spread"] >= 0.25
-        and row["aligned_ncc"] >= 0.75
-        and row["agreeing_share"] >= 0.5
-    ):
-        kind = "similar"
-    return score, score >= cfg.min_score, is_mirrored, kind
-
-
-def around(value):
-    return [float(np.nextafter(value, -1)), value, float(np.nextafter(value, 2))]
-
-
-def grid():
-    rows = [
-        dict(zip(BITS, (*phash, *pdq, quality), strict=True))
-        for phash, pdq, quality in itertools.product(
-            ((0, 30), (2, 3), (10, 11), (32, 64)), ((0, 128), (31, 32), (32, 31), (33, 140)), (49, 50)
-        )
-    ]
-    rows += [row | ALIGNED | NOTHING | {"is_mirrored": True} for row in rows[:8]]
-    for name, limit in (
-        ("largest_local_difference", MAX_LOCAL_DIFFERENCE),
-        ("colour_difference", 0.08),
-        ("src_overlap", CROP_OVERLAP),
-        ("dst_overlap", CROP_OVERLAP),
-    ):
-        rows += [FAR | ALIGNED | {name: value} for value in (*around(limit), 0.0, 1.0)]
-    rows += [FAR | ALIGNED | {"src_overlap": x, "dst_overlap": 0.1} for x in around(MIN_OVERLAP)]
-    rows += [FAR | ALIGNED | {"src_frame": 0.06, "dst_beyond": x} for x in (0.0, 0.05, 0.06, 0.1)]
-    rows += [FAR | ALIGNED | {"src_beyond": 0.3, "dst_frame": x} for x in (0.01, 0.1, 0.29, 0.6)]
-    rows += [FAR | ALIGNED | {"rotation_degrees": turn} for turn in (-180.0, -3.1, -3.0, 3.0, 3.1, 90.0)]
+def model_grid():
+    """Evidence at and around the limits of each term of the models."""
+    rows = []
     for factor in (*aligned_model().factors, *altered_model().factors):
         for term in factor.terms:
             steps = np.linspace(term.low, term.high, 7).tolist()
             rows += [FAR | ALIGNED | {term.column: value} for value in (*steps, 0.0, 1e-9, 60.0)]
-    rows += [FAR | ALIGNED | ANOTHER_SHOT | {"n_inliers": n} for n in (19, 20)]
-    rows += [FAR | ALIGNED | {"agreeing_share": x} for x in around(0.3)]
-    for name, limit in (("inlier_spread", 0.25), ("aligned_ncc", 0.75), ("agreeing_share", 0.5)):
-        rows += [FAR | ALIGNED | ANOTHER_SHOT | {name: value} for value in around(limit)]
-    changes = {"largest_local_difference": 0.9, "colour_difference": 0.9, "is_mirrored": True, "rotation_degrees": 90.0}
-    changes["src_overlap"] = 0.4
-    for n in range(1, 6):  # the gravest of several names the kind
-        rows.append(FAR | ALIGNED | dict(list(changes.items())[-n:]))
     return rows
 
 
@@ -145,24 +119,74 @@ def evidence(spark, rows):
     return spark.createDataFrame([tuple(row.get(f.name) for f in fields) for row in full], schema)
 
 
-@pytest.mark.parametrize("cfg", [CFG, STRICT], ids=["default", "strict"])
-def test_decisions_at_and_around_limits(spark, cfg):
-    rows = grid()
-    found = decide(evidence(spark, rows), cfg).orderBy("src_id").collect()
-    assert [f.name for f in decide(evidence(spark, rows[:1]), cfg).schema] == PAIRS.columns
-    assert len(found) == len(rows)
-    kinds = set()
-    for given, row in zip(rows, found, strict=True):
-        score, *wanted = decision({"aligned_ncc": None} | given, cfg)
-        assert [row.is_duplicate, row.is_mirrored, row.kind] == wanted, given
-        assert row.score == pytest.approx(score, abs=1.5e-6), given
-        assert row.decide_version == decide_version(cfg)
-        kinds.add(row.kind)
-    assert kinds == {None, "near", "crop", "mirrored", "rotated", "edited", "recoloured", "similar"}
+def decided(spark, rows, cfg=CFG):
+    return decide(evidence(spark, rows), cfg).orderBy("src_id").collect()
 
 
-def test_no_signal_stands_alone_against_the_others(spark):
-    """Equal pHash where PDQ says random; equal hashes where the alignment says another photograph; any cosine."""
+def test_kinds_of_aligned_pairs(spark):
+    found = decided(spark, [FAR | ALIGNED | changes for changes, _ in KINDS])
+    for row, (changes, kind) in zip(found, KINDS, strict=True):
+        assert row.kind == kind, changes
+        assert row.is_duplicate == (kind not in ("similar", None)), changes
+    assert {kind for _, kind in KINDS} == {
+        None, "near", "crop", "mirrored", "rotated", "edited", "recoloured", "similar"
+    }  # fmt: skip
+
+
+def test_scores_of_aligned_pairs(spark):
+    """By hand from assets/decision.json; change them with the model."""
+    copy, shot, replaced, logo = decided(
+        spark,
+        [
+            FAR | ALIGNED,
+            FAR | ALIGNED | ANOTHER_SHOT,
+            FAR | ALIGNED | {"contradicting_share": 0.3},
+            FAR | ALIGNED | {"src_overlap": 0.29, "dst_overlap": 0.1},
+        ],
+    )
+    assert copy.score == pytest.approx(0.999015, abs=2e-6)
+    assert shot.score == pytest.approx(0.007159, abs=2e-6)
+    assert replaced.score == pytest.approx(0.060376, abs=2e-6)
+    assert logo.score == 0.0
+
+
+def test_pairs_that_could_not_be_aligned_are_decided_by_bits(spark):
+    found = decided(spark, [dict(zip(BITS, bits, strict=True)) for bits, _, _ in BY_BITS])
+    for row, (bits, score, kind) in zip(found, BY_BITS, strict=True):
+        assert row.score == pytest.approx(score, abs=1e-5), bits
+        assert (row.kind, row.is_duplicate) == (kind, kind is not None), bits
+        assert row.is_mirrored == (kind == "mirrored"), bits
+        assert row.decide_version == decide_version(CFG)
+
+
+def test_too_little_structure_counts_as_not_aligned(spark):
+    bits = dict(zip(BITS, (2, 30, 31, 128, 50), strict=True))
+    (row,) = decided(spark, [bits | ALIGNED | NOTHING | {"is_mirrored": True}])
+    assert (row.score, row.kind, row.is_mirrored) == (pytest.approx(0.531209, abs=1e-6), "mirrored", True)
+
+
+def test_a_stricter_minimum_accepts_less(spark):
+    bits = [dict(zip(BITS, values, strict=True)) for values in ((0, 30, 0, 128, 100), (2, 30, 31, 128, 50))]
+    found = decided(spark, bits, STRICT)
+    assert [(row.is_duplicate, row.kind) for row in found] == [(True, "edited"), (False, None)]
+    assert {row.decide_version for row in found} == {decide_version(STRICT)}
+
+
+def test_spark_computes_the_models_as_python_does(spark):
+    rows = model_grid()
+    for given, row in zip(rows, decided(spark, rows), strict=True):
+        assert row.score == pytest.approx(copy_probability(given), abs=1.5e-6), given
+        if row.is_duplicate:
+            is_altered = float(altered_model().probability(given)) >= 0.5
+            assert (row.kind in ("edited", "recoloured")) == is_altered, given
+
+
+def test_the_result_has_the_columns_of_pairs(spark):
+    assert [f.name for f in decide(evidence(spark, [FAR | ALIGNED]), CFG).schema] == PAIRS.columns
+
+
+def test_one_signal_does_not_decide_against_the_others(spark):
+    """Equal pHash with random PDQ, equal hashes of another photograph by its alignment, any cosine: no duplicates."""
     equal = dict(zip(BITS, (0, 40, 0, 128, 100), strict=True))
     rows = [
         FAR | {"phash_bits": 0},
@@ -170,14 +194,14 @@ def test_no_signal_stands_alone_against_the_others(spark):
         equal | ALIGNED | ANOTHER_SHOT,
         FAR | {"cosine_similarity": 1.0},
     ]
-    found = decide(evidence(spark, rows), CFG).orderBy("src_id").collect()
+    found = decided(spark, rows)
     assert [(row.is_duplicate, row.kind) for row in found] == [
         (False, None), (False, None), (False, "similar"), (False, None)
     ]  # fmt: skip
 
 
 def test_deciding_again_replaces_decisions_and_keeps_evidence(spark):
-    rows = evidence(spark, grid())
+    rows = evidence(spark, [FAR | ALIGNED | changes for changes, _ in KINDS] + model_grid())
     once = decide(rows, CFG)
     again = decide(decide(rows, STRICT), CFG)
     assert sorted(map(str, again.collect())) == sorted(map(str, once.collect()))

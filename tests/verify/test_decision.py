@@ -1,4 +1,4 @@
-"""The model that decides: its formula, its file, and what it must say of plain cases."""
+"""The model of a decision: its formula, its file, and its probabilities for clear cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COPY = {"cell_shift_px": 0.05, "unexplained_colour": 0.5, "contradicting_share":
 ANOTHER_SHOT = {"cell_shift_px": 0.9, "unexplained_colour": 9.0, "contradicting_share": 0.1}
 
 
-def said(**evidence: float) -> float:
+def probability(**evidence: float) -> float:
     return float(aligned_model().probability(evidence))
 
 
@@ -35,10 +35,10 @@ def test_terms_are_columns_of_pairs_and_their_limits_hold() -> None:
 
 
 def test_a_copy_another_shot_and_another_content() -> None:
-    assert said(**COPY) > 0.99
-    assert said(**ANOTHER_SHOT) < 0.05
-    assert said(**COPY | {"contradicting_share": 0.3}) < 0.5  # something else was put into it
-    assert said(**COPY | {"contradicting_share": 0.05}) > 0.9  # a caption
+    assert probability(**COPY) > 0.99
+    assert probability(**ANOTHER_SHOT) < 0.05
+    assert probability(**COPY | {"contradicting_share": 0.3}) < 0.5  # content was replaced
+    assert probability(**COPY | {"contradicting_share": 0.05}) > 0.9  # a caption
 
 
 @pytest.mark.parametrize("column", ["cell_shift_px", "unexplained_colour", "contradicting_share"])

@@ -1,4 +1,4 @@
-"""Frames told from the scene: crops run on across their edge, what was put around a picture does not."""
+"""Frames and scenes: the scene continues across the edge of a crop, a frame does not continue it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 from skimage import data
 
-from dupelake.verify.frames import Shares, shares
+from dupelake.verify.frames import ContentShares, content_shares
 from dupelake.verify.picture import content_box, shown_box
 
 SCENES = ("astronaut", "coffee", "chelsea", "rocket")
@@ -19,13 +19,14 @@ def scene(name):
     return picture
 
 
-def looked_at(picture, other, x, y, factor=1.0, turn=None) -> Shares:
-    """`picture` against `other`, which lies in it at (x, y), `factor` pixels of it for one of `other`."""
+def shares_of(picture, other, x, y, factor=1.0, turn=None) -> ContentShares:
+    """Shares of `picture`, in which `other` is at (x, y), `factor` times as large; or by the map `turn`."""
     rgb = np.asarray(picture)
     to_other = np.array([[1 / factor, 0, -x / factor], [0, 1 / factor, -y / factor], [0, 0, 1.0]])
     if turn is not None:
         to_other = turn
-    return shares(grey(rgb), content_box(rgb), grey(np.asarray(other)), content_box(np.asarray(other)), to_other)
+    other_rgb = np.asarray(other)
+    return content_shares(grey(rgb), content_box(rgb), grey(other_rgb), content_box(other_rgb), to_other)
 
 
 def grey(rgb):
@@ -34,22 +35,22 @@ def grey(rgb):
 
 @pytest.mark.parametrize("name", SCENES)
 @pytest.mark.parametrize("box", [(0.2, 0.1, 0.8, 0.9), (0, 0, 0.7, 0.7), (0.31, 0.27, 0.83, 0.71)])
-def test_a_crop_runs_on_in_the_fuller_picture(name, box):
+def test_the_scene_continues_beyond_a_crop(name, box):
     full = scene(name)
     corner = [round(b * s) for b, s in zip(box, full.size * 2, strict=True)]
     crop = full.crop(corner)
     area = crop.width * crop.height / (full.width * full.height)
-    fuller = looked_at(full, crop, *corner[:2])
+    fuller = shares_of(full, crop, *corner[:2])
     assert fuller.overlap == pytest.approx(area, abs=0.04)
     assert fuller.beyond == pytest.approx(1 - area, abs=0.04)
-    within = looked_at(crop, full, -corner[0], -corner[1])
+    within = shares_of(crop, full, -corner[0], -corner[1])
     assert (within.overlap, within.beyond) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_a_border_is_frame_and_no_content(name):
+def test_a_border_is_a_frame_and_not_content(name):
     full = scene(name)
-    found = looked_at(ImageOps.expand(full, 30, (255, 255, 255)), full, 30, 30)
+    found = shares_of(ImageOps.expand(full, 30, (255, 255, 255)), full, 30, 30)
     area = full.width * full.height / ((full.width + 60) * (full.height + 60))
     assert found.overlap > 0.98
     assert found.beyond < 0.02
@@ -57,12 +58,12 @@ def test_a_border_is_frame_and_no_content(name):
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_a_caption_bar_is_frame_that_holds_something(name):
+def test_a_caption_bar_is_a_frame_with_content(name):
     full = scene(name)
     captioned = ImageOps.expand(full, (0, 0, 0, 50), (250, 250, 250))
     draw = ImageDraw.Draw(captioned)
     draw.text((20, full.height + 12), "when the build is green at last", fill=(0, 0, 0), font_size=20)
-    found = looked_at(captioned, full, 0, 0)
+    found = shares_of(captioned, full, 0, 0)
     assert full.height / captioned.height - 0.03 < found.overlap < 0.94  # blank lines below the text are border
     assert found.beyond < 0.02
     assert found.frame == pytest.approx(50 / captioned.height, abs=0.04)
@@ -77,7 +78,7 @@ def test_filled_corners_of_a_turned_picture_are_frame(name):
     linear = np.array([[c, -s], [s, c]])  # undoes a turn to the left in y-down coordinates
     to_full = np.eye(3)
     to_full[:2, :2], to_full[:2, 2] = linear, middle - linear @ centre
-    found = looked_at(turned, full, 0, 0, turn=to_full)
+    found = shares_of(turned, full, 0, 0, turn=to_full)
     assert found.overlap > 0.9
     assert found.beyond < 0.05
     assert found.frame > 0.15
@@ -89,14 +90,14 @@ def test_neighbours_in_a_collage_are_frame():
         sheet.paste(scene(name).resize((240, 160)), (240 * (k % 2), 160 * (k // 2)))
     coffee = scene("coffee")
     to_coffee = np.array([[coffee.width / 240, 0, -240 * coffee.width / 240], [0, coffee.height / 160, 0], [0, 0, 1.0]])
-    found = looked_at(sheet, coffee, 0, 0, turn=to_coffee)
+    found = shares_of(sheet, coffee, 0, 0, turn=to_coffee)
     assert found.overlap == pytest.approx(0.25, abs=0.02)
     assert found.beyond < 0.02
     assert found.frame == pytest.approx(0.75, abs=0.02)
 
 
 def margined(noise=0):
-    """A scene on a sheet of white, as product photographs are; with noise its margin is no flat border."""
+    """A scene with a white margin, like a product photograph; with noise the margin is not uniform."""
     sheet = ImageOps.expand(scene("astronaut"), (60, 20), (250, 250, 250))
     if not noise:
         return sheet
@@ -105,36 +106,36 @@ def margined(noise=0):
 
 
 @pytest.mark.parametrize("noise", [8, 20])
-def test_a_blank_margin_that_noise_has_touched_is_nothing_more(noise):
+def test_a_blank_margin_with_noise_is_not_additional_content(noise):
     plain, noisy = margined(), margined(noise)
     assert content_box(np.asarray(noisy)) != content_box(np.asarray(plain))
     for first, second in ((plain, noisy), (noisy, plain)):
-        found = looked_at(first, second, 0, 0)
+        found = shares_of(first, second, 0, 0)
         assert (found.overlap, found.beyond, found.frame) == (1.0, 0.0, 0.0)
 
 
 def test_a_border_around_a_blank_margin_is_frame():
     plain = margined()
     bordered = ImageOps.expand(plain, 40, (0, 0, 0))
-    found = looked_at(bordered, plain, 40, 40)
+    found = shares_of(bordered, plain, 40, 40)
     assert (found.overlap, found.beyond) == (1.0, 0.0)
     area = plain.width * plain.height / (bordered.width * bordered.height)
     assert found.frame == pytest.approx(1 - area, abs=0.04)
-    assert looked_at(plain, bordered, -40, -40) == Shares(1.0, 0.0, 0.0)
+    assert shares_of(plain, bordered, -40, -40) == ContentShares(1.0, 0.0, 0.0)
 
 
 def test_another_picture_below_with_a_blank_edge_is_frame():
     full = scene("coffee")
     sheet = ImageOps.expand(full, (0, 0, 0, 120), (30, 30, 30))
     ImageDraw.Draw(sheet).ellipse((60, full.height + 40, 200, full.height + 110), fill=(220, 220, 220))
-    found = looked_at(sheet, full, 0, 0)
+    found = shares_of(sheet, full, 0, 0)
     assert found.beyond < 0.02
     assert found.frame == pytest.approx(120 / sheet.height, abs=0.03)
 
 
 def test_shares_add_up_where_nothing_is_flat():
     full = scene("astronaut")
-    found = looked_at(full, full.crop((40, 50, 200, 240)), 40, 50)
+    found = shares_of(full, full.crop((40, 50, 200, 240)), 40, 50)
     assert found.overlap + found.beyond == pytest.approx(1.0)
 
 
@@ -149,7 +150,7 @@ def on_paper(name: str, size: int = 300) -> Image.Image:
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_the_paper_around_a_thing_belongs_to_the_picture_and_a_border_does_not(name):
+def test_paper_around_an_object_belongs_to_the_picture_and_a_border_does_not(name):
     paper = np.asarray(on_paper(name))
     assert content_box(paper) != (0, 0, 300, 300)
     assert shown_box(paper, content_box(paper)) == (0, 0, 300, 300)
@@ -167,6 +168,6 @@ def test_corners_filled_in_any_colour_are_frame(name, fill):
     back = np.array([[c, -s], [s, c]])
     shift = centre - back @ (np.array(turned.size) / 2)
     to_full = np.vstack([np.column_stack([back, shift]), [0, 0, 1]])
-    found = looked_at(turned, full, 0, 0, turn=to_full)
+    found = shares_of(turned, full, 0, 0, turn=to_full)
     assert found.beyond < 0.015
     assert found.frame > 0.1

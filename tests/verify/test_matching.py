@@ -1,4 +1,4 @@
-"""Descriptor matching and consensus on keypoints whose true map is known."""
+"""Descriptor matching and consensus of keypoints with a known map."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def keypoints(n: int, seed: int) -> Features:
 
 
 def moved(features: Features, n_true: int, noise: float = 0.4) -> Features:
-    """The first n_true through AFFINE, the others anywhere and of other descriptors; in another order."""
+    """The first n_true keypoints mapped by AFFINE, the others random with other descriptors; all shuffled."""
     rng = np.random.default_rng(99)
     other = keypoints(len(features), 1234)
     xy = (features.xy @ AFFINE[:, :2].T + AFFINE[:, 2] + rng.normal(0, noise, features.xy.shape)).astype(np.float32)
@@ -55,7 +55,7 @@ def test_the_ratio_test_works_from_either_side_and_leaves_its_table_alone():
     table = np.array([[1.0, 9.0, 9.0], [9.0, 4.0, 5.0]], np.float32)
     before = table.copy()
     rows, columns = match(table)
-    # column 2 is nearest to row 1, clearly so (5 against 9), though row 1 itself has a better one that is too close
+    # for column 2, row 1 is clearly the nearest (5 against 9), although row 1 itself has a nearer column
     assert list(zip(rows, columns, strict=True)) == [(0, 0), (1, 1), (1, 2)]
     assert (table == before).all()
     turned_rows, turned_columns = match(np.ascontiguousarray(table.T))
@@ -101,14 +101,14 @@ def test_chance_gives_no_consensus():
     assert all(find_consensus(keypoints(300, 10 + i), keypoints(300, 50 + i), False, i) is None for i in range(5))
 
 
-def test_points_on_a_line_fix_no_map():
+def test_collinear_points_do_not_determine_a_map():
     src = keypoints(60, 7)
     line = np.stack([np.linspace(10, 300, 60), np.linspace(10, 300, 60)], axis=1).astype(np.float32)
     src = Features(line, src.scale, src.angle, src.descriptors)
     assert find_consensus(src, src, mirrored=False, seed=2) is None
 
 
-def test_several_keypoints_at_one_point_are_one_piece_of_evidence():
+def test_several_keypoints_at_one_point_count_once():
     xy = np.array([[10, 10], [10.5, 10.4], [11, 10], [40, 40]], np.float32)
     assert n_distinct(xy) == 2
     src = keypoints(100, 8)

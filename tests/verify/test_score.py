@@ -1,4 +1,4 @@
-"""Scores: evidence against numpy, versions never mixed, stars of equal pixels."""
+"""Evidence of pairs: equal to numpy, refused for mixed versions, and stars of equal pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shifts of cells: known shifts of real pictures are told to hundredths of a pixel, whatever the contrast."""
+"""Shifts of cells: known shifts of real pictures are measured, independent of the contrast."""
 
 from __future__ import annotations
 

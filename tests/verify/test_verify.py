@@ -1,7 +1,4 @@
-"""Verification of pairs: edits of real photographs pass, what only shares a part does not, and the map is the true one.
-
-`is_same` is what the shipped model says of pairs that were aligned.
-"""
+"""Verification of pairs by the shipped decision: edits of photographs pass, pictures that share only a part do not."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ import numpy as np
 import pytest
 from pictures import photograph
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
+from shipped_rule import is_same
 
 from dupelake.fingerprint.fingerprint import encode_thumbnail, make_thumbnail, to_grey
-from dupelake.verify.decision import copy_probability
 from dupelake.verify.pair import Alignment, pair_seed, verify_pair
 from dupelake.verify.picture import Picture
 from dupelake.words.keypoints import extract_features
@@ -29,7 +26,7 @@ def scene(name: str) -> Image.Image:
 
 
 def prepared(image: Image.Image) -> Picture:
-    """As the hash stage and the table leave it: the thumbnail through its JPEG, the keypoints of it."""
+    """The picture as the hash stage stores it: a JPEG thumbnail and its keypoints."""
     data = encode_thumbnail(make_thumbnail(np.asarray(image.convert("RGB")), 320), 92)
     rgb = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     return Picture(rgb, extract_features(np.asarray(to_grey(rgb)), 400))
@@ -37,10 +34,6 @@ def prepared(image: Image.Image) -> Picture:
 
 def verified(a: Image.Image, b: Image.Image) -> Alignment | None:
     return verify_pair(prepared(a), prepared(b), 1)
-
-
-def is_same(found: Alignment | None) -> bool:
-    return found is not None and (copy_probability(vars(found)) or 0.0) >= 0.5
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:
@@ -162,7 +155,7 @@ def test_edits_pass_in_either_order(name):
 
 
 def wall(background: Image.Image, person: Image.Image, at: float, size: tuple[int, int] = (300, 280)) -> Image.Image:
-    """A scene with an oval of another picture, 38 % of the area unless told, before it."""
+    """A scene with an oval of another picture in front of it, by default 38 % of the area."""
     mask = Image.new("L", size, 0)
     ImageDraw.Draw(mask).ellipse([0, 0, size[0] - 1, size[1] - 1], fill=255)
     out = background.copy()
@@ -334,11 +327,11 @@ def test_a_result_is_a_function_of_the_pair_and_seeded_by_its_ids():
     )
     seed = pair_seed("aa", "bb")
     once = verify_pair(first, second, seed)
-    verify_pair(second, prepared(scene("moon.png")), 5)  # what was verified in between must not matter
+    verify_pair(second, prepared(scene("moon.png")), 5)  # other verifications in between must have no effect
     fresh = verify_pair(Picture(first.rgb, first.features), Picture(second.rgb, second.features), seed)
     assert once == fresh
     assert 0 <= seed < 2**63
-    assert seed == 1825804341586878009  # ids of stored pairs must keep their seeds
+    assert seed == 1825804341586878009  # the seed of a stored pair must not change
     assert len({seed, pair_seed("bb", "aa"), pair_seed("aab", "b"), pair_seed("a", "abb")}) == 4
 
 

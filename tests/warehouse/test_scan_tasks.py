@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
 from dupelake.group.components_stage import connected_components
-from dupelake.group.decisions_stage import held_of
+from dupelake.group.decisions_stage import combine_verdicts
 from dupelake.propose.bursts_stage import crowded_values
 from dupelake.propose.counts_stage import forecasts
 from dupelake.propose.generator_stage import Actions, JoinInputs
@@ -80,7 +80,7 @@ def verdicts(spark, hashes):
         "fault": F.lit(None).cast("string"),
         "decided_at": F.timestamp_seconds("id"),
     }
-    return held_of(spark.range(0, 50, 1, N_TASKS).select(*[column.alias(n) for n, column in columns.items()]))
+    return combine_verdicts(spark.range(0, 50, 1, N_TASKS).select(*[column.alias(n) for n, column in columns.items()]))
 
 
 @pytest.mark.parametrize("step", [crowds, counted, components, verdicts])

@@ -1,4 +1,4 @@
-"""Tables with random images, pairs and groups, a random truth about them, and the right figures by enumeration."""
+"""Tables with random images, pairs and groups, a random truth about them, and the figures by enumeration of pairs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def write_tables(spark, root, images, digests, pairs, groups, thumbnails=()):
 
 
 def write_run(warehouse, lsh_scope):
-    """The one run in `runs`, whose configuration says how scopes were compared."""
+    """The only run in `runs`; its configuration says whether scopes were crossed."""
     run = dict(run_id="r", job="nightly", status="succeeded", started_at=NOON, finished_at=NOON, arguments="[]")
     run |= dict(config_fingerprint="f", config=json.dumps({"lsh": {"scope": lsh_scope}}), versions={}, counts={})
     values = tuple((run | dict(seconds={})).get(name) for name in RUNS.columns)
@@ -128,7 +128,7 @@ class World:
         return write_tables(spark, root, images, self.digest, self.pairs, rows)
 
     def best_edges(self):
-        """{two vertices: the row that speaks for them}."""
+        """{two vertices: the best row of their pairs}."""
         best = {}
         for row in self.pairs:
             a, b = sorted((self.digest[row["src_id"]], self.digest[row["dst_id"]]))
@@ -138,7 +138,7 @@ class World:
         return {key: row for key, (_, row) in best.items()}
 
     def value(self, a, b, edges):
-        """None where not found at all, `equal`, or the row of the edge."""
+        """None if not found, `equal` for equal pixels, else the row of the edge."""
         va, vb = self.vertex(a), self.vertex(b)
         if va is None or vb is None or va[1] != vb[1]:
             return None
@@ -146,7 +146,7 @@ class World:
 
 
 class GroupTruth:
-    """Fifty of the images in groups, some ambiguous, some alone."""
+    """Fifty of the images in groups; some are ambiguous, some are the only image of their group."""
 
     form = "groups"
 
@@ -236,7 +236,7 @@ class PairTruth:
 
 
 def by_enumeration(world, truth, closed, n_passed):
-    """Every figure; `n_passed(row)` tells how many thresholds a measured pair passes, by signal."""
+    """Every figure; `n_passed(row)` gives the number of thresholds that a measured pair passes, by signal."""
     edges = world.best_edges()
     ok = {i for i, row in world.images.items() if row["status"] == "ok"}
     named = set(truth.names)

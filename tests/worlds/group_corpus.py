@@ -1,4 +1,4 @@
-"""A small corpus written by hand, and nights that run over it: helpers of the tests of groups."""
+"""A small corpus written by hand, and nights that group it: helpers of the tests of groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 class Corpus:
-    """Rows of images, hashes and pairs; content ids are the names of images unless a story says otherwise."""
+    """Rows of images, hashes and pairs; content ids are the image ids unless given."""
 
     def __init__(self):
         self.images, self.pixels, self.detail, self.pairs = {}, {}, {}, {}
@@ -83,7 +83,7 @@ class Corpus:
         )
 
     def aligned(self, a, b, a_overlap, b_overlap, scale, *, kind="crop", box=None, **more):
-        """A pair that geometry decided; scale in pixels of b for one of a, box (x, y, width, height) within a."""
+        """An aligned pair; scale in pixels of b for one of a, box (x, y, width, height) in fractions of a."""
         if a > b:
             assert box is None, "give the box within the smaller id"
             a, b, a_overlap, b_overlap, scale = b, a, b_overlap, a_overlap, 1 / scale
@@ -121,7 +121,7 @@ class Corpus:
 
 
 def shapes(c):
-    """Pictures that show more or less than each other, and what bridges hold together."""
+    """Pictures that show more or less than each other, and components with bridges."""
     c.image("fu_f", "fuller", side=1000)  # a crop with more pixels, out of something finer
     c.image("fu_c", "fuller", side=1100)
     c.aligned("fu_f", "fu_c", 0.52, 1.0, 1.5)

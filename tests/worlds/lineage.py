@@ -1,4 +1,4 @@
-"""What history may not change: groups as facts and as sets of images, and both out of their events alone."""
+"""Groups as facts and as sets of images, which history must not change, and both replayed from their events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from dupelake.warehouse.schema import GROUP_CHANGES, GROUP_MOVES, GROUPS
 from dupelake.warehouse.tables import Warehouse
 
-NAMES = ("group_id", "updated_at")  # history gives these; all else is a function of the corpus
+NAMES = ("group_id", "updated_at")  # these depend on history; all else is a function of the corpus
 
 
 def grouped(warehouse: Warehouse) -> dict[str, tuple[str, bool]]:
@@ -27,7 +27,7 @@ def parts(warehouse: Warehouse) -> set[frozenset[str]]:
 
 
 def replayed(warehouse: Warehouse, last: int) -> dict[str, tuple[str, bool]]:
-    """Groups after change number `last`, out of group_moves alone."""
+    """Groups after change number `last`, from group_moves only."""
     state = {}
     for r in warehouse.read(GROUP_MOVES).where(f"sequence <= {last}").orderBy("sequence").collect():
         assert state.get(r["image_id"], (None,))[0] == r["from_group_id"]
@@ -39,7 +39,7 @@ def replayed(warehouse: Warehouse, last: int) -> dict[str, tuple[str, bool]]:
 
 
 def sizes_by_events(warehouse: Warehouse) -> dict[str, int]:
-    """Sizes of the groups that live, out of group_changes alone; no id comes twice."""
+    """Sizes of the present groups, from group_changes only; no id occurs twice."""
     sizes, dead = {}, set()
     rows = warehouse.read(GROUP_CHANGES).collect()
     for r in sorted(rows, key=lambda r: (r["sequence"], r["event"] != "born")):

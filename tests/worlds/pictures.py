@@ -1,4 +1,4 @@
-"""Small real photographs (they ship inside scikit-image) and copies of them with known edits, for end-to-end tests."""
+"""Small real photographs (they ship with scikit-image) and copies of them with known edits, for end-to-end tests."""
 
 from __future__ import annotations
 

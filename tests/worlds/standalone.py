@@ -1,4 +1,4 @@
-"""A standalone Spark cluster of real processes on loopback, and spark-submit to it."""
+"""A standalone Spark cluster of real processes on the loopback interface, and spark-submit to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOPBACK = ("--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
 
 @contextmanager
 def cluster_of_two(folder: Path) -> Iterator[str]:
-    """URL of a master with two workers of one core each, which work under `folder`; all ended afterwards."""
+    """URL of a master with two workers of one core each, which use `folder`; all processes end afterwards."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(name: str, kind: str, *args: str, ready: str) -> str:

@@ -1,4 +1,4 @@
-"""Random pictures of words with copies among them, and the words leg by brute force, one pair at a time."""
+"""Random pictures of words with copies among them, and the word generator by brute force, one pair at a time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def random_picture(rng, n_words=30):
 
 
 def copy_of(rng, data, n_kept, *, is_mirrored, noise):
-    """A turned, enlarged, possibly mirrored copy: `n_kept` words stay, half of them under their second cell."""
+    """A rotated, enlarged, possibly mirrored copy with `n_kept` of the words, half of them with their second cell."""
     source = unpack_words(data)
     rows = rng.permutation(len(source))[:n_kept]
     xy, angle, stored, second = source.xy[rows].copy(), source.angle[rows], source.stored[rows], source.probes[rows, 1]
@@ -62,7 +62,7 @@ def copy_of(rng, data, n_kept, *, is_mirrored, noise):
 
 
 def random_corpus(seed, n):
-    """Packed words by content id: strangers, and copies of every strength."""
+    """Packed words by content id: unrelated pictures, and copies of every strength."""
     rng = np.random.default_rng(seed)
     pictures = [random_picture(rng) for _ in range(n)]
     for step in range(0, n - 1, 3):
@@ -73,7 +73,7 @@ def random_corpus(seed, n):
 
 
 def matches_of(a: PackedWords, b: PackedWords, *, is_mirrored, left_out=frozenset()):
-    """Pairs of words (i, j): one looks, by either of its cells, and finds the other's stored cell."""
+    """Pairs of words (i, j): one of both cells of a word equals the stored cell of the other word."""
     of_a, of_b = (a.mirrored, b.mirrored) if is_mirrored else (a.probes, b.probes)
     hot = np.array(sorted(left_out), np.uint32)
     found = set()
@@ -145,7 +145,7 @@ def corpus_oracle(corpus, left_out=frozenset(), **options):
 
 
 def key_oracle(picture: PackedWords, neighbours=6):
-    """Keys of neighbouring words as tuples, one pair of words at a time; equal where the kernel's are equal."""
+    """Keys of neighbouring words as tuples, one pair of words at a time; equal if the keys of the product are equal."""
     pairs = set()
     for i in range(len(picture)):
         near = []
@@ -166,7 +166,7 @@ def key_oracle(picture: PackedWords, neighbours=6):
 
 
 def _seen(picture, i, j, first, second, sense):
-    """Two words and how they lie to each other, from the one of the lower number."""
+    """Two words and their relative pose, seen from the word with the lower number."""
     if second < first:
         i, j, first, second = j, i, second, first
     turn = float(picture.angle[j]) - float(picture.angle[i])

@@ -1,4 +1,4 @@
-"""The precision-recall curve and the threshold sweep as one picture; matplotlib, without a display."""
+"""Draw the precision-recall curve and the threshold sweep as one picture, with matplotlib and without a display."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dupelake.evaluate.scores import Scores
 
 Sweep = Sequence[tuple[float, Scores]]
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; dashes tell them apart in grey.
+# Okabe and Ito's colours, which are distinct for colour-blind people; dashes make lines distinct in grey.
 _STYLES = {
     "score": ("#000000", "-", 2.4),
     "pdq_bits": ("#0072B2", "-", 1.4),
@@ -26,11 +26,11 @@ def draw_curves(
     """Draw two panels into the PNG `path`: precision against recall by signal, and the sweep of the score.
 
     Args:
-        sweeps: signal to (threshold, Scores) from the loosest to the strictest; `score` must be there. A signal that
-            no pair has, or that finds nothing, is left out and named in the legend as not measured.
-        points: what the tables hold (`pairs`, `groups`), drawn as marks.
-        threshold: of the score, marked in the second panel.
-        title: above both.
+        sweeps: signal to (threshold, Scores) from the loosest to the strictest; `score` is required. A signal that no
+            pair has, or that finds nothing, is not drawn, and the legend says that it is not measured.
+        points: scores of the tables (`pairs`, `groups`), drawn as marks.
+        threshold: threshold of the score, marked in the second panel.
+        title: title above both panels.
         path: overwritten.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,24 +1,23 @@
-"""`dupelake evaluate`: found pairs and groups against a truth file, as text, tables and pictures. Only reads tables."""
+"""`dupelake evaluate`: compare found pairs and groups with a truth file. It only reads tables."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pyspark.sql import functions as F
 
-from dupelake.config import Config
 from dupelake.errors import ConfigError
 from dupelake.evaluate import judgement, matching
 from dupelake.evaluate.scores import BCubed, Scores, average_precision, sweep
 from dupelake.evaluate.truth import Truth
 from dupelake.evaluate.worst import ShownPair, false_pairs, missed_pairs
-from dupelake.warehouse.schema import FAILED, RUNS
+from dupelake.report.last_run import last_options
+from dupelake.warehouse.schema import FAILED
 from dupelake.warehouse.tables import Warehouse
 
-_UNMATCHED_KEPT = 10_000  # names without an image that are written out
+_MAX_UNMATCHED = 10_000  # names without an image that are listed
 
 
 @dataclass(frozen=True)
@@ -26,22 +25,22 @@ class Evaluation:
     """All figures of one evaluation.
 
     Attributes:
-        form: of the truth, `pairs` or `groups`.
-        closed: images that the truth does not name count as having no duplicate.
+        form: form of the truth, `pairs` or `groups`.
+        closed: whether images that the truth does not name count as having no duplicate.
         min_score: `decide.min_score` of the last run.
         names: names of the truth by outcome (`matching`).
         unmatched: (row, name, outcome, images found) of names without an image, at most 10,000, by row.
-        n_failed: named images that failed in the hash stage; their true pairs count as missed.
-        n_true: pairs of the truth between matched images.
-        pairs: accepted pairs of images.
-        groups: pairs that the groups imply.
-        n_unnamed_pairs: accepted pairs that are left out, for the truth does not name one of their images.
-        n_unnamed_group_pairs: the same within groups.
-        b_cubed: of the groups.
-        relations: (relation, true pairs, of these accepted, of these in one group).
-        sweeps: signal to (threshold, Scores of pairs), from the loosest to the strictest.
-        false_pairs: the worst.
-        missed_pairs: the worst.
+        n_failed: number of named images that failed in the hash stage; their true pairs count as missed.
+        n_true: number of pairs of the truth between matched images.
+        pairs: scores of the accepted pairs of images.
+        groups: scores of the pairs of images within groups.
+        n_unnamed_pairs: accepted pairs that are left out because the truth does not name one of their images.
+        n_unnamed_group_pairs: the same for pairs within groups.
+        b_cubed: B-cubed of the groups.
+        relations: (relation, number of true pairs, accepted ones, ones in one group).
+        sweeps: signal to (threshold, Scores of pairs), from the loosest to the strictest threshold.
+        false_pairs: the worst false pairs.
+        missed_pairs: the worst missed pairs.
     """
 
     form: str
@@ -67,30 +66,29 @@ class Evaluation:
         return {name: average_precision([s for _, s in reversed(rows)]) for name, rows in self.sweeps.items()}
 
     def is_measured(self, signal: str) -> bool:
-        """Whether any pair passes one threshold of a signal and not another."""
+        """Whether the thresholds of a signal give different numbers of pairs."""
         return len({scores.n_found for _, scores in self.sweeps[signal]}) > 1
 
     def best(self, signal: str) -> tuple[float, Scores]:
-        """The threshold of the highest F1; of equals the strictest."""
+        """The threshold with the highest F1; at a tie the strictest."""
         return max(reversed(self.sweeps[signal]), key=lambda row: row[1].f1)
 
 
 def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_shown: int) -> Evaluation:
-    """Hold the tables against a truth.
+    """Compare the tables with a truth.
 
     Args:
         warehouse: only read.
-        truth: of `read_truth`.
+        truth: result of `read_truth`.
         by: how names are matched, one of `matching.BY`.
-        closed: the truth names every duplicate; images that it does not name have none.
-        n_shown: at most this many false and this many missed pairs are brought to the driver.
+        closed: whether the truth names every duplicate, so that images that it does not name have none.
+        n_shown: maximum number of false pairs, and of missed pairs, that the result lists.
 
     Raises:
         ConfigError: no name of the truth matches an image.
     """
-    config = _last_config(warehouse)
-    across = config["lsh"]["scope"] == "across"
-    images = judgement.live_images(warehouse).select("image_id", "uri")
+    options = last_options(warehouse)
+    images = judgement.present_images(warehouse).select("image_id", "uri")
     matched = matching.match_names(truth.names, images, by).persist()
     case = None
     try:
@@ -98,9 +96,9 @@ def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_sho
         unmatched = _unmatched(matched)
         if not names[matching.MATCHED]:
             raise ConfigError([_nothing_matches(names, unmatched, by, warehouse)])
-        case = judgement.build_case(warehouse, truth, matched, across=across, closed=closed)
+        case = judgement.build_case(warehouse, truth, matched, lsh=options.lsh, closed=closed)
         n_true = judgement.count_true(case)
-        min_score = float(config["decide"].get("min_score", Config().decide.min_score))
+        min_score = options.decide.min_score
         at = thresholds(min_score)
         found = judgement.count_found_pairs(case, n_true, at)
         return Evaluation(
@@ -128,7 +126,7 @@ def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_sho
 
 
 def thresholds(min_score: float) -> dict[str, list[float]]:
-    """Where each signal is cut, from the loosest to the strictest; of the score, where the configuration cuts it."""
+    """Thresholds of each signal, from the loosest to the strictest; those of the score include `min_score`."""
     scores = [*(i / 50 for i in range(1, 50)), 0.99, 0.999, 1.0, min_score]
     return {
         "score": sorted(set(scores)),
@@ -140,21 +138,12 @@ def thresholds(min_score: float) -> dict[str, list[float]]:
     }
 
 
-def _last_config(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
-    """Options of the last run that succeeded, the defaults where it says nothing: scope and thresholds follow them."""
-    config = Config().as_dict()
-    last = warehouse.read(RUNS).where("status = 'succeeded'").orderBy(F.desc("started_at")).select("config").first()
-    for section, values in (json.loads(last["config"]) if last is not None else {}).items():
-        config[section] = config.get(section, {}) | values
-    return config
-
-
 def _unmatched(matched: Any) -> list[tuple[int, str, str, int]]:
     rows = (
         matched.where(F.col("outcome") != matching.MATCHED)
         .select("row", "name", "outcome", "n_images")
         .orderBy("row", "name")
-        .limit(_UNMATCHED_KEPT)
+        .limit(_MAX_UNMATCHED)
         .collect()
     )
     return [tuple(row) for row in rows]
@@ -163,8 +152,8 @@ def _unmatched(matched: Any) -> list[tuple[int, str, str, int]]:
 def _nothing_matches(
     names: Mapping[str, int], unmatched: Sequence[tuple[int, str, str, int]], by: str, warehouse: Warehouse
 ) -> str:
-    held = judgement.live_images(warehouse).select("uri").orderBy("uri").first()
-    example = f"the tables hold, for example, {held['uri']!r}" if held is not None else "the tables hold no image"
+    first = judgement.present_images(warehouse).select("uri").orderBy("uri").first()
+    example = f"the tables contain, for example, {first['uri']!r}" if first is not None else "the tables have no image"
     way = "" if by == "auto" else f" by {by}"
     return (
         f"none of the {sum(names.values())} images of the truth matches one image{way} "
@@ -174,7 +163,7 @@ def _nothing_matches(
 
 
 def as_dict(result: Evaluation) -> dict[str, Any]:
-    """The figures as plain values, ratios rounded to 6 digits; the shown pairs stay out."""
+    """The figures as plain values without the listed pairs; ratios are rounded to 6 digits."""
 
     def figures(scores: Scores) -> dict[str, float | int]:
         ratios = {name: round(getattr(scores, name), 6) for name in ("precision", "recall", "f1")}

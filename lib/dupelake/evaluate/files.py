@@ -25,7 +25,7 @@ _EVIDENCE = [name for name in PAIRS.columns if name not in ("src_id", "dst_id", 
 
 
 def describe(result: Evaluation) -> str:
-    """The figures in lines for a terminal."""
+    """The figures as lines for a terminal."""
     n = result.names
     lines = [
         f"Truth    {result.form}; {sum(n.values())} images named, {n[MATCHED]} matched"
@@ -35,7 +35,7 @@ def describe(result: Evaluation) -> str:
         + (
             "closed: images that it does not name have no duplicate"
             if result.closed
-            else f"left out, an image being unnamed: {result.n_unnamed_pairs} found pairs, "
+            else f"not scored, because the truth does not name an image: {result.n_unnamed_pairs} found pairs, "
             f"{result.n_unnamed_group_pairs} of groups"
         ),
         "",
@@ -64,13 +64,13 @@ def describe(result: Evaluation) -> str:
     return "\n".join(lines)
 
 
-_OUTCOMES = {NONE: "match no image", SEVERAL: "match several", AGAIN: "mean an image already named"}
+_OUTCOMES = {NONE: "match no image", SEVERAL: "match several", AGAIN: "match an image of an earlier name"}
 
 
 def write_files(result: Evaluation, out: Path) -> list[Path]:
-    """Write everything into the folder `out`, made where it is missing; returns the files in the order of their use.
+    """Write all files into the folder `out`, created if missing; returns their paths.
 
-    Files of an earlier evaluation by the same names are replaced, and its further sheets removed.
+    Files of an earlier evaluation are replaced, and its additional sheets are removed.
     """
     out.mkdir(parents=True, exist_ok=True)
     for old in [*out.glob("false-pairs-*.png"), *out.glob("missed-pairs-*.png")]:
@@ -97,7 +97,7 @@ def write_files(result: Evaluation, out: Path) -> list[Path]:
     return files
 
 
-_SOFTWARE = "dupelake evaluate"  # in each sheet: a picture of somebody else is not removed, whatever its name
+_SOFTWARE = "dupelake evaluate"  # written into each sheet, so that only our own sheets are removed
 
 
 def _mark() -> PngInfo:
@@ -110,7 +110,7 @@ def _is_ours(path: Path) -> bool:
     try:
         with Image.open(path) as picture:
             return picture.info.get("Software") == _SOFTWARE
-    except (OSError, SyntaxError, ValueError):  # no picture at all
+    except (OSError, SyntaxError, ValueError):  # not a picture
         return False
 
 
@@ -182,7 +182,7 @@ def _group(group_id: str | None) -> str:
 
 
 def _picture(side: Side) -> Picture:
-    # names of copies are often equal, their folders are not
+    # file names of copies are often equal, so show the folder as well
     name = "/".join(plain_path(side.uri).split("/")[-2:]) if side.uri else side.image_id
     return Picture(name, side.thumbnail, side.width_px, side.height_px)
 

@@ -1,9 +1,9 @@
-"""Found pairs and groups of a warehouse against a truth: counted on the cluster, only sums come to the driver.
+"""Compare found pairs and groups of a warehouse with a truth; Spark counts, and only sums come to the driver.
 
-No pair of images is enumerated that is not an accepted or measured pair of contents or a line of the truth: pairs
-within groups, and between all files of two pictures, are products of counts (`kernels.evaluation.Tally`).
+Pairs of images are not enumerated, except lines of the truth: pairs within groups, and between all files of two
+pictures, are products of counts (`evaluate.scores.Tally`).
 
-Words as in `stages.groups`: a *vertex* is all images of one scope with equal pixels; an *edge* is a measured pair of
+Terms as in `group/stage.py`: a *vertex* is all images of one scope with equal pixels; an *edge* is a measured pair of
 two vertices. An *item* is an image that the truth names (with `closed`, every live image).
 """
 
@@ -15,17 +15,20 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from dupelake.config import LshConfig
 from dupelake.evaluate.matching import MATCHED, listed_pairs
 from dupelake.evaluate.scores import BCubed, Scores, Tally
 from dupelake.evaluate.truth import AMBIGUOUS, DIFFERENT, DUPLICATE, Truth
+from dupelake.group.decisions_stage import vertex_name
+from dupelake.ingest.live_stage import scope_of
 from dupelake.verify.decide_stage import PDQ_MIN_QUALITY
 from dupelake.warehouse.schema import GROUPS, HASHES, IMAGES, OK, PAIRS
 from dupelake.warehouse.tables import Warehouse, single_row
 
 OTHER_RELATION = "(other)"
-_RELATIONS = 200  # shown one by one, the commonest first
+_MAX_RELATIONS = 200  # relations that are listed, the most common first
 
-# Signals of a pair that a threshold can be set on: name -> whether larger is more alike.
+# Signals of a pair that a threshold can be applied to: name -> whether a larger value means more alike.
 SIGNALS = {
     "score": True,
     "phash_bits": False,
@@ -38,28 +41,28 @@ SIGNALS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A truth laid beside a warehouse; all frames are kept in memory and on disk: `release` when done.
+    """A truth joined with a warehouse. All frames are persisted: call `release` when done.
 
     Attributes:
-        is_pairs: the truth lists pairs; else groups.
-        placed: live images: image_id, uri, status, reason, scope, content_id, width_px, height_px, picture, vertex,
+        is_pairs: whether the truth lists pairs, and not groups.
+        images: present images: image_id, uri, status, reason, scope, content_id, width_px, height_px, picture, vertex,
             label (found group), is_keeper.
-        items: those of `placed` that the truth judges, with name (null where it does not name them), truth_group,
+        items: those of `images` that the truth judges, with name (null if it does not name them), truth_group,
             is_certain, is_ambiguous, is_original, relation, row.
         edges: src_id, dst_id, src_picture, va < vb (vertices), the signals, is_duplicate, n_judged, n_hit, n_unnamed
-            (pairs of images with one that is no item).
+            (pairs of images with one that is not an item).
         listed: a, b (image ids, a < b), verdict, relation; empty for a truth of groups.
     """
 
     is_pairs: bool
-    placed: DataFrame
+    images: DataFrame
     items: DataFrame
     edges: DataFrame
     listed: DataFrame
 
     def release(self) -> None:
-        """Give back what is kept."""
-        for frame in (self.edges, self.listed, self.items, self.placed):
+        """Unpersist all frames."""
+        for frame in (self.edges, self.listed, self.items, self.images):
             frame.unpersist()
 
 
@@ -68,10 +71,10 @@ class FoundPairs:
     """Accepted pairs of images, and those that pass each threshold.
 
     Attributes:
-        accepted: scores of all accepted pairs, equal pixels included.
-        equal: judged and true pairs among images of equal pixels.
-        n_unnamed: accepted pairs with an image that the truth does not name.
-        buckets: signal -> number of thresholds passed -> (judged, true); equal pixels are not in them.
+        accepted: scores of all accepted pairs, including equal pixels.
+        equal: numbers of judged and true pairs among images of equal pixels.
+        n_unnamed: number of accepted pairs with an image that the truth does not name.
+        buckets: signal -> number of thresholds passed -> (judged, true), without equal pixels.
     """
 
     accepted: Scores
@@ -80,28 +83,28 @@ class FoundPairs:
     buckets: dict[str, dict[int, tuple[int, int]]]
 
 
-def live_images(warehouse: Warehouse) -> DataFrame:
-    """Rows of IMAGES that are not deleted."""
+def present_images(warehouse: Warehouse) -> DataFrame:
+    """Rows of IMAGES that are not deleted, including failed ones."""
     return warehouse.read(IMAGES).where(F.col("deleted_at").isNull())
 
 
-def build_case(warehouse: Warehouse, truth: Truth, matched: DataFrame, *, across: bool, closed: bool) -> Case:
-    """Lay a truth beside the tables.
+def build_case(warehouse: Warehouse, truth: Truth, matched: DataFrame, *, lsh: LshConfig, closed: bool) -> Case:
+    """Join a truth with the tables.
 
     Args:
         warehouse: only read.
         truth: as read.
-        matched: `match_names` of it.
-        across: whether the tables compare images of different scopes (`lsh.scope`).
-        closed: images that the truth does not name have no duplicate, instead of being left out.
+        matched: result of `match_names` for it.
+        lsh: options of the run that wrote the tables; `scope` is read.
+        closed: whether images that the truth does not name have no duplicate, instead of being left out.
 
     Cost: equi-joins of images, hashes, groups and pairs on ids; bytes and vectors are not read.
     """
     is_pairs = truth.form == "pairs"
     digests = warehouse.read(HASHES).select("content_id", "pixel_digest")
-    placed = _placed(warehouse, digests, across).persist()
+    images = _images(warehouse, digests, lsh).persist()
     names = matched.where(F.col("outcome") == MATCHED).drop("outcome", "n_images")
-    items = placed.join(names, "image_id", "left").where(
+    items = images.join(names, "image_id", "left").where(
         F.col("name").isNotNull() | (F.lit(closed) & (F.col("status") == OK))
     )
     is_ambiguous = F.coalesce("is_ambiguous", F.lit(False))
@@ -113,12 +116,12 @@ def build_case(warehouse: Warehouse, truth: Truth, matched: DataFrame, *, across
         }
     ).persist()
     listed = listed_pairs(truth.pairs, matched).persist()
-    edges = _edges(warehouse.read(PAIRS), digests, placed, items)
-    return Case(is_pairs, placed, items, _judged(edges, items, listed, is_pairs).persist(), listed)
+    edges = _edges(warehouse.read(PAIRS), digests, images, items)
+    return Case(is_pairs, images, items, _judged(edges, items, listed, is_pairs).persist(), listed)
 
 
 def count_true(case: Case) -> int:
-    """Pairs of the truth between items, ambiguous ones left out."""
+    """Number of pairs of the truth between items, without ambiguous ones."""
     if case.is_pairs:
         return case.listed.where(F.col("verdict") == DUPLICATE).count()
     groups = case.items.groupBy("truth_group").agg(F.count_if("is_certain").alias("n"))
@@ -126,9 +129,9 @@ def count_true(case: Case) -> int:
 
 
 def tally(case: Case, block: str) -> Tally:
-    """Pairs of items that stand in one `block` (a column of the items: `label` or `vertex`)."""
-    held = case.items.where(F.col(block).isNotNull())
-    cells = held.groupBy(block, "truth_group").agg(F.count("*").alias("n"), F.count_if("is_certain").alias("c"))
+    """Counts of pairs of items that are in one `block` (a column of the items: `label` or `vertex`)."""
+    in_block = case.items.where(F.col(block).isNotNull())
+    cells = in_block.groupBy(block, "truth_group").agg(F.count("*").alias("n"), F.count_if("is_certain").alias("c"))
     blocks = cells.groupBy(block).agg(
         F.sum("n").alias("n"), F.sum(_pairs_of("n")).alias("same"), F.sum(_pairs_of("c")).alias("certain")
     )
@@ -136,19 +139,19 @@ def tally(case: Case, block: str) -> Tally:
     counts = [int(value or 0) for value in row]
     if not case.is_pairs:
         return Tally(*counts)
-    listed = _with_ends(case.listed, held, block, "truth_group").where(f"a_{block} = b_{block}")
+    listed = _with_ends(case.listed, in_block, block, "truth_group").where(f"a_{block} = b_{block}")
     more = single_row(listed.agg(*_listed_counts()))
     return Tally(*counts, *(int(more[name]) for name in ("n_listed_true", "n_listed_same", "n_listed_ambiguous")))
 
 
 def b_cubed_of(case: Case) -> BCubed:
-    """B-cubed of the found groups over all items that are not ambiguous; an image without a group stands alone."""
+    """B-cubed of the found groups over all items that are not ambiguous; an image without a group is its own group."""
     alone = F.concat(F.lit("alone/"), "image_id")
     items = case.items.where("NOT is_ambiguous AND (name IS NOT NULL OR label IS NOT NULL)").select(
         "truth_group", F.coalesce(F.concat(F.lit("g/"), "label"), alone).alias("label")
     )
     cells = items.groupBy("label", "truth_group").agg(F.count("*").alias("n"))
-    # sums over the cells of a block first: with their squares, all that the formula needs
+    # the formula needs only the sums of the cells of a block, and the sums of their squares
     sums = []
     for block in ("label", "truth_group"):
         blocks = cells.groupBy(block).agg(
@@ -160,20 +163,20 @@ def b_cubed_of(case: Case) -> BCubed:
 
 
 def count_unnamed(case: Case, block: str) -> int:
-    """Pairs of live images in one `block` (`label` or `vertex`) of which one image at least is no item."""
+    """Number of pairs of images in one `block` (`label` or `vertex`) with at least one image that is not an item."""
     is_item = case.items.select("image_id", F.lit(1).alias("item"))
-    held = case.placed.where(F.col(block).isNotNull()).join(is_item, "image_id", "left")
-    sizes = held.groupBy(block).agg(F.count("*").alias("n"), F.count("item").alias("items"))
+    in_block = case.images.where(F.col(block).isNotNull()).join(is_item, "image_id", "left")
+    sizes = in_block.groupBy(block).agg(F.count("*").alias("n"), F.count("item").alias("items"))
     row = single_row(sizes.agg(F.sum(_pairs_of("n")).alias("n"), F.sum(_pairs_of("items")).alias("items")))
     return int(row["n"] or 0) - int(row["items"] or 0)
 
 
 def count_found_pairs(case: Case, n_true: int, thresholds: Mapping[str, Sequence[float]]) -> FoundPairs:
-    """Scores of the accepted pairs, and the counts from which those at other thresholds follow.
+    """Scores of the accepted pairs, and counts from which the scores at other thresholds are computed.
 
     Args:
-        case: of `build_case`.
-        n_true: `count_true`.
+        case: result of `build_case`.
+        n_true: result of `count_true`.
         thresholds: for each of SIGNALS, from the loosest to the strictest.
     """
     equal = tally(case, "vertex")
@@ -187,7 +190,7 @@ def count_found_pairs(case: Case, n_true: int, thresholds: Mapping[str, Sequence
         .groupBy("at.signal", "at.passed")
         .agg(*(F.sum(name).alias(name) for name in ("n_judged", "n_hit", "n_unnamed")))
         .collect()
-    )  # a row a signal and threshold
+    )  # one row per signal and threshold
     buckets: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in SIGNALS}
     judged, hit, unnamed = equal.n_judged, equal.n_hit, count_unnamed(case, "vertex")
     for row in rows:
@@ -199,10 +202,10 @@ def count_found_pairs(case: Case, n_true: int, thresholds: Mapping[str, Sequence
 
 
 def true_pairs(case: Case) -> DataFrame:
-    """(a, b, relation): what recall by relation is measured on, linear in the truth.
+    """(a, b, relation): the pairs for recall by relation; their number is linear in the truth.
 
-    The listed duplicates of a truth of pairs; of a truth of groups each member with the original of its group: the
-    first that its relation calls so, else the first of the file.
+    For a truth of pairs these are the listed duplicates. For a truth of groups it is each member with the original of
+    its group: the first image whose relation says so, else the first in the file.
     """
     if case.is_pairs:
         return case.listed.where(F.col("verdict") == DUPLICATE).select("a", "b", "relation")
@@ -216,11 +219,11 @@ def true_pairs(case: Case) -> DataFrame:
 
 
 def with_state(pairs: DataFrame, case: Case) -> DataFrame:
-    """`pairs` (a, b, ...: image ids) and what was found of each.
+    """Join `pairs` (a, b, ...: image ids) with what was found about each.
 
     Adds for both sides `{side}_label`, `_vertex`, `_status`, `_scope`, `_picture`, `_name`; then in_one_group, is_equal
-    (pixels), is_duplicate (accepted, or equal pixels), and of the edge src_id, dst_id, src_picture, score, null where
-    the pair was never proposed.
+    (pixels), is_duplicate (accepted, or equal pixels), and src_id, dst_id, src_picture, score of the edge, null if the
+    pair was never proposed.
     """
     known = _with_ends(pairs, case.items, "label", "vertex", "status", "scope", "picture", "name")
     edges = case.edges.select("va", "vb", "src_id", "dst_id", "src_picture", "score", "is_duplicate")
@@ -238,38 +241,37 @@ def with_state(pairs: DataFrame, case: Case) -> DataFrame:
 
 
 def count_relations(case: Case) -> list[tuple[str, int, int, int]]:
-    """(relation, true pairs, of these accepted as pairs, of these in one group), commonest first, then `all`."""
+    """(relation, true pairs, accepted ones, ones in one group), the most common relation first, then `all`."""
     states = with_state(true_pairs(case), case)
     counts = states.groupBy("relation").agg(
         F.count("*").alias("n"), F.count_if("is_duplicate").alias("pairs"), F.count_if("in_one_group").alias("groups")
     )
-    rows = [tuple(row) for row in counts.orderBy(F.desc("n"), "relation").limit(_RELATIONS).collect()]
+    rows = [tuple(row) for row in counts.orderBy(F.desc("n"), "relation").limit(_MAX_RELATIONS).collect()]
     every = single_row(counts.agg(*(F.sum(name) for name in ("n", "pairs", "groups"))))
     total = [int(value or 0) for value in every]
     rest = [whole - sum(row[i + 1] for row in rows) for i, whole in enumerate(total)]
     return [*rows, *([(OTHER_RELATION, *rest)] if rest[0] else []), ("all", *total)]
 
 
-def _placed(warehouse: Warehouse, digests: DataFrame, across: bool) -> DataFrame:
-    """Live images with their vertex (null for those that failed) and the group that they stand in."""
-    scope = F.lit("") if across else F.col("scope")
+def _images(warehouse: Warehouse, digests: DataFrame, lsh: LshConfig) -> DataFrame:
+    """Present images with their vertex (null for failed ones) and their group."""
     groups = warehouse.read(GROUPS).select("image_id", F.col("group_id").alias("label"), "is_keeper")
     picture = F.coalesce("pixel_digest", "content_id")
     return (
-        live_images(warehouse)
-        .select("image_id", "uri", "status", "reason", scope.alias("scope"), "content_id", "width_px", "height_px")
+        present_images(warehouse)
+        .select("image_id", "uri", "status", "reason", scope_of(lsh), "content_id", "width_px", "height_px")
         .join(digests, "content_id", "left")
-        .withColumn("vertex", F.when(F.col("status") == OK, F.concat(picture, F.lit("/"), "scope")))
+        .withColumn("vertex", F.when(F.col("status") == OK, vertex_name(picture, F.col("scope"))))
         .withColumn("picture", picture)
         .drop("pixel_digest")
         .join(groups, "image_id", "left")
     )
 
 
-def _edges(pairs: DataFrame, digests: DataFrame, placed: DataFrame, items: DataFrame) -> DataFrame:
-    """Accepted pairs of vertices, and measured ones that hold items at both ends.
+def _edges(pairs: DataFrame, digests: DataFrame, images: DataFrame, items: DataFrame) -> DataFrame:
+    """Accepted pairs of vertices, and measured ones with items at both ends.
 
-    Of two pairs of contents for the same pictures the better one speaks, as in `stages.groups`.
+    If several pairs of contents have the same pictures, the best one is taken, as in `group/keepers_stage.py`.
     """
     for side in ("src", "dst"):
         known = digests.select(F.col("content_id").alias(f"{side}_id"), F.col("pixel_digest").alias(f"{side}_picture"))
@@ -295,7 +297,7 @@ def _edges(pairs: DataFrame, digests: DataFrame, placed: DataFrame, items: DataF
         ).alias("best"),
     )
     best = narrow.groupBy("pa", "pb").agg(F.max("best").alias("best"))
-    every = placed.where("vertex IS NOT NULL").groupBy("vertex", "picture", "scope").agg(F.count("*").alias("n_all"))
+    every = images.where("vertex IS NOT NULL").groupBy("vertex", "picture", "scope").agg(F.count("*").alias("n_all"))
     named = items.where("vertex IS NOT NULL").groupBy("vertex").agg(F.count("*").alias("n"))
     counts = every.join(named, "vertex", "left").withColumn("n", F.coalesce("n", F.lit(0)))
     for side in "ab":
@@ -307,13 +309,16 @@ def _edges(pairs: DataFrame, digests: DataFrame, placed: DataFrame, items: DataF
             F.col("n").alias(f"n_{side}"),
         )
         best = best.join(ends, [f"p{side}", "scope"] if side == "b" else [f"p{side}"])
-    vertices = F.least("va", "vb").alias("va"), F.greatest("va", "vb").alias("vb")  # counts meet in products only
-    held = best.where("best.is_duplicate OR n_a * n_b > 0")
-    return held.select(*vertices, "best.*", "all_a", "all_b", "n_a", "n_b")
+    vertices = (
+        F.least("va", "vb").alias("va"),
+        F.greatest("va", "vb").alias("vb"),
+    )  # only products of the counts are used, so their order does not matter
+    used = best.where("best.is_duplicate OR n_a * n_b > 0")
+    return used.select(*vertices, "best.*", "all_a", "all_b", "n_a", "n_b")
 
 
 def _judged(edges: DataFrame, items: DataFrame, listed: DataFrame, is_pairs: bool) -> DataFrame:
-    """`edges` with the pairs of items that each stands for, judged: the columns of `Case.edges`."""
+    """Add to `edges` the counts of judged pairs of items of each: the columns of `Case.edges`."""
     cells = (
         items.where("vertex IS NOT NULL")
         .groupBy("vertex", "truth_group")
@@ -361,7 +366,7 @@ def _judged(edges: DataFrame, items: DataFrame, listed: DataFrame, is_pairs: boo
 
 
 def _with_ends(pairs: DataFrame, items: DataFrame, *columns: str) -> DataFrame:
-    """`pairs` (a, b: image ids) with columns of the items at both ends, prefixed a_ and b_."""
+    """Add columns of the items at both ends to `pairs` (a, b: image ids), with prefixes a_ and b_."""
     for side in "ab":
         ends = items.select(F.col("image_id").alias(side), *(F.col(name).alias(f"{side}_{name}") for name in columns))
         pairs = pairs.join(ends, side)
@@ -369,7 +374,7 @@ def _with_ends(pairs: DataFrame, items: DataFrame, *columns: str) -> DataFrame:
 
 
 def _listed_counts() -> list[Column]:
-    """Aggregates over listed pairs with a_truth_group and b_truth_group, as `Tally` names them."""
+    """Aggregates over listed pairs with a_truth_group and b_truth_group, named as in `Tally`."""
     same = F.col("a_truth_group") == F.col("b_truth_group")
     return [
         F.count_if(F.col("verdict") == DUPLICATE).alias("n_listed_true"),
@@ -379,12 +384,12 @@ def _listed_counts() -> list[Column]:
 
 
 def _pairs_of(column: str) -> Column:
-    """The pairs that `column` things make."""
+    """Number of pairs of `column` things."""
     return F.expr(f"{column} * ({column} - 1) div 2")
 
 
 def _n_passed(value: Column, thresholds: Sequence[float], larger: bool) -> Column:
-    """How many of the thresholds, loosest first, a value passes; 0 for null."""
+    """Number of thresholds (loosest first) that a value passes; 0 for null."""
     at = F.array(*(F.lit(float(threshold)) for threshold in thresholds))
     passed = F.filter(at, lambda threshold: (threshold <= value) if larger else (threshold >= value))
     return F.when(value.isNull(), 0).otherwise(F.size(passed))

@@ -1,4 +1,4 @@
-"""Images of a truth file matched to rows of `images`: by id, by uri, or by the end of the uri's path."""
+"""Match images of a truth file to rows of `images`: by id, by uri, or by the end of the uri's path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dupelake.ingest.uris import local_path
 
 BY = ("auto", "image_id", "uri", "name")
 MATCHED, NONE, SEVERAL, AGAIN = "matched", "no image", "several images", "named twice"
-_IMAGE_ID, _URI, _PATH, _END = range(4)  # ways to match, the surest first
+_IMAGE_ID, _URI, _PATH, _END = range(4)  # ways to match, the most exact first
 _WAYS = {
     "auto": (_IMAGE_ID, _URI, _PATH, _END),
     "image_id": (_IMAGE_ID,),
@@ -25,7 +25,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
 
 def plain_path(name: str) -> str:
-    """The path of a name or uri without scheme and without a leading `/` or `./`, as `_path_of` does it in Spark."""
+    """The path of a name or uri without scheme and without a leading `/` or `./`; equals `_path_of` in Spark."""
     path = local_path(name)
     if path is None:
         path = _SCHEME.sub("", name, count=1)
@@ -33,23 +33,23 @@ def plain_path(name: str) -> str:
 
 
 def match_names(names: pa.Table, images: DataFrame, by: str) -> DataFrame:
-    """Find the image that each name means.
+    """Find the image of each name.
 
-    A name is tried as image_id, as uri, as whole path and as end of a path (whole components), in this order, and the
-    first way that finds anything counts. It must find one image only. An image that several names mean belongs to
-    the name that comes first in the file.
+    A name is tried as image_id, as uri, as whole path and as end of a path (whole components), in this order. The first
+    way that finds any image counts, and it must find exactly one. If several names match one image, the first name in
+    the file gets it.
 
     Args:
         names: `Truth.names`.
         images: (image_id, uri, ...), each image once.
-        by: one of BY; another than `auto` allows some of the ways only.
+        by: one of BY; values other than `auto` allow only some of the ways.
 
     Returns:
         The columns of `names`, with image_id (null unless matched), outcome (one of the four words above) and
-        n_images (how many were found). One row per name.
+        n_images (the number of images found). One row per name.
 
-    Cost: an equi-join on keys; each image gives one key for each way and each depth of path that the names have. No
-    bucket is hot because of a file name that is common, since the whole end is the key. No action is run.
+    Cost: an equi-join on keys; each image gives one key for each way and each depth of path that the names have.
+    Common file names do not cause skew, because the whole end of the path is the key. No action is run.
     """
     ways = _WAYS[by]
     paths = [plain_path(name) for name in names["name"].to_pylist()]
@@ -60,9 +60,9 @@ def match_names(names: pa.Table, images: DataFrame, by: str) -> DataFrame:
     sought = wanted.select(
         "row", "name", F.explode(F.array(*(F.struct(F.lit(w).alias("way"), F.col(keys[w]).alias("key")) for w in ways)))
     ).select("row", "name", "col.*")
-    held = images.select("image_id", F.explode(_keys(ways, depths)).alias("col")).select("image_id", "col.*")
+    by_key = images.select("image_id", F.explode(_keys(ways, depths)).alias("col")).select("image_id", "col.*")
     found = (
-        sought.join(held, ["way", "key"])
+        sought.join(by_key, ["way", "key"])
         .groupBy("name", "way")
         .agg(F.count_distinct("image_id").alias("n_images"), F.min("image_id").alias("image_id"))
         .groupBy("name")
@@ -71,7 +71,7 @@ def match_names(names: pa.Table, images: DataFrame, by: str) -> DataFrame:
     )
     place = F.row_number().over(W.partitionBy("one").orderBy("row", "name"))
     one = F.when(F.col("n_images") == 1, F.col("image_id"))
-    # names without an image stand in partitions of their own, so that none of them is hot
+    # each name without an image gets its own partition, to avoid skew
     tried = (
         wanted.join(found, "name", "left")
         .withColumn("one", F.coalesce(F.concat(F.lit("i/"), one), F.concat(F.lit("n/"), "name")))
@@ -92,13 +92,13 @@ def match_names(names: pa.Table, images: DataFrame, by: str) -> DataFrame:
 
 
 def count_outcomes(matched: DataFrame) -> dict[str, int]:
-    """Names by outcome, all four of them."""
+    """Number of names by outcome; all four outcomes are keys."""
     rows = matched.groupBy("outcome").agg(F.count(F.lit(1)).alias("n")).collect()  # four rows at most
     return dict.fromkeys((MATCHED, NONE, SEVERAL, AGAIN), 0) | {r["outcome"]: r["n"] for r in rows}
 
 
 def listed_pairs(pairs: pa.Table, matched: DataFrame) -> DataFrame:
-    """The pairs of a truth between images: (a, b, verdict, relation), a < b by image_id, without unmatched names."""
+    """The pairs of a truth between matched images: (a, b, verdict, relation), a < b by image_id."""
     listed = matched.sparkSession.createDataFrame(pairs)
     known = matched.where(F.col("outcome") == MATCHED)
     for side in "ab":
@@ -110,7 +110,7 @@ def listed_pairs(pairs: pa.Table, matched: DataFrame) -> DataFrame:
 
 
 def _keys(ways: Sequence[int], depths: Sequence[int]) -> Column:
-    """Array of (way, key) under which an image is found, without repeats."""
+    """Array of (way, key) by which an image is found."""
     path = _path_of(F.col("uri"))
     parts = F.split(path, "/")
     columns = {_IMAGE_ID: [F.col("image_id")], _URI: [F.col("uri")], _PATH: [path]}

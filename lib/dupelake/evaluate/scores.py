@@ -1,4 +1,4 @@
-"""How good found pairs and groups are against truth. Linear in pairs and items: no non-pair is ever enumerated."""
+"""Scores of found pairs and groups compared with a truth. Cost is linear in pairs and items."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Scores:
-    """Precision, recall and F1; a ratio of nothing to nothing is 1.
+    """Precision, recall and F1; a ratio of 0 to 0 is 1.
 
     Attributes:
-        n_found: pairs found, less the ignored.
-        n_true: pairs of the truth, less the ignored.
-        n_hit: pairs in both.
+        n_found: number of found pairs without ignored ones.
+        n_true: number of pairs of the truth without ignored ones.
+        n_hit: number of pairs in both.
     """
 
     n_found: int
@@ -43,19 +43,19 @@ class Scores:
 
 @dataclass(frozen=True)
 class Tally:
-    """Pairs within blocks (found groups, or the two ends of a found edge), counted and never enumerated.
+    """Counts of pairs within blocks (found groups, or the two ends of a found edge).
 
     A truth of groups judges every pair by the groups of its two items. A truth of pairs judges the pairs that it
-    lists, and of the rest those that lie in two groups, which are false: that a and c are copies because a-b and b-c
-    are listed is likely, but not said, so such a pair counts on neither side.
+    lists; other pairs between two of its groups are false. If a-b and b-c are listed, a-c is likely a copy, but the
+    truth does not list it. Such a pair is not judged.
 
     Attributes:
-        n_pairs: pairs found in all.
-        n_same: of these, in one group of the truth.
-        n_certain: of these, in one group and not ambiguous; 0 for a truth of pairs.
+        n_pairs: all found pairs.
+        n_same: found pairs in one group of the truth.
+        n_certain: found pairs in one group that are not ambiguous; 0 for a truth of pairs.
         n_listed_true: found pairs that the truth lists as duplicates.
-        n_listed_same: found pairs that the truth lists, ambiguous ones apart, in one group of the truth.
-        n_ambiguous: found pairs that the truth lists as ambiguous, in two groups of the truth.
+        n_listed_same: found pairs in one group of the truth that it lists, without ambiguous ones.
+        n_ambiguous: found pairs between two groups of the truth that it lists as ambiguous.
     """
 
     n_pairs: int = 0
@@ -67,12 +67,12 @@ class Tally:
 
     @property
     def n_judged(self) -> int:
-        """Found pairs that the truth says something about."""
+        """Number of found pairs that the truth judges."""
         return self.n_pairs - self.n_same + self.n_certain + self.n_listed_same - self.n_ambiguous
 
     @property
     def n_hit(self) -> int:
-        """Found pairs that are true."""
+        """Number of found pairs that are true."""
         return self.n_certain + self.n_listed_true
 
     def __add__(self, other: Tally) -> Tally:
@@ -86,13 +86,13 @@ class Tally:
         )
 
     def scores(self, n_true: int) -> Scores:
-        """Precision, recall and F1, where the truth holds `n_true` pairs."""
+        """Precision, recall and F1 for a truth of `n_true` pairs."""
         return Scores(self.n_judged, n_true, self.n_hit)
 
 
 @dataclass(frozen=True)
 class BCubed:
-    """Precision and recall averaged over items (Bagga and Baldwin 1998), so that no large group outvotes the rest."""
+    """Precision and recall averaged over items (Bagga and Baldwin 1998), so that large groups do not dominate."""
 
     precision: float
     recall: float
@@ -109,7 +109,7 @@ def f1(precision: float, recall: float) -> float:
 
 
 def unordered(a: str, b: str) -> Pair:
-    """A pair, smaller first."""
+    """The pair with the smaller item first."""
     return (a, b) if a <= b else (b, a)
 
 
@@ -117,7 +117,7 @@ def group_pairs(groups: Mapping[str, str]) -> Iterator[Pair]:
     """All pairs of items within one group, smaller first, each once.
 
     Args:
-        groups: item to label. Cost is the number of pairs that come out.
+        groups: item to label. Cost is linear in the number of pairs.
     """
     members: defaultdict[str, list[str]] = defaultdict(list)
     for item, label in groups.items():
@@ -130,9 +130,9 @@ def score_pair_sets(found: Iterable[Pair], truth: Iterable[Pair], ignore: Iterab
     """Compare two sets of unordered pairs.
 
     Args:
-        found: pairs in either order; repeats count once, an item with itself not at all.
-        truth: the same of what is true; `group_pairs` makes it of groups.
-        ignore: pairs that count neither for nor against, whichever side holds them.
+        found: pairs in either order; repeats count once, and a pair of an item with itself does not count.
+        truth: the true pairs; `group_pairs` makes them from groups.
+        ignore: pairs that are not scored.
     """
     out = _pair_set(ignore)
     hits, trues = _pair_set(found) - out, _pair_set(truth) - out
@@ -140,11 +140,11 @@ def score_pair_sets(found: Iterable[Pair], truth: Iterable[Pair], ignore: Iterab
 
 
 def score_groups(found: Mapping[str, str], truth: Mapping[str, str]) -> Scores:
-    """Compare the pairs that two groupings imply, by counting, linear in items however large the groups.
+    """Compare the pairs within the groups of two groupings, by counting; cost is linear in items.
 
     Args:
-        found: item to label; an item that is missing stands alone.
-        truth: the same of what is true.
+        found: item to label; a missing item is its own group.
+        truth: the true groups, in the same form.
     """
     both = Counter((label, truth[item]) for item, label in found.items() if item in truth)
     return Scores(_n_pairs(Counter(found.values())), _n_pairs(Counter(truth.values())), _n_pairs(both))
@@ -154,14 +154,14 @@ def b_cubed(found: Mapping[str, str], truth: Mapping[str, str], items: Iterable[
     """B-cubed precision and recall of a grouping.
 
     Args:
-        found: item to label; an item that is missing stands alone.
-        truth: the same of what is true.
-        items: over which to average; by default all that occur.
+        found: item to label; a missing item is its own group.
+        truth: the true groups, in the same form.
+        items: items to average over; by default all that occur.
     """
     universe = set(items) if items is not None else {*found, *truth}
     if not universe:
         return BCubed(1.0, 1.0)
-    # Labels of either side are kept apart from the items that stand alone.
+    # The flag distinguishes labels from items that are their own group.
     n_both = Counter(
         (
             (True, found[item]) if item in found else (False, item),
@@ -180,14 +180,14 @@ def b_cubed(found: Mapping[str, str], truth: Mapping[str, str], items: Iterable[
 
 
 def recall_by_relation(found: Iterable[Pair], truth: Mapping[Pair, str]) -> dict[str, Scores]:
-    """Recall of each kind of true pair (crop, mirrored, ...), and of `all`; only recall and its counts say something.
+    """Recall of each kind of true pair (crop, mirrored, ...), and of `all`; only recall and its counts are meaningful.
 
     Args:
         found: pairs in either order.
         truth: pair, in either order, to its relation.
 
     Raises:
-        ValueError: a pair is given twice, under two relations.
+        ValueError: a pair is given twice, with two relations.
     """
     hits = _pair_set(found)
     relations: dict[Pair, str] = {}
@@ -201,11 +201,11 @@ def recall_by_relation(found: Iterable[Pair], truth: Mapping[Pair, str]) -> dict
 
 
 def wilson_interval(n_hit: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson 1927), which stays in [0, 1] and holds for few trials.
+    """Wilson's score interval of a share (Wilson 1927), which is within [0, 1] and valid for few trials.
 
     Args:
         n_hit: successes, 0 to n.
-        n: trials; 0 gives (0, 1), for nothing is known.
+        n: trials; 0 gives (0, 1).
         z: quantile of the normal distribution; the default gives 95 %.
 
     Raises:
@@ -224,16 +224,16 @@ def wilson_interval(n_hit: int, n: int, z: float = 1.959964) -> tuple[float, flo
 def sweep(
     thresholds: Sequence[float], buckets: Mapping[int, tuple[int, int]], always: tuple[int, int], n_true: int
 ) -> list[tuple[float, Scores]]:
-    """Scores at each of a row of thresholds, from the pairs counted by how many of the thresholds they pass.
+    """Scores at each threshold, from numbers of pairs by the number of thresholds that they pass.
 
     Args:
         thresholds: from the loosest to the strictest.
         buckets: number of thresholds passed (the loosest first) to (judged pairs, true pairs).
-        always: judged and true pairs that pass whatever the threshold.
-        n_true: pairs of the truth, those included that have no value.
+        always: numbers of judged and true pairs that pass every threshold.
+        n_true: number of pairs of the truth, including those without a value.
 
     Returns:
-        (threshold, Scores) in the order given.
+        (threshold, Scores) in the order of `thresholds`.
 
     Raises:
         ValueError: a bucket is not in [0, len(thresholds)].
@@ -249,13 +249,13 @@ def sweep(
 
 
 def average_precision(curve: Sequence[Scores]) -> float:
-    """Area under a precision-recall curve by steps: the sum of precision times gain in recall (no interpolation).
+    """Area under a precision-recall curve: the sum of precision times gain in recall, without interpolation.
 
     Args:
-        curve: from the strictest threshold to the loosest, so that recall never falls.
+        curve: from the strictest threshold to the loosest, so that recall does not fall.
 
     Returns:
-        0 to 1. Between two thresholds precision is taken where it ends, so that few thresholds never flatter.
+        0 to 1. Each step uses the precision at its looser threshold, so few thresholds do not overestimate the area.
     """
     area, before = 0.0, 0.0
     for point in curve:

@@ -1,9 +1,9 @@
-"""A truth file: which images are copies of one another, as pairs or as groups. Read on the driver, without Spark.
+"""Read a truth file, which lists the copies among images as pairs or as groups; on the driver, without Spark.
 
-The header tells the form. Two columns of images (`a`/`b`, `src`/`dst`, `image_1`/`image_2`, `path_a`/`path_b`,
-`original`/`copy`, ...) make a file of pairs; one column of images and one of groups makes a file of groups.
+The header decides the form. Two columns of images (`a`/`b`, `src`/`dst`, `image_1`/`image_2`, `path_a`/`path_b`,
+`original`/`copy`, ...) mean a file of pairs; one column of images and one of groups means a file of groups.
 
-About 300 bytes of memory a row: ten million rows are 3 GB.
+A row takes about 300 bytes of memory: ten million rows take 3 GB.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PAIRS = (
 )
 _IMAGE = (*_NOUNS, "image_path", "file_path", "picture")
 _GROUP = ("group", "group_id", "duplicate_group", "cluster", "cluster_id", "family", "scene", "set", "label", "class")
-_DIGEST = re.compile(r"(sha|md5|blake|digest|checksum)\w*")  # files of equal bytes: their digest is their group
+_DIGEST = re.compile(r"(sha|md5|blake|digest|checksum)\w*")  # files of equal bytes: the digest is the group
 _RELATION = ("relation", "edit", "variant", "role", "kind", "transform")
 _LABEL = ("label", "is_duplicate", "duplicate", "verdict", "is_match", "match", "same")
 _AMBIGUOUS = ("ambiguous", "is_ambiguous", "unsure")
@@ -57,13 +57,13 @@ _NO_PAIRS = pa.table({name: pa.array([], pa.string()) for name in ("a", "b", "ve
 
 @dataclass(frozen=True)
 class Truth:
-    """What a truth file says.
+    """The content of a truth file.
 
     Attributes:
         form: `pairs` or `groups`.
         names: (name string, truth_group string, is_ambiguous bool, is_original bool, relation string, row int64), one
-            row per image as it is named, `row` being where it comes first. Images of one truth_group are connected by
-            duplicates; one that has none is alone in its group. Relation and is_original are of the form `groups`.
+            row per named image; `row` is its first row in the file. Duplicates connect the images of one truth_group;
+            an image without a duplicate is its own group. Relation and is_original are used in the form `groups`.
         pairs: (a string, b string, verdict string, relation string), names, each pair once; empty in the form `groups`.
     """
 
@@ -74,7 +74,7 @@ class Truth:
 
 @dataclass
 class _Columns:
-    """Which column plays which part; an index is None where there is none."""
+    """Index of the column for each purpose; None if there is none."""
 
     images: tuple[int, ...]
     group: int | None
@@ -85,7 +85,7 @@ class _Columns:
 
 @dataclass
 class _Rows:
-    """Rows while they are read: names get numbers in order of appearance."""
+    """State of reading: names get numbers in order of appearance; faults are collected."""
 
     path: Path
     faults: list[str] = field(default_factory=list)
@@ -103,15 +103,15 @@ class _Rows:
 
 
 def read_truth(path: Path) -> Truth:
-    """Read and check a truth file: CSV in UTF-8 with a header, cut at commas, tabs or semicolons.
+    """Read and check a truth file: CSV in UTF-8 with a header, separated by commas, tabs or semicolons.
 
     Args:
-        path: a local file. Pairs may have a column `label` (duplicate, different, ambiguous, 1, 0), both forms one
-            `relation` (free words; `different...` and `ambiguous` speak as a label would) and one `ambiguous` (1, 0).
-            A blank group means an image that stands alone.
+        path: a local file. Pairs may have a column `label` (duplicate, different, ambiguous, 1, 0). Both forms may have
+            columns `relation` (free words; `different...` and `ambiguous` have the meaning of a label) and `ambiguous`
+            (1, 0). A blank group means that the image is its own group.
 
     Raises:
-        ConfigError: the file cannot be read or rows of it contradict each other; all faults, with their rows.
+        ConfigError: the file cannot be read or its rows contradict each other; lists all faults with their rows.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -170,7 +170,7 @@ def _columns(path: Path, header: Sequence[str]) -> _Columns:
 
 
 def _cells(reader: Iterator[list[str]], width: int, rows: _Rows) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of each row that is not blank; rows of another width are faults."""
+    """(line number, cells) of each row that is not blank; rows with another number of cells are faults."""
     for cells in reader:
         row = int(reader.line_num)  # type: ignore[attr-defined]
         if not any(cell.strip() for cell in cells):
@@ -184,24 +184,24 @@ def _cells(reader: Iterator[list[str]], width: int, rows: _Rows) -> Iterator[tup
 def _verdict(row: int, cells: list[str], columns: _Columns, rows: _Rows) -> tuple[str, str]:
     """(verdict, relation) of a row."""
     relation = cells[columns.relation] if columns.relation is not None else ""
-    said = set()
+    verdicts = set()
     if columns.label is not None and cells[columns.label]:
-        said.add(_label(row, cells[columns.label], rows))
+        verdicts.add(_label(row, cells[columns.label], rows))
     if _DIFFERENT.match(relation):
-        said.add(DIFFERENT)
+        verdicts.add(DIFFERENT)
     elif relation.lower() in _UNSURE:
-        said.add(AMBIGUOUS)
+        verdicts.add(AMBIGUOUS)
     if columns.ambiguous is not None:
         word = cells[columns.ambiguous].lower()
         if word in _YES or word in _UNSURE:
-            said.add(AMBIGUOUS)
+            verdicts.add(AMBIGUOUS)
         elif word and word not in _NO:
             rows.fault(row, f"ambiguous is {word!r}; use 1 or 0")
-    if AMBIGUOUS in said:
+    if AMBIGUOUS in verdicts:
         return AMBIGUOUS, relation or NO_RELATION
-    if said == {DUPLICATE, DIFFERENT}:
+    if verdicts == {DUPLICATE, DIFFERENT}:
         rows.fault(row, f"the label says duplicate, the relation {relation!r} says different")
-    return (DIFFERENT if DIFFERENT in said else DUPLICATE), relation or NO_RELATION
+    return (DIFFERENT if DIFFERENT in verdicts else DUPLICATE), relation or NO_RELATION
 
 
 def _label(row: int, label: str, rows: _Rows) -> str:
@@ -216,7 +216,7 @@ def _label(row: int, label: str, rows: _Rows) -> str:
 
 
 def _read_pairs(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows: _Rows) -> Truth:
-    said: dict[tuple[int, int], tuple[str, str, int]] = {}
+    by_ends: dict[tuple[int, int], tuple[str, str, int]] = {}
     for row, cells in found:
         a, b = (cells[i] for i in columns.images)
         if not a or not b:
@@ -227,11 +227,11 @@ def _read_pairs(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows:
             continue
         ends = rows.number(a, row), rows.number(b, row)
         verdict, relation = _verdict(row, cells, columns, rows)
-        first = said.setdefault((min(ends), max(ends)), (verdict, relation, row))
+        first = by_ends.setdefault((min(ends), max(ends)), (verdict, relation, row))
         if first[:2] != (verdict, relation):
             rows.fault(row, f"{a!r} and {b!r} are {verdict} {relation}, but {first[0]} {first[1]} in row {first[2]}")
-    ends_array = np.array(list(said), np.int64).reshape(-1, 2)
-    verdicts = [verdict for verdict, _, _ in said.values()]
+    ends_array = np.array(list(by_ends), np.int64).reshape(-1, 2)
+    verdicts = [verdict for verdict, _, _ in by_ends.values()]
     joined = ends_array[[verdict == DUPLICATE for verdict in verdicts]]
     groups = smallest_labels(joined[:, 0], joined[:, 1], len(rows.numbers))
     names = pa.array(list(rows.numbers), pa.string())
@@ -240,7 +240,7 @@ def _read_pairs(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows:
             "a": names.take(pa.array(ends_array[:, 0])),
             "b": names.take(pa.array(ends_array[:, 1])),
             "verdict": pa.array(verdicts, pa.string()),
-            "relation": pa.array([relation for _, relation, _ in said.values()], pa.string()),
+            "relation": pa.array([relation for _, relation, _ in by_ends.values()], pa.string()),
         }
     )
     nothing = [False] * len(rows.numbers)
@@ -249,7 +249,7 @@ def _read_pairs(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows:
 
 def _read_groups(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows: _Rows) -> Truth:
     group_column = columns.group if columns.group is not None else 0
-    said: dict[int, tuple[str, str, str]] = {}
+    by_name: dict[int, tuple[str, str, str]] = {}
     for row, cells in found:
         name, group = cells[columns.images[0]], cells[group_column]
         if not name:
@@ -258,8 +258,8 @@ def _read_groups(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows
         verdict, relation = _verdict(row, cells, columns, rows)
         what = (group, verdict, relation)
         number = rows.number(name, row)
-        if said.setdefault(number, what) != what:
-            before = said[number]
+        if by_name.setdefault(number, what) != what:
+            before = by_name[number]
             rows.fault(
                 row,
                 f"{name!r} is {verdict} {relation} in group {group!r}, but {before[1]} {before[2]} in group "
@@ -267,12 +267,12 @@ def _read_groups(found: Iterator[tuple[int, list[str]]], columns: _Columns, rows
             )
     labels = np.arange(len(rows.numbers), dtype=np.int64)
     first: dict[str, int] = {}
-    for number, (group, verdict, _) in said.items():
+    for number, (group, verdict, _) in by_name.items():
         if group and verdict != DIFFERENT:
             labels[number] = first.setdefault(group, number)
-    ambiguous = [verdict == AMBIGUOUS for _, verdict, _ in said.values()]
-    originals = [relation.lower() in _ORIGINALS for _, _, relation in said.values()]
-    relations = [relation for _, _, relation in said.values()]
+    ambiguous = [verdict == AMBIGUOUS for _, verdict, _ in by_name.values()]
+    originals = [relation.lower() in _ORIGINALS for _, _, relation in by_name.values()]
+    relations = [relation for _, _, relation in by_name.values()]
     return Truth("groups", _names(rows, labels, ambiguous, originals, relations), _NO_PAIRS)
 
 

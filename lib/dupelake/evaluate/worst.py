@@ -1,4 +1,4 @@
-"""The worst false and missed pairs of a case, with all that was measured of them; only those rows are collected."""
+"""The worst false and missed pairs of a case, with their evidence; only those rows are collected."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dupelake.evaluate.truth import AMBIGUOUS, DIFFERENT, NO_RELATION
 from dupelake.warehouse.schema import OK, PAIRS, THUMBNAILS
 from dupelake.warehouse.tables import Warehouse
 
-_IMAGES_LOOKED_AT = 50  # of each of two pictures, to find a false pair of images between them
+_MAX_IMAGES = 50  # images of each vertex that are searched for a false pair
 
 
 @dataclass(frozen=True)
 class Side:
-    """One image of a shown pair; `thumbnail` is None where there is none."""
+    """One image of a shown pair; `thumbnail` is None if there is none."""
 
     image_id: str
     uri: str
@@ -35,11 +35,11 @@ class ShownPair:
 
     Attributes:
         a: the image on the source side of the evidence.
-        b: the other.
-        truth: what the truth says of the two, in words.
-        state: what was found of them, in words.
-        evidence: columns of PAIRS; None where the pair was never measured.
-        groups: found groups of a and b, None where an image is in none.
+        b: the other image.
+        truth: text about the pair in the truth.
+        state: text about the pair in the tables.
+        evidence: columns of PAIRS; None if the pair was never measured.
+        groups: found groups of a and b; None if an image is in none.
     """
 
     a: Side
@@ -51,15 +51,15 @@ class ShownPair:
 
 
 def false_pairs(warehouse: Warehouse, case: Case, n: int) -> list[ShownPair]:
-    """The accepted pairs that are wrong, one for each two pictures: the `n` of the highest score.
+    """The `n` wrong accepted pairs with the highest score, one for each pair of vertices.
 
-    After them up to `n` pairs that were not accepted and yet stand in one group.
+    They are followed by up to `n` wrong pairs that were not accepted but are in one group.
     """
     wrong = _false_edges(case, n).unionByName(_false_in_blocks(case))
     if case.is_pairs:
         unsure = case.listed.where(F.col("verdict") == AMBIGUOUS).select("a", "b")
-        said = case.listed.where(F.col("verdict") == DIFFERENT).select("a", "b")
-        wrong = wrong.join(unsure, ["a", "b"], "left_anti").unionByName(said)
+        different = case.listed.where(F.col("verdict") == DIFFERENT).select("a", "b")
+        wrong = wrong.join(unsure, ["a", "b"], "left_anti").unionByName(different)
     value = F.when(F.col("is_equal"), 1.0).otherwise(F.col("score"))
     states = with_state(wrong.distinct(), case).withColumn("value", value).persist()
     rows: list[Row] = []
@@ -71,13 +71,13 @@ def false_pairs(warehouse: Warehouse, case: Case, n: int) -> list[ShownPair]:
 
 
 def missed_pairs(warehouse: Warehouse, case: Case, n: int) -> list[ShownPair]:
-    """True pairs that stand in no common group: up to `n`, half of them measured (highest score first), half never.
+    """Up to `n` true pairs that are not in one group: half of them measured (highest score first), half never proposed.
 
-    What one half does not fill goes to the other. Those that were never proposed are a sample that depends on the ids
-    of the images alone.
+    If one half has fewer pairs, the other half gets the rest. Pairs that were never proposed are a sample that depends
+    on the image ids only.
     """
     missed = with_state(true_pairs(case), case).where("NOT in_one_group")
-    if case.items.where("label IS NOT NULL").isEmpty():  # no groups were made: pairs are all there is
+    if case.items.where("label IS NOT NULL").isEmpty():  # there are no groups: only pairs can be missed
         missed = missed.where("NOT is_duplicate")
     is_measured = F.col("score").isNotNull() | F.col("is_equal")
     measured = missed.where(is_measured).orderBy(F.desc_nulls_first("score"), "a", "b").limit(n).collect()
@@ -88,7 +88,7 @@ def missed_pairs(warehouse: Warehouse, case: Case, n: int) -> list[ShownPair]:
 
 
 def _false_edges(case: Case, n: int) -> DataFrame:
-    """(a, b): of each of the `n` best accepted edges that stand for a false pair, one such pair of images."""
+    """(a, b): one false pair of images for each of the `n` best accepted edges that contain a false pair."""
     edges = (
         case.edges.where("is_duplicate AND n_judged > n_hit")
         .orderBy(F.desc("score"), "va", "vb")
@@ -97,10 +97,10 @@ def _false_edges(case: Case, n: int) -> DataFrame:
     )
     ends = edges.select(F.explode(F.array("va", "vb")).alias("vertex")).distinct()
     known = case.items.join(F.broadcast(ends), "vertex").select("vertex", "image_id", "truth_group")
-    # images of many truth groups first, so that those looked at hold a false pair
+    # take images of many truth groups first, so that the limited number of images contains a false pair
     place = F.row_number().over(W.partitionBy("vertex", "truth_group").orderBy("image_id"))
     rank = F.row_number().over(W.partitionBy("vertex").orderBy("place", "image_id"))
-    few = known.withColumn("place", place).withColumn("rank", rank).where(F.col("rank") <= _IMAGES_LOOKED_AT)
+    few = known.withColumn("place", place).withColumn("rank", rank).where(F.col("rank") <= _MAX_IMAGES)
     pairs = edges
     for side in "ab":
         pairs = pairs.join(
@@ -118,10 +118,10 @@ def _false_edges(case: Case, n: int) -> DataFrame:
 
 
 def _false_in_blocks(case: Case) -> DataFrame:
-    """(a, b): where a found group or a picture holds several truth groups, that of its keeper against each other.
+    """(a, b): false pairs within a found group or a vertex that contains images of several truth groups.
 
-    Without a keeper among the items the largest truth group stands for it; each truth group by its smallest image id,
-    the keeper before the others.
+    The truth group of the keeper is paired with each other one. Without a keeper among the items, the largest truth
+    group takes its place. Each truth group is represented by the keeper, else by its smallest image id.
     """
     is_keeper = F.coalesce("is_keeper", F.lit(False))
     blocks = F.array(F.concat(F.lit("vertex "), "vertex"), F.concat(F.lit("group "), "label"))
@@ -145,7 +145,7 @@ def _false_in_blocks(case: Case) -> DataFrame:
 
 
 def _listed_among(case: Case, rows: Sequence[Row]) -> Iterable[Row]:
-    """Lines of the truth about the pairs of `rows`."""
+    """Lines of the truth that list the pairs of `rows`."""
     if not case.is_pairs or not rows:
         return []
     few = case.items.sparkSession.createDataFrame([(r["a"], r["b"]) for r in rows], "a string, b string")

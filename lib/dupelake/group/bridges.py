@@ -1,12 +1,12 @@
-"""Bridges: links that hold together what has nothing else in common.
+"""Find bridges: edges that connect pictures with nothing else in common.
 
 A collage, a screenshot with two photographs in it or one false pair joins families of copies into one component. Two
-shapes are looked for, both by what the whole component looks like, never by the order of its edges:
+patterns are cut. Both depend on the whole component and not on the order of its edges:
 
-* one edge, and nothing else, between two dense clusters: were it true, others would run beside it;
-* a *composite*: a picture (with its own plain copies) that alone holds several families together, each of which has
-  in higher resolution what the composite shows of it. A full photograph with disjoint crops is no composite: its
-  crops are not finer than it.
+* a single edge between two dense clusters: if it were true, there would be more edges between them;
+* a *composite*: a picture (with its plain copies) that alone connects several families, each of which has a higher
+  resolution of the part that the composite shows. A full photograph with disjoint crops is not a composite, because
+  its crops have no higher resolution.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Flags = npt.NDArray[np.bool_]
 
 KEPT, SINGLE, COMPOSITE_SRC, COMPOSITE_DST = 0, 1, 2, 3
 
-WHOLE = 0.95  # share of a picture from which on it counts as wholly shown; crops align to a few pixels, not exactly
-FINER = 1.25  # linear resolution above which one shows the shared part clearly finer,
-FINER_DETAIL = 1.5  # without more pixels to the picture: measured detail alone may be off by two steps of 1.19
+WHOLE = 0.95  # share of a picture above which it counts as shown completely; alignment is exact to a few pixels
+FINER = 1.25  # ratio of linear resolutions above which one picture shows the shared part clearly finer
+FINER_DETAIL = 1.5  # the same without more pixels: measured detail alone may be wrong by two steps of 1.19
 _DENSE_MIN_VERTICES = 3
-_DENSE_SHARE = 0.5  # of all possible edges
+_DENSE_SHARE = 0.5  # share of all possible edges
 _FAMILY_MIN_VERTICES = 2
 
 
@@ -36,8 +36,8 @@ def is_finer(scale: Floats, resolution: Floats) -> Flags:
     """Whether the second of two pictures shows the shared part clearly finer than the first.
 
     Args:
-        scale: pixels of the second for one of the first.
-        resolution: the same, both measured (times the share that carries detail).
+        scale: pixels of the second for one pixel of the first.
+        resolution: the same ratio of measured pixels (pixels times the share that carries detail).
     """
     return ((resolution > FINER) & (scale > FINER)) | (resolution > FINER_DETAIL)
 
@@ -45,21 +45,21 @@ def is_finer(scale: Floats, resolution: Floats) -> Flags:
 def cut_bridges(
     src: Ints, dst: Ints, src_overlap: Floats, dst_overlap: Floats, scale: Floats, resolution: Floats
 ) -> npt.NDArray[np.int8]:
-    """Which edges to cut, as KEPT, SINGLE, COMPOSITE_SRC (the source is the composite) or COMPOSITE_DST.
+    """Code of each edge: KEPT, SINGLE, COMPOSITE_SRC (cut, the source is the composite) or COMPOSITE_DST.
 
-    A composite keeps the families that show all of it; where none does, the finer family that shows most of it (then
-    the one with the lowest vertex). It is cut off the other finer families. O(E log E).
+    A composite keeps the families that show all of it. If there is none, it keeps the finer family that shows most of
+    it (at a tie, the one with the lowest vertex). Its edges to the other finer families are cut. O(E log E).
 
     Args:
         src: one end of each edge, integers >= 0, lower is better; no loops, no repeats in either direction.
         dst: the other end.
         src_overlap: share of the source that the destination shows, 0 to 1.
         dst_overlap: share of the destination that the source shows.
-        scale: pixels of the destination for one of the source.
-        resolution: the same, both measured.
+        scale: pixels of the destination for one pixel of the source.
+        resolution: the same ratio of measured pixels.
 
     Returns:
-        int8[E]. Several components may be given at once, none of them feels the others.
+        int8[E]. Several components may be given at once; they do not affect each other.
 
     Reference:
         Hopcroft and Tarjan, Efficient algorithms for graph manipulation, CACM 1973 (blocks and cut vertices).
@@ -72,7 +72,7 @@ def cut_bridges(
     codes[_single_bridges(a, b, len(vertices))] = SINGLE
     open_edges = np.nonzero(codes == KEPT)[0]
     a, b, so, do = a[open_edges], b[open_edges], src_overlap[open_edges], dst_overlap[open_edges]
-    # Plain copies of one picture count as one here: a collage and its re-encoded copy are one composite.
+    # Plain copies of one picture count as one vertex: a collage and its re-encoded copy are one composite.
     same = (so >= WHOLE) & (do >= WHOLE)
     label = smallest_labels(a[same], b[same], len(vertices))
     s, r = scale[open_edges], resolution[open_edges]
@@ -83,7 +83,7 @@ def cut_bridges(
 
 
 def _single_bridges(a: Ints, b: Ints, n_vertices: int) -> Flags:
-    """Edges that alone join two dense clusters."""
+    """Edges that are the only connection between two dense clusters."""
     blocks = find_blocks(a, b, np.ones(n_vertices, np.int64))
     is_bridge = np.bincount(blocks.of_edge, minlength=1)[blocks.of_edge] == 1
     cluster = smallest_labels(a[~is_bridge], b[~is_bridge], n_vertices)
@@ -95,7 +95,7 @@ def _single_bridges(a: Ints, b: Ints, n_vertices: int) -> Flags:
 
 @dataclass(frozen=True)
 class _Links:
-    """Edges between vertices, the label of each vertex's picture, and what each end shows of the other."""
+    """Edges between vertices, the picture label of each vertex, and what each end shows of the other."""
 
     a: Ints
     b: Ints
@@ -108,22 +108,22 @@ class _Links:
 
 @dataclass
 class _Side:
-    """What hangs on a cut vertex through one of its blocks."""
+    """The vertices connected to a cut vertex through one of its blocks."""
 
     size: int
     edges: list[int]
-    is_home: bool = False  # one of it shows all of the cut vertex
-    is_finer: bool = False  # one of it is finer than the cut vertex, whichever of the cut vertex's copies is taken
-    share: float = 0.0  # most that one of it shows of the cut vertex
-    first: int = 0  # its best vertex that touches the cut vertex
+    is_complete: bool = False  # one of them shows all of the cut vertex
+    is_finer: bool = False  # one of them is finer than each copy of the cut vertex it is linked with
+    share: float = 0.0  # largest share of the cut vertex that one of them shows
+    first: int = 0  # the best of them that has an edge to the cut vertex
 
     def order(self) -> tuple[float, int, int]:
-        """Ascending: the side that a composite without a home stays with comes first."""
+        """Sort key: a composite without a complete side keeps the first side."""
         return -self.share, -self.size, self.first
 
 
 def _composites(links: _Links, n_vertices: int) -> list[tuple[int, int]]:
-    """(edge, code) of the links that composites are cut off from."""
+    """(edge, code) of the edges of composites to cut."""
     between = np.nonzero(links.label[links.a] != links.label[links.b])[0]
     if len(between) == 0:
         return []
@@ -143,7 +143,7 @@ def _composites(links: _Links, n_vertices: int) -> list[tuple[int, int]]:
         sides.setdefault(x, []).append(_side(links, x, blocks.size_beyond(x, k), found))
     out = []
     for x, around in sides.items():
-        for side in _foreign(around):
+        for side in _sides_to_cut(around):
             out += [(e, COMPOSITE_SRC if links.label[links.a[e]] == x else COMPOSITE_DST) for e in side.edges]
     return out
 
@@ -152,28 +152,28 @@ def _side(links: _Links, x: int, size: int, edges: list[int]) -> _Side:
     side = _Side(size, edges)
     finer: dict[int, bool] = {}
     for e in edges:
-        outward = links.label[links.a[e]] == x  # from the cut vertex, a, to the side, b
+        outward = links.label[links.a[e]] == x  # from the cut vertex (a) to the side (b)
         other = int(links.b[e] if outward else links.a[e])
         share = float(links.a_overlap[e] if outward else links.b_overlap[e])
         is_finer_here = bool(links.b_finer[e] if outward else links.a_finer[e])
         finer[other] = finer.get(other, True) and is_finer_here
         side.share = max(side.share, share)
-    side.is_home = side.share >= WHOLE
+    side.is_complete = side.share >= WHOLE
     side.is_finer = any(finer.values())
     side.first = min(finer)
     return side
 
 
-def _foreign(sides: list[_Side]) -> list[_Side]:
-    """The sides to cut off; none unless several families hang together here."""
-    foreign = [side for side in sides if side.is_finer and not side.is_home]
-    homes = [side for side in sides if side.is_home]
-    n_families = sum(side.size >= _FAMILY_MIN_VERTICES for side in foreign)
-    n_homes = sum(side.size >= _FAMILY_MIN_VERTICES for side in homes)
-    if n_families >= 1 and n_homes >= 1:
-        return foreign
+def _sides_to_cut(sides: list[_Side]) -> list[_Side]:
+    """The sides to cut off; none unless the cut vertex connects several families."""
+    finer = [side for side in sides if side.is_finer and not side.is_complete]
+    complete = [side for side in sides if side.is_complete]
+    n_families = sum(side.size >= _FAMILY_MIN_VERTICES for side in finer)
+    n_complete = sum(side.size >= _FAMILY_MIN_VERTICES for side in complete)
+    if n_families >= 1 and n_complete >= 1:
+        return finer
     if n_families >= 2:
-        return foreign if homes else sorted(foreign, key=_Side.order)[1:]
+        return finer if complete else sorted(finer, key=_Side.order)[1:]
     return []
 
 
@@ -183,11 +183,11 @@ class Blocks:
 
     Attributes:
         of_edge: int64[E], the block of each edge; a block of one edge is a bridge.
-        of_vertex: the blocks of each vertex; a vertex of several is a cut vertex.
-        top: the vertex of each block that was found first.
-        below: weight of all that hangs on `top` through the block.
+        of_vertex: the blocks of each vertex; a vertex of several blocks is a cut vertex.
+        top: the first vertex of each block in the search.
+        below: total weight of the vertices connected to `top` through the block.
         total: weight of each vertex's component.
-        weight: of each vertex.
+        weight: weight of each vertex.
     """
 
     of_edge: Ints
@@ -198,7 +198,7 @@ class Blocks:
     weight: Ints
 
     def size_beyond(self, vertex: int, block: int) -> int:
-        """Weight of all that hangs on `vertex` through `block`."""
+        """Total weight of the vertices connected to `vertex` through `block`."""
         if self.top[block] == vertex:
             return self.below[block]
         hanging = sum(self.below[k] for k in self.of_vertex[vertex] if self.top[k] == vertex)
@@ -206,12 +206,12 @@ class Blocks:
 
 
 def find_blocks(a: Ints, b: Ints, weight: Ints) -> Blocks:
-    """The blocks of a graph by one depth-first search, without recursion; O(V + E).
+    """The blocks of a graph, by one depth-first search without recursion; O(V + E).
 
     Args:
         a: one end of each edge, in [0, len(weight)); no loops, no repeats.
         b: the other end.
-        weight: of each vertex, for the sizes of what hangs on a cut vertex.
+        weight: weight of each vertex, for the sizes of the sides of a cut vertex.
     """
     n = len(weight)
     search = _Search(a, b, weight)
@@ -226,7 +226,7 @@ def find_blocks(a: Ints, b: Ints, weight: Ints) -> Blocks:
 
 
 class _Search:
-    """Depth-first search that closes blocks as it leaves them; plain lists, since it goes arc by arc."""
+    """Depth-first search that completes blocks as it leaves them. It uses lists, because it visits single edges."""
 
     def __init__(self, a: Ints, b: Ints, weight: Ints):
         n, m = len(weight), len(a)
@@ -235,14 +235,14 @@ class _Search:
         self.stop: list[int] = np.searchsorted(ends[order], np.arange(n), side="right").tolist()
         self.other: list[int] = np.concatenate([b, a])[order].tolist()
         self.edge: list[int] = (order % max(m, 1)).tolist()
-        self.at = [0, *self.stop[:-1]]  # the next arc of each vertex
-        self.found, self.low = [0] * n, [0] * n  # 0: not yet
+        self.at = [0, *self.stop[:-1]]  # index of the next edge of each vertex
+        self.found, self.low = [0] * n, [0] * n  # 0: not visited
         self.size: list[int] = weight.tolist()
         self.total = list(self.size)
         self.of_edge = [-1] * m
         self.top: list[int] = []
         self.below: list[int] = []
-        self.held: list[int] = []  # edges whose block is still open
+        self.open_edges: list[int] = []  # edges whose block is not complete
         self.clock = 0
 
     def run(self, root: int) -> None:
@@ -263,12 +263,12 @@ class _Search:
                 continue
             if not self.found[w]:
                 self._find(w)
-                self.held.append(edge)
+                self.open_edges.append(edge)
                 path.append(w)
                 by.append(edge)
                 seen.append(w)
             elif self.found[w] < self.found[v]:
-                self.held.append(edge)
+                self.open_edges.append(edge)
                 self.low[v] = min(self.low[v], self.found[w])
         for v in seen:
             self.total[v] = self.size[root]
@@ -278,7 +278,7 @@ class _Search:
         self.found[vertex] = self.low[vertex] = self.clock
 
     def _leave(self, child: int, parent: int, edge: int) -> None:
-        """Back from `child`; where nothing below it reaches above `parent`, a block ends with `edge`."""
+        """Return from `child`. If nothing below it reaches above `parent`, a block ends with `edge`."""
         self.size[parent] += self.size[child]
         self.low[parent] = min(self.low[parent], self.low[child])
         if self.low[child] < self.found[parent]:
@@ -287,5 +287,5 @@ class _Search:
         self.top.append(parent)
         self.below.append(self.size[child])
         while last != edge:
-            last = self.held.pop()
+            last = self.open_edges.pop()
             self.of_edge[last] = block

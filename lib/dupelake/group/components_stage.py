@@ -1,4 +1,4 @@
-"""Connected components of an edge list: contraction in DataFrames, then one bounded task for the rest."""
+"""Connected components of an edge list: contraction in DataFrames, then one task of bounded size."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dupelake.group.unionfind import label_table
 log = logging.getLogger(__name__)
 
 FINISH_EDGES = 500_000  # about 100 MB in one Python worker with ids of 40 bytes; faster than one round
-_CODED = 16  # times as many where ends are numbers: 900 MB in the worker, 4 s for 8 million edges
+_CODED = 16  # factor for FINISH_EDGES if ends are numbers: 900 MB in the worker, 4 s for 8 million edges
 MAX_ROUNDS = 60  # codes are random, so a path of 10^12 vertices needs about 40
 _SEEDS = 4
-_SAMPLED = 8192  # edges, about: by a part of the vertices, codes being random
+_SAMPLED = 8192  # approximate number of edges in a sample
 
 
 def connected_components(
@@ -32,25 +32,25 @@ def connected_components(
 ) -> DataFrame:
     """Label every vertex that has an edge with the smallest vertex of its component.
 
-    Up to `finish_edges` edges, one executor task labels them all (a graph of that size costs less there than one
-    round). Above it, vertices are coded as 64-bit hashes, and rounds of large-star and small-star contract the graph
-    until it is a forest of stars or small enough for one task again, which takes sixteen times as many coded edges.
-    Hashes make the order of vertices random, so no numbering (a sorted path) is the bad case, and make every id eight
-    bytes. Two vertices with one code are looked for, never hoped away: another seed is taken.
+    Up to `finish_edges` edges, one executor task labels all of them, which costs less than one round. Above it,
+    vertices are coded as 64-bit hashes. Rounds of large-star and small-star contract the graph until it is a forest of
+    stars, or small enough for one task, which takes sixteen times as many coded edges. Hashes randomise the order of
+    vertices, so no input order (such as a sorted path) is a worst case, and every id takes eight bytes. If two vertices
+    have one code, another seed is tried.
 
     Args:
         edges: (src, dst) of one type that Spark can order: string, bigint or binary. Any order; repeats and loops are
-            allowed; a row with a null end is no edge.
+            allowed; a row with a null end is ignored.
         checkpoint: materialises a DataFrame and returns one without lineage (a parquet folder, localCheckpoint);
-            what it stores must live as long as the result is read.
-        finish_edges: up to how many edges one task finishes; 0 contracts to the end.
-        max_rounds: rounds after which it gives up.
+            what it stores must exist as long as the result is read.
+        finish_edges: number of edges up to which one task finishes; 0 contracts to the end.
+        max_rounds: maximum number of rounds.
 
     Returns:
         (vertex, component) in the type of the ids, one row per vertex.
 
     Raises:
-        DupelakeError: not done within `max_rounds`, or no seed gives each vertex its own code.
+        DupelakeError: not finished within `max_rounds`, or no seed gives each vertex its own code.
 
     Reference:
         Kiveris et al., Connected Components in MapReduce and Beyond, SoCC 2014.
@@ -59,7 +59,7 @@ def connected_components(
     pairs = checkpoint(
         edges.where(src.isNotNull() & dst.isNotNull()).select(
             F.least(src, dst).alias("small"), F.greatest(src, dst).alias("big")
-        )  # repeats stay: one task does not mind them, and a round takes them away
+        )  # repeats stay: one task accepts them, and a round removes them
     )
     n_edges = pairs.count()
     log.info("components: %d edges", n_edges)
@@ -74,16 +74,16 @@ def connected_components(
 
 
 def _finish(edges: DataFrame) -> DataFrame:
-    """Label a bounded graph in one task of an executor; what makes the edges keeps its own tasks."""
+    """Label a graph of bounded size in one executor task; the plan of the edges keeps its own tasks."""
     kind = edges.schema["small"].dataType
     schema = T.StructType([T.StructField("vertex", kind), T.StructField("component", kind)])
     return edges.select("small", "big").repartition(1).mapInArrow(_label_batches, schema)
 
 
 def _label_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    held = list(batches)
-    if held:
-        yield from label_table(pa.Table.from_batches(held)).combine_chunks().to_batches(max_chunksize=100_000)
+    tables = list(batches)
+    if tables:
+        yield from label_table(pa.Table.from_batches(tables)).combine_chunks().to_batches(max_chunksize=100_000)
 
 
 def _code(vertex: Column, seed: int) -> Column:
@@ -98,13 +98,13 @@ def _by_codes(
     finish_edges: int,
     max_rounds: int,
 ) -> DataFrame | None:
-    """(vertex, component) by rounds over codes of one seed; None where it gives one code to several vertices."""
+    """(vertex, component) by rounds over codes of one seed; None if it gives one code to several vertices."""
     small, big = _code(F.col("small"), seed), _code(F.col("big"), seed)
     coded = pairs.select(F.least(small, big).alias("small"), F.greatest(small, big).alias("big"))
     edges = coded.where("small <> big")
     if n_edges <= finish_edges:
         return _decode(pairs, _finish(edges), seed, checkpoint)
-    is_doubted = False
+    sample_was_wrong = False
     for number in range(1, max_rounds + 1):
         edges = checkpoint(_round(edges))
         n_edges = edges.count()
@@ -112,24 +112,25 @@ def _by_codes(
         if n_edges <= finish_edges:
             log.info("components: one task labels the rest")
             return _decode(pairs, _finish(edges), seed, checkpoint)
-        if _are_stars(edges, max(1, n_edges // _SAMPLED)) and (not is_doubted or _are_stars(edges, 1)):
+        if _are_stars(edges, max(1, n_edges // _SAMPLED)) and (not sample_was_wrong or _are_stars(edges, 1)):
             labels = edges.select(F.col("big").alias("vertex"), F.col("small").alias("component"))
             found = _decode(pairs, labels, seed, checkpoint)
             if found is not None:
                 log.info("components: the rest is stars")
                 return found
-            if is_doubted or _are_stars(edges, 1):  # so it is the codes that are wrong
+            if sample_was_wrong or _are_stars(edges, 1):  # so the codes are wrong
                 return None
-            is_doubted = True  # the last rounds of long paths look so to a sample, and decoding is dearer than to ask
+            # A sample of the last rounds of a long path looks like stars; a full check costs less than decoding.
+            sample_was_wrong = True
     raise DupelakeError(
         f"connected components: {n_edges} edges are no stars after {max_rounds} rounds; raise max_rounds"
     )
 
 
 def _round(edges: DataFrame) -> DataFrame:
-    """One large-star and one small-star of edges with small < big, which come out so, each once.
+    """One large-star and one small-star step over edges with small < big; the result is of that form, without repeats.
 
-    The smallest of a vertex and its neighbours is its smallest `small`, or itself where it never stands as `big`. So
+    The smallest of a vertex and its neighbours is its smallest `small`, or itself if it never occurs as `big`. So
     neither step needs the edges in both directions, and each row becomes one row.
     """
     lowest = edges.groupBy(F.col("big").alias("small")).agg(F.min("small").alias("low"))
@@ -140,9 +141,9 @@ def _round(edges: DataFrame) -> DataFrame:
 
 
 def _are_stars(edges: DataFrame, one_in: int) -> bool:
-    """Whether every vertex has one smaller neighbour at most, which has none itself: another round changes nothing.
+    """Whether every vertex has at most one smaller neighbour, which has none itself; then a round changes nothing.
 
-    Asked of one in so many vertices, which needs no shuffle of all edges where they are few.
+    Only one in `one_in` vertices is checked, so that not all edges are shuffled.
     """
     members, roots = (edges.where(F.pmod(end, F.lit(one_in)) == 0) for end in ("big", "small"))
     if not members.groupBy("big").count().where("count > 1").isEmpty():
@@ -154,12 +155,12 @@ def _are_stars(edges: DataFrame, one_in: int) -> bool:
 def _decode(
     pairs: DataFrame, labels: DataFrame, seed: int, checkpoint: Callable[[DataFrame], DataFrame]
 ) -> DataFrame | None:
-    """From coded labels to the smallest real vertex of each component; a vertex without a label is a root.
+    """Replace coded labels by the smallest vertex of each component; a vertex without a label is a root.
 
-    None where that would be wrong: a code is that of several vertices, or has several labels, or a root is labelled
-    itself. All three show on the way, so nobody looks for them before.
+    Returns None if the labels are not usable: several vertices have one code, a code has several labels, or a root has
+    a label. The joins below find all three cases, so there is no separate check.
     """
-    # Spread by code before repeats go: what then has one code lies together, to meet its label and to be counted.
+    # Partitioned by code before distinct: rows of one code are then together for the join with labels and the count.
     ends = pairs.select(F.col("small").alias("vertex")).unionAll(pairs.select("big"))
     coded = ends.select("vertex", _code(F.col("vertex"), seed).alias("code")).repartition("code").distinct()
     labels = labels.select(F.col("vertex").alias("code"), F.col("component").alias("root"))

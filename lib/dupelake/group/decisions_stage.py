@@ -1,7 +1,7 @@
-"""People's verdicts in DataFrames: from image ids to vertices, and from there to what groups must obey.
+"""People's verdicts in DataFrames: map image ids to vertices, and vertices to constraints on groups.
 
-A verdict is about contents. `decided` keeps what each named image showed when the verdict was first seen, so that
-later nights, other bytes under the same uri and deleted images change nothing about it.
+A verdict is about contents. `decided` stores what each named image showed when the verdict was first read. So later
+nights, other bytes under the same uri and deleted images do not change the verdict.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import Config
-from dupelake.group import verdicts as kernel
+from dupelake.group import verdicts as rules
 from dupelake.group.bridges import KEPT
 from dupelake.ingest.live_stage import pixel_representatives, scope_of
 from dupelake.warehouse.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, OK, conform
@@ -22,55 +22,58 @@ VERDICTS = (
     "vertex string, other_vertex string, verdict string, author string, decided_at timestamp, image_id string, "
     "other_image_id string, fault string"
 )
-_HELD = (
-    "vertex string, label string, unit string, is_disputed boolean, apart array<string>, alternates array<string>, "
-    "confirmed_by string, alternate_by string, apart_words string, chosen_by string, chosen_image string, "
-    "chosen_at bigint"
+_VERTEX_VERDICTS = (
+    "vertex string, duplicate_set string, linked_set string, is_disputed boolean, apart array<string>, "
+    "alternates array<string>, confirmed_by string, alternate_by string, apart_text string, chosen_by string, "
+    "chosen_image string, chosen_at bigint"
 )
-_HELD_ARROW = pa.schema(
+_VERTEX_VERDICTS_ARROW = pa.schema(
     [
-        *((name, pa.string()) for name in ("vertex", "label", "unit")),
+        *((name, pa.string()) for name in ("vertex", "duplicate_set", "linked_set")),
         ("is_disputed", pa.bool_()),
         *((name, pa.list_(pa.string())) for name in ("apart", "alternates")),
-        *((n, pa.string()) for n in ("confirmed_by", "alternate_by", "apart_words", "chosen_by", "chosen_image")),
+        *((n, pa.string()) for n in ("confirmed_by", "alternate_by", "apart_text", "chosen_by", "chosen_image")),
         ("chosen_at", pa.int64()),
     ]
 )
-_SAID = ("image_id", "other_image_id", "verdict", "author", "decided_at")
-_AGAINST = tuple(f"against_{name}" for name in _SAID)
+_DECISION_COLUMNS = ("image_id", "other_image_id", "verdict", "author", "decided_at")
+_AGAINST = tuple(f"against_{name}" for name in _DECISION_COLUMNS)
 _TEXT = "string"
 _CONFLICTS = ", ".join(
-    ["kind string", *(f"{n} {'bigint' if n.endswith('decided_at') else _TEXT}" for n in (*_SAID, *_AGAINST))]
+    [
+        "kind string",
+        *(f"{n} {'bigint' if n.endswith('decided_at') else _TEXT}" for n in (*_DECISION_COLUMNS, *_AGAINST)),
+    ]
 )
 _CONFLICTS_ARROW = pa.schema(
     [
         ("kind", pa.string()),
-        *((n, pa.int64() if n.endswith("decided_at") else pa.string()) for n in (*_SAID, *_AGAINST)),
+        *((n, pa.int64() if n.endswith("decided_at") else pa.string()) for n in (*_DECISION_COLUMNS, *_AGAINST)),
     ]
 )
 TWO_KEEPERS = "two_keepers"
 _MEANING = {
-    kernel.UNKNOWN_IMAGE: "it names an image that no manifest brought, or that was never read; it is not applied, and "
+    rules.UNKNOWN_IMAGE: "it names an image that no manifest brought, or that was never read; it is not applied, and "
     "nothing is removable in the group of the image that is known",
-    kernel.DIFFERENT_SCOPES: "it joins images of two scopes, which are never compared; it is not applied, and nothing "
+    rules.DIFFERENT_SCOPES: "it joins images of two scopes, which are never compared; it is not applied, and nothing "
     "is removable in their groups",
-    kernel.SAME_TIME: "two verdicts of the same time on the same pictures; the more careful one holds, and nothing is "
+    rules.SAME_TIME: "two verdicts of the same time on the same pictures; the more careful one holds, and nothing is "
     "removable in their groups",
-    kernel.NOT_DUPLICATE_OF_DUPLICATE: "the two are copies by other verdicts or by equal pixels; all pictures of that "
+    rules.NOT_DUPLICATE_OF_DUPLICATE: "the two are copies by other verdicts or by equal pixels; all pictures of that "
     "set are kept apart (equal pixels cannot be), and nothing is removable in their groups",
-    kernel.ALTERNATE_OF_DUPLICATE: "the two are copies by other verdicts or by equal pixels; they stay in one group as "
+    rules.ALTERNATE_OF_DUPLICATE: "the two are copies by other verdicts or by equal pixels; they stay in one group as "
     "alternates, and nothing in it is removable",
-    kernel.NOT_DUPLICATE_OF_ALTERNATE: "the two are in one chain of alternates; these two are kept apart, the "
+    rules.NOT_DUPLICATE_OF_ALTERNATE: "the two are in one chain of alternates; these two are kept apart, the "
     "alternates of the chain no longer hold it together, and nothing is removable in their groups",
     TWO_KEEPERS: "both would stand in one group; they are kept apart, and nothing is removable in their groups",
 }
 
 
-def pins_of(decisions: DataFrame, decided: DataFrame, images: DataFrame) -> DataFrame:
-    """What the images show that decisions name, where `decided` does not say so yet.
+def new_decided_rows(decisions: DataFrame, decided: DataFrame, images: DataFrame) -> DataFrame:
+    """New rows of `decided`: what the images named by decisions show now.
 
-    Call it before a night reads manifests, and merge it into `decided`, which is never updated: so a verdict stays
-    with the bytes that the person saw.
+    Call it before a night reads manifests, and merge it into `decided`, which is never updated. So a verdict stays with
+    the bytes that the person saw.
 
     Args:
         decisions: schema.DECISIONS.
@@ -80,29 +83,29 @@ def pins_of(decisions: DataFrame, decided: DataFrame, images: DataFrame) -> Data
     Returns:
         schema.DECIDED, one row per image and time of a decision; an image without a content gets none.
     """
-    named = _named(decisions).join(decided, ["image_id", "decided_at"], "left_anti")
-    contents = _read(images).select("image_id", "content_id", "scope")
+    named = _named_images(decisions).join(decided, ["image_id", "decided_at"], "left_anti")
+    contents = _read_images(images).select("image_id", "content_id", "scope")
     return conform(contents.join(F.broadcast(named), "image_id"), DECIDED.schema)
 
 
 def resolve_decisions(
     decisions: DataFrame, decided: DataFrame, images: DataFrame, hashes: DataFrame, cfg: Config
 ) -> DataFrame:
-    """Decisions with the vertices that they are about: what `build_groups` takes.
+    """Decisions with the vertices that they are about; input of `build_groups`.
 
     Args:
-        decisions: schema.DECISIONS, the whole history. People's verdicts are few: they are broadcast.
-        decided: schema.DECIDED; where it says nothing, the image's present content counts.
-        images: schema.IMAGES, all of it: an image that is not in it counts as unknown.
-        hashes: schema.HASHES, all of it: it gives contents of equal pixels one name.
+        decisions: schema.DECISIONS, the whole history. People's verdicts are few, so they are broadcast.
+        decided: schema.DECIDED; without a row in it the image's present content counts.
+        images: schema.IMAGES, all rows: an image that is not in it counts as unknown.
+        hashes: schema.HASHES, all rows: contents of equal pixels get one name.
         cfg: `lsh.scope` is read.
 
     Returns:
-        VERDICTS, one row per decision. fault is null, or unknown_image (an image that nobody read), or
+        VERDICTS, one row per decision. fault is null, or unknown_image (the image was never read), or
         different_scopes (duplicate or alternate between scopes that are not compared).
     """
-    named = _named(decisions)
-    present = _read(images).select("image_id", "content_id", "scope").join(F.broadcast(named), "image_id")
+    named = _named_images(decisions)
+    present = _read_images(images).select("image_id", "content_id", "scope").join(F.broadcast(named), "image_id")
     pinned = decided.select("image_id", "content_id", "scope", "decided_at").join(
         F.broadcast(named), ["image_id", "decided_at"]
     )
@@ -114,7 +117,7 @@ def resolve_decisions(
             F.min(F.struct("way", "content_id", "scope")).alias("shown"),
             F.max(F.when(F.col("way") == 1, F.col("scope"))).alias("now"),
         )
-        # A verdict goes with its image into another scope.
+        # If an image changes its scope, the verdict follows it.
         .select("image_id", "decided_at", "shown.content_id", F.coalesce("now", "shown.scope").alias("scope"))
     )
     scope = scope_of(cfg.lsh)
@@ -134,9 +137,9 @@ def resolve_decisions(
         ends[1], ["other_image_id", "decided_at"], "left"
     )
     is_unknown = F.col("vertex").isNull() | (F.col("other_image_id").isNotNull() & F.col("other_vertex").isNull())
-    joins = F.col("verdict").isin(kernel.DUPLICATE, kernel.ALTERNATE)
-    fault = F.when(is_unknown, kernel.UNKNOWN_IMAGE).when(
-        joins & (F.col("vertex_scope") != F.col("other_vertex_scope")), kernel.DIFFERENT_SCOPES
+    joins = F.col("verdict").isin(rules.DUPLICATE, rules.ALTERNATE)
+    fault = F.when(is_unknown, rules.UNKNOWN_IMAGE).when(
+        joins & (F.col("vertex_scope") != F.col("other_vertex_scope")), rules.DIFFERENT_SCOPES
     )
     return joined.withColumn("fault", fault).select(
         "vertex", "other_vertex", "verdict", "author", "decided_at", "image_id", "other_image_id", "fault"
@@ -144,16 +147,16 @@ def resolve_decisions(
 
 
 def vertex_name(class_id: Column, scope: Column) -> Column:
-    """The name of a vertex; no content id holds a slash, so class and scope cannot run into each other."""
+    """The name of a vertex, class/scope. Content ids contain no slash, so names are unique."""
     return F.concat(class_id, F.lit("/"), scope).alias("vertex")
 
 
-def _read(images: DataFrame) -> DataFrame:
-    """Images whose bytes were read, deleted ones included."""
+def _read_images(images: DataFrame) -> DataFrame:
+    """Images whose bytes were read, including deleted ones."""
     return images.where((F.col("status") == OK) & F.col("content_id").isNotNull())
 
 
-def _named(decisions: DataFrame) -> DataFrame:
+def _named_images(decisions: DataFrame) -> DataFrame:
     """(image_id, decided_at) of every image that a decision names."""
     rows = decisions.select(DECISIONS.columns)
     others = rows.where("other_image_id IS NOT NULL").select("other_image_id", "decided_at")
@@ -169,29 +172,29 @@ def _classes_of(shown: DataFrame, hashes: DataFrame) -> DataFrame:
     return digests.join(lowest, "pixel_digest").select("content_id", "class_id")
 
 
-def held_of(verdicts: DataFrame) -> DataFrame:
-    """What people hold of each vertex that a verdict names, as kernels.verdicts.Held; deterministic.
+def combine_verdicts(verdicts: DataFrame) -> DataFrame:
+    """The combined verdicts on each vertex that a verdict names (`group.verdicts.VertexVerdicts`); deterministic.
 
     Args:
-        verdicts: VERDICTS, all of them; they are weighed in one task.
+        verdicts: VERDICTS, all rows; one task combines them.
     """
-    return _arranged(verdicts).mapInArrow(_held_batches, _HELD)
+    return _in_one_task(verdicts).mapInArrow(_vertex_batches, _VERTEX_VERDICTS)
 
 
 def conflicts_of(verdicts: DataFrame) -> DataFrame:
-    """Where verdicts contradict each other, as `_CONFLICTS`; `listed` makes rows of the table of them."""
-    return _arranged(verdicts).mapInArrow(_conflict_batches, _CONFLICTS)
+    """Conflicts between verdicts, as `_CONFLICTS`; `conflict_rows` converts them to rows of the table."""
+    return _in_one_task(verdicts).mapInArrow(_conflict_batches, _CONFLICTS)
 
 
-def _arranged(verdicts: DataFrame) -> DataFrame:
+def _in_one_task(verdicts: DataFrame) -> DataFrame:
     columns = ("vertex", "other_vertex", "verdict", "author", "image_id", "other_image_id", "fault")
     return verdicts.select(*columns, F.unix_micros("decided_at").alias("decided_at")).repartition(1)
 
 
-def _weigh(batches: Iterator[pa.RecordBatch]) -> tuple[list[kernel.Held], list[kernel.Conflict]]:
+def _combine(batches: Iterator[pa.RecordBatch]) -> tuple[list[rules.VertexVerdicts], list[rules.Conflict]]:
     rows = (row for batch in batches for row in batch.to_pylist())
-    return kernel.weigh(
-        kernel.Verdict(
+    return rules.combine(
+        rules.Verdict(
             row["vertex"],
             row["other_vertex"],
             row["verdict"],
@@ -205,119 +208,123 @@ def _weigh(batches: Iterator[pa.RecordBatch]) -> tuple[list[kernel.Held], list[k
     )
 
 
-def _held_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    held, _ = _weigh(batches)
-    if held:
-        yield from pa.Table.from_pylist([vars(row) for row in held], _HELD_ARROW).combine_chunks().to_batches()
+def _vertex_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    by_vertex, _ = _combine(batches)
+    if by_vertex:
+        yield from (
+            pa.Table.from_pylist([vars(row) for row in by_vertex], _VERTEX_VERDICTS_ARROW).combine_chunks().to_batches()
+        )
 
 
 def _conflict_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    _, conflicts = _weigh(batches)
+    _, conflicts = _combine(batches)
     rows = []
     for conflict in conflicts:
         row: dict[str, object] = {"kind": conflict.kind}
-        for names, said in ((_SAID, conflict.decision), (_AGAINST, conflict.against)):
-            row |= {name: getattr(said, what, None) for name, what in zip(names, _SAID, strict=True)}
+        for names, values in ((_DECISION_COLUMNS, conflict.decision), (_AGAINST, conflict.against)):
+            row |= {name: getattr(values, what, None) for name, what in zip(names, _DECISION_COLUMNS, strict=True)}
         rows.append(row)
     if rows:
         yield from pa.Table.from_pylist(rows, _CONFLICTS_ARROW).combine_chunks().to_batches()
 
 
-def ties_of(held: DataFrame) -> DataFrame:
-    """(src, dst): edges that connect what verdicts join, for components alone; dst may be a vertex that is gone."""
-    return held.where("unit <> vertex").select(F.col("vertex").alias("src"), F.col("unit").alias("dst"))
+def linking_edges(by_vertex: DataFrame) -> DataFrame:
+    """(src, dst): edges within linked sets, used for components only; dst may be a vertex without live images."""
+    return by_vertex.where("linked_set <> vertex").select(
+        F.col("vertex").alias("src"), F.col("linked_set").alias("dst")
+    )
 
 
-def without_apart(edges: DataFrame, held: DataFrame) -> DataFrame:
+def without_separated(edges: DataFrame, by_vertex: DataFrame) -> DataFrame:
     """`edges` between vertices that no verdict keeps apart."""
-    src = held.select(F.col("vertex").alias("src"), F.col("apart").alias("_apart"))
-    dst = held.select(F.col("vertex").alias("dst"), F.col("label").alias("_label"))
+    src = by_vertex.select(F.col("vertex").alias("src"), F.col("apart").alias("_apart"))
+    dst = by_vertex.select(F.col("vertex").alias("dst"), F.col("duplicate_set").alias("_duplicate_set"))
     marked = edges.join(F.broadcast(src), "src", "left").join(F.broadcast(dst), "dst", "left")
-    is_apart = F.coalesce(F.array_contains("_apart", F.col("_label")), F.lit(False))
+    is_apart = F.coalesce(F.array_contains("_apart", F.col("_duplicate_set")), F.lit(False))
     return marked.where(~is_apart).select(edges.columns)
 
 
-def spared(arcs: DataFrame, held: DataFrame) -> DataFrame:
-    """`arcs` of which none is cut inside a unit: a person confirmed that it is no accident."""
-    src = held.select(F.col("vertex").alias("src"), F.col("unit").alias("_src"))
-    dst = held.select(F.col("vertex").alias("dst"), F.col("unit").alias("_dst"))
-    marked = arcs.join(F.broadcast(src), "src", "left").join(F.broadcast(dst), "dst", "left")
+def without_cuts_in_linked_sets(judged_edges: DataFrame, by_vertex: DataFrame) -> DataFrame:
+    """`judged_edges` without cuts inside a linked set, because a person confirmed that the edge is right."""
+    src = by_vertex.select(F.col("vertex").alias("src"), F.col("linked_set").alias("_src"))
+    dst = by_vertex.select(F.col("vertex").alias("dst"), F.col("linked_set").alias("_dst"))
+    marked = judged_edges.join(F.broadcast(src), "src", "left").join(F.broadcast(dst), "dst", "left")
     cut = F.when(F.col("_src") == F.col("_dst"), F.lit(KEPT).cast("bigint")).otherwise(F.col("cut"))
-    return marked.withColumn("cut", cut).select(arcs.columns)
+    return marked.withColumn("cut", cut).select(judged_edges.columns)
 
 
-def rivals_of(
-    held: DataFrame, members: DataFrame, arcs: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]
+def competing_keepers(
+    by_vertex: DataFrame, members: DataFrame, judged_edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]
 ) -> DataFrame:
-    """Two chosen keepers that would stand in one group: of one unit, or one touching the other's unit.
+    """Pairs of chosen keepers that would be in one group: in one linked set, or one adjacent to the other's set.
 
     Args:
-        held: of `held_of`.
+        by_vertex: result of `combine_verdicts`.
         members: (vertex), live images.
-        arcs: (src, dst, cut).
+        judged_edges: (src, dst, cut).
         checkpoint: materialises a DataFrame and returns one without lineage.
 
     Returns:
-        (unit, other_unit, and of both keepers chosen_*, other_*): the one chosen later first; one row per two.
+        (linked_set, other_set, chosen_*, other_*), one row per pair; the keeper chosen later comes first.
     """
-    chosen = ("unit", "chosen_by", "chosen_image", "chosen_at")
-    there = members.select("vertex").join(F.broadcast(held), "vertex").select("vertex", *chosen).distinct()
+    chosen = ("linked_set", "chosen_by", "chosen_image", "chosen_at")
+    there = members.select("vertex").join(F.broadcast(by_vertex), "vertex").select("vertex", *chosen).distinct()
     live = checkpoint(there)
     keepers = live.where("chosen_by IS NOT NULL")
-    kept = arcs.where(F.col("cut") == KEPT)
+    kept = judged_edges.where(F.col("cut") == KEPT)
     links = kept.select(F.col("src").alias("vertex"), F.col("dst").alias("to")).union(kept.select("dst", "src"))
     touched = (
         links.join(F.broadcast(keepers), "vertex")
-        .join(F.broadcast(live.select(F.col("vertex").alias("to"), F.col("unit").alias("to_unit"))), "to")
-        .where("to_unit <> unit")
-        .select("vertex", *chosen, "to_unit")
+        .join(F.broadcast(live.select(F.col("vertex").alias("to"), F.col("linked_set").alias("to_set"))), "to")
+        .where("to_set <> linked_set")
+        .select("vertex", *chosen, "to_set")
     )
-    near = touched.union(keepers.select("vertex", *chosen, F.col("unit").alias("to_unit"))).distinct()
+    near = touched.union(keepers.select("vertex", *chosen, F.col("linked_set").alias("to_set"))).distinct()
     others = keepers.select(
         F.col("vertex").alias("other"),
-        F.col("unit").alias("to_unit"),
+        F.col("linked_set").alias("to_set"),
         *(F.col(name).alias(name.replace("chosen", "other")) for name in chosen[1:]),
     )
-    both = near.join(F.broadcast(others), "to_unit").where("other <> vertex")
-    later = F.struct("chosen_at", "chosen_image") >= F.struct("other_at", "other_image")
-    turned = []
+    both = near.join(F.broadcast(others), "to_set").where("other <> vertex")
+    is_later = F.struct("chosen_at", "chosen_image") >= F.struct("other_at", "other_image")
+    sorted_columns = []
     for chosen_name, other_name in _SIDES:
         one, two = F.col(chosen_name), F.col(other_name)
-        turned += [
-            F.when(later, one).otherwise(two).alias(chosen_name),
-            F.when(later, two).otherwise(one).alias(other_name),
+        sorted_columns += [
+            F.when(is_later, one).otherwise(two).alias(chosen_name),
+            F.when(is_later, two).otherwise(one).alias(other_name),
         ]
-    return both.withColumn("other_unit", F.col("to_unit")).select(*turned).distinct()
+    return both.withColumn("other_set", F.col("to_set")).select(*sorted_columns).distinct()
 
 
 _SIDES = (
-    ("unit", "other_unit"),
+    ("linked_set", "other_set"),
     ("chosen_by", "other_by"),
     ("chosen_image", "other_image"),
     ("chosen_at", "other_at"),
 )
 
 
-def rival_conflicts(rivals: DataFrame) -> DataFrame:
-    """Rows of `_CONFLICTS` of keepers of one group."""
-    none, keeper = F.lit(None).cast("string"), F.lit(kernel.KEEPER)
+def keeper_conflicts(competing: DataFrame) -> DataFrame:
+    """Rows of `_CONFLICTS` for two chosen keepers of one group."""
+    none, keeper = F.lit(None).cast("string"), F.lit(rules.KEEPER)
     values = {"kind": F.lit(TWO_KEEPERS)}
     for prefix, which in (("", "chosen"), ("against_", "other")):
-        said = (F.col(f"{which}_image"), none, keeper, F.col(f"{which}_by"), F.col(f"{which}_at"))
-        values |= {f"{prefix}{name}": value for name, value in zip(_SAID, said, strict=True)}
-    return rivals.select(*(value.alias(name) for name, value in values.items()))
+        decision = (F.col(f"{which}_image"), none, keeper, F.col(f"{which}_by"), F.col(f"{which}_at"))
+        values |= {f"{prefix}{name}": value for name, value in zip(_DECISION_COLUMNS, decision, strict=True)}
+    return competing.select(*(value.alias(name) for name, value in values.items()))
 
 
-def listed(conflicts: DataFrame) -> DataFrame:
-    """Rows of schema.DECISION_CONFLICTS, each under an id that its decisions give it."""
+def conflict_rows(conflicts: DataFrame) -> DataFrame:
+    """Rows of schema.DECISION_CONFLICTS; each id is a hash of the two decisions."""
     meaning = F.create_map(*(F.lit(text) for item in _MEANING.items() for text in item))
-    identity = F.to_json(F.struct("kind", *_SAID, *_AGAINST))
+    identity = F.to_json(F.struct("kind", *_DECISION_COLUMNS, *_AGAINST))
     times = [F.timestamp_micros(F.col(name)).alias(name) for name in ("decided_at", "against_decided_at")]
-    latest = F.greatest("decided_at", "against_decided_at")  # a null is no rival
+    latest = F.greatest("decided_at", "against_decided_at")  # greatest ignores null
     rows = conflicts.distinct().select(
         F.substring(F.sha2(identity.cast("binary"), 256), 1, 32).alias("conflict_id"),
         "kind",
-        *(name for name in (*_SAID, *_AGAINST) if not name.endswith("decided_at")),
+        *(name for name in (*_DECISION_COLUMNS, *_AGAINST) if not name.endswith("decided_at")),
         *times,
         meaning[F.col("kind")].alias("message"),
         F.timestamp_micros(latest).alias("since"),

@@ -1,7 +1,7 @@
 """Images that are one file under several names: none is removable unless all are, and their bytes count once.
 
-Two images are one file where the same file was read for both (`images.file_id`) and gave the same bytes. Where the
-bytes differ, the file changed between the two readings, and the earlier one says nothing about what is there now.
+Two images are one file if the same file was read for both (`images.file_id`) with the same bytes. If the bytes differ,
+the file changed between both readings, and the earlier reading is out of date.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ _OWN = tuple(f"own_{name}" for name in _FILE)
 
 
 def file_of() -> Column:
-    """The file of an image; its uri stands for it where an older run noted none."""
+    """The file of an image; its uri where an older run stored no file_id."""
     return F.coalesce("file_id", "uri").alias("file_id")
 
 
 def keep_shared_files(rows: DataFrame, members: DataFrame) -> DataFrame:
-    """`rows` in which no image is removable whose file another image names that stays, with the reason.
+    """Make images not removable whose file is also the file of an image that stays, and say so in the reason.
 
     Args:
-        rows: image_id, is_removable, reason and more, of images that stand in groups.
-        members: image_id, scope, content_id, file_id of all live images of these contents, over all scopes.
+        rows: image_id, is_removable, reason and more, of images in groups.
+        members: image_id, scope, content_id, file_id of all live images of these contents, in all scopes.
     """
     goes = F.coalesce("is_removable", F.lit(False))
     by_file = W.partitionBy(*_OWN)
     names = members.select("image_id", *(F.col(name).alias(f"own_{name}") for name in ("scope", *_FILE)))
-    told = names.join(rows, "image_id", "left").withColumns(  # rows are read once: they are dear
+    marked = names.join(rows, "image_id", "left").withColumns(  # one join, because `rows` is expensive to compute
         {
             "stays": F.max(~goes).over(by_file),
-            "mate": F.min(F.when(~goes, F.col("image_id"))).over(W.partitionBy(*_OWN, "own_scope")),
+            "staying_image": F.min(F.when(~goes, F.col("image_id"))).over(W.partitionBy(*_OWN, "own_scope")),
         }
     )
-    # An image of another scope is not named: its owner is somebody else.
-    mate = F.coalesce(F.concat(F.lit("image "), F.col("mate")), F.lit("an image of another scope"))
-    why = F.concat(F.lit("; not removable: the same file as "), mate, F.lit(" under another name"))
+    # Do not name an image of another scope, because it may belong to another owner.
+    staying_image = F.coalesce(F.concat(F.lit("image "), F.col("staying_image")), F.lit("an image of another scope"))
+    why = F.concat(F.lit("; not removable: the same file as "), staying_image, F.lit(" under another name"))
     is_kept = F.col("is_removable") & F.col("stays")
     return (
-        told.where("is_removable IS NOT NULL")
+        marked.where("is_removable IS NOT NULL")
         .withColumn("reason", F.concat("reason", F.when(is_kept, why).otherwise("")))
         .withColumn("is_removable", F.col("is_removable") & ~F.col("stays"))
         .select(rows.columns)
@@ -51,9 +51,9 @@ def keep_shared_files(rows: DataFrame, members: DataFrame) -> DataFrame:
 
 
 def what_may_go(groups: DataFrame, images: DataFrame) -> DataFrame:
-    """One row: images and bytes that each tier would free, and removable_bytes; each file once.
+    """One row: images and bytes that the removal of each tier would free, and removable_bytes; each file counts once.
 
-    A file goes where all live images that name it go: a tier takes those of the stricter ones too.
+    A file is freed only if all live images that name it are removed. A tier includes the stricter tiers.
 
     Args:
         groups: schema.GROUPS.

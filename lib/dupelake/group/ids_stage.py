@@ -1,4 +1,4 @@
-"""Group ids that last: which new group inherits which stored id, and the events that follow from it."""
+"""Stable group ids: which new group inherits which stored id, and the events that follow."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def assign_ids(
 ) -> tuple[DataFrame, DataFrame]:
     """Give each star of `rows` an id: an inherited one, else a new one.
 
-    A stored group has one claimant at most: the star that holds its keeper; where no star does (the keeper was deleted
-    or stands alone), the star that holds more than half of its members that still stand in any group. A star with
-    several claims takes one: a keeper's before a majority's, then the group born earliest, then the smaller id.
+    At most one star may claim a stored id: the star that contains the group's keeper. If no star contains it (the
+    keeper was deleted or is in no group), it is the star with more than half of the members that are still in any
+    group. A star with several claims takes one: a claim by keeper before one by majority, then the group born
+    earliest, then the smaller id.
 
     Args:
         rows: (star, image_id, scope, is_keeper, group_size), one row per image.
@@ -34,7 +35,7 @@ def assign_ids(
     inherited = (
         claims.where("is_claim")
         .groupBy("star")
-        .agg(F.min(F.struct("weakness", "born_at", "old_id")).getField("old_id").alias("inherited"))
+        .agg(F.min(F.struct("priority", "born_at", "old_id")).getField("old_id").alias("inherited"))
     )
     keepers = rows.where("is_keeper").select("star", "scope", F.col("image_id").alias("keeper_id"), "group_size")
     stars = checkpoint(keepers.join(inherited, "star", "left"))
@@ -57,16 +58,16 @@ def is_move() -> Column:
 
 
 def list_moves(differing: DataFrame) -> DataFrame:
-    """Which images entered, left or changed their group, or became or ceased to be its keeper.
+    """Images that entered, left or changed their group, or became or ceased to be its keeper.
 
-    Applied in order, the moves of all runs give the groups of any past night.
+    The moves of all runs, applied in order, give the groups of any past night.
 
     Args:
-        differing: (image_id, before, after): structs of schema.GROUPS, null where the image had or has no group; at
-            least those where the two differ.
+        differing: (image_id, before, after): structs of schema.GROUPS, null if the image had or has no group; at
+            least the images for which both differ.
 
     Returns:
-        (image_id, from_group_id, to_group_id, is_keeper): one row per image that moved; null where it had or has none.
+        (image_id, from_group_id, to_group_id, is_keeper): one row per image that moved; null for no group.
     """
     return differing.where(is_move()).select(
         "image_id",
@@ -77,7 +78,7 @@ def list_moves(differing: DataFrame) -> DataFrame:
 
 
 def _claims(rows: DataFrame, previous: DataFrame, changes: DataFrame) -> DataFrame:
-    """Overlaps of new and stored groups, and whether they are a claim; `weakness` 0 by the keeper, 1 by majority."""
+    """Overlaps of new and stored groups, and whether they are a claim; `priority` is 0 by keeper, 1 by majority."""
     old = previous.select("image_id", F.col("group_id").alias("old_id"), F.col("is_keeper").alias("was_keeper"))
     births = (
         changes.where("event = 'born'")
@@ -92,30 +93,34 @@ def _claims(rows: DataFrame, previous: DataFrame, changes: DataFrame) -> DataFra
         .agg(F.count("*").alias("shared"), F.max("was_keeper").alias("has_keeper"))
     )
     weighed = shared.select(
-        "*", F.sum("shared").over(by_old).alias("standing"), F.max("has_keeper").over(by_old).alias("keeper_stands")
+        "*",
+        F.sum("shared").over(by_old).alias("n_remaining"),
+        F.max("has_keeper").over(by_old).alias("keeper_remains"),
     )
-    by_majority = ~F.col("keeper_stands") & (F.col("shared") * 2 > F.col("standing"))
+    by_majority = ~F.col("keeper_remains") & (F.col("shared") * 2 > F.col("n_remaining"))
     return weighed.join(births, "old_id", "left").select(
         "star",
         "old_id",
         "shared",
         (F.col("has_keeper") | by_majority).alias("is_claim"),
-        F.when(F.col("has_keeper"), 0).otherwise(1).alias("weakness"),
+        F.when(F.col("has_keeper"), 0).otherwise(1).alias("priority"),
         F.coalesce("born_at", F.lit(2**63 - 1)).alias("born_at"),
     )
 
 
 def _id(seed_number: Column) -> Column:
-    """32 hex digits from the scope, the keeper and how many ids of this seed were taken before."""
-    seed = F.to_json(F.struct("scope", "keeper_id", seed_number.alias("number")))  # quoted: fields cannot run together
+    """32 hex digits of a hash of the scope, the keeper and the number of earlier ids of this seed."""
+    seed = F.to_json(
+        F.struct("scope", "keeper_id", seed_number.alias("number"))
+    )  # JSON quotes the fields, so they stay distinct
     return F.substring(F.sha2(seed.cast("binary"), 256), 1, 32)
 
 
 def _new_ids(stars: DataFrame, previous: DataFrame, changes: DataFrame) -> DataFrame:
     """(star, new_id): the first id of the star's seed that no group ever had."""
     used = previous.select(F.col("group_id").alias("id")).union(changes.select("group_id")).distinct()
-    # A seed takes one id a run at most, so one number more than there were runs (and than `previous` may hold without
-    # an event) is enough. Hardly any star needs more than the first.
+    # A seed takes at most one id a run. So one number more than the number of runs (plus one id that `previous` may
+    # have without an event) is enough. Hardly any star needs more than the first.
     first = stars.withColumn("id", _id(F.lit(0)))
     fresh = first.join(used, "id", "left_anti").select("star", F.col("id").alias("new_id"))
     n_runs = changes.select("run_id").distinct().count()
@@ -135,11 +140,11 @@ def _new_ids(stars: DataFrame, previous: DataFrame, changes: DataFrame) -> DataF
 def list_changes(named: DataFrame, claims: DataFrame, previous: DataFrame) -> DataFrame:
     """The events between `previous` and the groups of `named`.
 
-    A stored group that no star took over is merged into the star that had its claim, else it has ended.
+    A stored group whose id no star took is merged into the star that claimed it, else it has ended.
 
     Args:
-        named: of `assign_ids`.
-        claims: of `assign_ids`.
+        named: first result of `assign_ids`.
+        claims: second result of `assign_ids`.
         previous: schema.GROUPS as stored.
 
     Returns:
@@ -155,7 +160,7 @@ def list_changes(named: DataFrame, claims: DataFrame, previous: DataFrame) -> Da
     resized = kept.where("group_size <> old_size").select(
         "group_id", F.when(F.col("group_size") > F.col("old_size"), "grew").otherwise("shrank"), none, "group_size"
     )
-    # of several groups that live on, the one that gave most images; a tie goes to the smaller id
+    # among the groups that continue, the one that gave most images; at a tie the smaller id
     source = F.min(F.struct((-F.col("shared")).alias("fewest"), "old_id")).getField("old_id")
     split = (
         newborn.join(claims, "star")
@@ -165,8 +170,8 @@ def list_changes(named: DataFrame, claims: DataFrame, previous: DataFrame) -> Da
         .select("group_id", F.lit("split_from"), "other", "group_size")
     )
     gone = old.join(kept.select("old_id"), "old_id", "left_anti")
-    heir = claims.where("is_claim").join(named, "star").select("old_id", F.col("group_id").alias("heir"))
-    left = gone.join(heir, "old_id", "left").select(
-        "old_id", F.when(F.col("heir").isNull(), "ended").otherwise("merged_into"), "heir", F.lit(0)
+    successor = claims.where("is_claim").join(named, "star").select("old_id", F.col("group_id").alias("successor"))
+    left = gone.join(successor, "old_id", "left").select(
+        "old_id", F.when(F.col("successor").isNull(), "ended").otherwise("merged_into"), "successor", F.lit(0)
     )
     return born.union(resized).union(split).union(left)

@@ -1,4 +1,4 @@
-"""Why an image is the keeper of its group: the rule that put it before the next best, in words."""
+"""Text that says why an image is the keeper of its group: the rule that ranks it before the next best."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pyspark.sql import functions as F
 
 from dupelake.group import keeping as rules
 
-# What the keeper has; what is said of one other, and of several.
+# Text about the keeper; about one other image; about several others.
 _PHRASES: dict[int, tuple[str, str, str]] = {
     rules.FULLER: ("shows the whole picture", "shows less of it", "show less of it"),
     rules.FINER: ("shows a part, much finer", "shows more of the picture, but coarsely", "show more, but coarsely"),
     rules.LARGER: ("largest{size}", "is smaller", "are smaller"),
     rules.ENLARGED: ("its pixels are real{size}", "is enlarged", "are enlarged"),
-    rules.BARE: ("nothing is around the picture", "has a frame around it", "have a frame around it"),
+    rules.UNFRAMED: ("nothing is around the picture", "has a frame around it", "have a frame around it"),
     rules.CLEAN: (
         "nothing is laid over the picture",
         "has text, a logo or the like on it",
@@ -37,35 +37,35 @@ _PHRASES: dict[int, tuple[str, str, str]] = {
 
 
 def keeper_reason(order: Sequence[str]) -> Column:
-    """What the keeper has over the next best image: a rule of kernels.keeping, or the first criterion that differs.
+    """Why the keeper ranks before the next image: a rule of `group/keeping.py`, or the first criterion that differs.
 
     Args:
         order: the criteria, as the fields of `rank` and `next.rank`.
 
     Returns:
-        Text from said, told_rule, n_told, is_beaten, n_better, standing, rank, next, condition, width_px, height_px,
-        format, captured_at, vertex and group_size.
+        Text from verdicts, keeper_rule, n_by_rule, is_beaten, n_better, disagreement, rank, next, condition, width_px,
+        height_px, format, captured_at, vertex and group_size.
     """
-    chosen = F.concat(F.lit("keeper: chosen by "), F.col("said.chosen_by"), F.lit(", of "), _images())
-    said = [F.when(F.col("said.chosen_image") == F.col("image_id"), chosen)]
-    # The vertex was chosen, by an image that is gone or elsewhere; the criteria order its twins only.
-    said += [F.when(F.col("said.chosen_by").isNotNull() & (F.col("next.vertex") != F.col("vertex")), chosen)]
-    said += [F.when(F.col("told_rule") == rule, _told(*phrase)) for rule, phrase in _PHRASES.items()]
+    chosen = F.concat(F.lit("keeper: chosen by "), F.col("verdicts.chosen_by"), F.lit(", of "), _images())
+    texts = [F.when(F.col("verdicts.chosen_image") == F.col("image_id"), chosen)]
+    # The chosen image is gone or in another group, and its vertex was chosen: the criteria only rank equal pixels.
+    texts += [F.when(F.col("verdicts.chosen_by").isNotNull() & (F.col("next.vertex") != F.col("vertex")), chosen)]
+    texts += [F.when(F.col("keeper_rule") == rule, _rule_text(*phrase)) for rule, phrase in _PHRASES.items()]
     fewer = F.col("n_better") < F.col("next.n_better")
     sounder = F.col("n_sounder") < F.col("next.n_sounder")
-    # Better than it is some member that agrees less; the next best may be level with it.
-    most = F.col("is_beaten") & (F.col("standing") == 0)
-    said.append(F.when(most, F.lit("Kept: agrees best with the other copies")))
-    said.append(F.when(fewer, F.lit("Kept: fewer of the others are better than it, compared with the next best")))
-    agrees = F.col("standing") < F.col("next.standing")
-    said.append(F.when(agrees, F.lit("Kept: agrees best with the other copies")))
-    said.append(
+    # Some member is better by a rule but agrees less; the next best may be equal.
+    most = F.col("is_beaten") & (F.col("disagreement") == 0)
+    texts.append(F.when(most, F.lit("Kept: agrees best with the other copies")))
+    texts.append(F.when(fewer, F.lit("Kept: fewer of the others are better than it, compared with the next best")))
+    agrees = F.col("disagreement") < F.col("next.disagreement")
+    texts.append(F.when(agrees, F.lit("Kept: agrees best with the other copies")))
+    texts.append(
         F.when(sounder, F.lit("Kept: fewer of the others are less damaged than it, compared with the next best."))
     )
-    return F.coalesce(*said, *_by_criteria(order))
+    return F.coalesce(*texts, *_by_criteria(order))
 
 
-def _told(has: str, one: str, several: str) -> Column:
+def _rule_text(has: str, one: str, several: str) -> Column:
     quality = F.col("condition.jpeg_quality")
     known = {
         "{size}": F.concat(F.lit(" ("), _size(), F.lit(")")),
@@ -73,8 +73,8 @@ def _told(has: str, one: str, several: str) -> Column:
     }
     stem, bracket, _ = has.partition("{")
     more = known[bracket + "size}" if has.endswith("{size}") else "{quality}"] if bracket else F.lit("")
-    others = F.when(F.col("n_told") == 1, f"; 1 other {one}").otherwise(
-        F.concat(F.lit("; "), F.col("n_told").cast("string"), F.lit(f" others {several}"))
+    others = F.when(F.col("n_by_rule") == 1, f"; 1 other {one}").otherwise(
+        F.concat(F.lit("; "), F.col("n_by_rule").cast("string"), F.lit(f" others {several}"))
     )
     return F.concat(F.lit(f"Kept: {stem}"), more, others)
 

@@ -1,8 +1,8 @@
-"""Why an image is a keeper or a member, in words that a person understands; what makes a member a copy.
+"""Text that says why an image is a member of its group, and the test whether a member is a copy.
 
-`link` is the pair of a member with its keeper as the member sees it: overlap (share of the member that the keeper
-shows), keeper_overlap, beyond and frame (of both, as kernels.keeping.Side has them), scale and resolution (of the
-member for one of the keeper), rotation, box, kind, evidence.
+The struct `link` is the pair of a member and its keeper, from the member's side: overlap (share of the member that the
+keeper shows), keeper_overlap, beyond and frame of both (see `group.keeping.Side`), scale and resolution (of the member
+relative to the keeper), rotation, box, kind, evidence.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dupelake.group.bridges import FINER, FINER_DETAIL, WHOLE
 from dupelake.group.keeping import FRAMED
 from dupelake.verify.decide_stage import COVERED
 
-_LOWER = 0.8  # linear resolution, relative to the keeper's, that is called lower
+_LOWER = 0.8  # linear resolution relative to the keeper's, below which the text says "lower"
 
 
 def evidence_of() -> Column:
-    """What a row of schema.PAIRS was accepted on, as text; signals that were not measured are not named."""
+    """Text of the measures of a row of schema.PAIRS; measures that are null are left out."""
 
     def bits(name: str, straight: str, mirrored: str, n_bits: int) -> Column:
         distance = F.when(F.col("is_mirrored"), F.col(mirrored)).otherwise(F.col(straight))
@@ -38,10 +38,10 @@ def evidence_of() -> Column:
 
 
 def shows_no_more() -> Column:
-    """Whether a member shows nothing that its keeper lacks: it lies wholly in the keeper, and no finer.
+    """Whether a member shows nothing that its keeper lacks: the keeper shows all of it, and it is not finer.
 
-    `FINER` and `FINER_DETAIL` as kernels.bridges.is_finer has it. What was not measured against the keeper is no finer
-    where its measured pixels are not.
+    The limits are those of `group.bridges.is_finer`. A member without a pair with the keeper is compared by its
+    measured pixels.
     """
     sides = [F.col(f"{of}width_px").cast("double") * F.col(f"{of}height_px") for of in ("", "keeper.")]
     finer = F.sqrt(sides[0] / sides[1]) * F.col("detail") / F.col("keeper.detail")
@@ -50,23 +50,23 @@ def shows_no_more() -> Column:
 
 
 def confirmed_evidence() -> Column:
-    """What a member's link rests on: what was measured, and who confirmed it; from link, in_set and said."""
+    """Text of the evidence of a member's link: the measures, and who confirmed it; from link, in_set and verdicts."""
     people = F.when(F.col("in_set"), F.concat(F.lit("confirmed by "), _confirmed_by()))
     return F.concat_ws(", ", F.nullif(F.col("link.evidence"), F.lit("")), people)
 
 
 def is_keepers_file() -> Column:
-    """Whether a member is the keeper's own file under another name."""
+    """Whether a member is the same file as the keeper, under another name."""
     return (F.col("content_id") == F.col("keeper.content_id")) & (F.col("file_id") == F.col("keeper.file_id"))
 
 
 def _confirmed_by() -> Column:
-    return F.coalesce("said.confirmed_by", F.lit("people"))
+    return F.coalesce("verdicts.confirmed_by", F.lit("people"))
 
 
 def verdict_reason() -> Column:
-    """What people's verdicts did around an image, from said and in_conflict; empty where they did nothing."""
-    apart = F.concat(F.lit("; kept apart from "), F.col("said.apart_words"))
+    """Text about verdicts that keep an image apart or conflict, from verdicts and in_conflict; else empty."""
+    apart = F.concat(F.lit("; kept apart from "), F.col("verdicts.apart_text"))
     conflict = F.lit("; verdicts contradict each other here (table decision_conflicts): nothing is removable")
     return F.concat(F.coalesce(apart, F.lit("")), F.when(F.col("in_conflict"), conflict).otherwise(""))
 
@@ -85,9 +85,9 @@ def _percent(share: Column) -> Column:
 
 
 def member_reason() -> Column:
-    """How a member relates to its keeper, or to the image it was compared with.
+    """Text of the relation of a member to its keeper, or to the image it was compared with.
 
-    From kind, kin, star, kin_image, link, evidence, sizes, what people say, and `keeper`.
+    From kind, partner, star, partner_image, link, evidence, sizes, verdicts, and `keeper`.
     """
     kind, own, keeper = F.col("kind"), F.col("link.overlap"), F.col("link.keeper_overlap")
     evidence = F.col("evidence")
@@ -110,33 +110,33 @@ def member_reason() -> Column:
     )
     words = F.concat(_words(), F.coalesce(part, F.lit("")), F.coalesce(more, F.lit("")), _resolution())
     crop = F.concat(_size(), F.lit(" crop showing "), _percent(keeper), F.lit(" of the keeper"), _resolution())
-    is_named = F.col("is_alternate") & F.col("said.alternate_by").isNotNull()
-    alternate = F.concat(F.lit("alternate by the word of "), F.col("said.alternate_by"), F.lit(": "))
-    brought = F.concat(F.lit("brought in by a verdict, not compared with the keeper"), sizes)
-    stranger = F.col("link").isNull() & ~F.col("in_set")
+    is_named = F.col("is_alternate") & F.col("verdicts.alternate_by").isNotNull()
+    alternate = F.concat(F.lit("alternate by the word of "), F.col("verdicts.alternate_by"), F.lit(": "))
+    unmeasured = F.concat(F.lit("brought in by a verdict, not compared with the keeper"), sizes)
+    is_unmeasured = F.col("link").isNull() & ~F.col("in_set")
     same_file = F.concat(
         F.lit("the same file as the keeper, image "), F.col("keeper.image_id"), F.lit(", under another name")
     )
-    said = F.concat(
+    text = F.concat(
         F.when(is_named, alternate).otherwise(""),
         F.when(is_keepers_file(), same_file)
         .when(kind == "exact", "same bytes as the keeper")
         .when(kind == "pixel", "same pixels as the keeper, in a file with other bytes")
-        .when(stranger, brought)
+        .when(is_unmeasured, unmeasured)
         .when((kind == "crop") & (own >= WHOLE), F.concat(crop, measured))
         .otherwise(F.concat(words, measured, sizes)),
     )
-    is_indirect = F.coalesce(F.col("kin") != F.col("star"), F.lit(False)) & ~kind.isin("exact", "pixel")
-    kin = F.concat(F.lit("image "), F.col("kin_image"))
-    of_kin = F.concat(
-        F.replace(F.replace(said, F.lit("the keeper"), kin), sizes, F.lit("")),
+    is_indirect = F.coalesce(F.col("partner") != F.col("star"), F.lit(False)) & ~kind.isin("exact", "pixel")
+    partner = F.concat(F.lit("image "), F.col("partner_image"))
+    of_partner = F.concat(
+        F.replace(F.replace(text, F.lit("the keeper"), partner), sizes, F.lit("")),
         F.lit("; kept: that is a copy of the keeper, and this image did not pass against the keeper itself"),
     )
-    return F.when(is_indirect, of_kin).otherwise(said)
+    return F.when(is_indirect, of_partner).otherwise(text)
 
 
 def _words() -> Column:
-    """What a member is to its keeper, by kind."""
+    """The first words of a member's reason, by kind."""
     kind, keeper, turn = F.col("kind"), F.col("link.keeper_overlap"), F.col("link.rotation")
     beside = F.when(keeper >= WHOLE, "shows more than the keeper at the edges").otherwise("overlaps with the keeper")
     return (
@@ -152,13 +152,13 @@ def _words() -> Column:
 
 
 def _where() -> Column:
-    """Where an edited member differs most; null if that was not measured."""
+    """Text of the place where an edited member differs most; null if that was not measured."""
     box = F.col("link.box")
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     side = F.when(x < 1 / 3, "left").when(x > 2 / 3, "right")
     height = F.when(y < 1 / 3, "top").when(y > 2 / 3, "bottom")
     place = F.concat_ws(" ", side, height)
-    said = F.concat(
+    text = F.concat(
         F.lit(": differs most at "),
         F.when(place == "", "the centre").otherwise(place),
         F.when(F.col("link.box_is_own"), "").otherwise(" of the keeper"),
@@ -166,17 +166,17 @@ def _where() -> Column:
         F.when(box["width"] * box["height"] < 0.01, "1 %").otherwise(_percent(box["width"] * box["height"])),
         F.lit(" of the picture's area)"),
     )
-    return F.when(box["width"] * box["height"] > 0, said)
+    return F.when(box["width"] * box["height"] > 0, text)
 
 
 def _resolution() -> Column:
-    """Said where it makes a difference: of what is finer, and of what shows more."""
+    """Text about the resolution of a member that is finer than the keeper, or that shows more at a lower resolution."""
     lower = (F.col("link.overlap") < WHOLE) & (F.col("link.resolution") < _LOWER)
     return F.when(_is_finer(), ", finer than the keeper there").when(lower, ", lower resolution").otherwise("")
 
 
 def bridge_reason() -> Column:
-    """What was cut around an image, from n_cut and is_composite; empty where nothing was."""
+    """Text about cut edges of an image, from n_cut and is_composite; empty if none was cut."""
     links = F.format_string("%d %s", "n_cut", F.when(F.col("n_cut") == 1, "link").otherwise("links"))
     composite = F.concat(F.lit("; a composite: "), links, F.lit(" to other pictures that it shows cut"))
     single = F.concat(F.lit("; "), links, F.lit(" cut as a bridge to other pictures"))

@@ -1,4 +1,4 @@
-"""Other shots of one thing as groups: a burst, one person before two walls, one product in two colours."""
+"""Groups of similar pictures of one subject: a burst, a person in front of two walls, a product in two colours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dupelake.warehouse.schema import SIMILAR_GROUPS, conform
 def similar_groups(
     images: DataFrame, pairs: DataFrame, cfg: Config, checkpoint: Callable[[DataFrame], DataFrame]
 ) -> DataFrame:
-    """Images of one scope that pairs of kind similar hold together, with the copies of each.
+    """Groups of images of one scope that are connected by pairs of kind similar, with the copies of each.
 
     Args:
         images: schema.IMAGES.
@@ -28,16 +28,16 @@ def similar_groups(
         checkpoint: materialises a DataFrame and returns one without lineage.
 
     Returns:
-        schema.SIMILAR_GROUPS, one row per image; what has copies and no other shot is not among them.
+        schema.SIMILAR_GROUPS, one row per image; images with copies only, and no similar picture, are left out.
 
-    Cost: live images and the pairs that count are read and shuffled by ids.
+    Cost: live images and the used pairs are read and shuffled by ids.
     """
     live = live_images(images).select("image_id", scope_of(cfg.lsh), "content_id")
-    held = live.select("scope", "content_id").distinct()
+    present = live.select("scope", "content_id").distinct()
     is_similar = F.col("kind") == SIMILAR
     ends = pairs.where(is_similar | F.col("is_duplicate")).select("src_id", "dst_id", is_similar.alias("is_similar"))
-    within = ends.join(held.withColumnRenamed("content_id", "src_id"), "src_id").join(
-        held.withColumnRenamed("content_id", "dst_id"), ["scope", "dst_id"]
+    within = ends.join(present.withColumnRenamed("content_id", "src_id"), "src_id").join(
+        present.withColumnRenamed("content_id", "dst_id"), ["scope", "dst_id"]
     )
     scope = F.col("scope")
     src, dst = (vertex_name(F.col(end), scope) for end in ("src_id", "dst_id"))

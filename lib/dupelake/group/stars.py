@@ -1,4 +1,4 @@
-"""The chain guard: cut a graph into stars, so that every member touches its keeper directly."""
+"""Cut a graph into stars, so that every member has an edge to its keeper; measure agreement within a component."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dupelake.group.unionfind import smallest_labels
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-# What encoding leaves, by measure; and how heavily a correlation below it counts beside the other measures.
+# Values of each measure after encoding alone, and the weight of a lower correlation relative to the other measures.
 _ENCODED_NCC, _ENCODED_SHARE, _ENCODED_DIFFERENCE, _ENCODED_COLOUR, _OFF_NCC = 0.985, 0.97, 0.05, 0.04, 3.0
 _UNALIGNED = 500
 
 
 def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
-    """Greedy star cover in order of rank: the best vertex that is still free takes all its free neighbours.
+    """Greedy star cover by rank: the best free vertex takes all its free neighbours.
 
-    The centres are the lexicographically first maximal independent set, and a member belongs to the
-    best centre among its neighbours. The outcome depends on ranks and edges only, not on their order; several
-    components may be given at once, none of them feels the others. O(E log E).
+    The centres are the lexicographically first maximal independent set, and a member belongs to the best centre among
+    its neighbours. The result depends on ranks and edges, not on the order of edges. Several components may be given
+    at once; they do not affect each other. O(E log E).
 
     Args:
         src: rank of one end of each edge, a small integer >= 0; smaller is better; loops and repeats are allowed.
         dst: rank of the other end.
 
     Returns:
-        (vertex, centre): each vertex that occurs, ascending, with the centre of its star; centres name themselves.
+        (vertex, centre): each vertex that occurs, ascending, with the centre of its star; a centre names itself.
     """
     better, worse = np.minimum(src, dst).astype(np.int64), np.maximum(src, dst).astype(np.int64)
     vertices = np.unique(np.concatenate([better, worse]))
@@ -36,7 +36,7 @@ def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
     ends = np.searchsorted(better[order], vertices, side="right").tolist()
     centre = np.full(int(vertices[-1]) + 1 if len(vertices) else 0, -1, np.int64)
     start = 0
-    # When its turn comes, every better vertex is in a star already, so edges towards worse ones are enough.
+    # All better vertices are in a star already, so edges towards worse ones are enough.
     for vertex, end in zip(vertices.tolist(), ends, strict=True):
         if centre[vertex] < 0:
             centre[vertex] = vertex
@@ -48,14 +48,14 @@ def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
 
 
 def agreement_of(ncc: Floats, share: Floats, difference: Floats, colour: Floats) -> Ints:
-    """How far two pictures are the same but for encoding, size and frame, in thousandths; 500 where not aligned.
+    """Agreement of two pictures apart from encoding, size and frame, int64 in thousandths; 500 if not aligned.
 
-    What encoding and resizing leave of each measure (on ImageNet photographs, JPEG 30 and better) takes away nothing.
+    Differences that encoding and resizing cause (on ImageNet photographs, JPEG 30 and better) do not reduce it.
 
     Args:
-        ncc: float64 (E,), correlation of gradients over the overlap; NaN where not aligned.
+        ncc: float64 (E,), correlation of gradients over the overlap; NaN if not aligned.
         share: share of cells that agree.
-        difference: of the cell that differs most.
+        difference: difference of the cell that differs most.
         colour: difference of colours.
     """
     off = (
@@ -68,22 +68,23 @@ def agreement_of(ncc: Floats, share: Floats, difference: Floats, colour: Floats)
     return np.where(np.isnan(off), _UNALIGNED, np.nan_to_num(thousandths)).astype(np.int64)
 
 
-def standing(a: Ints, b: Ints, agreement: Ints, n: int) -> Ints:
-    """How far each vertex agrees with the rest of its component, in classes: 0 is best, 20 agrees with none.
+def component_disagreement(a: Ints, b: Ints, agreement: Ints, n: int) -> Ints:
+    """Disagreement of each vertex with its component, in classes: 0 for the best (the medoid), 20 for no agreement.
 
-    The medoid: an edited copy differs from another edited copy by both edits, from the plain picture by one. A picture
-    with noise, a sticker or another light is no keeper, whatever its size or weight in bytes; and a keeper must pass
-    against its members directly, which the plain picture does most often.
+    An edited copy differs from another edited copy by two edits, and from the plain picture by one. So the plain
+    picture is the medoid. A picture with noise, a sticker or another light should not be the keeper, whatever its size.
+    Also, a keeper must pass against its members directly, which the plain picture does most often.
 
     Args:
         a: one end of each edge, integers in [0, n); no loops, no repeats.
         b: the other end.
-        agreement: int64 (E,), 0 or more, of each edge; 0 for a picture and its mirrored or turned copy, which count
-            for neither. Integers, so that their sums do not depend on the order of the edges.
+        agreement: int64 (E,), 0 or more; 0 for a picture and its mirrored or turned copy. Integers, so that their sums
+            do not depend on the order of the edges.
         n: number of vertices.
 
     Returns:
-        int64 (n,): twentieths by which its sum of agreements falls short of the most in its component.
+        int64 (n,): difference between the largest sum of agreements in the component and the vertex's sum, in
+        twentieths of the largest.
     """
     total = np.zeros(n, np.int64)
     np.add.at(total, a, agreement)

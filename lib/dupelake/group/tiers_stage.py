@@ -1,7 +1,7 @@
-"""How much may go: tiers of copies, the strictest first, each with its measured error in benchmarks/quality.md.
+"""Tiers of removable copies, the strictest first; benchmarks/quality.md has the measured error of each.
 
-identical: equal bytes or equal pixels. verified: nothing but encoding, scale or a cut edge differs, and the keeper is
-at least as good. copies: shows nothing that the keeper lacks. What passed against no keeper has no tier: it stays.
+identical: equal bytes or equal pixels. verified: only encoding, scale or a cropped edge differs, and the keeper is at
+least as good. copies: shows nothing that the keeper lacks. A member that did not pass against the keeper has no tier.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pyspark.sql import functions as F
 from dupelake.config import TIERS
 
 IDENTICAL, VERIFIED, COPIES = TIERS
-# What re-encoding (JPEG 30 and better), resizing to a quarter and cropping leave of each measure in nine of ten copies.
+# Limits that nine of ten copies keep after re-encoding (JPEG 30 and better), resizing to a quarter and cropping.
 _SCORE, _NCC, _SHARE = 0.95, 0.95, 0.98
 _CONTRADICTING, _LOCAL, _COLOUR, _ADDED = 0.01, 0.01, 0.03, 0.001
-_SAME_SCALE = 1.02  # pixels of a member for one of its keeper, beyond which it may show what the keeper lost
+_SAME_SCALE = 1.02  # scale of a member relative to its keeper, above which it may show detail that the keeper lacks
 
 
 def is_verified() -> Column:
-    """Of a row of schema.PAIRS: whether nothing but encoding, scale or a cut edge differs; null where not aligned."""
+    """Whether only encoding, scale or a cropped edge differs, for a row of schema.PAIRS; null if not aligned."""
     laid = F.greatest(F.coalesce("src_added", F.lit(0.0)), F.coalesce("dst_added", F.lit(0.0)))
     framed = F.greatest("src_frame", "dst_frame")
     return (
@@ -36,9 +36,9 @@ def is_verified() -> Column:
 
 
 def tier_of() -> Column:
-    """Of a member, from relation, kind, kin, star, in_conflict, link and whether it is the keeper's own file."""
+    """The tier of a member, from relation, kind, partner, star, in_conflict, in_set and link."""
     is_copy = (F.col("relation") == "copy") & ~F.col("in_conflict")
-    is_direct = F.coalesce(F.col("kin") == F.col("star"), F.lit(False))
+    is_direct = F.coalesce(F.col("partner") == F.col("star"), F.lit(False))
     no_worse = (F.col("link.favours") <= 0) & (F.col("link.scale") <= _SAME_SCALE)
     return (
         F.when(~is_copy, None)

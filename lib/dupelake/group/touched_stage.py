@@ -1,13 +1,13 @@
-"""Which components a night touches, so that only these are grouped again.
+"""Find the components that changed since the last run, so that only these are grouped again.
 
-What decides the groups of a component is a function of its images, their classes of equal pixels, the accepted pairs
-among them, and people's verdicts on them. So each content gets a fingerprint of all of that, and the fingerprints of
-the last run are kept (`schema.CLUSTERED`), with the component in which the content stood. A content whose fingerprint
-differs is dirty; all contents that shared its old component are grouped again with it. That set is closed: a link
-that is new, changed or gone made both of its ends dirty, and any other link lies inside one old component.
+The groups of a component are a function of its images, their classes of equal pixels, the accepted pairs among them,
+and people's verdicts on them. Each content gets a fingerprint of all of these. `schema.CLUSTERED` stores the
+fingerprints of the last run, with the component of each content. A content with another fingerprint is dirty, and all
+contents of its stored component are grouped again with it. This set is closed under links: a new, changed or removed
+link makes both of its ends dirty, and any other link is inside one stored component.
 
-Components here are of contents, over all scopes: coarser than those of `groups`, which is harmless and needs no scopes.
-Contents that have no pair, no twin and no verdict are left out: they have no group, whatever changes about them.
+These components consist of contents in all scopes. They are coarser than those of `group/stage.py`, which is safe.
+Contents without a pair, an equal content or a verdict are left out, because they are in no group.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pyspark.sql import functions as F
 
 from dupelake.config import Config, fingerprint
 from dupelake.group.components_stage import connected_components
-from dupelake.group.decisions_stage import held_of, ties_of
+from dupelake.group.decisions_stage import combine_verdicts, linking_edges
 from dupelake.group.file_names_stage import file_of
 from dupelake.group.keeping import keeper_weights
 from dupelake.ingest.live_stage import live_images, pixel_classes
 from dupelake.warehouse.schema import CLUSTERED, CONDITION, conform
 
-CLUSTER_REVISION = 4  # raise it with a change to stages.groups or what it calls that gives other groups
+CLUSTER_REVISION = 4  # raise it with a change to group/ that gives other groups
 
 _IMAGE = ("image_id", "scope", "byte_size", "width_px", "height_px", "format", "captured_at")
 _PAIR = (
@@ -40,12 +40,12 @@ _PAIR = (
 
 @dataclass(frozen=True)
 class Touched:
-    """What a run groups again.
+    """The contents that a run groups again.
 
     Attributes:
-        contents: (content_id, fingerprint): all contents of touched components, null fingerprint where the content has
-            no part in groups any more.
-        links: (src, dst) between contents, those of touched components only; an end may be of no live image.
+        contents: (content_id, fingerprint): all contents of changed components; the fingerprint is null if the content
+            can no longer be in a group.
+        links: (src, dst) between contents of changed components only; an end may have no live image.
     """
 
     contents: DataFrame
@@ -53,7 +53,7 @@ class Touched:
 
 
 def cluster_version(cfg: Config) -> str:
-    """Fingerprint of what decides groups beside the rows."""
+    """Fingerprint of the code and options that decide groups."""
     own = {name: value for name, value in asdict(cfg.cluster).items() if name != "similar_groups"}
     weights = dict(sorted(keeper_weights().items()))
     return fingerprint({"revision": CLUSTER_REVISION, "scope": cfg.lsh.scope, "keeper": weights, **own})
@@ -68,15 +68,15 @@ def find_touched(
     cfg: Config,
     checkpoint: Callable[[DataFrame], DataFrame],
 ) -> Touched:
-    """Compare what is there with what was grouped last.
+    """Compare the present rows with those that were grouped last.
 
     Args:
         images: schema.IMAGES.
         hashes: schema.HASHES.
         pairs: schema.PAIRS.
-        verdicts: of stages.decisions.resolve_decisions; None where there are none.
+        verdicts: result of `group.decisions_stage.resolve_decisions`; None if there are no verdicts.
         clustered: schema.CLUSTERED as the last run left it, or empty.
-        cfg: cluster and lsh.scope count.
+        cfg: `cluster` and `lsh.scope` are read.
         checkpoint: materialises a DataFrame and returns one without lineage.
 
     Cost: live images, hashes, accepted pairs and `clustered` are read and shuffled once, by columns of a few dozen
@@ -84,20 +84,22 @@ def find_touched(
     """
     accepted = pairs.where("is_duplicate")
     classes = pixel_classes(hashes)
-    held = None if verdicts is None else checkpoint(held_of(verdicts))  # groups feel verdicts through it alone
-    links = _links(accepted, classes, held)
-    now = _fingerprints(images, hashes, classes, accepted, held, cluster_version(cfg))
+    by_vertex = (
+        None if verdicts is None else checkpoint(combine_verdicts(verdicts))
+    )  # groups depend on verdicts through it only
+    links = _links(accepted, classes, by_vertex)
+    now = _fingerprints(images, hashes, classes, accepted, by_vertex, cluster_version(cfg))
     stored = clustered.select("content_id", "component", F.col("fingerprint").alias("before"))
     both = checkpoint(now.join(stored, "content_id", "full"))
     is_dirty = ~F.col("fingerprint").eqNullSafe(F.col("before"))
     touched = both.where(is_dirty & F.col("component").isNotNull()).select("component").distinct()
-    mates = both.join(touched, "component", "left_semi").select("content_id", "fingerprint")
+    in_touched = both.join(touched, "component", "left_semi").select("content_id", "fingerprint")
     contents = checkpoint(
-        mates.unionByName(both.where(is_dirty & F.col("component").isNull()).select("content_id", "fingerprint"))
+        in_touched.unionByName(both.where(is_dirty & F.col("component").isNull()).select("content_id", "fingerprint"))
     )
-    ours = contents.select(F.col("content_id").alias("src"))
+    touched_ids = contents.select(F.col("content_id").alias("src"))
     either = links.unionAll(links.select(F.col("dst").alias("src"), F.col("src").alias("dst")))
-    return Touched(contents, either.join(ours, "src", "left_semi"))
+    return Touched(contents, either.join(touched_ids, "src", "left_semi"))
 
 
 def restrict(rows: DataFrame, touched: Touched, column: str = "content_id") -> DataFrame:
@@ -108,7 +110,7 @@ def restrict(rows: DataFrame, touched: Touched, column: str = "content_id") -> D
 
 
 def clustered_rows(touched: Touched, checkpoint: Callable[[DataFrame], DataFrame]) -> tuple[DataFrame, DataFrame]:
-    """What CLUSTERED is to hold for the contents that were grouped again: rows, and the keys to delete."""
+    """The rows of CLUSTERED for the contents that were grouped again, and the keys to delete."""
     components = connected_components(touched.links, checkpoint).select(
         F.col("vertex").alias("content_id"), "component"
     )
@@ -118,27 +120,32 @@ def clustered_rows(touched: Touched, checkpoint: Callable[[DataFrame], DataFrame
     return conform(rows, CLUSTERED.schema), gone
 
 
-def _links(accepted: DataFrame, classes: DataFrame, held: DataFrame | None) -> DataFrame:
-    """(src, dst) of contents that may come to stand in one group, or be kept out of one."""
+def _links(accepted: DataFrame, classes: DataFrame, by_vertex: DataFrame | None) -> DataFrame:
+    """(src, dst) of contents that pairs, equal pixels or verdicts connect."""
     found = accepted.select(F.col("src_id").alias("src"), F.col("dst_id").alias("dst")).unionAll(
         classes.select(F.col("class_id").alias("src"), F.col("content_id").alias("dst"))
     )
-    if held is None:
+    if by_vertex is None:
         return found
-    return found.unionAll(ties_of(held).select(_content("src").alias("src"), _content("dst").alias("dst")))
+    return found.unionAll(linking_edges(by_vertex).select(_content("src").alias("src"), _content("dst").alias("dst")))
 
 
 def _content(vertex: str) -> Column:
-    """The content in the name of a vertex, content/scope."""
+    """The content id in the name of a vertex (content/scope)."""
     return F.split(vertex, "/")[0]
 
 
 def _fingerprints(
-    images: DataFrame, hashes: DataFrame, classes: DataFrame, accepted: DataFrame, held: DataFrame | None, version: str
+    images: DataFrame,
+    hashes: DataFrame,
+    classes: DataFrame,
+    accepted: DataFrame,
+    by_vertex: DataFrame | None,
+    version: str,
 ) -> DataFrame:
-    """(content_id, fingerprint bigint): a sum of hashes, so that the order of rows counts for nothing.
+    """(content_id, fingerprint bigint) of live contents with a pair, an equal content or a verdict.
 
-    Of live contents that have a pair, a twin in bytes or pixels, or a verdict.
+    A fingerprint is a hash of a sum of hashes, so it does not depend on the order of rows.
     """
     own = live_images(images).select(
         "content_id", F.xxhash64(F.lit(version), *_IMAGE, file_of()).alias("row"), F.lit(1).alias("n")
@@ -150,12 +157,12 @@ def _fingerprints(
         )
         for end in ("src_id", "dst_id")
     ]
-    twins = classes.select(
+    equal_pixels = classes.select(
         "content_id", F.xxhash64("class_id").alias("row"), F.lit(0).alias("n"), F.lit(True).alias("link")
     )
-    rows = own.withColumn("link", F.lit(False)).unionByName(ends[0]).unionByName(ends[1]).unionByName(twins)
-    if held is not None:
-        about = held.select(_content("vertex").alias("content_id"), F.xxhash64(*held.columns).alias("row"))
+    rows = own.withColumn("link", F.lit(False)).unionByName(ends[0]).unionByName(ends[1]).unionByName(equal_pixels)
+    if by_vertex is not None:
+        about = by_vertex.select(_content("vertex").alias("content_id"), F.xxhash64(*by_vertex.columns).alias("row"))
         rows = rows.unionByName(about.select("content_id", "row", F.lit(0).alias("n"), F.lit(True).alias("link")))
     summed = rows.groupBy("content_id").agg(
         _sum("row").alias("rows"), F.sum("n").alias("n"), F.max("link").alias("link")
@@ -168,5 +175,5 @@ def _fingerprints(
 
 
 def _sum(name: str) -> Column:
-    """Exact sum of 64-bit hashes, as text: a decimal of 38 digits holds 10^19 of them."""
+    """Exact sum of 64-bit hashes, as text; a decimal of 38 digits is wide enough for 10^19 of them."""
     return F.sum(F.col(name).cast("decimal(38,0)")).cast("string")

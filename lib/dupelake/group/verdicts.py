@@ -1,9 +1,9 @@
-"""People's verdicts: what they mean together, where they contradict each other, and the star cover that obeys them.
+"""People's verdicts: combine them, find conflicts between them, and compute the star cover that obeys them.
 
-The algebra is hydrus's. A *set* is what people confirmed to be one picture: `duplicate` is transitive. `not_duplicate`
-and `alternate` between two members hold between all members of both sets. A *unit* is what one group must hold as a
-whole: sets that `alternate` joins. Verdicts are made by people, so all of them fit into one task, and plain Python is
-fast enough (a million a minute).
+The rules are those of hydrus. A *duplicate set* is the vertices that people confirmed to be one picture: `duplicate`
+is transitive. `not_duplicate` and `alternate` between two members hold between all members of both sets. A *linked set*
+must be in one group as a whole: it consists of the duplicate sets that `alternate` joins. People make few verdicts, so
+all of them fit into one task, and plain Python is fast enough (a million a minute).
 
 Reference:
     hydrus network, "duplicates" (duplicate groups, false positives, alternates): https://hydrusnetwork.github.io/hydrus
@@ -29,12 +29,12 @@ DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN = (
     "keeper",
     "withdrawn",
 )
-UNKNOWN_IMAGE, DIFFERENT_SCOPES = "unknown_image", "different_scopes"  # faults that a verdict comes with
+UNKNOWN_IMAGE, DIFFERENT_SCOPES = "unknown_image", "different_scopes"  # values of Verdict.fault
 SAME_TIME = "same_time"
 NOT_DUPLICATE_OF_DUPLICATE, ALTERNATE_OF_DUPLICATE = "not_duplicate_of_duplicate", "alternate_of_duplicate"
 NOT_DUPLICATE_OF_ALTERNATE = "not_duplicate_of_alternate"
-_CAREFUL = {NOT_DUPLICATE: 0, ALTERNATE: 1, DUPLICATE: 2, KEEPER: 3, WITHDRAWN: 4}  # of one time, the first speaks
-_NAMED = 3  # people or images that a sentence names
+_CAUTION = {NOT_DUPLICATE: 0, ALTERNATE: 1, DUPLICATE: 2, KEEPER: 3, WITHDRAWN: 4}  # of equal time, the lowest holds
+_MAX_NAMES = 3  # people or images that a text names
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Verdict:
     """One decision of a person, about contents.
 
     Attributes:
-        vertex: what the first image shows (a class of equal pixels within a scope); None where nobody knows.
-        other: the same of the second image; None for a verdict about one image.
+        vertex: vertex of the first image (a class of equal pixels within a scope); None if the image is unknown.
+        other: the same for the second image; None for a verdict about one image.
         verdict: one of the five words above.
-        author: who said it.
+        author: person who made it.
         decided_at: microseconds since 1970, UTC.
         image_id: the first image, as the person named it.
-        other_image_id: the second, or None.
-        fault: None, or UNKNOWN_IMAGE or DIFFERENT_SCOPES: it cannot be applied.
+        other_image_id: the second image, or None.
+        fault: None, or UNKNOWN_IMAGE or DIFFERENT_SCOPES: then the verdict cannot be applied.
     """
 
     vertex: str | None
@@ -62,13 +62,13 @@ class Verdict:
     fault: str | None = None
 
     def order(self) -> tuple[int, str, str, str]:
-        """By time, then by what else differs, so that no order of input matters."""
+        """Sort key: time, then all else that differs, so that the order of the input has no effect."""
         return self.decided_at, self.image_id, self.other_image_id or "", self.author
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two decisions that cannot both hold; `against` is None where equal pixels or a missing image contradict it."""
+    """Two decisions that cannot both hold; `against` is None if equal pixels or a missing image contradict it."""
 
     kind: str
     decision: Verdict
@@ -76,47 +76,47 @@ class Conflict:
 
 
 @dataclass
-class Held:
-    """What people hold of one vertex.
+class VertexVerdicts:
+    """The combined verdicts on one vertex.
 
     Attributes:
         vertex: the vertex.
-        label: its set, named by the smallest vertex of it.
-        unit: its unit, named by the smallest vertex of it; itself where its verdicts are in conflict.
-        is_disputed: a conflict concerns it: whatever it stands with, nothing there may be removed.
-        apart: labels that its set is kept apart from; its own where members of the set are kept apart from each other.
-        alternates: labels that its set is an alternate of.
-        confirmed_by: who confirmed its set, as text; None where nobody did.
+        duplicate_set: its duplicate set, named by the smallest vertex of it.
+        linked_set: its linked set, named by the smallest vertex of it; the vertex itself if its verdicts conflict.
+        is_disputed: whether a conflict concerns it; then nothing in its group may be removed.
+        apart: duplicate sets that its set is kept apart from; its own if members of it are kept apart from each other.
+        alternates: duplicate sets that its set is an alternate of.
+        confirmed_by: who confirmed its set, as text; None if nobody did.
         alternate_by: who called it an alternate.
-        apart_words: from which images it is kept apart, and by whom.
+        apart_text: from which images it is kept apart, and by whom.
         chosen_by: who chose it as a keeper.
-        chosen_image: the image that was chosen.
+        chosen_image: the chosen image.
         chosen_at: when, in microseconds.
     """
 
     vertex: str
-    label: str
-    unit: str
+    duplicate_set: str
+    linked_set: str
     is_disputed: bool = False
     apart: list[str] = field(default_factory=list)
     alternates: list[str] = field(default_factory=list)
     confirmed_by: str | None = None
     alternate_by: str | None = None
-    apart_words: str | None = None
+    apart_text: str | None = None
     chosen_by: str | None = None
     chosen_image: str | None = None
     chosen_at: int | None = None
 
 
-def newest(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[Conflict]]:
-    """The verdicts that hold: the latest on the same two contents, or of a keeper on the same content.
+def current_verdicts(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[Conflict]]:
+    """The verdicts that hold: the latest on each pair of vertices, and the latest keeper verdict on each vertex.
 
-    Of several that were made in the same microsecond and differ, the most careful speaks (kept apart before alternate
-    before duplicate) and they are a conflict. `withdrawn` takes the earlier one back. A verdict that cannot be applied
-    is one of its own for each two image ids.
+    If several verdicts of the same microsecond differ, the most careful one holds (not_duplicate before alternate
+    before duplicate), and they are a conflict. `withdrawn` cancels earlier verdicts. Verdicts that cannot be applied
+    are compared by their image ids.
 
     Returns:
-        (verdicts, conflicts), each sorted; `withdrawn` is in neither, except in a conflict of one time.
+        (verdicts, conflicts), each sorted; `withdrawn` is in neither, except in a conflict of equal time.
     """
     by_key: dict[tuple[str, ...], list[Verdict]] = {}
     for verdict in verdicts:
@@ -125,10 +125,10 @@ def newest(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[Conflict]]:
     for key in sorted(by_key):
         latest = max(v.decided_at for v in by_key[key])
         tied = sorted(
-            (v for v in by_key[key] if v.decided_at == latest), key=lambda v: (_CAREFUL[v.verdict], *v.order())
+            (v for v in by_key[key] if v.decided_at == latest), key=lambda v: (_CAUTION[v.verdict], *v.order())
         )
         first = tied[0]
-        differing = [v for v in tied if _says(v) != _says(first)]
+        differing = [v for v in tied if _meaning(v) != _meaning(first)]
         if differing:
             conflicts.append(Conflict(SAME_TIME, first, differing[0]))
         if first.verdict != WITHDRAWN:
@@ -145,34 +145,38 @@ def _key(verdict: Verdict) -> tuple[str, ...]:
     return "pair", min(verdict.vertex, verdict.other), max(verdict.vertex, verdict.other)
 
 
-def _says(verdict: Verdict) -> tuple[str, str]:
+def _meaning(verdict: Verdict) -> tuple[str, str]:
     return verdict.verdict, verdict.image_id if verdict.verdict == KEEPER else ""
 
 
-def weigh(verdicts: Iterable[Verdict]) -> tuple[list[Held], list[Conflict]]:
-    """What all verdicts say together, and where they contradict each other.
+def combine(verdicts: Iterable[Verdict]) -> tuple[list[VertexVerdicts], list[Conflict]]:
+    """Combine all verdicts for each vertex, and list their conflicts.
 
-    In a conflict the careful side holds: a set with a `not_duplicate` inside joins nothing and all its members are
-    kept apart; alternates of which two are kept apart join nothing; an alternate inside a set stays with it. All of
-    them are disputed.
+    In a conflict the careful side holds. A set with a `not_duplicate` inside joins nothing, and all its members are
+    kept apart. A chain of alternates of which two are kept apart joins nothing. An alternate inside a set stays in it.
+    All vertices of a conflict are disputed.
 
     Args:
         verdicts: the whole history, in any order.
 
     Returns:
-        (held, conflicts): one row per vertex that a verdict names, sorted; conflicts sorted by their kind and decision.
+        (verdicts by vertex, conflicts): one row per vertex that a verdict names, sorted by vertex; conflicts sorted by
+        kind and decision.
     """
-    current, conflicts = newest(verdicts)
-    held = {name: Held(name, name, name) for name in sorted({n for v in current for n in (v.vertex, v.other) if n})}
+    current, conflicts = current_verdicts(verdicts)
+    by_vertex = {
+        name: VertexVerdicts(name, name, name)
+        for name in sorted({n for v in current for n in (v.vertex, v.other) if n})
+    }
     pairs = [v for v in current if v.fault is None and v.vertex is not None and v.other is not None]
-    labels = _join([(v.vertex or "", v.other or "") for v in pairs if v.verdict == DUPLICATE], held)
-    for name, row in held.items():
-        row.label = labels[name]
-    said = {word: _between(pairs, word, labels) for word in (DUPLICATE, NOT_DUPLICATE, ALTERNATE)}
-    conflicts += _weigh_pairs(held, said)
+    sets = _join([(v.vertex or "", v.other or "") for v in pairs if v.verdict == DUPLICATE], by_vertex)
+    for name, row in by_vertex.items():
+        row.duplicate_set = sets[name]
+    by_word = {word: _between(pairs, word, sets) for word in (DUPLICATE, NOT_DUPLICATE, ALTERNATE)}
+    conflicts += _combine_pairs(by_vertex, by_word)
     for verdict in current:
         if verdict.verdict == KEEPER and verdict.fault is None and verdict.vertex is not None:
-            row = held[verdict.vertex]
+            row = by_vertex[verdict.vertex]
             row.chosen_by, row.chosen_image, row.chosen_at = verdict.author, verdict.image_id, verdict.decided_at
         if verdict.fault is not None:
             conflicts.append(Conflict(verdict.fault, verdict))
@@ -180,62 +184,63 @@ def weigh(verdicts: Iterable[Verdict]) -> tuple[list[Held], list[Conflict]]:
         for decision in (conflict.decision, conflict.against):
             for end in (decision.vertex, decision.other) if decision is not None else ():
                 if end is not None:
-                    held[end].is_disputed = True
-    return list(held.values()), sorted(conflicts, key=lambda c: (c.kind, *c.decision.order()))
+                    by_vertex[end].is_disputed = True
+    return list(by_vertex.values()), sorted(conflicts, key=lambda c: (c.kind, *c.decision.order()))
 
 
-_Between = dict[tuple[str, str], list[Verdict]]  # (label, label) in order: the verdicts between these two sets
+_Between = dict[tuple[str, str], list[Verdict]]  # (duplicate set, duplicate set), sorted: the verdicts between them
 
 
-def _between(pairs: Sequence[Verdict], word: str, labels: Mapping[str, str]) -> _Between:
+def _between(pairs: Sequence[Verdict], word: str, sets: Mapping[str, str]) -> _Between:
     out: _Between = {}
     for v in pairs:
         if v.verdict == word:
-            a, b = labels[v.vertex or ""], labels[v.other or ""]
+            a, b = sets[v.vertex or ""], sets[v.other or ""]
             out.setdefault((min(a, b), max(a, b)), []).append(v)
     return {key: sorted(out[key], key=Verdict.order) for key in sorted(out)}
 
 
 def _join(edges: Sequence[tuple[str, str]], names: Iterable[str]) -> dict[str, str]:
-    """{name: the smallest name that edges join it with}."""
+    """{name: the smallest name of its connected component}."""
     ordered = sorted(names)
     at = {name: i for i, name in enumerate(ordered)}
     src, dst = (np.array([at[edge[end]] for edge in edges], np.int64) for end in (0, 1))
     return dict(zip(ordered, (ordered[i] for i in smallest_labels(src, dst, len(ordered)).tolist()), strict=True))
 
 
-def _weigh_pairs(held: Mapping[str, Held], said: Mapping[str, _Between]) -> list[Conflict]:
-    """Fill in what verdicts on pairs say of each vertex; returns the conflicts between them."""
-    same, apart, alternate = said[DUPLICATE], said[NOT_DUPLICATE], said[ALTERNATE]
-    torn = {a for a, b in apart if a == b}  # sets with a not_duplicate inside
-    whole = [(a, b) for a, b in alternate if a != b and not {a, b} & torn]
-    block = _join(whole, {row.label for row in held.values()})
-    split = {block[a] for a, b in apart if a != b and block[a] == block[b]}  # alternates of which two are kept apart
-    disputed = torn | {a for a, b in alternate if a == b} | {label for label in block if block[label] in split}
-    of_label = {
-        word: {label: [v for key, found in between.items() if label in key for v in found] for label in _ends(between)}
-        for word, between in said.items()
+def _combine_pairs(by_vertex: Mapping[str, VertexVerdicts], by_word: Mapping[str, _Between]) -> list[Conflict]:
+    """Fill in the rows of `by_vertex` from verdicts on pairs; returns the conflicts between these verdicts."""
+    same, apart, alternate = by_word[DUPLICATE], by_word[NOT_DUPLICATE], by_word[ALTERNATE]
+    contradictory = {a for a, b in apart if a == b}  # sets with a not_duplicate inside
+    joining = [(a, b) for a, b in alternate if a != b and not {a, b} & contradictory]
+    chain = _join(joining, {row.duplicate_set for row in by_vertex.values()})
+    broken = {chain[a] for a, b in apart if a != b and chain[a] == chain[b]}  # chains of which two sets are kept apart
+    disputed = contradictory | {a for a, b in alternate if a == b} | {name for name in chain if chain[name] in broken}
+    by_set = {
+        word: {name: [v for key, found in between.items() if name in key for v in found] for name in _ends(between)}
+        for word, between in by_word.items()
     }
-    for row in held.values():
-        row.is_disputed = row.label in disputed
-        row.unit = row.vertex if row.label in torn else row.label if block[row.label] in split else block[row.label]
-        row.apart = _others(row.label, apart)
-        row.alternates = _others(row.label, alternate)
-        if row.label not in torn:
-            row.confirmed_by = _people(of_label[DUPLICATE].get(row.label, ()))
-        row.alternate_by = _people(of_label[ALTERNATE].get(row.label, ()))
-        row.apart_words = _apart_words(of_label[NOT_DUPLICATE].get(row.label, ()), row.label, held)
-    last = {label: max(found, key=Verdict.order) for (label, _), found in same.items()}
-    in_block: dict[str, Verdict] = {}
-    for a, b in whole:
-        found = alternate[a, b] + ([in_block[block[a]]] if block[a] in in_block else [])
-        in_block[block[a]] = max(found, key=Verdict.order)
+    for row in by_vertex.values():
+        own = row.duplicate_set
+        row.is_disputed = own in disputed
+        row.linked_set = row.vertex if own in contradictory else own if chain[own] in broken else chain[own]
+        row.apart = _others(own, apart)
+        row.alternates = _others(own, alternate)
+        if own not in contradictory:
+            row.confirmed_by = _authors(by_set[DUPLICATE].get(own, ()))
+        row.alternate_by = _authors(by_set[ALTERNATE].get(own, ()))
+        row.apart_text = _apart_text(by_set[NOT_DUPLICATE].get(own, ()), own, by_vertex)
+    last = {name: max(found, key=Verdict.order) for (name, _), found in same.items()}
+    latest_in_chain: dict[str, Verdict] = {}
+    for a, b in joining:
+        found = alternate[a, b] + ([latest_in_chain[chain[a]]] if chain[a] in latest_in_chain else [])
+        latest_in_chain[chain[a]] = max(found, key=Verdict.order)
     conflicts = []
     for (a, b), found in apart.items():
         if a == b:
             conflicts += [Conflict(NOT_DUPLICATE_OF_DUPLICATE, v, last.get(a)) for v in found]
-        elif block[a] == block[b]:
-            conflicts += [Conflict(NOT_DUPLICATE_OF_ALTERNATE, v, in_block[block[a]]) for v in found]
+        elif chain[a] == chain[b]:
+            conflicts += [Conflict(NOT_DUPLICATE_OF_ALTERNATE, v, latest_in_chain[chain[a]]) for v in found]
     for (a, b), found in alternate.items():
         if a == b:
             conflicts += [Conflict(ALTERNATE_OF_DUPLICATE, v, last.get(a)) for v in found]
@@ -243,90 +248,91 @@ def _weigh_pairs(held: Mapping[str, Held], said: Mapping[str, _Between]) -> list
 
 
 def _ends(between: _Between) -> set[str]:
-    return {label for key in between for label in key}
+    return {name for key in between for name in key}
 
 
-def _others(label: str, between: _Between) -> list[str]:
-    return sorted({b if a == label else a for a, b in between if label in (a, b)})
+def _others(name: str, between: _Between) -> list[str]:
+    return sorted({b if a == name else a for a, b in between if name in (a, b)})
 
 
-def _people(verdicts: Iterable[Verdict]) -> str | None:
-    return _listed({v.author for v in verdicts}) or None
+def _authors(verdicts: Iterable[Verdict]) -> str | None:
+    return _name_list({v.author for v in verdicts}) or None
 
 
-def _listed(names: set[str]) -> str:
-    shown = sorted(names)[:_NAMED]
-    return ", ".join(shown) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+def _name_list(names: set[str]) -> str:
+    shown = sorted(names)[:_MAX_NAMES]
+    return ", ".join(shown) + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")
 
 
-def _apart_words(verdicts: Sequence[Verdict], label: str, held: Mapping[str, Held]) -> str | None:
-    """From whom a set is kept apart, and by whom, as text."""
+def _apart_text(verdicts: Sequence[Verdict], duplicate_set: str, by_vertex: Mapping[str, VertexVerdicts]) -> str | None:
+    """Text that names the images a set is kept apart from, and the people who decided that."""
     if not verdicts:
         return None
     names = set()
     for v in verdicts:
         for end, opposite in ((v.vertex, v.other_image_id), (v.other, v.image_id)):
-            if end is not None and held[end].label == label and opposite is not None:
+            if end is not None and by_vertex[end].duplicate_set == duplicate_set and opposite is not None:
                 names.add(opposite)
-    return f"{_listed(names)} by {_people(verdicts)}"
+    return f"{_name_list(names)} by {_authors(verdicts)}"
 
 
 def verdict_cover(
-    src: Ints, dst: Ints, vertices: Ints, unit: Ints, label: Ints, chosen: Flags, apart: Iterable[tuple[int, int]]
+    src: Ints,
+    dst: Ints,
+    vertices: Ints,
+    linked_set: Ints,
+    duplicate_set: Ints,
+    chosen: Flags,
+    apart: Iterable[tuple[int, int]],
 ) -> Ints:
-    """Greedy star cover that obeys verdicts: the best vertex that is still free takes its unit and its neighbours'.
+    """Greedy star cover that obeys verdicts: the best free vertex takes its linked set and those of its neighbours.
 
-    As `stars.star_cover`, with three changes: a unit is taken whole or not at all; one that must be kept apart from
-    what the star already holds is refused, and stands or joins elsewhere later; a star holds one chosen keeper at
-    most. A unit with two chosen keepers falls apart into its vertices.
+    It differs from `stars.star_cover`: a linked set is taken as a whole or not at all; it is not taken if it must be
+    kept apart from a member of the star, or if the star would get a second chosen keeper. A linked set with two chosen
+    keepers is split into its vertices.
 
     Args:
         src: one end of each edge, out of `vertices`; smaller is better; loops and repeats are allowed.
         dst: the other end.
         vertices: int64 (n,), ascending, unique: all vertices.
-        unit: int64 (n,), of each vertex; all of one component.
-        label: int64 (n,), of each vertex: the set that verdicts are about.
-        chosen: bool (n,), the vertex is a keeper by verdict.
-        apart: pairs of labels that may not meet in one star; (l, l): no two vertices of l may meet.
+        linked_set: int64 (n,), linked set of each vertex; all its vertices are in one component.
+        duplicate_set: int64 (n,), duplicate set of each vertex.
+        chosen: bool (n,), whether a verdict makes the vertex a keeper.
+        apart: pairs of duplicate sets that may not be in one star; (s, s): no two vertices of s may be in one star.
 
     Returns:
-        int64 (n,): the centre of each vertex, which names itself where it is one. O(E log E) and the units' sizes.
+        int64 (n,): the centre of each vertex; a centre names itself. O(E log E) plus the sizes of the linked sets.
     """
     n = len(vertices)
-    _, units = np.unique(unit, return_inverse=True)
-    units = units.astype(np.int64)
-    twice = np.bincount(units, weights=chosen, minlength=n)[units] > 1
-    units[twice] = n + np.nonzero(twice)[0]
+    linked_sets = np.unique(linked_set, return_inverse=True)[1].astype(np.int64)
+    twice = np.bincount(linked_sets, weights=chosen, minlength=n)[linked_sets] > 1
+    linked_sets[twice] = n + np.nonzero(twice)[0]
     members: dict[int, list[int]] = {}
-    for v, u in enumerate(units.tolist()):
+    for v, u in enumerate(linked_sets.tolist()):
         members.setdefault(u, []).append(v)
     a, b = np.searchsorted(vertices, src), np.searchsorted(vertices, dst)
     low, high = np.minimum(a, b), np.maximum(a, b)
     order = np.lexsort((high, low))
     near, ends = high[order].tolist(), np.searchsorted(low[order], np.arange(n + 1)).tolist()
-    foes: dict[int, set[int]] = {}
+    kept_apart: dict[int, set[int]] = {}
     for x, y in apart:
-        foes.setdefault(x, set()).add(y)
-        foes.setdefault(y, set()).add(x)
-    of, labels, is_chosen = units.tolist(), label.tolist(), chosen.tolist()
+        kept_apart.setdefault(x, set()).add(y)
+        kept_apart.setdefault(y, set()).add(x)
+    set_of, sets, is_chosen = linked_sets.tolist(), duplicate_set.tolist(), chosen.tolist()
     centre = np.full(n, -1, np.int64)
     for c in range(n):
         if centre[c] >= 0:
             continue
-        own = members[of[c]]
-        centre[own] = c
-        held = {labels[v] for v in own}
-        has_chosen = any(is_chosen[v] for v in own)
-        # Units of better vertices were taken before, so edges towards worse ones are enough.
-        for w in near[ends[c] : ends[c + 1]]:
-            if centre[w] >= 0:
+        star_sets: set[int] = set()
+        has_chosen = False
+        # The own linked set, then those of neighbours. Better vertices are in a star already: worse ones are enough.
+        for w in (c, *near[ends[c] : ends[c + 1]]):
+            new = members[set_of[w]]
+            new_has_chosen = any(is_chosen[v] for v in new)
+            is_separate = any(kept_apart.get(sets[v], set()) & star_sets for v in new)
+            if centre[w] >= 0 or (has_chosen and new_has_chosen) or is_separate:
                 continue
-            other = members[of[w]]
-            if has_chosen and any(is_chosen[v] for v in other):
-                continue
-            if any(foes.get(labels[v], set()) & held for v in other):
-                continue
-            centre[other] = c
-            held |= {labels[v] for v in other}
-            has_chosen = has_chosen or any(is_chosen[v] for v in other)
+            centre[new] = c
+            star_sets |= {sets[v] for v in new}
+            has_chosen = has_chosen or new_has_chosen
     return np.asarray(vertices[centre], np.int64)

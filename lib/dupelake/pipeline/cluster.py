@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
-from dupelake.group.decisions_stage import conflicts_of, listed
+from dupelake.group.decisions_stage import conflict_rows, conflicts_of
 from dupelake.group.file_names_stage import what_may_go
 from dupelake.group.ids_stage import EVENTS, is_move, list_moves
 from dupelake.group.similar_stage import similar_groups
@@ -70,7 +70,7 @@ def work(run: Run, options: None, versions: None) -> None:
         if n_touched:
             _regroup(run, touched, hashes, pairs.where("is_duplicate"), verdicts, sequence)
         elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
-            found = listed(conflicts_of(verdicts))
+            found = conflict_rows(conflicts_of(verdicts))
             write_conflicts(wh, found, run.staging.checkpoint, wh.read(IMAGES).limit(0))
         _group_similar(run, pairs)
     _count(run)

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from dupelake.config import Config
 from dupelake.csv_cells import unescape
 from dupelake.errors import ConfigError
-from dupelake.group.decisions_stage import TWO_KEEPERS, pins_of, resolve_decisions
+from dupelake.group.decisions_stage import TWO_KEEPERS, new_decided_rows, resolve_decisions
 from dupelake.group.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, WITHDRAWN
 from dupelake.ingest.identity_stage import with_plain
 from dupelake.ingest.uris import plain_uri
@@ -250,7 +250,7 @@ def pin_decisions(warehouse: Warehouse, checkpoint: Checkpoint, version: int | N
     decisions = warehouse.read(DECISIONS, version)
     if decisions.isEmpty():
         return 0
-    pins = checkpoint(pins_of(decisions, warehouse.read(DECIDED), warehouse.read(IMAGES)))
+    pins = checkpoint(new_decided_rows(decisions, warehouse.read(DECIDED), warehouse.read(IMAGES)))
     return warehouse.merge(DECIDED, pins).inserted
 
 

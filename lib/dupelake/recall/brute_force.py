@@ -1,6 +1,6 @@
-"""Few codes and vectors against many, without any index: what candidate generators are held against.
+"""Brute-force search of a few codes and vectors among many, to check candidate generators.
 
-Sources of truth are the definitions alone (kernels.scoring): nothing here knows slots, bands or keys.
+It uses the definitions of the distances only (`propose/distances.py`), and no slots, bands or keys.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dupelake.propose.distances import cosines
 from dupelake.propose.keyjoin import Places
 from dupelake.propose.mih import Codes, hamming_bits
 
-_ROUNDING = 1e-3  # of a float32 product of unit float16 vectors, with room
-_PAIRS_AT_ONCE = 1_024  # measured exactly, some 25 KB each
+_ROUNDING = 1e-3  # upper bound of the error of a float32 product of unit float16 vectors
+_PAIRS_AT_ONCE = 1_024  # pairs that are measured exactly at once, about 25 KB each
 
 
 def near_codes(
     few: Codes, few_mirrored: Codes | None, many: Codes, many_mirrored: Codes | None, max_bits: int
 ) -> tuple[Places, Places]:
-    """(place in few, place in many) of all within `max_bits`, straight or, where both are given, mirrored.
+    """(index in few, index in many) of all pairs within `max_bits`, straight or (if both are given) mirrored.
 
     Args:
-        few: uint64 (k, words); one pass over `many` is made for each.
-        few_mirrored: of the same pictures mirrored left to right, or None.
+        few: uint64 (k, words); each of them needs one pass over `many`.
+        few_mirrored: codes of the same pictures mirrored left to right, or None.
         many: uint64 (n, words).
-        many_mirrored: likewise.
+        many_mirrored: the same for `many`.
         max_bits: radius, inclusive.
     """
     found = []
@@ -42,11 +42,11 @@ def near_codes(
 def near_vectors(
     few: npt.NDArray[np.float16], many: npt.NDArray[np.float16], min_cosine: float
 ) -> tuple[Places, Places]:
-    """(place in few, place in many) of all whose cosine is at least `min_cosine`, as `scoring.cosines` measures it.
+    """(index in few, index in many) of all pairs with a cosine (`distances.cosines`) of at least `min_cosine`.
 
     Args:
         few: float16 (k, dim), of about unit length.
-        many: float16 (n, dim), likewise.
+        many: float16 (n, dim), of about unit length.
         min_cosine: inclusive.
     """
     rough = few.astype(np.float32) @ many.astype(np.float32).T

@@ -33,14 +33,14 @@ _NEAR = "sample_id string, sample_scope string, content_id string, leg string"
 
 @dataclass(frozen=True)
 class Sample:
-    """Units that are looked for among all: k of them.
+    """k sampled units (a content within a scope).
 
     Attributes:
-        ids: content ids.
-        scopes: of the same.
-        codes: by column of HASHES, uint64 (k, words).
-        embedded: places of those with an embedding.
-        vectors: float16 (len(embedded), dim) of these; None where no model is compared.
+        ids: content id of each unit.
+        scopes: scope of each unit.
+        codes: for each hash column of HASHES, uint64 (k, words).
+        embedded: indices of the units with an embedding.
+        vectors: float16 (len(embedded), dim), their embeddings; None if no model is compared.
     """
 
     ids: list[str]
@@ -81,12 +81,12 @@ def near_sample(
 
     Args:
         sample: a `Sample`.
-        units: (scope, content_id), all of them.
+        units: (scope, content_id), all units.
         hashes: HASHES of one version.
         embeddings: EMBEDDINGS of one model; None where no sampled unit has one.
         promises: by name of the generator, which is in `leg`.
 
-    Cost: hashes and embeddings are scanned once and not shuffled; some 20 ns a content and sampled unit.
+    Cost: hashes and embeddings are scanned once and not shuffled; about 20 ns for each content and sampled unit.
     """
     codes = hashes.select("content_id", *_columns(promises))
     near = codes.mapInArrow(partial(_near_hashes, sample=sample, promises=bits(promises)), _NEAR)
@@ -105,11 +105,13 @@ def proposed_of(near: DataFrame, candidates: DataFrame) -> DataFrame:
     """(leg, n_true, n_proposed): how many of `near` there are, and how many the generator itself proposed.
 
     Args:
-        near: of `near_sample`, staged: it is read twice.
+        near: result of `near_sample`, staged, because it is read twice.
         candidates: (src_id, dst_id, found_by).
     """
-    met = near.join(candidates.select("src_id", "dst_id", "found_by"), ["src_id", "dst_id"])
-    own = met.where(F.array_contains(F.split("found_by", r"\+"), F.col("leg"))).select("leg", F.lit(1).alias("own"))
+    proposed = near.join(candidates.select("src_id", "dst_id", "found_by"), ["src_id", "dst_id"])
+    own = proposed.where(F.array_contains(F.split("found_by", r"\+"), F.col("leg"))).select(
+        "leg", F.lit(1).alias("own")
+    )
     both = near.select("leg", F.lit(0).alias("own")).unionAll(own)
     return both.groupBy("leg").agg(F.count_if(F.col("own") == 0).alias("n_true"), F.sum("own").alias("n_proposed"))
 
@@ -149,12 +151,12 @@ def _near_embeddings(batches: Batches, sample: Broadcast[Any], promises: dict[st
             yield _rows(few, few.embedded[which], batch["content_id"], rows, name)
 
 
-def _rows(few: Sample, which: Places, ids: pa.Array, rows: Places, leg: str) -> pa.RecordBatch:
+def _rows(few: Sample, which: Places, ids: pa.Array, rows: Places, generator: str) -> pa.RecordBatch:
     places = which.tolist()
     columns = [
         pa.array([few.ids[place] for place in places], pa.string()),
         pa.array([few.scopes[place] for place in places], pa.string()),
         ids.take(pa.array(rows, pa.int64())),
-        pa.array([leg] * len(places), pa.string()),
+        pa.array([generator] * len(places), pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, names=["sample_id", "sample_scope", "content_id", "leg"])

@@ -1,8 +1,8 @@
-"""Edits that people make to pictures, in graded strengths: what the edits bench and the planted copies of a run use.
+"""Edits that people make to pictures, in graded strengths; used by the edits bench and for planted copies.
 
-An edit is a pure function of (picture, edit, strength, seed): the same bytes come out wherever it runs, for one
-version of Pillow, OpenCV and numpy. Random parts (where a crop lies, the words of a caption) come from the seed alone.
-Unless the edit is about encoding, the outcome is a JPEG of quality 90, so that no copy equals its original in pixels.
+An edit is a pure function of (picture, edit, strength, seed): for one version of Pillow, OpenCV and numpy it gives the
+same bytes everywhere. Random parts (the place of a crop, the words of a caption) depend on the seed only. Unless the
+edit is an encoding, the result is a JPEG of quality 90, so that no copy has the pixels of its original.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dupelake.recall import edits_geometry as geometry
 from dupelake.recall.edits_geometry import RGB, Shown
 
 COPY, ALTERNATE = "copy", "alternate"
-_QUALITY = 90  # of edits that are not about encoding; what editors and phones commonly save with
+_QUALITY = 90  # of edits other than encodings; common in editors and phones
 
 Change = Callable[[RGB, float, np.random.Generator], Shown]
 
@@ -55,10 +55,10 @@ class Edit:
     Attributes:
         name: key in `EDITS`.
         family: heading in tables: encoding, size, crop, turn, frame, overlay, degrade, colour, combined.
-        unit: what a strength says.
-        strengths: the grades, mild first.
-        relation: what a careful user calls the outcome: COPY shows nothing that the original lacks; ALTERNATE has
-            something added or is of another colour.
+        unit: meaning of a strength.
+        strengths: the grades, mildest first.
+        relation: relation of the result to the original: COPY shows nothing that the original lacks; ALTERNATE has
+            something added or another colour.
         change: the edit on pixels; encoding follows.
         n_others: other pictures that strength `s` wants (a collage), else 0.
     """

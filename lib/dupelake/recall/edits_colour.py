@@ -1,4 +1,4 @@
-"""Edits of values, in place: blur, noise, light and colour. See `edits`. Nothing moves, all of the picture stays."""
+"""Edits of pixel values: blur, noise, light and colour. Nothing moves, and all of the picture stays. See `edits`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _clipped(values: NDArray[Any]) -> RGB:
 
 
 def _mapped(rgb: RGB, curve: NDArray[np.floating]) -> Shown:
-    """Every value through a curve of 256 entries."""
+    """Apply a curve of 256 entries to every value."""
     return whole(_clipped(curve)[rgb])
 
 
@@ -44,7 +44,7 @@ def noise(rgb: RGB, sigma: float, rng: np.random.Generator) -> Shown:
 
 
 def salt_pepper(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
-    """A share of the pixels becomes black or white; they are lost, the picture is not."""
+    """Make a share of the pixels black or white."""
     draw = rng.random(rgb.shape[:2], np.float32)
     out = rgb.copy()
     out[draw < share / 2] = 0
@@ -79,13 +79,13 @@ def sepia(rgb: RGB, strength: float, rng: np.random.Generator) -> Shown:
 
 
 def colour_cast(rgb: RGB, gain: float, rng: np.random.Generator) -> Shown:
-    """One channel times 1 + gain, another times 1 - gain, the seed says which."""
+    """Multiply one channel by 1 + gain and another by 1 - gain; the seed selects them."""
     factors = rng.permutation(np.array([1 + gain, 1.0, 1 - gain]))
     return whole(_clipped(rgb * factors.astype(np.float32)))
 
 
 def hue(rgb: RGB, degrees: float, rng: np.random.Generator) -> Shown:
-    """Hue turned on the colour circle, either way."""
+    """Rotate the hue in either direction."""
     hsv = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), np.uint8)
     turn = round(degrees / 2) * (1 if rng.integers(2) else -1)  # OpenCV keeps hue in units of 2 degrees
     hsv[:, :, 0] = (hsv[:, :, 0].astype(np.int16) + turn) % 180
@@ -99,5 +99,5 @@ def saturation(rgb: RGB, factor: float, rng: np.random.Generator) -> Shown:
 
 
 def posterise(rgb: RGB, bits: float, rng: np.random.Generator) -> Shown:
-    """The highest bits of each value; what is below is cut."""
+    """Keep the highest bits of each value."""
     return whole(rgb & np.uint8(0xFF << (8 - round(bits)) & 0xFF))

@@ -24,12 +24,12 @@ _INK, _PAPER = (20, 20, 20), (250, 250, 250)
 
 
 def words(rng: np.random.Generator, n: int) -> str:
-    """`n` words of the seed."""
+    """`n` words chosen by the seed."""
     return " ".join(_WORDS[i] for i in rng.integers(0, len(_WORDS), n))
 
 
 def font(height_px: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font at a letter height."""
+    """The default font of Pillow at a letter height."""
     return ImageFont.load_default(max(6.0, height_px))
 
 
@@ -45,7 +45,7 @@ def _paint(rgb: RGB) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 
 def _covered(before: RGB, after: RGB) -> float:
-    """Share of the pixels that something opaque hides: those that changed."""
+    """Share of the pixels that an opaque overlay hides: those that changed."""
     return float((before != after).any(axis=2).mean())
 
 
@@ -94,7 +94,7 @@ def meme_text(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
 
 
 def sticker(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
-    """An opaque badge, star or face of `share` of the area, anywhere in the picture."""
+    """An opaque badge, star or face that covers `share` of the area, anywhere in the picture."""
     height, width = rgb.shape[:2]
     kind = int(rng.integers(3))
     fill = tuple(int(c) for c in rng.integers(60, 256, 3))
@@ -125,7 +125,7 @@ def sticker(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
 
 
 def watermark_corner(rgb: RGB, opacity: float, rng: np.random.Generator) -> Shown:
-    """A line of text shining through in one corner."""
+    """A transparent line of text in one corner."""
     height, width = rgb.shape[:2]
     text, corner = "(c) " + words(rng, 2), int(rng.integers(4))
     layer = Image.new("L", (width, height))
@@ -138,7 +138,7 @@ def watermark_corner(rgb: RGB, opacity: float, rng: np.random.Generator) -> Show
 
 
 def watermark_tiled(rgb: RGB, opacity: float, rng: np.random.Generator) -> Shown:
-    """The same words, aslant, shining through all over the picture, as picture agencies do."""
+    """The same slanted, transparent words all over the picture, as picture agencies do."""
     height, width = rgb.shape[:2]
     text, angle = words(rng, 2), float(rng.uniform(20, 40))
     side = ceil(sqrt(width * width + height * height))
@@ -154,7 +154,7 @@ def watermark_tiled(rgb: RGB, opacity: float, rng: np.random.Generator) -> Shown
 
 
 def _shining(rgb: RGB, mask: RGB, opacity: float) -> Shown:
-    """White, through a mask (uint8, h x w), at an opacity; the picture can still be seen below: all of it is kept."""
+    """Blend white through a mask (uint8, h x w) at an opacity. The picture stays visible, so all of it is kept."""
     alpha = mask.astype(np.float32)[:, :, None] * np.float32(opacity / 255)
     out = (rgb * (1 - alpha) + 255 * alpha + 0.5).astype(np.uint8)
     return Shown(out, 1.0, min(rgb.shape[:2]))
@@ -228,9 +228,10 @@ def screenshot_desktop(rgb: RGB, share: float, rng: np.random.Generator) -> Show
 
 
 def collage(rgb: RGB, others: Sequence[RGB], rng: np.random.Generator) -> Shown:
-    """The picture and others in a grid, white lines between them, at a place of the seed.
+    """The picture and others in a grid with white lines between them; the seed selects the cell.
 
-    The picture is shown whole; the others are cut to its aspect. Four share the picture's size, two stand side by side.
+    The picture is shown completely; the others are cropped to its aspect. Four pictures share the size of one; two are
+    placed side by side.
     """
     n = len(others) + 1
     columns = ceil(sqrt(n))
@@ -257,7 +258,7 @@ def _cut_to_aspect(rgb: RGB, aspect: float) -> RGB:
 
 
 def invented_picture(rng: np.random.Generator, shape: Sequence[int]) -> RGB:
-    """Clouds of colour with shapes on them: stands for another picture where none is at hand."""
+    """Clouds of colour with shapes on them, used in place of another picture."""
     height, width = shape[0], shape[1]
     out = np.zeros((height, width, 3), np.float32)
     for cells, weight in ((3, 110.0), (9, 70.0), (40, 50.0)):

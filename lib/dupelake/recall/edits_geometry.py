@@ -45,7 +45,7 @@ def then(
     strength: float,
     rng: np.random.Generator,
 ) -> Shown:
-    """One edit after another; what is kept multiplies, the picture inside shrinks in proportion."""
+    """Apply one edit after another; kept fractions multiply, and the picture inside shrinks in proportion."""
     second = change(first.rgb, strength, rng)
     share = first.picture_side_px / min(first.rgb.shape[:2])
     return replace(
@@ -70,7 +70,7 @@ def resize(rgb: RGB, factor: float, rng: np.random.Generator) -> Shown:
 
 
 def squash(rgb: RGB, factor: float, rng: np.random.Generator) -> Shown:
-    """One side, the seed says which, times `factor`."""
+    """Multiply one side by `factor`; the seed selects it."""
     height, width = rgb.shape[:2]
     if rng.integers(2):
         return whole(scaled(rgb, round(width * factor), height))
@@ -78,7 +78,7 @@ def squash(rgb: RGB, factor: float, rng: np.random.Generator) -> Shown:
 
 
 def crop(rgb: RGB, area: float, rng: np.random.Generator) -> Shown:
-    """A part that leaves `area` of the picture, anywhere in it, its aspect up to 15 % from the picture's."""
+    """Crop to `area` of the picture, anywhere in it, with an aspect up to 15 % from the picture's."""
     height, width = rgb.shape[:2]
     stretch = exp(rng.uniform(-0.15, 0.15))
     w, h = width * sqrt(area * stretch), height * sqrt(area / stretch)
@@ -93,22 +93,22 @@ def crop(rgb: RGB, area: float, rng: np.random.Generator) -> Shown:
 
 
 def mirror(rgb: RGB, strength: float, rng: np.random.Generator) -> Shown:
-    """Left to right."""
+    """Mirror left to right."""
     return whole(rgb[:, ::-1])
 
 
 def flip(rgb: RGB, strength: float, rng: np.random.Generator) -> Shown:
-    """Upside down, as in water."""
+    """Mirror top to bottom."""
     return whole(rgb[::-1])
 
 
 def quarter_turn(rgb: RGB, degrees: float, rng: np.random.Generator) -> Shown:
-    """Turned clockwise by 90, 180 or 270 degrees."""
+    """Rotate clockwise by 90, 180 or 270 degrees."""
     return whole(np.rot90(rgb, -round(degrees / 90)))
 
 
 def rotate_filled(rgb: RGB, degrees: float, rng: np.random.Generator) -> Shown:
-    """Turned either way on a larger black or white canvas that holds all of it."""
+    """Rotate in either direction on a larger black or white canvas that contains all of the picture."""
     height, width = rgb.shape[:2]
     angle = radians(degrees)
     out_w = round(width * cos(angle) + height * sin(angle))
@@ -118,7 +118,7 @@ def rotate_filled(rgb: RGB, degrees: float, rng: np.random.Generator) -> Shown:
 
 
 def rotate_cropped(rgb: RGB, degrees: float, rng: np.random.Generator) -> Shown:
-    """Turned either way and cut to the largest rectangle of the picture's aspect that needs no fill."""
+    """Rotate in either direction and crop to the largest rectangle of the picture's aspect that needs no fill."""
     height, width = rgb.shape[:2]
     angle = radians(degrees)
     # The corner (w/2, h/2) k of the wanted rectangle, turned back, must lie inside the picture in x and in y.
@@ -141,7 +141,7 @@ def _turned(rgb: RGB, degrees: float, out_w: int, out_h: int, fill: Sequence[int
 
 
 def perspective(rgb: RGB, strength: float, rng: np.random.Generator) -> Shown:
-    """As seen from aside: one side's two corners move inwards by `strength` of that side, the outside is cut off."""
+    """Perspective: the two corners of one side move inwards by `strength` of that side; the outside is cropped."""
     height, width = rgb.shape[:2]
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     a = int(rng.integers(4))  # the side from corner a to corner b
@@ -156,17 +156,17 @@ def perspective(rgb: RGB, strength: float, rng: np.random.Generator) -> Shown:
 
 
 def border_white(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
-    """A white border around it, `share` of the short side wide."""
+    """A white border of width `share` times the short side."""
     return _bordered(rgb, share, (255, 255, 255))
 
 
 def border_black(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
-    """The same in black."""
+    """A black border of width `share` times the short side."""
     return _bordered(rgb, share, (0, 0, 0))
 
 
 def border_coloured(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
-    """The same in a colour of the seed."""
+    """A border of width `share` times the short side, in a colour chosen by the seed."""
     return _bordered(rgb, share, tuple(int(c) for c in rng.integers(0, 256, 3)))
 
 
@@ -182,7 +182,7 @@ def letterbox(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
     """Black or white bars above and below, `share` of the new height in all."""
     height, width = rgb.shape[:2]
     bar = max(1, round(height * share / (1 - share) / 2))
-    out = np.full((height + 2 * bar, width, 3), 0 if rng.integers(4) else 255, np.uint8)  # black ones are commoner
+    out = np.full((height + 2 * bar, width, 3), 0 if rng.integers(4) else 255, np.uint8)  # black bars are more common
     out[bar : bar + height] = rgb
     return Shown(out, 1.0, min(width, height))
 

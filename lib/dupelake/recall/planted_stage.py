@@ -1,8 +1,8 @@
-"""Planted copies: recall measured in every run, on copies of its own new images (design 5.7).
+"""Planted copies: each run measures its recall on copies of its own new images (design 5.7).
 
-The copies are made of stored thumbnails, in memory, go through every leg with the run's own units, and are taken out
-before anything is stored. Made of thumbnails, so that no original is read twice: a copy starts from 320 pixels, and
-what is found of such copies is a lower bound of what is found of copies of the originals.
+The copies are made in memory from stored thumbnails, pass through every candidate generator together with the run's
+contents, and are removed before anything is stored. No original is read twice, so a copy has at most 320 pixels, and
+the recall of planted copies is a lower bound of the recall of copies of the originals.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ COPIES = T.StructType(
         *_NULLABLE,
     ]
 )
-"""What `plant_copies` gives: ids, and the columns of HASHES, THUMBNAILS and FEATURES of each copy."""
+"""The result of `plant_copies`: ids, and the columns of HASHES, THUMBNAILS and FEATURES of each copy."""
 
 
 def sample_units(units: DataFrame, n_images: int) -> DataFrame:
-    """(scope, content_id) of at most `n_images` new units: those whose hash is smallest, so a function of the units."""
+    """(scope, content_id) of at most `n_images` new units with the smallest hashes; a function of the units."""
     order = F.xxhash64(F.lit("planted"), "content_id")
     return units.where("is_new").select("scope", "content_id").orderBy(order, "scope").limit(n_images)
 
 
 def plant_copies(sample: DataFrame, thumbnails: DataFrame, cfg: Config) -> DataFrame:
-    """Copies of each sampled unit, one by each of kernels.edits.PLANTED, fingerprinted as the hash stage does.
+    """Copies of each sampled unit, one for each edit of `recall.edits.PLANTED`, fingerprinted as the hash stage does.
 
     Args:
         sample: (scope, content_id).
         thumbnails: schema.THUMBNAILS.
-        cfg: as of the run.
+        cfg: configuration of the run.
 
     Returns:
         COPIES; a copy that could not be made is a row with `error_message`.
 
     Raises:
-        ModelError: the vocabulary cannot be read; here, on the driver: it travels to the tasks, as in stages.hash.
+        ModelError: the vocabulary cannot be read. The driver reads it and sends it to the tasks.
     """
     versions = {"hash_version": hash_version(cfg), "feature_version": feature_version(cfg)}
     vocabulary = load_vocabulary(cfg.features.vocabulary)
@@ -91,7 +91,7 @@ def _copy(parent: dict[str, Any], edit: str, strength: float, cfg: Config, vocab
     try:
         edited = apply_edit(decode_thumbnail(parent["bytes"]), edit, strength, int(digest[32:47], 16))
         found = fingerprint_image(edited.data, cfg.decode, cfg.hash, cfg.features, vocabulary)
-    except Exception as error:  # a copy that cannot be made is one that is not found, and says why
+    except Exception as error:  # a copy that cannot be made counts as not found
         return row | {"error_message": f"{type(error).__name__}: {error}"[:500]}
     if isinstance(found, Failure):
         return row | {"error_message": f"{found.reason}: {found.message}"}
@@ -106,7 +106,7 @@ def _copy(parent: dict[str, Any], edit: str, strength: float, cfg: Config, vocab
 
 
 def found_copies(copies: DataFrame, decided: DataFrame) -> DataFrame:
-    """(edit, n_planted, n_proposed, n_found): how many came out as duplicates of their own originals.
+    """(edit, n_planted, n_proposed, n_found): n_found copies are duplicates of their own originals.
 
     Args:
         copies: COPIES.
@@ -116,10 +116,12 @@ def found_copies(copies: DataFrame, decided: DataFrame) -> DataFrame:
         F.col("src_id").alias("a"), F.col("dst_id").alias("b"), F.col("is_duplicate").cast("int").alias("found")
     )
     both = ends.unionByName(ends.select(F.col("b").alias("a"), F.col("a").alias("b"), "found"))
-    met = both.groupBy(F.col("a").alias("content_id"), F.col("b").alias("parent_id")).agg(F.max("found").alias("found"))
+    decided_pairs = both.groupBy(F.col("a").alias("content_id"), F.col("b").alias("parent_id")).agg(
+        F.max("found").alias("found")
+    )
     return (
         copies.select("content_id", "parent_id", "edit")
-        .join(met, ["content_id", "parent_id"], "left")
+        .join(decided_pairs, ["content_id", "parent_id"], "left")
         .groupBy("edit")
         .agg(
             F.count(F.lit(1)).alias("n_planted"),

@@ -1,4 +1,4 @@
-"""Draw groups as rows of thumbnails, the keeper first; Pillow only."""
+"""Draw groups as rows of thumbnails, the keeper first, with Pillow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FRAMES = {"keeper": _KEEP, "copy": _COPY, "alternate": _ALTERNATE}
 
 @dataclass(frozen=True)
 class Member:
-    """One image of a group, as it is drawn."""
+    """One image of a group, as drawn."""
 
     image_id: str
     name: str
@@ -37,7 +37,7 @@ class Member:
 
 @dataclass(frozen=True)
 class SheetGroup:
-    """One group: its keeper first; `size` may exceed the members that are drawn."""
+    """One group, its keeper first; `size` may be larger than the number of members."""
 
     group_id: str
     size: int
@@ -45,16 +45,16 @@ class SheetGroup:
 
 
 def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 7) -> Image.Image:
-    """A sheet with one row a group, at most `columns` tiles a row.
+    """Draw a sheet with one row per group and at most `columns` tiles per row.
 
     Args:
-        groups: drawn from top to bottom; none gives a sheet that says so.
+        groups: groups from top to bottom; for an empty list the sheet says that there are none.
         title: the line at the top.
-        columns: tiles a row; members beyond them are counted in words.
+        columns: tiles per row; the sheet says how many members are not drawn.
 
     Returns:
-        An RGB image. Green frames stand for keepers, red ones for removable copies, blue ones for copies of
-        a kind that the configuration does not mark removable, amber ones for alternates.
+        An RGB image. Frames are green for keepers, red for removable copies, blue for copies that are not removable by
+        the configuration, and amber for alternates.
     """
     width = columns * (_TILE_PX + _GAP_PX) + _GAP_PX
     row_px = _HEAD_PX + _TILE_PX + _CAPTION_PX
@@ -104,7 +104,7 @@ def _draw_member(sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, 
 
 
 def load_thumbnail(data: bytes | None, side_px: int) -> Image.Image | None:
-    """A stored thumbnail as RGB, no side longer than `side_px`; None where there is none or it does not decode."""
+    """A stored thumbnail as RGB, no side longer than `side_px`; None if it is missing or does not decode."""
     if data is None:
         return None
     try:
@@ -117,7 +117,7 @@ def load_thumbnail(data: bytes | None, side_px: int) -> Image.Image | None:
 
 
 def fit_text(draw: ImageDraw.ImageDraw, line: str, width_px: int, size: int) -> str:
-    """`line`, its middle cut out where it is wider than `width_px` in a font of `size` pixels."""
+    """`line`, with its middle removed if it is wider than `width_px` in a font of `size` pixels."""
     if draw.textlength(line, font(size)) <= width_px:
         return line
     keep = len(line) // 2
@@ -127,5 +127,5 @@ def fit_text(draw: ImageDraw.ImageDraw, line: str, width_px: int, size: int) -> 
 
 
 def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Pillow's own font."""
+    """The default font of Pillow."""
     return ImageFont.load_default(size)

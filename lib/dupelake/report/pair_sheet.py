@@ -1,4 +1,4 @@
-"""Draw pairs of images with their evidence beneath: why were they joined, why missed? Pillow only."""
+"""Draw pairs of images with their evidence below, with Pillow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAME_COLOURS = {"false": _FALSE, "missed": _MISSED}
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a pair, as it is drawn."""
+    """One image of a pair, as drawn."""
 
     name: str
     thumbnail: bytes | None
@@ -30,14 +30,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class PairCard:
-    """A pair: the source of the evidence on the left.
+    """A pair, with the source of the evidence on the left.
 
     Attributes:
-        source: left picture; `difference_box` lies in it.
+        source: left picture, to which `difference_box` refers.
         other: right picture.
-        headline: what is wrong, one line.
-        evidence: columns of PAIRS, or None where the pair was never measured.
-        note: further line, such as the groups of the two.
+        headline: one line that says what is wrong.
+        evidence: columns of PAIRS, or None if the pair was never measured.
+        note: another line, such as the groups of both.
     """
 
     source: Picture
@@ -48,13 +48,13 @@ class PairCard:
 
 
 def draw_pair_sheet(cards: Sequence[PairCard], title: str, frame: str, columns: int = 3) -> Image.Image:
-    """A sheet of cards, row by row.
+    """Draw a sheet of cards, row by row.
 
     Args:
-        cards: in the order in which they are drawn; none gives a sheet that says so.
+        cards: cards in order; for an empty list the sheet says that there are none.
         title: the line at the top.
-        frame: `false` or `missed`, which colours the headlines.
-        columns: cards a row.
+        frame: `false` or `missed`; decides the colour of the headlines.
+        columns: cards per row.
 
     Returns:
         An RGB image, `columns` cards wide at most. The largest local difference is outlined in pink on the source.
@@ -77,7 +77,7 @@ def draw_pair_sheet(cards: Sequence[PairCard], title: str, frame: str, columns: 
 
 
 def evidence_lines(evidence: Mapping[str, Any] | None) -> list[str]:
-    """What was measured of a pair, in lines of at most about 70 characters; what was not measured is left out."""
+    """The evidence of a pair in lines of at most about 70 characters; null measures are left out."""
     if evidence is None:
         return ["not measured"]
     e = evidence
@@ -168,7 +168,7 @@ def _draw_picture(
 
 
 def _corners(box: Mapping[str, float | None] | None, width: int, height: int) -> tuple[int, int, int, int] | None:
-    """Pixels of a box given as fractions, cut at the picture's edges; None where there is no box, or an empty one."""
+    """Pixels of a box given in fractions, clipped to the picture; None if there is no box or it is empty."""
     if box is None or any(box[name] is None for name in ("x", "y", "width", "height")):
         return None
     x, y, w, h = (float(box[name] or 0.0) for name in ("x", "y", "width", "height"))

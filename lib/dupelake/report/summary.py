@@ -1,4 +1,4 @@
-"""`dupelake report`: the newest groups as a contact sheet, and the warehouse in words. Reads tables, writes one PNG."""
+"""`dupelake report`: the largest groups as a contact sheet (PNG), and a summary of the warehouse as text."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def describe(warehouse: Warehouse) -> str:
 
 
 def write_contact_sheet(warehouse: Warehouse, out: Path, n_groups: int) -> int:
-    """Draw the `n_groups` groups with most images into the PNG `out`; returns how many were drawn."""
+    """Draw the `n_groups` largest groups into the PNG `out`; returns the number of drawn groups."""
     groups = load_groups(warehouse, n_groups)
     total = single_row(warehouse.read(GROUPS).agg(F.count_if("is_keeper").alias("n")))["n"]
     shown = f"{len(groups)} of {total} duplicate groups" if len(groups) < total else f"{total} duplicate groups"

@@ -1,4 +1,4 @@
-"""The review page: one HTML file with everything in it. No script, no link, nothing from outside; all text escaped."""
+"""The review page: one self-contained HTML file without scripts, links or external resources. All text is escaped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dupelake.csv_cells import line_of
 from dupelake.report.contact_sheet import load_thumbnail
 from dupelake.report.pair_sheet import evidence_lines
 
-CONFLICT = "conflict"  # the kind of card that verdicts, not measurements, bring up
-SIDE_PX = 260  # of a picture on the page
+CONFLICT = "conflict"  # kind of the cards that come from verdicts and not from measures
+SIDE_PX = 260  # longest side of a picture on the page
 _QUALITY = 80
 _WORDS = ("duplicate", "not_duplicate", "alternate")
 
@@ -52,10 +52,10 @@ class Shown:
 
     Attributes:
         image_id: as in `images`.
-        uri: as in the manifest; text, never a link.
-        size: pixels, format and bytes, or what is wrong, in words.
+        uri: as in the manifest; shown as text, not as a link.
+        size: text with pixels, format and bytes, or with what is wrong.
         thumbnail: JPEG bytes of any size, or None.
-        group: its place in a group, in words.
+        group: text about its group.
     """
 
     image_id: str
@@ -67,14 +67,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class Card:
-    """Two images that deserve a look.
+    """Two images that a person should check.
 
     Attributes:
-        what: the kind of doubt.
-        why: what is doubtful, in words.
-        left: the source of the evidence; its `difference_box` lies in it.
-        right: the other one; None where a verdict names one image only.
-        evidence: columns of PAIRS; None where the two were never measured.
+        what: the kind of card.
+        why: text that says why it should be checked.
+        left: the source of the evidence, to which `difference_box` refers.
+        right: the other image; None if a verdict names one image only.
+        evidence: columns of PAIRS; None if the pair was never measured.
     """
 
     what: str
@@ -85,7 +85,7 @@ class Card:
 
 
 def write_page(cards: Sequence[Card], title: str, path: Path) -> None:
-    """Write the page; without cards it says so."""
+    """Write the page; without cards it says that there is nothing to check."""
     body = "\n".join(_card(number, card) for number, card in enumerate(cards, start=1))
     path.write_text(
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -100,7 +100,7 @@ def write_page(cards: Sequence[Card], title: str, path: Path) -> None:
 def _card(number: int, card: Card) -> str:
     box = card.evidence.get("difference_box") if card.evidence is not None else None
     pictures = _picture(card.left, box) + (_picture(card.right, None) if card.right is not None else "<div></div>")
-    # evidence_lines names what was measured; without a pair it says so
+    # without evidence, evidence_lines says that the pair was not measured
     words = "".join(f"<li>{escape(line)}</li>" for line in evidence_lines(card.evidence))
     lines = "".join(f"<code>{escape(line)}</code>" for line in _csv_lines(card))
     return (
@@ -128,7 +128,7 @@ def _picture(shown: Shown, box: Mapping[str, float | None] | None) -> str:
 
 
 def _overlay(box: Mapping[str, float | None] | None) -> str:
-    """The frame around the largest difference, cut at the edges of the picture; nothing without a box."""
+    """The frame around the largest difference, clipped to the picture; empty text without a box."""
     if box is None or any(box[name] is None for name in ("x", "y", "width", "height")):
         return ""
     x, y, width, height = (float(box[name] or 0.0) for name in ("x", "y", "width", "height"))
@@ -143,7 +143,7 @@ def _overlay(box: Mapping[str, float | None] | None) -> str:
 
 
 def _csv_lines(card: Card) -> list[str]:
-    """The lines of a CSV file that would decide a card, one per verdict; image_id, other_image_id, verdict."""
+    """Lines of a CSV file (image_id, other_image_id, verdict), one for each possible verdict on a card."""
     first, second = card.left.image_id, card.right.image_id if card.right is not None else None
     rows = [(first, "", "keeper")]
     if second is not None:

@@ -1,16 +1,14 @@
-"""`dupelake review`: what most deserves a person's look, as review.html and review.csv. Only reads tables.
+"""`dupelake review`: the pairs that a person should check, as review.html and review.csv. It only reads tables.
 
-The CSV goes back through `dupelake decide --csv` once a person has filled in the column `verdict`.
+After a person has filled in the column `verdict`, `dupelake decide --csv` reads the CSV.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,10 @@ from pyspark.sql import functions as F
 
 from dupelake.config import Config
 from dupelake.csv_cells import write_rows
-from dupelake.group.decisions_stage import held_of, resolve_decisions, vertex_name
-from dupelake.ingest.live_stage import live_images, pixel_classes
+from dupelake.group.decisions_stage import combine_verdicts, resolve_decisions, vertex_name
+from dupelake.group.keepers_stage import class_of
+from dupelake.ingest.live_stage import live_images, pixel_classes, scope_of
+from dupelake.report.last_run import last_options
 from dupelake.review.page import CONFLICT, Card, Shown, write_page
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import human_bytes
@@ -34,16 +34,15 @@ from dupelake.warehouse.schema import (
     HASHES,
     IMAGES,
     PAIRS,
-    RUNS,
     THUMBNAILS,
 )
 from dupelake.warehouse.tables import Warehouse
 
 log = logging.getLogger(__name__)
 
-MAX_LIMIT = 1000  # cards of a page: about 30 MB of thumbnails
-_NEAR = 0.25  # score farther from the threshold than this is no close call
-_LARGE = 4  # images from which on a group counts as large
+MAX_LIMIT = 1000  # cards of a page, with about 30 MB of thumbnails
+_NEAR = 0.25  # largest distance of a close score from the threshold
+_LARGE = 4  # smallest number of images of a large group
 CSV_COLUMNS = (
     "image_id",
     "other_image_id",
@@ -59,23 +58,23 @@ CSV_COLUMNS = (
 
 
 def review(warehouse: Warehouse, out: Path, limit: int) -> list[Card]:
-    """Write review.html and review.csv; an empty list gives both files as well.
+    """Write review.html and review.csv, also if there are no pairs.
 
     Args:
         warehouse: only read.
-        out: folder; made where there is none.
-        limit: at most this many pairs, 1 to MAX_LIMIT.
+        out: folder; created if missing.
+        limit: maximum number of pairs, 1 to MAX_LIMIT.
 
     Returns:
-        The cards of the page, conflicts first, then turn by turn of each kind what deserves a look most.
+        The cards of the page: conflicts first, then the first of each kind, the second of each kind, and so on.
     """
-    across, min_score = _last_options(warehouse)
-    placed = _placed(warehouse, across).persist()
+    config = last_options(warehouse)
+    images = _grouped_images(warehouse, config).persist()
     try:
-        chosen = _interleaved(_candidates(warehouse, placed, across, min_score, limit), limit)
-        cards = _cards(warehouse, placed, chosen)
+        chosen = _interleaved(_candidates(warehouse, images, config, limit), limit)
+        cards = _cards(warehouse, images, chosen)
     finally:
-        placed.unpersist()
+        images.unpersist()
     out.mkdir(parents=True, exist_ok=True)
     keep_answers(out / "review.csv")
     write_csv(cards, out / "review.csv")
@@ -84,10 +83,10 @@ def review(warehouse: Warehouse, out: Path, limit: int) -> list[Card]:
 
 
 def keep_answers(path: Path) -> Path | None:
-    """Rename a review.csv that somebody filled in, or that is not ours, so that a new one does not replace it.
+    """Rename a review.csv that somebody filled in or that `review` did not write, so that it is not overwritten.
 
     Returns:
-        Where it is now; None where there was nothing to keep.
+        Its new path; None if there was nothing to keep.
     """
     if not path.exists():
         return None
@@ -98,15 +97,15 @@ def keep_answers(path: Path) -> Path | None:
             if is_ours and not any((row["verdict"] or "").strip() or (row["note"] or "").strip() for row in rows):
                 return None
     except (OSError, UnicodeDecodeError, csv.Error):
-        pass  # nobody but its author can tell
+        pass  # it is not readable, so it may be somebody's work: keep it
     kept = path.with_name(f"review-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(path.stat().st_mtime))}.csv")
     path.replace(kept)
-    log.warning("%s was filled in; it is %s now", path, kept.name)
+    log.warning("%s was filled in; renamed to %s", path, kept.name)
     return kept
 
 
 def write_csv(cards: Iterable[Card], path: Path) -> None:
-    """One row per card, `verdict` and `note` empty."""
+    """Write one row per card, with empty `verdict` and `note`."""
     with path.open("w", newline="", encoding="utf-8") as file:
         write_rows(file, CSV_COLUMNS, map(_csv_row, cards))
 
@@ -119,39 +118,26 @@ def _csv_row(card: Card) -> list[Any]:
     return [*ids, "", "", card.what, card.why, score, measured.get("kind") or "", *uris]
 
 
-def _last_options(warehouse: Warehouse) -> tuple[bool, float]:
-    """Whether the last run compared images of different scopes, and from which score on it accepted pairs."""
-    last = warehouse.read(RUNS).where("status = 'succeeded'").orderBy(F.desc("started_at")).select("config").first()
-    config = {} if last is None else json.loads(last["config"])
-    min_score = config.get("decide", {}).get("min_score", Config().decide.min_score)
-    return config.get("lsh", {}).get("scope") == "across", float(min_score)
-
-
-def _placed(warehouse: Warehouse, across: bool) -> DataFrame:
-    """Live images with the class of their content, their vertex, and their group where they are in one."""
+def _grouped_images(warehouse: Warehouse, config: Config) -> DataFrame:
+    """Live images with the class of their content, their vertex, and their group if they are in one."""
     classes = pixel_classes(warehouse.read(HASHES))
-    scope = F.lit("") if across else F.col("scope")
-    live = live_images(warehouse.read(IMAGES))
-    groups = warehouse.read(GROUPS).drop("scope", "content_id", "updated_at")
-    named = live.join(classes, "content_id", "left").withColumn("class_id", F.coalesce("class_id", "content_id"))
-    vertex = vertex_name(F.col("class_id"), scope)
+    named = class_of(live_images(warehouse.read(IMAGES)), classes, "content_id", "class_id")
     columns = ("image_id", "uri", "content_id", "class_id", "byte_size", "width_px", "height_px", "format")
-    return named.select(*columns, scope.alias("scope"), vertex).join(groups, "image_id", "left")
+    scoped = named.select(*columns, scope_of(config.lsh))
+    groups = warehouse.read(GROUPS).drop("scope", "content_id", "updated_at")
+    return scoped.withColumn("vertex", vertex_name(F.col("class_id"), F.col("scope"))).join(groups, "image_id", "left")
 
 
-def _candidates(
-    warehouse: Warehouse, placed: DataFrame, across: bool, min_score: float, limit: int
-) -> dict[str, list[Row]]:
-    """{what: rows (image_id, other_image_id, why)}, at most `limit` of each kind, the most deserving first."""
-    config = Config()
-    config = replace(config, lsh=replace(config.lsh, scope="across" if across else "within"))
+def _candidates(warehouse: Warehouse, images: DataFrame, config: Config, limit: int) -> dict[str, list[Row]]:
+    """{what: rows (image_id, other_image_id, why)}, at most `limit` of each kind, sorted by rank."""
+    min_score = config.decide.min_score
     verdicts = resolve_decisions(
         warehouse.read(DECISIONS), warehouse.read(DECIDED), warehouse.read(IMAGES), warehouse.read(HASHES), config
     )
-    held = held_of(verdicts).select("vertex", "label", "apart", "alternates").persist()
+    by_vertex = combine_verdicts(verdicts).select("vertex", "duplicate_set", "apart", "alternates").persist()
     try:
-        pairs = _undecided(_image_pairs(warehouse, placed, min_score), held).persist()
-        members = _undecided(_keeper_pairs(placed), held).persist()
+        pairs = _undecided(_image_pairs(warehouse, images, min_score), by_vertex).persist()
+        members = _undecided(_keeper_pairs(images), by_vertex).persist()
         try:
             frames = {
                 CONFLICT: _conflicts(warehouse),
@@ -169,13 +155,13 @@ def _candidates(
             pairs.unpersist()
             members.unpersist()
     finally:
-        held.unpersist()
+        by_vertex.unpersist()
 
 
-def _image_pairs(warehouse: Warehouse, placed: DataFrame, min_score: float) -> DataFrame:
-    """Pairs that are accepted, close to it or similar, with one image of each picture: that which a group row is of."""
+def _image_pairs(warehouse: Warehouse, images: DataFrame, min_score: float) -> DataFrame:
+    """Pairs that are accepted, nearly accepted or similar, with one image of each vertex, preferably one in a group."""
     shown = F.min(F.struct(F.col("group_id").isNull().alias("alone"), *_ONE)).alias("one")
-    pictures = placed.groupBy("class_id", "scope", "vertex").agg(shown)
+    pictures = images.groupBy("class_id", "scope", "vertex").agg(shown)
     ends = [
         pictures.select(
             F.col("class_id").alias(end),
@@ -199,9 +185,9 @@ def _image_pairs(warehouse: Warehouse, placed: DataFrame, min_score: float) -> D
 _ONE = ("image_id", "group_id", "group_size")
 
 
-def _keeper_pairs(placed: DataFrame) -> DataFrame:
-    """Every member of a group beside its keeper, equal pixels left out."""
-    grouped = placed.where("group_id IS NOT NULL")
+def _keeper_pairs(images: DataFrame) -> DataFrame:
+    """Every member of a group with its keeper, without members that have the keeper's pixels."""
+    grouped = images.where("group_id IS NOT NULL")
     keepers = grouped.where("is_keeper").select(
         "group_id", F.col("image_id").alias("keeper_id"), F.col("vertex").alias("keeper_vertex")
     )
@@ -211,13 +197,14 @@ def _keeper_pairs(placed: DataFrame) -> DataFrame:
     )
 
 
-def _undecided(pairs: DataFrame, held: DataFrame) -> DataFrame:
-    """Pairs of vertices on which no verdict was passed, directly or along confirmed copies."""
-    mine = held.select("vertex", F.col("label").alias("_label"), F.concat("apart", "alternates").alias("_foes"))
-    other = held.select(F.col("vertex").alias("other_vertex"), F.col("label").alias("_other"))
-    marked = pairs.join(F.broadcast(mine), "vertex", "left").join(F.broadcast(other), "other_vertex", "left")
-    decided = (F.col("_label") == F.col("_other")) | F.array_contains("_foes", F.col("_other"))
-    return marked.where(~F.coalesce(decided, F.lit(False))).drop("_label", "_foes", "_other")
+def _undecided(pairs: DataFrame, by_vertex: DataFrame) -> DataFrame:
+    """Pairs of vertices without a verdict, direct or through confirmed copies."""
+    decided_sets = F.concat("apart", "alternates").alias("_decided")
+    own = by_vertex.select("vertex", F.col("duplicate_set").alias("_own"), decided_sets)
+    other = by_vertex.select(F.col("vertex").alias("other_vertex"), F.col("duplicate_set").alias("_other"))
+    marked = pairs.join(F.broadcast(own), "vertex", "left").join(F.broadcast(other), "other_vertex", "left")
+    is_decided = (F.col("_own") == F.col("_other")) | F.array_contains("_decided", F.col("_other"))
+    return marked.where(~F.coalesce(is_decided, F.lit(False))).drop("_own", "_decided", "_other")
 
 
 def _row(why: Column, rank: Column) -> list[Column]:
@@ -225,13 +212,13 @@ def _row(why: Column, rank: Column) -> list[Column]:
 
 
 def _conflicts(warehouse: Warehouse) -> DataFrame:
-    """Contradictions between verdicts, the newest first; an image that is not there is left to the page to name."""
-    said = F.concat_ws(" ", "author", F.lit("says"), "verdict")
+    """Conflicts between verdicts, the newest first; the page names images that are missing."""
+    decision = F.concat_ws(" ", "author", F.lit("says"), "verdict")
     against = F.when(
         F.col("against_verdict").isNotNull(),
         F.concat(F.lit(", "), F.concat_ws(" ", "against_author", F.lit("says"), "against_verdict")),
     )
-    why = F.concat(said, F.coalesce(against, F.lit("")), F.lit(": "), F.col("message"))
+    why = F.concat(decision, F.coalesce(against, F.lit("")), F.lit(": "), F.col("message"))
     rows = warehouse.read(DECISION_CONFLICTS).withColumn(
         "other_image_id", F.coalesce("other_image_id", "against_image_id")
     )
@@ -239,7 +226,7 @@ def _conflicts(warehouse: Warehouse) -> DataFrame:
 
 
 def _close(pairs: DataFrame, min_score: float, *, accepted: bool) -> DataFrame:
-    """Pairs next to the score from which on they are accepted."""
+    """Pairs with a score close to the threshold."""
     distance = F.abs(F.col("score") - min_score)
     form = f"{'accepted' if accepted else 'rejected'} at score %.3f; decide.min_score is {min_score:g}"
     side = F.col("is_duplicate") if accepted else ~F.col("is_duplicate")
@@ -247,16 +234,16 @@ def _close(pairs: DataFrame, min_score: float, *, accepted: bool) -> DataFrame:
 
 
 def _other_shots(pairs: DataFrame, min_score: float) -> DataFrame:
-    """Pairs that show one thing twice and are no copies, the likeliest copies first; those next to the limit apart."""
+    """Similar pairs that are not copies, highest score first, without those close to the threshold."""
     why = F.format_string("another shot or version of one thing, no copy: score %.3f", "score")
     far = pairs.where((F.col("kind") == SIMILAR) & (F.col("score") < min_score - _NEAR))
     return far.select(*_row(why, -F.col("score")))
 
 
 def _links(pairs: DataFrame) -> DataFrame:
-    """Accepted pairs that no group holds: bridges that were cut, and what the choice of keepers left apart.
+    """Accepted pairs that are not in one group: cut bridges, and pairs that the choice of keepers separated.
 
-    Those come first that are the only link between two groups, the larger groups before.
+    Pairs that are the only link between two groups come first, those of larger groups before others.
     """
     ends = [
         F.coalesce(F.col(f"{side}group_id"), F.concat(F.lit("alone/"), f"{side}image_id")).alias(f"{side}group_id")
@@ -279,7 +266,7 @@ def _links(pairs: DataFrame) -> DataFrame:
 
 
 def _large(members: DataFrame) -> DataFrame:
-    """The keepers of large groups, each beside the member that agrees least with it."""
+    """The keepers of large groups, each with the member of the lowest score."""
     weakest = W.partitionBy("group_id").orderBy("score_to_keeper", "other_image_id")
     first = members.where(F.col("group_size") >= _LARGE).withColumn("place", F.row_number().over(weakest))
     why = F.format_string(
@@ -289,13 +276,13 @@ def _large(members: DataFrame) -> DataFrame:
 
 
 def _alternates(members: DataFrame) -> DataFrame:
-    """Alternates, which are kept, beside their keepers; those that take most room first."""
+    """Alternates with their keepers, the largest files first."""
     why = F.concat(F.lit("kept as an alternate: "), F.col("reason"))
     return members.where("relation = 'alternate'").select(*_row(why, -F.coalesce("byte_size", F.lit(0))))
 
 
 def _interleaved(found: Mapping[str, Sequence[Row]], limit: int) -> list[tuple[str, Row]]:
-    """Conflicts first, then the first of each kind, the second, and so on; each pair once, at most `limit`."""
+    """Conflicts, then the first of each kind, the second of each kind, and so on; each pair once, at most `limit`."""
     queues = {what: list(rows) for what, rows in found.items()}
     order = [(CONFLICT, row) for row in queues.pop(CONFLICT, [])]
     for turn in range(max((len(rows) for rows in queues.values()), default=0)):
@@ -310,15 +297,15 @@ def _interleaved(found: Mapping[str, Sequence[Row]], limit: int) -> list[tuple[s
     return chosen[:limit]
 
 
-def _cards(warehouse: Warehouse, placed: DataFrame, chosen: Sequence[tuple[str, Row]]) -> list[Card]:
-    """The chosen pairs with their thumbnails and evidence; the source of the evidence on the left."""
+def _cards(warehouse: Warehouse, images: DataFrame, chosen: Sequence[tuple[str, Row]]) -> list[Card]:
+    """The chosen pairs with their thumbnails and evidence; the source of the evidence is on the left."""
     ids = sorted({name for _, row in chosen for name in (row["image_id"], row["other_image_id"]) if name})
     if not ids:
         return []
     spark = warehouse.spark
     wanted = F.broadcast(spark.createDataFrame([(name,) for name in ids], "image_id string"))
     thumbnails = warehouse.read(THUMBNAILS).select("content_id", F.col("bytes").alias("thumbnail"))
-    rows = placed.join(wanted, "image_id").join(thumbnails, "content_id", "left").collect()  # 2 * MAX_LIMIT at most
+    rows = images.join(wanted, "image_id").join(thumbnails, "content_id", "left").collect()  # 2 * MAX_LIMIT at most
     found = {row["image_id"]: row for row in rows}
     keys = sorted({key for _, row in chosen if (key := _key(row, found)) is not None})
     evidence: dict[tuple[str, str], dict[str, Any]] = {}
@@ -340,7 +327,7 @@ def _cards(warehouse: Warehouse, placed: DataFrame, chosen: Sequence[tuple[str, 
 
 
 def _key(row: Row, found: Mapping[str, Row]) -> tuple[str, str] | None:
-    """The key in PAIRS of two images that are there and differ."""
+    """The key in PAIRS of two images, if both exist and their pixels differ."""
     ends = [found[name]["class_id"] for name in (row["image_id"], row["other_image_id"]) if name in found]
     return (min(ends), max(ends)) if len(set(ends)) == 2 else None
 

@@ -1,7 +1,7 @@
-"""One picture laid onto another: content boxes, the overlap, refinement on pixels, correlation of gradients by cells.
+"""Align one picture with another: projective maps, the overlap, and refinement of the map on pixels.
 
-Refinement: Gauss-Newton on a projective map (S. Baker, I. Matthews, "Lucas-Kanade 20 years on", IJCV 2004), on locally
-normalised pixels and with robust weights, so that neither light nor a sticker pulls it.
+Refinement is Gauss-Newton on a projective map (S. Baker, I. Matthews, "Lucas-Kanade 20 years on", IJCV 2004). It uses
+locally normalised pixels and robust weights, so that a change of light or a sticker does not bias the map.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ Matrix = NDArray[Any]  # float64
 Mask = NDArray[Any]  # uint8
 Box = tuple[int, int, int, int]
 
-_REFINE_SIDES_PX = (40, 80, 176)  # the coarser one starts, the farther it reaches
+_REFINE_SIDES_PX = (40, 80, 176)  # coarse to fine; a coarser start corrects a larger misalignment
 _REFINE_SAMPLES = 5000  # pixels
-MIN_FRAME_PX = 128  # of the longer side; what is smaller is enlarged, so that a cell is a pixel or two of it
-MIN_OVERLAP_PX = 24  # of the shorter side; less shows nothing that could be told apart, unless it is all there is
-_LEAST_OVERLAP_PX = 12
+MIN_FRAME_PX = 128  # longer side of the overlap; a smaller overlap is enlarged to this
+MIN_OVERLAP_PX = 24  # shorter side of the overlap; a smaller one shows too little to compare
+_MIN_WHOLE_OVERLAP_PX = 12  # the same where the overlap is nearly the whole of a tiny picture
 
 
 def corners(box: Box) -> Matrix:
-    """Corners of a box of pixels, float64 (4, 2): the outer edges, pixel centres being whole numbers."""
+    """Outer corners of a box of pixels, float64 (4, 2). Pixel centres are whole numbers."""
     x, y, w, h = box
     return np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], np.float64) - 0.5
 
 
 def box_transform(src: Box, dst: Box, turn: Matrix) -> Matrix:
-    """The map, float64 (3, 3), that lays box `src` onto box `dst` after a turn of the unit square about its centre.
+    """The map, float64 (3, 3), of box `src` to box `dst` with one of the eight symmetries of the square.
 
     Args:
         src: box of pixels.
@@ -61,22 +61,22 @@ def linear_part(transform: Matrix, xy: Matrix) -> Matrix:
     return (transform[:2, :2] - np.outer([x / w, y / w], transform[2, :2])) / w
 
 
-def move(transform: Matrix, xy: Matrix) -> Matrix:
-    """Points, float64 (n, 2), through a projective map."""
+def transform_points(transform: Matrix, xy: Matrix) -> Matrix:
+    """Apply a projective map to points, float64 (n, 2)."""
     homogeneous = xy @ transform[:, :2].T + transform[:, 2]
     return homogeneous[:, :2] / homogeneous[:, 2:]
 
 
 class Overlap(NamedTuple):
-    """The part of a pair that both show, in pixels of the coarser picture.
+    """The part that both pictures show, in pixels of the coarser picture.
 
     Attributes:
         src: float32 (h, w), grey of the source.
         dst: float32 (h, w), grey of the destination.
         mask: uint8 (h, w), 1 where both show content.
-        src_view: float64 (3, 3), pixels of the overlap to pixels of the source.
-        dst_view: the same to the destination.
-        rate: how many times the coarser picture was enlarged; 1 unless the overlap is tiny.
+        src_view: float64 (3, 3), map of pixels of the overlap to pixels of the source.
+        dst_view: the same for the destination.
+        rate: factor by which the coarser picture was enlarged; 1 unless the overlap is tiny.
     """
 
     src: FloatArray
@@ -87,10 +87,12 @@ class Overlap(NamedTuple):
     rate: float
 
 
-def lay(
+def find_overlap(
     src: NDArray[np.uint8], dst: NDArray[np.uint8], src_box: Box, dst_box: Box, transform: Matrix
 ) -> Overlap | None:
-    """Both pictures in the frame of the coarser one, cut to what both show; None where that is next to nothing.
+    """Warp both pictures into the coordinates of the coarser one and cut them to the overlap.
+
+    Returns None where the overlap is too small, or where the map has a strong perspective that no edit makes.
 
     Args:
         src: uint8 (h, w), grey.
@@ -103,20 +105,20 @@ def lay(
     src_corners = corners(src_box)
     ahead = (np.column_stack([src_corners, np.ones(4)]) @ transform[2]) / transform[2, 2]
     back = (np.column_stack([corners(dst_box), np.ones(4)]) @ inverse[2]) / inverse[2, 2]
-    if min(ahead.min(), back.min()) < 0.2:  # a horizon close by: no edit makes that
+    if min(ahead.min(), back.min()) < 0.2:  # the horizon of the map is near the picture: no edit makes that
         return None
-    shared = _intersection(src_corners, move(inverse, corners(dst_box)))
+    shared = _intersection(src_corners, transform_points(inverse, corners(dst_box)))
     if shared is None:
         return None
     area = _area(shared)
-    shared_dst = move(transform, shared)
+    shared_dst = transform_points(transform, shared)
     src_is_frame = _area(shared_dst) >= area
     outline = shared if src_is_frame else shared_dst
     low = np.maximum(np.floor(outline.min(axis=0) + 0.5), 0).astype(int)
     limit = np.array((src if src_is_frame else dst).shape[::-1])
     high = np.minimum(np.ceil(outline.max(axis=0) + 0.5), limit).astype(int)
     size = high - low
-    if size.min() < min(MIN_OVERLAP_PX, max(_LEAST_OVERLAP_PX, 0.9 * float(limit.min()))):
+    if size.min() < min(MIN_OVERLAP_PX, max(_MIN_WHOLE_OVERLAP_PX, 0.9 * float(limit.min()))):
         return None
     rate = max(1.0, MIN_FRAME_PX / float(size.max()))
     shift = np.array(
@@ -125,7 +127,9 @@ def lay(
     size = np.rint(size * rate).astype(int)
     frame, other, to_other = (src, dst, transform @ shift) if src_is_frame else (dst, src, inverse @ shift)
     mask: Mask = np.zeros((size[1], size[0]), np.uint8)
-    cv2.fillConvexPoly(mask, np.round(move(np.linalg.inv(shift), outline) * 16).astype(np.int32), 1, cv2.LINE_8, 4)
+    cv2.fillConvexPoly(
+        mask, np.round(transform_points(np.linalg.inv(shift), outline) * 16).astype(np.int32), 1, cv2.LINE_8, 4
+    )
     own = frame[low[1] : high[1], low[0] : high[0]].astype(np.float32)
     if rate > 1.0:
         own = warp(frame, shift, (int(size[0]), int(size[1])))
@@ -135,19 +139,19 @@ def lay(
     return Overlap(first, second, mask, src_view, dst_view, rate)
 
 
-def shared_shares(src_box: Box, dst_box: Box, transform: Matrix) -> tuple[float, float]:
-    """Of each box, 0 to 1, how much lies in the other, which `transform` lays the source onto."""
-    shared = _intersection(corners(src_box), move(np.linalg.inv(transform), corners(dst_box)))
+def overlap_shares(src_box: Box, dst_box: Box, transform: Matrix) -> tuple[float, float]:
+    """Share of each box, 0 to 1, that lies inside the other box after `transform` (source to destination)."""
+    shared = _intersection(corners(src_box), transform_points(np.linalg.inv(transform), corners(dst_box)))
     if shared is None:
         return 0.0, 0.0
-    of_dst = _area(move(transform, shared)) / (dst_box[2] * dst_box[3])
+    of_dst = _area(transform_points(transform, shared)) / (dst_box[2] * dst_box[3])
     return min(1.0, _area(shared) / (src_box[2] * src_box[3])), min(1.0, of_dst)
 
 
 def warp(picture: NDArray[Any], view: Matrix, size: tuple[int, int]) -> FloatArray:
-    """float32 picture of `size` (width, height) seen through `view`, which maps its pixels to those of `picture`.
+    """Resample `picture` to float32 of `size` (width, height); `view` maps pixels of the result to those of `picture`.
 
-    Where the view makes smaller, the picture is first reduced by means over areas, so that nothing aliases.
+    A picture that becomes smaller is first reduced by area means, which avoids aliasing.
     """
     height, width = picture.shape[:2]
     linear = linear_part(view, np.array([size[0] / 2, size[1] / 2]))
@@ -161,10 +165,10 @@ def warp(picture: NDArray[Any], view: Matrix, size: tuple[int, int]) -> FloatArr
 
 
 def _sample(picture: NDArray[Any], view: Matrix, size: tuple[int, int]) -> NDArray[Any]:
-    """`picture` through `view`, bilinear, its edge repeated outside."""
+    """Bilinear resampling of `picture` through `view`; pixels outside repeat the edge."""
     view = view / view[2, 2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    if np.abs(view[2, :2]).max() * max(size) < 1e-5:  # without perspective, in a third of the time
+    if np.abs(view[2, :2]).max() * max(size) < 1e-5:  # an affine warp takes a third of the time
         return cv2.warpAffine(picture, view[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return cv2.warpPerspective(picture, view, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
@@ -182,7 +186,7 @@ def _intersection(first: Matrix, second: Matrix) -> Matrix | None:
 
 
 def normalised(grey: FloatArray, mask: Mask | None = None) -> FloatArray:
-    """`grey` less its local mean, over its local deviation (a floor under it, so that flat places stay flat)."""
+    """`grey` minus its local mean, divided by its local deviation. A floor of the deviation keeps flat places flat."""
     side = max(5, (min(grey.shape) // 8) | 1)
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
     mean = cv2.blur(smooth, (side, side))
@@ -191,7 +195,7 @@ def normalised(grey: FloatArray, mask: Mask | None = None) -> FloatArray:
 
 
 def refine(frame: FloatArray, other: FloatArray, mask: Mask, start: Matrix, iterations: int = 4) -> Matrix:
-    """The projective map, float64 (3, 3), of pixels of `frame` to pixels of `other` near `start` that fits best."""
+    """The best projective map, float64 (3, 3), near `start`, of pixels of `frame` to pixels of `other`."""
     height, width = frame.shape
     template, moving = normalised(frame), normalised(other)
     gx = cv2.Sobel(template, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
@@ -240,13 +244,13 @@ def refine(frame: FloatArray, other: FloatArray, mask: Mask, start: Matrix, iter
 
 
 def refine_transform(overlap: Overlap, slack_share: float | None = None) -> Matrix | None:
-    """The map of src to dst, float64 (3, 3), after refinement on a small copy of the overlap and then a larger one.
+    """The map of src to dst, float64 (3, 3), refined on the overlap from coarse to fine resolution.
 
-    None where refinement would move a corner by more than a twelfth of the overlap (or `slack_share` of it), or by
-    less where that is tiny: then there was no alignment near.
+    Returns None where refinement would move a corner by more than a twelfth of the longer side of the overlap (or
+    `slack_share` of it), because then the map was not near an alignment. The limit is smaller for tiny overlaps.
     """
     height, width = overlap.mask.shape
-    # some map lays the few strokes of a tiny picture onto those of another; a copy needs a pixel of its own
+    # some map fits the few strokes of any tiny picture to those of another; a copy needs at most one source pixel
     share = 1 / 12 if slack_share is None or overlap.rate > 1.0 else slack_share
     slack = max(overlap.rate, (max(height, width) * share + 2) / overlap.rate)
     total = np.eye(3)
@@ -263,7 +267,7 @@ def refine_transform(overlap: Overlap, slack_share: float | None = None) -> Matr
         if factor == 1.0:
             break
     edge = corners((0, 0, width, height))
-    if not np.abs(move(total, edge) - edge).max() < slack:
+    if not np.abs(transform_points(total, edge) - edge).max() < slack:
         return None
     transform = overlap.dst_view @ total @ np.linalg.inv(overlap.src_view)
     return transform / transform[2, 2]

@@ -1,4 +1,4 @@
-"""Gradients, and means over square cells, as all comparisons of aligned pictures take them."""
+"""Gradients and means over square cells, shared by all comparisons of aligned pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Mask = NDArray[Any]  # uint8
 
 
 def gradients(grey: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Sobel derivatives in levels per pixel, x and y."""
+    """Sobel derivatives along x and y, in levels per pixel."""
     return (
         cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8),
         cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8),
@@ -20,11 +20,11 @@ def gradients(grey: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def cell_means(image: FloatArray, side: int) -> FloatArray:
-    """Mean over each cell of side x side pixels, of an image that `whole_cells` has padded."""
+    """Mean of each cell of side x side pixels; `image` must be padded by `whole_cells`."""
     return cv2.resize(image, (image.shape[1] // side, image.shape[0] // side), interpolation=cv2.INTER_AREA)
 
 
 def whole_cells(image: NDArray[Any], side: int, border: int) -> NDArray[Any]:
-    """`image` enlarged at the right and below to whole cells, by zeros or by its own edge (OpenCV's border types)."""
+    """Pad `image` at the right and at the bottom to whole cells. `border` is a border type of OpenCV."""
     height, width = image.shape[:2]
     return cv2.copyMakeBorder(image, 0, -height % side, 0, -width % side, border)

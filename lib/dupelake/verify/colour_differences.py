@@ -1,4 +1,4 @@
-"""What still differs in colour once one picture lies on the other: cell by cell, and over all."""
+"""Colour differences that remain after alignment: for each cell, and over the whole overlap."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.verify.agreement import MARGIN, MIN_CELLS
 from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, whole_cells
-from dupelake.verify.differences import MARGIN, MIN_CELLS
 
-_DIFFERENCE_CELL_PX = 4  # of half the resolution
-_SEEN_DIFFERENCE = 0.02
+_DIFFERENCE_CELL_PX = 4  # at half the resolution
+_MIN_BOX_DIFFERENCE = 0.02  # below it no box is reported
 _CLEAR_DIFFERENCE = 0.15  # copies stay below it
-_COLOUR_PATCH_PX = 24  # of half the resolution
-_COLOUR_SAMPLES = 2500  # pixels that a map of colours is fitted to
+_COLOUR_PATCH_PX = 24  # at half the resolution
+_COLOUR_SAMPLES = 2500  # pixels to which the colour map is fitted
 _MEAN_OF_THREE = np.full((1, 3), 1 / 3, np.float32)
 _WITHOUT_MEAN = np.eye(3, dtype=np.float32) - np.float32(1 / 3)
-FULL = 64.0  # levels beyond what encoding explains that count as 1
+FULL_LEVELS = 64.0  # unexplained levels that count as a difference of 1
 
 
 class Difference(NamedTuple):
-    """What differs beyond what encoding explains.
+    """Differences that encoding does not explain.
 
     Attributes:
-        largest: 0 to 1, of the cell that differs most.
-        box: float (x0, y0, x1, y1) in pixels of what was compared; None where nothing differs.
-        colour: 0 to 1, of colours over all: the larger of tones and of hues with saturations, in 64 levels.
-        unexplained: levels of 256, median over the cells (all, or those in which both show most) of what is left of
-            their mean colour once a smooth map of colours has made one picture out of the other. Light, filters and
-            encoding leave a level or two; another wall behind one person, another light on one face, leave more almost
-            everywhere.
+        largest: 0 to 1, difference of the cell that differs most.
+        box: float (x0, y0, x1, y1) in pixels of the compared pictures; None where nothing differs.
+        colour: 0 to 1, change of colour over the overlap, in 64 levels: the change of tone or that of hue and
+            saturation, whichever is larger.
+        unexplained: levels of 256. A smooth colour map predicts one picture from the other; this is the median over
+            cells of the mean colour that it does not predict. The median is taken over all cells, or over those with
+            the most structure in both pictures, whichever is larger. Light, filters and encoding leave a level or two;
+            another photograph leaves more in almost every cell.
     """
 
     largest: float
@@ -41,10 +42,10 @@ class Difference(NamedTuple):
 
 
 def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
-    """What differs between two aligned pictures in colour, beyond light, encoding and resolution.
+    """Measure how two aligned pictures differ in colour beyond what light, encoding and resolution explain.
 
     Args:
-        src: float32 (h, w, 3), at half the resolution of the overlap: what is finer is mostly encoding.
+        src: float32 (h, w, 3), at half the resolution of the overlap; finer detail is mostly encoding noise.
         dst: float32 (h, w, 3), aligned.
         mask: uint8 (h, w), 1 where both show content.
     """
@@ -64,23 +65,23 @@ def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
     deviation = np.sqrt(cell_means(square, side) / np.maximum(share, 0.1))
     activities = [_activity(g, inside, side, share) for g in (a, b)]
     excess = np.where(valid, deviation - _explained(deviation, np.maximum(*activities), valid), 0.0)
-    score = np.clip(excess / FULL, 0.0, 1.0).astype(np.float32)
+    score = np.clip(excess / FULL_LEVELS, 0.0, 1.0).astype(np.float32)
     largest = float(score.max())
-    box = _box(score, side, (mask.shape[1], mask.shape[0])) if largest > _SEEN_DIFFERENCE else None
+    box = _box(score, side, (mask.shape[1], mask.shape[0])) if largest > _MIN_BOX_DIFFERENCE else None
     means = cv2.resize(residual * inside[:, :, None], share.shape[::-1], interpolation=cv2.INTER_AREA)
-    left = np.sqrt(np.square(means / np.maximum(share, 0.1)[:, :, None]).mean(axis=2))[valid]
-    unexplained = _unexplained(left, np.minimum(*activities)[valid])
+    remaining = np.sqrt(np.square(means / np.maximum(share, 0.1)[:, :, None]).mean(axis=2))[valid]
+    unexplained = _unexplained(remaining, np.minimum(*activities)[valid])
     return Difference(largest, box, _colour_difference(a, b, places, inside), unexplained)
 
 
-def _unexplained(left: FloatArray, activity: FloatArray) -> float:
-    """Median over all cells, or over the quarter in which both show most, whichever is more.
+def _unexplained(remaining: FloatArray, activity: FloatArray) -> float:
+    """Median over all cells, or over the quarter with the most structure in both pictures, whichever is larger.
 
-    Most of a drawing is paper, which every other drawing explains.
+    Most cells of a drawing are blank paper, and any other drawing explains blank paper.
     """
     quarter = 3 * len(activity) // 4
     shown = activity > np.partition(activity, quarter)[quarter]
-    return float(max(np.median(left), np.median(left[shown]) if shown.sum() >= MIN_CELLS else 0.0))
+    return float(max(np.median(remaining), np.median(remaining[shown]) if shown.sum() >= MIN_CELLS else 0.0))
 
 
 def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatArray) -> FloatArray:
@@ -89,7 +90,7 @@ def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatAr
 
 
 def _explained(deviation: FloatArray, activity: FloatArray, valid: NDArray[np.bool_]) -> FloatArray:
-    """Levels of difference that encoding, noise and blur explain in each cell: a base and a part of the activity."""
+    """Levels that encoding, noise and blur explain in each cell: a base plus a fraction of the cell's activity."""
     d, g = deviation[valid], activity[valid]
     calm = g <= np.median(g)
     base = float(np.median(d[calm]))
@@ -98,10 +99,10 @@ def _explained(deviation: FloatArray, activity: FloatArray, valid: NDArray[np.bo
 
 
 def _predict_colours(src: FloatArray, dst: FloatArray, places: NDArray[np.intp]) -> FloatArray:
-    """`dst` as far as a smooth map of colours makes it out of `src`: a quadratic change, by robust least squares.
+    """Predict `dst` from `src` by a smooth colour map: a quadratic change of colour, fitted by robust least squares.
 
-    The change is fitted, not the colour, so that the little damping pulls rare colours to no change. `places` are the
-    pixels that it is fitted to.
+    The fit is of the change and not of the colour, so that damping pulls rare colours towards no change. `places` are
+    the flat indices of the pixels used for the fit.
     """
     x, y = (g.reshape(-1, 3)[places].astype(np.float64) for g in (src, dst))
     change = y - x
@@ -120,20 +121,20 @@ def _predict_colours(src: FloatArray, dst: FloatArray, places: NDArray[np.intp])
 
 
 def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], inside: FloatArray) -> float:
-    """0 to 1: how far colours moved: by tones or by hues and saturations, whichever moved more.
+    """Change of colour over the overlap, 0 to 1: that of tone or that of hue and saturation, whichever is larger.
 
-    Tones: the mean shift of the one curve for all three channels that explains most (brightness, contrast, gamma; an
-    encoding keeps it within a level or two). Hues and saturations: what that curve does not explain, averaged over
-    patches of a fifth of the shorter side, where what JPEG does to colours has no direction.
+    Tone is the mean shift of the best single curve for all three channels (brightness, contrast, gamma; encoding shifts
+    it by a level or two). Hue and saturation are the residual of that curve, averaged over patches of a fifth of the
+    shorter side, in which the colour errors of JPEG cancel out.
     """
     levels = np.clip(a, 0, 255).astype(np.uint8)
     which = (levels.reshape(-1, 3)[places] >> 3).ravel()
     count = np.bincount(which, minlength=32)
-    held = count > 0
-    mean = np.bincount(which, b.reshape(-1, 3)[places].ravel(), 32)[held] / count[held]
-    own = np.bincount(which, a.reshape(-1, 3)[places].ravel(), 32)[held] / count[held]
-    tone = float((np.abs(mean - own) * count[held]).sum() / count.sum())
-    curve = np.interp(np.arange(256), np.arange(32)[held] * 8 + 3.5, np.maximum.accumulate(mean)).astype(np.float32)
+    filled = count > 0
+    mean = np.bincount(which, b.reshape(-1, 3)[places].ravel(), 32)[filled] / count[filled]
+    own = np.bincount(which, a.reshape(-1, 3)[places].ravel(), 32)[filled] / count[filled]
+    tone = float((np.abs(mean - own) * count[filled]).sum() / count.sum())
+    curve = np.interp(np.arange(256), np.arange(32)[filled] * 8 + 3.5, np.maximum.accumulate(mean)).astype(np.float32)
     residual = cv2.transform(b - cv2.LUT(levels, curve), _WITHOUT_MEAN) * inside[:, :, None]
     side = int(np.clip(min(inside.shape) // 5, 4, _COLOUR_PATCH_PX))
     size = inside.shape[1] // side, inside.shape[0] // side
@@ -141,11 +142,11 @@ def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], i
     means = cv2.resize(residual, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 0.1)[:, :, None]
     moved = np.sqrt(np.square(means).sum(axis=2))[share > 0.5]
     hue = float(moved.mean()) if len(moved) else 0.0
-    return float(np.clip(max(tone, hue) / FULL, 0.0, 1.0))
+    return float(np.clip(max(tone, hue) / FULL_LEVELS, 0.0, 1.0))
 
 
 def _box(score: FloatArray, side: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The cells that differ clearly and touch, around the one that differs most: (x0, y0, x1, y1) in pixels."""
+    """Box of the clearly different cells connected to the most different one: (x0, y0, x1, y1) in pixels."""
     peak = np.unravel_index(int(score.argmax()), score.shape)
     _, labels = cv2.connectedComponents(
         (score >= min(0.5 * score.max(), _CLEAR_DIFFERENCE)).astype(np.uint8), connectivity=8

@@ -1,7 +1,7 @@
-"""Decisions: score, verdict and kind of measured pairs from their evidence, in JVM expressions only.
+"""Decide measured pairs: score, is_duplicate and kind from the evidence, as Spark column expressions.
 
-A decision is a function of the stored evidence, the model and `decide.min_score`, so that another model or option
-decides stored pairs again without a look at hashes, embeddings or images.
+A decision is a function of the stored evidence, the model and `decide.min_score`. So another model or option decides
+stored pairs again without reading hashes, embeddings or images.
 """
 
 from __future__ import annotations
@@ -15,50 +15,49 @@ from dupelake.config import DecideConfig, fingerprint
 from dupelake.verify.decision import MIN_AGREEING, MIN_OVERLAP, Model, aligned_model, altered_model
 from dupelake.warehouse.schema import PAIRS, conform
 
-PIXEL = "pixel"  # found_by, kind and join_version of pairs of equal pixels: no join found them
+PIXEL = "pixel"  # found_by, kind and join_version of pairs with equal pixels, which no join proposes
 SIMILAR = "similar"
 DECIDE_REVISION = 4  # raise it when a change here decides the same evidence otherwise
-PDQ_MIN_QUALITY = 50  # PDQ of a flatter picture says nothing (ThreatExchange's own advice)
-# Of bits, where nothing could be aligned: PDQ's threshold is ThreatExchange's; both hashes must say the same.
-BITS_HALF, BITS_STEP = 31.5, 4.0  # PDQ bits at which the odds are even, and of one unit of the logit
-PHASH_HALF, PHASH_STEP = 10.5, 1.5
-MAX_LOCAL_DIFFERENCE = 0.06  # above it an altered copy is edited, else recoloured
-CROP_OVERLAP = 0.98  # a picture of which the other shows less is shown in part; by grids of 48 x 48 points
-COVERED = 0.02  # share of a picture that a bar over its edge hides at least, and by which the two shares may differ
-TURN_DEGREES = 3.0  # a smaller turn is within what alignment leaves
-_DIGITS = 6  # of a score
+PDQ_MIN_QUALITY = 50  # below it a PDQ hash is unreliable (advice of ThreatExchange)
+# Score by hash bits, for pairs that could not be aligned. PDQ's threshold is ThreatExchange's; both hashes must agree.
+BITS_HALF, BITS_STEP = 31.5, 4.0  # PDQ bits at probability one half, and PDQ bits for one unit of the logit
+PHASH_HALF, PHASH_STEP = 10.5, 1.5  # the same for pHash
+MAX_LOCAL_DIFFERENCE = 0.06  # above it an altered copy is `edited`, else `recoloured`
+CROP_OVERLAP = 0.98  # if the other shows a smaller share of a picture, the pair is a `crop`; measured on 48 x 48 points
+COVERED = 0.02  # smallest share that a bar over an edge hides, and largest difference between the two shares
+TURN_DEGREES = 3.0  # smaller rotations may be errors of the alignment
+_SCORE_DIGITS = 6
 
 
 def decide_version(cfg: DecideConfig) -> str:
-    """Fingerprint of the model, of the option, and of how they are used."""
+    """Fingerprint of the models, of the option, and of DECIDE_REVISION."""
     models = {"model": aligned_model().as_dict(), "altered": altered_model().as_dict()}
     return fingerprint({"revision": DECIDE_REVISION} | models | dataclasses.asdict(cfg))
 
 
 def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
-    """Score, verdict and kind of pairs from their evidence.
+    """Score, is_duplicate and kind of pairs from their evidence.
 
-    The score is the probability that both pictures are made from one. Of aligned pairs the model tells it from all
-    measures of the alignment together; hashes and the cosine have no say, for they are of the whole picture, coarse,
-    and blind to what differs. Of pairs that nothing could be aligned in (flat or empty pictures) both hashes must be
-    close; where PDQ is below its quality, the score is 0. Pictures that share a small part alone, or agree in little of
-    it, score 0, too.
+    The score is the probability that both pictures are made from one. For aligned pairs the model computes it from
+    measures of the alignment. Hashes and the cosine do not count there, because they describe the whole picture
+    coarsely. For pairs that could not be aligned (flat or empty pictures) both hashes must be close; if PDQ is below
+    its quality, the score is 0. Pictures that share only a small part, or agree in little of it, also score 0.
 
     Args:
-        pairs: the evidence columns of PAIRS, with found_by and the versions; decisions that are there are replaced.
+        pairs: the evidence columns of PAIRS, with found_by and the versions; existing decisions are replaced.
         cfg: the option.
 
     Returns:
         PAIRS.
     """
     is_pixel = F.col("found_by") == PIXEL
-    # Both are exactly 0 where too little structure was found to be compared.
+    # Both are exactly 0 where the pictures have too little structure to compare.
     is_aligned = F.coalesce((F.col("aligned_ncc") != 0) | (F.col("agreeing_share") != 0), F.lit(False))
     straight, mirrored = _bits_score(""), _bits_score("_mirrored")
     bits = F.greatest(straight, mirrored)
     is_refuted = (F.greatest("src_overlap", "dst_overlap") < MIN_OVERLAP) | (F.col("agreeing_share") < MIN_AGREEING)
     aligned = F.when(is_aligned & is_refuted, 0.0).when(is_aligned, _probability(aligned_model()))
-    score = F.round(F.when(is_pixel, 1.0).otherwise(F.coalesce(aligned, bits)), _DIGITS)
+    score = F.round(F.when(is_pixel, 1.0).otherwise(F.coalesce(aligned, bits)), _SCORE_DIGITS)
     known = F.when(F.col("aligned_ncc").isNotNull(), F.col("is_mirrored")).otherwise(mirrored > straight)
     valued = pairs.withColumns({"score": score, "is_mirrored": ~is_pixel & F.coalesce(known, F.lit(False))})
     is_duplicate = F.col("score") >= cfg.min_score
@@ -92,7 +91,7 @@ def _sigmoid(logit: Column) -> Column:
 
 
 def _bits_score(middle: str) -> Column:
-    """Of both hashes, straight or mirrored: the less certain of the two speaks."""
+    """Score by hash bits, straight (`middle` is "") or mirrored ("_mirrored"): the lower of the two hashes' scores."""
     pdq = (BITS_HALF - F.col(f"pdq{middle}_bits")) / BITS_STEP
     phash = (PHASH_HALF - F.col(f"phash{middle}_bits")) / PHASH_STEP
     usable = F.col("pdq_quality") >= PDQ_MIN_QUALITY
@@ -100,7 +99,7 @@ def _bits_score(middle: str) -> Column:
 
 
 def is_related() -> Column:
-    """Whether keypoints and structure of two pictures fit each other in many places: one thing, taken twice."""
+    """Whether keypoints and structure agree in many places: two pictures of one subject."""
     return (
         (F.col("n_inliers") >= 20)
         & (F.col("inlier_spread") >= 0.25)
@@ -110,9 +109,9 @@ def is_related() -> Column:
 
 
 def aligned_kind() -> Column:
-    """What differs, the gravest first: a change of content, of colours, then of the frame.
+    """Kind of an aligned duplicate. The first that applies: change of content, of colours, then of the visible part.
 
-    A bar that was laid over an edge looks like a frame, and hides as much of the picture as it is large.
+    A bar that covers an edge looks like a frame, but unlike a frame it hides as much of the picture as its own area.
     """
     hidden = [
         (F.col(f"{one}_frame") >= COVERED) & (F.abs(F.col(f"{one}_frame") - F.col(f"{other}_beyond")) <= COVERED)

@@ -1,12 +1,12 @@
-"""The probability that two pictures are made from one, from what was measured of the pair.
+"""The probability that two pictures are made from one, computed from the measures of a pair.
 
-It is a product of logistic models, for a copy must pass every one of them: what both show must lie in the same places
-and have the same light (else it is another photograph), and most of it must agree (else something else was put into
-the picture). One linear model would let a surplus of one make up for the lack of the other.
+It is a product of logistic models, because a copy must pass each of them. The content must be at the same places and
+in the same light (else it is another photograph), and most of it must agree (else the content was replaced). In one
+linear model a good value of one measure would compensate for a bad value of another.
 
-The model is a file of some numbers (`assets/decision.json`), which `benchmarks/decision.py` fits on real look-alikes
-and on seeded edits of real photographs. Each term is a stored column, cut to a range, so that no single measure
-outweighs the others however far it goes.
+The numbers of the model are in `assets/decision.json`. `benchmarks/decision.py` fits them on real look-alikes and on
+seeded edits of real photographs. Each term is a stored column, clipped to a range, so that no extreme value outweighs
+the other measures.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from dupelake.shipped import shipped_asset
 
 Floats = NDArray[np.float64]
 
-MIN_OVERLAP = 0.3  # of the picture of which more is shown; what shares less has a logo in common, or a wall
-MIN_AGREEING = 0.3  # of the cells of the overlap; no edit leaves less, and below it nothing is measured exactly
+MIN_OVERLAP = 0.3  # the larger of both overlaps; pictures that share less have only a logo or a background in common
+MIN_AGREEING = 0.3  # agreeing_share; no edit leaves less, and below it the other measures are not reliable
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Term:
 
     Attributes:
         column: name in schema.PAIRS.
-        low: smaller values count as this; above 0 where the scale is log.
+        low: smaller values count as this; above 0 if `is_log`.
         high: larger values count as this.
-        is_log: whether the natural logarithm of the value counts, and not the value.
-        weight: what the logit gains by one unit of that.
+        is_log: whether the term is the natural logarithm of the value.
+        weight: coefficient of the term in the logit.
     """
 
     column: str
@@ -47,7 +47,7 @@ class Term:
     weight: float
 
     def of(self, values: Any) -> Floats:
-        """float64 (n,): what the term is of values of its column, without the weight."""
+        """The term without its weight, float64 (n,), for values of its column."""
         clipped = np.clip(np.asarray(values, np.float64), self.low, self.high)
         return np.asarray(np.log(clipped) if self.is_log else clipped, np.float64)
 
@@ -68,7 +68,7 @@ class Model:
     factors: tuple[Factor, ...]
 
     def probability(self, evidence: Mapping[str, Any]) -> Floats:
-        """float64 (n,), 0 to 1, of columns of n values each; the oracle of what stages.decide has Spark compute."""
+        """Probabilities, float64 (n,), for columns of n values. `verify/decide_stage.py` computes the same in Spark."""
         product: Any = np.float64(1.0)
         for factor in self.factors:
             logit: Any = np.float64(factor.intercept)
@@ -78,7 +78,7 @@ class Model:
         return np.asarray(product, np.float64)
 
     def as_dict(self) -> dict[str, Any]:
-        """As the file holds it."""
+        """The model in the form of its JSON file."""
         return {
             factor.name: {"intercept": factor.intercept, "terms": [vars(term) for term in factor.terms]}
             for factor in self.factors
@@ -86,10 +86,12 @@ class Model:
 
 
 def copy_probability(evidence: Mapping[str, Any]) -> float | None:
-    """Of one aligned pair, as stages.decide has it: 0 where it is refuted, None where too little could be compared.
+    """Score of one aligned pair, by the rule of `verify/decide_stage.py`.
+
+    Returns 0 where the pair shares or agrees too little, and None where the pictures have too little structure.
 
     Args:
-        evidence: columns of schema.PAIRS by name, such as the fields of kernels.verify.Alignment.
+        evidence: columns of schema.PAIRS by name, such as the fields of `verify.pair.Alignment`.
     """
     if evidence["aligned_ncc"] == 0 and evidence["agreeing_share"] == 0:
         return None
@@ -100,12 +102,12 @@ def copy_probability(evidence: Mapping[str, Any]) -> float | None:
 
 
 def aligned_model() -> Model:
-    """The probability that two pictures that were aligned are made from one, as shipped."""
+    """The shipped model of the probability that two aligned pictures are made from one."""
     return _shipped("decision.json")
 
 
 def altered_model() -> Model:
-    """The probability that a copy was edited or recoloured, and not merely encoded, resized or cut; as shipped."""
+    """The shipped model of the probability that a copy was edited or recoloured, not only encoded, resized or cut."""
     return _shipped("altered.json")
 
 
@@ -114,7 +116,7 @@ def _shipped(name: str) -> Model:
     text = shipped_asset(name).read_text(encoding="utf-8")
     return Model(
         tuple(
-            Factor(name, float(held["intercept"]), tuple(Term(**term) for term in held["terms"]))
-            for name, held in json.loads(text).items()
+            Factor(name, float(values["intercept"]), tuple(Term(**term) for term in values["terms"]))
+            for name, values in json.loads(text).items()
         )
     )

@@ -1,4 +1,4 @@
-"""Which keypoints of two pictures fit one alignment: descriptor matching, affine consensus, guided matching.
+"""Find keypoints of two pictures that fit one map: descriptor matching, affine consensus, guided matching.
 
 Ratio test: D. Lowe, IJCV 2004. One correspondence as a hypothesis (its scale and angle give a similarity) followed by a
 local affine fit: J. Philbin et al., "Object retrieval with large vocabularies and fast spatial matching", CVPR 2007.
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from dupelake.words.keypoints import MIRROR_PERMUTATION, Features
 
-Matches = tuple[NDArray[np.intp], NDArray[np.intp]]  # places in the source, places in the destination
+Matches = tuple[NDArray[np.intp], NDArray[np.intp]]  # keypoint indices of the source, and of the destination
 FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
 Matrix = NDArray[Any]  # float64
 
-RATIO = 0.8  # of distances, squared below; Lowe's own
+RATIO = 0.8  # of Lowe's ratio test, for distances; squared below
 MIN_MATCHES = 4
 _SAMPLES = 160  # affine hypotheses: at 40 % inliers one of them is clean with probability 1 - 3e-5
-_MAX_ANISOTROPY = 3.0  # of the affine map; a squash from 16:9 to 9:16 is 3.2, a wild fit is far beyond
+_MAX_ANISOTROPY = 3.0  # of the affine map; a squash from 16:9 to 9:16 has 3.2, wrong fits have far more
 _MAX_SCALE = 20.0
-_GUIDED_DISTANCE = 0.35 * 512**2  # squared, of RootSIFT bytes whose squared norm is 512**2
+_GUIDED_DISTANCE = 0.35 * 512**2  # squared distance of RootSIFT bytes, whose squared norm is 512**2
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Consensus:
     """Keypoints that fit one map.
 
     Attributes:
-        transform: float64 (3, 3), pixels of src (mirrored as is) to pixels of dst.
+        transform: float64 (3, 3), map of pixels of src to pixels of dst; it includes the mirror, if any.
         src_xy: float32 (n, 2), the inliers in src.
         dst_xy: float32 (n, 2), the same in dst.
-        n_inliers: of them, at distinct points of both.
+        n_inliers: number of inliers at distinct points of both.
     """
 
     transform: Matrix
@@ -46,9 +46,9 @@ class Consensus:
 
 
 def descriptor_distances(src: FloatArray, dst: FloatArray) -> FloatArray:
-    """Squared distances of descriptors, (n, m) of (n, 128) and (m, 128).
+    """Squared distances, float32 (n, m), between descriptors (n, 128) and (m, 128).
 
-    Whole numbers below 2**24 in float32: exact, so the order of BLAS's sums changes nothing.
+    The values are integers below 2**24, which float32 holds exactly. So the order in which BLAS sums has no effect.
     """
     norms = np.einsum("ij,ij->i", src, src)[:, None] + np.einsum("ij,ij->i", dst, dst)
     norms -= 2.0 * (src @ dst.T)
@@ -56,7 +56,7 @@ def descriptor_distances(src: FloatArray, dst: FloatArray) -> FloatArray:
 
 
 def match(distances: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs that pass the ratio test from either side: (rows, columns) of `distances`, sorted."""
+    """Pairs that pass the ratio test from at least one side: (rows, columns) of `distances`, sorted."""
     if min(distances.shape) < 2:
         return np.empty(0, np.intp), np.empty(0, np.intp)
     square = RATIO * RATIO
@@ -75,13 +75,13 @@ def match(distances: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def find_consensus(src: Features, dst: Features, mirrored: bool, seed: int) -> Consensus | None:
-    """The affine map that most matches support, refined by guided matching; None where too few do.
+    """The affine map with the most matches, refined by guided matching; None where too few matches fit.
 
     Args:
         src: keypoints of the source.
         dst: keypoints of the destination.
-        mirrored: look for the mirror image of the source instead; the map then contains the mirror.
-        seed: of the samples.
+        mirrored: match the mirror image of the source instead; the map then includes the mirror.
+        seed: seed of the random samples.
     """
     if min(len(src), len(dst)) < MIN_MATCHES:
         return None
@@ -104,12 +104,12 @@ def find_consensus(src: Features, dst: Features, mirrored: bool, seed: int) -> C
 
 
 def find_support(src: Features, dst: Features, transform: Matrix, at: tuple[float, float]) -> Consensus:
-    """Keypoints that fit a map which was found without them; possibly none.
+    """The keypoints that fit a map found without keypoints; there may be none.
 
     Args:
         src: keypoints of the source.
         dst: keypoints of the destination.
-        transform: float64 (3, 3), pixels of src to pixels of dst; taken for affine around `at`.
+        transform: float64 (3, 3), map of pixels of src to pixels of dst; approximated by an affine map at `at`.
         at: a point of the source, x and y.
     """
     empty = np.empty((0, 2), np.float32)
@@ -128,9 +128,9 @@ def find_support(src: Features, dst: Features, transform: Matrix, at: tuple[floa
 
 
 def _oriented(src: Features, dst: Features, mirrored: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(distances of descriptors, positions, angles) of src, mirrored about x = 0 where asked for.
+    """(distances of descriptors, positions, angles) of src, mirrored about x = 0 if `mirrored`.
 
-    Positions then turn negative, which nothing here minds.
+    Mirrored positions are negative; the callers accept that.
     """
     left = src.descriptors[:, MIRROR_PERMUTATION] if mirrored else src.descriptors
     distances = descriptor_distances(left.astype(np.float32), dst.descriptors.astype(np.float32))
@@ -140,7 +140,7 @@ def _oriented(src: Features, dst: Features, mirrored: bool) -> tuple[FloatArray,
 
 
 def n_distinct(xy: FloatArray) -> int:
-    """How many cells of 3 px hold a point: several keypoints at one point are one piece of evidence."""
+    """Number of 3 px cells that contain a point. Several keypoints at one point count once."""
     cells = np.floor(xy / 3.0).astype(np.int64)
     return len(np.unique(cells[:, 0] * 100_003 + cells[:, 1]))
 
@@ -148,7 +148,7 @@ def n_distinct(xy: FloatArray) -> int:
 def _loose_consensus(
     src_xy: FloatArray, src_scale: FloatArray, src_angle: FloatArray, dst: Features, columns: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Matches that agree, roughly, with the similarity that the best supported match proposes."""
+    """Matches that roughly agree with one match's similarity; the match is the one that most others agree with."""
     dst_xy = dst.xy[columns]
     log_scale = np.log2(dst.scale[columns] / src_scale)
     turn = np.radians(dst.angle[columns] - src_angle)
@@ -158,7 +158,7 @@ def _loose_consensus(
     ex = dst_xy[None, :, 0] - dst_xy[:, None, 0] - (cosine[:, None] * dx - sine[:, None] * dy)
     ey = dst_xy[None, :, 1] - dst_xy[:, None, 1] - (sine[:, None] * dx + cosine[:, None] * dy)
     reach = ratio[:, None] * np.sqrt(dx * dx + dy * dy)
-    # a keypoint's scale is known to some 20 % and its angle to 10 degrees; squash and perspective come on top
+    # a keypoint's scale is exact to about 20 % and its angle to 10 degrees; squash and perspective add to that
     near = ex * ex + ey * ey < np.square(0.3 * reach + 6.0)
     near &= np.abs(log_scale[None] - log_scale[:, None]) < 0.8
     near &= np.cos(turn[None] - turn[:, None]) > 0.8
@@ -166,12 +166,12 @@ def _loose_consensus(
 
 
 def _tolerance(affine: Matrix) -> float:
-    """Pixels of dst that an inlier may be off: more where dst is the finer picture."""
+    """Largest error of an inlier, in pixels of dst; larger where dst has the higher resolution."""
     return 2.0 + 2.0 * max(1.0, float(np.sqrt(abs(np.linalg.det(affine[:, :2])))))
 
 
 def is_plausible(linear: Matrix) -> bool:
-    """Whether a (2, 2) map is one that an edit makes: no collapse, no extreme squash or shear."""
+    """Whether an edit could make this (2, 2) map: no collapse, no extreme squash or shear."""
     values = np.linalg.svd(linear, compute_uv=False)
     return bool(
         np.isfinite(values).all()
@@ -189,11 +189,11 @@ def _ransac(
     src, dst = src_xy.astype(np.float64), dst_xy.astype(np.float64)
     best, best_cost = None, np.inf
     start = fit_affine(src[pool], dst[pool])
-    picks = pool[rng.integers(len(pool), size=(_SAMPLES, 3))]  # with repetition: those fall to the test of area
+    picks = pool[rng.integers(len(pool), size=(_SAMPLES, 3))]  # samples with repeated points fail the test of area
     p, q = src[picks], dst[picks]
     u, v = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
     area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    good = np.abs(area) > 60.0  # square pixels; points on a line fix no map
+    good = np.abs(area) > 60.0  # square pixels; collinear points do not determine a map
     p, q, u, v, area = p[good], q[good], u[good], v[good], area[good]
     inverse = np.stack([v[:, 1], -v[:, 0], -u[:, 1], u[:, 0]], axis=1).reshape(-1, 2, 2) / area[:, None, None]
     linear = np.stack([q[:, 1] - q[:, 0], q[:, 2] - q[:, 0]], axis=2) @ inverse
@@ -224,7 +224,7 @@ def _best_maps(maps: Matrix, src: Matrix, dst: Matrix) -> Matrix:
 
 
 def _polish(affine: Matrix, src: Matrix, dst: Matrix) -> tuple[Matrix | None, float]:
-    """Least squares over the inliers, three rounds; the map and its truncated error."""
+    """Three rounds of least squares over the inliers; returns the map and its truncated error."""
     cost = float(len(src))
     for _ in range(3):
         limit = _tolerance(affine)
@@ -238,7 +238,7 @@ def _polish(affine: Matrix, src: Matrix, dst: Matrix) -> tuple[Matrix | None, fl
 
 
 def fit_affine(src: Matrix, dst: Matrix) -> Matrix | None:
-    """The affine map, float64 (2, 3), of least squares from (n, 2) to (n, 2); None where the points do not fix one."""
+    """The least-squares affine map, float64 (2, 3), from (n, 2) to (n, 2); None if the points do not determine one."""
     if len(src) < 3:
         return None
     centre = src.mean(axis=0)
@@ -258,7 +258,7 @@ def _guided(
     dst: Features,
     distances: FloatArray,
 ) -> tuple[Matrix | None, NDArray[np.intp], NDArray[np.intp]]:
-    """The map fitted anew over all matches that it predicts, and those that the new one predicts."""
+    """Refit the map to all matches that it predicts; returns it with the matches that the new map predicts."""
     close = _close(distances)
     rows, columns = _predicted(affine, src_xy, src_scale, src_angle, dst, distances, close)
     fitted = fit_affine(src_xy[rows].astype(np.float64), dst.xy[columns].astype(np.float64))
@@ -268,7 +268,7 @@ def _guided(
 
 
 def _close(distances: FloatArray) -> Matches:
-    """Those whose descriptors are near enough for a match that a map predicts: few of all, so they are sought first."""
+    """Pairs of keypoints with descriptors close enough for guided matching: few, so they are selected first."""
     rows, columns = np.nonzero(distances < _GUIDED_DISTANCE)
     return rows, columns
 
@@ -282,10 +282,10 @@ def _predicted(
     distances: FloatArray,
     close: Matches,
 ) -> Matches:
-    """Those of `close` that the map predicts, the ratio test left aside: near in place, scale and angle.
+    """The pairs of `close` that the map predicts in position, scale and angle, without the ratio test.
 
-    Each keypoint of either side at most once. What a repeated texture or a weak descriptor hid from the ratio test
-    comes back here.
+    Each keypoint is used at most once. This recovers matches that fail the ratio test because of a repeated texture or
+    a weak descriptor.
     """
     linear, limit = affine[:, :2], _tolerance(affine)
     moved = (src_xy @ linear.T + affine[:, 2]).astype(np.float32)
@@ -313,7 +313,7 @@ def _first_of_each(values: NDArray[np.intp]) -> NDArray[np.bool_]:
 
 
 def fit_homography(consensus: Consensus) -> Matrix:
-    """The projective map over the inliers where it fits clearly better and they are enough, else the affine."""
+    """The projective map of the inliers if there are enough and it fits clearly better, else the affine map."""
     if consensus.n_inliers < 16:
         return consensus.transform
     found, _ = cv2.findHomography(consensus.src_xy.astype(np.float64), consensus.dst_xy.astype(np.float64), 0)

@@ -1,4 +1,4 @@
-"""One side of a pair: its pixels and keypoints, and what of it is the picture and what was put around it."""
+"""One side of a pair: its pixels, its keypoints, and the boxes of its content without borders."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dupelake.verify.align import Box, FloatArray, Matrix
 from dupelake.words.keypoints import Features
 
 _EDGE_LINES = 3
-_CLOSE_LEVELS = 14.0  # of the colour of a border, to what JPEG makes of it
-_BEGINS_SHARE = 0.5  # of a side; of 1,608 borders laid around photographs 4 % begin along less
+_MAX_BORDER_DEVIATION = 14.0  # levels by which JPEG changes the colour of a border
+_MIN_BEGIN_SHARE = 0.5  # share of a side along which the content begins; 4 % of 1,608 borders measured have less
 
 
 def _turns() -> list[Matrix]:
@@ -30,7 +30,7 @@ TURNS = _turns()
 
 @dataclass(frozen=True)
 class Picture:
-    """One side of a pair; what is derived from it is computed once and kept.
+    """One side of a pair; derived values are computed once and cached.
 
     Attributes:
         rgb: uint8 (h, w, 3), the decoded thumbnail.
@@ -52,14 +52,14 @@ class Picture:
 
     @cached_property
     def shown(self) -> Box:
-        """The box of pixels without what was put around the picture; its own margins belong to it."""
+        """The box of pixels without an added frame; the picture's own margins are inside."""
         return shown_box(self.rgb, self.content)
 
     def as_whole(self) -> Picture:
-        """The same picture, its uniform borders taken for content."""
+        """The same picture with its uniform borders counted as content."""
         other = Picture(self.rgb, self.features)
         known = self.__dict__ | {"content": self.whole, "shown": self.whole}
-        other.__dict__.update(known)  # what was computed of it among that
+        other.__dict__.update(known)  # includes the cached values
         return other
 
     @property
@@ -76,7 +76,7 @@ class Picture:
         return {}
 
     def small(self, box: Box) -> FloatArray:
-        """float32 (32, 32): a box squashed to a square, without its mean, of unit length."""
+        """float32 (32, 32): a box resized to a square, minus its mean, normalised to unit length."""
         if box not in self._small:
             x, y, width, height = box
             square = cv2.resize(self.grey[y : y + height, x : x + width], (64, 64), interpolation=cv2.INTER_AREA)
@@ -86,7 +86,7 @@ class Picture:
         return self._small[box]
 
     def turned(self, box: Box) -> FloatArray:
-        """float32 (8, 1024): `small` in the eight ways of the square, in the order of `TURNS`."""
+        """float32 (8, 1024): `small` under the eight symmetries of the square, in the order of `TURNS`."""
         if box not in self._turned:
             plain = self.small(box)
             ways = [np.rot90(plain if k < 4 else plain[:, ::-1], -(k % 4)).ravel() for k in range(8)]
@@ -97,8 +97,8 @@ class Picture:
 def content_box(rgb: NDArray[np.uint8]) -> Box:
     """(x, y, width, height) of a picture without its uniform borders (frames, letterbox bars, paper).
 
-    A line belongs to a border while its pixels keep to the colour of the border's outermost line. Where nothing, or
-    less than a tenth of a side, would remain, the whole picture is its content.
+    A line belongs to a border while its pixels have the colour of the border's outermost line. If less than a tenth of
+    a side would remain, the whole picture is content.
     """
     height, width = rgb.shape[:2]
     top, bottom = _border(rgb), _border(rgb[::-1])
@@ -110,7 +110,7 @@ def content_box(rgb: NDArray[np.uint8]) -> Box:
 
 
 def _border(lines: NDArray[np.uint8]) -> int:
-    """How many of the first lines are one uniform colour, to what JPEG makes of it."""
+    """Number of leading lines of one uniform colour, up to JPEG errors."""
     middle = np.partition(lines[0], len(lines[0]) // 2, axis=0)[len(lines[0]) // 2]
     colour = middle.astype(np.float32)
     if _breaks(lines[:1], colour)[0]:
@@ -118,15 +118,15 @@ def _border(lines: NDArray[np.uint8]) -> int:
     for start in range(0, len(lines), 32):
         bad = _breaks(lines[start : start + 32], colour)
         if bad.any():
-            return start + int(bad.argmax()) + 1  # the next line is half border
+            return start + int(bad.argmax()) + 1  # the next line is partly border
     return len(lines)
 
 
 def shown_box(rgb: NDArray[np.uint8], content: Box) -> Box:
-    """The content box, widened over margins that belong to the picture: paper, a studio's background, the sky.
+    """The content box, extended over margins that belong to the picture: paper, a studio background, the sky.
 
-    What was put around a picture ends where the picture begins, along a whole side; a thing before an empty background
-    touches its box here and there.
+    The content next to an added frame begins along a whole side. An object in front of an empty background touches its
+    box only at some points.
     """
     x, y, width, height = content
     low, high = [x, y], [x + width, y + height]
@@ -140,13 +140,13 @@ def shown_box(rgb: NDArray[np.uint8], content: Box) -> Box:
 
 
 def _begins(lines: NDArray[np.uint8], n_margin: int) -> bool:
-    """Whether a picture begins after the margin, along at least half of its side."""
+    """Whether content begins after the margin along at least half of the side."""
     colour = np.median(lines[0], axis=0)
     off = np.abs(lines[n_margin:].astype(np.float32) - colour).max(axis=(0, 2))
-    return float((off > _CLOSE_LEVELS).mean()) >= _BEGINS_SHARE
+    return float((off > _MAX_BORDER_DEVIATION).mean()) >= _MIN_BEGIN_SHARE
 
 
 def _breaks(lines: NDArray[np.uint8], colour: FloatArray) -> NDArray[np.bool_]:
-    """Which lines are not of the colour: one pixel far from it, or more than one in 50 not close."""
+    """Which lines do not have the colour: one pixel differs strongly, or more than one in 50 differs."""
     off = np.abs(lines.astype(np.float32) - colour).max(axis=2)
-    return (off.max(axis=1) > 48.0) | ((off > _CLOSE_LEVELS).mean(axis=1) > 0.02)
+    return (off.max(axis=1) > 48.0) | ((off > _MAX_BORDER_DEVIATION).mean(axis=1) > 0.02)

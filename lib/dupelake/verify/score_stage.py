@@ -1,6 +1,6 @@
-"""Scores: measure proposed pairs by all signals: bits, cosines, and the alignment of their thumbnails.
+"""Measure proposed pairs by hash bits and cosines, and join the columns of their alignment.
 
-The evidence of a pair is a function of its two contents and the versions, nothing else; stages.decide judges it.
+The evidence of a pair is a function of its two contents and the versions only. `verify/decide_stage.py` decides on it.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def measure_pairs(
         Columns of PAIRS, without those of the alignment and the decision; one row per pair.
 
     Raises:
-        VersionMixError: inside the worker, so that Spark hands on a PythonException whose message holds it: two
-            versions of hash or preprocessing meet in a pair.
+        VersionMixError: two versions of hash or preprocessing meet in a pair. It is raised in a worker, so Spark
+            raises a PythonException whose message contains it.
 
     Cost: two equi-joins on content_id with hashes, two with the embeddings of these contents; no action is run.
     """
@@ -80,7 +80,7 @@ def measure_pairs(
 
 
 def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
-    """The pairs of contents with equal pixels: a star from the representative of each pixel_digest to the others.
+    """The pairs of contents with equal pixels: the representative of each pixel_digest with each other content.
 
     Args:
         hashes: HASHES, all contents of the digests in question. The smallest id is the representative, as in
@@ -88,8 +88,8 @@ def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
         cfg: thresholds; they decide nothing here, but their fingerprint goes on the row.
 
     Returns:
-        PAIRS of kind pixel and score 1, with the distances that equal pixels have: 0 straight, and mirrored the
-        distance of a picture to its own mirror image. The cosine is null: nobody need compute it.
+        PAIRS of kind pixel and score 1. The straight distances are 0; the mirrored ones are the distances of a picture
+        to its own mirror image. The cosine is null, because it is not needed.
 
     Raises:
         VersionMixError: as in `measure_pairs`.
@@ -114,20 +114,20 @@ def pixel_pairs(hashes: DataFrame, cfg: DecideConfig) -> DataFrame:
 
 
 def with_alignment(measured: DataFrame, aligned: DataFrame, version: str) -> DataFrame:
-    """`measured` with the columns of stages.align.ALIGNED, and the version of what aligned it."""
+    """Join `measured` with the columns of `verify.stage.ALIGNED`, and add the verify version."""
     both = measured.join(aligned, ["src_id", "dst_id"], "left")
     known = F.when(F.col("aligned_ncc").isNotNull(), F.lit(version)).cast("string")
     return both.withColumn("verify_version", known)
 
 
 def without_alignment(measured: DataFrame) -> DataFrame:
-    """`measured` with null in the columns of the alignment."""
+    """Add the columns of the alignment to `measured`, all null."""
     fields = [f for f in PAIRS.schema.fields if f.name not in measured.columns and f.name not in _DECISION]
     return measured.select("*", *[F.lit(None).cast(f.dataType).alias(f.name) for f in fields])
 
 
 def _measure_batches(batches: Batches) -> Batches:
-    for batch in sliced_by_bytes(batches):  # intermediate float64 are four times the vectors
+    for batch in sliced_by_bytes(batches):  # intermediate float64 values take four times the memory of the vectors
         yield _measure(batch)
 
 
@@ -156,13 +156,15 @@ def _measure(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _cosine_column(batch: pa.RecordBatch) -> pa.Array:
-    """float64, null where a side has no embedding."""
+    """Cosine of each pair, float64; null where a side has no embedding."""
     has_both = np.asarray(batch["a_embedding"].is_valid()) & np.asarray(batch["b_embedding"].is_valid())
     values = np.zeros(batch.num_rows)
     if has_both.any():
-        held = batch.filter(pa.array(has_both))
-        refuse_mixed("embeddings prepared by", held["a_preprocess_id"].to_pylist(), held["b_preprocess_id"].to_pylist())
-        n_bytes = len(held["a_embedding"][0].as_buffer())
-        a, b = (binary_rows(held[f"{side}_embedding"], n_bytes).view("<f2") for side in "ab")
+        usable = batch.filter(pa.array(has_both))
+        refuse_mixed(
+            "embeddings prepared by", usable["a_preprocess_id"].to_pylist(), usable["b_preprocess_id"].to_pylist()
+        )
+        n_bytes = len(usable["a_embedding"][0].as_buffer())
+        a, b = (binary_rows(usable[f"{side}_embedding"], n_bytes).view("<f2") for side in "ab")
         values[has_both] = cosines(a, b)
     return pa.array(values, mask=~has_both)

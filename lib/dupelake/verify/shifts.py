@@ -1,9 +1,9 @@
-"""How far the cells of one picture are shifted against those of another that was laid onto it.
+"""Shift of each cell of one picture relative to an aligned picture.
 
-The map from a picture to its copy is one projective map, so that after alignment nothing is shifted but by encoding and
-resampling: some hundredths of a pixel. Of two photographs of one thing no such map exists: another place of the camera
-moves near things against far ones (parallax), another pose moves parts of a person, another sign has letters of
-another shape. However well they correlate, their cells are shifted by a pixel here and there.
+The map from a picture to its copy is one projective map, so after alignment only encoding and resampling shift cells,
+by some hundredths of a pixel. No such map exists between two photographs of one subject: another camera position causes
+parallax, another pose moves parts of a person. Even if such photographs correlate well, some of their cells are shifted
+by a pixel.
 
 Reference:
     B. Lucas, T. Kanade, "An iterative image registration technique with an application to stereo vision", IJCAI 1981:
@@ -17,29 +17,29 @@ import numpy as np
 
 from dupelake.verify.cells import FloatArray, cell_means
 
-MAX_SHIFT_PX = 2.0  # one step of Lucas and Kanade tells no more
-_DAMPING = 0.05  # of the trace: along one straight edge nothing can be told, and nothing is
+MAX_SHIFT_PX = 2.0  # one step of Lucas-Kanade measures no larger shift
+_DAMPING = 0.05  # share of the trace; it suppresses the shift along a straight edge, which cannot be measured
 
 
 def cell_shifts(
     a: FloatArray,
     b: FloatArray,
-    a_slopes: tuple[FloatArray, FloatArray],
-    b_slopes: tuple[FloatArray, FloatArray],
+    a_gradients: tuple[FloatArray, FloatArray],
+    b_gradients: tuple[FloatArray, FloatArray],
     inside: FloatArray,
     side: int,
 ) -> tuple[FloatArray, FloatArray]:
     """The shift of each cell of `b` against `a`, x and y, in pixels; float32 (rows, columns) each.
 
     Args:
-        a: float32 (h, w), one picture, without shading, h and w multiples of `side`.
-        b: float32 (h, w), the other, as sharp.
-        a_slopes: float32 (h, w) twice, gradients of `a`, 0 outside the overlap.
-        b_slopes: the same of `b`.
+        a: float32 (h, w), one picture, without shading; h and w are multiples of `side`.
+        b: float32 (h, w), the other picture, equally sharp.
+        a_gradients: float32 (h, w) twice, gradients of `a`, 0 outside the overlap.
+        b_gradients: the same for `b`.
         inside: float32 (h, w), 1 where both show content, else 0.
         side: of a cell, in pixels.
     """
-    gx, gy = ((one + other) / 2 for one, other in zip(a_slopes, b_slopes, strict=True))
+    gx, gy = ((one + other) / 2 for one, other in zip(a_gradients, b_gradients, strict=True))
 
     def spread(image: FloatArray) -> FloatArray:
         return cv2.resize(image, (inside.shape[1], inside.shape[0]), interpolation=cv2.INTER_NEAREST)
@@ -48,7 +48,8 @@ def cell_shifts(
     levels = [cell_means(g * inside, side) / share for g in (a, b)]
     centred = [(g - spread(level)) * inside for g, level in zip((a, b), levels, strict=True)]
     energies = [cell_means(g * g, side) for g in centred]
-    gain = np.clip(np.sqrt((energies[0] + 1e-3) / (energies[1] + 1e-3)), 0.25, 4.0)  # another contrast is no shift
+    # a change of contrast is not a shift
+    gain = np.clip(np.sqrt((energies[0] + 1e-3) / (energies[1] + 1e-3)), 0.25, 4.0)
     residual = centred[1] * spread(gain) - centred[0]
     products = (gx * gx, gx * gy, gy * gy, gx * residual, gy * residual)
     xx, xy, yy, xr, yr = (cell_means(product, side) for product in products)

@@ -1,4 +1,4 @@
-"""The check of legs as a run makes it: what goes into `runs`, and that a leg which missed a pair is an error."""
+"""The check of candidate generators by brute force in a run: its figures in `runs`, and the error for a missed pair."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The visual-words leg on real photographs with edited copies: candidates, recall, bytes shuffled, seconds.
+"""The visual-words generator on real photographs with edited copies: candidates, recall, bytes shuffled, seconds.
 
-    .venv/bin/python benchmarks/words_leg.py --data ../shared/data [--copies 3] [--nights 1] [--cache FILE] [--sweep]
+    .venv/bin/python benchmarks/words_generator.py --data ../shared/data [--copies 3] [--nights 1] [--cache F] [--sweep]
 
-Pictures: the photographs of imagenet_sample, clothing_small and polyu, edge drawings made of the first, pages of
-rendered text, and of every photograph of the first two `copies` seeded edits. True are the pairs of a picture with its
-copies, the copies of a picture among each other where both leave at least 45 % of it, and polyu's pairs.
+Pictures are the photographs of imagenet_sample, clothing_small and polyu, edge drawings made from the first set, pages
+of rendered text, and `copies` seeded edits of every photograph of the first two sets. True pairs are a picture with its
+copies, two copies of a picture if both keep at least 45 % of it, and polyu's pairs.
 
-One run in Spark gives join figures and bytes; `--sweep` adds, in numpy alone, recall and candidates by number of votes
-and by strength of the check.
+One run in Spark gives join figures and bytes. `--sweep` adds recall and candidates by number of votes and by strictness
+of the check, in numpy.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ LEAVES_LESS = ("crop30",)  # two such copies of one picture may show nothing in 
 
 
 def thumbnail(img: Picture) -> Picture:
-    """As the hash stage makes it: longest side 320 px at most, JPEG of quality 92."""
+    """The thumbnail as the hash stage makes it: longest side at most 320 px, JPEG of quality 92."""
     scale = THUMBNAIL_PX / max(img.shape[:2])
     if scale < 1:
         size = max(1, round(img.shape[1] * scale)), max(1, round(img.shape[0] * scale))
@@ -148,7 +148,7 @@ def build_corpus(data: Path, copies: int) -> pa.Table:
 
 
 def true_pairs(corpus: pa.Table) -> tuple[dict[Pair, str], set[Pair]]:
-    """(low, high) content ids to the edit, or 'copies' of one picture, or 'polyu'; and the pairs that are left out."""
+    """{(low, high) content ids: the edit, 'copies' of one picture, or 'polyu'}; and the pairs that are not scored."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in corpus.select(["content_id", "group", "edit"]).to_pylist():
         groups.setdefault(row["group"], []).append(row)
@@ -180,10 +180,10 @@ def stage_totals(spark: Any) -> Counter[str]:
 
 
 def run_spark(corpus: pa.Table, cfg: LshConfig, nights: int, block_units: int, folder: Path) -> set[Pair]:
-    """The stage as the job runs it, in `nights`; prints seconds and bytes of each, returns all pairs."""
+    """Run the stage as the job does, in `nights`; prints seconds and bytes of each night, returns all pairs."""
     pq.write_table(corpus.select(["content_id", "words"]), folder / "features.parquet")
     settings = {"spark.master": "local[2]", "spark.driver.memory": "4g", "spark.ui.enabled": "true"}
-    spark = build_session("words-leg", settings)
+    spark = build_session("words-generator", settings)
     features = spark.read.parquet(str(folder / "features.parquet"))
     ids = corpus["content_id"].to_pylist()
     night = np.random.default_rng(0).integers(0, nights, len(ids))
@@ -219,7 +219,7 @@ def all_matches(corpus: pa.Table, min_votes: int) -> tuple[WordBlock, list[Match
 
 
 def join_rows(corpus: pa.Table) -> int:
-    """Matches of words before any threshold: what a join on words would shuffle."""
+    """Number of matching words before any threshold: the rows that a join on words would shuffle."""
     block = block_of(corpus)
     kept = block.second[block.second != NO_WORD]
     held = dict(zip(*np.unique(block.stored, return_counts=True), strict=True))
@@ -235,7 +235,7 @@ def join_rows(corpus: pa.Table) -> int:
 
 
 def sweep(corpus: pa.Table) -> None:
-    """Candidates an image and recall by votes and consistent points, in numpy."""
+    """Print candidates per image and recall by votes and consistent points, in numpy."""
     ids = corpus["content_id"].to_pylist()
     started = time.process_time()
     block, matches = all_matches(corpus, 3)

@@ -1,4 +1,4 @@
-"""kernels.sides: which of two aligned pictures has something laid over it."""
+"""Overlays (verify/overlays.py): which of two aligned pictures has one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from pictures import photograph
 
 from dupelake.recall.edits import EDITS
-from dupelake.verify.sides import added
+from dupelake.verify.overlays import added_shares
 
 
 def half(rgb: np.ndarray) -> np.ndarray:
@@ -28,22 +28,22 @@ def picture(request: pytest.FixtureRequest) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "strength"), [("sticker", 0.05), ("caption_over", 0.1), ("meme_text", 0.14), ("watermark_tiled", 0.5)]
 )
-def test_what_was_laid_over_a_picture_is_on_its_side(picture, name, strength):
+def test_an_overlay_is_found_on_the_side_that_has_it(picture, name, strength):
     plain, other = half(picture), half(edited(picture, name, strength))
     mask = np.ones(plain.shape[:2], np.uint8)
-    found = added(plain, other, mask)
+    found = added_shares(plain, other, mask)
     assert found.dst > 0.005 > found.src
-    assert added(other, plain, mask) == (found.dst, found.src)
+    assert added_shares(other, plain, mask) == (found.dst, found.src)
 
 
 @pytest.mark.parametrize(
     ("name", "strength"), [("gamma", 0.7), ("contrast", 1.3), ("grey", 1), ("sepia", 1), ("blur", 0.5), ("noise", 15)]
 )
-def test_filters_lay_nothing_over_a_picture(picture, name, strength):
+def test_filters_are_not_overlays(picture, name, strength):
     plain, other = half(picture), half(edited(picture, name, strength))
-    assert max(added(plain, other, np.ones(plain.shape[:2], np.uint8))) < 0.004
+    assert max(added_shares(plain, other, np.ones(plain.shape[:2], np.uint8))) < 0.004
 
 
-def test_nothing_is_said_of_next_to_no_overlap():
+def test_a_tiny_overlap_has_no_overlay():
     blank = np.zeros((12, 12, 3), np.float32)
-    assert added(blank, blank + 50, np.ones((12, 12), np.uint8)) == (0.0, 0.0)
+    assert added_shares(blank, blank + 50, np.ones((12, 12), np.uint8)) == (0.0, 0.0)

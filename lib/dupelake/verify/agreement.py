@@ -1,4 +1,4 @@
-"""How far one picture that lies on another agrees with it, cell by cell of the structure of both."""
+"""Agreement of two aligned pictures: correlation of their gradients, cell by cell."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, whole
 from dupelake.verify.decision import MIN_AGREEING
 from dupelake.verify.shifts import MAX_SHIFT_PX, cell_shifts
 
-AGREEING_NCC = 0.6  # of a cell
-_FLAT_ENERGY = 0.5  # mean squared gradient (levels per pixel) below which a cell shows nothing
-MIN_CELLS = 6  # structured ones; fewer prove nothing
+AGREEING_NCC = 0.6  # correlation above which a cell agrees
+_FLAT_ENERGY = 0.5  # mean squared gradient (levels per pixel) below which a cell has no structure
+MIN_CELLS = 6  # structured cells; fewer prove nothing
 _MIN_STRUCTURED_SHARE = 0.04
 _CELL_PX = (8, 24)
 _CELLS_ACROSS = 14
-_MIN_CELL_SHARE = 0.4  # of a cell that must lie in the overlap
-_ALIKE_RATIO = 0.35  # of contrasts, from which both sides show something in a cell that differs
-_PAPER_SHARPNESS = 3.5  # thin strokes; photographs lie at 1.9 to 4.5, but not on paper of one level
+_MIN_CELL_SHARE = 0.4  # share of a cell that must be inside the overlap
+_ALIKE_RATIO = 0.35  # ratio of contrasts above which both sides have structure in a differing cell
+_PAPER_SHARPNESS = 3.5  # thin strokes; photographs measure 1.9 to 4.5, but do not have a background of one level
 _PAPER_NCC = 0.8
-_PAPER_WEIGHT = 6.0  # of a cell that differs
-_ROW_CELL_PX = 8  # some three rows of text on a thumbnail of a page
-_ROW_NCC = 0.5  # of one direction of the gradients of such a cell
-_ROW_STRUCTURE = 0.1  # of the mean energy of the gradients, from which a direction of a cell shows something
-_ROW_WEIGHT = 12.0  # of such cells as a share. Measured: copies of pages below .025, nearly
-# all below .005; pages that share a template but no row of text .03 to .31
-_ROW_CONTRADICTION = 6.0  # so that little of it passes for one picture written over
-MARGIN = np.ones((7, 7), np.uint8)  # resampling and JPEG mix what lies beyond the edge into it
+_PAPER_WEIGHT = 6.0  # weight of a differing cell
+_ROW_CELL_PX = 8  # about three rows of text on a thumbnail of a page
+_ROW_NCC = 0.5  # correlation, in one direction of the gradients, below which a cell differs
+_ROW_STRUCTURE = 0.1  # share of the mean gradient energy above which a cell has structure in one direction
+# Weight of the share of differing cells. Measured: copies of pages are below .025, nearly all below .005; pages that
+# share a template but no row of text measure .03 to .31.
+_ROW_WEIGHT = 12.0
+_ROW_CONTRADICTION = 6.0  # high, so that a few differing rows already contradict
+MARGIN = np.ones((7, 7), np.uint8)  # resampling and JPEG mix outside pixels into this margin
 
 
 class Agreement(NamedTuple):
-    """How far gradients of both sides agree over the overlap.
+    """Agreement of the gradients of both sides over the overlap.
 
     Attributes:
-        ncc: -1 to 1, correlation over the cells that agree; over all structured ones where none does.
-        share: 0 to 1, of the structured cells, those that agree; 0 where too few are structured.
-        contradicting: 0 to 1, share of the structured cells in which each side shows what the other lacks; what an
-            edit adds or covers counts on one side alone.
-        isotropy: 0 to 1, the weakest direction of shared gradients over the strongest; near 0, stripes or one edge
-            are all there is, and they agree at many places.
-        shift: 0 to 2 pixels, median shift against each other of the cells in which both sides show something; 2 where
-            there are none.
+        ncc: -1 to 1, correlation over the agreeing cells, or over all structured cells where none agrees.
+        share: 0 to 1, agreeing cells as a share of the structured cells; 0 where too few are structured.
+        contradicting: 0 to 1, share of the structured cells in which each side shows what the other lacks. What an
+            edit adds or covers counts on one side only.
+        isotropy: 0 to 1, ratio of the weakest to the strongest direction of the shared gradients. Near 0 the overlap
+            shows only stripes or one edge, which agree at many placements.
+        shift: 0 to 2 pixels, median shift between the two sides over the cells with structure in both; 2 where there
+            are none.
     """
 
     ncc: float
@@ -53,12 +54,12 @@ class Agreement(NamedTuple):
     shift: float = MAX_SHIFT_PX
 
     def quality(self) -> float:
-        """0 to 1, to choose the better of two alignments."""
+        """Quality of an alignment, 0 to 1; the better of two alignments has the higher value."""
         return self.share * max(0.0, self.ncc)
 
 
 def _sharpness(grey: FloatArray, mask: FloatArray) -> float:
-    """Energy of gradients over that of the smoothed picture's: falls with blur, rises with noise and thin strokes."""
+    """Gradient energy divided by that of the smoothed picture: falls with blur, rises with noise and thin strokes."""
     fine, coarse = 0.0, 0.0
     for d in gradients(grey):
         fine += float(np.dot((d * mask).ravel(), d.ravel()))
@@ -67,13 +68,14 @@ def _sharpness(grey: FloatArray, mask: FloatArray) -> float:
     inside = cv2.resize(mask, half, interpolation=cv2.INTER_NEAREST)
     for d in gradients(smooth):
         coarse += float(np.dot((d * inside).ravel(), d.ravel()))
-    return fine / (coarse + 1e-6)  # four times fewer pixels, each with twice the slope: no factor between them
+    # the half has a quarter of the pixels, each with twice the gradient, so no factor is needed
+    return fine / (coarse + 1e-6)
 
 
 def _match_sharpness(
     first: FloatArray, second: FloatArray, mask: FloatArray, sharpness: tuple[float, float]
 ) -> tuple[FloatArray, FloatArray]:
-    """Both, the sharper one blurred until it is as soft as the other: compare at the coarser resolution of the two."""
+    """Blur the sharper picture until it is as soft as the other, so that both have the same effective resolution."""
     a, b = sharpness
     if max(a, b) < 1.15 * min(a, b):
         return first, second
@@ -86,25 +88,25 @@ def _match_sharpness(
 
 
 def agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> Agreement:
-    """Compare gradients cell by cell, each cell with one pixel of play.
+    """Compare gradients cell by cell; each cell may be shifted by one pixel.
 
     Args:
         src: float32 (h, w), grey.
         dst: float32 (h, w), grey, aligned.
         mask: uint8 (h, w), 1 where both show content.
     """
-    found, is_flat = _by_cells(src, dst, mask)
+    found, is_flat = _cell_agreement(src, dst, mask)
     if not is_flat or found.share <= 0.0:
         return found
-    other_rows = _other_rows(src, dst, mask)
+    differing_rows = _differing_row_share(src, dst, mask)
     return found._replace(
-        share=min(found.share, max(0.0, 1.0 - _ROW_WEIGHT * other_rows)),
-        contradicting=max(found.contradicting, min(1.0, _ROW_CONTRADICTION * other_rows)),
+        share=min(found.share, max(0.0, 1.0 - _ROW_WEIGHT * differing_rows)),
+        contradicting=max(found.contradicting, min(1.0, _ROW_CONTRADICTION * differing_rows)),
     )
 
 
-def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, bool]:
-    """How far large cells agree, and whether both sides are mostly of one level: a page, a drawing, a glyph."""
+def _cell_agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, bool]:
+    """Agreement of large cells, and whether both sides have a flat background (a page, a drawing, a glyph)."""
     side = int(np.clip(round(max(src.shape) / _CELLS_ACROSS), *_CELL_PX))
     inner = cv2.erode(mask, MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     inside = whole_cells(inner, side, cv2.BORDER_CONSTANT).astype(np.float32)
@@ -115,36 +117,36 @@ def _by_cells(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, 
     is_paper = is_flat and min(sharpness) > _PAPER_SHARPNESS
     a, b = _match_sharpness(a, b, inside, sharpness)
     wide = (2 * side + 1, 2 * side + 1)
-    a, b = (g - cv2.blur(g, wide) for g in (a, b))  # shading over more than a cell, a vignette, proves nothing
+    a, b = (g - cv2.blur(g, wide) for g in (a, b))  # remove shading wider than a cell, such as a vignette
     share = cell_means(inside, side)
-    src_slopes, dst_slopes = (_inside(gradients(g), inside) for g in (a, b))
-    cells = _cells_of(*_correlate(src_slopes, dst_slopes, side, share), share)
+    src_gradients, dst_gradients = (_masked(gradients(g), inside) for g in (a, b))
+    cells = _overlap_cells(*_correlate(src_gradients, dst_gradients, side, share), share)
     if cells is None:
         return Agreement(0.0, 0.0, 0.0), is_flat
-    found = _judge(cells, is_paper)
+    found = _summarise(cells, is_paper)
     if found.share >= MIN_AGREEING:
-        shifts = np.hypot(*cell_shifts(a, b, src_slopes, dst_slopes, inside, side))
-        found = found._replace(isotropy=_isotropy(src_slopes, dst_slopes), shift=_median_shift(cells, shifts))
+        shifts = np.hypot(*cell_shifts(a, b, src_gradients, dst_gradients, inside, side))
+        found = found._replace(isotropy=_isotropy(src_gradients, dst_gradients), shift=_median_shift(cells, shifts))
     return found, is_flat
 
 
-Slopes = tuple[FloatArray, FloatArray]  # gradients, 0 outside the overlap
+Gradients = tuple[FloatArray, FloatArray]  # gradients, 0 outside the overlap
 
 
-def _inside(slopes: Slopes, inside: FloatArray) -> Slopes:
-    return slopes[0] * inside, slopes[1] * inside
+def _masked(xy: Gradients, inside: FloatArray) -> Gradients:
+    return xy[0] * inside, xy[1] * inside
 
 
 class _Cells(NamedTuple):
-    """The cells that lie in the overlap; n of them.
+    """The n cells inside the overlap.
 
     Attributes:
-        valid: bool (rows, columns), which they are.
+        valid: bool (rows, columns), which cells of the grid are inside.
         ncc: float32 (n,), correlation of gradients.
-        src: float32 (n,), energy of the source's.
-        dst: float32 (n,), energy of the destination's.
-        in_src: bool (n,), the source shows something.
-        in_dst: bool (n,), the destination does.
+        src: float32 (n,), gradient energy of the source.
+        dst: float32 (n,), gradient energy of the destination.
+        in_src: bool (n,), whether the source has structure in the cell.
+        in_dst: bool (n,), whether the destination has.
     """
 
     valid: NDArray[np.bool_]
@@ -155,8 +157,8 @@ class _Cells(NamedTuple):
     in_dst: NDArray[np.bool_]
 
 
-def _cells_of(ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray) -> _Cells | None:
-    """None where too few cells lie in the overlap."""
+def _overlap_cells(ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray) -> _Cells | None:
+    """The cells inside the overlap; None where there are too few."""
     valid = share > _MIN_CELL_SHARE
     if valid.sum() < MIN_CELLS:
         return None
@@ -165,7 +167,7 @@ def _cells_of(ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, s
 
 
 def _median_shift(cells: _Cells, shifts: FloatArray) -> float:
-    """Of the cells in which both sides show something; strong edges weigh more."""
+    """Weighted median shift of the cells with structure on both sides; strong edges weigh more."""
     both = cells.in_src & cells.in_dst
     if both.sum() < MIN_CELLS:
         return MAX_SHIFT_PX
@@ -177,11 +179,11 @@ def _median_shift(cells: _Cells, shifts: FloatArray) -> float:
     return min(MAX_SHIFT_PX, float(moved[order][min(middle, len(order) - 1)]))
 
 
-def _other_rows(src: FloatArray, dst: FloatArray, mask: Mask) -> float:
-    """0 to 1: share of small cells in which both sides show something, and not the same.
+def _differing_row_share(src: FloatArray, dst: FloatArray, mask: Mask) -> float:
+    """Share of small cells, 0 to 1, in which both sides have structure and the structure differs.
 
-    Two rows of text are two grey bars of one height: what runs along the row agrees whatever the letters are. So each
-    direction of the gradients is compared by itself, and the worse one counts.
+    Two rows of text are two grey bars of one height, so that gradients across the row agree whatever the letters are.
+    Therefore each direction of the gradients is compared separately, and the worse one counts.
     """
     side = _ROW_CELL_PX
     inner = cv2.erode(mask, MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -200,12 +202,12 @@ def _other_rows(src: FloatArray, dst: FloatArray, mask: Mask) -> float:
     for (own, other), (own_energy, other_energy) in zip(along, energies, strict=True):
         in_own, in_other = own_energy > floor, other_energy > floor
         shown |= valid & (in_own | in_other)
-        differs |= valid & in_own & in_other & (_best_within_a_pixel(own, other, side) < _ROW_NCC)
-    return max(0.0, float(differs.sum()) - 1.0) / max(1, int(shown.sum()))  # one cell may be what alignment leaves
+        differs |= valid & in_own & in_other & (_best_correlation_within_a_pixel(own, other, side) < _ROW_NCC)
+    return max(0.0, float(differs.sum()) - 1.0) / max(1, int(shown.sum()))  # one cell may be an error of the alignment
 
 
-def _best_within_a_pixel(own: FloatArray, other: FloatArray, side: int) -> FloatArray:
-    """By cells: correlation of one derivative of both sides, the best of nine places of the other."""
+def _best_correlation_within_a_pixel(own: FloatArray, other: FloatArray, side: int) -> FloatArray:
+    """For each cell, the best correlation of one derivative of both sides over nine shifts of `other`."""
     height, width = own.shape
     energy = cell_means(own * own, side)
     padded = cv2.copyMakeBorder(other, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
@@ -218,24 +220,26 @@ def _best_within_a_pixel(own: FloatArray, other: FloatArray, side: int) -> Float
     return best
 
 
-def _isotropy(src: Slopes, dst: Slopes) -> float:
-    """Of the gradients that both sides share: products of one with the other, in which noise cancels out."""
+def _isotropy(src: Gradients, dst: Gradients) -> float:
+    """Isotropy of the gradients that both sides share. It uses products of both sides, in which noise cancels out."""
     (ax, ay), (bx, by) = src, dst
     xx, yy, xy = (float(np.dot(p.ravel(), q.ravel())) for p, q in ((ax, bx), (ay, by), (ax + ay, bx + by)))
-    cross = (xy - xx - yy) / 2  # of x with y, the mean of both orders
+    cross = (xy - xx - yy) / 2  # products of x with y, mean of both orders
     spread = float(np.hypot(xx - yy, 2 * cross))
     return max(0.0, (xx + yy - spread) / max(xx + yy + spread, 1e-9))
 
 
 def _paper_share(grey: FloatArray, inside: FloatArray) -> float:
-    """Share of the pixels at the commonest level, give or take 6 of 256."""
+    """Share of the pixels within 6 levels (of 256) of the most common level."""
     levels = np.bincount((np.clip(grey, 0, 255) * (1 / 4)).astype(np.intp).ravel(), inside.ravel(), 64)
     around = np.convolve(levels, np.ones(3), mode="same")
     return float(around[int(levels.argmax())] / max(levels.sum(), 1.0))
 
 
-def _correlate(src: Slopes, dst: Slopes, side: int, share: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """By cells: correlation of gradients, the best within one pixel of play, and the energies of both sides."""
+def _correlate(
+    src: Gradients, dst: Gradients, side: int, share: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """For each cell: the best correlation of gradients within a shift of one pixel, and the energies of both sides."""
     (ax, ay), (bx, by) = src, dst
     src_energy = cell_means(ax * ax + ay * ay, side)
     dst_energy = cell_means(bx * bx + by * by, side)
@@ -257,22 +261,22 @@ def _correlate(src: Slopes, dst: Slopes, side: int, share: FloatArray) -> tuple[
     return ncc, src_energy, dst_energy
 
 
-def _judge(cells: _Cells, is_paper: bool) -> Agreement:
+def _summarise(cells: _Cells, is_paper: bool) -> Agreement:
     _, n, s, d, in_src, in_dst = cells
     structured = in_src | in_dst
     count = int(structured.sum())
     if count < max(MIN_CELLS, _MIN_STRUCTURED_SHARE * len(n)):
         return Agreement(0.0, 0.0, 0.0)
-    # templates have most of their structure in common: on paper only what agrees closely counts
+    # pages made from one template share most of their structure: on paper only close agreement counts
     agrees = structured & (n > (_PAPER_NCC if is_paper else AGREEING_NCC))
     counted = agrees if agrees.any() else structured
     weight = np.sqrt(s * d)[counted]
-    weight = np.minimum(weight, np.median(weight)) + 1e-9  # no few strong edges may speak for the whole
+    weight = np.minimum(weight, np.median(weight)) + 1e-9  # limits the influence of a few strong edges
     correlation = float((n[counted] * weight).sum() / weight.sum())
     ratio = np.sqrt(d / np.maximum(s, 1e-6))
-    ratio /= np.median(ratio[counted])  # contrast may have changed; above 1, dst shows more than src does
-    part = n * np.maximum(ratio, 1.0 / np.maximum(ratio, 1e-6))  # how much of the weaker side the stronger contains
-    veiled = structured & ~agrees & (n > 0.3) & (part > 0.7) & (part < 1.6)  # under a watermark: counts neither way
+    ratio /= np.median(ratio[counted])  # relative to the usual change of contrast; above 1, dst has more structure
+    part = n * np.maximum(ratio, 1.0 / np.maximum(ratio, 1e-6))  # share of the weaker side that the stronger contains
+    veiled = structured & ~agrees & (n > 0.3) & (part > 0.7) & (part < 1.6)  # under a watermark: does not count
     if is_paper:
         veiled[:] = False
     differs = structured & ~agrees & ~veiled
@@ -287,9 +291,9 @@ def _judge(cells: _Cells, is_paper: bool) -> Agreement:
 
 
 def _structure_threshold(energy: FloatArray, other: FloatArray, ncc: FloatArray) -> float:
-    """The energy from which a cell of one side shows something: above flat, above its own noise.
+    """Energy above which a cell of one side has structure: more than a flat cell, and more than the side's noise.
 
-    Noise is what the other side does not explain where the other side is quiet.
+    Noise is estimated from cells in which the other side is quiet: it is the energy that the other does not explain.
     """
     mean = float(energy.mean())
     quiet = other <= np.partition(other, len(other) // 4)[len(other) // 4]

@@ -1,7 +1,7 @@
-"""Which of two aligned pictures has something laid over it: text, a logo, a sticker, a bar.
+"""Find which of two aligned pictures has an overlay: text, a logo, a sticker, a bar.
 
-Where the two differ in structure, the outline of what was laid there is an edge on one side alone, and what was laid
-is often flat. What a tone edit or a filter changes keeps its structure and counts for neither.
+An overlay has an outline that is an edge in one picture only, and its inside is often flat. A change of tone or a
+filter keeps the structure of the picture and counts for neither side.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from numpy.typing import NDArray
 
 from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, whole_cells
 
-SEEN = 0.1  # largest local difference from which on it is worth a look
-_CELL_PX = 4  # of half the resolution
+MIN_DIFFERENCE = 0.1  # largest local difference from which overlays are searched
+_CELL_PX = 4  # at half the resolution
 _MARGIN = np.ones((5, 5), np.uint8)
 _MIN_CELLS = 24
-_DIFFERS, _BESIDES = 12.0, 4.0  # levels, and times the median of all cells
-_LEAST_CELLS = 2
-_TOUCHING, _GAP = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
-_SAME_STRUCTURE = 0.75  # correlation of gradients in and around what differs
-_FLATNESS = 0.1  # weight of the inside against the outline
+_MIN_LEVELS, _MIN_RATIO_TO_MEDIAN = 12.0, 4.0  # a cell differs by so many levels, and by so many times the median
+_MIN_REGION_CELLS = 2
+_NEIGHBOURS, _CLOSING = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
+_SAME_STRUCTURE = 0.75  # correlation of gradients in and around a region, above which its structure is unchanged
+_FLATNESS = 0.1  # weight of the inside relative to the outline
 _GREY = np.array([[0.299, 0.587, 0.114]], np.float32)
 _BINS = 32
-_WHICH = (np.arange(256) // (256 // _BINS)).astype(np.uint8)
+_BIN_OF_LEVEL = (np.arange(256) // (256 // _BINS)).astype(np.uint8)
 
 
-class Added(NamedTuple):
-    """Shares of the overlap, 0 to 1, over which something was laid that the other side lacks."""
+class AddedShares(NamedTuple):
+    """Shares of the overlap, 0 to 1, that an overlay covers on one side only."""
 
     src: float
     dst: float
 
 
-def added(src: FloatArray, dst: FloatArray, mask: Mask) -> Added:
-    """What was laid over each side.
+def added_shares(src: FloatArray, dst: FloatArray, mask: Mask) -> AddedShares:
+    """Shares of the overlap that overlays cover on each side.
 
     Args:
         src: float32 (h, w, 3), at half the resolution of the overlap.
@@ -49,14 +49,14 @@ def added(src: FloatArray, dst: FloatArray, mask: Mask) -> Added:
     share = cell_means(weight, _CELL_PX)
     valid = share > 0.5
     if valid.sum() < _MIN_CELLS:
-        return Added(0.0, 0.0)
+        return AddedShares(0.0, 0.0)
     share = np.maximum(share, 0.1)
     a, b = (_grey(picture) for picture in (src, dst))
     off = np.minimum(_deviation(a, b, inside, weight), _deviation(b, a, inside, weight)) / share
     off = np.sqrt(off)
-    differs = valid & (off > max(_DIFFERS, _BESIDES * float(np.median(off[valid]))))
-    if differs.sum() < _LEAST_CELLS:
-        return Added(0.0, 0.0)
+    differs = valid & (off > max(_MIN_LEVELS, _MIN_RATIO_TO_MEDIAN * float(np.median(off[valid]))))
+    if differs.sum() < _MIN_REGION_CELLS:
+        return AddedShares(0.0, 0.0)
     return _by_outline(a, b, weight, share, valid, differs)
 
 
@@ -66,18 +66,18 @@ def _grey(picture: FloatArray) -> FloatArray:
 
 
 def _deviation(a: FloatArray, b: FloatArray, inside: Mask, weight: FloatArray) -> FloatArray:
-    """Mean square of what no curve of tones makes of `a`, by cells of `b`."""
-    levels: Any = cv2.LUT(cv2.convertScaleAbs(a), _WHICH)
+    """Mean squared residual of `b` in each cell after the best tone curve from `a`."""
+    levels: Any = cv2.LUT(cv2.convertScaleAbs(a), _BIN_OF_LEVEL)
     places = np.flatnonzero(inside.ravel())[::3]
     which, values = levels.ravel()[places], b.ravel()[places]
     keep = np.ones(len(places), np.bool_)
-    for _ in range(2):  # the second time without what does not fit
+    for _ in range(2):  # the second round leaves out outliers
         count = np.bincount(which[keep], minlength=_BINS)
         mean = np.bincount(which[keep], values[keep], _BINS) / np.maximum(count, 1)
         away = np.abs(values - mean[which])
         keep = away <= 2.0 * float(np.median(away)) + 4.0
-    held = count > 0
-    curve = np.interp(np.arange(256), np.arange(_BINS)[held] * 8 + 3.5, mean[held]).astype(np.float32)
+    filled = count > 0
+    curve = np.interp(np.arange(256), np.arange(_BINS)[filled] * 8 + 3.5, mean[filled]).astype(np.float32)
     residual = b - cv2.LUT(cv2.convertScaleAbs(a), curve)
     return cell_means(residual * residual * weight, _CELL_PX)
 
@@ -89,7 +89,7 @@ def _by_outline(
     share: FloatArray,
     valid: NDArray[np.bool_],
     differs: NDArray[np.bool_],
-) -> Added:
+) -> AddedShares:
     (ax, ay), (bx, by) = gradients(a), gradients(b)
     slopes = [cell_means(cv2.magnitude(x, y) * weight, _CELL_PX) / share for x, y in ((ax, ay), (bx, by))]
     cross, own, other = (
@@ -100,21 +100,21 @@ def _by_outline(
     gain = float(np.median(slopes[1][plain] / slopes[0][plain])) if plain.sum() >= _MIN_CELLS else 1.0
     slopes = [slopes[0] * np.sqrt(gain), slopes[1] / np.sqrt(gain)]  # contrast may have changed
     count, labels = cv2.connectedComponents(differs.astype(np.uint8), connectivity=8)
-    laid = [0, 0]
+    n_cells = [0, 0]
     for label in range(1, count):
         part = (labels == label).astype(np.uint8)
         size = int(part.sum())
-        if size < _LEAST_CELLS:
+        if size < _MIN_REGION_CELLS:
             continue
-        closed = cv2.morphologyEx(cv2.copyMakeBorder(part, 2, 2, 2, 2, cv2.BORDER_CONSTANT), cv2.MORPH_CLOSE, _GAP)
+        closed = cv2.morphologyEx(cv2.copyMakeBorder(part, 2, 2, 2, 2, cv2.BORDER_CONSTANT), cv2.MORPH_CLOSE, _CLOSING)
         closed = closed[2:-2, 2:-2]
-        core = (cv2.erode(closed, _TOUCHING) > 0) & valid
-        around = (cv2.dilate(closed, _TOUCHING) > 0) & valid
+        core = (cv2.erode(closed, _NEIGHBOURS) > 0) & valid
+        around = (cv2.dilate(closed, _NEIGHBOURS) > 0) & valid
         ring = around & ~core
         energy = float(np.sqrt(own[around].sum() * other[around].sum()))
         if abs(float(cross[around].sum())) > _SAME_STRUCTURE * energy or not ring.any():
             continue
         outlines = [float(s[ring].mean()) - (_FLATNESS * float(s[core].mean()) if core.any() else 0.0) for s in slopes]
-        laid[int(outlines[1] > outlines[0])] += size
+        n_cells[int(outlines[1] > outlines[0])] += size
     total = float(valid.sum())
-    return Added(laid[0] / total, laid[1] / total)
+    return AddedShares(n_cells[0] / total, n_cells[1] / total)
