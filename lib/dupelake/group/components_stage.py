@@ -13,6 +13,7 @@ from pyspark.sql import types as T
 
 from dupelake.errors import DupelakeError
 from dupelake.group.unionfind import label_table
+from dupelake.runtime.counted import counted
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +57,13 @@ def connected_components(
         Kiveris et al., Connected Components in MapReduce and Beyond, SoCC 2014.
     """
     src, dst = F.col("src"), F.col("dst")
-    pairs = checkpoint(
+    pairs, seen = counted(
+        checkpoint,
         edges.where(src.isNotNull() & dst.isNotNull()).select(
             F.least(src, dst).alias("small"), F.greatest(src, dst).alias("big")
-        )  # repeats stay: one task accepts them, and a round removes them
+        ),  # repeats stay: one task accepts them, and a round removes them
     )
-    n_edges = pairs.count()
+    n_edges = seen["n"]
     log.info("components: %d edges", n_edges)
     if n_edges <= finish_edges:
         return _finish(pairs)
@@ -106,8 +108,8 @@ def _by_codes(
         return _decode(pairs, _finish(edges), seed, checkpoint)
     sample_was_wrong = False
     for number in range(1, max_rounds + 1):
-        edges = checkpoint(_round(edges))
-        n_edges = edges.count()
+        edges, seen = counted(checkpoint, _round(edges))
+        n_edges = seen["n"]
         log.info("components: round %d leaves %d edges", number, n_edges)
         if n_edges <= finish_edges:
             log.info("components: one task labels the rest")

@@ -123,8 +123,8 @@ def _new_ids(stars: DataFrame, previous: DataFrame, changes: DataFrame) -> DataF
     # have without an event) is enough. Hardly any star needs more than the first.
     first = stars.withColumn("id", _id(F.lit(0)))
     fresh = first.join(used, "id", "left_anti").select("star", F.col("id").alias("new_id"))
-    n_runs = changes.select("run_id").distinct().count()
-    number = F.explode(F.sequence(F.lit(1), F.lit(n_runs + 2)))
+    n_runs = changes.agg(F.count_distinct("run_id").cast("int")).scalar()
+    number = F.explode(F.sequence(F.lit(1), n_runs + 2))
     later = (
         first.join(used, "id", "left_semi")
         .drop("id")

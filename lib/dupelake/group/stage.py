@@ -54,6 +54,7 @@ from dupelake.group.reasons_stage import (
 )
 from dupelake.group.tiers_stage import tier_of
 from dupelake.ingest.live_stage import live_images, pixel_classes, scope_of
+from dupelake.runtime.counted import counted
 from dupelake.warehouse.schema import CONDITION, DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, conform
 
 EDGES_PER_CALL = 100_000  # edges of one bucket, about; a call costs milliseconds
@@ -132,11 +133,11 @@ def build_groups(
     live = checkpoint(_members(images, hashes, classes, cfg))
     found = edges_of(pairs, classes, vertices_of(live))
     by_vertex = _none_if_empty(None if decisions is None else checkpoint(combine_verdicts(decisions)))
-    edges = checkpoint(found if by_vertex is None else without_separated(found, by_vertex))
+    edges, seen = counted(checkpoint, found if by_vertex is None else without_separated(found, by_vertex))
     links = edges.select("src", "dst")
     members = ranked(live, edges, cfg.cluster)
     components = connected_components(links if by_vertex is None else links.union(linking_edges(by_vertex)), checkpoint)
-    positions, judged_edges = judge_edges(components, members, edges, edges.count() // EDGES_PER_CALL + 1, checkpoint)
+    positions, judged_edges = judge_edges(components, members, edges, seen["n"] // EDGES_PER_CALL + 1, checkpoint)
     verdict_structs, competing = None, None
     if by_vertex is not None:
         judged_edges = checkpoint(without_cuts_in_linked_sets(judged_edges, by_vertex))

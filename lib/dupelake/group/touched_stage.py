@@ -24,6 +24,7 @@ from dupelake.group.decisions_stage import combine_verdicts, linking_edges
 from dupelake.group.file_names_stage import file_of
 from dupelake.group.keeping import keeper_weights
 from dupelake.ingest.live_stage import live_images, pixel_classes
+from dupelake.runtime.counted import counted
 from dupelake.warehouse.schema import CLUSTERED, CONDITION, conform
 
 CLUSTER_REVISION = 4  # raise it with a change to group/ that gives other groups
@@ -46,10 +47,12 @@ class Touched:
         contents: (content_id, fingerprint): all contents of changed components; the fingerprint is null if the content
             can no longer be in a group.
         links: (src, dst) between contents of changed components only; an end may have no live image.
+        n_contents: the number of `contents`.
     """
 
     contents: DataFrame
     links: DataFrame
+    n_contents: int
 
 
 def cluster_version(cfg: Config) -> str:
@@ -94,12 +97,11 @@ def find_touched(
     is_dirty = ~F.col("fingerprint").eqNullSafe(F.col("before"))
     touched = both.where(is_dirty & F.col("component").isNotNull()).select("component").distinct()
     in_touched = both.join(touched, "component", "left_semi").select("content_id", "fingerprint")
-    contents = checkpoint(
-        in_touched.unionByName(both.where(is_dirty & F.col("component").isNull()).select("content_id", "fingerprint"))
-    )
+    new = both.where(is_dirty & F.col("component").isNull()).select("content_id", "fingerprint")
+    contents, seen = counted(checkpoint, in_touched.unionByName(new))
     touched_ids = contents.select(F.col("content_id").alias("src"))
     either = links.unionAll(links.select(F.col("dst").alias("src"), F.col("src").alias("dst")))
-    return Touched(contents, either.join(touched_ids, "src", "left_semi"))
+    return Touched(contents, either.join(touched_ids, "src", "left_semi"), seen["n"])
 
 
 def restrict(rows: DataFrame, touched: Touched, column: str = "content_id") -> DataFrame:

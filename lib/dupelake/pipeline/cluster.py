@@ -64,10 +64,9 @@ def work(run: Run, options: None, versions: None) -> None:
             run.config,
             run.staging.checkpoint,
         )
-        n_touched = touched.contents.count()
-        run.counts.contents_regrouped = n_touched
+        run.counts.contents_regrouped = touched.n_contents
         run.counts.bridges_cut = run.counts.conflicts = 0
-        if n_touched:
+        if touched.n_contents:
             _regroup(run, touched, hashes, pairs.where("is_duplicate"), verdicts, sequence)
         elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
             found = conflict_rows(conflicts_of(verdicts))
@@ -144,6 +143,7 @@ def _regroup(
         run.staging.save(rows, "clustered"),
         update_when="t.fingerprint <> s.fingerprint OR t.component <> s.component",
         delete=lost,
+        is_change=True,  # of each touched component a fingerprint differs
     )
     run.counts.changes_by_event = events
     _count_cuts(run, built.cuts)

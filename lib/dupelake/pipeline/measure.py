@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from dupelake.propose.bursts_stage import Bursts
 from dupelake.propose.generator_stage import Actions, CandidateGenerator
 from dupelake.propose.stage import Filters, candidate_pairs, generators_of, probed_keys
 from dupelake.propose.words_stage import FEW_PAIRS
+from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.verify.decide_stage import decide
 from dupelake.verify.score_stage import measure_pairs, with_alignment
@@ -68,8 +70,7 @@ def measure(
         if sizes["new"]:
             actions = Actions(run.staging.save, DataFrame.collect, run.count)
             generators = [*generators_of(contents.join, actions), *bursts]
-        candidates = _candidates(run, generators, contents, planted)
-        n_pairs = candidates.count()
+        candidates, n_pairs = _candidates(run, generators, contents, planted)
     check_legs(run, units, hashes, contents.embeddings, candidates)
     with run.step("align"):
         decided = _decide(run, candidates, contents, versions, n_pairs)
@@ -80,15 +81,18 @@ def _sizes(units: DataFrame) -> Row:
     return single_row(units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
 
 
-def _candidates(run: Run, generators: Sequence[CandidateGenerator], contents: Contents, planted: Planted) -> DataFrame:
-    """(src_id, dst_id, found_by), staged; of the planted copies only those with their own originals."""
+def _candidates(
+    run: Run, generators: Sequence[CandidateGenerator], contents: Contents, planted: Planted
+) -> tuple[DataFrame, int]:
+    """(src_id, dst_id, found_by), staged, and their number; of planted copies only pairs with their own originals."""
     n_units, n_new = contents.join.n_units, contents.join.n_new
     filters = _probe_filters(run, generators) if is_small_night(n_new, n_units) else None
     plan = plan_join(run, generators, n_units, n_new, is_filtered=filters is not None)
     proposed = candidate_pairs(generators, filters, run.staging.checkpoint if plan.one_by_one else None)
-    found = run.staging.save(planted.with_originals_only(proposed).select(*_KEY, "found_by"), "candidates")
+    own = planted.with_originals_only(proposed).select(*_KEY, "found_by")
+    found, seen = counted(partial(run.staging.save, name="candidates"), own)
     plan.note_outcome(found)
-    return found
+    return found, seen["n"]
 
 
 def _probe_filters(run: Run, generators: Sequence[CandidateGenerator]) -> Filters | None:
@@ -112,10 +116,11 @@ def _decide(run: Run, candidates: DataFrame, contents: Contents, versions: Versi
         candidates, contents.thumbnails, join.features, contents.sizes, n_tasks, are_few=n_pairs <= FEW_PAIRS
     )
     evidence = with_alignment(measured, run.staging.save(aligned, "aligned"), versions.verify)
-    decided = run.staging.save(decide(evidence, run.config.decide), "decided")
-    failed = decided.where("error_message IS NOT NULL")
-    run.count("pairs_not_aligned", failed.count())
-    if run.counts["pairs_not_aligned"]:
-        first = failed.select(*_KEY, "error_message").first()
-        log.warning("%d pairs could not be aligned, for example %s", run.counts["pairs_not_aligned"], first)
+    is_failed = F.col("error_message").isNotNull()
+    save = partial(run.staging.save, name="decided")
+    decided, seen = counted(save, decide(evidence, run.config.decide), failed=F.count_if(is_failed))
+    run.counts.pairs_not_aligned = seen.get("failed", 0)
+    if run.counts.pairs_not_aligned:
+        first = decided.where(is_failed).select(*_KEY, "error_message").first()
+        log.warning("%d pairs could not be aligned, for example %s", run.counts.pairs_not_aligned, first)
     return decided
