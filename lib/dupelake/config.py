@@ -103,6 +103,7 @@ class EmbedConfig:
     """The embed stage: torch model, device, batches."""
 
     model: str = _opt("default")  # default | timm:NAME[@FILE] | torchscript:PATH | none
+    contents: str = _opt("auto", one_of=("auto", "few_words", "all"))  # auto: all where there is a GPU
     device: str = _opt("auto", one_of=("auto", "cpu", "cuda"))
     precision: str = _opt("auto", one_of=("auto", "float32", "bfloat16", "float16"))
     batch_size: int = _opt(64, low=1, high=8192)

@@ -33,7 +33,7 @@ from dupelake.warehouse.schema import (
 )
 from dupelake.warehouse.tables import Warehouse
 
-FAST = ["--set", "embed.batch_size=16"]
+FAST = ["--set", "embed.contents=all"]
 
 
 def rows(warehouse: Warehouse, table, drop=()) -> list[tuple]:

@@ -9,6 +9,7 @@ from typing import Any
 import deltalake
 import pytest
 from pictures import OPTIONS, photograph
+from PIL import Image
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -18,6 +19,7 @@ from dupelake.pipeline import cluster, embed, hash, lsh_join, nightly
 from dupelake.warehouse.schema import (
     ALL_TABLES,
     EMBEDDINGS,
+    FEATURES,
     GROUPS,
     HASHES,
     IMAGES,
@@ -31,7 +33,8 @@ from dupelake.warehouse.schema import (
 from dupelake.warehouse.tables import Warehouse
 
 TIMES = {"ingested_at", "updated_at", "changed_at", "tried_at", "run_id", "group_id", "other_group_id"}
-WITH_MODEL = [word for option in ("run.planted_images=0", "run.checked_images=0") for word in ("--set", option)]
+PLAIN = [word for option in ("run.planted_images=0", "run.checked_images=0") for word in ("--set", option)]
+WITH_MODEL = [*PLAIN, "--set", "embed.contents=all"]
 OTHER = ["--set", "hash.thumbnail_quality=80"]  # other hashes, and other thumbnails
 
 
@@ -193,6 +196,25 @@ def test_an_embedding_that_failed_is_tried_again_and_meets_the_others(lake: Lake
     assert last(wh)["counts"]["embed_retried"] == 0
     assert lake.run(embed, "--full", *WITH_MODEL) == 0
     assert rows(wh, EMBEDDINGS) == rows(new, EMBEDDINGS)
+    capsys.readouterr()
+
+
+@pytest.mark.long
+def test_contents_with_few_words_are_embedded_and_all_where_somebody_asks(lake: Lake, capsys) -> None:
+    wh = lake.warehouse()
+    sky = Image.linear_gradient("L").resize((320, 240)).convert("RGB")
+    lake.put("sky.png", "1", sky)
+    lake.put("sky half.png", "1", sky.resize((160, 120)))
+    lake.write()
+    assert lake.run(nightly, *PLAIN, "--set", "embed.contents=few_words") == 0
+    few = {row["content_id"] for row in raw(wh, FEATURES) if row["n_keypoints"] < 100}
+    skies = {row["content_id"] for row in raw(wh, IMAGES) if row["image_id"].startswith("sky")}
+    assert skies <= few
+    assert {row["content_id"] for row in raw(wh, EMBEDDINGS)} == few, "photographs have words enough"
+    assert last(wh)["tables"] == versions(wh), "the night is complete without the other embeddings"
+    assert lake.run(nightly, *WITH_MODEL) == 0
+    assert lake.run(nightly, *WITH_MODEL, name="new") == 0
+    equal_but_for_history(wh, lake.warehouse("new"), EMBEDDINGS, JOIN_KEYS, JOINED, PAIRS, GROUPS)
     capsys.readouterr()
 
 

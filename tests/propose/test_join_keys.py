@@ -8,7 +8,7 @@ import pytest
 from word_oracle import random_corpus
 
 from dupelake.config import LshConfig
-from dupelake.propose.join_keys_stage import compute_keys, mended, standing
+from dupelake.propose.join_keys_stage import compute_keys, not_current
 from dupelake.propose.srp import embedding_plan, srp_codes
 from dupelake.propose.versions import key_version
 from dupelake.propose.word_neighbours import pair_keys
@@ -80,46 +80,24 @@ def test_nothing_is_computed_that_is_not_wanted(features, embeddings):
     assert all(row["word_keys"] is None and row["embedding_code"] is None for row in without)
 
 
-def test_rows_stand_by_versions_and_by_what_came_later(spark, corpus, features, embeddings, vectors):
-    first, second, third, *_ = sorted(corpus)
-    fewer = embeddings.where(f"content_id <> '{third}'")
-    rows = compute_keys(
-        features.select("content_id").where(f"content_id <> '{second}'"), features, fewer, CENTRE, KEYS, "v"
-    )
+def test_keys_are_made_anew_where_there_are_none_or_those_of_another_version(spark, corpus, features, embeddings):
+    _, second, third, *_ = sorted(corpus)
+    some = features.select("content_id").where(f"content_id <> '{second}'")
+    rows = compute_keys(some, features, embeddings, CENTRE, KEYS, "v")
     stored = spark.createDataFrame(rows.collect(), rows.schema)
-    wordless = [key for key, words in corpus.items() if len(words) <= 4]
-    assert wordless
 
-    def states(version="v", vectors_now=embeddings, cfg=KEYS):
+    def found(version):
         contents = features.select("content_id").where(f"content_id <> '{third}'")
-        rows = standing(stored, contents, vectors_now, cfg, version).collect()
-        assert all((row["is_wanted"] is None) == (row["content_id"] == third) for row in rows)
-        found = {row["content_id"]: row["state"] for row in rows}
-        assert found.keys() == corpus.keys()
-        return {key: state for key, state in found.items() if state}
+        return {row["content_id"]: tuple(row)[1:] for row in not_current(stored, contents, version).collect()}
 
-    bare = {key: "bare" for key in (first, third, *wordless)}
-    assert states() == bare | {second: "absent"}
-    assert states("w") == {key: "absent" if key == second else "outdated" for key in corpus}
-    assert states(vectors_now=None, cfg=LshConfig()) == {second: "absent"}
-
-    def later(vectors_now=embeddings, features_now=features, cfg=KEYS):
-        few = spark.createDataFrame([(key,) for key in bare], "content_id string")
-        return sorted(row["content_id"] for row in mended(few, stored, features_now, vectors_now, cfg).collect())
-
-    assert later(vectors_now=fewer) == []
-    assert later() == [third]
-    assert later(vectors_now=None) == []
-    donor = max(corpus.values(), key=len)
-    with_more = features_of(spark, dict.fromkeys(wordless, donor))
-    assert later(vectors_now=fewer, features_now=with_more) == sorted(wordless)
-    assert later(vectors_now=fewer, features_now=with_more, cfg=LshConfig()) == []
+    assert found("v") == {second: (True, False)}, "keys of this version stay, of contents that are not joined too"
+    assert found("w") == {key: (key != third, key != second) for key in corpus}
 
 
 def test_rows_of_an_older_dupelake_are_outdated(spark):
     stored = spark.createDataFrame([("a", "v", None)], "content_id string, key_version string, made_of string")
-    contents = stored.select("content_id")
-    assert standing(stored, contents, None, LshConfig(), "v").collect()[0]["state"] == "outdated"
+    found = not_current(stored, stored.select("content_id"), "v").collect()
+    assert [tuple(row) for row in found] == [("a", True, True)]
 
 
 def test_the_version_tells_what_matters_and_nothing_else():

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from dupelake.errors import ModelError
 from dupelake.ingest.live_stage import contents_of_pairs, live_images
 from dupelake.pipeline.contents import Versions
+from dupelake.pipeline.embedded import contents_to_embed
 from dupelake.pipeline.lsh_join import current_versions, pixel_changes
 from dupelake.pipeline.versions import StageVersions, is_other
 from dupelake.propose.stage import joinable_units
@@ -53,7 +54,8 @@ def _lacks(run: Run, versions: Versions) -> list[str]:
         )
     if not run.is_embedded and versions.model is not None:
         made = wh.read(EMBEDDINGS).where(F.col("model_id") == versions.model).select("content_id")
-        n = contents.join(made, "content_id", "left_anti").count()
+        wanted = contents.join(contents_to_embed(run), "content_id", "left_semi")
+        n = wanted.join(made, "content_id", "left_anti").count()
         if n:
             lacks.append(f"{n} contents have no embedding of {versions.model}: run embed.py, then lsh_join.py")
     if not run.is_joined and not n_other:

@@ -15,12 +15,13 @@ from dupelake.ingest.live_stage import rows_of_contents
 from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.command_lines import full_command
 from dupelake.pipeline.common import run_job
+from dupelake.pipeline.embedded import contents_to_embed
 from dupelake.pipeline.job import Job
 from dupelake.pipeline.lsh_join import current_versions
 from dupelake.pipeline.options import EmbedOptions
 from dupelake.pipeline.rejoin import leave_joined
 from dupelake.runtime.run_record import Run
-from dupelake.warehouse.schema import EMBEDDINGS, JOINED, MODELS, THUMBNAILS
+from dupelake.warehouse.schema import EMBEDDINGS, JOIN_KEYS, MODELS, THUMBNAILS
 from dupelake.warehouse.tables import single_row
 
 log = logging.getLogger(__name__)
@@ -62,8 +63,7 @@ def work(run: Run, options: EmbedOptions, model: Model | None) -> None:
     if model is None:
         return
     pending = run.staging.save(_pending(run, model.model_id, options.full), "pending")  # ids: on most nights few
-    joined = run.warehouse.read(JOINED).where(F.col("join_version") == F.lit(model.join_version))
-    met = rows_of_contents(joined, pending)
+    met = rows_of_contents(run.warehouse.read(JOIN_KEYS).select("content_id"), pending)  # joined before
     rows = pending.select("what").unionAll(met.select(F.lit("met"))).groupBy("what").agg(F.count("*").alias("n"))
     n = {row["what"]: row["n"] for row in rows.collect()}
     counts.embed_waiting = n.get(_LATER, 0)
@@ -84,8 +84,7 @@ def work(run: Run, options: EmbedOptions, model: Model | None) -> None:
 def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
     """(content_id, what, attempts): what is to be embedded, and failed ones that wait for another night."""
     stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
-    ids = run.warehouse.read(THUMBNAILS).select("content_id")
-    lacking = ids.join(stored.select("content_id"), "content_id", "left_anti")
+    lacking = contents_to_embed(run).join(stored.select("content_id"), "content_id", "left_anti")
     is_due = F.lit(True) if full else is_of_completed_run(F.col("tried_at"), run.last_run_at)
     may = F.lit(True) if full else is_embedding_retried(F.col("attempts"), run.config.run.max_attempts)
     failed = stored.where(F.col("error_message").isNotNull() & may)

@@ -14,6 +14,7 @@ from dupelake.ingest.access import Access, own_roots
 from dupelake.ingest.manifests import read_manifests
 from dupelake.ingest.new_images_stage import UNREAD, normalise, selected, wanted_rows
 from dupelake.pipeline import planning
+from dupelake.pipeline.embedded import contents_to_embed
 from dupelake.pipeline.lsh_join import current_versions
 from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.selecting import refuse_nothing
@@ -121,8 +122,8 @@ def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
 
         model, _, _ = describe_model(config.embed)
         held = wh.read(EMBEDDINGS).where(F.col("model_id") == model).count()
-        n = wh.read(HASHES).count() - held
-        if held == 0 and n:
+        n = 0 if held else contents_to_embed(run).count()
+        if n:
             same = False
             yield f"{n} contents have no embedding by {model}: made from thumbnails, no original is read"
     try:

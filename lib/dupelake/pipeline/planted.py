@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.pipeline.contents import Contents, Versions
+from dupelake.pipeline.embedded import embeds_all, with_few_words
 from dupelake.pipeline.recall import certify_copies
 from dupelake.propose.join_keys_stage import compute_keys
 from dupelake.recall.edits import PLANTED
@@ -66,6 +67,8 @@ class Planted:
 
         assert versions.model is not None  # noqa: S101 - for the type checker
         assert versions.preprocess is not None  # noqa: S101
+        if not embeds_all(self.run):
+            made = made.join(with_few_words(made), "content_id", "left_semi")
         vectors = embed_contents(made, self.run.config.embed, versions.model, versions.preprocess)
         return self.run.staging.save(vectors, "planted-embeddings")
 

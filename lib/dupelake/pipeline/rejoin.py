@@ -1,7 +1,8 @@
 """Contents that get later what they were joined without, an embedding or features: the next join lets them meet all.
 
-They leave `joined` before the row that mends them is written: a run that is killed in between joins them once more for
-nothing, and never leaves them out.
+Their stored keys were made without it, so they are deleted, and the next join makes them again. Both happen before the
+row with the embedding or the features is written: after a kill in between, these contents are joined once more for
+nothing, and none is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pyspark.sql import functions as F
 
 from dupelake.ingest.live_stage import rows_of_contents
 from dupelake.runtime.run_record import Run
-from dupelake.warehouse.schema import EMBEDDINGS, JOIN_KEYS, JOINED
+from dupelake.warehouse.schema import EMBEDDINGS, JOIN_KEYS, JOINED, Table
 
 
 def leave_joined(run: Run, contents: DataFrame, join_version: str | None = None) -> None:
@@ -27,11 +28,17 @@ def leave_joined(run: Run, contents: DataFrame, join_version: str | None = None)
         joined = joined.where(F.col("join_version") == join_version)
     gone = run.staging.save(rows_of_contents(joined, contents).select(*JOINED.key), "to-join-again")
     run.warehouse.merge(JOINED, joined.limit(0), delete=gone)
+    _drop(run, JOIN_KEYS, contents)
 
 
 def drop_derived(run: Run, contents: DataFrame) -> None:
     """Delete what was made of the thumbnails of `contents` (content_id, few or with --full), which are replaced."""
     for table in (EMBEDDINGS, JOIN_KEYS):
-        stored = run.warehouse.read(table)
-        gone = run.staging.save(rows_of_contents(stored.select(*table.key), contents), "derived")
-        run.warehouse.merge(table, stored.limit(0), delete=gone)
+        _drop(run, table, contents)
+
+
+def _drop(run: Run, table: Table, contents: DataFrame) -> None:
+    """Delete the rows of `contents` in a table."""
+    stored = run.warehouse.read(table)
+    gone = run.staging.save(rows_of_contents(stored.select(*table.key), contents), "derived")
+    run.warehouse.merge(table, stored.limit(0), delete=gone)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from dupelake.propose.join_keys_stage import compute_keys, mended, standing
+from dupelake.propose.join_keys_stage import compute_keys, not_current
+from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import JOIN_KEYS
 
@@ -37,21 +40,18 @@ def stored_keys(
     """
     wh, lsh = run.warehouse, run.config.lsh
     stored, contents = wh.read(JOIN_KEYS), units.select("content_id").distinct()  # of the units of all scopes
-    found = run.staging.save(standing(stored, contents, embeddings, lsh, version), "keys")
-    counts = {row["state"]: row for row in found.groupBy("state").agg(F.count("is_wanted"), F.count("*")).collect()}
-    n_wanted, n_all = ({state: row[i] for state, row in counts.items() if state} for i in (1, 2))
-    old = found.where("state = 'outdated'")
-    if "bare" in n_all:
-        bare = found.where("state = 'bare'")
-        now = run.staging.save(mended(bare, stored, features, embeddings, lsh), "mended")
-        n_all["mended"] = n_wanted["mended"] = now.count()
-        old = old.unionAll(bare.join(now, "content_id", "left_semi").select(old.columns))
-    if n_all.get("outdated") or n_all.get("mended"):
-        wh.merge(JOIN_KEYS, stored.limit(0), delete=old)
-    n_lacking = sum(n_wanted.get(state) or 0 for state in ("absent", "outdated", "mended"))
+    found, seen = counted(
+        partial(run.staging.save, name="keys"),
+        not_current(stored, contents, version),
+        lacking=F.count_if("is_wanted"),
+        outdated=F.count_if("is_stored"),
+    )
+    if seen["outdated"]:
+        wh.merge(JOIN_KEYS, stored.limit(0), delete=found.where("is_stored"), is_change=True)
+    n_lacking = seen["lacking"]
     if n_lacking:
         # append: a merge would compute all twice; what is lacking was compared with the committed table
-        lacking = found.where("state = 'absent'").unionAll(old).where("is_wanted").select("content_id")
+        lacking = found.where("is_wanted").select("content_id")
         made = compute_keys(lacking, features, embeddings, centre, lsh, version)
         are_few = n_lacking <= 2 * n_few
         if are_few:

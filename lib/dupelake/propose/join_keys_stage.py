@@ -6,8 +6,7 @@ the keys of neighbouring words all distances within a picture. So these are comp
 
 from __future__ import annotations
 
-from functools import partial, reduce
-from operator import or_
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -63,54 +62,20 @@ def compute_keys(
     return made.withColumn("key_version", F.lit(version))
 
 
-def standing(
-    stored: DataFrame, contents: DataFrame, embeddings: DataFrame | None, cfg: LshConfig, version: str
-) -> DataFrame:
-    """(content_id, state): what is to be done about the keys of each content, null where nothing or not known yet.
+def not_current(stored: DataFrame, contents: DataFrame, version: str) -> DataFrame:
+    """(content_id, is_wanted, is_stored): contents without keys of this version.
 
-    `absent`: there are none; `outdated`: they are of another version; `bare`: of this one, and made without an
-    embedding or without words: `mended` tells which of them have these now.
+    A content whose embedding or features came later has none: they were deleted then (pipeline/rejoin.py).
 
     Args:
         stored: JOIN_KEYS.
-        contents: (content_id), each once: those that are joined; others are of interest where they are outdated.
-        embeddings: as for `compute_keys`.
-        cfg: as for `compute_keys`.
+        contents: (content_id), each once: those that are joined. Others are returned if outdated keys are stored.
         version: of `key_version`.
     """
-    wanted = ([EMBEDDING] if embeddings is not None else []) + ([WORDS] if by_keys(cfg) else [])
-    lacks = reduce(or_, [~F.col("made_of").contains(source) for source in wanted], F.lit(False))
-    # `is_wanted` and `key_version`: of the sides of the join, null where the content is not on that side
-    both = contents.withColumn("is_wanted", F.lit(True)).join(
-        stored.select("content_id", "key_version", "made_of"), "content_id", "full"
-    )
-    is_old = (F.col("key_version") != version) | F.col("made_of").isNull()
-    state = F.when(F.col("key_version").isNull(), "absent").when(is_old, "outdated").when(lacks, "bare")
-    return both.select("content_id", "is_wanted", state.alias("state"))
-
-
-def mended(
-    bare: DataFrame, stored: DataFrame, features: DataFrame, embeddings: DataFrame | None, cfg: LshConfig
-) -> DataFrame:
-    """(content_id) of those among `bare` that have by now what their keys were made without.
-
-    Args:
-        bare: (content_id), few.
-        stored: JOIN_KEYS.
-        features: as for `compute_keys`: some are mended when all images are hashed again.
-        embeddings: as for `compute_keys`: some come later, where the jobs are run one by one.
-        cfg: as for `compute_keys`.
-    """
-    made_of = rows_of_contents(stored.select("content_id", "made_of"), bare)
-    now = [features.where("n_keypoints > 0").select("content_id", F.lit(WORDS).alias("source"))] if by_keys(cfg) else []
-    if embeddings is not None:
-        there = embeddings.where("embedding IS NOT NULL")
-        now.append(there.select("content_id", F.lit(EMBEDDING).alias("source")))
-    found = [
-        rows_of_contents(source, bare).join(made_of, "content_id").where("NOT contains(made_of, source)")
-        for source in now
-    ]
-    return reduce(DataFrame.unionAll, found).select("content_id").distinct() if found else bare.where("false")
+    known = stored.select("content_id", F.lit(True).alias("is_stored"), "key_version", "made_of")
+    both = contents.withColumn("is_wanted", F.lit(True)).join(known, "content_id", "full").fillna(False)
+    is_current = F.col("key_version").eqNullSafe(version) & F.col("made_of").isNotNull()
+    return both.where(~is_current).select("content_id", "is_wanted", "is_stored")
 
 
 def _emit_keys(batches: Batches, centre: npt.NDArray[np.float32] | None, n_bits: int | None) -> Batches:
