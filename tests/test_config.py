@@ -8,14 +8,33 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dupelake.config import Config, load_config
+from dupelake.config import Config, load_config, options_of
 from dupelake.errors import ConfigError
 
 BASE = Path(__file__).parents[1] / "conf" / "base.yaml"
 
 
 def test_base_yaml_shows_exactly_the_defaults():
-    assert yaml.safe_load(BASE.read_text(encoding="utf-8")) == Config().as_dict()
+    options = {section: options_of(getattr(Config(), section)) for section in Config().as_dict()}
+    shown = {s: {name: v for name, v in body.items() if name in options[s]} for s, body in Config().as_dict().items()}
+    assert yaml.safe_load(BASE.read_text(encoding="utf-8")) == shown
+    assert sum(map(len, options.values())) <= 50, "an option that nobody would set is a constant"
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("hash.rows_per_task", "it is always 256, so remove it"),
+        ("lsh.word_min_keys", "it is always 2, so remove it"),
+        ("decide.min_inliers", "use decide.min_score"),
+        ("cluster.copy_kinds", "use cluster.removable"),
+    ],
+)
+def test_what_was_an_option_is_refused_with_what_replaces_it(name, instead):
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [f"{name}=1"])
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{name}: no longer an option; {instead}")
 
 
 def test_base_yaml_loads_to_the_defaults():

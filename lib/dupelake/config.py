@@ -36,6 +36,23 @@ def _opt(
     return field(default=default, metadata=meta)
 
 
+def _fixed(value: Any) -> Any:
+    """Declare a value that was an option and that nobody needs to set: code and tests read it, files do not."""
+    return field(default=value, metadata={"is_fixed": True})
+
+
+# Options that went away, and what does their work now.
+_BY_SCORE = "decide.min_score, the probability that a model gives a pair"
+_DECISIONS = (
+    "bits_min_agreeing_share max_colour_difference max_contradicting_share max_direct_contradicting_share "
+    "max_local_difference max_overlaid_contradicting_share min_agreeing_share min_aligned_ncc min_cosine "
+    "min_direct_agreeing_share min_direct_ncc min_inlier_spread min_inliers min_overlaid_agreeing_share "
+    "min_overlaid_inlier_spread min_overlaid_inliers min_overlap pdq_max_bits pdq_min_quality phash_max_bits"
+)
+REPLACED = dict.fromkeys(("cluster.copy_kinds", "cluster.removable_kinds"), "cluster.removable")
+REPLACED |= {f"decide.{name}": _BY_SCORE for name in re.findall(r"\w+", _DECISIONS)}
+
+
 @dataclass(frozen=True)
 class ManifestConfig:
     """The manifests."""
@@ -66,7 +83,7 @@ class FetchConfig:
     allowed_roots: tuple[str, ...] = _opt(())  # in addition to the folders of the manifests
     timeout_s: float = _opt(120.0, low=0.1, high=86_400.0)  # for one remote file, with redirects and retries
     retries: int = _opt(2, low=0, high=10)
-    backoff_ms: int = _opt(200, low=1, high=60_000)  # before the first retry; doubled before each further one
+    backoff_ms: int = _fixed(200)  # before the first retry; doubled before each further one
 
 
 @dataclass(frozen=True)
@@ -83,17 +100,17 @@ class HashConfig:
 
     thumbnail_side_px: int = _opt(320, low=64, high=1024)
     thumbnail_quality: int = _opt(92, low=50, high=100)
-    low_information_min_side_px: int = _opt(16, low=1, high=256)
-    low_information_max_quality: int = _opt(20, low=0, high=100)  # PDQ quality at or below it
-    batch_bytes: int = _opt(33_554_432, low=1_048_576, high=1_073_741_824)
-    rows_per_task: int = _opt(256, low=1, high=1_000_000)
+    low_information_min_side_px: int = _fixed(16)
+    low_information_max_quality: int = _fixed(20)  # PDQ quality at or below it
+    batch_bytes: int = _fixed(33_554_432)
+    rows_per_task: int = _fixed(256)
 
 
 @dataclass(frozen=True)
 class FeaturesConfig:
     """Local features of thumbnails, and their visual words."""
 
-    max_keypoints: int = _opt(400, low=50, high=450)
+    max_keypoints: int = _fixed(400)
     max_words: int = _opt(150, low=20, high=250)
     vocabulary: str = _opt("default")  # default | the path of a file of `dupelake vocabulary`
 
@@ -108,7 +125,7 @@ class EmbedConfig:
     precision: str = _opt("auto", one_of=("auto", "float32", "bfloat16", "float16"))
     batch_size: int = _opt(64, low=1, high=8192)
     input_side_px: int = _opt(0, low=0, high=1024)  # 0: the side that the model was trained with (TorchScript: 224)
-    rows_per_task: int = _opt(128, low=1, high=1_000_000)
+    rows_per_task: int = _fixed(128)
 
 
 @dataclass(frozen=True)
@@ -119,15 +136,15 @@ class LshConfig:
     pdq_max_bits: int = _opt(31, low=0, high=63)
     mirrored: bool = _opt(True)
     embedding_min_cosine: float = _opt(0.92, low=0.5, high=1.0)
-    embedding_recall: float = _opt(0.95, low=0.5, high=0.9999)
+    embedding_recall: float = _fixed(0.95)
     words: bool = _opt(True)
-    word_min_votes: int = _opt(4, low=1, high=100)
+    word_min_votes: int = _fixed(4)
     word_max_images: int = _opt(20_000, low=10, high=100_000_000)  # of a word in a scope; more frequent ones: left out
     word_join: str = _opt("blocks", one_of=("blocks", "keys"))
-    word_min_keys: int = _opt(2, low=1, high=100)
+    word_min_keys: int = _fixed(2)
     word_key_max_images: int = _opt(2_000, low=2, high=1_000_000)  # of a key or word; more frequent ones: left out
     burst_min_images: int = _opt(1_000, low=10, high=100_000_000)  # images that are almost equal
-    burst_max_bits: int = _opt(15, low=0, high=15)  # of PDQ
+    burst_max_bits: int = _fixed(15)  # of PDQ
     scope: str = _opt("within", one_of=("within", "across"))
 
 
@@ -186,6 +203,11 @@ class Config:
     def fingerprint(self) -> str:
         """16 hex digits that change when any option changes."""
         return fingerprint(self.as_dict())
+
+
+def options_of(section: Any) -> dict[str, Any]:
+    """The fields of a section that files and `--set` may name, by name."""
+    return {one.name: one for one in dataclasses.fields(section) if not one.metadata.get("is_fixed")}
 
 
 def fingerprint(value: Any) -> str:
@@ -260,13 +282,19 @@ def _build(values: Mapping[str, Any], faults: list[str]) -> tuple[Config, set[st
 
 
 def _build_section(section: str, cls: Any, values: Mapping[str, Any], faults: list[str], refused: set[str]) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    fields, options = {f.name: f for f in dataclasses.fields(cls)}, options_of(cls)
     hints = get_type_hints(cls)
     taken: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{section}.{key}"
+        if name in REPLACED:
+            faults.append(f"{name}: no longer an option; use {REPLACED[name]}")
+            continue
         if key not in fields:
-            faults.append(f"{name}: no such option{_hint(str(key), fields)}")
+            faults.append(f"{name}: no such option{_hint(str(key), options)}")
+            continue
+        if key not in options:
+            faults.append(f"{name}: no longer an option; it is always {fields[key].default}, so remove it")
             continue
         try:
             taken[key] = _convert(value, hints[key], fields[key].metadata)

@@ -16,9 +16,7 @@ PINNED = [
     ((BY_KEYS,), "e6eb0931b8cba5db", "0909a33f22b58ed8"),
     ((NO_WORDS,), "d6dbaa76c8340633", "7de7b80e264440ed"),
     ((NO_WORDS, BY_KEYS), "66f627db7d4499f7", "7de7b80e264440ed"),
-    (("lsh.burst_min_images=20", "lsh.burst_max_bits=3"), "7243ecbefd07ba02", "7de7b80e264440ed"),
-    (("lsh.word_min_keys=1",), "7243ecbefd07ba02", "7de7b80e264440ed"),
-    ((BY_KEYS, "lsh.word_min_keys=1"), "763c67b1b70d35bb", "0909a33f22b58ed8"),
+    (("lsh.burst_min_images=20",), "7243ecbefd07ba02", "7de7b80e264440ed"),
     (("lsh.scope=across", "lsh.pdq_max_bits=20"), "e3a58dc789bb9d6a", "7de7b80e264440ed"),
 ]
 

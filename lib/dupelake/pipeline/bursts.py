@@ -37,9 +37,9 @@ def find_followers(run: Run, units: DataFrame, hashes: DataFrame, n_units: int) 
     if not run.counts["burst_followers"]:
         return None
     log.warning(
-        "%d contents lie within lsh.burst_max_bits = %d bits of PDQ of the best of at least lsh.burst_min_images = %d "
-        "such (a fixed camera, one picture again and again): each is compared with up to %d of the best, no two of "
-        "them with each other, and other pictures with the best alone",
+        "%d contents lie within %d bits of PDQ of the best of at least lsh.burst_min_images = %d such (a fixed camera, "
+        "one picture again and again): each is compared with up to %d of the best, no two of them with each other, and "
+        "other pictures with the best alone",
         *(run.counts["burst_followers"], lsh.burst_max_bits, lsh.burst_min_images, LEADERS),
     )
     return found

@@ -75,7 +75,7 @@ def check_legs(
         elif isinstance(promise, WithinCosine) and _is_below(share, promise.share):
             log.warning(
                 "the embedding leg proposed %d of %d pairs at cosine %g or more around %d new images, less than "
-                "lsh.embedding_recall = %g; raise it for more",
+                "the share of %g that it is made for",
                 *(share["found"], share["true"], promise.min_cosine, len(rows), promise.share),
             )
 

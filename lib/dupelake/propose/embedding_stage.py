@@ -14,7 +14,7 @@ from dupelake.propose.srp import embedding_plan
 
 
 class Embedding(CodeGenerator):
-    """Each such pair with probability lsh.embedding_recall, and some that are less near."""
+    """Each such pair with probability .95, and some that are less near."""
 
     name = "embedding"
 

@@ -3,7 +3,7 @@
 Meeting all pictures in blocks (word_blocks_stage) costs the square of the corpus. Here only those meet that share a key
 of two neighbouring words (propose.word_neighbours), few of a corpus, and then the rule of words decides on their words
 alone. So this finds a part of what blocks find (benchmarks/scale.md has the figures) and never anything else. One key
-in common is often a coincidence, and checking strangers is what grows with the square of a corpus: lsh.word_min_keys.
+in common is often a coincidence, and checking strangers is what grows with the square of a corpus, so two are needed.
 
 Keys are shuffled packed (propose.keyjoin), some 14 bytes a key with the units, and a part sorts its keys as numbers, in
 memory, about 130 MB of them. Old pictures never meet old ones.

@@ -177,10 +177,10 @@ def _warn_of_blocks(n_new: int, n_units: int) -> None:
 def _warn_of_pairs(n_pairs: int, n_units: int, lsh: LshConfig) -> None:
     if n_pairs > _MANY_PAIRS * n_units:
         log.warning(
-            "%d pairs of pictures, %d a picture, share lsh.word_min_keys = %d keys or more and are compared by words, "
+            "%d pairs of pictures, %d a picture, share %d keys or more and are compared by words, "
             "about %.1f core-hours: marks that many pictures bear (a watermark, a frame), but not more than "
-            "lsh.word_key_max_images = %d of a scope and one in %d of them, do that; lower the limit or raise "
-            "lsh.word_min_keys and run with --full",
+            "lsh.word_key_max_images = %d of a scope and one in %d of them, do that; lower that limit and run "
+            "with --full",
             *(n_pairs, n_pairs // n_units, lsh.word_min_keys, n_pairs * A_PAIR_OF_WORDS / 3600),
             *(lsh.word_key_max_images, CROWD_SHARE),
         )

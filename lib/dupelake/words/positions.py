@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from dupelake.words.votes import Matches, WordBlock
 
 # In a copy the scale and angle of a keypoint differ by a few percent and degrees, so the error of a prediction grows
-# with the distance from the match; positions differ by a few pixels. Measured by benchmarks/words_generator.py (3,939 images,
-# 4 votes, 4 points): .25 finds .9683 of the true pairs with 2.7 candidates an image, .1 finds .9670 with 1.5, .07 and
-# .05 find .9662 with 1.3; pages of text have 42, 4.5, 1.3 and .4.
+# with the distance from the match; positions differ by a few pixels. Measured by benchmarks/words_generator.py (3,939
+# images, 4 votes, 4 points): .25 finds .9683 of the true pairs with 2.7 candidates an image, .1 finds .9670 with 1.5,
+# .07 and .05 find .9662 with 1.3; pages of text have 42, 4.5, 1.3 and .4.
 RELATIVE_TOLERANCE = 0.07
 TOLERANCE_PX = 4.0
 SAME_POINT_PX = 3.0  # closer keypoints count as one point
