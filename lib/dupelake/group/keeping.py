@@ -187,7 +187,7 @@ class Order(NamedTuple):
 
     vertices: Ints
     n_better: Ints
-    component_disagreement: Ints
+    disagreement: Ints
     n_sounder: Ints
 
 

@@ -17,7 +17,7 @@ from dupelake.words.votes import Matches, WordBlock
 
 # Scale and angle of a keypoint are off by a few percent and degrees in a copy, so a prediction is off in proportion to
 # the distance from the match that makes it; and positions themselves by a few pixels. Measured by
-# benchmarks/words_leg.py (3,939 images, 4 votes, 4 points): .25 finds .9683 of the true pairs with 2.7 candidates an
+# benchmarks/words_generator.py (3,939 images, 4 votes, 4 points): .25 finds .9683 of the true pairs, 2.7 candidates an
 # image, .1 finds .9670 with 1.5, .07 and .05 find .9662 with 1.3; pages of text have 42, 4.5, 1.3 and .4.
 RELATIVE_TOLERANCE = 0.07
 TOLERANCE_PX = 4.0
