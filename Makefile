@@ -33,7 +33,7 @@ demo: setup  ## sample images with known copies, two nights, a contact sheet
 
 .PHONY: test
 test: setup  ## the tests, two files at a time, but for the long ones
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not long'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long'
 
 .PHONY: test-all
 test-all: setup  ## all tests

@@ -460,7 +460,7 @@ class TestRefusals:
             read(spark, tmp_path)
 
     def test_absent_empty_mixed(self, spark: SparkSession, tmp_path: Path) -> None:
-        with pytest.raises(ManifestError, match="there is no"):
+        with pytest.raises(ManifestError, match="does not exist"):
             read(spark, tmp_path / "none.csv")
         (tmp_path / "e" / "sub").mkdir(parents=True)
         put(tmp_path / "e" / ".hidden")

@@ -90,10 +90,10 @@ def test_only_what_was_asked_for_is_staged(
     expected = rows.where("partition in ('p7', 'p1999') or last_partition in ('p7', 'p1999')")
     assert sorted(some.collect()) == sorted(expected.collect())
     assert some.count() == 4
-    every, n_all = staged(run, rows, HashOptions((), ["p7"], listing=True))
+    every, n_all, _ = staged(run, rows, HashOptions((), ["p7"], listing=True), {})
     assert (every.count(), n_all) == (3000, None)
     with pytest.raises(ManifestError, match="2000 partitions, from p0 to p999, such as p7"):
-        staged(run, rows, HashOptions((), ["p77777"]))
+        staged(run, rows, HashOptions((), ["p77777"]), {})
     caplog.set_level("WARNING", "dupelake")
     warn_of_many_partitions(every.withColumn("why", F.lit("new")), 3000)
     assert "3000 rows of this night are of 2000 partitions" in caplog.text
