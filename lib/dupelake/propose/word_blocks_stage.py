@@ -89,8 +89,8 @@ def word_pairs(
     """Propose pairs with at least one new unit. Several nights give the pairs of one batch.
 
     A pair is proposed if it passes two tests. At least `cfg.word_min_votes` different words of both pictures match
-    within one window of rotation and scale. And MIN_POINTS of the matches (word_min_votes, if less) at different points agree
-    with one similarity transform.
+    within one window of rotation and scale. And MIN_POINTS of the matches (word_min_votes, if less) at different points
+    agree with one similarity transform.
 
     Args:
         units: (scope, content_id, is_new boolean), one row per scope and content; read more than once.

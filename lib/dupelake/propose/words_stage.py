@@ -1,8 +1,8 @@
 """The words generator: pictures whose visual words agree in rotation and scale, and then in position.
 
 The option lsh.word_join decides which pictures meet: all pairs in blocks (`propose/word_blocks_stage.py`), or those
-that share keys of neighbouring words (`propose/word_keys_stage.py`). The log and the counts of the run say what is left out
-and what is expensive.
+that share keys of neighbouring words (`propose/word_keys_stage.py`). The log and the counts of the run say what is left
+out and what is expensive.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def _warn_of_pairs(n_pairs: int, n_units: int, lsh: LshConfig) -> None:
     if n_pairs > _MANY_PAIRS * n_units:
         log.warning(
             "%d pairs of pictures, %d a picture, share at least %d keys and are compared by words. This takes about "
-            "%.1f core-hours. The usual cause is a mark (a watermark, a frame) that many pictures have, but not more than "
-            "lsh.word_key_max_images = %d of a scope and one in %d of them. Lower this limit and run with --full",
+            "%.1f core-hours. The usual cause is a mark (a watermark, a frame) that many pictures have, but not more "
+            "than lsh.word_key_max_images = %d of a scope and one in %d of them. Lower this limit and run with --full",
             *(n_pairs, n_pairs // n_units, lsh.word_min_keys, n_pairs * SECONDS_PER_WORD_PAIR / 3600),
             *(lsh.word_key_max_images, CROWD_SHARE),
         )
