@@ -48,7 +48,7 @@ def check(run: Run, options: HashOptions) -> Night:
         versions = note_versions(run)
         last = None if options.full else _valid_last_night(run)
         if last is None:
-            pin_decisions(run.warehouse, run.staging.checkpoint)  # before a manifest may change the contents that people saw
+            pin_decisions(run.warehouse, run.staging.checkpoint)  # before manifests may change what people saw
             refuse_other_versions(run, options.full)
     ids = embed.prepare_model(run)
     with run.step("versions"):

@@ -34,7 +34,7 @@ def staged(
 
     Args:
         run: its staging is used.
-        rows: all rows of `ingest.manifest_stage.normalise`.
+        rows: all rows of `ingest.new_images_stage.normalise`.
         options: partitions, since and listing.
         counts: aggregates of the staged rows, taken while they are written.
 
@@ -63,7 +63,7 @@ def refuse_nothing(asked: DataFrame, rows: DataFrame, partitions: list[str] | No
 
     Args:
         asked: the rows of `rows` in the asked partitions.
-        rows: all rows of `ingest.manifest_stage.normalise`; read only if `asked` is empty.
+        rows: all rows of `ingest.new_images_stage.normalise`; read only if `asked` is empty.
         partitions: value of --partitions.
         since: value of --since.
 
