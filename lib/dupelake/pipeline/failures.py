@@ -36,7 +36,7 @@ class Failures:
 
         Args:
             run: its counts `hashed`, `failed` and `failed.REASON` are increased.
-            hashed: rows of `fingerprint.hash_stage.HASHED`.
+            hashed: rows of `fingerprint.stage.HASHED`.
         """
         is_again = ((F.col("status") == FAILED) & (F.col("attempts") > 0)).alias("is_again")
         first = F.min_by(F.struct("uri", "error_message"), "image_id").alias("first")
