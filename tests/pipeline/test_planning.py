@@ -15,7 +15,7 @@ from dupelake.pipeline import nightly, planning
 from dupelake.propose import words_stage
 from dupelake.propose.counts_stage import forecasts
 from dupelake.propose.forecast import count_values, forecast
-from dupelake.propose.frequent_words_stage import count_hot_words
+from dupelake.propose.frequent_words_stage import count_frequent_words
 from dupelake.propose.generator_stage import Actions, JoinInputs
 from dupelake.propose.mih import words_of
 from dupelake.propose.pdq_stage import Pdq
@@ -131,9 +131,11 @@ def test_words_by_keys_are_forecast_and_a_crowds_words_left_out(spark, images, t
         words["seconds"] * 2 / words["core_seconds"], rel=1
     )
     monkeypatch.setattr(
-        words_stage, "count_hot_words", lambda sample, cfg: count_hot_words(sample, replace(cfg, word_key_max_images=2))
+        words_stage,
+        "count_frequent_words",
+        lambda sample, cfg: count_frequent_words(sample, replace(cfg, word_key_max_images=2)),
     )
-    few, told, _ = run("of a crowd of three")  # no key has more holders than the cap: what is left out is hot
+    few, told, _ = run("of a crowd of three")  # no key is over the cap: only frequent words are left out
     assert few["hot_words"] > 0, "a picture and its copies share words, more than two of them"
     assert few["words_dropped"] > 0
     assert few["word_pairs_dropped"] > 0

@@ -13,7 +13,7 @@ from word_oracle import corpus_oracle, key_oracle, packed, random_corpus, random
 
 from dupelake.config import LshConfig
 from dupelake.propose import frequent_words_stage as hot_words
-from dupelake.propose.frequent_words_stage import _emit_hot, by_scope, count_hot_words, sampled, thinned
+from dupelake.propose.frequent_words_stage import _emit_frequent, by_scope, count_frequent_words, sampled, thinned
 from dupelake.propose.join_keys_stage import compute_keys
 from dupelake.propose.keyfilter import make_bitmap
 from dupelake.propose.word_blocks_stage import MIN_POINTS
@@ -162,24 +162,24 @@ def test_words_of_a_mark_are_hot_and_bring_no_two_pictures_together(spark, marke
     corpus, bears, cells = marked
     cfg = LshConfig(word_join="keys", word_key_max_images=60)
     features, units = features_of(spark, corpus), units_of(spark, [("s", i, True) for i in corpus])
-    rows = count_hot_words(sampled(units, features, N), cfg).collect()
+    rows = count_frequent_words(sampled(units, features, N), cfg).collect()
     assert {row["word"]: row["n_units"] for row in rows} == dict.fromkeys(cells, len(bears))
-    hot = by_scope(rows)
+    frequent = by_scope(rows)
     own = cells | set(mirrored_words(np.array(sorted(cells), np.uint32)).tolist())
     keys = {key: key_oracle(unpack_words(data)) for key, data in corpus.items()}
     plain = {key: {k for k in held if not own & set(k[:2])} for key, held in keys.items()}
     pairs = {tuple(sorted(pair)) for pair in combinations(corpus, 2)}
     sharing = {(a, b) for a, b in pairs if len(plain[a] & plain[b]) >= cfg.word_min_keys}
     by_mark = {(a, b) for a, b in pairs if len(keys[a] & keys[b]) >= cfg.word_min_keys} - sharing
-    assert len(by_mark) > 3_000, "without hot words nearly all marked pictures meet"
-    found = meet_by_keys(units, keys_of(features), cfg, N, N, hot=hot)
+    assert len(by_mark) > 3_000, "without frequent words nearly all marked pictures meet"
+    found = meet_by_keys(units, keys_of(features), cfg, N, N, frequent=frequent)
     assert pairs_of(found.pairs()) == sharing
     wanted = sharing & rule_of(corpus, cells)
     assert len(wanted) > 15
-    assert pairs_of(check_words(found.pairs(), features, cfg, hot=hot)) == wanted
+    assert pairs_of(check_words(found.pairs(), features, cfg, frequent=frequent)) == wanted
     everyone = meet_by_keys(units, keys_of(features), CFG, N, N).pairs()
     assert pairs_of(everyone) == sharing | by_mark
-    agree = pairs_of(check_words(everyone, features, cfg, hot=hot))
+    agree = pairs_of(check_words(everyone, features, cfg, frequent=frequent))
     assert agree == (sharing | by_mark) & rule_of(corpus, cells), "pictures that agree by the mark alone do not agree"
     left_out = found.left_out().first()
     holders = Counter(k for held in keys.values() for k in held if own & set(k[:2]))
@@ -193,11 +193,11 @@ def test_a_mark_of_another_scope_is_left_alone(spark, marked):
     few = bears[:20]
     units = units_of(spark, [("a", i, True) for i in corpus] + [("b", i, True) for i in few])
     features = features_of(spark, corpus)
-    rows = count_hot_words(sampled(units, features, N + 20), cfg).collect()
-    hot = by_scope(rows)
-    assert len(hot) == 1
-    found = meet_by_keys(units, keys_of(features), cfg, N + 20, N + 20, hot=hot).pairs()
-    met = pairs_of(check_words(found, features, cfg, hot=hot))
+    rows = count_frequent_words(sampled(units, features, N + 20), cfg).collect()
+    frequent = by_scope(rows)
+    assert len(frequent) == 1
+    found = meet_by_keys(units, keys_of(features), cfg, N + 20, N + 20, frequent=frequent).pairs()
+    met = pairs_of(check_words(found, features, cfg, frequent=frequent))
     assert {tuple(sorted(pair)) for pair in combinations(few, 2)} <= met, "twenty pictures are no crowd"
     assert len(met & {tuple(sorted(pair)) for pair in combinations(bears[20:], 2)}) < 100
 
@@ -207,13 +207,13 @@ def test_old_units_that_bear_a_mark_are_not_counted_with_one_another(spark, mark
     cfg = LshConfig(word_join="keys", word_key_max_images=60)
     features, new = features_of(spark, corpus), set([*corpus][:30])
     units = units_of(spark, [("s", i, i in new) for i in corpus])
-    rows = count_hot_words(sampled(units, features, N), cfg).collect()
-    hot = by_scope(rows)
-    whole = meet_by_keys(units, keys_of(features), cfg, N, 30, hot=hot)
+    rows = count_frequent_words(sampled(units, features, N), cfg).collect()
+    frequent = by_scope(rows)
+    whole = meet_by_keys(units, keys_of(features), cfg, N, 30, frequent=frequent)
     assert all({low, high} & new for low, high in pairs_of(whole.pairs()))
-    everyone = meet_by_keys(units.withColumn("is_new", F.lit(True)), keys_of(features), cfg, N, N, hot=hot)
+    everyone = meet_by_keys(units.withColumn("is_new", F.lit(True)), keys_of(features), cfg, N, N, frequent=frequent)
     alone = meet_by_keys(
-        units.where("NOT is_new").withColumn("is_new", F.lit(True)), keys_of(features), cfg, N, N, hot=hot
+        units.where("NOT is_new").withColumn("is_new", F.lit(True)), keys_of(features), cfg, N, N, frequent=frequent
     )
     assert whole.left_out().first()["pairs"] == everyone.left_out().first()["pairs"] - alone.left_out().first()["pairs"]
 
@@ -223,8 +223,8 @@ def test_keys_of_old_units_alone_are_not_told(spark, marked):
     features = features_of(spark, corpus)
     cfg = LshConfig(word_join="keys", word_key_max_images=60)
     units = units_of(spark, [("s", i, False) for i in corpus])
-    rows = count_hot_words(sampled(units, features, N), cfg).collect()
-    found = meet_by_keys(units, keys_of(features), cfg, N, 1, hot=by_scope(rows))
+    rows = count_frequent_words(sampled(units, features, N), cfg).collect()
+    found = meet_by_keys(units, keys_of(features), cfg, N, 1, frequent=by_scope(rows))
     assert found.met.collect() == []
 
 
@@ -234,17 +234,17 @@ def test_a_thin_sample_makes_no_word_hot():
     pictures = [random_picture(rng) for _ in range(40)]
     digests = [bytes([at]) * 16 for at in range(40)]
 
-    def hot(words, scopes, one_in):
+    def frequent(words, scopes, one_in):
         columns = [pa.array(scopes, pa.binary()), pa.array(words, pa.binary())]
         batch = pa.RecordBatch.from_arrays(columns, names=["scope_digest", "words"])
-        return sum(found.num_rows for found in _emit_hot(iter((batch,)), one_in, 2000))
+        return sum(found.num_rows for found in _emit_frequent(iter((batch,)), one_in, 2000))
 
-    assert hot(pictures, digests, 2048) == 0
+    assert frequent(pictures, digests, 2048) == 0
     one = max(pictures, key=len)
     cells = set(unpack_words(one).probes.ravel().tolist()) - {NO_WORD}
     assert len(cells) > 20
-    assert hot([one] * 40, digests[:1] * 40, 2048) == len(cells)
-    assert hot([one] * 31, digests[:1] * 31, 2048) == 0
+    assert frequent([one] * 40, digests[:1] * 40, 2048) == len(cells)
+    assert frequent([one] * 31, digests[:1] * 31, 2048) == 0
 
 
 def test_how_likely_two_units_are_of_one_scope(spark, corpus):
@@ -265,7 +265,7 @@ def test_a_large_corpus_is_sampled_by_content_id(spark, marked, monkeypatch):
     assert {row["content_id"] for row in sample.rows.collect()} == {key for key in held if key < "8"}
     n = sum(key < "8" for key in bears)
     assert n * 2 > 60
-    found = {row["word"]: row["n_units"] for row in count_hot_words(sample, cfg).collect()}
+    found = {row["word"]: row["n_units"] for row in count_frequent_words(sample, cfg).collect()}
     assert found == dict.fromkeys(cells, 2 * n)
     quarter = thinned(sample, N, N // 4 + 1)
     assert quarter.one_in == 4
@@ -278,9 +278,9 @@ def test_the_pairs_of_a_sample_are_foretold_as_they_meet(spark, marked):
     units, features = units_of(spark, [("s", i, True) for i in corpus]), features_of(spark, corpus)
     sample = sampled(units, features, N)
     assert sample.one_in == 1
-    hot = by_scope(count_hot_words(sample, LshConfig(word_join="keys", word_key_max_images=60)).collect())
-    for left_out in ({}, hot):
-        met = pairs_of(meet_by_keys(units, keys_of(features), CFG, N, N, hot=left_out).pairs())
+    frequent = by_scope(count_frequent_words(sample, LshConfig(word_join="keys", word_key_max_images=60)).collect())
+    for left_out in ({}, frequent):
+        met = pairs_of(meet_by_keys(units, keys_of(features), CFG, N, N, frequent=left_out).pairs())
         assert pairs_of(sampled_pairs(sample, CFG, left_out)) == met
         half = sampled(units, features, N, N // 2)
         assert pairs_of(sampled_pairs(half, CFG, left_out)) == {pair for pair in met if max(pair) < "8"}

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dupelake.config import Config, LshConfig, RunConfig
-from dupelake.pipeline.recall import check_legs
+from dupelake.pipeline.recall import check_generators
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.tables import Warehouse
 
@@ -45,7 +45,7 @@ def checked(spark, tmp_path, corpus, found_by, n_checked=64):
     run = Run("nightly", cfg, Warehouse(spark, str(tmp_path)))
     rows = [(*PAIR, found_by)] if found_by else []
     candidates = spark.createDataFrame(rows, "src_id string, dst_id string, found_by string")
-    check_legs(run, *corpus, candidates)
+    check_generators(run, *corpus, candidates)
     return run
 
 
@@ -68,9 +68,9 @@ def test_a_pair_that_an_exact_leg_missed_is_an_error(spark, tmp_path, corpus, ca
     with caplog.at_level(logging.WARNING):
         run = checked(spark, tmp_path, corpus, found_by)
     assert run.counts["exact_pairs_missed"] == missed
-    assert "the phash leg proposed 0 of 1 pairs that brute force finds" in caplog.text
-    assert ("the pdq leg proposed 0 of 1" in caplog.text) == (missed == 2)
-    assert "the embedding leg" not in caplog.text, "one miss says little of a leg that may miss some"
+    assert "the phash generator proposed 0 of 1 pairs that brute force finds" in caplog.text
+    assert ("the pdq generator proposed 0 of 1" in caplog.text) == (missed == 2)
+    assert "the embedding generator" not in caplog.text, "one miss says little about a generator that may miss some"
 
 
 def test_nothing_is_checked_where_nothing_is_wanted(spark, tmp_path, corpus):

@@ -12,7 +12,7 @@ COPIES = {
 }
 LEGS = {"legs": {"pdq": {"found": 5, "true": 6}, "phash": {"found": 2, "true": 2}}, "checked": 64}
 COPIES_IN_WORDS = "3 of 4 planted copies found (75%, 95 % interval 30% to 95%): crop 2/2, mirror 1/2"
-LEGS_IN_WORDS = "legs against brute force around 64 new images: pdq 5/6, phash 2/2"
+LEGS_IN_WORDS = "generators against brute force around 64 new images: pdq 5/6, phash 2/2"
 
 
 def test_both_and_either():
@@ -23,4 +23,4 @@ def test_both_and_either():
 
 def test_a_sample_without_any_pair():
     nothing = json.dumps({"legs": {}, "checked": 3})
-    assert recall_in_words(nothing) == "legs against brute force around 3 new images: no pair there"
+    assert recall_in_words(nothing) == "generators against brute force around 3 new images: no pair there"

@@ -1,4 +1,4 @@
-"""What command lines share: the option --spark, and words that repeat no secret. Imports neither Spark nor torch."""
+"""Shared parts of the command lines: the option --spark, and messages without secrets. Imports no Spark or torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dupelake.runtime.redaction import Redactor
 
 
 class Parser(argparse.ArgumentParser):
-    """Repeats no secret when it refuses a command line."""
+    """A parser whose error messages contain no secrets."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_spark(parser: argparse.ArgumentParser) -> None:
-    """The option --spark of every command that starts Spark."""
+    """Add the option --spark, which every command that starts Spark has."""
     parser.add_argument(
         "--spark",
         action="append",
@@ -29,7 +29,7 @@ def add_spark(parser: argparse.ArgumentParser) -> None:
 
 
 def spark_settings(items: Sequence[str], faults: list[str]) -> dict[str, str]:
-    """The settings of --spark; what is wrong with them is added to `faults`."""
+    """The settings of --spark. Faults in them are added to `faults`."""
     settings = {}
     for item in items:
         key, equals, value = item.partition("=")

@@ -1,4 +1,4 @@
-"""The bursts of a night: which units follow the best of a crowd and meet nobody else."""
+"""The bursts of a night: finds the followers, which are compared only with their leaders."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 
 def find_followers(run: Run, units: DataFrame, hashes: DataFrame, n_units: int) -> DataFrame | None:
-    """(scope, content_id, leaders) of units that are paired with the best of their burst alone, staged; or None.
+    """(scope, content_id, leaders) of all followers, staged; None if there are none.
 
     Args:
-        run: its count is filled.
+        run: its count `burst_followers` is set.
         units: (scope, content_id, is_new).
         hashes: HASHES of the present version.
-        n_units: how many units there are.
+        n_units: number of units.
     """
     lsh, context = run.config.lsh, run.warehouse.spark.sparkContext
     run.count("burst_followers", 0)
@@ -37,9 +37,9 @@ def find_followers(run: Run, units: DataFrame, hashes: DataFrame, n_units: int) 
     if not run.counts["burst_followers"]:
         return None
     log.warning(
-        "%d contents lie within %d bits of PDQ of the best of at least lsh.burst_min_images = %d such (a fixed camera, "
-        "one picture again and again): each is compared with up to %d of the best, no two of them with each other, and "
-        "other pictures with the best alone",
+        "%d contents belong to bursts (a fixed camera, one picture many times): they differ by at most %d bits of PDQ "
+        "from the best content of a burst of at least lsh.burst_min_images = %d contents. Each is compared with up to "
+        "%d of the best contents only. Other pictures are compared with the best contents only",
         *(run.counts["burst_followers"], lsh.burst_max_bits, lsh.burst_min_images, LEADERS),
     )
     return found

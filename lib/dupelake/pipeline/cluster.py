@@ -1,4 +1,4 @@
-"""The cluster job: accepted pairs in; groups with a keeper each, and what changed since the last run, out."""
+"""The cluster job: makes groups with a keeper from accepted pairs, and records the changes since the last run."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _NAMED = 5  # cut links that the log names
 
 
 def work(run: Run, options: None, versions: None) -> None:
-    """Group again what this night touched, and write the difference to the stored groups."""
+    """Group the components that this night changed again, and write the difference to the stored groups."""
     wh = run.warehouse
     with run.step("cluster"):
         hashes, pairs = of_one_version(run)
         sequence = settle_changes(wh, was_killed=run.staging.took_over) + 1
-        # People decide at any time. What comes after this version is for the next night, which sees it by its number.
+        # People decide at any time. The next night applies the decisions after this version.
         run.decisions_version = wh.version(DECISIONS)
         pin_decisions(wh, run.staging.checkpoint, run.decisions_version)
         verdicts = current_verdicts(wh, run.config, run.staging.checkpoint, run.decisions_version, hashes)
@@ -68,7 +68,7 @@ def work(run: Run, options: None, versions: None) -> None:
         run.counts.bridges_cut = run.counts.conflicts = 0
         if touched.n_contents:
             _regroup(run, touched, hashes, pairs.where("is_duplicate"), verdicts, sequence)
-        elif verdicts is not None:  # one on images that nobody knows touches no group, and is a conflict all the same
+        elif verdicts is not None:  # a verdict on unknown images changes no group but is a conflict
             found = conflict_rows(conflicts_of(verdicts))
             write_conflicts(wh, found, run.staging.checkpoint, wh.read(IMAGES).limit(0))
         _group_similar(run, pairs)
@@ -77,15 +77,16 @@ def work(run: Run, options: None, versions: None) -> None:
 
 
 def settle_changes(wh: Warehouse, *, was_killed: bool = True) -> int:
-    """Take back events of a change that was never made: a run was killed between the two commits.
+    """Delete events whose change of `groups` was never committed, because the run was killed between the two commits.
 
-    Events are written first, under the number that the change of `groups` then carries in its own commit. So a number
-    above the last one of `groups` is of a run that did not get so far; the next run finds the same events again. Their
-    commits carry the number too, so that a log tells, without a query, whether there is something to take back.
+    Events are written first, with a sequence number. The commit that changes `groups` then carries the same number. So
+    events with a number above the last one of `groups` belong to a killed run, and the next run makes them again. The
+    commits of events carry the number too, so the Delta log shows without a query whether there are such events.
 
     Args:
         wh: the tables.
-        was_killed: a run before did not end; it may be of a version whose commits of events carry no such number.
+        was_killed: whether an earlier run did not end. Then the events are deleted without looking at the log, because
+            older versions of dupelake wrote no number into the commits of events.
 
     Returns:
         The number of the last change of `groups`.
@@ -143,17 +144,17 @@ def _regroup(
         run.staging.save(rows, "clustered"),
         update_when="t.fingerprint <> s.fingerprint OR t.component <> s.component",
         delete=lost,
-        is_change=True,  # of each touched component a fingerprint differs
+        is_change=True,  # each touched component has a row with another fingerprint
     )
     run.counts.changes_by_event = events
     _count_cuts(run, built.cuts)
 
 
 def _group_similar(run: Run, pairs: DataFrame) -> None:
-    """Bring SIMILAR_GROUPS up to date; empty it where nobody wants it any more."""
+    """Update SIMILAR_GROUPS, or empty it if cluster.similar_groups is off."""
     wh = run.warehouse
     if not run.config.cluster.similar_groups:
-        if wh.version(SIMILAR_GROUPS) > 0:  # else it was made, and nothing written: its log tells that without a query
+        if wh.version(SIMILAR_GROUPS) > 0:  # version 0: the table was created and never written
             wh.delete(SIMILAR_GROUPS, "true")
         return
     rows = run.staging.save(
@@ -166,7 +167,7 @@ def _group_similar(run: Run, pairs: DataFrame) -> None:
 
 
 def _count_cuts(run: Run, cuts: DataFrame) -> None:
-    """Count links that were cut as bridges, and the components that they held together; the log names some."""
+    """Count the cut bridges and the components that they connected; the log names some."""
     row = single_row(cuts.agg(F.count(F.lit(1)).alias("links"), F.count_distinct("component").alias("components")))
     run.counts.bridges_cut, run.counts.components_split = row["links"], row["components"]
     if not row["links"]:
@@ -174,7 +175,7 @@ def _count_cuts(run: Run, cuts: DataFrame) -> None:
     some = cuts.orderBy("component", "src", "dst").limit(_NAMED).collect()  # at most _NAMED rows
     named = "; ".join(f"{_content(r['src'])} and {_content(r['dst'])} ({_WHY[r['cut']]})" for r in some)
     log.info(
-        "cluster: %d components were held together by bridges: %d links cut, such as between contents %s",
+        "cluster: bridges connected %d components: %d links cut, such as between contents %s",
         row["components"],
         row["links"],
         named,

@@ -1,4 +1,4 @@
-"""The command lines of jobs: their parsers, and the options that they make. `argparse.Namespace` ends here."""
+"""The command lines of the jobs: parsers, and the options made from parsed arguments (no `Namespace` elsewhere)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dupelake.pipeline.options import ForgetOptions, HashOptions, MaintainOption
 from dupelake.warehouse.paths import known_local
 from dupelake.warehouse.schema import IMAGES
 
-MIN_RETAIN_HOURS = 168.0  # Delta's own guard: readers and time travel may need a week's files
+MIN_RETAIN_HOURS = 168.0  # Delta's own limit: readers and time travel may need the files of a week
 
 O = TypeVar("O")  # noqa: E741 - as in pipeline.job
-Faults = list[str]  # what is wrong with a command line, each with its fix
+Faults = list[str]  # faults of a command line, each with its fix
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Command(Generic[O]):
     """The command line of one job.
 
     Attributes:
-        parser: of its options.
-        options: the job's own options of what was parsed; what is wrong with them is added to the faults.
+        parser: parses the arguments.
+        options: makes the options of the job from the parsed arguments, and adds faults to the given list.
     """
 
     parser: argparse.ArgumentParser
     options: Callable[[argparse.Namespace, Faults], O]
 
     def parse(self, argv: Sequence[str] | None = None) -> Parsed[O]:
-        """`argv`, or the arguments of the process; what the parser refuses ends the process with code 2."""
+        """Parse `argv`, or the arguments of the process. On a fault the process exits with code 2."""
         return Parsed(self, self.parser.parse_args(sys.argv[1:] if argv is None else argv))
 
 
@@ -52,23 +52,23 @@ class Parsed(Generic[O]):
 
     @property
     def addresses(self) -> list[str]:
-        """The manifests and the warehouse, as they were given."""
+        """The given manifests and the given warehouse."""
         return [*getattr(self.args, "paths", ()), self.args.warehouse]
 
     @property
     def settings(self) -> dict[str, str]:
-        """Spark settings, sound or not."""
+        """Spark settings, not checked."""
         return spark_settings(self.args.spark, [])
 
     def config(self) -> Config | None:
-        """The configuration, where only other arguments are at fault."""
+        """The configuration; None if it has faults."""
         try:
             return load_config(self.args.config, self.args.sets)
         except ConfigError:
             return None
 
     def check(self, *, is_written: bool = True) -> Checked[O]:
-        """What the job needs, for a job that writes the warehouse or only reads it.
+        """Check the command line. `is_written` says whether the job writes the warehouse.
 
         Raises:
             ConfigError: names all faults at once.
@@ -92,9 +92,9 @@ class Checked(Generic[O]):
 
     Attributes:
         config: the configuration.
-        warehouse: where the tables are.
-        settings: of Spark.
-        options: of the job.
+        warehouse: folder or prefix of the tables.
+        settings: Spark settings.
+        options: options of the job.
     """
 
     config: Config
@@ -104,7 +104,7 @@ class Checked(Generic[O]):
 
 
 def manifest_command(prog: str, description: str) -> Command[HashOptions]:
-    """The command line of the hash job, of a night and of its plan."""
+    """The command line of the jobs that read manifests: hash, nightly and plan."""
     parser = Parser(prog=prog, description=description)
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="manifest (CSV, JSON lines, Parquet, Delta) or directory of images"
@@ -114,7 +114,7 @@ def manifest_command(prog: str, description: str) -> Command[HashOptions]:
     parser.add_argument(
         "--listing",
         action="store_true",
-        help="the manifests list all that exists: what they cover and lack is gone (docs/removals.md)",
+        help="the manifests list everything that exists: covered images that they lack are gone (docs/removals.md)",
     )
     _add_full(parser)
     _add_common(parser)
@@ -122,7 +122,7 @@ def manifest_command(prog: str, description: str) -> Command[HashOptions]:
 
 
 def full_command(prog: str, description: str, options: Callable[[bool], O]) -> Command[O]:
-    """The command line of a job with the option --full; `options` makes the job's options of it."""
+    """The command line of a job with the option --full. `options` makes the options of the job from its value."""
     parser = Parser(prog=prog, description=description)
     _add_full(parser)
     _add_common(parser)
@@ -145,7 +145,7 @@ def maintain_command(prog: str, description: str) -> Command[MaintainOptions]:
         type=_hours,
         default=MIN_RETAIN_HOURS,
         metavar="N",
-        help="keep the files of versions of the last N hours (default and least: 168, a week)",
+        help="keep files of table versions of the last N hours (default and minimum: 168, a week)",
     )
     return Command(parser, lambda args, _: MaintainOptions(args.retain_hours))
 
@@ -163,29 +163,31 @@ def forget_command(prog: str, description: str) -> Command[ForgetOptions]:
     parser.add_argument(
         "--purge",
         action="store_true",
-        help="also delete thumbnails, features, embeddings, keys, hashes that no image needs",
+        help="also delete the thumbnails, features, embeddings, keys and hashes that no live image needs",
     )
-    parser.add_argument("--undo", action="store_true", help="let them come back when a manifest lists them again")
+    parser.add_argument(
+        "--undo", action="store_true", help="allow these images again: they return when a manifest lists them"
+    )
     return Command(parser, _forget_options)
 
 
 def _add_full(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--full", action="store_true", help="read, hash and join everything again; embed again what failed"
+        "--full", action="store_true", help="read, hash and join everything again, and retry failed embeddings"
     )
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    """The options of every job."""
+    """Add the options that every job has."""
     parser.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
-    parser.add_argument("--config", metavar="FILE", help="YAML file over the defaults (conf/base.yaml lists them)")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with options (conf/base.yaml lists all)")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
         dest="sets",
-        help="one option over the file; may be repeated",
+        help="set one option, also over the file; may be repeated",
     )
     add_spark(parser)
 
@@ -193,7 +195,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _hash_options(args: argparse.Namespace, faults: Faults) -> HashOptions:
     for path in args.paths:
         local = local_path(path)
-        if local is not None and not os.path.exists(local):  # False too where the user may not look
+        if local is not None and not os.path.exists(local):  # also False without the right to look
             faults.append(f"PATH {path}: there is nothing that may be read; give a manifest or a directory that exists")
     partitions = [p.strip() for p in args.partitions.split(",") if p.strip()] if args.partitions else None
     return HashOptions(tuple(args.paths), partitions, args.since, listing=args.listing, full=args.full)
@@ -214,7 +216,7 @@ def _forget_options(args: argparse.Namespace, faults: Faults) -> ForgetOptions:
     try:
         folder = known_local(args.warehouse, spark_settings(args.spark, []))
     except ConfigError:
-        folder = None  # told with the other faults
+        folder = None  # reported with the other faults
     if folder is not None and not os.path.isdir(os.path.join(folder, IMAGES.name)):
         faults.append(f"--warehouse {args.warehouse}: holds no table {IMAGES.name}; give the folder of a warehouse")
     return ForgetOptions(tuple(sorted(names, key=str)), purge=args.purge, undo=args.undo)
@@ -224,8 +226,8 @@ def _read_names(path: str) -> list[tuple[str | None, str | None]]:
     """(image_id, None) or (None, uri) of each row; an id wins over a URI.
 
     Raises:
-        ValueError: no such columns, or a row that names nothing.
-        OSError: it cannot be read.
+        ValueError: both columns are missing, or a row names no image.
+        OSError: the file cannot be read.
     """
     rows: list[tuple[str | None, str | None]] = []
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
@@ -250,7 +252,7 @@ def _hours(text: str) -> float:
 
 
 def faults_of_warehouse(root: str, settings: Mapping[str, str], *, is_written: bool) -> list[str]:
-    """What can be said of a local warehouse before Spark starts, with these settings."""
+    """Faults of a local warehouse that are visible before Spark starts with these settings."""
     try:
         folder = known_local(root, settings)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""What all jobs share: the order of start-up, the end of a run and its exit code."""
+"""Shared parts of all jobs: start-up, end of a run and exit codes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GO_ON = "what is committed stands; run the same command again, it goes on from t
 
 
 def run_job(job: Job[O, V], command: Command[O], argv: Sequence[str] | None = None) -> int:
-    """Parse, check, start Spark, run the job, write the run's row, print the report.
+    """Parse and check the command line, start Spark, run the job, write the row of the run and print the report.
 
     Returns:
         The exit code: 0; 2 for configuration, manifest, model or environment faults; 3 for a passed limit (results
@@ -82,7 +82,7 @@ def run_job(job: Job[O, V], command: Command[O], argv: Sequence[str] | None = No
 
 @dataclass(frozen=True)
 class _Start:
-    """What is known of a run before there is a session."""
+    """The facts about a run that are known before Spark starts."""
 
     job: str
     run_id: str
@@ -91,7 +91,7 @@ class _Start:
 
 
 def _refused(start: _Start | Run, config: Config | None, error: DupelakeError, message: str) -> int:
-    """The exit code of a run that never started; people are told, and collectors where it is known what they read."""
+    """Report a run that never started, and return its exit code. Events and metrics need a valid configuration."""
     print(start.redactor(message), file=sys.stderr)  # noqa: T201
     if config is not None:
         events = EventLog(config.run.event_log, start.run_id, start.job, start.redactor)
@@ -112,12 +112,12 @@ def _execute(run: Run, job: Job[O, V], options: O, interrupts: Interrupts) -> in
         return interrupts.exit_code
     except Exception as error:
         fault = error
-        if not isinstance(fault, DupelakeError):  # a disk or store that refuses
+        if not isinstance(fault, DupelakeError):  # the disk or store refuses to write
             fault = EnvironmentFault(
                 f"--warehouse {run.warehouse.root} cannot be written: {first_line(error, innermost=True)}"
             )
         return _refused(run, run.config, fault, f"{run.job}: nothing was started: {fault}")
-    run.started_at = dt.datetime.now(dt.UTC)  # with the lock, so that runs on a warehouse are ordered by it
+    run.started_at = dt.datetime.now(dt.UTC)  # set while the lock is held, so start times order the runs of a warehouse
     run.seconds[START] = time.monotonic() - run.begun
     run.warehouse.at_commit = partial(_at_commit, lock, interrupts)
     run.warehouse.alone = partial(alone, run.warehouse, f"run {run.run_id}")
@@ -134,12 +134,12 @@ def _execute(run: Run, job: Job[O, V], options: O, interrupts: Interrupts) -> in
         job.ready(run, options).work(run)
         check_failure_gate(run)
     except (Exception, Interrupted) as error:
-        if interrupts.exit_code:  # whatever ended the step: its Spark jobs were cancelled
+        if interrupts.exit_code:  # the signal cancelled the Spark jobs, so the error itself does not matter
             code, message = interrupts.exit_code, interrupts.message
             log.warning("%s %s", run.job, message)
         else:
             code, message = explain(error)
-            is_told = code != 1 or message == FULL  # ours say it all
+            is_told = code != 1 or message == FULL  # messages of dupelake need no traceback
             log.error("%s stopped: %s", run.job, message, exc_info=not is_told)  # noqa: TRY400
     interrupts.settle()
     try:
@@ -158,7 +158,7 @@ def _execute(run: Run, job: Job[O, V], options: O, interrupts: Interrupts) -> in
 
 
 def _at_commit(lock: RunLock, interrupts: Interrupts, point: str) -> None:
-    """Before each commit: is the warehouse still ours, and may we go on? Then the fault points of tests."""
+    """Before each commit check for signals and for the lock. Then run the fault points of tests."""
     if point.startswith("before:"):
         interrupts.check()
         lock.check()
@@ -166,7 +166,7 @@ def _at_commit(lock: RunLock, interrupts: Interrupts, point: str) -> None:
 
 
 def _tell_collectors(run: Run, code: int, message: str | None) -> None:
-    """The last event and the metrics, of failed runs too; a collector that is out of reach changes no exit code."""
+    """Write the last event and the metrics, also for failed runs. A fault here does not change the exit code."""
     status = "succeeded" if code == 0 else "failed"
     run.events.emit(
         "run_finished", status=status, exit_code=code, seconds=run.seconds, counts=dict(run.counts), error=message
@@ -193,7 +193,7 @@ def _write_metrics(
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """Exit code and message of an error; one of ours that a worker raised comes wrapped in Spark's."""
+    """Exit code and message of an error. Spark wraps the errors of dupelake that a worker raises."""
     if isinstance(error, DupelakeError):
         return error.exit_code, str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
@@ -206,6 +206,6 @@ def explain(error: BaseException) -> tuple[int, str]:
 
 
 def check_failure_gate(run: Run) -> None:
-    """Raise GateError when steps saw a limit passed, such as run.max_failed_fraction."""
+    """Raise GateError if a limit such as run.max_failed_fraction was exceeded."""
     if run.gate_faults:
         raise GateError("\n".join(run.gate_faults))

@@ -1,4 +1,4 @@
-"""Whether all tables are up to date with each other after the grouping: a night sees to it, jobs alone may not."""
+"""Checks whether all tables are up to date with each other. After a night they are; after a single job perhaps not."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _KEY = ["scope", "content_id"]
 
 
 def is_up_to_date(run: Run) -> bool:
-    """Whether pairs and embeddings are those of the images and of this configuration; else the log names what to run.
+    """Whether pairs and embeddings match the images and this configuration. If not, the log names the jobs to run.
 
-    What this run did itself is not looked for again.
+    Steps that this run did itself are not checked.
     """
     lacks: list[str] = []
     if not (run.is_embedded and run.is_joined):
@@ -35,14 +35,14 @@ def is_up_to_date(run: Run) -> bool:
             lacks = [str(error)]
     if lacks:
         log.warning(
-            "the groups stand on what was joined before, and this is no complete run: %s; then cluster.py again",
+            "the groups are built from an older join, so this run is not complete: %s; then cluster.py again",
             "; ".join(lacks),
         )
     return not lacks
 
 
 def _lacks(run: Run, versions: Versions) -> list[str]:
-    """What is not done yet, each with the job that does it."""
+    """The work that is not done yet, each with the job that does it."""
     wh, lacks = run.warehouse, []
     hashes = wh.read(HASHES).where(F.col("hash_version") == versions.hash)
     contents = live_images(wh.read(IMAGES)).select("content_id").distinct()
@@ -66,7 +66,7 @@ def _lacks(run: Run, versions: Versions) -> list[str]:
 
 
 def _not_joined(run: Run, hashes: DataFrame, versions: Versions) -> int:
-    """How many contents have not met the others, are joined no more, or have pairs that were decided otherwise."""
+    """Number of contents that have not met the others or are no longer joined, and of pairs with another decision."""
     wh, lsh = run.warehouse, run.config.lsh
     joined = wh.read(JOINED)
     units = joinable_units(wh.read(IMAGES), hashes, lsh)
@@ -76,7 +76,7 @@ def _not_joined(run: Run, hashes: DataFrame, versions: Versions) -> int:
     )
     n = differing.count()
     if n and units.count() >= lsh.burst_min_images:
-        # Who follows the best of a burst never counts as joined, and has a pair with it.
+        # Followers of a burst never count as joined. They have a pair with a leader.
         near = contents_of_pairs(wh.read(PAIRS).where(F.col("found_by") != "pixel"))
         follows = differing.where("is_unit AND join_version IS NULL").join(near, "content_id", "left_semi")
         n -= follows.count()

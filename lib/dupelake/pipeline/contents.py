@@ -1,4 +1,4 @@
-"""What the join knows of the contents that it joins: read from tables once, with the versions of what is read."""
+"""The contents of a join: read from the tables once, together with their versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, IMAGES, OK, THUMBNAI
 
 @dataclass(frozen=True)
 class Versions:
-    """What the join compares, and the fingerprint of how."""
+    """Versions of everything that the join compares, and of the join."""
 
     hash: str
     features: str
@@ -33,12 +33,12 @@ class Versions:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the candidate generators read, and what their pairs are measured by.
+    """The data for the candidate generators and for the measurement of their pairs.
 
     Attributes:
-        join: for the generators.
+        join: input of the generators.
         thumbnails: THUMBNAILS.
-        embeddings: EMBEDDINGS of one model; None where none are compared.
+        embeddings: EMBEDDINGS of one model; None if embeddings are not compared.
         sizes: (content_id, full_width_px).
     """
 
@@ -51,15 +51,15 @@ class Contents:
 def read_contents(
     run: Run, units: DataFrame, n_units: int, n_new: int, hashes: DataFrame, versions: Versions
 ) -> Contents:
-    """What there is of the units; keys that are not stored yet are computed and stored.
+    """Read the contents of the units; join keys that are not stored yet are computed and stored.
 
     Args:
         run: its tables are read.
         units: (scope, content_id, is_new), staged.
-        n_units: how many units there are.
-        n_new: how many of them are new.
+        n_units: number of units.
+        n_new: number of new units.
         hashes: HASHES of the present version.
-        versions: what is compared.
+        versions: the versions of this run.
     """
     lsh = run.config.lsh
     images = run.warehouse.read(IMAGES).where(F.col("status") == OK)

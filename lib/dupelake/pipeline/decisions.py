@@ -1,4 +1,4 @@
-"""People's verdicts and the tables: `dupelake decide` adds them; a night pins, resolves and reports them."""
+"""Verdicts of people: `dupelake decide` adds them to the tables; a night pins, resolves and reports them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dupelake.warehouse.tables import Warehouse
 
 PAIR_WORDS, WORDS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE), (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN)
 _COLUMNS = ("image_id", "other_image_id", "verdict", "note")
-# Somebody who decides holds the lock for seconds; who does not come back lost it.
+# `decide` holds the lock for seconds. A lock that is not renewed for _STALE_S seconds expires.
 _WAIT_S, _STALE_S = 600.0, 120.0
 
 Checkpoint = Callable[[DataFrame], DataFrame]
@@ -43,13 +43,13 @@ class Line:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it is about, whichever image stands first."""
+        """The images of the verdict, in one order."""
         return min(self.image, self.other or self.image), max(self.image, self.other or "")
 
 
 @dataclass(frozen=True)
 class Added:
-    """What `decide` did: how many verdicts it added, and how many their author had given before."""
+    """Result of `decide`: the number of added verdicts, and of verdicts that their author had already given."""
 
     added: int
     known: int
@@ -59,7 +59,7 @@ def read_lines(path: Path) -> tuple[list[Line], int]:
     """Verdicts of a CSV file with the columns image_id, verdict, other_image_id and note; others are not read.
 
     Returns:
-        (lines, rows without a verdict): the latter are what a person left undecided.
+        (lines, number of rows without a verdict).
 
     Raises:
         ConfigError: the file cannot be read, or lacks a column.
@@ -83,7 +83,7 @@ def read_lines(path: Path) -> tuple[list[Line], int]:
 
 
 def faults_of(lines: Iterable[Line]) -> list[str]:
-    """What is wrong with each line by itself; one sentence per fault, with the fix."""
+    """The faults of each single line; one sentence for each fault, with the fix."""
     faults = []
     for line in lines:
         if line.verdict not in WORDS:
@@ -102,22 +102,23 @@ def faults_of(lines: Iterable[Line]) -> list[str]:
 def decide(
     warehouse: Warehouse, lines: Sequence[Line], author: str, *, again: bool = False, now: dt.datetime | None = None
 ) -> Added:
-    """Add verdicts to `decisions`, and to `decided` what their images show: all of them or none.
+    """Add verdicts to `decisions`, and the contents of their images to `decided`; all verdicts or none.
 
-    A verdict that is its author's latest on these images already is not added again, so the same file twice adds
-    nothing, whatever others decided since.
+    A verdict is not added if it equals the latest verdict of its author on these images. So the same file given twice
+    adds nothing, even if others decided meanwhile.
 
     Args:
-        warehouse: that holds `images`.
-        lines: what they wrote.
-        author: who decides.
-        again: add them even where they are their author's latest.
+        warehouse: has a table `images`.
+        lines: the verdicts.
+        author: name of the person who decides.
+        again: also add verdicts that equal the latest verdict of their author.
         now: time of the decisions, UTC.
 
     Raises:
-        ConfigError: a line with a fault of its own (`faults_of`), an image that is not there or was never read, a uri
-            of several images, one image twice, or two verdicts on the same images; all at once, and nothing is written.
-        BusyError: others wrote verdicts all the time; nothing is written.
+        ConfigError: a line has a fault (`faults_of`), an image is unknown or was never read, a uri belongs to several
+            images, a line names one image twice, or two verdicts contradict each other. All faults are named at once,
+            and nothing is written.
+        BusyError: others held the lock for too long; nothing is written.
     """
     found = _look_up(warehouse, {name for line in lines for name in (line.image, line.other) if name})
     named, unknown = _named(lines, found)
@@ -143,7 +144,7 @@ def decide(
             rows = [(line.image, line.other, line.verdict, author, at, line.note) for line in new]
             lock.check()
             warehouse.merge(DECIDED, spark.createDataFrame(pins, DECIDED.schema).coalesce(1))
-            # Last, for this commit is the decision; pins without one are harmless.
+            # This commit comes last, because it makes the decision. Pins without a decision are harmless.
             lock.check()
             warehouse.append(DECISIONS, spark.createDataFrame(rows, DECISIONS.schema).coalesce(1))
     return Added(len(new), len(by_key) - len(new))
@@ -151,10 +152,10 @@ def decide(
 
 @contextmanager
 def _held(warehouse: Warehouse, who: str) -> Iterator[RunLock]:
-    """The lock of those who write verdicts, for the seconds that it takes; the warehouse's own is a run's for hours.
+    """Hold the lock for writing verdicts, for some seconds. It is not the lock that a run holds for hours.
 
-    Without it a store whose commits are not atomic between machines (S3, without Delta's DynamoDB log store) loses one
-    of two commits in silence, and one person's file given twice at once is added twice.
+    Without it two problems appear. A store whose commits are not atomic between machines (S3 without Delta's DynamoDB
+    log store) silently loses one of two commits. And a file that is given twice at the same time is added twice.
     """
     lock = lock_of(warehouse.spark, warehouse.root, who, _WAIT_S, _STALE_S, PEOPLE)
     try:
@@ -169,7 +170,7 @@ def _held(warehouse: Warehouse, who: str) -> Iterator[RunLock]:
 
 @contextmanager
 def alone(warehouse: Warehouse, who: str, table: Table) -> Iterator[None]:
-    """What a run makes a commit to `table` within: to those of people's verdicts nobody else writes meanwhile."""
+    """Context of each commit of a run. For the tables of verdicts it holds the lock for writing verdicts."""
     if table not in (DECIDED, DECISIONS):
         yield
         return
@@ -179,7 +180,7 @@ def alone(warehouse: Warehouse, who: str, table: Table) -> Iterator[None]:
 
 
 def _look_up(warehouse: Warehouse, names: set[str]) -> dict[str, Row]:
-    """{name: row (image_id, content_id, scope, n)} of images that were read; n: how many the name fits."""
+    """{name: row (image_id, content_id, scope, n)} of images that were read; n: number of images with this name."""
     spark = warehouse.spark
     rows = [(name, plain_uri(name)) for name in sorted(names)]
     wanted = F.broadcast(spark.createDataFrame(rows, "name string, name_plain string"))
@@ -192,19 +193,19 @@ def _look_up(warehouse: Warehouse, names: set[str]) -> dict[str, Row]:
     ]
     counted = ways[0].union(ways[1]).groupBy("name", "way").agg(F.min("shown").alias("s"), F.count("*").alias("n"))
     best = counted.groupBy("name").agg(F.min(F.struct("way", "s", "n")).alias("best"))
-    found = best.select("name", "best.s.*", "best.n").collect()  # at most one per name that was given
+    found = best.select("name", "best.s.*", "best.n").collect()  # at most one row for each given name
     return {row["name"]: row for row in found}
 
 
 def _named(lines: Sequence[Line], found: dict[str, Row]) -> tuple[list[tuple[Line, Line]], list[str]]:
-    """(line with image ids instead of names, line as given); faults where a name fits no image or several."""
+    """(line with image ids instead of names, line as given), and faults for names of no image or of several."""
     named, faults = [], []
     for line in lines:
         ids: list[str | None] = []
         for name in (line.image, line.other):
             row = found.get(name) if name else None
             if name and row is None and line.verdict == WITHDRAWN:
-                ids.append(name)  # taking back what named no image
+                ids.append(name)  # withdraws a verdict on an unknown image
                 continue
             if name and row is None:
                 faults.append(f"{line.where}: no image {name!r} that was read; give an image_id or uri of table images")
@@ -235,15 +236,15 @@ def _latest(warehouse: Warehouse, author: str, keys: Iterable[tuple[str, str]]) 
 
 
 def pin_decisions(warehouse: Warehouse, checkpoint: Checkpoint, version: int | None = None) -> int:
-    """Keep what the images of new decisions show; before a night reads manifests, which may change that.
+    """Store the contents of the images of new decisions, before a night reads manifests, which may change them.
 
     Args:
         warehouse: target.
         checkpoint: materialises a DataFrame.
-        version: of `decisions`, None the newest.
+        version: version of `decisions`; None for the newest.
 
     Returns:
-        How many rows were added to `decided`; none, and no commit, where all was known.
+        Number of rows added to `decided`; with 0 nothing is committed.
     """
     if warehouse.is_empty(DECISIONS):
         return 0
@@ -261,9 +262,9 @@ def current_verdicts(
     version: int | None = None,
     hashes: DataFrame | None = None,
 ) -> DataFrame | None:
-    """Decisions up to `version` with the vertices they are about, for `build_groups`; None where there is none.
+    """Decisions up to `version` with their vertices, for `build_groups`; None if there are no decisions.
 
-    `hashes`: HASHES of one version; all that are stored unless told.
+    `hashes` is HASHES of one version; None takes all stored rows.
     """
     if warehouse.is_empty(DECISIONS):
         return None
@@ -278,17 +279,17 @@ def current_verdicts(
 def write_conflicts(
     warehouse: Warehouse, conflicts: DataFrame, checkpoint: Checkpoint, part: DataFrame | None = None
 ) -> DataFrame:
-    """Make `decision_conflicts` hold what stands now: one commit, none where nothing changed.
+    """Update `decision_conflicts` to the present conflicts, in one commit; no commit if nothing changed.
 
     Args:
         warehouse: target.
-        conflicts: of `build_groups`, which was given all verdicts.
+        conflicts: result of `build_groups` for all verdicts.
         checkpoint: materialises a DataFrame.
-        part: (image_id) of the images that `build_groups` was given, where these were not all: two keepers of other
-            groups are left as they are.
+        part: (image_id) of the images that `build_groups` got, if these were not all. Conflicts of two keepers in
+            other groups are not changed.
 
     Returns:
-        The given conflicts, as computed once.
+        The given conflicts, materialised.
     """
     found = checkpoint(conflicts)
     gone = warehouse.read(DECISION_CONFLICTS).join(found, "conflict_id", "left_anti")

@@ -1,4 +1,4 @@
-"""The embed job: thumbnails without an embedding of the configured model in, embeddings out."""
+"""The embed job: computes embeddings of thumbnails that have none of the configured model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OTHERWISE = "t.error_message IS NOT NULL AND NOT (t.error_message <=> s.error_m
 
 @dataclass(frozen=True)
 class Model:
-    """What a run embeds with, and the version of the join that compares its embeddings."""
+    """The model of a run, and the version of the join that compares its embeddings."""
 
     model_id: str
     preprocess_id: str
@@ -40,7 +40,7 @@ class Model:
 
 
 def check(run: Run, options: EmbedOptions) -> Model | None:
-    """The configured model, None without one.
+    """The configured model; None if no model is configured.
 
     Raises:
         ModelError: as `prepare_model`.
@@ -51,15 +51,15 @@ def check(run: Run, options: EmbedOptions) -> Model | None:
 
 
 def work(run: Run, options: EmbedOptions, model: Model | None) -> None:
-    """Embed every content that lacks an embedding of the configured model, and try again what failed.
+    """Embed every content without an embedding of the configured model, and retry failed ones.
 
-    What failed is tried on later nights, as images are: for what may pass, up to run.max_attempts nights; with --full
-    all of it, at once. A content that was joined without its embedding leaves `joined`, so that the next join lets it
-    meet the others by it.
+    Failed contents are retried as images are: faults that may pass are retried for up to run.max_attempts nights. With
+    --full all failed contents are retried at once. A content that was joined without an embedding is removed from
+    `joined`, so that the next join compares it with all others.
     """
     counts = run.counts
     counts.embedded = counts.embed_failed = counts.embed_retried = counts.embed_waiting = 0
-    run.is_embedded = True  # or fails on the way
+    run.is_embedded = True  # set early: a run that fails later is not complete anyway
     if model is None:
         return
     pending = run.staging.save(_pending(run, model.model_id, options.full), "pending")  # ids: on most nights few
@@ -82,7 +82,7 @@ def work(run: Run, options: EmbedOptions, model: Model | None) -> None:
 
 
 def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
-    """(content_id, what, attempts): what is to be embedded, and failed ones that wait for another night."""
+    """(content_id, what, attempts): contents to embed, and failed ones that wait for another night."""
     stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
     lacking = contents_to_embed(run).join(stored.select("content_id"), "content_id", "left_anti")
     is_due = F.lit(True) if full else is_of_completed_run(F.col("tried_at"), run.last_run_at)
@@ -95,7 +95,7 @@ def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
 
 
 def _append(run: Run, thumbnails: DataFrame, n_rows: int, model: Model) -> None:
-    """Embed what was never embedded, a part after the other."""
+    """Embed contents that were never embedded, one part after the other."""
     n_part = math.ceil(n_rows / n_parts(n_rows))
     for part in in_parts(run.staging, thumbnails, n_rows, "embeddings", "content_id"):
         seen = Observation("embed")
@@ -108,7 +108,7 @@ def _append(run: Run, thumbnails: DataFrame, n_rows: int, model: Model) -> None:
 
 
 def _try_again(run: Run, thumbnails: DataFrame, failed: DataFrame, model: Model) -> None:
-    """Embed what failed before; few rows, staged, for a merge reads them more than once."""
+    """Embed contents that failed before. The few rows are staged, because a merge reads them more than once."""
     rows = _embedded(run, rows_of_contents(thumbnails, failed), failed.count(), model)
     before = failed.select("content_id", F.col("attempts").alias("before"))
     nights = F.when(is_embedding_retried(F.lit(0), 1), F.col("attempts") + F.col("before")).otherwise(F.col("attempts"))
@@ -132,7 +132,7 @@ def _embedded(run: Run, thumbnails: DataFrame, n_rows: int, model: Model) -> Dat
 
 
 def _outcome(run: Run) -> list[Column]:
-    """Counts over rows of EMBEDDINGS that were just computed."""
+    """Aggregates of newly computed rows of EMBEDDINGS."""
     may = is_embedding_retried(F.col("attempts"), run.config.run.max_attempts)
     counts = F.count(F.lit(1)), F.count("error_message"), F.count_if(may)
     return [count.alias(name) for name, count in zip(("n", "n_failed", "n_waiting"), counts, strict=True)]
@@ -148,7 +148,7 @@ def prepare_model(run: Run) -> tuple[str, str] | None:
     """Ids of the configured model, checked against the stored ones; its centre is stored the first time.
 
     Returns:
-        (model_id, preprocess_id); None where the configuration wants no embeddings.
+        (model_id, preprocess_id); None if the configuration has no model.
 
     Raises:
         ModelError: the model cannot be loaded.

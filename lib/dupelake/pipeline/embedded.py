@@ -1,4 +1,4 @@
-"""Which contents a run embeds."""
+"""Selects the contents that a run embeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dupelake.warehouse.schema import FEATURES, THUMBNAILS
 
 
 def embeds_all(run: Run) -> bool:
-    """Whether all contents are embedded; with embed.contents=auto that depends on the GPUs of the session."""
+    """Whether all contents are embedded. With embed.contents=auto this depends on the GPUs of the session."""
     from dupelake.embed.embedding import resolve_device
     from dupelake.embed.stage import embeds_all as wants_all
 
@@ -25,7 +25,7 @@ def contents_to_embed(run: Run) -> DataFrame:
 
 
 def with_few_words(features: DataFrame) -> DataFrame:
-    """(content_id) of those among `features` that are embedded where not all are."""
+    """(content_id) of the rows of `features` that are embedded with embed.contents=few_words."""
     from dupelake.embed.stage import has_few_words
 
     return has_few_words(features)

@@ -1,4 +1,4 @@
-"""Images that failed: counts by reason, what the log says of them, and the limits that end a run with 3."""
+"""Failed images: counts by reason, log lines, and the limits that end a run with exit code 3."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from dupelake.warehouse.schema import FAILED, IMAGES, OK
 
 log = logging.getLogger(__name__)
 
-FEW = 3  # fewer failed images of a night tell nothing of the night: files are broken now and then
+FEW = 3  # fewer failed images say nothing about the night, because some files are always broken
 _NAMED = 10  # partitions that the message of the gate names
 
 
 @dataclass
 class Failures:
-    """What failed in one run, over its parts.
+    """The failed images of one run, over all its parts.
 
     Attributes:
-        fresh: {reason: how many} of images that were not known to fail.
-        n_again: images that failed on a night before, too; that was told then.
-        examples: {reason: uri and message of one of them}.
+        fresh: {reason: number of images that failed for the first time}.
+        n_again: number of images that also failed on an earlier night, which reported them.
+        examples: {reason: uri and message of one image}.
     """
 
     fresh: dict[str, int] = field(default_factory=dict)
@@ -32,11 +32,11 @@ class Failures:
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, run: Run, hashed: DataFrame) -> None:
-        """Count the images of one part by what became of them; one query.
+        """Count the images of one part by status and reason, in one query.
 
         Args:
-            run: its counts `hashed`, `failed` and `failed.REASON` grow.
-            hashed: rows of stages.hash.HASHED.
+            run: its counts `hashed`, `failed` and `failed.REASON` are increased.
+            hashed: rows of `fingerprint.stage.HASHED`.
         """
         is_again = ((F.col("status") == FAILED) & (F.col("attempts") > 0)).alias("is_again")
         first = F.min_by(F.struct("uri", "error_message"), "image_id").alias("first")
@@ -63,11 +63,11 @@ class Failures:
             self.examples.setdefault(reason, f"{row['first']['uri']}: {row['first']['error_message']}")
 
     def check(self, run: Run, tried: DataFrame) -> None:
-        """Tell what failed, and leave a fault for the end of the run where more did than the configuration allows.
+        """Report the failures. If there are more than the configuration allows, add a fault for the end of the run.
 
         Args:
-            run: of which the counts are final.
-            tried: (image_id, partition) of the images that it read.
+            run: its counts are final.
+            tried: (image_id, partition) of the images that the run read.
         """
         n_failed, n_tried = sum(self.fresh.values()), run.counts.hashed + run.counts.failed - self.n_again
         if n_failed:
@@ -86,18 +86,18 @@ class Failures:
 
 
 def _is_too_much(run: Run, n_failed: int, n_tried: int) -> bool:
-    """Whether run.max_failed_fraction is passed, by enough images to say so."""
+    """Whether more images failed than run.max_failed_fraction allows, and enough for a conclusion."""
     limit = run.config.run.max_failed_fraction
     if n_failed <= limit * n_tried:
         return False
     if n_failed >= FEW or limit == 0:
         return True
-    # A new warehouse that cannot read a single image has the wrong path, mount or rights.
+    # If a new warehouse can read no image at all, the path, the mount or the rights are wrong.
     return not run.counts.hashed and run.warehouse.read(IMAGES).where(F.col("status") == OK).isEmpty()
 
 
 def _check_partitions(run: Run, tried: DataFrame) -> None:
-    """The same for each partition, by run.max_failed_fraction_of_partition."""
+    """Check run.max_failed_fraction_of_partition for each partition."""
     limit = run.config.run.max_failed_fraction_of_partition
     if not run.counts.failed or limit >= 1:
         return

@@ -1,6 +1,6 @@
-"""Forget images by hand: they leave pairs and groups, and stay away whatever still lists them.
+"""Forget images by hand: they leave pairs and groups, and do not return even if manifests still list them.
 
-Nothing on disk is touched but, with --purge, what the warehouse itself keeps of their pictures (docs/removals.md).
+No image file is changed. With --purge the data of these pictures in the warehouse is deleted (docs/removals.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN
 
 log = logging.getLogger(__name__)
 
-# What shows or describes a picture. Hashes last: killed before them, the next purge finds what is left by each table.
+# Tables with data of a picture. Hashes come last. After a kill the next purge finds the remaining rows of each table.
 CONTENT_TABLES = (JOIN_KEYS, THUMBNAILS, EMBEDDINGS, FEATURES, HASHES)
 _NAMED = 5  # unknown images that the message names
 Tasks = tuple[Task[Any, Any], ...]
@@ -28,9 +28,9 @@ _CHANGED = "NOT (t.deleted_at <=> s.deleted_at) OR NOT (t.deleted_reason <=> s.d
 
 
 def check(run: Run, options: ForgetOptions) -> Tasks:
-    """The jobs that follow, checked before anything changes; none where nothing changes for pairs and groups.
+    """The checked jobs that follow; none if pairs and groups do not change.
 
-    Images that may come back are read by a later night; until then nothing changes.
+    With --undo nothing changes until a later night reads the images.
 
     Raises:
         ModelError: as the join.
@@ -42,9 +42,9 @@ def check(run: Run, options: ForgetOptions) -> Tasks:
 
 
 def work(run: Run, options: ForgetOptions, following: Tasks) -> None:
-    """Mark the images, purge when asked to, and take them out of pairs and groups at once.
+    """Mark the images, purge them if asked to, and remove them from pairs and groups at once.
 
-    At once, because a group whose keeper is taken down tonight must not have its copies removed for its sake today.
+    Groups must change at once: if a keeper is forgotten, its copies must not be removed because of it.
     """
     _forget(run, options)
     if options.purge:

@@ -82,7 +82,7 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
         wanted, numbers, n_moves = _wanted(run, manifest, images, options, facts)
         gone = None
         if facts["n_stones"] or options.listing:
-            moved = wanted.where(F.col("why") == MOVED).select("image_id")  # its tombstone is of another scope
+            moved = wanted.where(F.col("why") == MOVED).select("image_id")  # its tombstone belongs to another scope
             gone = _gone(run, manifest, images, moved, options)
         if options.full:
             refuse_left_out(run, wanted, gone)
@@ -99,7 +99,7 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
             run.warehouse.merge(IMAGES, beside, update_when=_image_changed())
         return
     to_read, failures = wanted.where(~F.col("why").isin(*UNREAD)), Failures()
-    is_change = set(numbers) == {NEW} and n_parts(n_rows) == 1  # nobody need look whether a row differs
+    is_change = set(numbers) == {NEW} and n_parts(n_rows) == 1  # all rows are new: no comparison needed
     for part in in_parts(run.staging, to_read, n_rows, "images", "partition", "image_id"):
         with run.staging.passing():
             hashed = _hash_part(run, part, math.ceil(n_rows / n_parts(n_rows)), options)
@@ -114,7 +114,7 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
 def _wanted(
     run: Run, manifest: DataFrame, images: DataFrame, options: HashOptions, facts: Mapping[str, int]
 ) -> tuple[DataFrame, dict[str, int], int]:
-    """WANTED, staged; how many of its rows there are by `why`, and how many move into another scope."""
+    """WANTED, staged; the number of its rows by `why`, and the number that move into another scope."""
     has_scopes = facts["n_scopeless"] > 0 and not run.warehouse.is_empty(IMAGES)
     rows = wanted_rows(
         manifest,
@@ -133,7 +133,7 @@ def _wanted(
 
 
 def _hash_part(run: Run, rows: DataFrame, n_rows: int, options: HashOptions) -> DataFrame:
-    """HASHED of some rows of WANTED, about `n_rows`; staged."""
+    """HASHED of some rows of WANTED (about `n_rows`), staged."""
     paths = options.manifests
     with run.step("hash"):
         n_tasks = max(
@@ -145,10 +145,12 @@ def _hash_part(run: Run, rows: DataFrame, n_rows: int, options: HashOptions) -> 
 
 
 def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, dict[str, int]]:
-    """The manifests as rows of schema.MANIFEST, read once (they may change meanwhile); their rows; what they are.
+    """The manifests as rows of schema.MANIFEST, the number of their rows, and facts about them.
+
+    The manifests are read once, because they may change during the run.
 
     Raises:
-        ManifestError: with --listing, when they do not list everything for certain; when nothing is of the partitions.
+        ManifestError: with --listing, if the manifests may not list everything; if no row is of the asked partitions.
     """
     raw = read_manifests(run.warehouse.spark, options.manifests, run.config.manifest, with_origin=True)
     rows = normalise(raw, run.config.manifest)
@@ -194,7 +196,7 @@ def _gone(run: Run, manifest: DataFrame, images: DataFrame, moved: DataFrame, op
     """(image_id, deleted_reason) of stored images that are gone, staged.
 
     Raises:
-        ManifestError: a listing lacks more of what it covers than manifest.max_removed_fraction.
+        ManifestError: a listing lacks a larger share of the covered images than manifest.max_removed_fraction.
     """
     partitions, since = options.partitions, options.since
     gone = tombstoned(manifest, images, partitions, since).join(moved, "image_id", "left_anti")
@@ -223,7 +225,7 @@ def _gone(run: Run, manifest: DataFrame, images: DataFrame, moved: DataFrame, op
 
 
 def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | None, *, noted: int) -> DataFrame | None:
-    """Rows of IMAGES that change without being read: deleted ones, and those that get a mark, a source or a scope."""
+    """Rows of IMAGES that change although no file is read: deleted images, and new marks, sources or scopes."""
     run.counts.removed = 0 if gone is None else gone.count()
     if not run.counts.removed and not noted:
         return None
@@ -248,7 +250,7 @@ def _write(
     *,
     is_change: bool,
 ) -> None:
-    """Contents first, images last: an image that stands in `images` is done, whenever the run was killed."""
+    """Write contents first and images last. So an image in `images` is complete even after a kill."""
     contents = hashed.where(F.col("status") == OK)
     run.counts.contents_new += _write_contents(run, contents, versions, full=options.full)
     refused = F.col("reason").eqNullSafe(NOT_ALLOWED)
@@ -268,17 +270,17 @@ def _write(
 
 
 def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, full: bool) -> int:
-    """HASHES, FEATURES and THUMBNAILS of what was hashed, in that order; how many of HASHES are new.
+    """Write HASHES, FEATURES and THUMBNAILS in this order; return the number of new rows of HASHES.
 
-    Equal bytes, equal values: one image of each content speaks, chosen by ids, for rows carry thumbnails and features.
-    What is in a table stays, but for `full`, and but for rows of another version: of a content that no image had when
-    the version changed, and that an image has again. What is not there was compared with the committed table, so it is
-    appended.
+    Images of one content have equal values, so one image of each content is written, chosen by its id. Stored rows are
+    kept, with two exceptions: with `full`, and if a row has another version. The latter happens if no image had the
+    content when the version changed. Missing rows are appended and not merged, because they were compared with the
+    committed table.
     """
     wh = run.warehouse
     firsts = hashed.groupBy("content_id").agg(F.min("image_id").alias("image_id"))
     ids = firsts.select("content_id")
-    for table, _ in _OF_CONTENTS:  # few ids go to the many that are stored
+    for table, _ in _OF_CONTENTS:  # joins the few ids with the many stored rows
         stored = wh.read(table).join(ids, "content_id", "left_semi")
         is_old = F.lit(False)  # a thumbnail goes with its hashes
         if table is HASHES:
@@ -304,7 +306,7 @@ def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, ful
 
 
 def _renew(run: Run, contents: DataFrame) -> None:
-    """Write contents over what is stored of them, where it differs, with what was made of it."""
+    """Replace the stored rows of contents where they differ, and drop the data that was made from them."""
     wh = run.warehouse
     ids = contents.select("content_id", F.col("features_error").alias("error"), "thumbnail_bytes")
     mended = wh.read(FEATURES).where("error_message IS NOT NULL").select("content_id")
@@ -329,7 +331,7 @@ def _of_table(table: Table, contents: DataFrame) -> DataFrame:
 
 
 def _count_features_failed(run: Run, written: DataFrame) -> None:
-    """Pictures whose local features failed stay hashed: they are counted, and one of them is named in the log."""
+    """Count contents without local features, and name one in the log. They keep their hashes."""
     failed = written.where(F.col("features_error").isNotNull())
     first = F.min_by(F.struct("uri", "features_error"), "image_id").alias("first")
     row = single_row(failed.agg(F.count(F.lit(1)).alias("n"), first))
@@ -344,7 +346,7 @@ def _count_features_failed(run: Run, written: DataFrame) -> None:
 
 
 def _image_changed() -> str:
-    """SQL: any column but the time of ingestion differs between the stored and the given row."""
+    """SQL condition: a column other than ingested_at differs between the stored and the given row."""
     maps = ("extra", "marks")  # maps do not compare
     names = [n for n in IMAGES.columns if n not in ("image_id", "ingested_at", *maps)]
     same = [f"t.{n} <=> s.{n}" for n in names]

@@ -1,4 +1,4 @@
-"""What a job is: it checks versions, then works with what the check returned."""
+"""The protocol of jobs: a check of versions, then the work with the result of the check."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Job(Generic[O, V]):
 
     Attributes:
         name: as in `runs`, events and metrics.
-        check: notes in the run which versions it makes, and returns what `work` needs of them. It raises
-            VersionMixError where the warehouse holds versions that must not mix with these. It changes no images,
+        check: records the versions of the job in the run and returns the versions that `work` needs. It raises
+            VersionMixError if the warehouse has versions that must not be mixed with these. It changes no images,
             pairs or groups.
         work: reads and writes the tables.
     """
@@ -40,7 +40,7 @@ class Job(Generic[O, V]):
         return self.task(options, self.check(run, options))
 
     def task(self, options: O, checked: V) -> Task[O, V]:
-        """The job with the result of a check that was made elsewhere, as a night makes those of all its jobs."""
+        """The job with the result of a check that another job made, as the nightly job does."""
         return Task(self, options, checked)
 
 

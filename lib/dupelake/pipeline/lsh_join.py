@@ -1,4 +1,4 @@
-"""The join job: contents that have not met the others yet in; candidate pairs measured, decided and stored."""
+"""The join job: compares new contents with all others; measures, decides and stores candidate pairs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dupelake.words.vocabulary import feature_version
 
 log = logging.getLogger(__name__)
 
-# A stored pair is measured again where an end left `joined`: it has an embedding or features by now; or with --full.
+# Stored pairs are measured again with --full, and if a content left `joined` because it got an embedding or features.
 _MEASURED_OTHERWISE = (
     "t.join_version <> s.join_version OR t.hash_version <> s.hash_version OR t.found_by <> s.found_by "
     "OR (t.cosine_similarity IS NULL) <> (s.cosine_similarity IS NULL) OR NOT (t.n_inliers <=> s.n_inliers)"
@@ -39,7 +39,7 @@ _MEASURED_OTHERWISE = (
 
 
 def check(run: Run, options: JoinOptions) -> Versions:
-    """The versions of this run, noted in it; for a join that follows no hash job in the same run.
+    """The versions of this run, recorded in it. For a join without a hash job in the same run.
 
     Raises:
         ModelError: as `current_versions`.
@@ -52,7 +52,7 @@ def check(run: Run, options: JoinOptions) -> Versions:
 
 
 def work(run: Run, options: JoinOptions, versions: Versions) -> None:
-    """Join new contents with all others, measure what is proposed, remove pairs whose images are gone."""
+    """Join new contents with all others, measure the candidate pairs, remove pairs whose images are gone."""
     full, counts = options.full, run.counts
     if full:
         warn_of_left_out(run)
@@ -79,10 +79,10 @@ def work(run: Run, options: JoinOptions, versions: Versions) -> None:
 
 
 def current_versions(run: Run) -> Versions:
-    """Hash and model versions that this run compares; the model's as `embed` stored them.
+    """The versions that this run compares; those of the model as the embed job stored them.
 
     Raises:
-        ModelError: embeddings are wanted, and none of the configured model are stored.
+        ModelError: a model is configured, but its embeddings are not stored.
     """
     version = hash_version(run.config)
     model = preprocess = centre = None
@@ -110,7 +110,7 @@ def current_versions(run: Run) -> Versions:
 
 
 def note_versions(run: Run) -> Versions:
-    """`current_versions`, noted in the run.
+    """`current_versions`, recorded in the run.
 
     Raises:
         ModelError: as `current_versions`.
@@ -121,10 +121,7 @@ def note_versions(run: Run) -> Versions:
 
 
 def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFrame, Row]:
-    """All joinable units with is_new; the keys of `joined` that are no unit any more; how many of which there are.
-
-    The third is Row(units, new, gone).
-    """
+    """All joinable units with is_new; keys of `joined` that are no longer units; Row(units, new, gone) of counts."""
     key = ["scope", "content_id"]
     now = joinable_units(run.warehouse.read(IMAGES), hashes, run.config.lsh).withColumn("is_unit", F.lit(True))
     before = run.warehouse.read(JOINED).select(*key, F.lit(True).alias("met"))
@@ -151,10 +148,10 @@ def _write(
     *,
     has_new: bool,
 ) -> None:
-    """Pairs first, then which contents they cover: killed in between, the next run measures the same again."""
+    """Write pairs first, then `joined`. After a kill in between the next run measures the same pairs again."""
     stale_pixel = pixel.where("is_stale").select("src_id", "dst_id")
     pairs = measured.pairs
-    # What was equal in pixels by another version may be near by this one: such a pair is replaced, not withdrawn.
+    # A pair with equal pixels in another version may be near in this one. It is replaced and not removed.
     stale_pixel = stale_pixel.join(pairs.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
     gone = run.staging.save(_without_ends(stored, units, full, pairs).unionByName(stale_pixel), "gone")
     rows = pairs.unionByName(pixel.where("NOT is_stale").select(pairs.columns))
@@ -162,7 +159,7 @@ def _write(
     run.counts.pairs_measured = report.inserted + report.updated
     run.counts.pairs_withdrawn = report.deleted
     joined = units.where("is_new").select("scope", "content_id", F.lit(join_version).alias("join_version"))
-    if measured.followers is not None:  # they met their leaders alone
+    if measured.followers is not None:  # followers met their leaders only
         led = measured.followers.select("scope", "content_id")
         joined, withdrawn = joined.join(led, ["scope", "content_id"], "left_anti"), withdrawn.unionAll(led)
     is_change = has_new and not full and measured.followers is None
@@ -172,22 +169,23 @@ def _write(
 
 
 def pixel_changes(run: Run, hashes: DataFrame) -> tuple[DataFrame, int]:
-    """Pixel pairs to insert or write anew, and with is_stale the stored ones whose star has another centre now.
+    """Pixel pairs to insert or replace, and with is_stale stored ones to remove; and their number.
 
-    The second is how many there are.
+    Each content of a pixel class is paired with its representative. A stored pair is stale if the representative
+    changed.
     """
     key = ["src_id", "dst_id"]
     wanted = pixel_pairs(hashes, run.config.decide).withColumn("is_wanted", F.lit(True))
     stored = run.warehouse.read(PAIRS).where(F.col("found_by") == "pixel")
     stored = stored.select(*key, F.col("hash_version").alias("of"))
-    differing = wanted.join(stored, key, "full").where("NOT (hash_version <=> of)")  # either is null where it is absent
+    differing = wanted.join(stored, key, "full").where("NOT (hash_version <=> of)")  # a missing row gives null
     rows = differing.withColumn("is_stale", F.col("is_wanted").isNull()).drop("of")
     changes, seen = counted(partial(run.staging.save, name="pixel"), rows)
     return changes, seen.get("n", 0)
 
 
 def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: DataFrame) -> DataFrame:
-    """Keys of stored pairs whose ends share no scope any more; with --full, of all that were not found again."""
+    """Keys of stored pairs whose contents share no scope now; with --full, of all pairs that were not found again."""
     near = stored.where(F.col("found_by") != "pixel").select("src_id", "dst_id")
     if full:
         return near.join(measured.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
@@ -197,7 +195,7 @@ def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: Dat
 
 
 def _kinds(run: Run) -> tuple[dict[str, int], int]:
-    """Duplicates by kind, and how many pairs were decided by other thresholds."""
+    """Duplicates by kind, and the number of pairs that other thresholds decided."""
     is_old = F.col("decide_version") != StageVersions(run.config).decide
     kind = F.when(F.col("is_duplicate"), F.col("kind")).alias("kind")
     counts = F.count(F.lit(1)).alias("n"), F.count_if(is_old).alias("n_old")
@@ -206,7 +204,7 @@ def _kinds(run: Run) -> tuple[dict[str, int], int]:
 
 
 def _decide_again(run: Run) -> None:
-    """Decide stored pairs anew from their evidence: the thresholds changed. No image is touched."""
+    """Decide stored pairs again from their evidence after a change of thresholds. No image is read."""
     old = run.warehouse.read(PAIRS).where(F.col("decide_version") != StageVersions(run.config).decide)
     log.info("the thresholds changed: deciding stored pairs again from their evidence")
     run.warehouse.merge(

@@ -1,4 +1,4 @@
-"""The maintain job: compact small files, drop old versions, checkpoint the logs; between nights, about once a week."""
+"""The maintain job: compacts files, drops old versions, checkpoints logs. Run it between nights, about once a week."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def work(run: Run, options: MaintainOptions, versions: None) -> None:
-    """Every table in turn; rows stay what they are."""
+    """Maintain every table, one after the other. No row changes."""
     settle_changes(run.warehouse)
     last = last_complete(run.warehouse)
-    # What a night left half done is not made complete by compaction.
+    # Compaction does not complete a night that ended early.
     tables = table_versions(run.warehouse)
     run.is_complete = last is not None and last["tables"] == tables
     decided = run.warehouse.read(DECISIONS, tables[DECISIONS.name]).count()
@@ -35,7 +35,7 @@ def work(run: Run, options: MaintainOptions, versions: None) -> None:
         old += max(0, done.after.disk_bytes - done.after.live_bytes)
     run.decisions_version = run.warehouse.version(DECISIONS)
     if run.warehouse.read(DECISIONS, run.decisions_version).count() != decided:
-        run.is_complete = False  # somebody decided meanwhile, and no night has applied it
+        run.is_complete = False  # a verdict was added meanwhile, and no night has applied it
     log.info(
         "%s on disk are old versions and logs; data of old versions leaves with the first maintain that starts more "
         "than %g hours after it was replaced",
@@ -45,7 +45,7 @@ def work(run: Run, options: MaintainOptions, versions: None) -> None:
 
 
 def told(name: str, done: Maintained) -> str:
-    """What maintenance did to a table, as a line."""
+    """One line about the maintenance of a table."""
     files, live, disk = zip(*map(_words, done), strict=True)  # each (before, after)
     return (
         f"{name}: {files[1]} files, were {files[0]}; {live[1]} live, were {live[0]}; {disk[1]} on disk, were {disk[0]}"

@@ -1,4 +1,4 @@
-"""What the join job measures: the pairs that the candidate generators propose, their evidence, and the decisions."""
+"""Measures the candidate pairs of the join job: proposal, evidence and decision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dupelake.pipeline.bursts import find_followers
 from dupelake.pipeline.contents import Contents, Versions, read_contents
 from dupelake.pipeline.planning import is_small_night, plan_join
 from dupelake.pipeline.planted import Planted
-from dupelake.pipeline.recall import check_legs
+from dupelake.pipeline.recall import check_generators
 from dupelake.propose.bursts_stage import Bursts
 from dupelake.propose.generator_stage import Actions, CandidateGenerator
 from dupelake.propose.stage import Filters, candidate_pairs, generators_of, probed_keys
@@ -37,7 +37,7 @@ _KEY = ["src_id", "dst_id"]
 
 @dataclass(frozen=True)
 class Measured:
-    """What `measure` gives: PAIRS, and (scope, content_id, leaders) of units that met their leaders alone, or None."""
+    """Result of `measure`: PAIRS, and the followers (scope, content_id, leaders) or None."""
 
     pairs: DataFrame
     followers: DataFrame | None
@@ -46,15 +46,15 @@ class Measured:
 def measure(
     run: Run, units: DataFrame, sizes: Row, hashes: DataFrame, versions: Versions, stored: DataFrame | None
 ) -> Measured:
-    """PAIRS of every candidate of the new units, decided; how many planted copies were found goes into the run.
+    """Decided PAIRS for every candidate pair of the new units. The recall of planted copies is recorded in the run.
 
     Args:
-        run: its counts and `recall` are filled.
+        run: its counts and `recall` are set.
         units: (scope, content_id, is_new), staged.
-        sizes: how many there are (units), and how many of them are new.
+        sizes: Row(units, new): number of units, and of new ones.
         hashes: HASHES of the present version.
-        versions: what is compared.
-        stored: PAIRS that stay as they are; None where all are measured anew.
+        versions: the versions of this run.
+        stored: PAIRS that are kept; None if all are measured again.
     """
     bursts: list[CandidateGenerator] = []
     led = find_followers(run, units, hashes, sizes["units"])
@@ -66,12 +66,12 @@ def measure(
     own = read_contents(run, units, sizes["units"], sizes["new"], hashes, versions)
     contents = planted.added_to(own, versions)
     with run.step("join"):
-        generators = bursts  # alone where followers alone are waiting, for a leader
+        generators = bursts  # used alone if all new units are followers
         if sizes["new"]:
             actions = Actions(run.staging.save, DataFrame.collect, run.count)
             generators = [*generators_of(contents.join, actions), *bursts]
         candidates, n_pairs = _candidates(run, generators, contents, planted)
-    check_legs(run, units, hashes, contents.embeddings, candidates)
+    check_generators(run, units, hashes, contents.embeddings, candidates)
     with run.step("align"):
         decided = _decide(run, candidates, contents, versions, n_pairs)
     return Measured(planted.taken_from(decided), led)
@@ -84,7 +84,7 @@ def _sizes(units: DataFrame) -> Row:
 def _candidates(
     run: Run, generators: Sequence[CandidateGenerator], contents: Contents, planted: Planted
 ) -> tuple[DataFrame, int]:
-    """(src_id, dst_id, found_by), staged, and their number; of planted copies only pairs with their own originals."""
+    """(src_id, dst_id, found_by), staged, and their number. Planted copies have pairs with their originals only."""
     n_units, n_new = contents.join.n_units, contents.join.n_new
     filters = _probe_filters(run, generators) if is_small_night(n_new, n_units) else None
     plan = plan_join(run, generators, n_units, n_new, is_filtered=filters is not None)
@@ -101,7 +101,7 @@ def _probe_filters(run: Run, generators: Sequence[CandidateGenerator]) -> Filter
     if wanted is None:
         return None
     joined: dict[str, npt.NDArray[np.uint8]] = {}
-    for row in wanted.collect():  # some bitmaps a generator, of 16 MB at most
+    for row in wanted.collect():  # some bitmaps for each generator, at most 16 MB each
         bitmap, name = np.frombuffer(row["bitmap"], np.uint8), row["generator"]
         joined[name] = joined[name] | bitmap if name in joined else bitmap
     context = run.warehouse.spark.sparkContext

@@ -1,4 +1,4 @@
-"""The nightly job: hash, embed, join and cluster in one session; only what is new is worked on."""
+"""The nightly job: hash, embed, join and cluster in one session. It processes new images only."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Night:
     """The jobs of a night after their checks.
 
     Attributes:
-        last: the last complete night, where it had these options and versions and no table has changed since.
+        last: the last complete night, if it had these options and versions and no table has changed since; else None.
         first: the hash job.
-        others: the jobs that follow, in order; they have nothing to do where the first finds nothing and `last` stands.
+        others: the jobs that follow, in order. They are skipped if the first changes nothing and `last` is set.
     """
 
     last: Row | None
@@ -38,7 +38,7 @@ class Night:
 
 
 def check(run: Run, options: HashOptions) -> Night:
-    """Check the versions of all jobs before the first of them works; what `last` checked and pinned still holds.
+    """Check the versions of all jobs before the first of them starts. Checks that `last` made are not repeated.
 
     Raises:
         ModelError: the model or the vocabulary cannot be read.
@@ -46,9 +46,9 @@ def check(run: Run, options: HashOptions) -> Night:
     """
     with run.step("versions"):
         versions = note_versions(run)
-        last = None if options.full else _still_standing(run)
+        last = None if options.full else _valid_last_night(run)
         if last is None:
-            pin_decisions(run.warehouse, run.staging.checkpoint)  # what people saw, before a manifest may change it
+            pin_decisions(run.warehouse, run.staging.checkpoint)  # before manifests may change what people saw
             refuse_other_versions(run, options.full)
     ids = embed.prepare_model(run)
     with run.step("versions"):
@@ -69,20 +69,20 @@ def check(run: Run, options: HashOptions) -> Night:
 
 
 def work(run: Run, options: HashOptions, night: Night) -> None:
-    """The jobs one after the other."""
+    """Run the jobs one after the other."""
     night.first.work(run)
     last = night.last
     if last is not None and not last["counts"].get("embed_waiting") and last["tables"] == table_versions(run.warehouse):
-        _settle(run, last)
+        _reuse_results(run, last)
         return
     for task in night.others:
         task.work(run)
 
 
-def _still_standing(run: Run) -> Row | None:
-    """The last complete night, where it had these options and versions and no table changed since.
+def _valid_last_night(run: Run) -> Row | None:
+    """The last complete night, if it had these options and versions and no table has changed since; else None.
 
-    Then what it checked and pinned holds; and should the manifests bring nothing, what it found as well.
+    Its checks and pins are still valid, and so are its results if the manifests bring nothing new.
     """
     last = last_complete(run.warehouse, "nightly")
     if (
@@ -95,8 +95,8 @@ def _still_standing(run: Run) -> Row | None:
     return last
 
 
-def _settle(run: Run, last: Row) -> None:
-    """End a night that found nothing to do: the results of `last` stand, for the report and for collectors too."""
+def _reuse_results(run: Run, last: Row) -> None:
+    """End a night without changes. Report, events and metrics use the counts of `last`."""
     run.counts.settle(last["counts"])
     run.is_complete, run.decisions_version = True, last["tables"].get(DECISIONS.name)
     log.info("nothing changed since run %s: its pairs and groups stand", last["run_id"])

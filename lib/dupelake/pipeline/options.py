@@ -10,13 +10,13 @@ from dupelake.ingest.uris import local_path
 
 @dataclass(frozen=True)
 class HashOptions:
-    """What the hash job reads; a night and its plan have the same options.
+    """Options of the hash job, the nightly job and the plan.
 
     Attributes:
-        paths: manifests and directories, as they were given.
-        partitions: only these, None for all.
-        since: only partitions from this one on, in text order; None for all.
-        listing: whether the manifests list all that exists.
+        paths: manifests and directories as given.
+        partitions: read only these partitions; None for all.
+        since: read only partitions from this one on, in text order; None for all.
+        listing: whether the manifests list everything that exists.
         full: whether everything is read, hashed, embedded and joined again.
     """
 
@@ -28,32 +28,32 @@ class HashOptions:
 
     @property
     def manifests(self) -> list[str]:
-        """`paths`, local ones absolute, so that executors see the same place."""
+        """`paths` with absolute local paths, so that executors use the same files."""
         return [absolute(path) for path in self.paths]
 
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """`full`: whether all that failed is embedded again."""
+    """`full`: whether all failed contents are embedded again."""
 
     full: bool = False
 
 
 @dataclass(frozen=True)
 class JoinOptions:
-    """`full`: whether all contents meet again."""
+    """`full`: whether all contents are compared again."""
 
     full: bool = False
 
 
 @dataclass(frozen=True)
 class ForgetOptions:
-    """Which images are forgotten.
+    """Options of the forget job.
 
     Attributes:
-        names: (image_id, None) or (None, uri), each once.
-        purge: whether what is stored of their contents is deleted.
-        undo: whether they may come back instead.
+        names: (image_id, None) or (None, uri) of the images, each once.
+        purge: whether the stored data of their contents is deleted.
+        undo: whether the images are allowed again instead.
     """
 
     names: tuple[tuple[str | None, str | None], ...]
@@ -63,12 +63,12 @@ class ForgetOptions:
 
 @dataclass(frozen=True)
 class MaintainOptions:
-    """`retain_hours`: how long the files of old versions are kept."""
+    """`retain_hours`: hours for which the files of old table versions are kept."""
 
     retain_hours: float
 
 
 def absolute(path: str) -> str:
-    """A local path made absolute; others as they are."""
+    """The path, made absolute if it is local."""
     local = local_path(path)
     return path if local is None else str(Path(local).expanduser().absolute())

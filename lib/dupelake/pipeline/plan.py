@@ -1,4 +1,4 @@
-"""What a run would do, before it does it: rows to read, versions that changed, about how long. Nothing is written."""
+"""The plan of a run: rows to read, changed versions and estimated time. Nothing is written."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from dupelake.runtime.run_record import Run, human_bytes
 from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse, single_row
 
-_OF_IMAGES, _OF_PAIRS = ("hash", "embed", "write", "join"), ("align",)  # steps that take longer the more there is
-_NIGHTS = 5  # the last ones on record, for what a night takes whatever it reads
-_UNKNOWN_FIXED = "2 to 3 min"  # measured on two cores, of a first night of a dozen images
+_OF_IMAGES, _OF_PAIRS = ("hash", "embed", "write", "join"), ("align",)  # steps whose time grows with the number
+_NIGHTS = 5  # latest nights on record that estimate the fixed time of a night
+_UNKNOWN_FIXED = "2 to 3 min"  # measured on two cores for a first night of a dozen images
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Of the runs on record, weighted by their work; None where none did any.
+    """Rates of the recorded runs, weighted by their work; None without a record.
 
-    `fixed_seconds` is what a night takes whatever it reads: Spark's start, and the many small queries around the work.
+    `fixed_seconds` is the time of a night that does not depend on the images: the start of Spark and small queries.
     """
 
     fixed_seconds: float | None
@@ -52,8 +52,8 @@ def describe_plan(warehouse: Warehouse, config: Config, options: HashOptions) ->
 
     Args:
         warehouse: only read.
-        config: of the run that is planned.
-        options: of that run.
+        config: configuration of the planned run.
+        options: options of the planned run.
 
     Raises:
         ManifestError: as the run would.
@@ -73,11 +73,11 @@ def describe_plan(warehouse: Warehouse, config: Config, options: HashOptions) ->
 
 
 def _rows(run: Run, options: HashOptions) -> tuple[dict[str, int], int, int]:
-    """What the run would do with its manifests, in numbers.
+    """Count the rows that the run would process.
 
     Returns:
-        How many rows it would process, by why; how many of them it would refuse to read; with --full, how many live
-        images of other versions it would leave out.
+        (number of rows by `why`, number of rows that it would refuse to read, number of live images of other versions
+        that a run with --full would leave out).
     """
     wh, paths, partitions, since = run.warehouse, options.manifests, options.partitions, options.since
     raw = read_manifests(wh.spark, paths, run.config.manifest, with_origin=True)
@@ -97,7 +97,7 @@ def _rows(run: Run, options: HashOptions) -> tuple[dict[str, int], int, int]:
     if others is not None:
         n_left = others.images.join(wanted.select("image_id"), "image_id", "left_anti").count()
     access = Access(run.config.fetch, own_roots(paths))
-    # A lambda, for Spark warns of hints that are no pandas types.
+    # A lambda, because Spark warns of type hints that are not pandas types.
     is_refused = F.udf(lambda uri: access.looks_refused(uri), "boolean")(F.col("uri"))  # noqa: PLW0108
     numbers = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if(is_refused).alias("refused"))
     counts = numbers.collect()  # one row per why
@@ -106,7 +106,7 @@ def _rows(run: Run, options: HashOptions) -> tuple[dict[str, int], int, int]:
 
 
 def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
-    """What is stored under other versions, and what becomes of it."""
+    """Lines about stored data of other versions, and what the run does with it."""
     wh, config = run.warehouse, run.config
     refused = "all of it again" if full else "the run is refused: give --full, or take the options back"
     same = True
@@ -130,7 +130,7 @@ def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
         versions = current_versions(run)
         join, keys = versions.join, wh.read(JOIN_KEYS).where(F.col("key_version") != versions.keys).count()
     except ModelError:
-        join, keys = None, 0  # the model is new; embed makes it known
+        join, keys = None, 0  # the model is new; the embed job will store it
     if keys:
         same = False
         yield f"the join's keys of {keys} contents are made again, from features and embeddings; no original is read"
@@ -147,7 +147,7 @@ def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
 
 
 def _join(run: Run, n_new: int) -> Iterator[str]:
-    """What the join will cost, should the new images be as the stored ones are."""
+    """Lines about the cost of the join, if the new images are like the stored ones."""
     wh, lsh = run.warehouse, run.config.lsh
     if not n_new:
         return
@@ -163,7 +163,7 @@ def _join(run: Run, n_new: int) -> Iterator[str]:
     features = wh.read(FEATURES).where(F.col("feature_version") == versions.features)
     keys = wh.read(JOIN_KEYS).where(F.col("key_version") == versions.keys)
     inputs = JoinInputs(units, hashes, features, keys, keys, versions.centre, lsh, n_units, min(n_new, n_units))
-    # What is saved is persisted, for a plan stages nothing: a scan of all words, read three times.
+    # A plan stages nothing, so the scan of all words, which is read three times, is persisted.
     actions = Actions(lambda rows, _: rows.persist(), DataFrame.collect, run.count)
     generators = generators_of(inputs, actions)
     is_filtered, share = planning.is_small_night(n_new, n_units), min(1.0, n_new / n_units)
@@ -178,7 +178,7 @@ def _join(run: Run, n_new: int) -> Iterator[str]:
 
 
 def _rates(warehouse: Warehouse) -> Rates:
-    """What past runs took."""
+    """The rates of past runs."""
     counts, seconds = F.col("counts"), F.col("seconds")
 
     def total(column: str, *names: str) -> Column:

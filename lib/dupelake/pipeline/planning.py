@@ -1,4 +1,4 @@
-"""The plan of a large join: what each candidate generator will cost, and after it what it did cost."""
+"""The plan of a large join: the forecast cost of each candidate generator, and the outcome."""
 
 from __future__ import annotations
 
@@ -29,61 +29,62 @@ from dupelake.warehouse.tables import Warehouse, single_row
 
 log = logging.getLogger(__name__)
 
-_SMALL_NIGHT = 5  # times more units than new ones
-PLANNED_UNITS = 100_000  # counting costs a scan of the codes: seconds, as the whole join of fewer does
-_LEAST_WORTH = 0.001  # forecasts are divided by it
-_ONE_BY_ONE_BYTES = 4 << 30  # of keys on disk at a time
+_SMALL_NIGHT = 5  # a small night has at least so many times more units than new units
+PLANNED_UNITS = 100_000  # counting scans the codes, which takes seconds, as the whole join of fewer units does
+_LEAST_WORTH = 0.001  # forecasts are divided by it, so it is not 0
+_ONE_BY_ONE_BYTES = 4 << 30  # bytes of keys on disk; with more, generators run one after the other
 
 Forecasts = list[dict[str, Any]]
 
 
 def is_small_night(n_new: int, n_units: int) -> bool:
-    """Whether keys are filtered before they are shuffled: most of them nobody looks for."""
+    """Whether keys are filtered before the shuffle, because new units probe few of them."""
     return n_new * _SMALL_NIGHT <= n_units
 
 
 @dataclass
 class JoinPlan:
-    """What the generators were forecast to cost.
+    """The forecast costs of the generators.
 
     Attributes:
-        run: its `plan` is filled.
-        legs: the forecasts of bit codes; none of a small join.
-        words: the generator of visual words, and `words_told` its forecast; None without.
+        run: its `plan` is set.
+        forecasts: the forecasts of the code generators; empty for a small join.
+        words: the words generator; None if it takes no part.
+        words_forecast: its forecast.
     """
 
     run: Run
-    legs: Forecasts = field(default_factory=list)
+    forecasts: Forecasts = field(default_factory=list)
     words: Words | None = None
-    words_told: dict[str, Any] | None = None
+    words_forecast: dict[str, Any] | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property
     def one_by_one(self) -> bool:
-        """Whether generators work one after another, for their keys together would fill much disk."""
-        return sum(leg["n_bytes"] for leg in self.legs) > _ONE_BY_ONE_BYTES
+        """Whether generators run one after the other, because all their keys together would need much disk space."""
+        return sum(one["n_bytes"] for one in self.forecasts) > _ONE_BY_ONE_BYTES
 
     def note_outcome(self, candidates: DataFrame) -> None:
-        """Into the run: the forecast, and beside it the pairs that each generator proposed and the seconds of all.
+        """Record in the run the forecasts, the number of pairs of each generator, and the seconds of all generators.
 
         Args:
             candidates: (src_id, dst_id, found_by), staged.
         """
-        if not self.legs:
+        if not self.forecasts:
             return
         seconds = time.monotonic() - self.started - (self.words.seconds if self.words else 0.0)
         rows = candidates.groupBy("found_by").agg(F.count("*").alias("n")).collect()  # 15 at most
         n_cores = self.run.warehouse.spark.sparkContext.defaultParallelism
-        for leg in self.legs:
-            leg["n_proposed"] = sum(row["n"] for row in rows if leg["leg"] in row["found_by"].split("+"))
-        told = {"cores": n_cores, "seconds": round(seconds, 1), "legs": self.legs}
-        if self.words is not None and self.words_told is not None:
+        for one in self.forecasts:
+            one["n_proposed"] = sum(row["n"] for row in rows if one["leg"] in row["found_by"].split("+"))
+        told = {"cores": n_cores, "seconds": round(seconds, 1), "legs": self.forecasts}
+        if self.words is not None and self.words_forecast is not None:
             n_words = sum(row["n"] for row in rows if self.words.name in row["found_by"].split("+"))
             outcome = {"seconds": round(self.words.seconds, 1), "n_compared": self.words.n_compared}
-            told["words"] = self.words_told | outcome | {"n_proposed": n_words}
+            told["words"] = self.words_forecast | outcome | {"n_proposed": n_words}
         self.run.plan = json.dumps(told)
-        forecast = sum(leg["core_seconds"] for leg in self.legs) / n_cores
-        log.info("plan: the legs were forecast to take %.0f s and took %.0f s", forecast, seconds)
+        forecast = sum(one["core_seconds"] for one in self.forecasts) / n_cores
+        log.info("plan: forecast for the generators of bit codes: %.0f s; they took %.0f s", forecast, seconds)
 
 
 def plan_join(
@@ -92,11 +93,11 @@ def plan_join(
     """Forecast a large join, and print the forecast; small joins skip it.
 
     Args:
-        run: its warehouse holds how far past forecasts were off.
-        generators: that take part.
-        n_units: about how many units there are.
-        n_new: about how many of them are new.
-        is_filtered: whether keys that no new unit looks for are dropped.
+        run: `runs` of its warehouse has the outcome of past forecasts.
+        generators: the generators that take part.
+        n_units: approximate number of units.
+        n_new: approximate number of new units.
+        is_filtered: whether keys that no new unit probes are dropped.
     """
     wh, codes = run.warehouse, code_generators(generators)
     if n_units < PLANNED_UNITS or not codes:
@@ -108,16 +109,16 @@ def plan_join(
     words = next((each for each in generators if isinstance(each, Words)), None)
     if words is None:
         return JoinPlan(run, found)
-    words_told = told_of_words(wh, words, n_units, n_new)
-    log.info("plan: %s", line_of_words(words_told, n_cores))
-    return JoinPlan(run, found, words, words_told)
+    words_forecast = told_of_words(wh, words, n_units, n_new)
+    log.info("plan: %s", line_of_words(words_forecast, n_cores))
+    return JoinPlan(run, found, words, words_forecast)
 
 
 def told(rows: DataFrame, warehouse: Warehouse) -> Forecasts:
-    """Forecasts of bit codes; seconds are scaled by the error of the last forecast.
+    """Forecasts of the code generators; seconds are scaled by the error of the last forecast.
 
     Args:
-        rows: of `propose.counts_stage.forecasts`.
+        rows: result of `propose.counts_stage.forecasts`.
         warehouse: its `runs` are read.
     """
     worth = _worth(warehouse)
@@ -126,17 +127,17 @@ def told(rows: DataFrame, warehouse: Warehouse) -> Forecasts:
 
 
 def told_of_words(warehouse: Warehouse, words: Words, n_units: int, n_new: int) -> dict[str, Any]:
-    """The forecast of visual words as they are configured, and the core-seconds of the other way.
+    """The forecast of the words generator as configured, and the core-seconds of the other value of lsh.word_join.
 
     Args:
-        warehouse: its `runs` are read: seconds are scaled by the error of the last forecast of this way.
+        warehouse: its `runs` are read. Seconds are scaled by the error of the last forecast for the same option.
         words: bound to the units; its sample is read.
-        n_units: how many units there will be.
-        n_new: how many of them are new.
+        n_units: number of units that there will be.
+        n_new: number of new units.
     """
     n_cores, lsh, sample = warehouse.spark.sparkContext.defaultParallelism, words.inputs.cfg, words.sample
     few = thinned(sample, n_units, FORECAST_UNITS)
-    has_new = 1.0 - ((n_units - n_new) / n_units) ** 2  # of the pairs
+    has_new = 1.0 - ((n_units - n_new) / n_units) ** 2  # share of all pairs
     n_pairs = sampled_pairs(few, lsh, words.frequent).count() * few.one_in**2 * has_new
     n_read = n_new + (n_units - n_new) * FALSE_SHARE if is_small_night(n_new, n_units) else n_units
     share = single_row(same_scope(sample))["share"]
@@ -156,7 +157,7 @@ def told_of_words(warehouse: Warehouse, words: Words, n_units: int, n_new: int) 
 
 
 def line_of_words(one: dict[str, Any], n_cores: int) -> str:
-    """The forecast of visual words in a line."""
+    """One line with the forecast of the words generator."""
     other = "blocks" if one["way"] == "keys" else "keys"
     return (
         f"words by {one['way']}: {human_bytes(one['n_bytes'])} to shuffle, {one['n_meetings']:,} pairs of pictures to "
@@ -166,7 +167,7 @@ def line_of_words(one: dict[str, Any], n_cores: int) -> str:
 
 
 def lines(found: Forecasts, n_cores: int) -> list[str]:
-    """A line for each forecast of bit codes."""
+    """One line for each forecast of a code generator."""
     return [
         f"{one['leg']}: {one['n_stored'] + one['n_probing']:,} keys ({human_bytes(one['n_bytes'])} to shuffle), "
         f"{one['n_meetings']:,} codes to compare, {one['hottest']:,} of them under one key; "
@@ -176,11 +177,11 @@ def lines(found: Forecasts, n_cores: int) -> list[str]:
 
 
 def _worth(warehouse: Warehouse, words: str | None = None) -> float:
-    """Core-seconds taken over core-seconds forecast, of the last run with a plan; 1 before the first.
+    """Ratio of actual to forecast core-seconds of the last run with a plan; 1 before the first.
 
     Args:
         warehouse: its `runs` are read.
-        words: of visual words joined in this way; None for all bit codes together.
+        words: take the words generator with this value of lsh.word_join; None takes all code generators together.
     """
     rows = warehouse.read(RUNS).where("plan IS NOT NULL")
     if words is not None:
@@ -191,5 +192,5 @@ def _worth(warehouse: Warehouse, words: str | None = None) -> float:
         return 1.0
     plan = json.loads(last["plan"])
     told, seconds = (plan["legs"], plan["seconds"]) if words is None else ([plan["words"]], plan["words"]["seconds"])
-    forecast = sum(leg["core_seconds"] / leg["worth"] for leg in told)
+    forecast = sum(one["core_seconds"] / one["worth"] for one in told)
     return max(_LEAST_WORTH, float(seconds * plan["cores"] / forecast)) if forecast else 1.0

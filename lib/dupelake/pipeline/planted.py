@@ -1,4 +1,4 @@
-"""The planted copies of a run: units like any other to the candidate generators, kept apart from what is stored."""
+"""The planted copies of a run. Candidate generators treat them as units; they are never stored in a table."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dupelake.warehouse.schema import FEATURES, HASHES, THUMBNAILS, conform
 
 @dataclass(frozen=True)
 class Planted:
-    """Copies of a sample of the new units: `copies`, COPIES, staged; None where the configuration wants none."""
+    """Planted copies of a sample of the new units. `copies` is COPIES, staged; None if none are configured."""
 
     run: Run
     copies: DataFrame | None
 
     @staticmethod
     def of(run: Run, units: DataFrame) -> Planted:
-        """Make them of (scope, content_id, is_new)."""
+        """Make the copies from `units` (scope, content_id, is_new)."""
         n_images = run.config.run.planted_images
         if n_images == 0:
             return Planted(run, None)
@@ -34,7 +34,7 @@ class Planted:
         return Planted(run, run.staging.save(made, "planted"))
 
     def added_to(self, contents: Contents, versions: Versions) -> Contents:
-        """`contents` with the copies as new units."""
+        """The contents with the copies added as new units."""
         if self.copies is None:
             return contents
         made, join = self.copies.where("error_message IS NULL"), contents.join
@@ -44,7 +44,7 @@ class Planted:
             embeddings = embeddings.unionByName(self._embedded(made, versions))
         features = join.features.unionByName(conform(made, FEATURES.schema))
         keys = compute_keys(made.select("content_id"), features, embeddings, join.centre, join.cfg, versions.keys)
-        keys = self.run.staging.save(keys, "planted-keys")  # in no table, as the copies themselves
+        keys = self.run.staging.save(keys, "planted-keys")  # not stored in a table, like the copies
         n_copies = self.run.config.run.planted_images * len(PLANTED)
         return Contents(
             replace(
@@ -73,7 +73,7 @@ class Planted:
         return self.run.staging.save(vectors, "planted-embeddings")
 
     def with_originals_only(self, candidates: DataFrame) -> DataFrame:
-        """(src_id, dst_id, found_by) without the pairs of a copy and anything but its own original."""
+        """(src_id, dst_id, found_by) without pairs of a copy with a content other than its original."""
         if self.copies is None:
             return candidates
         lineage = F.broadcast(self.copies.select("content_id", "parent_id"))
@@ -85,7 +85,7 @@ class Planted:
         return candidates
 
     def taken_from(self, decided: DataFrame) -> DataFrame:
-        """PAIRS without those of copies; how many copies were found goes into the run."""
+        """PAIRS without the pairs of copies. The recall of copies is recorded in the run."""
         if self.copies is None:
             return decided
         certify_copies(self.run, self.copies, decided)

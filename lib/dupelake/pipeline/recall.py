@@ -1,4 +1,4 @@
-"""How much of what there is a run found: planted copies by edit, and what generators promise, on a sample."""
+"""The recall of a run: planted copies by edit, and the promises of generators on a sample."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dupelake.runtime.run_record import Run
 
 log = logging.getLogger(__name__)
 
-_CHANCE = 0.001  # that a generator which keeps its promise is warned of
+_CHANCE = 0.001  # probability of a false warning about a generator that keeps its promise
 
 
 def certify_copies(run: Run, copies: DataFrame, decided: DataFrame) -> None:
-    """How many planted copies were found, by edit, with 95 % intervals, into the run's row."""
+    """Record in the run the number of found planted copies by edit, with 95 % intervals."""
     rows = sorted(found_copies(copies, decided).collect(), key=lambda row: row["edit"])  # one row per edit
     if not rows:
         return
@@ -31,16 +31,16 @@ def certify_copies(run: Run, copies: DataFrame, decided: DataFrame) -> None:
     run.count("copies_found", int(total["found"]))
 
 
-def check_legs(
+def check_generators(
     run: Run, units: DataFrame, hashes: DataFrame, embeddings: DataFrame | None, candidates: DataFrame
 ) -> None:
-    """Hold the candidate generators to what they promise, by brute force on a sample of the new units.
+    """Check the promises of the candidate generators by brute force on a sample of the new units.
 
-    What each proposed goes into the run's row; one that falls short is told.
+    The share of each generator is recorded in the run. A generator that breaks its promise is logged.
 
     Args:
         run: `run.checked_images` of its configuration is the size of the sample.
-        units: (scope, content_id, is_new) that were joined, without planted copies.
+        units: (scope, content_id, is_new), the joined units without planted copies.
         hashes: HASHES of the present version.
         embeddings: EMBEDDINGS of the present model, or None.
         candidates: (src_id, dst_id, found_by), staged.
@@ -50,7 +50,7 @@ def check_legs(
         return
     with run.step("check"):
         few = sample_units(units, cfg.run.checked_images)
-        rows = sampled(few, hashes, embeddings, promised).collect()  # so many
+        rows = sampled(few, hashes, embeddings, promised).collect()  # at most run.checked_images rows
         if not rows:
             return
         sample = sample_of(rows, promised)
@@ -60,28 +60,28 @@ def check_legs(
         near = run.staging.save(near_sample(sent, units, hashes, embeddings, promised), "near")
         sent.destroy()
         found = sorted(proposed_of(near, candidates).collect(), key=lambda row: row["leg"])  # one row per generator
-    legs = {row["leg"]: _share(row["n_proposed"], row["n_true"], of="true") for row in found}
-    run.note_recall({"legs": legs, "checked": len(rows)})
-    missed = sum(int(legs[leg]["true"] - legs[leg]["found"]) for leg in bits(promised) if leg in legs)
+    by_generator = {row["leg"]: _share(row["n_proposed"], row["n_true"], of="true") for row in found}
+    run.note_recall({"legs": by_generator, "checked": len(rows)})
+    missed = sum(int(s["true"] - s["found"]) for name, s in by_generator.items() if name in bits(promised))
     run.count("exact_pairs_missed", missed)  # 0, or a defect: for metrics and alerts
-    for leg, share in legs.items():
-        promise = promised[leg]
+    for name, share in by_generator.items():
+        promise = promised[name]
         if isinstance(promise, WithinBits) and share["found"] < share["true"]:
             log.error(
-                "the %s leg proposed %d of %d pairs that brute force finds around %d new images; it promises all: "
-                "please report it",
-                *(leg, share["found"], share["true"], len(rows)),
+                "the %s generator proposed %d of %d pairs that brute force finds around %d new images; it should "
+                "propose all: please report this",
+                *(name, share["found"], share["true"], len(rows)),
             )
         elif isinstance(promise, WithinCosine) and _is_below(share, promise.share):
             log.warning(
-                "the embedding leg proposed %d of %d pairs at cosine %g or more around %d new images, less than "
-                "the share of %g that it is made for",
+                "the embedding generator proposed %d of %d pairs at cosine %g or more around %d new images, less than "
+                "the expected share of %g",
                 *(share["found"], share["true"], promise.min_cosine, len(rows), promise.share),
             )
 
 
 def _is_below(share: dict[str, float], promised: float) -> bool:
-    """Whether so few are hardly ever found where each is with the promised probability (binomial distribution)."""
+    """Whether the number of found pairs is improbably small if each is found with probability `promised` (binomial)."""
     return bool(scipy.special.bdtr(share["found"], int(share["true"]), promised) < _CHANCE)
 
 

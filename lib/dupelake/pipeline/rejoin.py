@@ -1,8 +1,8 @@
-"""Contents that get later what they were joined without, an embedding or features: the next join lets them meet all.
+"""Contents that got an embedding or features after they were joined: the next join compares them with all others.
 
-Their stored keys were made without it, so they are deleted, and the next join makes them again. Both happen before the
-row with the embedding or the features is written: after a kill in between, these contents are joined once more for
-nothing, and none is left out.
+Their stored join keys are outdated, so they are deleted, and the next join makes new ones. Both happen before the row
+with the embedding or the features is written. After a kill in between these contents are joined again without need,
+but none is missed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dupelake.warehouse.schema import EMBEDDINGS, JOIN_KEYS, JOINED, Table
 
 
 def leave_joined(run: Run, contents: DataFrame, join_version: str | None = None) -> None:
-    """Take contents out of `joined`, so that they are new to the next join.
+    """Remove contents from `joined`, so that they are new to the next join.
 
     Args:
         run: its table is changed.
         contents: (content_id), few, staged.
-        join_version: only what was joined so; the rest waits for a run with --full, which lets all meet anyway.
+        join_version: only rows of this version are removed. Other rows wait for a run with --full, which joins all.
     """
     joined = run.warehouse.read(JOINED)
     if join_version is not None:
@@ -32,7 +32,7 @@ def leave_joined(run: Run, contents: DataFrame, join_version: str | None = None)
 
 
 def drop_derived(run: Run, contents: DataFrame) -> None:
-    """Delete what was made of the thumbnails of `contents` (content_id, few or with --full), which are replaced."""
+    """Delete data made from the replaced thumbnails of `contents` (content_id)."""
     for table in (EMBEDDINGS, JOIN_KEYS):
         _drop(run, table, contents)
 

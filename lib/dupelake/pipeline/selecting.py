@@ -1,4 +1,4 @@
-"""Which rows of the manifests a run takes: `--partitions` and `--since`, and words about what they do not find."""
+"""Selects the rows of manifests by `--partitions` and `--since`, and reports partitions that do not exist."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from dupelake.runtime.run_record import Run
 log = logging.getLogger(__name__)
 
 _NAMED = 5
-_MAX_NAMES = 100_000  # partitions that are looked at for the message
-_MANY = 1000  # new partitions of one night, beyond which they can hardly be meant
+_MAX_NAMES = 100_000  # partitions that the message considers
+_MANY = 1000  # with more new partitions in one night, the column is probably a mistake
 
 
 def staged(
     run: Run, rows: DataFrame, options: HashOptions, counts: Mapping[str, Column]
 ) -> tuple[DataFrame, int | None, dict[str, int]]:
-    """The rows of a manifest that this run may need, computed once; of how many, where some were left out; `counts`.
+    """The manifest rows that this run may need, staged; the number of all rows if some were left out; `counts`.
 
-    Which row of an id wins, and its first and last partition, follow from all rows, so all are read; what was not
-    asked for is not staged. A listing needs every row: an image is not gone that another partition lists.
+    All rows are read, because they decide which row of an id is used, and its first and last partition. Rows that were
+    not asked for are not staged. With --listing all rows are staged, because an image that another partition lists is
+    not gone.
 
     Args:
-        run: whose staging is used.
-        rows: of stages.manifest.normalise, whole.
+        run: its staging is used.
+        rows: all rows of `ingest.new_images_stage.normalise`.
         options: partitions, since and listing.
         counts: aggregates of the staged rows, taken while they are written.
 
     Raises:
-        ManifestError: none of the rows is of what was asked for.
+        ManifestError: no row is in the asked partitions.
     """
     partitions, since = options.partitions, options.since
     save = partial(run.staging.save, name="manifest")
@@ -58,16 +59,16 @@ def staged(
 
 
 def refuse_nothing(asked: DataFrame, rows: DataFrame, partitions: list[str] | None, since: str | None) -> None:
-    """Stop where a manifest has rows and none of what was asked for; tell which of several partitions have none.
+    """Stop if a manifest has rows, but none in the asked partitions. Warn of each asked partition without rows.
 
     Args:
-        asked: the rows of `rows` that were asked for.
-        rows: of stages.manifest.normalise, whole; read where `asked` is empty.
-        partitions: of the command line.
-        since: of the command line.
+        asked: the rows of `rows` in the asked partitions.
+        rows: all rows of `ingest.new_images_stage.normalise`; read only if `asked` is empty.
+        partitions: value of --partitions.
+        since: value of --since.
 
     Raises:
-        ManifestError: names partitions that there are.
+        ManifestError: names some existing partitions.
     """
     wanted = sorted(set(partitions or ()))
     both = F.explode(F.array("partition", "last_partition")).alias("name")
@@ -101,11 +102,11 @@ def _refuse(rows: DataFrame, wanted: Sequence[str], since: str | None) -> None:
 
 
 def warn_of_many_partitions(wanted: DataFrame, n_rows: int) -> None:
-    """Tell when a night brings so many partitions that they are hardly meant as such.
+    """Warn if a night has so many partitions that the column is probably a mistake.
 
     Args:
-        wanted: of stages.manifest.wanted_rows.
-        n_rows: how many of them are to be read.
+        wanted: result of `wanted_rows`.
+        n_rows: number of its rows that are read.
     """
     if n_rows <= _MANY:
         return

@@ -1,4 +1,4 @@
-"""The stored keys of the units that are joined: what is there, what is outdated, what is to be computed now."""
+"""The stored join keys of the units: deletes outdated keys and computes missing ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def stored_keys(
     version: str,
     n_few: int,
 ) -> tuple[DataFrame, DataFrame]:
-    """JOIN_KEYS of all units, and those of them that hold the new units' at least.
+    """Join keys of all contents; `new_keys` covers at least the new ones.
 
-    What the table lacks is computed and added in one commit, none where it lacks nothing. Where a small night's new
-    units are all among what was computed now, that is the second answer: so nobody seeks a few in the table of all.
+    Missing keys are computed and added in one commit. On a small night whose new units were all computed now, the
+    second result has these keys only, so that the join need not search the whole table for them.
 
     Args:
         run: its table is read and added to.
@@ -36,7 +36,7 @@ def stored_keys(
         embeddings: as for `compute_keys`.
         centre: as for `compute_keys`.
         version: as for `compute_keys`.
-        n_few: how many units are new, where they are few and keys take much room; else 0.
+        n_few: number of new units, if they are few and keys are large; else 0.
     """
     wh, lsh = run.warehouse, run.config.lsh
     stored, contents = wh.read(JOIN_KEYS), units.select("content_id").distinct()  # of the units of all scopes

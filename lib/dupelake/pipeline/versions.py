@@ -1,4 +1,4 @@
-"""Versions of all stages. They never mix: what a run refuses before it works, and what it leaves out."""
+"""Versions of all stages. Rows of different versions are never mixed: runs refuse them or leave them out."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ _NAMED = 3  # images that a message names
 
 @dataclass(frozen=True)
 class StageVersions:
-    """Fingerprints of what each stage makes under one configuration, each computed when it is asked for.
+    """Fingerprints of the results of each stage under one configuration, computed on first use.
 
-    Rows of two versions are never compared. Which revisions and options a version depends on is written beside the
-    algorithm; the version of the join also depends on the model, and on its centre in the warehouse
-    (lsh_join.current_versions).
+    Rows of two versions are never compared. The file of each algorithm says which revisions and options its version
+    depends on. The version of the join also depends on the model and its stored centre (`lsh_join.current_versions`).
     """
 
     config: Config
@@ -85,9 +84,9 @@ def note_versions(run: Run) -> StageVersions:
 
 
 def refuse_other_versions(run: Run, full: bool) -> None:
-    """Stop where live images have hashes or features of another version, unless `full` makes them anew.
+    """Stop if live images have hashes or features of another version, unless `full` makes them again.
 
-    With `full` nothing is looked at here: `refuse_left_out` does that, once the manifest is known.
+    With `full` nothing is checked here; `refuse_left_out` does it when the manifest is known.
 
     Raises:
         VersionMixError: names both versions and the fix.
@@ -101,7 +100,7 @@ def refuse_other_versions(run: Run, full: bool) -> None:
 
 
 def refuse_other_joins(run: Run, join_version: str, full: bool) -> None:
-    """Stop where stored pairs were joined by another version, unless `full` joins all anew.
+    """Stop if stored pairs were joined by another version, unless `full` joins all again.
 
     Raises:
         VersionMixError: names both versions and the fix.
@@ -163,7 +162,7 @@ def refuse_unhashed(run: Run) -> None:
 
 
 def warn_of_left_out(run: Run) -> None:
-    """Count and tell live images that the join leaves out; there are none where the checks above were passed."""
+    """Count and log live images that the join leaves out. There are none if the checks above passed."""
     others = stored_beside(run)
     if others is not None and (n := others.images.count()):
         run.counts.other_versions = n
@@ -208,9 +207,9 @@ def of_one_version(run: Run) -> tuple[DataFrame, DataFrame]:
 
 
 def stored_beside(run: Run) -> Others | None:
-    """What is stored of other versions than this run's; None, without any join, where no row is.
+    """Stored data of other versions than those of this run; None, without a join, if there is no such row.
 
-    Rows of contents that no live image holds are among them: `images` has no row for these.
+    Rows of contents without a live image count too, but `images` has no row for them.
     """
     wh, versions, told, options = run.warehouse, StageVersions(run.config), [], []
     for table, name, version in ((HASHES, "hash", versions.hash), (FEATURES, "feature", versions.feature)):

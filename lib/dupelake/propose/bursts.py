@@ -1,8 +1,8 @@
-"""Crowds of all but equal PDQ codes: which values of a slot are crowded, and who is near the best of its crowd.
+"""Finds bursts, very many nearly equal contents, by counting the values of PDQ slots.
 
-A fixed camera gives tens of thousands of frames that are all near copies of each other: as pairs, a billion. Any two
-codes that differ in fewer bits than there are slots have a slot in common, so a crowd shows as a crowded value of a
-slot, and one pass over the slots, without any pair, finds it.
+A fixed camera gives tens of thousands of frames that are near copies of each other, which is a billion pairs. Two codes
+that differ in fewer bits than there are slots have an equal slot. So a burst makes one slot value very common. Such a
+value is called crowded. One pass over the slots finds the crowded values without making any pair.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 N_SLOTS = 16
 MAX_BITS = N_SLOTS - 1
-"""Codes that differ in so many bits at most have one slot of sixteen bits in common."""
+"""Two codes that differ in at most this many bits have at least one equal slot."""
 N_VALUES = 1 << 16
 
 
 def slot_values(codes: NDArray[np.uint8], scope_keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The value of each slot, with its number and the scope: int64 (n, 16), below 16 * 2^16.
+    """The value of each slot, combined with slot number and scope: int64 (n, 16), below 16 * 2^16.
 
     Args:
         codes: uint8 (n, 32), PDQ as stored.
-        scope_keys: int64 (n,), a hash of each one's scope. Its low bits turn the values of a scope among each other, so
-            that values of two scopes fall together by chance only, and those of one never.
+        scope_keys: int64 (n,), a hash of each code's scope. Its low bits permute the values of a scope. So values of
+            two scopes are equal only by chance, and different values of one scope stay different.
     """
     values = np.ascontiguousarray(codes).view(">u2").astype(np.int64)
     values ^= scope_keys[:, None] & np.int64(N_VALUES - 1)
@@ -30,11 +30,11 @@ def slot_values(codes: NDArray[np.uint8], scope_keys: NDArray[np.int64]) -> NDAr
 
 
 def crowded(counts: NDArray[np.int64], n_crowd: int) -> NDArray[np.bool_]:
-    """Which slot values are held by a crowd.
+    """Which slot values are crowded.
 
     Args:
-        counts: int64 (16 * 2^16,), holders of each value.
-        n_crowd: from how many on; never below eight times what chance gives each value of so large a corpus.
+        counts: int64 (16 * 2^16,), the number of codes with each value.
+        n_crowd: smallest number of codes that makes a value crowded, but at least eight times the mean.
     """
     by_chance = counts.sum() / len(counts)
     return counts >= max(n_crowd, 8 * by_chance)

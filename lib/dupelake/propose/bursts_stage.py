@@ -1,18 +1,18 @@
-"""Bursts: of a crowd of all but equal pictures, each follows the best few of the crowd and meets nobody else.
+"""Bursts: the contents of a burst are compared with the few best contents of the burst only.
 
-n frames of a fixed camera are n^2 / 2 true pairs, by every generator. No user wants them, and no cluster survives
-them. A content whose PDQ lies within a few bits of a better picture in a crowd (lsh.burst_min_images) is its follower:
-it is paired with such leaders, at most LEADERS of them, and takes no part in the other generators. What is alike to a
-follower is alike to the best of its leaders, who takes part. So the work is in proportion to the images, whatever they
-show.
+n frames of a fixed camera are n^2 / 2 true pairs for every generator. No user wants them, and they would overload any
+cluster. A burst has at least lsh.burst_min_images contents with one slot value. A content whose PDQ is within a few
+bits of a better content of the burst is a follower, and the better content is its leader. A follower is paired with at
+most LEADERS leaders and takes no part in the other generators. A picture that is similar to a follower is similar to
+its leader, which takes part. So the work grows linearly with the number of images.
 
-The better picture has more detailed pixels, then the smaller content id: it is the one that the crowd's group will
-keep, so a star of followers around it is what grouping would make of all pairs.
+The better content has more detailed pixels; ties go to the smaller content id. It is the content that the group of the
+burst will keep. So pairs of followers with their leader give the same group as all pairs.
 
-Who follows is told anew each night, from all units. A follower does not count as joined (schema.JOINED), so that it
-meets the others should its crowd dissolve; and a pair with a leader is proposed whenever it is not stored, so that the
-crowd has another when its best goes. Over nights more is found than in one batch, never less: a crowd was small once,
-and its pictures met each other.
+Followers are determined anew each night from all units. A follower does not count as joined (schema.JOINED): if its
+burst gets too small, it meets the other contents. A pair with a leader is proposed whenever it is not stored: if the
+best content goes, the followers are paired with another. Several nights find at least what one batch finds, and
+perhaps more: while a burst was small, its contents met each other.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from dupelake.propose.pdq_stage import Pdq
 from dupelake.runtime.batches import Batches
 
 LEADERS = 4
-"""That a follower is paired with: the best of all, and a few should their pictures not pass with its own."""
+"""Most leaders of a follower. More than one, because the pair with the best may fail verification."""
 
 
 def crowded_values(units: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataFrame:
-    """One row (n_crowded bigint, flags binary): which values of the slots are crowded, as packed bits.
+    """One row (n_crowded bigint, flags binary): the crowded slot values, as packed bits.
 
     Args:
         units: (scope, content_id), one row each.
         hashes: HASHES of one version, a row for each unit.
         cfg: burst_min_images.
 
-    Cost: a scan of the codes; each task sends 8 MB of counts, half a megabyte to the task of each slot. One task puts
-    the flags of the slots together, 8 KB each. A coalesce would take the scan into that one task.
+    Cost: a scan of the codes. Each task sends 8 MB of counts, half a megabyte to the task of each slot. One task joins
+    the flags of all slots, 8 KB each. It uses a repartition, because a coalesce would move the scan into that task.
     """
     counted = _coded(units, hashes).mapInArrow(_emit_counts, "slot int, counts binary")
     emit = partial(_emit_crowded, n_crowd=cfg.burst_min_images)
@@ -56,12 +56,12 @@ def crowded_values(units: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataF
 
 
 def members(units: DataFrame, hashes: DataFrame, flags: Broadcast[Any]) -> DataFrame:
-    """(scope, content_id, slot bigint, pdq): a row for each unit and crowded value of its slots.
+    """(scope, content_id, slot bigint, pdq): one row for each unit and each of its crowded slot values.
 
     Args:
         units: as for `crowded_values`.
         hashes: as for `crowded_values`.
-        flags: of `crowded_values`.
+        flags: the column `flags` of `crowded_values`.
     """
     schema = "scope string, content_id string, slot bigint, pdq binary"
     return _coded(units, hashes).mapInArrow(partial(_emit_members, flags=flags), schema)
@@ -71,8 +71,8 @@ def followers(held: DataFrame, images: DataFrame, hashes: DataFrame, cfg: LshCon
     """(scope, content_id, leaders array of content ids): each follower with its leaders, best first.
 
     Args:
-        held: of `members`, staged.
-        images: IMAGES; equal bytes have equal sizes.
+        held: result of `members`, staged.
+        images: IMAGES; all images of a content have the same size in pixels.
         hashes: as for `crowded_values`.
         cfg: burst_min_images, burst_max_bits.
     """
@@ -95,24 +95,24 @@ def followers(held: DataFrame, images: DataFrame, hashes: DataFrame, cfg: LshCon
 
 
 class Bursts(CandidateGenerator):
-    """The generator of pairs of followers with their leaders, but those that are stored; PDQ found them."""
+    """Proposes the pairs of followers with their leaders that are not stored yet. Their `found_by` is that of PDQ."""
 
     name = Pdq.name
 
     def __init__(self, found: DataFrame, stored: DataFrame | None) -> None:
-        """Bind it to what was found.
+        """Bind the generator to the followers.
 
         Args:
-            found: of `followers`.
+            found: result of `followers`.
             stored: (src_id, dst_id) of pairs that need not be measured again, or None.
         """
         self.found, self.stored = found, stored
 
     def pairs(self, probed: Broadcast[Any] | None = None) -> DataFrame:
-        """Each follower with each of its leaders, once."""
+        """Pairs of each follower with each of its leaders, each pair once."""
         led = self.found.select("content_id", F.explode("leaders").alias("leader"))
         ends = F.least("content_id", "leader").alias("src_id"), F.greatest("content_id", "leader").alias("dst_id")
-        pairs = led.select(*ends).distinct()  # of two scopes
+        pairs = led.select(*ends).distinct()  # two scopes may give the same pair
         if self.stored is not None:
             pairs = pairs.join(self.stored.select("src_id", "dst_id"), ["src_id", "dst_id"], "left_anti")
         return pairs.select(F.unhex("src_id").alias("low"), F.unhex("dst_id").alias("high"))
@@ -137,7 +137,7 @@ def _emit_counts(batches: Batches) -> Batches:
 
 
 def _emit_crowded(batches: Batches, n_crowd: int) -> Batches:
-    """The flags of each slot. A slot's counts add up to the units, so that chance is the same for every slot."""
+    """The flags of each slot. Its counts add up to the number of units, so the mean is equal for all slots."""
     totals: dict[int, np.ndarray] = {}
     for batch in batches:
         for slot, value in zip(batch["slot"].to_pylist(), batch["counts"], strict=True):

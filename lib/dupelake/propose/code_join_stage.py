@@ -1,8 +1,8 @@
-"""Candidate generators whose contents carry bit codes: pairs within a Hamming radius, by keys of slots (propose.mih).
+"""Candidate generators that compare bit codes: pairs within a Hamming radius, found by slot keys (`propose/mih.py`).
 
-What is shuffled is packed (propose.keyjoin): for each part of the keys a task's units there, with their codes, and the
-keys as numbers. So a part finds pairs and checks their distance in its own memory, and only pairs within the radius
-leave it.
+The shuffled data is packed (`propose/keyjoin.py`). Keys are divided into parts. For each part a task sends its units
+with their codes, and the keys as numbers. A part finds pairs and checks their distance in memory, so only pairs within
+the radius leave it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from dupelake.propose.packed_stage import (
     fill_units,
     gathered,
     id_column,
+    keys_passing_filter,
     n_parts,
-    that_may_be_probed,
     unit_columns,
     unit_type,
 )
@@ -41,41 +41,41 @@ from dupelake.runtime.batches import SLICE_BYTES, Batches, sliced
 
 IS_NEW, IS_MIRRORED = 1, 2
 """Bits of an entry's flags."""
-_MET_AT_ONCE = 1_000_000  # meetings held at once, some 60 bytes each
+_MEETINGS_AT_ONCE = 1_000_000  # meetings in memory at once, some 60 bytes each
 _SPREAD_SCHEMA = "part int, units binary, stored binary, probing binary"
 
 
 class CodeGenerator(CandidateGenerator):
-    """A generator that gives every content a bit code and cuts it into keys; how it does is for subclasses to say.
+    """A generator that makes keys from a bit code of each content. Subclasses define the codes and the plan.
 
-    Only ids, keys and codes are shuffled, packed. The distance is checked inside the join: what leaves it are pairs
-    within the radius of the plan.
+    Only packed ids, keys and codes are shuffled. The distance is checked inside the join, which returns pairs within
+    the radius of the plan only.
 
-    Cost: n_slots keys of 8 bytes a unit are shuffled, and n_probes a new unit (twice both where mirrored), and each
-    unit's code once for each part and batch. Contents with equal codes and different pixels are all true pairs of each
-    other and come out as such, in each part that holds a slot of theirs: n of them make n^2 / 2 rows times the parts,
-    n_slots at most.
+    Cost: the join shuffles n_slots keys of 8 bytes for each unit and n_probes keys for each new unit, twice both with
+    mirrored codes. It also shuffles the code of each unit once for each part and batch. Contents with equal codes and
+    different pixels are all true pairs. Each part that has one of their slots returns these pairs: n contents make
+    n^2 / 2 rows for each such part, at most n_slots times.
     """
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether mirrored copies are sought: `codes` has the column `mirror` then."""
+        """Whether mirrored copies are searched for. If so, `codes` has the column `mirror`."""
         return False
 
     @abstractmethod
     def codes(self) -> DataFrame:
-        """(content_id, code, mirror) of all units that have a code, binary of 8 bytes a word."""
+        """(content_id, code, mirror) of all units that have a code; codes are binary, 8 bytes for each word."""
 
     def new_codes(self) -> DataFrame:
-        """`codes`, of the new units at least."""
+        """As `codes`, but rows of old units may be missing."""
         return self.codes()
 
     @abstractmethod
     def plan(self) -> SlotPlan:
-        """How codes become keys, and the radius."""
+        """The slots that become keys, and the radius."""
 
     def filters(self) -> DataFrame:
-        """Filters of the slots' keys that the new units' codes probe."""
+        """Filters with the slot keys that the codes of new units probe."""
         plan, n_new = self.plan(), self.inputs.n_new
         log2_bits = filter_log2(n_new * plan.n_probes * (2 if self.is_mirrored else 1))
         new = coded(self.inputs.units.where("is_new"), self.new_codes(), self.is_mirrored)
@@ -83,7 +83,7 @@ class CodeGenerator(CandidateGenerator):
         return new.repartition(FILTER_TASKS, "id").mapInArrow(emit, "bitmap binary")
 
     def pairs(self, probed: Broadcast[Any] | None = None) -> DataFrame:
-        """`code_pairs` of these codes."""
+        """Result of `code_pairs` for these codes."""
         inputs = self.inputs
         return code_pairs(
             inputs.units,
@@ -106,35 +106,36 @@ def code_pairs(
     n_units: int,
     n_new: int,
 ) -> DataFrame:
-    """(low binary, high binary): pairs within the plan's radius, one unit at least of each new; perhaps repeated.
+    """(low binary, high binary): pairs within the plan's radius with at least one new unit; a pair may be repeated.
 
-    The smaller mirrored distance of a pair is min(d(m(a), b), d(a, m(b))). New units probe straight and mirrored;
-    stored are all units straight and, of the old, which do not probe, the mirrored too. So both directions are looked
-    up for every pair, and two mirrored codes, which are the straight ones again, never meet.
+    The mirrored distance of a pair is min(d(m(a), b), d(a, m(b))). New units probe with the straight and the mirrored
+    code. All units are stored with the straight code. Old units do not probe, so they are also stored with the mirrored
+    code. This looks up both directions of every pair. Two mirrored codes never meet, because that comparison equals the
+    straight one.
 
     Args:
         units: (scope, content_id, is_new).
-        codes: (content_id, code, mirror), binary of 8 bytes a word; `mirror` where `mirrored`.
-        plan: how codes become keys.
+        codes: (content_id, code, mirror), binary, 8 bytes for each word; `mirror` only if `mirrored`.
+        plan: the slots that become keys, and the radius.
         mirrored: look for mirrored copies too.
-        probed: filter of the keys that are probed: others are not emitted on the stored side.
-        n_units: about how many units there are; changes cost, never pairs.
-        n_new: about how many of them are new.
+        probed: filter of the probed keys. The stored side emits no other keys.
+        n_units: approximate number of units; changes cost, never pairs.
+        n_new: approximate number of new units.
     """
     ways = 2 if mirrored else 1
     stored_share = 1.0 if probed is None else FALSE_SHARE
     n_keys = n_units * plan.n_slots * ways * stored_share + n_new * plan.n_probes * ways
     parts, n_tasks = n_parts(units, n_keys)
     emit = partial(_emit_spread, plan=plan, parts=parts, probed=probed)
-    # By number, which adaptive execution leaves alone: it would put these few bytes in one task, and a unit
-    # becomes hundreds of keys here.
+    # A fixed number of partitions, which adaptive execution does not change. It would put these few bytes into one
+    # task, but each unit becomes hundreds of keys here.
     spread = coded(units, codes, mirrored).repartition(n_tasks, "id").mapInArrow(emit, _SPREAD_SCHEMA)
     join = partial(_emit_pairs, n_words=plan.n_words, max_bits=plan.max_bits)
     return spread.repartitionById(parts, "part").mapInArrow(join, "low binary, high binary")
 
 
 def coded(units: DataFrame, codes: DataFrame, mirrored: bool) -> DataFrame:
-    """`unit_columns`, is_new, code and, where `mirrored`, mirror of each unit that has a code."""
+    """`unit_columns`, is_new and code of each unit that has a code; also mirror if `mirrored`."""
     columns = ["code", *(["mirror"] if mirrored else [])]
     return units.join(codes.select("content_id", *columns), "content_id").select(*unit_columns(), "is_new", *columns)
 
@@ -144,7 +145,7 @@ def _entry(n_words: int) -> np.dtype[np.void]:
 
 
 def slices(batches: Batches, plan: SlotPlan) -> Batches:
-    """The rows of `batches` in pieces whose probe keys are some 16 MB."""
+    """The rows of `batches` in pieces with about 16 MB of probe keys each."""
     return sliced(batches, max(1, SLICE_BYTES // (8 * plan.n_probes)))
 
 
@@ -158,7 +159,7 @@ def _emit_bitmap(batches: Batches, plan: SlotPlan, log2_bits: int) -> Batches:
 
 
 def entries_of(batch: pa.RecordBatch, plan: SlotPlan) -> Units:
-    """The units of a batch with their codes, then again with the mirrored ones where the batch has these."""
+    """The units of a batch with their codes, then again with their mirrored codes if the batch has them."""
     n = batch.num_rows
     sides = [name for name in ("code", "mirror") if name in batch.schema.names]
     out = np.empty(n * len(sides), _entry(plan.n_words))
@@ -177,24 +178,24 @@ def _keys(
     plan: SlotPlan,
     make: Callable[[Codes, SlotPlan], npt.NDArray[np.int64]],
 ) -> tuple[Places, Keys]:
-    """(entry, key) of the given entries of a batch; keys of two scopes are different, and well mixed."""
+    """(entry, key) of the given entries of a batch; keys are well mixed and differ between scopes."""
     scope_key = np.asarray(batch["scope_key"])[rows % batch.num_rows]
     values = make(np.ascontiguousarray(entries["code"][rows]), plan) ^ scope_key[:, None]
     return np.repeat(rows, values.shape[1]), mixed(values.view(np.uint64).ravel())
 
 
 def _emit_spread(batches: Batches, plan: SlotPlan, parts: int, probed: Broadcast[Any] | None) -> Batches:
-    """A row for each part that a batch has keys for."""
+    """One row for each part that gets keys from a batch."""
     bitmap = bitmap_of(probed)
     for batch in slices(batches, plan):
         entries = entries_of(batch, plan)
         is_new, is_mirrored = (entries["flags"] & flag > 0 for flag in (IS_NEW, IS_MIRRORED))
         stored = _keys(batch, entries, np.flatnonzero(~(is_new & is_mirrored)), plan, slot_keys)
-        stored_owner, stored_keys = that_may_be_probed(*stored, bitmap)
+        stored_owner, stored_keys = keys_passing_filter(*stored, bitmap)
         owner, keys = _keys(batch, entries, np.flatnonzero(is_new), plan, probe_keys)
         owner, keys = np.concatenate([stored_owner, owner]), np.concatenate([stored_keys, keys])
         for part, present, mine, numbers in by_part(owner, keys, parts):
-            n = int(np.searchsorted(mine, len(stored_keys)))  # what is stored comes first
+            n = int(np.searchsorted(mine, len(stored_keys)))  # stored keys come first
             blobs = (entries[present].tobytes(), numbers[:n].tobytes(), numbers[n:].tobytes())
             yield pa.RecordBatch.from_arrays(
                 [pa.array([part], pa.int32()), *(pa.array([blob], pa.binary()) for blob in blobs)],
@@ -204,7 +205,7 @@ def _emit_spread(batches: Batches, plan: SlotPlan, parts: int, probed: Broadcast
 
 @dataclass(frozen=True)
 class _Columns:
-    """The entries of one part, a column each; rank is equal, or in order, as ids are."""
+    """The entries of one part as columns; `rank` compares as the ids do."""
 
     ids: npt.NDArray[np.uint64]
     rank: Places
@@ -222,18 +223,18 @@ def _emit_pairs(batches: Batches, n_words: int, max_bits: int) -> Batches:
     """The pairs of one part."""
     entries, (stored, probing) = gathered(batches, _entry(n_words), "stored", "probing")
     units = _Columns.of(entries)
-    for a, b in near_meetings(stored, probing, units.code, max_bits, _MET_AT_ONCE):
-        pairs = _once(units, a, b)
+    for a, b in near_meetings(stored, probing, units.code, max_bits, _MEETINGS_AT_ONCE):
+        pairs = _valid_pairs(units, a, b)
         if len(pairs):
             sides = [id_column(units.ids[pairs[:, side]]) for side in (0, 1)]
             yield pa.RecordBatch.from_arrays(sides, names=["low", "high"])
 
 
-def _once(units: _Columns, probing: Places, stored: Places) -> Places:
-    """(low, high) entries of the meetings that count, int64 (p, 2), each pair of ids once."""
+def _valid_pairs(units: _Columns, probing: Places, stored: Places) -> Places:
+    """(low, high) entries of the valid meetings, int64 (p, 2), each pair of ids once."""
     rank, flags = units.rank, units.flags
     low_first = rank[probing] < rank[stored]
-    # Two new units probe each other: taken once.
+    # Two new units probe each other; one of the two meetings is taken.
     once = (flags[stored] & IS_NEW == 0) | (flags[probing] & IS_MIRRORED > 0) | low_first
     kept = once & (rank[probing] != rank[stored]) & (units.scope[probing] == units.scope[stored]).all(axis=1)
     kept &= flags[probing] & flags[stored] & IS_MIRRORED == 0

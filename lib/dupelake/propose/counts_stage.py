@@ -1,4 +1,4 @@
-"""The keys of bit codes, counted before the join starts: what propose.forecast makes its forecasts of."""
+"""Counts the keys of bit codes before the join starts. `propose/forecast.py` makes its forecasts from these counts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from dupelake.propose.forecast import SLOTS, count_values, counted_slots, foreca
 from dupelake.propose.mih import SlotPlan
 from dupelake.runtime.batches import Batches
 
-_COUNTS = (
-    "part int, stored binary, probing binary"  # part: SLOTS times the generator's place, and that of its counted slot
-)
+# part: SLOTS * index of the generator + index of its counted slot
+_COUNTS = "part int, stored binary, probing binary"
 _COUNT_FIELDS = [("part", pa.int32()), ("stored", pa.binary()), ("probing", pa.binary())]
 _FORECASTS = (
     "leg string, n_stored bigint, n_probing bigint, n_meetings bigint, hottest bigint, n_bytes bigint, "
@@ -31,15 +30,16 @@ _FIELDS = [
 
 
 def forecasts(generators: Sequence[CodeGenerator], *, is_filtered: bool, new_share: float = 1.0) -> DataFrame:
-    """A row (leg string, and the fields of propose.forecast.Forecast) for each generator; `leg` is its name.
+    """One row for each generator: `leg`, the name of the generator, and the fields of `propose.forecast.Forecast`.
 
     Args:
-        generators: bound to the units as they will be joined.
-        is_filtered: as the join will be.
-        new_share: as in `forecast`: the join of so many of the new ones.
+        generators: bound to the units that will be joined.
+        is_filtered: whether the join will use a filter of probed keys.
+        new_share: as in `forecast`: the share of the new units that will be joined.
 
-    Cost: a scan of the codes; each task sends 8 MB of counts a generator, 2 MB to the task of each counted slot. One
-    task makes the forecasts of the sums, 8 MB a generator. A coalesce would take the scans into that one task.
+    Cost: a scan of the codes. Each task sends 8 MB of counts for each generator, 2 MB to the task of each counted slot.
+    One task makes the forecasts from the sums, 8 MB for each generator. It uses a repartition, because a coalesce would
+    move the scans into that task.
     """
     plans = [each.plan() for each in generators]
     counts = [
@@ -79,7 +79,7 @@ def _emit_sums(batches: Batches) -> Batches:
 
 
 def _summed(batches: Batches) -> dict[int, np.ndarray]:
-    """By part: int64 (2, N_VALUES), the counts of what is stored and of what probes."""
+    """By part: int64 (2, N_VALUES), the counts of stored and of probing codes."""
     held: dict[int, np.ndarray] = {}
     for batch in batches:
         for part, *blobs in zip(batch["part"].to_pylist(), batch["stored"], batch["probing"], strict=True):

@@ -1,4 +1,4 @@
-"""The candidate generator of embeddings: contents whose vectors have a cosine of lsh.embedding_min_cosine or more."""
+"""The embedding generator: pairs of contents whose embeddings have a cosine of at least lsh.embedding_min_cosine."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from dupelake.propose.srp import embedding_plan
 
 
 class Embedding(CodeGenerator):
-    """Each such pair with probability .95, and some that are less near."""
+    """Finds each such pair with probability .95, and some pairs with a lower cosine."""
 
     name = "embedding"
 
     @classmethod
     def is_wanted(cls, inputs: JoinInputs) -> bool:
-        """Where embeddings are compared."""
+        """Whether embeddings are compared."""
         return inputs.centre is not None
 
     @classmethod
     def promise(cls, cfg: LshConfig) -> WithinCosine:
-        """The wanted cosine, by the wanted recall."""
+        """The wanted cosine and recall."""
         return WithinCosine(cfg.embedding_min_cosine, cfg.embedding_recall)
 
     def codes(self) -> DataFrame:
-        """The stored codes; contents without an embedding have none."""
+        """The stored codes. Contents without an embedding have none."""
         return _codes(self.inputs.keys)
 
     def new_codes(self) -> DataFrame:
-        """The same, of the new units at least."""
+        """As `codes`, but rows of old units may be missing."""
         return _codes(self.inputs.new_keys)
 
     def plan(self) -> SlotPlan:
-        """Of the model and the configuration alone, never of the corpus."""
+        """Depends on the model and the configuration only, never on the corpus."""
         assert self.inputs.centre is not None  # noqa: S101 - by `is_wanted`
         return embedding_plan(self.inputs.centre, self.inputs.cfg)
 

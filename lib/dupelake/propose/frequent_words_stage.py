@@ -1,9 +1,9 @@
-"""Words that a crowd of pictures bears - a watermark, a frame, a line of print - told from a sample of the corpus.
+"""Finds frequent words, such as those of a watermark, a frame or printed text, in a sample of the corpus.
 
-Keys of two words of a mark are held by all that bear it and stay out of the join for that. A mark's words make keys
-with their neighbours too, and those vary: each has few enough holders, and together they bring nearly all marked
-pictures together, which then agree by the mark. So such words are left out as words, as `word_blocks_stage` leaves out
-those over its own limit when pictures meet in blocks.
+A key of two words of a mark is common to all pictures with the mark, so the cap on keys excludes it. But words of the
+mark also make keys with their neighbours, which vary. Each such key is below the cap, and together these keys make
+nearly all marked pictures meet, and the pictures then agree by the mark. So frequent words are left out as words.
+`word_blocks_stage` does the same with words over its own limit.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from dupelake.runtime.batches import Batches, sliced_by_bytes
 from dupelake.words.vocabulary import NO_WORD
 from dupelake.words.votes import unpack_block
 
-SAMPLE_UNITS = 65_536  # 160 MB of words, read by one task; a word of the smallest crowd of a million is in 200 of them
-MIN_SAMPLED = 32  # pictures of a sample that bear a word, below which it tells nothing of a crowd
-CROWD_SHARE = 300  # one in so many units at least; of 20,000 edited photographs .6 % of the words are in more
+SAMPLE_UNITS = 65_536  # 160 MB of words, read by one task; the rarest frequent word of a million is in 200 of them
+MIN_SAMPLED = 32  # a word in fewer pictures of a partial sample is never taken as frequent
+CROWD_SHARE = 300  # a frequent word is in more than one unit in 300; so are .6 % of the words of 20,000 edited photos
 
-HotWords = Mapping[int, npt.NDArray[np.uint32]]
-"""Words, ascending, by `scope_number` of the scopes that have any."""
-NONE_HOT: HotWords = {}
+FrequentWords = Mapping[int, npt.NDArray[np.uint32]]
+"""Frequent words, ascending, by the `scope_number` of scopes that have any."""
+NO_FREQUENT_WORDS: FrequentWords = {}
 _SCHEMA = "scope_digest binary, word bigint, n_units bigint"
 
 
 def scope_number(digest: bytes) -> int:
-    """What stands for a scope among numbers of 64 bits: the start of its `scope_digest` (`packed_stage`)."""
+    """The scope as a 64-bit number: the start of its `scope_digest` (`propose/packed_stage.py`)."""
     return int.from_bytes(digest[:8], "little")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """(scope, content_id, words binary), one row for each unit with words whose content id is low: `one_in` of all.
+    """Rows (scope, content_id, words binary) of one in `one_in` units with words: those with the lowest content ids.
 
-    Content ids are digests, so this is drawn at random, and the same whatever night or machine asks.
+    Content ids are digests, so the sample is random, and it is the same in every night and on every machine.
     """
 
     rows: DataFrame
@@ -52,15 +52,15 @@ class Sample:
 
 
 def sampled(units: DataFrame, features: DataFrame, n_units: int, at_most: int = SAMPLE_UNITS) -> Sample:
-    """Units with their words, lazily; all of them up to `at_most`.
+    """A sample of units with their words, lazily. If there are at most `at_most` units, it has all of them.
 
     Args:
         units: (scope, content_id), one row each.
         features: FEATURES of one version; the words of all contents are scanned.
-        n_units: how many units there are.
-        at_most: about how many are wanted.
+        n_units: number of units.
+        at_most: approximate number of wanted units.
     """
-    one_in = _one_in(n_units, at_most)
+    one_in = _sampling_step(n_units, at_most)
     sample = units.select("scope", "content_id")
     words = with_words(features).select("content_id", "words")
     if one_in > 1:
@@ -69,70 +69,70 @@ def sampled(units: DataFrame, features: DataFrame, n_units: int, at_most: int = 
 
 
 def thinned(sample: Sample, n_units: int, at_most: int) -> Sample:
-    """The part of a sample of `n_units` that is a sample of `at_most` or so, or all of it."""
-    one_in = max(sample.one_in, _one_in(n_units, at_most))
+    """A part of a sample of `n_units` units, with about `at_most` units at most."""
+    one_in = max(sample.one_in, _sampling_step(n_units, at_most))
     return Sample(_with_low_id(sample.rows, one_in) if one_in > sample.one_in else sample.rows, one_in)
 
 
-def _one_in(n_units: int, at_most: int) -> int:
+def _sampling_step(n_units: int, at_most: int) -> int:
     one_in = 1
     while n_units > one_in * at_most:
         one_in *= 2
-    return one_in  # up to 2^32 there are ids low enough
+    return one_in  # the first 32 bits of an id are compared, so at most 2^32
 
 
 def _with_low_id(frame: DataFrame, one_in: int) -> DataFrame:
-    """The rows of one in so many contents, a power of two up to 2^32."""
+    """The rows of one in `one_in` contents; `one_in` is a power of two up to 2^32."""
     return frame.where(F.col("content_id") < f"{(1 << 32) // one_in:08x}")
 
 
-def count_hot_words(sample: Sample, cfg: LshConfig) -> DataFrame:
-    """(scope_digest binary, word bigint, n_units bigint): words that a crowd of a scope bears, by the sample.
+def count_frequent_words(sample: Sample, cfg: LshConfig) -> DataFrame:
+    """(scope_digest binary, word bigint, n_units bigint): the frequent words of each scope, estimated from the sample.
 
-    A crowd is more than `cfg.word_key_max_images` units of a scope and more than one in CROWD_SHARE of those with
-    words. A word counts under the nearest cell and under the second nearest: keys are made with both. Where the sample
-    is a part, MIN_SAMPLED pictures of it must bear the word: a cap below so many times `one_in` is taken for that, so
-    that of many small scopes too few words are hot, never too many. Lazy; one task.
+    A word is frequent if more than `cfg.word_key_max_images` units of a scope have it, and more than one in
+    CROWD_SHARE of the scope's units with words. Both the nearest and the second nearest cell of a descriptor count,
+    because keys are made with both. In a partial sample at least MIN_SAMPLED pictures must have the word. So many small
+    scopes may give too few frequent words, never too many. Lazy; one task.
     """
-    emit = partial(_emit_hot, one_in=sample.one_in, min_units=cfg.word_key_max_images)
+    emit = partial(_emit_frequent, one_in=sample.one_in, min_units=cfg.word_key_max_images)
     return sample.rows.select(scope_digest(), "words").repartition(1).mapInArrow(emit, _SCHEMA)
 
 
-def by_scope(rows: list[Row]) -> HotWords:
-    """Hot words of rows of `count_hot_words`."""
+def by_scope(rows: list[Row]) -> FrequentWords:
+    """Frequent words by scope, from rows of `count_frequent_words`."""
     found: dict[int, list[int]] = {}
     for row in rows:
         found.setdefault(scope_number(bytes(row["scope_digest"])), []).append(row["word"])
     return {scope: np.array(sorted(words), np.uint32) for scope, words in found.items()}
 
 
-def _emit_hot(batches: Batches, one_in: int, min_units: int) -> Batches:
+def _emit_frequent(batches: Batches, one_in: int, min_units: int) -> Batches:
     scopes: dict[bytes, int] = {}
     sizes = np.zeros(0, np.int64)
     codes, counts = np.empty(0, np.int64), np.empty(0, np.int64)
     for batch in sliced_by_bytes(batches):
-        held = batch["scope_digest"].dictionary_encode()
-        known = np.array([scopes.setdefault(scope, len(scopes)) for scope in held.dictionary.to_pylist()], np.int64)
-        scope = known[np.asarray(held.indices)]
+        encoded = batch["scope_digest"].dictionary_encode()
+        known = np.array([scopes.setdefault(scope, len(scopes)) for scope in encoded.dictionary.to_pylist()], np.int64)
+        scope = known[np.asarray(encoded.indices)]
         sizes = np.pad(sizes, (0, len(scopes) - len(sizes))) + np.bincount(scope, minlength=len(scopes))
         codes, counts = _summed(codes, counts, *_cells(scope, batch["words"]))
-    of = codes >> 32
-    is_hot = (counts * one_in > min_units) & (counts * CROWD_SHARE > sizes[of])
+    scope_of_code = codes >> 32
+    is_frequent = (counts * one_in > min_units) & (counts * CROWD_SHARE > sizes[scope_of_code])
     if one_in > 1:
-        is_hot &= counts >= MIN_SAMPLED
-    digests = pa.array([*scopes], pa.binary()).take(pa.array(of[is_hot]))
+        is_frequent &= counts >= MIN_SAMPLED
+    digests = pa.array([*scopes], pa.binary()).take(pa.array(scope_of_code[is_frequent]))
     yield pa.RecordBatch.from_arrays(
-        [digests, pa.array(codes[is_hot] & 0xFFFFFFFF), pa.array(counts[is_hot] * one_in)],
+        [digests, pa.array(codes[is_frequent] & 0xFFFFFFFF), pa.array(counts[is_frequent] * one_in)],
         names=["scope_digest", "word", "n_units"],
     )
 
 
 def _cells(scope: npt.NDArray[np.int64], words: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(scope << 32 | word, ascending; rows that stand under it, be it their nearest cell or the second nearest)."""
+    """(scope << 32 | word, ascending; number of rows with the word as a nearest or second nearest cell)."""
     block = unpack_block(words.to_pylist())
     owner = np.repeat(np.arange(len(block)), np.diff(block.start)) << np.int64(32)
     has_second = block.second != NO_WORD
-    held = np.unique(np.concatenate([owner | block.stored, (owner | block.second)[has_second]]))  # by a row once
+    held = np.unique(np.concatenate([owner | block.stored, (owner | block.second)[has_second]]))  # a row counts once
     return np.unique(scope[held >> 32] << np.int64(32) | (held & 0xFFFFFFFF), return_counts=True)
 
 

@@ -1,7 +1,7 @@
-"""What a candidate generator is: one way of proposing which pairs of contents are worth measuring.
+"""The protocol of candidate generators, which propose the pairs of contents that are worth measuring.
 
-A new one is a subclass in a file of its own and a line in `stage.GENERATORS`. Over nights a generator proposes the
-pairs of one batch: new units meet all units of their scope, old units never meet old ones.
+A new generator is a subclass in a file of its own and a line in `stage.GENERATORS`. Several nights propose the same
+pairs as one batch: new units meet all units of their scope, and old units never meet each other.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from dupelake.propose.srp import PLANNING_ITEMS
 
 @dataclass(frozen=True)
 class JoinInputs:
-    """What is known of the contents that are joined.
+    """The contents of one join and what is known about them.
 
     Attributes:
         units: (scope, content_id, is_new boolean), one row per scope and content.
         hashes: HASHES of one version, a row for each unit.
-        features: FEATURES of one version; units without a row, and rows without words, are passed over.
-        keys: (content_id, embedding_code, word_keys) of JOIN_KEYS, of all units.
-        new_keys: the same, of the new units at least; on a small night hardly any other.
-        centre: float32 (dim,) of the model; None where no embeddings are compared.
+        features: FEATURES of one version; units without a row and rows without words are skipped.
+        keys: join keys (content_id, embedding_code, word_keys) of all units, from JOIN_KEYS.
+        new_keys: the same columns; covers at least the new units, and on a small night hardly any other.
+        centre: float32 (dim,) of the model; None if embeddings are not compared.
         cfg: radii, wanted cosine and recall, limits of words.
-        n_units: about how many units there are; changes cost, never pairs.
-        n_new: about how many of them are new; changes cost, never pairs.
-        n_items: about how many units to plan keys of hashes for; changes cost, never pairs.
+        n_units: approximate number of units; changes cost, never pairs.
+        n_new: approximate number of new units; changes cost, never pairs.
+        n_items: approximate number of units to plan hash keys for; changes cost, never pairs.
     """
 
     units: DataFrame
@@ -52,12 +52,12 @@ class JoinInputs:
 
 @dataclass(frozen=True)
 class Actions:
-    """How a generator has something computed at once; files of a stage do not act themselves.
+    """The Spark actions that a generator may run. Stage files run no actions themselves.
 
     Attributes:
-        save: computes a DataFrame once and returns it without lineage; the name is for people.
-        rows: collects rows that are few by their making.
-        count: notes a count of the run under its name.
+        save: computes a DataFrame once and returns it without lineage; the name labels the staged data.
+        rows: collects the rows of a small DataFrame.
+        count: records a count of the run under its name.
     """
 
     save: Callable[[DataFrame, str], DataFrame]
@@ -66,41 +66,41 @@ class Actions:
 
 
 class CandidateGenerator(ABC):
-    """One way of proposing pairs of units of one scope, bound to the contents of one join."""
+    """Proposes pairs of units of one scope; bound to the contents of one join."""
 
     name: ClassVar[str]
-    """What `found_by` says of its pairs."""
+    """Value of `found_by` for the pairs of this generator."""
 
     def __init__(self, inputs: JoinInputs, actions: Actions) -> None:
         self.inputs, self.actions = inputs, actions
 
     @classmethod
     def is_wanted(cls, inputs: JoinInputs) -> bool:
-        """Whether it takes part in this join."""
+        """Whether the generator takes part in this join."""
         return True
 
     @classmethod
     def revisions(cls, cfg: LshConfig) -> tuple[int, ...]:
-        """Numbers to be raised when it proposes other pairs; the version of the join depends on them."""
+        """Numbers to raise when the generator proposes other pairs; the join version depends on them."""
         return ()
 
     @classmethod
     def promise(cls, cfg: LshConfig) -> WithinBits | WithinCosine | None:
-        """Which pairs brute force holds it to; None where its pairs have no definition apart from itself."""
+        """The pairs that brute force expects of the generator; None if only the generator defines its pairs."""
         return None
 
     def filters(self) -> DataFrame | None:
-        """(bitmap binary): filters of the keys that the new units probe, some rows, to be joined by or; or None.
+        """(bitmap binary): filters of the keys that new units probe, to be combined by bitwise or; or None.
 
-        A small night sends the joined filter to all tasks (`propose.keyfilter`), and keys that nobody probes stay
-        where they are.
+        A small night sends the combined filter to all tasks (`propose/keyfilter.py`). Keys that nothing probes are
+        then not shuffled.
         """
         return None
 
     @abstractmethod
     def pairs(self, probed: Broadcast[Any] | None = None) -> DataFrame:
-        """(low binary, high binary): ids as bytes, low < high, one of them new; a pair perhaps more than once.
+        """(low binary, high binary): ids as bytes, low < high, at least one new; a pair may be repeated.
 
         Args:
-            probed: the joined filter of `filters`; without one, all keys of all units are shuffled.
+            probed: the combined filter of `filters`; without one, all keys of all units are shuffled.
         """

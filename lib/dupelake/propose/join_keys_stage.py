@@ -1,7 +1,8 @@
-"""What the join keeps of each content: the code of its embedding and the keys of its words, both dear to compute.
+"""Stored join keys of each content: the code of its embedding and the keys of its words.
 
-A night meets all old contents. Their hashes are keys as they stand; a code takes a product of 1,280 by 765 numbers, and
-the keys of neighbouring words all distances within a picture. So these are computed once, when a content first joins.
+Every night compares new contents with all old contents. Hashes are used as keys directly. A code takes a product with
+1,280 by 765 numbers, and word keys take all distances within a picture. So these are computed once, when a content
+first joins.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dupelake.propose.versions import by_keys
 from dupelake.propose.word_keys_stage import packed_keys
 from dupelake.runtime.batches import Batches, sliced
 
-EMBEDDING, WORDS = "embedding", "words"  # what keys are made of, in this order
+EMBEDDING, WORDS = "embedding", "words"  # values of made_of, in this order
 _ROWS_AT_ONCE = 512
 
 
@@ -42,8 +43,8 @@ def compute_keys(
         features: FEATURES of one version.
         embeddings: EMBEDDINGS of one model, or None.
         centre: float32 (dim,) of that model.
-        cfg: wanted cosine and recall, and whether words are joined by keys: else there are none.
-        version: of `key_version`.
+        cfg: wanted cosine and recall. Word keys are made only if words are joined by keys.
+        version: result of `key_version`.
     """
     words = rows_of_contents(features.select("content_id", "n_keypoints", "words"), contents)
     has_words = F.coalesce(F.col("n_keypoints") > 0, F.lit(False))
@@ -65,12 +66,12 @@ def compute_keys(
 def not_current(stored: DataFrame, contents: DataFrame, version: str) -> DataFrame:
     """(content_id, is_wanted, is_stored): contents without keys of this version.
 
-    A content whose embedding or features came later has none: they were deleted then (pipeline/rejoin.py).
+    A content that got an embedding or features later has no keys: `pipeline/rejoin.py` deleted them.
 
     Args:
         stored: JOIN_KEYS.
-        contents: (content_id), each once: those that are joined. Others are returned if outdated keys are stored.
-        version: of `key_version`.
+        contents: (content_id), each once: the joined contents. Others are returned if outdated keys are stored.
+        version: result of `key_version`.
     """
     known = stored.select("content_id", F.lit(True).alias("is_stored"), "key_version", "made_of")
     both = contents.withColumn("is_wanted", F.lit(True)).join(known, "content_id", "full").fillna(False)
@@ -92,7 +93,7 @@ def _emit_keys(batches: Batches, centre: npt.NDArray[np.float32] | None, n_bits:
 
 
 def _codes(vectors: pa.Array, centre: npt.NDArray[np.float32] | None, n_bits: int | None) -> pa.Array:
-    """A code for each float16 vector, null for null."""
+    """A code for each float16 vector; null stays null."""
     is_there = pc.is_valid(vectors)
     if centre is None or n_bits is None or not pc.any(is_there).as_py():
         return pa.nulls(len(vectors), pa.binary())

@@ -1,7 +1,7 @@
-"""Which keys are probed at all: a Bloom filter with one hash, so that a small night need not shuffle the whole corpus.
+"""A Bloom filter of the probed keys, with one hash, so that a small night does not shuffle the whole corpus.
 
-A corpus of millions has hundreds of keys a content, and a night probes few of them. The stored side asks the filter
-before it emits a key: what no probe looks for is never shuffled. False positives cost a row, never a pair.
+Each content has hundreds of keys, and a small night probes few of all keys. The stored side tests the filter before it
+emits a key, so keys that nothing probes are not shuffled. A false positive costs a row and loses no pair.
 
 Reference:
     Bloom, Space/time trade-offs in hash coding with allowable errors, CACM 1970; one hash, since keys are hashes.
@@ -14,7 +14,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-_BITS_A_KEY = 16  # one false positive in about 17 keys that are not probed
+_BITS_PER_KEY = 16  # one false positive in about 17 keys that are not probed
 _MIN_LOG2, _MAX_LOG2 = 16, 27  # 8 KB to 16 MB
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: multiplicative hashing (Knuth, TAOCP 6.4)
 _STEP = 1 << 20
@@ -24,11 +24,11 @@ Bitmap = npt.NDArray[np.uint8]
 
 def filter_log2(n_keys: float) -> int:
     """Binary logarithm of the bits of a filter for about `n_keys` keys."""
-    return int(np.clip(math.ceil(math.log2(max(n_keys, 1.0) * _BITS_A_KEY)), _MIN_LOG2, _MAX_LOG2))
+    return int(np.clip(math.ceil(math.log2(max(n_keys, 1.0) * _BITS_PER_KEY)), _MIN_LOG2, _MAX_LOG2))
 
 
 def make_bitmap(keys: npt.NDArray[np.int64], log2_bits: int) -> Bitmap:
-    """uint8 (2^log2_bits / 8,): the filter that holds `keys`; filters of one size are joined by bitwise or."""
+    """uint8 (2^log2_bits / 8,): a filter with `keys`; filters of one size are combined by bitwise or."""
     held = np.zeros(1 << log2_bits, np.bool_)
     flat = keys.ravel()
     for start in range(0, len(flat), _STEP):
@@ -37,7 +37,7 @@ def make_bitmap(keys: npt.NDArray[np.int64], log2_bits: int) -> Bitmap:
 
 
 def may_hold(bitmap: Bitmap, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """A flag for each key, in the shape of `keys`: False where a key is certainly not held."""
+    """A flag for each key, in the shape of `keys`: False if the filter certainly does not have the key."""
     log2_bits = int(len(bitmap) * 8).bit_length() - 1
     places = _places(keys, log2_bits)
     return np.asarray((bitmap[places >> np.uint64(3)] >> (places & np.uint64(7)).astype(np.uint8)) & 1, np.bool_)

@@ -1,12 +1,13 @@
-"""Joins on keys of 64 bits in memory: sorted numbers in place of rows.
+"""In-memory joins on 64-bit keys: sorted numbers in place of table rows.
 
-A key join over a corpus makes hundreds of keys a unit. As rows of a table each carries its unit's id, scope and code, a
-hundred bytes; here a task sends what its batch has for one part of the keys as two blobs: the units, once each, and the
-keys as numbers of 64 bits, which hold 36 bits of the key and 28 of the unit's place. A part is joined by sorting them.
+A key join makes hundreds of keys for each unit. As table rows, each key would carry the id, scope and code of its unit,
+about a hundred bytes. Here a task sends two blobs for each part of the keys: its units, once each, and the keys as
+64-bit numbers. Such a number has 36 bits of the key and 28 bits for the position of the unit. A part is joined by
+sorting the numbers.
 
-The high bits of a key choose its part and the low 36 stand for it there (35 where the join of words keeps one to tell
-hot words), so keys must be well mixed (`mixed`). Among
-the 16 million keys of a part one in 4,000 meets a stranger: what is found must be checked, as it must anyway.
+The high bits of a key choose its part. The low 36 bits identify it within the part; 35 in the join of words, which uses
+one bit to mark frequent words. So keys must be well mixed (`mixed`). Of the 16 million keys of a part one in 4,000
+meets a different key. Callers must check each meeting, which they do anyway.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Places = NDArray[np.int64]
 
 
 def mixed(values: Keys) -> Keys:
-    """A bijection of 64 bits, all of them well mixed: the end of MurmurHash3 (A. Appleby, public domain)."""
+    """A bijection of 64-bit values that mixes all bits: the finaliser of MurmurHash3 (A. Appleby, public domain)."""
     values = values ^ (values >> np.uint64(33))
     values *= np.uint64(0xFF51AFD7ED558CCD)
     values ^= values >> np.uint64(33)
@@ -35,7 +36,7 @@ def mixed(values: Keys) -> Keys:
 
 
 def unmixed(values: Keys) -> Keys:
-    """What `mixed` made these of."""
+    """The inverse of `mixed`."""
     values = values ^ (values >> np.uint64(33))
     values *= np.uint64(0x9CB4B2F8129337DB)  # inverse of the second factor, modulo 2^64
     values ^= values >> np.uint64(33)
@@ -44,16 +45,16 @@ def unmixed(values: Keys) -> Keys:
 
 
 def by_part(owner: Places, keys: Keys, n_parts: int) -> Iterator[tuple[int, Places, Places, Keys]]:
-    """What a batch has for each part.
+    """Divide the keys of a batch into parts.
 
     Args:
-        owner: int64 (k,), whose key each is; below the number of units of the batch.
+        owner: int64 (k,), the unit of each key; below the number of units of the batch.
         keys: uint64 (k,), well mixed.
-        n_parts: of the whole join.
+        n_parts: number of parts of the whole join.
 
     Yields:
-        (part; units present in it, ascending; which keys are its, ascending; these `packed`, by place among the units
-        present).
+        (part; its units, ascending; indexes of its keys, ascending; these keys `packed` with the position of their unit
+        among the units of the part).
     """
     part = (((keys >> np.uint64(32)) * np.uint64(n_parts)) >> np.uint64(32)).astype(_part_type(n_parts))
     order = np.argsort(part, kind="stable")
@@ -71,22 +72,22 @@ def by_part(owner: Places, keys: Keys, n_parts: int) -> Iterator[tuple[int, Plac
 
 
 def _part_type(n_parts: int) -> type[np.unsignedinteger[Any]]:
-    """Two bytes where they do: numpy sorts these by radix, ten times as fast."""
+    """Two bytes if they suffice, because numpy sorts these by radix, ten times as fast."""
     return np.uint16 if n_parts <= 1 << 16 else np.uint32
 
 
 def packed(keys: Keys, place: Places) -> Keys:
-    """36 bits of each key and the place of its unit in one number."""
+    """36 bits of each key and the position of its unit in one number."""
     return (keys << UNIT_BITS) | place.astype(np.uint64)
 
 
 def unpacked(numbers: Keys) -> Places:
-    """The place of the unit in each number."""
+    """The position of the unit from each number."""
     return (numbers & UNIT_MASK).astype(np.int64)
 
 
 def ranks(ids: NDArray[np.uint64]) -> Places:
-    """Numbers that are equal, or in order, as the ids, uint64 (n, 2), are."""
+    """Numbers, int64 (n,), that compare as the ids, uint64 (n, 2), do."""
     order = np.lexsort((ids[:, 1], ids[:, 0]))
     ids = ids[order]
     is_other = np.concatenate([np.zeros(min(1, len(ids)), bool), (ids[1:] != ids[:-1]).any(axis=1)])
@@ -98,18 +99,18 @@ def ranks(ids: NDArray[np.uint64]) -> Places:
 def near_meetings(
     stored: Keys, probing: Keys, codes: NDArray[np.uint64], max_bits: int, max_rows: int
 ) -> Iterator[tuple[Places, Places]]:
-    """(probing unit, stored unit) of every equal key whose codes differ in `max_bits` at most.
+    """(probing unit, stored unit) for every equal key whose codes differ in at most `max_bits` bits.
 
-    Nearly all that meet are strangers, by the hundred millions in a part, so a meeting must cost nanoseconds: codes are
-    laid beside the sorted keys once, so that each run of equal keys is read in a row, and compared word by word as long
-    as they may still be near.
+    A part may have hundreds of millions of meetings, nearly all between unrelated codes. So a meeting must cost
+    nanoseconds. Codes are put in the order of the sorted keys once, so that each run of equal keys is read
+    sequentially. They are compared word by word, and pairs over the radius are dropped after each word.
 
     Args:
         stored: numbers of `packed`; sorted in place.
         probing: likewise.
-        codes: uint64 (n, words), of all units.
+        codes: uint64 (n, words), the code of each unit.
         max_bits: Hamming radius.
-        max_rows: about how many meetings are held at once.
+        max_rows: approximate number of meetings in memory at once.
     """
     stored.sort()
     probing.sort()
@@ -138,7 +139,7 @@ def near_meetings(
 def _near(
     sought: NDArray[np.uint64], columns: list[NDArray[np.uint64]], which: Places, row: Places, max_bits: int
 ) -> tuple[Places, Places]:
-    """Those of the meetings (which of `sought`, row of `columns`) whose codes are within the radius."""
+    """The meetings (`which` of `sought`, `row` of `columns`) whose codes are within the radius."""
     distance = np.zeros(len(which), np.uint16)
     for word, column in enumerate(columns):
         distance += np.bitwise_count(sought[:, word][which] ^ column[row])

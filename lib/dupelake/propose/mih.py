@@ -1,11 +1,11 @@
-"""Multi-index hashing: keys that any two codes within a Hamming radius are sure to share.
+"""Multi-index hashing: keys that any two codes within a Hamming radius share.
 
 A code of b bits is cut into m slots. Two codes that differ in at most d bits differ, by the pigeonhole principle, in at
-most floor(d / m) bits of some slot. So one side stores the value of each slot, the other looks up each value and all
-values that differ in up to r = floor(d / m) bits, and no pair within d is missed. What is found must still be
-checked: a shared key is a proposal.
+most floor(d / m) bits of some slot. So one side stores the value of each slot. The other side probes each value and all
+values that differ in up to r = floor(d / m) bits. No pair within d is missed. The distance must still be checked,
+because codes with a shared key may be farther apart.
 
-Codes are uint64 (n, words), bit 0 the highest bit of word 0, the order of the bytes that hashes are stored in.
+Codes are uint64 (n, words). Bit 0 is the highest bit of word 0, as in the stored bytes of hashes.
 
 Reference: Norouzi, Punjani, Fleet: Fast Search in Hamming Space with Multi-Index Hashing, CVPR 2012.
 """
@@ -24,21 +24,21 @@ Codes = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.int64]
 
 VALUE_BITS = 48  # a key is slot << 48 | value, positive in an int64
-MAX_PROBE_BITS = 2  # three bits of a slot of 16 are 697 lookups already
-# One joined row that fails the check, in units of one shuffled and sorted row. Measured on Spark 4.2 (local mode,
-# four words a code): 0.05 against 0.8 us of CPU.
+MAX_PROBE_BITS = 2  # three bits of a slot of 16 bits would be 697 lookups
+# Cost of one joined row that fails the check, relative to one shuffled and sorted row. Measured on Spark 4.2 (local
+# mode, four words in a code): 0.05 and 0.8 us of CPU.
 CANDIDATE_COST = 1 / 16
 
 
 @dataclass(frozen=True)
 class SlotPlan:
-    """Which bits make keys, and how far a probe reaches.
+    """The bits that make keys, and the bits of a slot that a probe may change.
 
     Attributes:
         n_bits: length of a code.
         slots: (start, width) of each slot in bits; disjoint.
-        probe_bits: bits of one slot that a probe may differ in, 0 to 2.
-        max_bits: Hamming radius over the whole code within which a proposed pair counts.
+        probe_bits: largest number of differing bits of a slot that a probe covers, 0 to 2.
+        max_bits: Hamming radius over the whole code; pairs outside are not proposed.
     """
 
     n_bits: int
@@ -47,7 +47,7 @@ class SlotPlan:
     max_bits: int
 
     def __post_init__(self) -> None:
-        """Refuse slots that do not fit the code or a key."""
+        """Refuse slots that do not fit into the code or into a key."""
         end = 0
         for start, width in self.slots:
             if start < end or not 1 <= width <= VALUE_BITS:
@@ -62,49 +62,49 @@ class SlotPlan:
 
     @property
     def n_slots(self) -> int:
-        """Keys of a stored code."""
+        """Number of keys of a stored code."""
         return len(self.slots)
 
     @property
     def n_words(self) -> int:
-        """Words of 64 bits that hold a code."""
+        """Number of 64-bit words of a code."""
         return -(-self.n_bits // 64)
 
     @property
     def n_probes(self) -> int:
-        """Keys of a probing code, over all slots."""
+        """Number of keys of a probing code, over all slots."""
         return sum(_ball(width, self.probe_bits) for _, width in self.slots)
 
     @property
     def is_exact(self) -> bool:
-        """Whether every pair within `max_bits` is found, by pigeonhole."""
+        """Whether the pigeonhole principle guarantees every pair within `max_bits`."""
         return self.max_bits // self.n_slots <= self.probe_bits
 
     def random_candidates(self, n_items: float) -> float:
-        """Stored codes that one probing code meets by chance, among `n_items` with independent fair bits."""
+        """Expected number of `n_items` random stored codes that one probing code meets by chance."""
         return n_items * sum(_ball(width, self.probe_bits) / 2.0**width for _, width in self.slots)
 
     def cost(self, candidates: float) -> float:
-        """Work for one code of a first night: its rows on both sides, by their width, and the candidates it meets."""
-        rows = (self.n_slots + self.n_probes) * (0.5 + self.n_words / 8)  # 1.0 a row of four words
+        """Cost of one code on a first night: its rows on both sides, weighted by width, and its candidates."""
+        rows = (self.n_slots + self.n_probes) * (0.5 + self.n_words / 8)  # 1.0 for a row of four words
         return rows + CANDIDATE_COST * candidates
 
 
 def plan_exact(n_bits: int, max_bits: int, n_items: float) -> SlotPlan:
     """The cheapest plan (`SlotPlan.cost`) that finds every pair within `max_bits`.
 
-    For each probe radius r the fewest slots that the pigeonhole allows, floor(max_bits / (r + 1)) + 1, are
-    the best: more slots are more rows and, being narrower, meet more strangers. So three plans compete. Many items want
-    wide slots: PDQ within 31 bits takes 32 slots of 8 bits for a few ten thousand, 16 slots of 16 bits and probes
-    of one bit for more.
+    For each probe radius r the smallest number of slots, floor(max_bits / (r + 1)) + 1, is best. More slots would make
+    more rows, and narrower slots have more chance meetings. So three plans are compared. Many items need wide slots:
+    PDQ within 31 bits uses 32 slots of 8 bits for a few ten thousand items, and 16 slots of 16 bits with probes of one
+    bit for more.
 
     Args:
         n_bits: length of a code.
         max_bits: Hamming radius, inclusive, below `n_bits`.
-        n_items: codes to plan for; decides cost only, never what is found.
+        n_items: number of codes to plan for; changes cost, never pairs.
 
     Raises:
-        ValueError: the radius cannot be had with these bits.
+        ValueError: no plan has this radius with these bits.
     """
     plans = [
         SlotPlan(n_bits, _even_slots(n_bits, n_slots), probe_bits, max_bits)
@@ -117,7 +117,7 @@ def plan_exact(n_bits: int, max_bits: int, n_items: float) -> SlotPlan:
 
 
 def _even_slots(n_bits: int, n_slots: int) -> tuple[tuple[int, int], ...]:
-    """`n_slots` slots over the whole code; where they would be too wide for a key, the start of each part."""
+    """`n_slots` even slots over the whole code; each is cut to VALUE_BITS."""
     edges = [slot * n_bits // n_slots for slot in range(n_slots + 1)]
     return tuple((start, min(end - start, VALUE_BITS)) for start, end in itertools.pairwise(edges))
 
@@ -127,27 +127,27 @@ def _ball(width: int, radius: int) -> int:
 
 
 def slot_keys(codes: Codes, plan: SlotPlan) -> Keys:
-    """The key of each slot, for the stored side.
+    """The keys of the stored side, one for each slot.
 
     Args:
         codes: uint64 (n, plan.n_words).
         plan: the slots.
 
     Returns:
-        int64 (n, plan.n_slots); two keys are equal if and only if slot and value are.
+        int64 (n, plan.n_slots); two keys are equal if and only if slot and value are equal.
     """
     return _slot_values(codes, plan) | _slot_numbers(plan)
 
 
 def probe_keys(codes: Codes, plan: SlotPlan) -> Keys:
-    """The keys within `plan.probe_bits` of each slot, for the probing side; keys of one row are all different.
+    """The keys of the probing side: all values within `plan.probe_bits` of each slot. Keys of a row are all different.
 
     Args:
         codes: uint64 (n, plan.n_words).
         plan: the slots.
 
     Returns:
-        int64 (n, plan.n_probes); when all slots are of one width, that is n_slots times the probes of a slot.
+        int64 (n, plan.n_probes).
     """
     keys = slot_keys(codes, plan)
     return np.concatenate(
@@ -161,7 +161,7 @@ def _slot_numbers(plan: SlotPlan) -> Keys:
 
 
 def probe_masks(width: int, radius: int) -> Keys:
-    """int64 (m,): every value of `width` bits with `radius` bits set at most; a probe flips one of them in a slot."""
+    """int64 (m,): every value of `width` bits with at most `radius` bits set; a probe is slot value xor mask."""
     flips = (bits for n in range(min(radius, width) + 1) for bits in itertools.combinations(range(width), n))
     return np.array([sum(1 << bit for bit in bits) for bits in flips], np.int64)
 
@@ -182,20 +182,20 @@ def _slot_values(codes: Codes, plan: SlotPlan) -> Keys:
 
 
 def hamming_bits(left: Codes, right: Codes) -> npt.NDArray[np.int32]:
-    """Differing bits of two codes, over the last axis; shapes broadcast, uint64 (..., words) each."""
+    """The number of differing bits of two codes, uint64 (..., words) each; shapes broadcast."""
     return np.bitwise_count(left ^ right).sum(axis=-1, dtype=np.int32)
 
 
 def words_of(digests: npt.NDArray[np.uint8]) -> Codes:
-    """Stored bytes as codes: uint8 (n, 8 * words), first bit highest, to uint64 (n, words)."""
+    """Convert stored bytes, uint8 (n, 8 * words) with the first bit highest, to codes, uint64 (n, words)."""
     return np.ascontiguousarray(digests).view(">u8").astype(np.uint64)
 
 
 def binary_rows(column: pa.Array, n_bytes: int) -> npt.NDArray[np.uint8]:
-    """A binary Arrow column without nulls as uint8 (n, n_bytes), without a Python object a row.
+    """A binary Arrow column without nulls as uint8 (n, n_bytes), without a Python object for each row.
 
     Raises:
-        ValueError: a value is of another length, or null.
+        ValueError: a value has another length or is null.
     """
     if column.null_count:
         raise ValueError(f"{column.null_count} of {len(column)} values are null")

@@ -1,4 +1,4 @@
-"""What the joins of packed keys share (propose.keyjoin): units as records, filters of keys, parts gathered again."""
+"""Helpers of the joins of packed keys (`propose/keyjoin.py`): unit records, key filters, gathering of parts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dupelake.propose.keyjoin import UNIT_MASK, Keys, Places
 from dupelake.propose.mih import binary_column, binary_rows
 from dupelake.runtime.batches import Batches
 
-FILTER_TASKS = 4  # a filter of up to 16 MB comes from each
+FILTER_TASKS = 4  # each makes a filter of up to 16 MB
 KEYS_PER_PART = 16_000_000  # 128 MB of numbers to sort, and as much again while they are collected
-FALSE_SHARE = 1 / 8  # of the keys of old units that pass the filter of a night
+FALSE_SHARE = 1 / 8  # share of the keys of old units that pass the filter of a night
 
 Units = npt.NDArray[np.void]
 
@@ -28,40 +28,40 @@ Units = npt.NDArray[np.void]
 def unit_columns() -> tuple[Column, Column, Column]:
     """(id, scope_key, scope_digest) of (content_id, scope): binary of 16 bytes, bigint, binary of 16 bytes.
 
-    The key of the scope spreads keys of different scopes apart; what decides is the digest.
+    `scope_key` separates the keys of most scopes. `scope_digest` decides whether two units have one scope.
     """
     return F.unhex("content_id").alias("id"), F.xxhash64("scope").alias("scope_key"), scope_digest()
 
 
 def scope_digest() -> Column:
-    """`scope_digest` of (scope): binary of 16 bytes, equal for equal scopes alone."""
+    """`scope_digest` of (scope): binary of 16 bytes, equal only for equal scopes."""
     return F.unhex(F.substring(F.sha2("scope", 256), 1, 32)).alias("scope_digest")
 
 
 def unit_type(*more: tuple[Any, ...]) -> np.dtype[np.void]:
-    """A record of a unit: id (its bytes as two numbers, the first highest), digest of its scope, and `more`."""
+    """The record of a unit: id (as two numbers, high bytes first), digest of its scope, and the fields `more`."""
     return np.dtype([("id", "<u8", 2), ("scope", "<u8", 2), *more])
 
 
 def fill_units(units: Units, batch: pa.RecordBatch) -> None:
-    """Write id and scope of each row of a batch with `unit_columns` into as many records."""
+    """Write the ids and scopes of a batch with `unit_columns` into `units`, one record for each row."""
     units["id"] = binary_rows(batch["id"], 16).view(">u8").reshape(-1, 2)
     units["scope"] = binary_rows(batch["scope_digest"], 16).view("<u8").reshape(-1, 2)
 
 
 def id_column(ids: npt.NDArray[np.uint64]) -> pa.Array:
-    """Ids of records, uint64 (n, 2), as the binary column that they came from."""
+    """The ids of records, uint64 (n, 2), as a binary column."""
     return binary_column(ids.astype(">u8").view(np.uint8))
 
 
 def n_parts(frame: DataFrame, n_keys: float, keys_per_part: int = KEYS_PER_PART) -> tuple[int, int]:
-    """(parts for about so many keys, tasks that `frame` is spread over before)."""
+    """(number of parts for about `n_keys` keys, number of tasks to spread `frame` over first)."""
     at_once = int(frame.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
     return max(at_once, math.ceil(n_keys / keys_per_part)), at_once
 
 
 def emit_bitmap(keys: Iterable[Keys], log2_bits: int) -> Batches:
-    """One filter of all keys of a task, none where there are no batches."""
+    """One filter with all keys of a task; no row if there are no keys."""
     whole: npt.NDArray[np.uint8] | None = None
     for some in keys:
         bitmap = make_bitmap(some.view(np.int64), log2_bits)
@@ -71,12 +71,12 @@ def emit_bitmap(keys: Iterable[Keys], log2_bits: int) -> Batches:
 
 
 def bitmap_of(probed: Broadcast[Any] | None) -> npt.NDArray[np.uint8] | None:
-    """The bytes of a filter, to be read once a task."""
+    """The bytes of a filter. Call it once in each task."""
     return None if probed is None else np.frombuffer(probed.value, np.uint8)
 
 
-def that_may_be_probed(owner: Places, keys: Keys, bitmap: npt.NDArray[np.uint8] | None) -> tuple[Places, Keys]:
-    """The keys that pass a filter, with their owners; all without one."""
+def keys_passing_filter(owner: Places, keys: Keys, bitmap: npt.NDArray[np.uint8] | None) -> tuple[Places, Keys]:
+    """The keys that pass a filter, with their owners; all keys if there is no filter."""
     if bitmap is None:
         return owner, keys
     kept = may_hold(bitmap, keys.view(np.int64))
@@ -84,10 +84,12 @@ def that_may_be_probed(owner: Places, keys: Keys, bitmap: npt.NDArray[np.uint8] 
 
 
 def gathered(batches: Batches, dtype: np.dtype[np.void], *names: str) -> tuple[Units, list[Keys]]:
-    """One part: its units, and of each of the columns `names` the numbers, which count units over the whole part.
+    """The units of one part, and its numbers for each of the columns `names`.
+
+    The positions in the numbers refer to the units of the whole part.
 
     Raises:
-        ValueError: more units than a number can count.
+        ValueError: a part has more units than a number has positions for.
     """
     units: list[Units] = [np.empty(0, dtype)]
     numbers: list[list[Keys]] = [[np.empty(0, np.uint64)] for _ in names]

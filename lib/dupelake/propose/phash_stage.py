@@ -1,4 +1,4 @@
-"""The candidate generator of pHash: contents whose 64 bits differ in at most lsh.phash_max_bits."""
+"""The pHash generator: pairs of contents whose 64 bits differ in at most lsh.phash_max_bits bits."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from dupelake.propose.promises import WithinBits
 
 
 class PHash(CodeGenerator):
-    """Every pair within the radius, straight or mirrored."""
+    """Finds every pair within the radius, straight or mirrored."""
 
     name = "phash"
 
     @classmethod
     def promise(cls, cfg: LshConfig) -> WithinBits:
-        """The radius, on both codes where lsh.mirrored."""
+        """The radius; with lsh.mirrored for mirrored pictures too."""
         return WithinBits("phash", "phash_mirrored" if cfg.mirrored else None, cfg.phash_max_bits)
 
     @property
     def is_mirrored(self) -> bool:
-        """As lsh.mirrored says."""
+        """Value of lsh.mirrored."""
         return self.inputs.cfg.mirrored
 
     def codes(self) -> DataFrame:
-        """The 64 bits of the hash, which are keys as they stand."""
+        """The 64 bits of the hash."""
         return self.inputs.hashes.select(
             "content_id", _bytes_of("phash").alias("code"), _bytes_of("phash_mirrored").alias("mirror")
         )
 
     def plan(self) -> SlotPlan:
-        """Slots by which no pair within the radius is missed."""
+        """A plan that finds every pair within the radius."""
         return plan_exact(64, self.inputs.cfg.phash_max_bits, self.inputs.n_items)
 
 

@@ -1,4 +1,4 @@
-"""What a candidate generator promises to propose, stated without its keys: brute force is held against this alone."""
+"""Promises of candidate generators: which pairs each must propose. Brute force checks the generators against them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class WithinBits:
     """Every pair of contents whose bit codes differ in at most `max_bits`.
 
     Attributes:
-        code: a column of HASHES, bigint, or binary of 8 bytes a word.
-        mirror: the column of the same code of the mirrored picture; None where mirrored copies are not sought.
-        max_bits: radius, inclusive; mirrored, the smaller of both directions counts.
+        code: a column of HASHES, bigint, or binary with 8 bytes for each word.
+        mirror: the column with the code of the mirrored picture; None if mirrored copies are not searched for.
+        max_bits: radius, inclusive. Of the two directions of a mirrored comparison the smaller distance counts.
     """
 
     code: str
@@ -30,7 +30,7 @@ class WithinCosine:
 
 
 Promises = Mapping[str, WithinBits | WithinCosine]
-"""By name of the generator, in the order of the list of generators."""
+"""By the name of the generator, in the order of the list of generators."""
 
 
 def bits(promises: Promises) -> dict[str, WithinBits]:

@@ -1,12 +1,14 @@
-"""Sign random projections: bit codes of vectors, and the bands that meet at a wanted cosine and recall.
+"""Sign random projections: bit codes of vectors, and plans of bands for a wanted cosine and recall.
 
 A bit says on which side of a random plane through `centre` a vector lies. Two vectors at the angle a differ in a bit
-with probability p = a / pi, each bit independently (Charikar 2002). A pair is proposed when, in one of L bands of k
-bits, at most r bits differ, and at most `max_bits` of all L k bits do. Both are symmetric, and functions of the two
-vectors, the model and the configuration alone, so the corpus, the order and the night do not matter.
+with probability p = a / pi, independently for each bit (Charikar 2002). A pair is proposed if two conditions hold. In
+one of L bands of k bits at most r bits differ, and in the whole code of L k bits at most `max_bits` bits differ. Both
+conditions are symmetric. They depend on the two vectors, the model and the configuration only, not on the corpus, the
+order or the night.
 
-Codes come of whole numbers in float64, exactly (below), so they are the same bit for bit on every machine, with every
-BLAS, in every batch: a bit that flips between two nights would be a pair that one night finds and the other does not.
+Codes are computed from whole numbers in float64, without rounding (see `srp_codes`). So they are equal bit for bit on
+every machine, with every BLAS and in every batch. If a bit changed between two nights, one night could find a pair that
+the other misses.
 
 Reference: Charikar: Similarity Estimation Techniques from Rounding Algorithms, STOC 2002.
 """
@@ -23,15 +25,15 @@ from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
 from dupelake.propose.mih import MAX_PROBE_BITS, Codes, SlotPlan, words_of
 
-SEED = 20_020_519  # part of every code: another seed is another join version
-PLANNING_ITEMS = 1_000_000  # what parameters are planned for; fixed, so that they do not move with the corpus
+SEED = 20_020_519  # every code depends on it: another seed needs another join version
+PLANNING_ITEMS = 1_000_000  # corpus size that plans assume; fixed, so that plans do not change with the corpus
 MIN_BAND_BITS, MAX_BAND_BITS = 8, 40
 MAX_CODE_BITS = 1024  # a code travels in every row of the join
-_GRID = 2.0**16  # vectors are rounded to this grid; 2^-17 of a unit vector moves an angle by nothing
+_GRID = 2.0**16  # vectors are rounded to this grid; an error of 2^-17 does not change an angle noticeably
 _MEAN = 12 * 0xFFFF // 2  # of twelve uniform 16-bit integers: 393,210, whole
-_MISS_BY_FILTER = 0.2  # share of the allowed misses that the filter on the whole code may use
-# Strangers are not at right angles: their cosines after centring spread about 0. Photographs under ImageNet networks:
-# raw median .31, 99.9 % below .73, hence about 0.2. At k = 16 they share a band 5 times as often as fair bits would.
+_MISS_BY_FILTER = 0.2  # share of the allowed misses that the limit on the whole code may cause
+# Standard deviation of the cosines of unrelated pictures after centring. With ImageNet networks the raw cosines of
+# photographs have median .31, and 99.9 % are below .73. At k = 16 they share a band 5 times as often as random bits.
 _STRANGER_SPREAD = 0.2
 _MAX_COSINE = 0.9999  # plan no tighter: float16 storage alone moves equal directions by about this
 
@@ -40,9 +42,9 @@ _MAX_COSINE = 0.9999  # plan no tighter: float16 storage alone moves equal direc
 def projections(dim: int, n_bits: int) -> npt.NDArray[np.float64]:
     """Normals of the planes: float64 (dim, n_bits), whole numbers of magnitude up to 393,210.
 
-    Each is the sum of twelve uniform 16-bit integers less its mean, a Gaussian to within an excess kurtosis of
-    -0.1, which the sum over `dim` coordinates makes vanish. Raw PCG64 output and integer addition only: NumPy promises
-    that raw stream for ever, and its normal variates not. The first planes of a longer code are those of a shorter.
+    Each is the sum of twelve uniform 16-bit integers minus its mean. This is nearly Gaussian, with an excess kurtosis
+    of -0.1, which the sum over `dim` coordinates removes. It uses raw PCG64 output and integer addition only, because
+    NumPy guarantees the raw stream but not its normal variates. A longer code starts with the planes of a shorter one.
     """
     raw = np.random.PCG64(SEED).random_raw(n_bits * dim * 3).reshape(n_bits, dim, 3)
     lanes = np.stack([(raw >> np.uint64(shift)) & np.uint64(0xFFFF) for shift in (0, 16, 32, 48)])
@@ -50,15 +52,16 @@ def projections(dim: int, n_bits: int) -> npt.NDArray[np.float64]:
 
 
 def srp_codes(vectors: npt.NDArray[np.float32], centre: npt.NDArray[np.float32], n_bits: int) -> Codes:
-    """Code vectors by the signs of their projections.
+    """Make codes of vectors from the signs of their projections.
 
     Args:
         vectors: float32 (n, dim), of unit length (not checked; any magnitude up to 100 is coded exactly).
-        centre: float32 (dim,), subtracted first. Embeddings lie in a narrow cone; without it, bits say little.
+        centre: float32 (dim,), subtracted first. Embeddings lie in a narrow cone, so bits around 0 would carry little
+            information.
         n_bits: length of a code.
 
     Returns:
-        uint64 (n, ceil(n_bits / 64)), bit 0 the highest of word 0, unused bits 0.
+        uint64 (n, ceil(n_bits / 64)); bit 0 is the highest bit of word 0, unused bits are 0.
 
     Raises:
         ValueError: the shapes do not fit, or a value is not finite.
@@ -68,7 +71,7 @@ def srp_codes(vectors: npt.NDArray[np.float32], centre: npt.NDArray[np.float32],
     grid = np.rint((vectors.astype(np.float64) - centre.astype(np.float64)) * _GRID)
     if not np.isfinite(grid).all():
         raise ValueError("a vector holds a value that is not finite")
-    # Whole numbers below 2^53 in every partial sum (2^19 * 2^16 * sqrt(dim) * length), so any order gives the same.
+    # Every partial sum is a whole number below 2^53 (2^19 * 2^16 * sqrt(dim) * length), so any order is exact.
     signs = grid @ projections(vectors.shape[1], n_bits) >= 0
     packed = np.zeros((len(vectors), -(-n_bits // 64) * 8), np.uint8)
     packed[:, : -(-n_bits // 8)] = np.packbits(signs, axis=1)
@@ -76,30 +79,30 @@ def srp_codes(vectors: npt.NDArray[np.float32], centre: npt.NDArray[np.float32],
 
 
 def centred_cosine(cosine: float, centre_norm2: float) -> float:
-    """Cosine after centring of a pair at raw `cosine`, when both lie as far from the centre as vectors do on average.
+    """The cosine after centring of a pair with raw `cosine`, for vectors at the average distance from the centre.
 
-    (s - |c|^2) / (1 - |c|^2), for a . c averages |c|^2. A pair nearer to the centre than that (a bland
-    picture) has a wider angle, hence less recall; the run measures it.
+    It is (s - |c|^2) / (1 - |c|^2), because a . c is |c|^2 on average. Pairs nearer to the centre have a wider angle
+    and so less recall; the run measures it.
     """
     return (cosine - centre_norm2) / (1 - centre_norm2)
 
 
 def disagreement(cosine: float) -> float:
-    """Probability that one bit differs, at this cosine after centring: angle / pi."""
+    """Probability that one bit differs for this cosine after centring: angle / pi."""
     return acos(min(1.0, max(-1.0, cosine))) / pi
 
 
 def collision_probability(plan: SlotPlan, cosine: float) -> float:
-    """Probability that a pair is proposed: some band within `probe_bits`, and the whole code within `max_bits`.
+    """Probability that a pair is proposed: a band within `probe_bits` and the whole code within `max_bits`.
 
-    P(total <= T) - P(total <= T and every band > r), exactly: the second by convolving, band after band, the
-    distribution of the bits of a band that exceeds r.
+    It is P(total <= T) - P(total <= T and every band > r), exactly. The second term convolves, for each band, the
+    distribution of differing bits above r.
 
     Args:
-        plan: bands of any width, as `plan_srp` makes them, which cover the whole code.
+        plan: bands of any width that cover the whole code.
         cosine: after centring.
     """
-    from scipy.stats import binom  # a second to import, which each Python worker would pay
+    from scipy.stats import binom  # the import takes a second, so Python workers must not run it
 
     p = disagreement(cosine)
     missed = np.ones(1)
@@ -112,7 +115,7 @@ def collision_probability(plan: SlotPlan, cosine: float) -> float:
 
 @lru_cache(maxsize=256)
 def _stranger_hit(band_bits: int, probe_bits: int) -> float:
-    """Probability that two strangers share one band, averaged over their cosines."""
+    """Probability that two unrelated pictures share one band, averaged over their cosines."""
     from scipy.stats import binom, norm
 
     cosines = norm.ppf((np.arange(1000) + 0.5) / 1000) * _STRANGER_SPREAD
@@ -128,12 +131,12 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
 
     Args:
         min_cosine: raw, before centring.
-        recall: wanted at `min_cosine`, below 1.
+        recall: wanted recall at `min_cosine`, below 1.
         centre_norm2: squared length of the centre.
-        n_items: codes to plan for.
+        n_items: number of codes to plan for.
 
     Raises:
-        ValueError: no plan within 1,024 bits: the cosine is too low for this model and recall.
+        ValueError: no plan within 1,024 bits, because the cosine is too low for this model and recall.
     """
     from scipy.stats import binom
 
@@ -142,7 +145,7 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
         f"no code of {MAX_CODE_BITS} bits finds pairs at cosine {min_cosine} with recall {recall} "
         f"(cosine {cosine:.2f} after centring); raise the cosine or lower the recall"
     )
-    if cosine <= 0:  # strangers are as near
+    if cosine <= 0:  # unrelated pictures are as near
         raise ValueError(refusal)
     p = disagreement(min(cosine, _MAX_COSINE))
     missable = 1 - recall
@@ -164,7 +167,7 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
 
 
 def embedding_plan(centre: npt.NDArray[np.float32], cfg: LshConfig) -> SlotPlan:
-    """The bands of the embeddings' codes: of the model and the configuration alone, never of the corpus.
+    """The plan for codes of embeddings. It depends on the model and the configuration only, never on the corpus.
 
     Args:
         centre: float32 (dim,) of the model.

@@ -1,6 +1,6 @@
-"""Candidates: which pairs of contents are worth measuring. The list of generators, and what joins their pairs.
+"""The list of candidate generators, the units of the join, and the union of the proposed pairs.
 
-Each generator has a file of its own and says there which pairs it finds, by which keys (generator_stage.py).
+Each generator has a file of its own, which defines its keys and pairs (`propose/generator_stage.py`).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ GENERATORS: tuple[type[CandidateGenerator], ...] = (
     Embedding,
     Words,
 )
-"""All candidate generators, in the order of their names within found_by."""
+"""All candidate generators, in the order of their names in found_by."""
 
 NAMES = tuple(each.name for each in GENERATORS)
 Filters = Mapping[str, Broadcast[Any]]
-"""Bytes of a filter, by name of the generator."""
+"""Bytes of a filter, by the name of the generator."""
 
 
 def generators_of(inputs: JoinInputs, actions: Actions) -> list[CandidateGenerator]:
@@ -43,32 +43,33 @@ def generators_of(inputs: JoinInputs, actions: Actions) -> list[CandidateGenerat
 
 
 def code_generators(generators: Sequence[CandidateGenerator]) -> list[CodeGenerator]:
-    """Those among them that join bit codes."""
+    """The generators that join bit codes."""
     return [each for each in generators if isinstance(each, CodeGenerator)]
 
 
 def promises(cfg: LshConfig) -> Promises:
-    """What brute force holds the generators to."""
+    """The promises that brute force checks."""
     made = {each.name: each.promise(cfg) for each in GENERATORS}
     return {name: promise for name, promise in made.items() if promise is not None}
 
 
 def join_version(cfg: LshConfig, compared: Mapping[str, str | None]) -> str:
-    """`versions.join_version` of the listed generators."""
+    """`versions.join_version` for the listed generators."""
     return versions.join_version(cfg, compared, [n for each in GENERATORS for n in each.revisions(cfg)])
 
 
 def joinable_units(images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> DataFrame:
-    """What takes part in the join: one row per scope and picture, contents of equal pixels counting once.
+    """The scoped contents (units) of the join: one row for each scope and pixel class.
 
     Args:
-        images: IMAGES; only rows with status ok that are not deleted count.
-        hashes: HASHES of one version. Its smallest content id per pixel_digest represents those pixels in every scope,
-            whichever of their files a scope holds; `verify.score_stage.pixel_pairs` ties the others to it.
+        images: IMAGES; only live images count.
+        hashes: HASHES of one version. The smallest content id of a pixel_digest represents its pixel class in every
+            scope, even if the scope has another file of the class. `verify.score_stage.pixel_pairs` connects the others
+            to it.
         cfg: scope `across` puts all images in one scope, ''.
 
     Returns:
-        (scope, content_id), one row each; no picture without information.
+        (scope, content_id), one row each; contents of low information are left out.
     """
     live = live_images(images)
     held = live.select(scope_of(cfg), "content_id").distinct()
@@ -76,13 +77,13 @@ def joinable_units(images: DataFrame, hashes: DataFrame, cfg: LshConfig) -> Data
         held.join(hashes.where(~F.col("is_low_information")).select("content_id", "pixel_digest"), "content_id")
         .select("scope", "pixel_digest")
         .distinct()
-    )  # before the join below, so that no digest is hot in it
+    )  # before the join below, so that no digest has very many rows in it
     representatives = pixel_representatives(hashes).withColumnRenamed("class_id", "content_id")
     return pictures.join(representatives, "pixel_digest").select("scope", "content_id")
 
 
 def probed_keys(generators: Sequence[CandidateGenerator]) -> DataFrame | None:
-    """(generator string, bitmap binary): filters of the keys that new units probe, to be joined by or; None without."""
+    """(generator string, bitmap binary): filters of probed keys, to be combined by bitwise or; None without any."""
     made = [(each.name, each.filters()) for each in generators]
     named = [rows.select(F.lit(name).alias("generator"), "bitmap") for name, rows in made if rows is not None]
     return reduce(DataFrame.unionAll, named) if named else None
@@ -93,21 +94,21 @@ def candidate_pairs(
     filters: Filters | None = None,
     checkpoint: Callable[[DataFrame], DataFrame] | None = None,
 ) -> DataFrame:
-    """Pairs that the generators propose, of which one unit at least is new; over nights, the pairs of one batch.
+    """The pairs that the generators propose, with at least one new unit. Several nights give the pairs of one batch.
 
     Args:
-        generators: of `generators_of`, and others whose names are among NAMES.
-        filters: of the keys that new units probe, as `probed_keys` makes them; a generator without one shuffles every
-            key of every unit.
-        checkpoint: materialises a DataFrame; with it one generator works after the other, so that the keys of one lie
-            on disk at a time, and not those of all.
+        generators: those of `generators_of`, and others whose names are in NAMES.
+        filters: of the keys that new units probe, as `probed_keys` makes them. A generator without a filter shuffles
+            every key of every unit.
+        checkpoint: materialises a DataFrame. With it the generators run one after the other, so only the keys of one
+            generator are on disk at a time.
 
     Returns:
-        (src_id, dst_id, found_by): src_id < dst_id, each pair once, found_by the generators that found it, joined
-        by '+'.
+        (src_id, dst_id, found_by): src_id < dst_id, each pair once; found_by has the names of the generators that found
+        it, joined by '+'.
 
     Raises:
-        ConfigError: the wanted cosine cannot be had by projections of this model.
+        ConfigError: the wanted cosine is too low for this model.
     """
     proposed = []
     for each in generators:

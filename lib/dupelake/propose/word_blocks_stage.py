@@ -1,14 +1,14 @@
 """Visual words in blocks: pairs of pictures whose words agree in rotation and scale, and then in position.
 
-A join on words alone would shuffle a row for every word that two pictures share, which grows with the square of the
-corpus (2,650 rows a picture at 10,896 pictures, design §6). Here pictures are shuffled instead, as their packed words:
-each scope is cut into blocks by a hash of the content id, a task gets two blocks, and matches, votes and the check of
-positions are made in its memory (words.votes, words.positions). So a picture crosses the wire once for each
-block that it must meet, no match ever does, and every word, hot or not, is spread over the tasks by content id: no task
-sees more than two blocks.
+A join on single words would shuffle a row for every word that two pictures share. This grows with the square of the
+corpus (2,650 rows for each picture at 10,896 pictures, docs/design.md, section 6). Here pictures are shuffled as their
+packed words. Each scope is cut into blocks by a hash of the content id. A task gets two blocks and makes matches, votes
+and the check of positions in memory (`words/votes.py`, `words/positions.py`). So a picture is shuffled once for each
+block that it must meet, and matches are never shuffled. Frequent words do not make some tasks larger than others,
+because tasks are made from content ids, and no task has more than two blocks.
 
-Old pictures never meet old ones. Who came when changes which task finds a pair, never whether it is found: the rule by
-which two pictures match is the same from both sides.
+Old pictures never meet each other. The order of arrival decides which task finds a pair, but not whether it is found,
+because the rule by which two pictures match is symmetric.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from dupelake.words.vocabulary import NO_WORD, PACKED_HEADER, mirrored_words
 from dupelake.words.votes import LEFT, RIGHT, WordBlock, shared_words, unpack_block
 
 BLOCK_UNITS = 8192  # two blocks are 40 MB packed, and 70 MB more unpacked
-MIN_POINTS = 4  # consistent points without which a pair is not proposed; word_min_votes where that is less
-_MIN_BLOCK_UNITS = 512  # below it, the overhead of a task is more than its work
-_MAX_PARTITIONS = 10_000  # above it a Spark task takes several pairs of blocks, one after another
+MIN_POINTS = 4  # smallest number of consistent points of a proposed pair; word_min_votes if that is less
+_MIN_BLOCK_UNITS = 512  # with smaller blocks the overhead of a task exceeds its work
+_MAX_PARTITIONS = 10_000  # with more pairs of blocks a Spark task processes several, one after another
 
 Cells = npt.NDArray[np.uint32]
-_HotWords = dict[str, Cells]
+_FrequentWords = dict[str, Cells]
 Scope = TypeVar("Scope", str, int)
 _PAIR_SCHEMA = "low binary, high binary"
 _DROPPED_SCHEMA = "scope string, word bigint, n_units bigint, n_rows bigint, n_pairs bigint"
@@ -47,14 +47,15 @@ _DROPPED_SCHEMA = "scope string, word bigint, n_units bigint, n_rows bigint, n_p
 
 @dataclass(frozen=True)
 class WordPairs:
-    """What was found.
+    """Result of `word_pairs`.
 
     Attributes:
-        pairs: (low binary, high binary): content ids as bytes, low < high. A pair may come more than once,
-            where several scopes hold it or it is found both straight and mirrored.
-        dropped: (scope, word, n_units, n_rows, n_pairs): each word over the cap, how many units of the scope hold it,
-            how many lookups were left out by that, and how many pairs of holders with a new one among them. Lazy.
-        n_dropped_words: rows of `dropped`; where 0, promise 5 of the design holds.
+        pairs: (low binary, high binary): content ids as bytes, low < high. A pair may be repeated if several scopes
+            have it or if it is found both straight and mirrored.
+        dropped: (scope, word, n_units, n_rows, n_pairs): each word over the cap, the number of units of the scope that
+            have it, the number of lookups that are left out, and the number of pairs of such units with at least one
+            new unit. Lazy.
+        n_dropped_words: number of rows of `dropped`.
     """
 
     pairs: DataFrame
@@ -64,7 +65,13 @@ class WordPairs:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Scopes that have new units: those of more than a block by name, with (new, old) units; the rest in sum."""
+    """Sizes of the scopes that have new units.
+
+    Attributes:
+        large: (new, old) units of each scope larger than a block, by name.
+        n_small: number of units of all other scopes.
+        largest: number of units of the largest scope.
+    """
 
     large: dict[str, tuple[int, int]]
     n_small: int
@@ -79,22 +86,23 @@ def word_pairs(
     *,
     block_units: int = BLOCK_UNITS,
 ) -> WordPairs:
-    """Propose pairs of which one unit at least is new; over nights, the pairs of one batch.
+    """Propose pairs with at least one new unit. Several nights give the pairs of one batch.
 
-    A pair is proposed where `cfg.word_min_votes` words of both, all different, match within one window of rotation and
-    scale, and MIN_POINTS of the matches (word_min_votes, if less) at different points lie as one similarity lays them.
+    A pair is proposed if it passes two tests. At least `cfg.word_min_votes` different words of both pictures match
+    within one window of rotation and scale. And MIN_POINTS of the matches (word_min_votes, if less) at different points
+    agree with one similarity transform.
 
     Args:
         units: (scope, content_id, is_new boolean), one row per scope and content; read more than once.
-        features: FEATURES of one version. Units without a row there, and rows without words, are passed over.
+        features: FEATURES of one version. Units without a row and rows without words are skipped.
         cfg: word_min_votes, word_max_images, mirrored.
-        checkpoint: materialises a DataFrame and returns one without lineage; used where words are read three times,
-            that is where a scope has more units than word_max_images. None computes them anew.
-        block_units: changes cost and memory, never pairs.
+        checkpoint: materialises a DataFrame and returns one without lineage. It is used if a scope has more units than
+            word_max_images, because words are then read three times. With None they are computed each time.
+        block_units: units of a block; changes cost and memory, never pairs.
 
-    Runs one small aggregation over `units` at once, and where a scope has more units than word_max_images, another over
-    its words. Cost: a new unit's words (2.4 KB) are shuffled once to meet `units`, and once for every block of new
-    and of old units of its scope; an old unit's for every block of new units.
+    The call runs one small aggregation over `units`. If a scope has more units than word_max_images, it runs another
+    over the words. Cost: the words of a new unit (2.4 KB) are shuffled once to join `units`, and once for every block
+    of new and of old units of its scope. The words of an old unit are shuffled for every block of new units.
     """
     sizes = _sizes(units, block_units)
     bounded = _with_tasks(units, sizes, block_units)
@@ -103,37 +111,37 @@ def word_pairs(
     assigned, n_tasks = bounded
     words = with_words(features).select("content_id", "words")
     held = assigned.join(words, "content_id").withColumn("id", F.unhex("content_id")).drop("content_id")
-    hot: _HotWords = {}
+    frequent: _FrequentWords = {}
     if sizes.largest > cfg.word_max_images:
         held = checkpoint(held) if checkpoint else held
-        hot = _hot_words(held, cfg.word_max_images)
+        frequent = _frequent_words(held, cfg.word_max_images)
     rows = held.select("scope", "id", "words", F.inline("tasks").alias("task", "sides"))
     n_partitions = min(n_tasks, _MAX_PARTITIONS)
     spread = rows.repartitionById(n_partitions, F.pmod("task", F.lit(n_partitions)).cast("int"))
     ordered = spread.sortWithinPartitions("task", "scope", "id")
-    emit = partial(_emit_pairs, cfg=cfg, hot=hot, block_units=block_units)
-    return WordPairs(ordered.mapInArrow(emit, _PAIR_SCHEMA), _dropped(held, hot), sum(map(len, hot.values())))
+    emit = partial(_emit_pairs, cfg=cfg, frequent=frequent, block_units=block_units)
+    return WordPairs(ordered.mapInArrow(emit, _PAIR_SCHEMA), _dropped(held, frequent), sum(map(len, frequent.values())))
 
 
 def units_per_block(n_units: int, n_cores: int) -> int:
-    """So few units a block that every core gets work: two blocks a core make twice as many meetings."""
+    """The block size that gives every core work. More and smaller blocks would send each unit more often."""
     return min(BLOCK_UNITS, max(_MIN_BLOCK_UNITS, math.ceil(n_units / (2 * n_cores))))
 
 
 def with_words(features: DataFrame) -> DataFrame:
-    """The rows of FEATURES that hold words; those without any hold the header alone."""
+    """The rows of FEATURES that have words. Rows without words have the header only."""
     return features.where(F.length("words") > PACKED_HEADER.itemsize)
 
 
 def proposed(
     block: WordBlock, scopes: npt.NDArray[np.int64], sides: npt.NDArray[np.uint8], cfg: LshConfig
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """(low, high) pictures of the block that the rule of words proposes, some pairs at a time.
+    """(low, high) pairs of pictures of the block that pass the rule of words, some pairs at a time.
 
     Args:
         block: the pictures.
         scopes: as for `words.votes.shared_words`.
-        sides: likewise.
+        sides: as for `words.votes.shared_words`.
         cfg: word_min_votes, mirrored.
     """
     for matches in shared_words(block, scopes, sides, cfg.word_min_votes, mirrored=cfg.mirrored):
@@ -146,7 +154,7 @@ def _empty(units: DataFrame, schema: str) -> DataFrame:
 
 
 def _gathered(few: DataFrame) -> list[Row]:
-    """Rows that are few by their making, as one."""
+    """Collect the rows of a small DataFrame in one row."""
     row = few.agg(F.collect_list(F.struct(*few.columns)).alias("rows")).first()
     return list(row["rows"]) if row else []
 
@@ -160,17 +168,18 @@ def _sizes(units: DataFrame, block_units: int) -> _Sizes:
         .groupBy(named.alias("name"))
         .agg(F.sum("new").alias("new"), F.sum("old").alias("old"), F.max(total).alias("largest"))
     )
-    rows = _gathered(sums)  # one for each scope of more than a block, and one for the rest
+    rows = _gathered(sums)  # one for each scope larger than a block, and one for the rest
     large = {row["name"]: (row["new"], row["old"]) for row in rows if row["name"] is not None}
     small = sum(row["new"] + row["old"] for row in rows if row["name"] is None)
     return _Sizes(large, small, max((row["largest"] for row in rows), default=0))
 
 
 def _with_tasks(units: DataFrame, sizes: _Sizes, block_units: int) -> tuple[DataFrame, int] | None:
-    """(scope, content_id, is_new, tasks array of (task, sides)) and how many tasks; None where no unit is new.
+    """(scope, content_id, is_new, tasks array of (task, sides)) and the number of tasks; None if no unit is new.
 
-    A scope of up to a block goes whole into one task, with others. A larger one is cut into blocks, and a task is a
-    pair of them: two of new units (or one with itself), or one of new and one of old.
+    A scope not larger than a block goes into one task, together with others. A larger scope is cut into blocks. Its
+    tasks are pairs of blocks: two blocks of new units, a block of new units with itself, or a block of new and a block
+    of old units.
     """
     parts, n_tasks = [], 0
     plan = []
@@ -202,7 +211,7 @@ def _task(number: Column, sides: Column) -> Column:
 
 
 def _block_tasks() -> Column:
-    """Tasks of a unit of a scope in blocks, numbered from `first`: pairs of new blocks i <= j, then (new, old)."""
+    """Tasks of a unit in a scope with blocks, numbered from `first`: pairs (i <= j) of new blocks, then (new, old)."""
     n_new, n_old, first = F.col("n_new"), F.col("n_old"), F.col("first")
     code = F.xxhash64("content_id")
     mine = F.when(F.col("is_new"), F.pmod(code, n_new)).otherwise(F.pmod(code, n_old))
@@ -229,25 +238,25 @@ def _block_tasks() -> Column:
     return F.when(F.col("is_new"), new).otherwise(F.transform(numbers(n_new), of_old))
 
 
-def _emit_pairs(batches: Batches, cfg: LshConfig, hot: _HotWords, block_units: int) -> Batches:
+def _emit_pairs(batches: Batches, cfg: LshConfig, frequent: _FrequentWords, block_units: int) -> Batches:
     held: list[pa.RecordBatch] = []
     last: tuple[int, str] | None = None
     n_held = 0
     for batch in batches:
         for part, task, scope in _runs(batch):
-            # Scopes of one task go together up to a block, so that neither their number nor their size costs much.
+            # Scopes of one task are joined together up to the size of a block. So many small scopes cost little.
             if last is not None and (task != last[0] or (scope != last[1] and n_held + part.num_rows > block_units)):
-                yield from _joined(held, cfg, hot)
+                yield from _joined(held, cfg, frequent)
                 held, n_held = [], 0
             held.append(part)
             n_held += part.num_rows
             last = task, scope
     if held:
-        yield from _joined(held, cfg, hot)
+        yield from _joined(held, cfg, frequent)
 
 
 def _runs(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int, str]]:
-    """Slices of one task and scope each."""
+    """Slices of a batch, each with one task and one scope."""
     if not batch.num_rows:
         return
     tasks = np.asarray(batch["task"])
@@ -258,12 +267,12 @@ def _runs(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int, str]]:
         yield batch.slice(start, end - start), int(tasks[start]), batch["scope"][start].as_py()
 
 
-def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: _HotWords) -> Batches:
-    """The pairs of one task, or of some scopes of it; rows are sorted by scope and id."""
+def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, frequent: _FrequentWords) -> Batches:
+    """The pairs of one task, or of some of its scopes; rows are sorted by scope and id."""
     reached("worker:words")
     table = pa.Table.from_batches(parts)
     numbers, names = _scope_numbers(table["scope"])
-    block = without(unpack_block(table["words"].to_pylist()), numbers, names, hot)
+    block = without(unpack_block(table["words"].to_pylist()), numbers, names, frequent)
     sides = np.asarray(table["sides"]).astype(np.uint8)
     for pairs in proposed(block, numbers, sides, cfg):
         columns = [table["id"].take(pa.array(side)).to_pylist() for side in pairs]
@@ -271,7 +280,7 @@ def _joined(parts: list[pa.RecordBatch], cfg: LshConfig, hot: _HotWords) -> Batc
 
 
 def _scope_numbers(scopes: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Which scope each row is of, int64 (n,), and their names."""
+    """The scope of each row as an index into the names, int64 (n,), and the names."""
     encoded = scopes.dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
@@ -280,12 +289,12 @@ def _scope_numbers(scopes: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[np.i
     return np.asarray(encoded.indices).astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _hot_words(held: DataFrame, max_images: int) -> _HotWords:
-    """Words that more than `max_images` units of one scope hold."""
+def _frequent_words(held: DataFrame, max_images: int) -> _FrequentWords:
+    """Words that more than `max_images` units of one scope have."""
     cells = held.select("scope", "words").mapInArrow(_emit_cells, "scope string, word array<bigint>")
     counts = cells.select("scope", F.explode("word").alias("word")).groupBy("scope", "word").count()
     found: dict[str, list[int]] = {}
-    for row in _gathered(counts.where(F.col("count") > max_images)):  # at most max_words / max_images of all units
+    for row in _gathered(counts.where(F.col("count") > max_images)):  # at most max_words / max_images a unit
         found.setdefault(row["scope"], []).append(row["word"])
     return {scope: np.array(sorted(words), np.uint32) for scope, words in found.items()}
 
@@ -301,44 +310,45 @@ def _emit_cells(batches: Batches) -> Batches:
         yield pa.RecordBatch.from_arrays([batch["scope"], cells], names=["scope", "word"])
 
 
-def _is_hot(
-    cells: npt.NDArray[np.uint32], numbers: npt.NDArray[np.int64], names: Sequence[Scope], hot: Mapping[Scope, Cells]
+def _is_frequent(
+    cells: Cells, numbers: npt.NDArray[np.int64], names: Sequence[Scope], frequent: Mapping[Scope, Cells]
 ) -> npt.NDArray[np.bool_]:
-    """Whether each cell, of the scope of its number, is over the cap."""
+    """Whether each cell is a frequent word of its scope; `numbers` are indexes into `names`."""
     out = np.zeros(len(cells), bool)
     for number, name in enumerate(names):
-        if name in hot:
-            out |= (numbers == number) & np.isin(cells, hot[name])
+        if name in frequent:
+            out |= (numbers == number) & np.isin(cells, frequent[name])
     return out
 
 
 def without(
-    block: WordBlock, numbers: npt.NDArray[np.int64], names: Sequence[Scope], hot: Mapping[Scope, Cells]
+    block: WordBlock, numbers: npt.NDArray[np.int64], names: Sequence[Scope], frequent: Mapping[Scope, Cells]
 ) -> WordBlock:
-    """The block with its hot words out of the join, on both sides and mirrored.
+    """The block with its frequent words removed, on both sides and mirrored.
 
     Args:
         block: n pictures.
-        numbers: int64 (n,), the scope of each, as its place in `names`.
-        names: of scopes.
-        hot: by such a name.
+        numbers: int64 (n,), the scope of each picture as an index into `names`.
+        names: names of scopes.
+        frequent: frequent words by scope name.
     """
-    if not hot:
+    if not frequent:
         return block
     of_word = np.repeat(numbers, np.diff(block.start))
     stored, second = (
-        np.where(_is_hot(cells, of_word, names, hot), np.uint32(NO_WORD), cells)
+        np.where(_is_frequent(cells, of_word, names, frequent), np.uint32(NO_WORD), cells)
         for cells in (block.stored, block.second)
     )
     return replace(block, stored=stored, second=second)
 
 
-def _dropped(held: DataFrame, hot: _HotWords) -> DataFrame:
-    """`WordPairs.dropped`: a lookup goes from a cell under which a unit looks to another unit that holds that word."""
-    if not hot:
+def _dropped(held: DataFrame, frequent: _FrequentWords) -> DataFrame:
+    """`WordPairs.dropped`. A lookup goes from a probed cell of one unit to another unit that has the word."""
+    if not frequent:
         return _empty(held, _DROPPED_SCHEMA)
     found = held.select("scope", "is_new", "words").mapInArrow(
-        partial(_emit_hot, hot=hot), "scope string, is_new boolean, word bigint, held bigint, looked bigint"
+        partial(_emit_frequent, frequent=frequent),
+        "scope string, is_new boolean, word bigint, held bigint, looked bigint",
     )
     new, old = F.col("is_new"), ~F.col("is_new")
     n_held, looked = F.col("held"), F.col("looked")
@@ -355,7 +365,7 @@ def _dropped(held: DataFrame, hot: _HotWords) -> DataFrame:
     return sums.selectExpr("scope", "word", "n_units", n_rows, n_pairs)
 
 
-def _emit_hot(batches: Batches, hot: _HotWords) -> Batches:
+def _emit_frequent(batches: Batches, frequent: _FrequentWords) -> Batches:
     for batch, block in _blocks(batches):
         numbers, names = _scope_numbers(batch["scope"])
         unit = np.repeat(np.arange(len(block)), np.diff(block.start))
@@ -367,7 +377,7 @@ def _emit_hot(batches: Batches, hot: _HotWords) -> Batches:
             (mirrored_words(block.stored), False),
             (mirrored_words(block.second), False),
         ):
-            rows = np.flatnonzero(_is_hot(cells, numbers[unit], names, hot))
+            rows = np.flatnonzero(_is_frequent(cells, numbers[unit], names, frequent))
             parts.append(np.stack([unit[rows], cells[rows].astype(np.int64), np.full(len(rows), is_held)], axis=1))
         rows = np.concatenate(parts)
         key, place = np.unique(rows[:, 0] << 32 | rows[:, 1], return_inverse=True)

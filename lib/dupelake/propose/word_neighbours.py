@@ -1,12 +1,12 @@
-"""Keys of neighbouring words: two words that lie side by side in a picture are far rarer than either.
+"""Keys of neighbouring words: two neighbouring words together are far rarer than either word.
 
-A picture shares single words with a part of all others, so a join on them grows with the square of the corpus. It
-shares two neighbouring words with hardly any but its copies. A key is such an unordered pair of words and, coarsely,
-how they lie to each other: each of the two under its nearest cell, or one of them under its second nearest. A picture
-and its mirror image have the same keys.
+A picture shares single words with a part of all others, so a join on single words grows with the square of the corpus.
+It shares two neighbouring words with hardly any picture except its copies. A key is an unordered pair of neighbouring
+words and their coarse relative pose. Each word is given by its nearest cell, or one of them by its second nearest. A
+picture and its mirror image have the same keys.
 
-Cf. the prototype's measurements in docs/design.md, section 6, and O. Chum, M. Perdoch, J. Matas, "Geometric
-min-Hashing: Finding a (Thick) Needle in a Haystack", CVPR 2009, which joins features with neighbours to the same end.
+Reference: Chum, Perdoch, Matas: Geometric min-Hashing: Finding a (Thick) Needle in a Haystack, CVPR 2009, which also
+joins features with their neighbours. docs/design.md, section 6, has measurements of the prototype.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from dupelake.words.vocabulary import N_CENTROIDS, NO_WORD, mirrored_words
 from dupelake.words.votes import MAX_WORDS, WordBlock
 
 NEIGHBOURS = 6
-"""Nearest words that each word makes keys with: more find more, and cost in proportion (benchmarks/scale.md)."""
-# Scales are stored in steps, and steps lie at one octave and at a half: bounds beside them, lest rounding decide.
-_MAX_OCTAVES = 1.01  # between the scales of two neighbours
+"""Nearest words that each word makes keys with. More find more pairs at a proportional cost (benchmarks/scale.md)."""
+# Scales are stored in steps. Some steps differ by exactly one octave or a half. The bounds are slightly larger, so that
+# rounding does not decide.
+_MAX_OCTAVES = 1.01  # largest difference of the scales of two neighbours
 _HALF_OCTAVE = 0.51
-_SAME_POINT_PX2 = 4.0  # words nearer than that lie at one point, under two scales or angles: no pair
-_PER_CALL = 64  # pictures at once: 6 MB a matrix of 150 words
-_SECTORS = 6  # of 60 degrees: of a copy's keypoints, 95 % are off by less than 5 degrees
-_LIE_BITS = np.uint64((3 * _SECTORS**2 - 1).bit_length())  # how two words lie to each other
+_SAME_POINT_PX2 = 4.0  # words nearer than this are at one point, with two scales or angles, and make no key
+_PER_CALL = 64  # pictures at once: 6 MB for each matrix of 150 words
+_SECTORS = 6  # of 60 degrees; 95 % of the keypoints of a copy differ by less than 5 degrees
+_POSE_BITS = np.uint64((3 * _SECTORS**2 - 1).bit_length())  # bits of the relative pose of two words
 _WORD_BITS = np.uint64((N_CENTROIDS**2 - 1).bit_length())
 _INDEX_BITS = MAX_WORDS.bit_length() - 1
 _FAR = np.uint32(0xFFFFFFFF)
@@ -38,22 +39,22 @@ def pair_keys(block: WordBlock) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """The keys of all pictures of a block.
 
     Returns:
-        (owner int64 (k,), the picture of each key, ascending; key uint64 (k,), well mixed in all bits, and no two pairs
-        of words have the same). A picture may hold a key twice. With 150 words it has some 1,500.
+        (owner int64 (k,), the picture of each key, ascending; key uint64 (k,), well mixed in all bits and different for
+        different pairs of words). A picture may have a key twice. A picture of 150 words has some 1,500 keys.
     """
     owners, keys = [], []
     turned, turned_second = mirrored_words(block.stored), mirrored_words(block.second)
     for first in range(0, len(block), _PER_CALL):
         owner, a, b = _neighbours(block, first, min(len(block), first + _PER_CALL))
-        straight = _Lie.of(block, a, b)
+        straight = _RelativePose.of(block, a, b)
         mirrored = straight.mirrored()
         ways = (
             (block.stored, block.stored, turned, turned),
             (block.second, block.stored, turned_second, turned),
             (block.stored, block.second, turned, turned_second),
         )
-        # The lower of the two is the same for a picture and its mirror image.
-        found = [mixed(np.minimum(straight.seen(x[a], y[b]), mirrored.seen(mx[a], my[b]))) for x, y, mx, my in ways]
+        # The smaller value is the same for a picture and its mirror image.
+        found = [mixed(np.minimum(straight.packed(x[a], y[b]), mirrored.packed(mx[a], my[b]))) for x, y, mx, my in ways]
         is_key = np.stack([np.ones(len(a), bool), block.second[a] != NO_WORD, block.second[b] != NO_WORD], axis=1)
         keys.append(np.stack(found, axis=1)[is_key])
         owners.append(np.broadcast_to(owner[:, None], is_key.shape)[is_key])
@@ -63,28 +64,28 @@ def pair_keys(block: WordBlock) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
 
 
 def holds_any(keys: NDArray[np.uint64], is_word: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether either word of each key is one of those, bool (k,).
+    """Whether each key has one of the given words, bool (k,).
 
     Args:
         keys: uint64 (k,), of `pair_keys`.
-        is_word: bool (N_CENTROIDS ** 2,), by word; true for the mirrored words of those that are meant as well, for a
-            key does not say which way round its picture was.
+        is_word: bool (N_CENTROIDS ** 2,), whether a word is given. It must also be true for the mirrored forms of the
+            given words, because a key does not say whether its picture was mirrored.
     """
-    pairs = unmixed(keys) >> _LIE_BITS
+    pairs = unmixed(keys) >> _POSE_BITS
     mask = (np.uint64(1) << _WORD_BITS) - np.uint64(1)
     held: NDArray[np.bool_] = is_word[pairs >> _WORD_BITS] | is_word[pairs & mask]
     return held
 
 
 @dataclass(frozen=True)
-class _Lie:
-    """How two words lie to each other, seen from either; nothing that a turn, a shift or an enlargement changes.
+class _RelativePose:
+    """The relative pose of two words. It does not change under rotation, translation and scaling of the picture.
 
     Attributes:
-        turn: float32 (k,), degrees from the first word's angle to the second's.
-        octaves: float32 (k,), from the first word's scale to the second's.
-        to_second: float32 (k,), degrees from the first word's angle to the direction of the second.
-        to_first: float32 (k,), the same the other way.
+        turn: float32 (k,), degrees from the angle of the first word to the angle of the second.
+        octaves: float32 (k,), octaves from the scale of the first word to the scale of the second.
+        to_second: float32 (k,), degrees from the angle of the first word to the direction of the second word.
+        to_first: float32 (k,), degrees from the angle of the second word to the direction of the first word.
     """
 
     turn: NDArray[np.float32]
@@ -93,42 +94,42 @@ class _Lie:
     to_first: NDArray[np.float32]
 
     @staticmethod
-    def of(block: WordBlock, a: NDArray[np.int64], b: NDArray[np.int64]) -> _Lie:
+    def of(block: WordBlock, a: NDArray[np.int64], b: NDArray[np.int64]) -> _RelativePose:
         way = block.xy[b] - block.xy[a]
         direction = np.rad2deg(np.arctan2(way[:, 1], way[:, 0]))
         half = np.float32(180.0)
-        return _Lie(
+        return _RelativePose(
             block.angle[b] - block.angle[a],
             np.log2(block.scale[b] / block.scale[a]),
             direction - block.angle[a],
             direction + half - block.angle[b],
         )
 
-    def mirrored(self) -> _Lie:
-        return _Lie(-self.turn, self.octaves, -self.to_second, -self.to_first)
+    def mirrored(self) -> _RelativePose:
+        return _RelativePose(-self.turn, self.octaves, -self.to_second, -self.to_first)
 
-    def seen(self, first: NDArray[np.uint32], second: NDArray[np.uint32]) -> NDArray[np.uint64]:
-        """The words (first, second) and how they lie, from the one of the lower number, as 51 bits."""
+    def packed(self, first: NDArray[np.uint32], second: NDArray[np.uint32]) -> NDArray[np.uint64]:
+        """The words (first, second) and their relative pose as 51 bits, as seen from the smaller word."""
         swap = second < first
         low, high = np.where(swap, second, first), np.where(swap, first, second)
         turn = _sector(np.where(swap, -self.turn, self.turn))
         octaves = np.where(swap, -self.octaves, self.octaves)
         larger = 1 + (octaves > _HALF_OCTAVE).astype(np.int64) - (octaves < -_HALF_OCTAVE)
         side = _sector(np.where(swap, self.to_first, self.to_second))
-        lie = ((larger * _SECTORS + turn) * _SECTORS + side).astype(np.uint64)
+        pose = ((larger * _SECTORS + turn) * _SECTORS + side).astype(np.uint64)
         pair = low.astype(np.uint64) << _WORD_BITS | high
-        return pair << _LIE_BITS | lie
+        return pair << _POSE_BITS | pose
 
 
 def _sector(degrees: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which of _SECTORS an angle is in; sectors lie around 0, so that those of an angle and its negative mirror."""
+    """The sector of an angle. One sector is centred at 0, so an angle and its negative have mirrored sectors."""
     return np.rint(degrees * np.float32(_SECTORS / 360.0)).astype(np.int64) % _SECTORS
 
 
 def _neighbours(
     block: WordBlock, first: int, end: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """(picture, word, word) of each unordered pair of words of which one is among the nearest of the other."""
+    """(picture, word, word) for each unordered pair of words, one of which is among the nearest of the other."""
     start = block.start[first : end + 1]
     sizes = np.diff(start)
     n, m = end - first, int(sizes.max(initial=0))
@@ -143,7 +144,7 @@ def _neighbours(
     distance = np.square(x[:, :, None] - x[:, None]) + np.square(y[:, :, None] - y[:, None])
     apart = (distance < _SAME_POINT_PX2) | (np.abs(octave[:, :, None] - octave[:, None]) > _MAX_OCTAVES)
     apart |= ~held[:, None]
-    # Distance and index in one number, so that the nearest come with their index, and ties by index.
+    # Distance and index in one number, so that the partition also gives the index and breaks ties by it.
     top = np.float32((1 << (32 - _INDEX_BITS)) - 2)
     order = (np.minimum(distance * np.float32(16.0), top).astype(np.uint32) << np.uint32(_INDEX_BITS)) | np.arange(
         m, dtype=np.uint32

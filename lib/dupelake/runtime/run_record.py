@@ -230,8 +230,10 @@ def recall_in_words(recall: str) -> str:
             f"({whole['share']:.0%}, 95 % interval {whole['low']:.0%} to {whole['high']:.0%}): {by_edit}"
         )
     if "legs" in shares:
-        by_leg = ", ".join(f"{leg} {s['found']}/{s['true']}" for leg, s in shares["legs"].items())
-        told.append(f"legs against brute force around {shares['checked']} new images: {by_leg or 'no pair there'}")
+        by_generator = ", ".join(f"{name} {s['found']}/{s['true']}" for name, s in shares["legs"].items())
+        told.append(
+            f"generators against brute force around {shares['checked']} new images: {by_generator or 'no pair there'}"
+        )
     return "; ".join(told)
 
 
