@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from pictures import write_two_nights
+from queries import last_query, n_queries
 
 from dupelake.config import Config
 from dupelake.pipeline import cluster, embed, hash, lsh_join, nightly
@@ -34,6 +35,8 @@ from dupelake.warehouse.schema import (
 from dupelake.warehouse.tables import Warehouse
 
 FAST = ["--set", "embed.contents=all"]
+MAX_QUERIES = 100
+QUERIES: list[int] = []  # of each of the two nights
 
 
 def rows(warehouse: Warehouse, table, drop=()) -> list[tuple]:
@@ -62,7 +65,9 @@ def images(tmp_path_factory) -> Path:
 def two_nights(spark, images, tmp_path_factory) -> Warehouse:
     root = str(tmp_path_factory.mktemp("two") / "wh")
     for night in ("2026-11-01", "2026-11-02"):
+        before = last_query(spark)
         assert nightly.main([str(images), "--warehouse", root, "--partitions", night, *FAST]) == 0
+        QUERIES.append(n_queries(spark, before))
     return Warehouse(spark, root)
 
 
@@ -86,6 +91,11 @@ def test_two_nights_equal_one_batch(two_nights, one_night):
     assert partition(two_nights) == partition(one_night)
     drop = ("group_id", "updated_at")
     assert rows(two_nights, GROUPS, drop) == rows(one_night, GROUPS, drop)
+
+
+def test_a_night_takes_few_queries(two_nights):
+    """Each is planned and compiled, which takes most of the time of a small night."""
+    assert [n for n in QUERIES if not 20 < n <= MAX_QUERIES] == []
 
 
 def test_known_copies_are_found_and_nothing_else(one_night):
