@@ -161,8 +161,8 @@ def test_features_are_those_of_the_thumbnail():
 
 
 def test_the_largest_features_fit_the_table():
-    high = {option.name: option.metadata["high"] for option in dataclasses.fields(FeaturesConfig)}
-    most = FeaturesConfig(max_keypoints=high["max_keypoints"], max_words=high["max_words"])
+    words = next(one for one in dataclasses.fields(FeaturesConfig) if one.name == "max_words")
+    most = FeaturesConfig(max_keypoints=450, max_words=words.metadata["high"])
     result = fingerprint_image(encoded(detailed(1200, 900)), DECODE, HASH, most)
     assert isinstance(result, Fingerprint)
     assert result.n_keypoints == most.max_keypoints
