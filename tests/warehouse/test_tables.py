@@ -56,6 +56,18 @@ def test_merge_inserts_updates_deletes_and_commits_only_for_changes(spark, wareh
     assert [r["hash_version"] for r in warehouse.read(HASHES).collect()] == ["v2"]
 
 
+def test_a_table_that_was_copied_has_its_rows_in_its_first_version(spark, warehouse, tmp_path):
+    """A copy of a warehouse by a Delta write or CLONE: version 0 holds all rows, and nothing may take it for new."""
+    path = warehouse.path(HASHES)
+    hashes(spark, hash_row()).write.format("delta").save(path)
+    assert warehouse.version(HASHES) == 0
+    assert not warehouse.is_empty(HASHES)
+    assert warehouse.read(HASHES).count() == 1
+    assert not warehouse.merge(HASHES, hashes(spark, hash_row())).changed, "it is there"
+    warehouse.ensure(PAIRS)
+    assert warehouse.is_empty(PAIRS)
+
+
 def test_every_table_has_its_comments_and_stays_readable_by_others(warehouse):
     import deltalake
 

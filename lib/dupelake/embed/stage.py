@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -50,10 +50,9 @@ def embeds_all(cfg: EmbedConfig, *, has_gpu: bool) -> bool:
     return cfg.contents == "all" or (cfg.contents == "auto" and cfg.device != "cpu" and has_gpu)
 
 
-def has_few_words(features: DataFrame) -> DataFrame:
-    """(content_id) of FEATURES, or of rows with its columns, that the words generator can hardly find."""
-    n_keypoints = F.coalesce("n_keypoints", F.lit(0))  # null where they could not be extracted
-    return features.where(n_keypoints < FEW_KEYPOINTS).select("content_id")
+def has_few_words() -> Column:
+    """Whether the words generator can hardly find the content of a row of FEATURES."""
+    return F.coalesce("n_keypoints", F.lit(0)) < FEW_KEYPOINTS  # null: they could not be extracted
 
 
 def check_models(stored_rows: Iterable[tuple[str, str]], model_id: str, preprocess_id: str) -> None:

@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 
 from dupelake.errors import DupelakeError
 from dupelake.group.unionfind import label_table
-from dupelake.runtime.counted import counted
+from dupelake.warehouse.counted import counted
 
 log = logging.getLogger(__name__)
 

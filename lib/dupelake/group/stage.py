@@ -54,7 +54,7 @@ from dupelake.group.reasons_stage import (
 )
 from dupelake.group.tiers_stage import tier_of
 from dupelake.ingest.live_stage import live_images, pixel_classes, scope_of
-from dupelake.runtime.counted import counted
+from dupelake.warehouse.counted import counted
 from dupelake.warehouse.schema import CONDITION, DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, conform
 
 EDGES_PER_CALL = 100_000  # edges of one bucket, about; a call costs milliseconds

@@ -24,7 +24,7 @@ from dupelake.group.decisions_stage import combine_verdicts, linking_edges
 from dupelake.group.file_names_stage import file_of
 from dupelake.group.keeping import keeper_weights
 from dupelake.ingest.live_stage import live_images, pixel_classes
-from dupelake.runtime.counted import counted
+from dupelake.warehouse.counted import counted
 from dupelake.warehouse.schema import CLUSTERED, CONDITION, conform
 
 CLUSTER_REVISION = 4  # raise it with a change to group/ that gives other groups

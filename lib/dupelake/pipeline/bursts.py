@@ -32,8 +32,8 @@ def find_followers(run: Run, units: DataFrame, hashes: DataFrame, n_units: int) 
         if not values["n_crowded"]:
             return None
         held = run.staging.save(members(units, hashes, context.broadcast(bytes(values["flags"]))), "crowds")
-        found = run.staging.save(followers(held, run.warehouse.read(IMAGES), hashes, lsh), "followers")
-        run.count("burst_followers", found.count())
+        found, seen = run.staging.counted(followers(held, run.warehouse.read(IMAGES), hashes, lsh), "followers")
+        run.counts.burst_followers = seen["n"]
     if not run.counts["burst_followers"]:
         return None
     log.warning(

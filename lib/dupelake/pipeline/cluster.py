@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -22,7 +21,6 @@ from dupelake.pipeline.complete import is_up_to_date
 from dupelake.pipeline.decisions import current_verdicts, pin_decisions, write_conflicts
 from dupelake.pipeline.job import Job, unversioned
 from dupelake.pipeline.versions import of_one_version
-from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import (
     CLUSTERED,
@@ -117,22 +115,19 @@ def _regroup(
         sequence,
     )
     by_event = {event: F.count_if(F.col("event") == event) for event in EVENTS}
-    changes, seen = counted(partial(run.staging.save, name="changes"), built.changes, **by_event)
-    events = {event: seen[event] for event in EVENTS if seen.get(event)}
+    changes, seen = run.staging.counted(built.changes, "changes", **by_event)
+    events = {event: seen[event] for event in EVENTS if seen[event]}
     stored = previous.select("image_id", F.struct(*GROUPS.columns).alias("before"))
     both = built.groups.select("image_id", F.struct(*GROUPS.columns).alias("after")).join(stored, "image_id", "full")
-    differing, n = counted(
-        partial(run.staging.save, name="differing"),
-        both.where(~F.col("after").eqNullSafe(F.col("before"))),
-        moved=F.count_if(is_move()),
-    )
+    is_changed = ~F.col("after").eqNullSafe(F.col("before"))
+    differing, n = run.staging.counted(both.where(is_changed), "differing", moved=F.count_if(is_move()))
     if events:
         wh.append(GROUP_CHANGES, changes, sequence=sequence)
-    if n.get("moved"):
+    if n["moved"]:
         stamp = {"run_id": F.lit(run.run_id), "sequence": F.lit(sequence), "changed_at": F.lit(run.started_at)}
         wh.append(GROUP_MOVES, list_moves(differing).withColumns(stamp), sequence=sequence)
     changed, gone = differing.where("after IS NOT NULL").select("after.*"), differing.where("after IS NULL")
-    if n.get("n"):
+    if n["n"]:
         gone = gone.select("image_id")
         wh.merge(GROUPS, changed, update_when="true", delete=gone, sequence=sequence, is_change=True)
     if verdicts is not None:
@@ -154,16 +149,15 @@ def _group_similar(run: Run, pairs: DataFrame) -> None:
     """Update SIMILAR_GROUPS, or empty it if cluster.similar_groups is off."""
     wh = run.warehouse
     if not run.config.cluster.similar_groups:
-        if wh.version(SIMILAR_GROUPS) > 0:  # version 0: the table was created and never written
-            wh.delete(SIMILAR_GROUPS, "true")
+        wh.delete(SIMILAR_GROUPS, "true")
         return
-    rows = run.staging.save(
-        similar_groups(wh.read(IMAGES), pairs, run.config, run.staging.checkpoint), "similar_groups"
-    )
+    found = similar_groups(wh.read(IMAGES), pairs, run.config, run.staging.checkpoint)
+    n_groups = F.count_if(F.col("image_id") == F.col("similar_group_id"))
+    rows, seen = run.staging.counted(found, "similar_groups", groups=n_groups)
     gone = wh.read(SIMILAR_GROUPS).join(rows, "image_id", "left_anti").select("image_id")
     differs = " OR ".join(f"t.{name} <> s.{name}" for name in SIMILAR_GROUPS.columns if name != "image_id")
     wh.merge(SIMILAR_GROUPS, rows, update_when=differs, delete=gone)
-    run.counts.similar_groups = rows.where("image_id = similar_group_id").count()
+    run.counts.similar_groups = seen["groups"]
 
 
 def _count_cuts(run: Run, cuts: DataFrame) -> None:

@@ -19,13 +19,8 @@ def embeds_all(run: Run) -> bool:
 
 def contents_to_embed(run: Run) -> DataFrame:
     """(content_id) of all contents that get an embedding, whether they have one or not."""
-    if embeds_all(run):
-        return run.warehouse.read(THUMBNAILS).select("content_id")
-    return with_few_words(run.warehouse.read(FEATURES))
-
-
-def with_few_words(features: DataFrame) -> DataFrame:
-    """(content_id) of the rows of `features` that are embedded with embed.contents=few_words."""
     from dupelake.embed.stage import has_few_words
 
-    return has_few_words(features)
+    if embeds_all(run):
+        return run.warehouse.read(THUMBNAILS).select("content_id")
+    return run.warehouse.read(FEATURES).where(has_few_words()).select("content_id")

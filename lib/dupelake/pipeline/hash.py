@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -43,7 +42,6 @@ from dupelake.pipeline.refused import tell_refused
 from dupelake.pipeline.rejoin import drop_derived, leave_joined
 from dupelake.pipeline.selecting import staged, warn_of_many_partitions
 from dupelake.pipeline.versions import StageVersions, is_other, note_versions, refuse_left_out, refuse_other_versions
-from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, OK, THUMBNAILS, Table, conform
 from dupelake.warehouse.tables import single_row
@@ -128,8 +126,8 @@ def _wanted(
         other_scopes=has_scopes and not images.where("scope <> '' AND deleted_at IS NULL").isEmpty(),
     )
     by_why = {why: F.count_if(F.col("why") == why) for why in WHY}
-    wanted, seen = counted(partial(run.staging.save, name="wanted"), rows, moves=F.count_if("moves"), **by_why)
-    return wanted, {why: seen[why] for why in WHY if seen.get(why)}, seen.get("moves", 0)
+    wanted, seen = run.staging.counted(rows, "wanted", moves=F.count_if("moves"), **by_why)
+    return wanted, {why: seen[why] for why in WHY if seen[why]}, seen["moves"]
 
 
 def _hash_part(run: Run, rows: DataFrame, n_rows: int, options: HashOptions) -> DataFrame:
@@ -165,8 +163,7 @@ def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, dict[str, int
         "n_other_ids": F.count_if(F.size(alternative_ids()) > 0),
         "n_scopeless": F.count_if(is_scopeless()),
     }
-    manifest, n_all, seen = staged(run, with_plain(rows), options, counts)
-    facts = {name: seen.get(name, 0) for name in counts}
+    manifest, n_all, facts = staged(run, with_plain(rows), options, counts)
     if facts["n_unclear"]:
         log.warning("%d rows say neither yes nor no in `deleted`; they count as not deleted", facts["n_unclear"])
     if facts["n_long"]:
@@ -291,8 +288,7 @@ def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, ful
         firsts = firsts.join(there, "content_id", "left")
     absent = {table.name: F.count_if(F.col(f"old_{table.name}").isNull()) for table, _ in _OF_CONTENTS}
     is_old = F.coalesce(F.col("old_hashes"), F.lit(False)) | F.coalesce(F.col("old_features"), F.lit(False))
-    save = partial(run.staging.save, name="firsts")
-    firsts, n_absent = counted(save, firsts, n_old=F.count_if(is_old), **absent)
+    firsts, n_absent = run.staging.counted(firsts, "firsts", n_old=F.count_if(is_old), **absent)
     if full or n_absent["n_old"]:
         renewed = firsts if full else firsts.where(is_old)
         _renew(run, hashed.join(renewed.select("image_id"), "image_id", "left_semi"))

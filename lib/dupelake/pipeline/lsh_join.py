@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from pyspark.sql import DataFrame, Row
@@ -21,7 +20,6 @@ from dupelake.pipeline.options import JoinOptions
 from dupelake.pipeline.versions import StageVersions, refuse_other_joins, refuse_unhashed, warn_of_left_out
 from dupelake.propose.stage import join_version, joinable_units
 from dupelake.propose.versions import key_version
-from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.verify.decide_stage import decide
 from dupelake.verify.score_stage import pixel_pairs
@@ -126,13 +124,9 @@ def _units(run: Run, hashes: DataFrame, full: bool) -> tuple[DataFrame, DataFram
     now = joinable_units(run.warehouse.read(IMAGES), hashes, run.config.lsh).withColumn("is_unit", F.lit(True))
     before = run.warehouse.read(JOINED).select(*key, F.lit(True).alias("met"))
     is_unit, is_new = F.col("is_unit").isNotNull(), F.col("met").isNull() | F.lit(full)
-    both, seen = counted(
-        partial(run.staging.save, name="units"),  # read by every generator
-        now.join(before, key, "full"),
-        units=F.count_if(is_unit),
-        new=F.count_if(is_unit & is_new),
-    )
-    sizes = Row(units=seen.get("units", 0), new=seen.get("new", 0), gone=seen.get("n", 0) - seen.get("units", 0))
+    counts = {"units": F.count_if(is_unit), "new": F.count_if(is_unit & is_new)}
+    both, seen = run.staging.counted(now.join(before, key, "full"), "units", **counts)  # read by every generator
+    sizes = Row(units=seen["units"], new=seen["new"], gone=seen["n"] - seen["units"])
     return both.where(is_unit).select(*key, is_new.alias("is_new")), both.where(~is_unit).select(key), sizes
 
 
@@ -180,8 +174,8 @@ def pixel_changes(run: Run, hashes: DataFrame) -> tuple[DataFrame, int]:
     stored = stored.select(*key, F.col("hash_version").alias("of"))
     differing = wanted.join(stored, key, "full").where("NOT (hash_version <=> of)")  # a missing row gives null
     rows = differing.withColumn("is_stale", F.col("is_wanted").isNull()).drop("of")
-    changes, seen = counted(partial(run.staging.save, name="pixel"), rows)
-    return changes, seen.get("n", 0)
+    changes, seen = run.staging.counted(rows, "pixel")
+    return changes, seen["n"]
 
 
 def _without_ends(stored: DataFrame, units: DataFrame, full: bool, measured: DataFrame) -> DataFrame:

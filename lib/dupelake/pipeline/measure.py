@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +21,10 @@ from dupelake.propose.bursts_stage import Bursts
 from dupelake.propose.generator_stage import Actions, CandidateGenerator
 from dupelake.propose.stage import Filters, candidate_pairs, generators_of, probed_keys
 from dupelake.propose.words_stage import FEW_PAIRS
-from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.verify.decide_stage import decide
 from dupelake.verify.score_stage import measure_pairs, with_alignment
 from dupelake.verify.stage import align_pairs
-from dupelake.warehouse.tables import single_row
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +56,9 @@ def measure(
     bursts: list[CandidateGenerator] = []
     led = find_followers(run, units, hashes, sizes["units"])
     if led is not None:
-        units = run.staging.save(units.join(led, ["scope", "content_id"], "left_anti"), "leading")
-        sizes, bursts = _sizes(units), [Bursts(led, stored)]
+        leading = units.join(led, ["scope", "content_id"], "left_anti")
+        units, seen = run.staging.counted(leading, "leading", new=F.count_if("is_new"))
+        sizes, bursts = Row(units=seen["n"], new=seen["new"]), [Bursts(led, stored)]
     with run.step("plant"):
         planted = Planted.of(run, units)
     own = read_contents(run, units, sizes["units"], sizes["new"], hashes, versions)
@@ -77,10 +75,6 @@ def measure(
     return Measured(planted.taken_from(decided), led)
 
 
-def _sizes(units: DataFrame) -> Row:
-    return single_row(units.agg(F.count(F.lit(1)).alias("units"), F.count_if("is_new").alias("new")))
-
-
 def _candidates(
     run: Run, generators: Sequence[CandidateGenerator], contents: Contents, planted: Planted
 ) -> tuple[DataFrame, int]:
@@ -90,7 +84,7 @@ def _candidates(
     plan = plan_join(run, generators, n_units, n_new, is_filtered=filters is not None)
     proposed = candidate_pairs(generators, filters, run.staging.checkpoint if plan.one_by_one else None)
     own = planted.with_originals_only(proposed).select(*_KEY, "found_by")
-    found, seen = counted(partial(run.staging.save, name="candidates"), own)
+    found, seen = run.staging.counted(own, "candidates")
     plan.note_outcome(found)
     return found, seen["n"]
 
@@ -117,9 +111,9 @@ def _decide(run: Run, candidates: DataFrame, contents: Contents, versions: Versi
     )
     evidence = with_alignment(measured, run.staging.save(aligned, "aligned"), versions.verify)
     is_failed = F.col("error_message").isNotNull()
-    save = partial(run.staging.save, name="decided")
-    decided, seen = counted(save, decide(evidence, run.config.decide), failed=F.count_if(is_failed))
-    run.counts.pairs_not_aligned = seen.get("failed", 0)
+    made = decide(evidence, run.config.decide)
+    decided, seen = run.staging.counted(made, "decided", failed=F.count_if(is_failed))
+    run.counts.pairs_not_aligned = seen["failed"]
     if run.counts.pairs_not_aligned:
         first = decided.where(is_failed).select(*_KEY, "error_message").first()
         log.warning("%d pairs could not be aligned, for example %s", run.counts.pairs_not_aligned, first)

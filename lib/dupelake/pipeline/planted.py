@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.pipeline.contents import Contents, Versions
-from dupelake.pipeline.embedded import embeds_all, with_few_words
+from dupelake.pipeline.embedded import embeds_all
 from dupelake.pipeline.recall import certify_copies
 from dupelake.propose.join_keys_stage import compute_keys
 from dupelake.recall.edits import PLANTED
@@ -63,12 +63,12 @@ class Planted:
         )
 
     def _embedded(self, made: DataFrame, versions: Versions) -> DataFrame:
-        from dupelake.embed.stage import embed_contents
+        from dupelake.embed.stage import embed_contents, has_few_words
 
         assert versions.model is not None  # noqa: S101 - for the type checker
         assert versions.preprocess is not None  # noqa: S101
         if not embeds_all(self.run):
-            made = made.join(with_few_words(made), "content_id", "left_semi")
+            made = made.where(has_few_words())
         vectors = embed_contents(made, self.run.config.embed, versions.model, versions.preprocess)
         return self.run.staging.save(vectors, "planted-embeddings")
 

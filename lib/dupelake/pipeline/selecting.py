@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
@@ -13,7 +12,6 @@ from pyspark.sql import functions as F
 from dupelake.errors import ManifestError
 from dupelake.ingest.new_images_stage import NOTED, selected
 from dupelake.pipeline.options import HashOptions
-from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 
 log = logging.getLogger(__name__)
@@ -42,17 +40,16 @@ def staged(
         ManifestError: no row is in the asked partitions.
     """
     partitions, since = options.partitions, options.since
-    save = partial(run.staging.save, name="manifest")
     if partitions is None and since is None:
-        manifest, facts = counted(save, rows, **counts)
+        manifest, facts = run.staging.counted(rows, "manifest", **counts)
         return manifest, None, facts
     n_rows: int | None = None
     if options.listing:
-        manifest, facts = counted(save, rows, **counts)
+        manifest, facts = run.staging.counted(rows, "manifest", **counts)
     else:
         seen = Observation("manifest")
         all_rows = rows.observe(seen, F.sum("n_rows").alias("n"))
-        manifest, facts = counted(save, selected(all_rows, partitions, since), **counts)
+        manifest, facts = run.staging.counted(selected(all_rows, partitions, since), "manifest", **counts)
         n_rows = int(seen.get["n"] or 0)
     refuse_nothing(selected(manifest, partitions, since), rows, partitions, since)
     return manifest, n_rows, facts

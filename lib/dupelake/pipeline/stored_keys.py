@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.propose.join_keys_stage import compute_keys, not_current
-from dupelake.runtime.counted import counted
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import JOIN_KEYS
 
@@ -40,12 +37,8 @@ def stored_keys(
     """
     wh, lsh = run.warehouse, run.config.lsh
     stored, contents = wh.read(JOIN_KEYS), units.select("content_id").distinct()  # of the units of all scopes
-    found, seen = counted(
-        partial(run.staging.save, name="keys"),
-        not_current(stored, contents, version),
-        lacking=F.count_if("is_wanted"),
-        outdated=F.count_if("is_stored"),
-    )
+    counts = {"lacking": F.count_if("is_wanted"), "outdated": F.count_if("is_stored")}
+    found, seen = run.staging.counted(not_current(stored, contents, version), "keys", **counts)
     if seen["outdated"]:
         wh.merge(JOIN_KEYS, stored.limit(0), delete=found.where("is_stored"), is_change=True)
     n_lacking = seen["lacking"]

@@ -62,6 +62,14 @@ class DeltaLog:
         """The number of the newest commit; -1 where there is no table."""
         return int(self._snapshot().version())
 
+    def is_new(self) -> bool:
+        """Whether there is no table, or one without data in its first version."""
+        snapshot = self._snapshot()
+        if int(snapshot.version()) != 0:
+            return int(snapshot.version()) < 0
+        checksum = snapshot.checksumOpt()  # without it, Delta counts the files by a query
+        return int(checksum.get().numFiles() if checksum.isDefined() else snapshot.numOfFiles()) == 0
+
     def columns(self) -> set[str]:
         """Names of the stored columns."""
         return set(self._snapshot().schema().fieldNames())

@@ -7,11 +7,12 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 
+from dupelake.warehouse.counted import counted
 from dupelake.warehouse.paths import literal
 from dupelake.warehouse.tables import Warehouse
 
@@ -60,6 +61,10 @@ class Staging:
             return self._spark.read.format("delta").load(path)
         rows.write.mode("overwrite").parquet(path)
         return self._spark.read.schema(rows.schema).parquet(literal(path))
+
+    def counted(self, rows: DataFrame, name: str, **counts: Column) -> tuple[DataFrame, dict[str, int]]:
+        """`save`, with the aggregates that `counted` takes on the way."""
+        return counted(partial(self.save, name=name), rows, **counts)
 
     @cached_property
     def _is_renamed(self) -> bool:

@@ -87,6 +87,7 @@ class Warehouse:
         self.alone: Callable[[Table], AbstractContextManager[None]] = lambda _: nullcontext()
         self._token: int | None = None
         self._found: set[str] = set()  # names of existing tables: they are never dropped, and each check lists a folder
+        self._written: set[str] = set()  # names of tables with a write: a check of the log lists a folder, too
 
     def path(self, table: Table) -> str:
         """The folder of `table`."""
@@ -109,7 +110,8 @@ class Warehouse:
     def _ensure(self, table: Table) -> None:
         if self._create(table):
             return
-        added = [f for f in table.schema.fields if f.nullable and f.name not in self._log(table).columns()]
+        stored = self._log(table).columns()
+        added = [field for field in table.schema.fields if field.nullable and field.name not in stored]
         if added:
             with self._commit(table):
                 self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` ADD COLUMNS ({in_sql(added)})")
@@ -153,8 +155,10 @@ class Warehouse:
         return self._log(table).version()
 
     def is_empty(self, table: Table) -> bool:
-        """Whether no row was ever written to `table`, by its log; False may be a table whose rows were all deleted."""
-        return self.version(table) <= 0
+        """Whether `table` was never written, by its log and without a query; a CLONE has data in its first version."""
+        if table.name not in self._written and not self._log(table).is_new():
+            self._written.add(table.name)
+        return table.name not in self._written
 
     def _log(self, table: Table) -> DeltaLog:
         return DeltaLog(self.spark, self.path(table))
