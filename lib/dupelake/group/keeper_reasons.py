@@ -1,0 +1,135 @@
+"""Words that say why an image is the keeper: what the rules of `group/keeping.py` found about it and the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dupelake.group import keeping as rules
+
+
+class Phrase(NamedTuple):
+    """Words for a rule of `group/keeping.py`.
+
+    Attributes:
+        rule: code of the rule.
+        keeper: what is true of the better image.
+        other: what is true of the worse one; begins with a word of _PLURAL.
+    """
+
+    rule: int
+    keeper: str
+    other: str
+
+    def of_others(self, n: int) -> str:
+        """`other`, said of n images."""
+        verb, _, rest = self.other.partition(" ")
+        return self.other if n == 1 else f"{_PLURAL[verb]} {rest.replace('a crop', 'crops')}"
+
+
+_PLURAL = {"is": "are", "has": "have", "shows": "show", "was": "were"}
+# By the way in which an image is worse than the keeper; the first are named first.
+PHRASES = {
+    "cropped": Phrase(rules.FULLER, "shows {whole} picture", "is a crop of it"),
+    "covered": Phrase(rules.FULLER, "shows {whole} picture", "has a bar over an edge"),
+    "shorter": Phrase(rules.FULLER, "shows {whole} picture", "shows less of it"),
+    "coarse": Phrase(rules.FINER, "shows a part at far higher resolution", "shows more, but much coarser"),
+    "smaller": Phrase(rules.LARGER, "{largest} ({size})", "shows the picture smaller"),
+    "enlarged": Phrase(rules.ENLARGED, "sharp at {size}", "was enlarged to more pixels"),
+    "framed": Phrase(rules.UNFRAMED, "no frame", "has a frame around the picture (border, bar or screen)"),
+    "overlaid": Phrase(rules.CLEAN, "less laid over it", "has text, a logo or the like over the picture"),
+    "grey": Phrase(rules.COLOURED, "in colour", "is grey or tinted in one colour"),
+    "soft": Phrase(rules.SOFT, "sharper", "is softer"),
+    "sharpened": Phrase(rules.SHARPENED, "more natural sharpness", "is sharper than photographs usually are"),
+    "noisy": Phrase(rules.NOISY, "less noise", "has more noise"),
+    "compressed": Phrase(rules.COMPRESSED, "no trace of JPEG or WebP compression", "was compressed with loss"),
+    "web": Phrase(rules.WEB, "not a lossy web format", "is in a lossy web format (WebP, AVIF or GIF)"),
+    "blocky": Phrase(rules.BLOCKY, "weaker marks of compression{quality}", "has stronger marks of compression"),
+    "resaved": Phrase(rules.RESAVED, "the earlier file{quality}", "was saved again from a compressed picture"),
+    "combed": Phrase(rules.COMBED, "smoother tones", "has more gaps in its range of tones"),
+    "poorer": Phrase(rules.RICHER, "richer file", "has less camera data, colour profile or bit depth"),
+}
+_LEADS = 2  # statements about the keeper
+
+
+def keeper_reason(row: Mapping[str, Any]) -> str:
+    """One or two sentences that say why the keeper ranks before the others.
+
+    Args:
+        row: the keeper's facts: verdicts, image_id, vertex, group_size, width_px, height_px, format, jpeg_quality and
+            captured (text or None); `worse`, for each key of PHRASES the number of images that were compared with the
+            keeper and are worse in this way; shows_all (no other shows what it lacks), is_largest (no other has more
+            pixels); is_beaten (another is better by a rule); rank, the keys of the keeper order; loss, a struct of
+            n_fuller, n_better and disagreement of `group.keeping.Order`; next, the next best, with its vertex, rank,
+            loss, and is_worse: it was compared with the keeper and is worse by a rule.
+    """
+    verdicts, following = row["verdicts"], row["next"]
+    is_twin = following["vertex"] == row["vertex"]
+    # If the chosen image is gone or in another group, its vertex was chosen, and the order ranks equal pixels.
+    if verdicts and verdicts["chosen_by"] and (verdicts["chosen_image"] == row["image_id"] or not is_twin):
+        return f"Kept: chosen by {verdicts['chosen_by']}, of {row['group_size']} images."
+    worse = {name: n for name in PHRASES if (n := row["worse"][name])}
+    said = []
+    if worse:
+        leads = list(dict.fromkeys(_lead(name, row) for name in worse))[:_LEADS]
+        said.append(f"{', '.join(leads)}; {_others(worse)}.")
+    is_medoid = row["is_beaten"] and row["loss"]["disagreement"] == 0
+    if is_medoid or not following["is_worse"]:
+        said.append(f"{'It ' if said else ''}{_by_group(row, is_medoid, is_twin)}.")
+    return f"Kept: {' '.join(said)}"
+
+
+def _lead(name: str, row: Mapping[str, Any]) -> str:
+    quality = row["jpeg_quality"]
+    return PHRASES[name].keeper.format(
+        whole="the whole" if row["shows_all"] else "more of the",
+        largest="largest" if row["is_largest"] else "larger",
+        size=f"{row['width_px']}x{row['height_px']}",
+        quality=f" (JPEG quality about {quality:.0f})" if quality else "",
+    )
+
+
+def _others(worse: Mapping[str, int]) -> str:
+    said = [f"{n} {PHRASES[name].of_others(n)}" for name, n in worse.items()]
+    n, _, rest = said[0].partition(" ")
+    return ", ".join([f"{n} {'other' if n == '1' else 'others'} {rest}", *said[1:]])
+
+
+def _by_group(row: Mapping[str, Any], is_medoid: bool, is_twin: bool) -> str:
+    """By what part of the loss (`group.keeping.order_of`) the keeper ranks before the next best, else by the order."""
+    own, other = row["loss"], row["next"]["loss"]
+    is_most = own["disagreement"] == 0
+    like = "looks most like the others" if is_most else "looks more like the others than the next best does"
+    content, better = (f"{own[name]} of the images compared with it" for name in ("n_fuller", "n_better"))
+    gain, text = max(
+        (other["disagreement"] - own["disagreement"], like),
+        (
+            rules.MORE_LOSS * (other["n_fuller"] - own["n_fuller"]),
+            f"shows less, or coarser, than {content}; the next best than {other['n_fuller']}",
+        ),
+        (
+            rules.BETTER_LOSS * (other["n_better"] - own["n_better"]),
+            f"is worse than {better}; the next best than {other['n_better']}",
+        ),
+        key=lambda part: part[0],
+    )
+    if is_medoid:
+        return like
+    if gain > 0 and not is_twin:
+        return text
+    tie = "has the same pixels as the next best" if is_twin else "ties with the next best"
+    return f"{tie}, and {_first_difference(row)}"
+
+
+def _first_difference(row: Mapping[str, Any]) -> str:
+    """The first criterion of the keeper order that differs from the next best."""
+    own, other = row["rank"], row["next"]["rank"]
+    texts = {
+        "richness": "has more camera data, colour profile or bit depth",
+        "pixels": f"has more pixels with detail ({row['width_px']}x{row['height_px']})",
+        "compression": f"has more bytes per pixel ({-8 * own.get('compression', 0):.2f} bits)",
+        "format": f"its format ({row['format'] or 'unknown'}) is preferred",
+        "captured_at": f"was captured first ({row['captured']})",
+        "image_id": "its image_id is the first in order",
+    }
+    return texts[next(name for name in own if own[name] != other[name])]
