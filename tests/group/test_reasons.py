@@ -45,13 +45,13 @@ def keeper(worse=None, *, decided=True, twin=False, loss=(0, 0, 0), next_loss=(0
     ("differs", "reason"),
     [
         ({"width_px": 320, "height_px": 240, "scale": 0.5, "rule": rules.LARGER},
-         "Copy: same picture, half the size: 320x240 against 640x480, JPEG quality about 60."),
-        ({"kind": "crop", "other_overlap": 0.54, "rule": rules.FULLER},
-         "Copy: crop that shows 54 % of the keeper, same resolution (640x480), JPEG quality about 60."),
+         "Copy: same picture at half the size (320x240 against 640x480), JPEG quality about 60."),
+        ({"kind": "crop", "other_overlap": 0.54, "rule": rules.FULLER, "width_px": 480, "height_px": 360},
+         "Copy: crop that shows 54 % of the keeper at the same resolution (480x360), JPEG quality about 60."),
         ({"kind": "exact", "link": None}, "Copy: same bytes as the keeper."),
         ({"kind": "edited", "relation": "alternate", "other_overlap": 0.94, "frame": 0.06, "covers": True,
           "jpeg_quality": None, "format": "PNG", "rule": rules.FULLER},
-         "Alternate: a bar over an edge hides about 6 % of the picture, same resolution (640x480)."),
+         "Alternate: a bar over an edge hides about 6 % of the picture, at the same size."),
     ],
 )  # fmt: skip
 def test_whole_sentences_about_members(differs, reason):
@@ -60,8 +60,9 @@ def test_whole_sentences_about_members(differs, reason):
 
 def test_whole_sentences_about_keepers():
     assert keeper({"cropped": 7}) == "Kept: shows the whole picture; 7 others are crops of it."
+    assert keeper({"noisy": 1}) == "Kept, because 1 other has more noise."
     assert keeper({"smaller": 1, "noisy": 2}) == (
-        "Kept: largest (640x480), less noise; 1 other shows the picture smaller, 2 have more noise."
+        "Kept: largest (640x480); 1 other shows the picture smaller, 2 have more noise."
     )
 
 
@@ -99,10 +100,10 @@ def test_whole_sentences_about_keepers():
         ("shows more than the keeper", {"kind": "crop", "other_overlap": 0.9}, {"kind": "crop", "overlap": 0.9}),
         ("10 % of it is not in the keeper", {"overlap": 0.96}, {"overlap": 0.9}),
         ("shows 90 % of the keeper", {"kind": "mirrored"}, {"kind": "mirrored", "other_overlap": 0.9}),
-        ("mirrored", {}, {"kind": "mirrored"}),
+        ("mirror image", {}, {"kind": "mirrored"}),
         ("rotated by 90", {}, {"kind": "rotated", "rotation": 90.0}),
         ("finer than the keeper", {"is_finer": True}, {"is_finer": True, "scale": 2.0}),
-        ("it may be noise", {"is_finer": True, "scale": 2.0}, {"is_finer": True}),
+        ("which may be noise", {"is_finer": True, "scale": 2.0}, {"is_finer": True}),
         ("by its hashes (PDQ differs in 4", {"kind": "edited"}, {"kind": "edited", "aligned": False}),
         ("not compared with the keeper", {}, {"link": None}),
         ("the same file as the keeper", {"kind": "exact", "link": None},
@@ -135,7 +136,7 @@ def test_a_phrase_about_a_member_needs_its_evidence(phrase, without, evidence):
         ("enlarged", {"worse": {"smaller": 1}}, {"worse": {"enlarged": 1}}),
         ("frame", {"worse": {"covered": 1}}, {"worse": {"framed": 1}}),
         ("no trace of JPEG", {"worse": {"blocky": 1, "resaved": 1, "web": 1}}, {"worse": {"compressed": 1}}),
-        ("(JPEG quality about 60)", {"worse": {"blocky": 1}, "jpeg_quality": None}, {"worse": {"blocky": 1}}),
+        ("(JPEG quality about 60)", {"worse": {"resaved": 1}, "jpeg_quality": None}, {"worse": {"resaved": 1}}),
         ("looks most like", {"worse": {"noisy": 1}}, {"worse": {"noisy": 1}, "is_beaten": True}),
         ("looks more like the others than", {"decided": False, "next_loss": (0, 0, 3)},
          {"decided": False, "loss": (0, 0, 2), "next_loss": (0, 0, 3)}),

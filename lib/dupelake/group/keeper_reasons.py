@@ -13,13 +13,13 @@ class Phrase(NamedTuple):
 
     Attributes:
         rule: code of the rule.
-        keeper: what is true of the better image.
-        other: what is true of the worse one; begins with a word of _PLURAL.
+        other: what is true of the worse image; begins with a word of _PLURAL.
+        keeper: what is true of the better image; empty if `other` says it.
     """
 
     rule: int
-    keeper: str
     other: str
+    keeper: str = ""
 
     def of_others(self, n: int) -> str:
         """`other`, said of n images."""
@@ -30,24 +30,24 @@ class Phrase(NamedTuple):
 _PLURAL = {"is": "are", "has": "have", "shows": "show", "was": "were"}
 # By the way in which an image is worse than the keeper; the first are named first.
 PHRASES = {
-    "cropped": Phrase(rules.FULLER, "shows {whole} picture", "is a crop of it"),
-    "covered": Phrase(rules.FULLER, "shows {whole} picture", "has a bar over an edge"),
-    "shorter": Phrase(rules.FULLER, "shows {whole} picture", "shows less of it"),
-    "coarse": Phrase(rules.FINER, "shows a part at far higher resolution", "shows more, but much coarser"),
-    "smaller": Phrase(rules.LARGER, "{largest} ({size})", "shows the picture smaller"),
-    "enlarged": Phrase(rules.ENLARGED, "sharp at {size}", "was enlarged to more pixels"),
-    "framed": Phrase(rules.UNFRAMED, "no frame", "has a frame around the picture (border, bar or screen)"),
-    "overlaid": Phrase(rules.CLEAN, "less laid over it", "has text, a logo or the like over the picture"),
-    "grey": Phrase(rules.COLOURED, "in colour", "is grey or tinted in one colour"),
-    "soft": Phrase(rules.SOFT, "sharper", "is softer"),
-    "sharpened": Phrase(rules.SHARPENED, "more natural sharpness", "is sharper than photographs usually are"),
-    "noisy": Phrase(rules.NOISY, "less noise", "has more noise"),
-    "compressed": Phrase(rules.COMPRESSED, "no trace of JPEG or WebP compression", "was compressed with loss"),
-    "web": Phrase(rules.WEB, "not a lossy web format", "is in a lossy web format (WebP, AVIF or GIF)"),
-    "blocky": Phrase(rules.BLOCKY, "weaker marks of compression{quality}", "has stronger marks of compression"),
-    "resaved": Phrase(rules.RESAVED, "the earlier file{quality}", "was saved again from a compressed picture"),
-    "combed": Phrase(rules.COMBED, "smoother tones", "has more gaps in its range of tones"),
-    "poorer": Phrase(rules.RICHER, "richer file", "has less camera data, colour profile or bit depth"),
+    "cropped": Phrase(rules.FULLER, "is a crop of it", "shows {whole} picture"),
+    "covered": Phrase(rules.FULLER, "has a bar over an edge", "shows {whole} picture"),
+    "shorter": Phrase(rules.FULLER, "shows less of it", "shows {whole} picture"),
+    "coarse": Phrase(rules.FINER, "shows more, but much coarser", "shows a part at far higher resolution"),
+    "smaller": Phrase(rules.LARGER, "shows the picture smaller", "{largest} ({size})"),
+    "enlarged": Phrase(rules.ENLARGED, "was enlarged to more pixels", "sharp at {size}"),
+    "framed": Phrase(rules.UNFRAMED, "has a frame around the picture (border, bar or screen)"),
+    "overlaid": Phrase(rules.CLEAN, "has text, a logo or the like over the picture"),
+    "grey": Phrase(rules.COLOURED, "is grey or tinted in one colour", "in colour"),
+    "soft": Phrase(rules.SOFT, "is softer"),
+    "sharpened": Phrase(rules.SHARPENED, "is sharper than photographs usually are"),
+    "noisy": Phrase(rules.NOISY, "has more noise"),
+    "compressed": Phrase(rules.COMPRESSED, "was compressed with loss", "no trace of JPEG or WebP compression"),
+    "web": Phrase(rules.WEB, "is in a lossy web format (WebP, AVIF or GIF)"),
+    "blocky": Phrase(rules.BLOCKY, "has stronger marks of compression"),
+    "resaved": Phrase(rules.RESAVED, "was saved again from a compressed picture", "the earlier file{quality}"),
+    "combed": Phrase(rules.COMBED, "has more gaps in its range of tones"),
+    "poorer": Phrase(rules.RICHER, "has less camera data, colour profile or bit depth"),
 }
 _LEADS = 2  # statements about the keeper
 
@@ -69,14 +69,14 @@ def keeper_reason(row: Mapping[str, Any]) -> str:
     if verdicts and verdicts["chosen_by"] and (verdicts["chosen_image"] == row["image_id"] or not is_twin):
         return f"Kept: chosen by {verdicts['chosen_by']}, of {row['group_size']} images."
     worse = {name: n for name in PHRASES if (n := row["worse"][name])}
-    said = []
+    text = "Kept"
     if worse:
-        leads = list(dict.fromkeys(_lead(name, row) for name in worse))[:_LEADS]
-        said.append(f"{', '.join(leads)}; {_others(worse)}.")
+        leads = list(dict.fromkeys(filter(None, (_lead(name, row) for name in worse))))[:_LEADS]
+        text += f": {', '.join(leads)}; {_others(worse)}." if leads else f", because {_others(worse)}."
     is_medoid = row["is_beaten"] and row["loss"]["disagreement"] == 0
     if is_medoid or not following["is_worse"]:
-        said.append(f"{'It ' if said else ''}{_by_group(row, is_medoid, is_twin)}.")
-    return f"Kept: {' '.join(said)}"
+        text += f"{' It' if worse else ':'} {_by_group(row, is_medoid, is_twin)}."
+    return text
 
 
 def _lead(name: str, row: Mapping[str, Any]) -> str:

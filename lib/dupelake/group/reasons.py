@@ -87,11 +87,13 @@ def _difference(row: Facts) -> str:
         known = "" if None in (link["pdq_bits"], link["phash_bits"]) else bits
         return f"{alike} by its hashes{known}, too plain to compare in detail; {_sizes(row)}"
     encoding = _encoding(row)
-    words = [*_what(row), *_parts(row), _size(row), encoding, _finer(row)]
+    content = [*_what(row), *_parts(row)]
+    is_plain = content[1:] == [] and kind not in ("edited", "recoloured")
+    text = f"{', '.join(content)}{' ' if is_plain else ', '}{_size(row)}{encoding and f', {encoding}'}"
     is_said = encoding and link["rule"] in (rules.COMPRESSED, rules.WEB)
     if link["favours"] < 0 and link["rule"] in _DAMAGE and not is_said:
-        words.append(f"it {_DAMAGE[link['rule']]}")
-    return ", ".join(filter(None, words))
+        text += f"; it {_DAMAGE[link['rule']]}"
+    return text + _finer(row)
 
 
 def _what(row: Facts) -> list[str]:
@@ -105,22 +107,23 @@ def _what(row: Facts) -> list[str]:
         return ["rotated" if turn is None else f"rotated by {turn:.0f} degrees"]
     if kind in ("edited", "recoloured"):
         return _changes(row)
-    return ["same picture" if kind == "near" else "mirrored"]
+    return ["same picture" if kind == "near" else "mirror image"]
 
 
 def _changes(row: Facts) -> list[str]:
     """What was changed in one of the two."""
     link, name, said = row["link"], _name(row), []
     if link["covers"]:
-        said.append(f"a bar over an edge hides about {_percent(link['frame'])} of the picture")
+        said.append(f"a bar over an edge hides {_about(link['frame'])} of the picture")
     if link["other_covers"]:
-        said.append(f"shows what a bar over an edge of {name} hides (about {_percent(link['other_frame'])})")
+        said.append(f"shows what a bar over an edge of {name} hides ({_about(link['other_frame'])})")
     if link["added"] >= rules.ADDED:
         said.append(f"something is laid over it (text, a logo or the like){_place(link, name, ' ')}")
     if link["other_added"] >= rules.ADDED:
         said.append(f"lacks what is laid over {name} (text, a logo or the like){_place(link, name, ' ')}")
     if (link["colour"] or 0) >= _COLOUR:
-        most = "" if link["added"] or link["other_added"] else _place(link, name, ", most ")
+        is_local = row["kind"] == "edited" and not link["added"] and not link["other_added"]
+        most = _place(link, name, ", most ") if is_local else ""
         said.append(f"other colours, brightness or contrast{most}")
     return said or [f"edited{_place(link, name, ', most ')}"]
 
@@ -135,7 +138,7 @@ def _place(link: Facts, name: str, lead: str) -> str:
     column = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
     place = f"at the {' '.join(filter(None, (row, column))) or 'centre'}"
     of_other = "" if link["box_is_own"] else f" of {name}"
-    return f"{lead}{place}{of_other} (about {_percent(box['width'] * box['height'])} of the area)"
+    return f"{lead}{place}{of_other} ({_about(box['width'] * box['height'])} of the area)"
 
 
 def _parts(row: Facts) -> list[str]:
@@ -156,19 +159,20 @@ def _size(row: Facts) -> str:
     """How large the member is relative to the other; by resolution where the two differ in content."""
     link, other, scale = row["link"], row["other"], row["link"]["scale"]
     own, sizes = (row["width_px"], row["height_px"]), (other["width_px"], other["height_px"])
+    if own in (sizes, sizes[::-1]) and abs(scale - 1) <= _SAME_SCALE:
+        return "at the same size"
     is_whole = min(link["overlap"], link["other_overlap"]) >= CROP_OVERLAP
     if is_whole and max(link["frame"], link["other_frame"]) < rules.FRAMED:
-        if own in (sizes, sizes[::-1]):
-            return "same size"
-        if link["favours"] < 0 and link["rule"] == rules.ENLARGED:
-            return f"enlarged: {_sizes(row)}"
         shape = own[0] * sizes[1] / (own[1] * sizes[0])
-        if row["kind"] != "rotated" and abs(shape - 1) > _SAME_SHAPE:
-            return f"stretched: {_sizes(row)}"
-        return f"{_times(scale)} the size: {_sizes(row)}"
-    if abs(scale - 1) <= _SAME_SCALE:
-        return f"same resolution ({own[0]}x{own[1]})"
-    return f"{_times(scale)} the resolution ({own[0]}x{own[1]})"
+        if link["favours"] < 0 and link["rule"] == rules.ENLARGED:
+            how = "enlarged"
+        elif row["kind"] != "rotated" and abs(shape - 1) > _SAME_SHAPE:
+            how = "stretched"
+        else:
+            how = f"at {_times(scale)} the size"
+        return f"{how} ({_sizes(row)})"
+    how = "the same" if abs(scale - 1) <= _SAME_SCALE else f"{_times(scale)} the"
+    return f"at {how} resolution ({own[0]}x{own[1]})"
 
 
 def _times(scale: float) -> str:
@@ -196,10 +200,14 @@ def _finer(row: Facts) -> str:
     if not row["is_finer"]:
         return ""
     if row["link"]["scale"] > FINER:
-        return f"finer than {_name(row)}"
-    return f"more detail is measured in it than in {_name(row)} (it may be noise)"
+        return f"; it is finer than {_name(row)}"
+    return f"; more detail is measured in it than in {_name(row)}, which may be noise"
 
 
 def _percent(share: float) -> str:
     n = round(100 * share)
     return "under 1 %" if n < 1 else "over 99 %" if n == 100 and share < 1 else f"{n} %"
+
+
+def _about(share: float) -> str:
+    return f"about {_percent(share)}".replace("about under", "under")

@@ -76,7 +76,7 @@ def _is_worse(of: str, keeper: str) -> Column:
 def _way() -> Column:
     """The way in which a member is worse than the keeper, a key of PHRASES; null if it is not."""
     rule = F.col("link.rule")
-    ways = F.when((rule == FULLER) & (F.col("link.kind") == "crop"), "cropped")
+    ways = F.when((rule == FULLER) & F.col("link.kind").isin("crop", "mirrored", "rotated"), "cropped")
     ways = ways.when((rule == FULLER) & F.col("link.covers"), "covered")
     for name, phrase in PHRASES.items():
         if name not in ("cropped", "covered"):
