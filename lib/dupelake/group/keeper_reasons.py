@@ -90,9 +90,11 @@ def _lead(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _others(worse: Mapping[str, int]) -> str:
-    said = [f"{n} {PHRASES[name].of_others(n)}" for name, n in worse.items()]
-    n, _, rest = said[0].partition(" ")
-    return ", ".join([f"{n} {'other' if n == '1' else 'others'} {rest}", *said[1:]])
+    said: list[str] = []
+    for name, n in worse.items():
+        noun = "" if said else " other" if n == 1 else " others"
+        said.append(f"{n}{noun} {PHRASES[name].of_others(n)}")
+    return ", ".join(said)
 
 
 def _by_group(row: Mapping[str, Any], is_medoid: bool, is_twin: bool) -> str:

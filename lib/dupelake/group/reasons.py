@@ -101,7 +101,8 @@ def _what(row: Facts) -> list[str]:
     if kind == "crop":
         if link["overlap"] >= WHOLE:
             return [f"crop that shows {_percent(link['other_overlap'])} of {name}"]
-        return [f"shows more than {name}" if link["other_overlap"] >= WHOLE else f"shares a part with {name}"]
+        is_more = link["other_overlap"] >= WHOLE
+        return [f"shows more than {name}" if is_more else f"shows {_percent(link['other_overlap'])} of {name}"]
     if kind == "rotated":
         turn = link["rotation"]
         return ["rotated" if turn is None else f"rotated by {turn:.0f} degrees"]
@@ -144,8 +145,6 @@ def _place(link: Facts, name: str, lead: str) -> str:
 def _parts(row: Facts) -> list[str]:
     """How much each shows of the other, and frames, where `_what` did not say so."""
     link, name, said = row["link"], _name(row), []
-    if row["kind"] == "crop" and link["overlap"] < WHOLE and link["other_overlap"] < WHOLE:
-        said.append(f"{_percent(link['other_overlap'])} of {name}")
     if row["kind"] != "crop" and link["other_overlap"] < CROP_OVERLAP and not link["covers"]:
         said.append(f"shows {_percent(link['other_overlap'])} of {name}")
     if link["frame"] - link["other_frame"] >= rules.FRAMED and not link["covers"]:

@@ -16,14 +16,15 @@ from dupelake.group.tiers_stage import is_finer, is_keepers_file
 
 _OF_ROW = (
     "image_id", "vertex", "width_px", "height_px", "format", "is_keeper", "relation", "kind", "verdicts", "in_set",
-    "in_conflict", "group_size", "n_cut", "is_composite", "is_beaten", "shows_all", "is_largest", "worse", "loss",
-    "rank", "link",
+    "in_conflict", "group_size", "n_cut", "is_composite", "link",
 )  # fmt: skip
+_OF_KEEPER = ("is_beaten", "shows_all", "is_largest", "worse", "loss", "rank")
 
 
 def group_reason() -> Column:
     """The reason of a row, from the columns of `group.stage`."""
     row = {name: F.col(name) for name in _OF_ROW}
+    row |= {name: F.when(F.col("is_keeper"), F.col(name)) for name in _OF_KEEPER}  # null costs less
     is_indirect = F.coalesce(F.col("partner") != F.col("star"), F.lit(False))
     row |= {
         "jpeg_quality": F.col("condition.jpeg_quality"),
