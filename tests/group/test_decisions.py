@@ -255,25 +255,25 @@ def test_the_groups_of_each_scope(judged):
     assert {row["scope"] for row in c.images.values()} == set(STARS)
 
 
-BITS = ("PDQ 4 of 256", "pHash 0 of 64")
+BITS = ("PDQ differs in 4 of 256", "pHash in 0 of 64")
 CONFLICT = ("decision_conflicts", "nothing is removable")
 
 
 @pytest.mark.parametrize(
     ("image_id", "relation", "kind", "score", "removable", "facts"),
     [
-        ("um_b", "copy", "near", 1, True, ("same picture", "confirmed by ann", "990x990")),
-        ("re_b", "copy", "near", 1, True, ("same picture", "confirmed by bob")),
-        ("me_b", "copy", "edited", 1, True, ("edited", *BITS, "confirmed by ann")),
-        ("la_a", "alternate", "near", 1, False, ("same picture", "confirmed by ann", "2000x2000", "990x990")),
-        ("tr_c", "copy", "near", 1, True, ("confirmed by ann, bob",)),
+        ("um_b", "copy", "near", 1, True, ("same picture", "Confirmed by ann", "990x990")),
+        ("re_b", "copy", "near", 1, True, ("same picture", "Confirmed by bob")),
+        ("me_b", "copy", "edited", 1, True, (*BITS, "Confirmed by ann")),
+        ("la_a", "alternate", "near", 1, False, ("same picture", "Confirmed by ann", "2000x2000", "990x990")),
+        ("tr_c", "copy", "near", 1, True, ("Confirmed by ann, bob",)),
         ("be_v", "alternate", "near", 0.5, False, ("verdict", "not compared with the keeper")),
         ("ap_a", "copy", "near", 0.8, True, ("same picture", *BITS, "apart from ap_b by ann")),
-        ("ac_b2", "copy", "near", 1, True, ("confirmed by ann", "apart from ac_a2 by bob")),
+        ("ac_b2", "copy", "near", 1, True, ("Confirmed by ann", "apart from ac_a2 by bob")),
         ("al_b", "alternate", "near", 0.8, False, ("alternate", "ann", "same picture", *BITS)),
         ("an_b", "alternate", "edited", 0.5, False, ("alternate", "ann", "not compared with the keeper")),
         ("at_a", "alternate", "near", 0.8, False, ("alternate", "ann", *BITS)),
-        ("as_a2", "copy", "near", 1, True, ("confirmed by ann",)),
+        ("as_a2", "copy", "near", 1, True, ("Confirmed by ann",)),
         ("as_b", "alternate", "edited", 0.5, False, ("alternate", "ann", "not compared with the keeper")),
         ("ke_c", "keeper", None, 1, False, ("chosen by bob", "3 images")),
         ("kx_3", "keeper", None, 1, False, ("chosen by ann", "3 images")),
@@ -282,7 +282,7 @@ CONFLICT = ("decision_conflicts", "nothing is removable")
         ("to_d", "copy", "near", 0.8, False, ("same picture", *BITS, *CONFLICT)),
         ("tk_b", "keeper", None, 1, False, ("chosen by ann", "2 images", *CONFLICT)),
         ("eqc_2", "alternate", "exact", 1, False, ("same bytes", "apart from eqc_1, eqc_2 by ann", *CONFLICT)),
-        ("br_2", "copy", "near", 1, True, (*BITS, "confirmed by ann", "980x980", "970x970")),
+        ("br_2", "copy", "near", 1, True, (*BITS, "Confirmed by ann", "980x980", "970x970")),
         ("no_b", "copy", "near", 0.8, True, ("same picture", *BITS)),
     ],
 )
@@ -290,7 +290,7 @@ def test_each_row_says_what_it_is_and_why(judged, image_id, relation, kind, scor
     row = judged[3][image_id]
     assert (row.relation, row.kind, row.score_to_keeper, row.is_removable) == (relation, kind, score, removable)
     assert not [fact for fact in facts if fact not in row.reason], row.reason
-    absent = {"confirmed by", "apart from", "chosen by", "decision_conflicts"}
+    absent = {"Confirmed by", "apart from", "chosen by", "decision_conflicts"}
     assert not [word for word in absent if word in row.reason and not any(word in fact for fact in facts)], row.reason
 
 

@@ -64,8 +64,8 @@ def test_the_fuller_picture_is_better_unless_it_is_coarse_and_a_bare_one_than_a_
         ({"sharpness": 3.4}, rules.SHARPENED),
         ({"noise": 4.0}, rules.NOISY),
         ({"comb": 0.5}, rules.COMBED),
-        ({"jpeg_quality": 60.0, "jpeg_trace": 0.4, "blockiness": 1.4}, rules.COMPRESSED),
-        ({"is_web_lossy": 1.0, "jpeg_quality": NAN, "jpeg_trace": 0.02}, rules.COMPRESSED),
+        ({"jpeg_quality": 60.0, "jpeg_trace": 0.4, "blockiness": 1.4}, rules.BLOCKY),
+        ({"is_web_lossy": 1.0, "jpeg_quality": NAN, "jpeg_trace": 0.02}, rules.WEB),
         ({"jpeg_quality": 98.0, "earlier_quality": 93.0}, rules.RESAVED),  # of 98, and its pixels show the steps of 93
         ({"jpeg_quality": NAN, "jpeg_trace": 0.18}, rules.RESAVED),  # a PNG that shows the zeros of the JPEG
     ],
@@ -90,7 +90,7 @@ def test_a_resave_of_high_quality_does_not_beat_the_poor_jpeg_that_it_was_made_o
 
 def test_noise_that_compression_took_away_is_no_reason_against_the_original():
     camera = side(noise=2.4, jpeg_quality=96.0)
-    assert judge(camera, side(noise=0.6, jpeg_quality=50.0, jpeg_trace=0.45, blockiness=1.8)) == (1, rules.COMPRESSED)
+    assert judge(camera, side(noise=0.6, jpeg_quality=50.0, jpeg_trace=0.45, blockiness=1.8)) == (1, rules.BLOCKY)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_order_goes_by_better_neighbours_then_agreement_then_number_whatever_the
     strong = np.full(6, rules.LARGER, np.int8)
     order = order_of(a, b, better, strong, agreement, np.zeros(4, np.bool_), 4)
     assert order.vertices.tolist() == [1, 0, 2, 3]
-    assert (order.n_better.tolist(), order.n_sounder.tolist()) == ([1, 0, 1, 1], [0, 0, 0, 0])
+    assert (order.n_better.tolist(), order.n_fuller.tolist()) == ([1, 0, 1, 1], [0, 0, 0, 0])
     shuffled = np.random.default_rng(1).permutation(6)
     none = np.zeros(4, np.bool_)
     again = order_of(b[shuffled], a[shuffled], -better[shuffled], strong, agreement[shuffled], none, 4)

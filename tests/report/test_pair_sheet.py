@@ -104,17 +104,17 @@ def test_missing_and_broken_thumbnails_and_no_cards_at_all():
 def test_evidence_says_all_that_was_measured_and_nothing_that_was_not():
     text = "\n".join(evidence_lines(EVIDENCE))
     for part in (
-        "score 0.831, edited, found by pdq + words",
-        "pHash 12 of 64, mirrored 30, PDQ 40 of 256, mirrored 121, quality 88",
-        "45 inliers, spread 0.62, ncc 0.851, cells agreeing 0.75",
-        "overlap 54%, and 98%, scale 0.50, turn -3°, mirrored",
+        "score 0.831, edited, proposed by pdq + words",
+        "bits that differ: pHash 12 of 64, mirrored 30, PDQ 40 of 256, mirrored 121, PDQ quality 88",
+        "45 keypoints fit, spread 62%, correlation 0.851, cells that agree 75%",
+        "shared part 54%, and 98%, scale 0.50, rotated by -3°, mirrored",
         "largest local difference 0.31, colour difference 0.02",
     ):
         assert part in text
     assert "cosine" not in text
     assert evidence_lines(None) == ["not measured"]
     little = {"score": 0.1, "kind": None, "found_by": "pdq", "is_mirrored": False, "error_message": "no thumbnail"}
-    assert evidence_lines(little) == ["score 0.100, no duplicate, found by pdq", "not aligned: no thumbnail"]
+    assert evidence_lines(little) == ["score 0.100, no duplicate, proposed by pdq", "not aligned: no thumbnail"]
 
 
 def test_curves_show_each_signal_that_was_measured_and_equal_input_gives_equal_bytes(tmp_path):

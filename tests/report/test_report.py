@@ -23,7 +23,7 @@ def jpeg(colour: tuple[int, int, int]) -> bytes:
     return buffer.getvalue()
 
 
-def member(relation: str, *, removable: bool = False, thumbnail: bytes | None = b"") -> Member:
+def member(relation: str, *, removable: bool = False, thumbnail: bytes | None = b"", words: int = 9) -> Member:
     data = jpeg((10, 20, 200)) if thumbnail == b"" else thumbnail
     return Member(
         "id",
@@ -35,8 +35,7 @@ def member(relation: str, *, removable: bool = False, thumbnail: bytes | None = 
         "JPEG",
         relation,
         removable,
-        None if relation == "keeper" else "near",
-        0.9,
+        " ".join(["reason"] * words),
     )
 
 
@@ -56,6 +55,14 @@ def test_sheet_draws_a_row_a_group_with_its_frames_and_pictures():
     assert (215, 150, 20) not in colours(draw_contact_sheet(groups[1:], "no alternate"))
     blue = sum(n for n, (r, g, b) in one.getcolors(1 << 24) if b > 150 and r < 60 and g < 60)
     assert blue > 3 * 150 * 100  # three thumbnails were pasted
+
+
+def test_a_longer_reason_has_more_lines_up_to_a_limit():
+    heights = [
+        draw_contact_sheet([SheetGroup("g", 2, [member("keeper", words=n), member("copy", words=2)])], "").height
+        for n in (3, 20, 300, 3000)
+    ]
+    assert heights[0] < heights[1] < heights[2] == heights[3]
 
 
 def test_sheet_without_groups_and_with_broken_thumbnails_is_drawn():

@@ -143,7 +143,7 @@ def shapes(c):
     c.image("wo_edit", "words", side=1280, height=750)
     c.aligned("wo_edit", "wo_k", 1.0, 1.0, 2.0, kind="edited", box=(0.0, 0.1, 0.3, 0.4))
     c.image("wo_text", "words", side=1280, height=750)
-    c.pair("wo_k", "wo_text", kind="edited", difference_box=(0.4, 0.9, 0.2, 0.1), pdq_bits=None, phash_bits=None)
+    c.aligned("wo_k", "wo_text", 1.0, 1.0, 0.5, kind="edited", box=(0.4, 0.9, 0.2, 0.1))
     c.image("wo_turn", "words", side=750, height=1280)
     c.aligned("wo_turn", "wo_k", 1.0, 1.0, 2.0, kind="rotated", rotation_degrees=-90.0)
     c.image("wo_flip", "words", side=1280, height=1080)
@@ -151,7 +151,7 @@ def shapes(c):
     c.image("wo_frame", "words", side=1300, height=800)  # a frame around it, and smaller
     c.aligned("wo_k", "wo_frame", 1.0, 0.92, 0.5, kind="near")
     c.image("wo_red", "words", side=1280, height=750)
-    c.aligned("wo_k", "wo_red", 1.0, 1.0, 0.5, kind="recoloured")
+    c.aligned("wo_k", "wo_red", 1.0, 1.0, 0.5, kind="recoloured", colour_difference=0.2)
     c.image("co_x", "collage", side=3000)  # four times the pixels of what it shows in half the resolution
     for part, share in (("p", 0.3), ("q", 0.25)):
         for number, side in enumerate((1500, 1400)):

@@ -40,7 +40,7 @@ def keep_shared_files(rows: DataFrame, members: DataFrame) -> DataFrame:
     )
     # Do not name an image of another scope, because it may belong to another owner.
     staying_image = F.coalesce(F.concat(F.lit("image "), F.col("staying_image")), F.lit("an image of another scope"))
-    why = F.concat(F.lit("; not removable: the same file as "), staying_image, F.lit(" under another name"))
+    why = F.concat(F.lit(" Not removable: the same file as "), staying_image, F.lit(" under another name."))
     is_kept = F.col("is_removable") & F.col("stays")
     return (
         marked.where("is_removable IS NOT NULL")

@@ -19,24 +19,24 @@ from dupelake.config import ClusterConfig
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, cut_bridges
 from dupelake.group.cover import comparison_partners, group_cover
 from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side, order_of
-from dupelake.group.reasons_stage import evidence_of
 from dupelake.group.stars import agreement_of
 from dupelake.group.tiers_stage import is_verified
 from dupelake.group.verdicts import verdict_cover
-from dupelake.verify.decide_stage import TURN_DEGREES
+from dupelake.verify.decide_stage import TURN_DEGREES, is_aligned
 
 _SHOWN = tuple(f"{end}_{what}" for what in OF_PAIR for end in ("src", "dst"))
 _AGREES = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
+_FACTS = ("score", "kind", "aligned", "pdq_bits", "phash_bits", "is_verified", "is_upright")
 _DETAILS = ("detail_src", "detail_dst", "is_level")
 _JUDGED_EDGES = (
     "bucket bigint, component string, src string, dst string, a bigint, b bigint, is_upright boolean, "
     "is_tight boolean, agreement bigint, better bigint, rule bigint, cut bigint"
 )
 TIGHT_SCORE = 0.9  # no look-alike of the measured set lookalikes has such a score
-_ORDER_COLUMNS = ("n_better", "disagreement", "n_sounder")
+_ORDER_COLUMNS = ("n_fuller", "n_better", "disagreement")
 _CENTRES = (
-    "bucket bigint, position bigint, centre bigint, partner bigint, keeper_order bigint, n_better bigint, "
-    "disagreement bigint, n_sounder bigint, n_cut bigint, is_composite boolean"
+    "bucket bigint, position bigint, centre bigint, partner bigint, keeper_order bigint, n_fuller bigint, "
+    "n_better bigint, disagreement bigint, n_cut bigint, is_composite boolean"
 )
 
 
@@ -133,14 +133,12 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         vertices: result of `vertices_of`.
 
     Returns:
-        (src, dst, score, kind, evidence, is_verified, is_upright, aligned_ncc, agreeing_share,
-        largest_local_difference, colour_difference, overlap, beyond, frame and added of src and dst, scale, resolution,
-        rotation, box_of_src, box, detail_src, detail_dst, is_level, src_condition, dst_condition): scale in pixels of
-        dst for one of src, resolution the same for measured pixels; rotation in degrees without sign; box of the
-        largest difference, in fractions of src or dst; is_level if both have one size and show the same; conditions
-        are structs of `group.keeping.OWN`.
+        (src, dst, the columns of _FACTS, _AGREES and _SHOWN, scale, resolution, rotation, box_of_src, box, detail_src,
+        detail_dst, is_level, src_condition, dst_condition): scale in pixels of dst for one of src, resolution the same
+        for measured pixels; rotation in degrees without sign; box of the largest difference, in fractions of src or
+        dst; is_level if both have one size and show the same; conditions are structs of `group.keeping.OWN`.
     """
-    columns = ("score", "kind", "evidence", "is_verified", "is_upright", *_AGREES, *_SHOWN, "scale", "rotation", "box")
+    columns = (*_FACTS, *_AGREES, *_SHOWN, "scale", "rotation", "box")
     mapped = class_of(class_of(_accepted_pairs(pairs), classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
     ends = [
         vertices.select(
@@ -193,7 +191,9 @@ def _accepted_pairs(pairs: DataFrame) -> DataFrame:
         "dst_id",
         "score",
         "kind",
-        evidence_of().alias("evidence"),
+        is_aligned().alias("aligned"),
+        _bits("pdq").alias("pdq_bits"),
+        _bits("phash").alias("phash_bits"),
         is_verified().alias("is_verified"),
         _is_upright().alias("is_upright"),
         *_AGREES,
@@ -203,6 +203,10 @@ def _accepted_pairs(pairs: DataFrame) -> DataFrame:
         F.abs("rotation_degrees").alias("rotation"),
         F.col("difference_box").alias("box"),
     )
+
+
+def _bits(name: str) -> Column:
+    return F.when(F.col("is_mirrored"), F.col(f"{name}_mirrored_bits")).otherwise(F.col(f"{name}_bits"))
 
 
 def _is_upright() -> Column:
@@ -236,8 +240,7 @@ def judge_edges(
 ) -> tuple[DataFrame, DataFrame]:
     """Judge each edge: which end is the better keeper, how far both agree, and whether it is cut.
 
-    Whole components are packed into buckets, and ranks become integers (positions) within a bucket for the numpy code.
-    The packing has no effect on the result, because components do not affect each other.
+    Whole components are packed into buckets, which has no effect on the result. Ranks become positions in a bucket.
 
     Args:
         components: (vertex, component).

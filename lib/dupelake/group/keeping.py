@@ -27,10 +27,8 @@ Flags = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 
-(LEVEL, FULLER, FINER, LARGER, ENLARGED, UNFRAMED, CLEAN, COLOURED, SOFT, SHARPENED, NOISY, COMPRESSED, RESAVED) = (
-    range(13)
-)
-COMBED, RICHER = 13, 14
+LEVEL, FULLER, FINER, LARGER, ENLARGED, UNFRAMED, CLEAN, COLOURED = range(8)
+SOFT, SHARPENED, NOISY, COMPRESSED, WEB, BLOCKY, RESAVED, COMBED, RICHER = range(8, 17)
 
 MORE = 0.015  # smallest share beyond the overlap for a picture that shows more
 MORE_FRAMED = 0.05  # the same if either has a frame, whose edge may be measured as content
@@ -42,7 +40,7 @@ _LEVEL = 0.15  # logit below which neither is better: a probability of .54
 _LARGER = 1.002
 _ENLARGED = 0.9  # ratio of measured resolutions; an enlarged copy has .89 or less
 _SHARP, _LOWEST_DETAIL = 0.83, 0.18  # detail of a sharp picture; lowest detail that fingerprint/detail.py can measure
-_ADDED = 0.004  # share of the overlap
+ADDED = 0.004  # share of the overlap
 _COLOURLESS, _COLOURS = 0.6, 3.5  # levels of colourfulness
 _SOFTER, _LESS_DETAIL = 0.88, 0.9  # ratio to the other's sharpness and detail
 _NOISE, _NOISE_LOST, _NOISE_TIMES = 1.0, 2.0, 1.5  # levels, levels, and a ratio to the other's noise
@@ -53,7 +51,7 @@ _QUALITY, _BLOCKS, _BLOCKIER = 3.0, 0.8, 0.12
 _SCALED = 12.0  # qualities by which a change of light shifts the estimated earlier quality
 _LOSSLESS = 101.0
 _USUAL_SHARPNESS = 1.75  # the median of photographs
-_MORE_LOSS, _BETTER_LOSS = 10, 2
+MORE_LOSS, BETTER_LOSS = 10, 2
 
 
 @dataclass(frozen=True)
@@ -180,15 +178,15 @@ class Order(NamedTuple):
 
     Attributes:
         vertices: vertices, best first.
-        n_better: for each vertex, number of neighbours that are better by content, size, frame, overlay or colour.
+        n_fuller: for each vertex, number of neighbours that show more, or the shared part much finer.
+        n_better: number of neighbours that are better by another rule.
         disagreement: result of `group.stars.component_disagreement`.
-        n_sounder: number of neighbours that are better by another term: less damaged, or richer.
     """
 
     vertices: Ints
+    n_fuller: Ints
     n_better: Ints
     disagreement: Ints
-    n_sounder: Ints
 
 
 def _resolution(own: Side, other: Side, scale: Floats) -> Floats:
@@ -236,7 +234,7 @@ def _is_enlarged_copy(large: Side, small: Side, scale: Floats) -> Flags:
 
 def _is_clean(own: Side, other: Side, scale: Floats) -> Flags:
     """The other has an overlay that own lacks."""
-    return np.asarray(np.nan_to_num(other.added) - np.nan_to_num(own.added) >= _ADDED)
+    return np.asarray(np.nan_to_num(other.added) - np.nan_to_num(own.added) >= ADDED)
 
 
 def _is_coloured(own: Side, other: Side, scale: Floats) -> Flags:
@@ -308,8 +306,8 @@ TERMS = (
     Term("earlier_file", RESAVED, _rule_difference(_is_earlier)),
     Term("source", RESAVED, _rule_difference(_is_source)),
     Term("untouched", COMPRESSED, _value_difference(_is_untouched)),
-    Term("blockiness", COMPRESSED, _value_difference(lambda one: np.minimum(one.blockiness, 3.0))),
-    Term("web", COMPRESSED, _value_difference(lambda one: (one.is_web_lossy > 0).astype(np.float64))),
+    Term("blockiness", BLOCKY, _value_difference(lambda one: np.minimum(one.blockiness, 3.0))),
+    Term("web", WEB, _value_difference(lambda one: (one.is_web_lossy > 0).astype(np.float64))),
     Term("richer", RICHER, _rule_difference(_is_richer)),
 )
 """Terms of the linear model; of two equal contributions the first is reported."""
@@ -319,7 +317,7 @@ def order_of(a: Ints, b: Ints, better: Codes, rule: Codes, agreement: Ints, chos
     """The order in which vertices become keepers, best first; see `Order`.
 
     Vertices that people chose come first, then the vertex with the least loss, then the smaller number. A neighbour
-    that shows more adds _MORE_LOSS to the loss, a neighbour that is better otherwise adds _BETTER_LOSS, and each class
+    that shows more adds MORE_LOSS to the loss, a neighbour that is better otherwise adds BETTER_LOSS, and each class
     of disagreement with the component adds 1. The result does not depend on the order of the edges.
 
     Args:
@@ -336,9 +334,9 @@ def order_of(a: Ints, b: Ints, better: Codes, rule: Codes, agreement: Ints, chos
         beaten = np.concatenate([a[which & (better < 0)], b[which & (better > 0)]])
         return np.bincount(beaten, minlength=n).astype(np.int64)
 
-    n_better, n_sounder = n_beaten_by(rule <= COLOURED), n_beaten_by(rule > COLOURED)
-    n_fuller = n_beaten_by((rule == FULLER) | (rule == FINER))
+    is_fuller = (rule == FULLER) | (rule == FINER)
+    n_fuller, n_better = n_beaten_by(is_fuller), n_beaten_by(~is_fuller)
     disagreement = component_disagreement(a, b, agreement, n)
-    loss = _MORE_LOSS * n_fuller + _BETTER_LOSS * (n_better + n_sounder - n_fuller) + disagreement
+    loss = MORE_LOSS * n_fuller + BETTER_LOSS * n_better + disagreement
     order = np.lexsort((np.arange(n), loss, ~chosen))
-    return Order(order.astype(np.int64), n_better, disagreement, n_sounder)
+    return Order(order.astype(np.int64), n_fuller, n_better, disagreement)

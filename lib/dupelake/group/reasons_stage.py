@@ -1,183 +1,85 @@
-"""Text that says why an image is a member of its group, and the test whether a member is a copy.
-
-The struct `link` is the pair of a member and its keeper, from the member's side: overlap (share of the member that the
-keeper shows), keeper_overlap, beyond and frame of both (see `group.keeping.Side`), scale and resolution (of the member
-relative to the keeper), rotation, box, kind, evidence.
-"""
+"""The column `reason` of groups: gathers the facts of each row, and calls the functions that put them into words."""
 
 from __future__ import annotations
 
+import pyarrow as pa
 from pyspark.sql import Column
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.window import WindowSpec
 
-from dupelake.group.bridges import FINER, FINER_DETAIL, WHOLE
-from dupelake.group.keeping import FRAMED
-from dupelake.verify.decide_stage import COVERED
+from dupelake.group.bridges import WHOLE
+from dupelake.group.keeper_reasons import PHRASES
+from dupelake.group.keeping import FULLER
+from dupelake.group.reasons import reason_of
+from dupelake.group.tiers_stage import is_finer, is_keepers_file
 
-_LOWER = 0.8  # linear resolution relative to the keeper's, below which the text says "lower"
-
-
-def evidence_of() -> Column:
-    """Text of the measures of a row of schema.PAIRS; measures that are null are left out."""
-
-    def bits(name: str, straight: str, mirrored: str, n_bits: int) -> Column:
-        distance = F.when(F.col("is_mirrored"), F.col(mirrored)).otherwise(F.col(straight))
-        return F.when(distance.isNotNull(), F.format_string(f"{name} %d of {n_bits} bits", distance))
-
-    def measured(name: str, form: str) -> Column:
-        return F.when(F.col(name).isNotNull(), F.format_string(form, name))
-
-    return F.concat_ws(
-        ", ",
-        bits("PDQ", "pdq_bits", "pdq_mirrored_bits", 256),
-        bits("pHash", "phash_bits", "phash_mirrored_bits", 64),
-        measured("cosine_similarity", "cosine %.3f"),
-        F.when(F.col("n_inliers") > 0, F.format_string("%d keypoints fit", "n_inliers")),
-        measured("aligned_ncc", "aligned correlation %.2f"),
-    )
+_OF_ROW = (
+    "image_id", "vertex", "width_px", "height_px", "format", "is_keeper", "relation", "kind", "verdicts", "in_set",
+    "in_conflict", "group_size", "n_cut", "is_composite", "link",
+)  # fmt: skip
+_OF_KEEPER = ("is_beaten", "shows_all", "is_largest", "worse", "loss", "rank")
 
 
-def shows_no_more() -> Column:
-    """Whether a member shows nothing that its keeper lacks: the keeper shows all of it, and it is not finer.
-
-    The limits are those of `group.bridges.is_finer`. A member without a pair with the keeper is compared by its
-    measured pixels.
-    """
-    sides = [F.col(f"{of}width_px").cast("double") * F.col(f"{of}height_px") for of in ("", "keeper.")]
-    finer = F.sqrt(sides[0] / sides[1]) * F.col("detail") / F.col("keeper.detail")
-    measured = (F.col("link.overlap") >= WHOLE) & ~_is_finer()
-    return F.when(F.col("link").isNull(), finer <= FINER).otherwise(measured)
-
-
-def confirmed_evidence() -> Column:
-    """Text of the evidence of a member's link: the measures, and who confirmed it; from link, in_set and verdicts."""
-    people = F.when(F.col("in_set"), F.concat(F.lit("confirmed by "), _confirmed_by()))
-    return F.concat_ws(", ", F.nullif(F.col("link.evidence"), F.lit("")), people)
-
-
-def is_keepers_file() -> Column:
-    """Whether a member is the same file as the keeper, under another name."""
-    return (F.col("content_id") == F.col("keeper.content_id")) & (F.col("file_id") == F.col("keeper.file_id"))
+def group_reason() -> Column:
+    """The reason of a row, from the columns of `group.stage`."""
+    row = {name: F.col(name) for name in _OF_ROW}
+    row |= {name: F.when(F.col("is_keeper"), F.col(name)) for name in _OF_KEEPER}  # null costs less
+    is_indirect = F.coalesce(F.col("partner") != F.col("star"), F.lit(False))
+    row |= {
+        "jpeg_quality": F.col("condition.jpeg_quality"),
+        "is_web_lossy": F.col("condition.is_web_lossy") > 0,
+        "captured": F.date_format("captured_at", "yyyy-MM-dd HH:mm:ss"),
+        "is_indirect": is_indirect,
+        "other": F.when(is_indirect, F.col("partner_image")).otherwise(F.col("keeper.shown")),
+        "is_keepers_file": is_keepers_file(),
+        "is_finer": is_finer(),
+        "next": F.struct("next.vertex", "next.rank", "next.loss", _is_worse("next.", "vertex").alias("is_worse")),
+    }
+    words = arrow_udf(_reasons, "string", ArrowUDFType.SCALAR)
+    return words(F.struct(*(column.alias(name) for name, column in row.items())))
 
 
-def _confirmed_by() -> Column:
-    return F.coalesce("verdicts.confirmed_by", F.lit("people"))
+def _reasons(rows: pa.Array) -> pa.Array:
+    return pa.array(map(reason_of, rows.to_pylist()), pa.string())
 
 
-def verdict_reason() -> Column:
-    """Text about verdicts that keep an image apart or conflict, from verdicts and in_conflict; else empty."""
-    apart = F.concat(F.lit("; kept apart from "), F.col("verdicts.apart_text"))
-    conflict = F.lit("; verdicts contradict each other here (table decision_conflicts): nothing is removable")
-    return F.concat(F.coalesce(apart, F.lit("")), F.when(F.col("in_conflict"), conflict).otherwise(""))
+def shown_struct() -> Column:
+    """What reasons say of an image that another was compared with."""
+    return F.struct("image_id", "width_px", "height_px", F.col("condition.jpeg_quality").alias("jpeg_quality"))
 
 
-def _is_finer() -> Column:
-    scale, resolution = F.col("link.scale"), F.col("link.resolution")
-    return ((resolution > FINER) & (scale > FINER)) | (resolution > FINER_DETAIL)
+def loss_struct() -> Column:
+    """The parts of the loss in `group.keeping.order_of`."""
+    return F.struct("n_fuller", "n_better", "disagreement")
 
 
-def _size(prefix: str = "") -> Column:
-    return F.format_string("%dx%d", f"{prefix}width_px", f"{prefix}height_px")
+def star_facts(by_star: WindowSpec) -> dict[str, Column]:
+    """The facts about all members of a star that `keeper_reason` reads, over a window without an order."""
+    way, is_other = _way(), F.col("vertex") != F.col("star")
+    pixels = F.col("width_px").cast("bigint") * F.col("height_px")
+    is_direct = F.coalesce(F.col("partner") == F.col("star"), F.lit(False))
+    lacks = is_other & ~(is_direct & F.coalesce(F.col("link.overlap") >= WHOLE, F.lit(False)))
+    counts = (F.count_if(way == name).over(by_star).alias(name) for name in PHRASES)
+    return {
+        "is_beaten": F.coalesce(F.bool_or((F.col("link.favours") > 0) & is_direct).over(by_star), F.lit(False)),
+        "shows_all": ~F.bool_or(lacks).over(by_star),
+        "is_largest": pixels >= F.max(pixels).over(by_star),
+        "worse": F.struct(*counts),
+    }
 
 
-def _percent(share: Column) -> Column:
-    return F.format_string("%d %%", F.round(share * 100).cast("int"))
+def _is_worse(of: str, keeper: str) -> Column:
+    is_direct = F.col(f"{of}partner") == F.col(keeper)
+    return F.coalesce((F.col(f"{of}link.favours") < 0) & is_direct, F.lit(False))
 
 
-def member_reason() -> Column:
-    """Text of the relation of a member to its keeper, or to the image it was compared with.
-
-    From kind, partner, star, partner_image, link, evidence, sizes, verdicts, and `keeper`.
-    """
-    kind, own, keeper = F.col("kind"), F.col("link.overlap"), F.col("link.keeper_overlap")
-    evidence = F.col("evidence")
-    measured = F.when(evidence != "", F.concat(F.lit(" ("), evidence, F.lit(")"))).otherwise("")
-    sizes = F.when(_size() == _size("keeper."), F.concat(F.lit(", both "), _size())).otherwise(
-        F.concat(F.lit(", "), _size(), F.lit(" against "), _size("keeper."))
-    )
-    part = F.when(keeper < WHOLE, F.concat(F.lit(", showing "), _percent(keeper), F.lit(" of the keeper")))
-    is_covered = F.abs(F.col("link.frame") - F.col("link.keeper_beyond")) <= COVERED
-    frame = F.when(
-        (F.col("link.frame") - F.col("link.keeper_frame") >= FRAMED) & is_covered & (kind == "edited"),
-        F.concat(F.lit(", "), _percent(F.col("link.frame")), F.lit(" of it is covered at an edge")),
-    ).when(
-        F.col("link.frame") - F.col("link.keeper_frame") >= FRAMED,
-        F.concat(F.lit(", "), _percent(F.col("link.frame")), F.lit(" of it is a frame around the picture")),
-    )
-    more = F.coalesce(
-        frame,
-        F.when(own < WHOLE, F.concat(F.lit(", "), _percent(F.lit(1.0) - own), F.lit(" of it is not in the keeper"))),
-    )
-    words = F.concat(_words(), F.coalesce(part, F.lit("")), F.coalesce(more, F.lit("")), _resolution())
-    crop = F.concat(_size(), F.lit(" crop showing "), _percent(keeper), F.lit(" of the keeper"), _resolution())
-    is_named = F.col("is_alternate") & F.col("verdicts.alternate_by").isNotNull()
-    alternate = F.concat(F.lit("alternate by the word of "), F.col("verdicts.alternate_by"), F.lit(": "))
-    unmeasured = F.concat(F.lit("brought in by a verdict, not compared with the keeper"), sizes)
-    is_unmeasured = F.col("link").isNull() & ~F.col("in_set")
-    same_file = F.concat(
-        F.lit("the same file as the keeper, image "), F.col("keeper.image_id"), F.lit(", under another name")
-    )
-    text = F.concat(
-        F.when(is_named, alternate).otherwise(""),
-        F.when(is_keepers_file(), same_file)
-        .when(kind == "exact", "same bytes as the keeper")
-        .when(kind == "pixel", "same pixels as the keeper, in a file with other bytes")
-        .when(is_unmeasured, unmeasured)
-        .when((kind == "crop") & (own >= WHOLE), F.concat(crop, measured))
-        .otherwise(F.concat(words, measured, sizes)),
-    )
-    is_indirect = F.coalesce(F.col("partner") != F.col("star"), F.lit(False)) & ~kind.isin("exact", "pixel")
-    partner = F.concat(F.lit("image "), F.col("partner_image"))
-    of_partner = F.concat(
-        F.replace(F.replace(text, F.lit("the keeper"), partner), sizes, F.lit("")),
-        F.lit("; kept: that is a copy of the keeper, and this image did not pass against the keeper itself"),
-    )
-    return F.when(is_indirect, of_partner).otherwise(text)
-
-
-def _words() -> Column:
-    """The first words of a member's reason, by kind."""
-    kind, keeper, turn = F.col("kind"), F.col("link.keeper_overlap"), F.col("link.rotation")
-    beside = F.when(keeper >= WHOLE, "shows more than the keeper at the edges").otherwise("overlaps with the keeper")
-    return (
-        F.when(kind == "near", "same picture as the keeper")
-        .when(kind == "crop", beside)
-        .when(kind == "mirrored", "mirrored copy")
-        .when((kind == "rotated") & turn.isNotNull(), F.format_string("rotated by %.0f degrees", turn))
-        .when(kind == "rotated", "rotated copy")
-        .when(kind == "recoloured", "recoloured copy")
-        .when(kind == "edited", F.concat(F.lit("edited"), F.coalesce(_where(), F.lit(""))))
-        .otherwise("another version of the keeper's picture")
-    )
-
-
-def _where() -> Column:
-    """Text of the place where an edited member differs most; null if that was not measured."""
-    box = F.col("link.box")
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    side = F.when(x < 1 / 3, "left").when(x > 2 / 3, "right")
-    height = F.when(y < 1 / 3, "top").when(y > 2 / 3, "bottom")
-    place = F.concat_ws(" ", side, height)
-    text = F.concat(
-        F.lit(": differs most at "),
-        F.when(place == "", "the centre").otherwise(place),
-        F.when(F.col("link.box_is_own"), "").otherwise(" of the keeper"),
-        F.lit(" (about "),
-        F.when(box["width"] * box["height"] < 0.01, "1 %").otherwise(_percent(box["width"] * box["height"])),
-        F.lit(" of the picture's area)"),
-    )
-    return F.when(box["width"] * box["height"] > 0, text)
-
-
-def _resolution() -> Column:
-    """Text about the resolution of a member that is finer than the keeper, or that shows more at a lower resolution."""
-    lower = (F.col("link.overlap") < WHOLE) & (F.col("link.resolution") < _LOWER)
-    return F.when(_is_finer(), ", finer than the keeper there").when(lower, ", lower resolution").otherwise("")
-
-
-def bridge_reason() -> Column:
-    """Text about cut edges of an image, from n_cut and is_composite; empty if none was cut."""
-    links = F.format_string("%d %s", "n_cut", F.when(F.col("n_cut") == 1, "link").otherwise("links"))
-    composite = F.concat(F.lit("; a composite: "), links, F.lit(" to other pictures that it shows cut"))
-    single = F.concat(F.lit("; "), links, F.lit(" cut as a bridge to other pictures"))
-    return F.when(F.col("n_cut") == 0, "").when(F.col("is_composite"), composite).otherwise(single)
+def _way() -> Column:
+    """The way in which a member is worse than the keeper, a key of PHRASES; null if it is not."""
+    rule = F.col("link.rule")
+    ways = F.when((rule == FULLER) & F.col("link.kind").isin("crop", "mirrored", "rotated"), "cropped")
+    ways = ways.when((rule == FULLER) & F.col("link.covers"), "covered")
+    for name, phrase in PHRASES.items():
+        if name not in ("cropped", "covered"):
+            ways = ways.when(rule == phrase.rule, name)
+    return F.when(_is_worse("", "star"), ways)

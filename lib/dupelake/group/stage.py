@@ -33,27 +33,19 @@ from dupelake.group.decisions_stage import (
 )
 from dupelake.group.file_names_stage import file_of, keep_shared_files
 from dupelake.group.ids_stage import assign_ids, list_changes
-from dupelake.group.keeper_reasons_stage import keeper_reason
 from dupelake.group.keepers_stage import (
     class_of,
     condition_of,
-    criteria,
     edges_of,
     judge_edges,
     ranked,
     stars_of,
     vertices_of,
 )
-from dupelake.group.reasons_stage import (
-    bridge_reason,
-    confirmed_evidence,
-    is_keepers_file,
-    member_reason,
-    shows_no_more,
-    verdict_reason,
-)
-from dupelake.group.tiers_stage import tier_of
+from dupelake.group.reasons_stage import group_reason, loss_struct, shown_struct, star_facts
+from dupelake.group.tiers_stage import is_keepers_file, shows_no_more, tier_of
 from dupelake.ingest.live_stage import live_images, pixel_classes, scope_of
+from dupelake.verify.decide_stage import covers_edge
 from dupelake.warehouse.counted import counted
 from dupelake.warehouse.schema import CONDITION, DECISION_CONFLICTS, GROUP_CHANGES, GROUPS, conform
 
@@ -226,12 +218,7 @@ def _rows(
     removable = TIERS[: TIERS.index(cfg.cluster.removable) + 1]
     is_removable = F.coalesce(F.col("tier").isin(*removable) & ~is_keepers_file(), F.lit(False))
     compared = F.when(is_twin | (F.col("partner") == F.col("star")), F.col("keeper.image_id")).otherwise(
-        F.col("partner_image")
-    )
-    reason = F.concat(
-        F.when(F.col("is_keeper"), keeper_reason(criteria(cfg.cluster))).otherwise(member_reason()),
-        bridge_reason(),
-        verdict_reason(),
+        F.col("partner_image.image_id")
     )
     judged = linked.withColumns(
         {
@@ -239,7 +226,7 @@ def _rows(
             "in_set": in_set & ~is_twin,
             "is_alternate": is_disputed | (has_alternates & ~is_twin & ~in_set),
         }
-    ).withColumn("evidence", confirmed_evidence())
+    )
     return (
         judged.withColumns({"kind": kind, "score_to_keeper": score})
         .withColumn("relation", relation)
@@ -248,7 +235,7 @@ def _rows(
             {
                 "is_removable": is_removable,
                 "compared_with": F.when(~F.col("is_keeper"), compared),
-                "reason": reason,
+                "reason": group_reason(),
             }
         )
         .select("star", *(name for name in GROUPS.columns if name not in ("group_id", "updated_at")))
@@ -262,9 +249,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, verdict_stru
         members with the columns of `stars_of`; verdicts, the struct of combined verdicts; group_size; in_conflict if
         verdicts on a member of the star conflict; position, 1 for the keeper; structs keeper and link, the edge with
         partner (null for images with the keeper's pixels and for members that only a verdict joined); partner_image,
-        the best image of partner; next, the rank, link, disagreement and vertex of the next member; keeper_rule, the
-        rule by which the keeper is better than the second (null if some member is better than the keeper, because the
-        text would be wrong), and n_by_rule, the number of members that are worse by that rule.
+        the best image of partner; loss; next, the next member; the columns of `reasons_stage.star_facts`.
     """
     by_star = W.partitionBy("star")
     # The keeper is the best image of the star's vertex, which comes before the other vertices.
@@ -278,7 +263,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, verdict_stru
     positions = (
         with_verdicts.join(stars, "vertex", "left")
         .withColumn("star", F.coalesce("star", "vertex"))
-        .fillna(0, ["keeper_order", "n_better", "disagreement", "n_sounder", "n_cut"])
+        .fillna(0, ["keeper_order", "n_fuller", "n_better", "disagreement", "n_cut"])
         .withColumns(
             {
                 "group_size": F.count("*").over(by_star).cast("int"),
@@ -292,56 +277,47 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, verdict_stru
     link = F.when(F.col("vertex") == F.col("low"), F.col("of_src")).otherwise(F.col("of_dst"))
     names = ("vertex", "image_id", "content_id", "file_id")
     best_images = members.groupBy(F.col("vertex").alias("partner")).agg(
-        F.min_by("image_id", "rank").alias("partner_image")
+        F.min_by(shown_struct(), "rank").alias("partner_image")
     )
-    shown = F.struct(*names, "width_px", "height_px", "detail", "verdicts")
-    is_beaten = (F.col("link.favours") > 0) & (F.col("partner") == F.col("star"))
+    keeper = F.struct(*names, "width_px", "height_px", "detail", "verdicts", shown_struct().alias("shown"))
     return (
         positions.withColumns({"low": F.least("vertex", "partner"), "high": F.greatest("vertex", "partner")})
         .join(links, ["low", "high"], "left")
         .join(best_images, "partner", "left")
         .withColumn("link", link)
+        .withColumn("loss", loss_struct())
         .withColumns(
             {
-                "keeper": F.first(shown).over(ordered),
-                "next": F.lead(F.struct("rank", "link", "n_better", "disagreement", "n_sounder", "vertex")).over(
-                    ordered
-                ),
+                "keeper": F.first(keeper).over(ordered),
+                "next": F.lead(F.struct("rank", "link", "partner", "loss", "vertex")).over(ordered),
+                **star_facts(by_star),
             }
         )
-        .withColumn("is_beaten", F.coalesce(F.max(is_beaten).over(by_star), F.lit(False)))
-        .withColumn(
-            "keeper_rule", F.max(F.when(~F.col("is_beaten") & (F.col("position") == 2), _lost_by())).over(by_star)
-        )
-        .withColumn("n_by_rule", F.count(F.when(_lost_by() == F.col("keeper_rule"), 1)).over(by_star))
     )
-
-
-def _lost_by() -> Column:
-    """The rule of `group/keeping.py` by which the keeper is better than a member; null if it is not."""
-    return F.when((F.col("link.favours") < 0) & (F.col("partner") == F.col("star")), F.col("link.rule"))
 
 
 def _link_of(end: str) -> Column:
     """An edge from the side of the member at `end`, as struct `of_END`."""
     is_src = end == "src"
     mine, other = ("src", "dst") if is_src else ("dst", "src")
+    measured = ("overlap", "frame", "added")
     inverted = [(1.0 / F.col(name) if is_src else F.col(name)).alias(name) for name in ("scale", "resolution")]
     return F.struct(
         "score",
         "kind",
-        "evidence",
         "is_verified",
         "rule",
         (F.col("better") if is_src else -F.col("better")).alias("favours"),
-        F.col(f"{mine}_overlap").alias("overlap"),
-        F.col(f"{other}_overlap").alias("keeper_overlap"),
-        F.col(f"{mine}_beyond").alias("beyond"),
-        F.col(f"{other}_beyond").alias("keeper_beyond"),
-        F.col(f"{mine}_frame").alias("frame"),
-        F.col(f"{other}_frame").alias("keeper_frame"),
+        *(F.col(f"{mine}_{name}").alias(name) for name in measured),
+        *(F.col(f"{other}_{name}").alias(f"other_{name}") for name in measured),
+        covers_edge(f"{mine}_frame", f"{other}_beyond").alias("covers"),
+        covers_edge(f"{other}_frame", f"{mine}_beyond").alias("other_covers"),
         *inverted,
         "rotation",
+        "aligned",
+        "pdq_bits",
+        "phash_bits",
+        F.col("colour_difference").alias("colour"),
         "box",
         (F.col("box_of_src") if is_src else ~F.col("box_of_src")).alias("box_is_own"),
     ).alias(f"of_{end}")

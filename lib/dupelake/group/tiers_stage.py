@@ -10,6 +10,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from dupelake.config import TIERS
+from dupelake.group.bridges import FINER, FINER_DETAIL, WHOLE
 
 IDENTICAL, VERIFIED, COPIES = TIERS
 # Limits that nine of ten copies keep after re-encoding (JPEG 30 and better), resizing to a quarter and cropping.
@@ -33,6 +34,28 @@ def is_verified() -> Column:
         & (laid <= _ADDED)
         & (framed <= _ADDED)
     )
+
+
+def is_finer() -> Column:
+    """Whether a member is finer than the image it was compared with, by the limits of `group.bridges.is_finer`."""
+    scale, resolution = F.col("link.scale"), F.col("link.resolution")
+    return ((resolution > FINER) & (scale > FINER)) | (resolution > FINER_DETAIL)
+
+
+def shows_no_more() -> Column:
+    """Whether a member shows nothing that its keeper lacks: the keeper shows all of it, and it is not finer.
+
+    A member without a pair with the keeper is compared by its measured pixels.
+    """
+    sides = [F.col(f"{of}width_px").cast("double") * F.col(f"{of}height_px") for of in ("", "keeper.")]
+    finer = F.sqrt(sides[0] / sides[1]) * F.col("detail") / F.col("keeper.detail")
+    measured = (F.col("link.overlap") >= WHOLE) & ~is_finer()
+    return F.when(F.col("link").isNull(), finer <= FINER).otherwise(measured)
+
+
+def is_keepers_file() -> Column:
+    """Whether a member is the same file as the keeper, under another name."""
+    return (F.col("content_id") == F.col("keeper.content_id")) & (F.col("file_id") == F.col("keeper.file_id"))
 
 
 def tier_of() -> Column:

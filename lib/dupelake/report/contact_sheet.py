@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-_TILE_PX = 170
-_CAPTION_PX = 62
+_TILE_PX = 190
+_LINE_PX = 16
+_MAX_LINES = 8  # of a reason
 _GAP_PX = 10
 _HEAD_PX = 34
 _FONT_PX = 12
@@ -31,8 +32,7 @@ class Member:
     format: str
     relation: str
     is_removable: bool
-    kind: str | None
-    score: float
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -57,30 +57,49 @@ def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 
         the configuration, and amber for alternates.
     """
     width = columns * (_TILE_PX + _GAP_PX) + _GAP_PX
-    row_px = _HEAD_PX + _TILE_PX + _CAPTION_PX
-    sheet = Image.new("RGB", (width, 2 * _HEAD_PX + max(1, len(groups)) * row_px), BACK)
+    wrapped = [[_wrapped(member.reason) for member in group.members[:columns]] for group in groups]
+    heights = [_HEAD_PX + _TILE_PX + (3 + max(map(len, reasons))) * _LINE_PX for reasons in wrapped]
+    sheet = Image.new("RGB", (width, 2 * _HEAD_PX + max(_HEAD_PX, sum(heights))), BACK)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP_PX, _GAP_PX), title, INK, font(17))
     legend = "green: keeper    red: removable copy    blue: copy, not marked removable    amber: alternate"
     draw.text((_GAP_PX, _HEAD_PX + 4), legend, GREY, font(_FONT_PX))
     if not groups:
         draw.text((_GAP_PX, 2 * _HEAD_PX + 20), "No duplicate groups.", INK, font(17))
-    for i, group in enumerate(groups):
-        _draw_group(sheet, draw, group, 2 * _HEAD_PX + i * row_px, columns)
+    top = 2 * _HEAD_PX
+    for group, reasons, height in zip(groups, wrapped, heights, strict=True):
+        _draw_group(sheet, draw, group, reasons, top)
+        top += height
     return sheet
 
 
-def _draw_group(sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup, top: int, columns: int) -> None:
-    hidden = group.size - min(len(group.members), columns)
+def _wrapped(reason: str) -> list[str]:
+    """The reason in lines that fit below a tile, at most _MAX_LINES."""
+    lines: list[str] = []
+    for word in reason.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font(_FONT_PX).getlength(longer) <= _TILE_PX:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines if len(lines) <= _MAX_LINES else [*lines[: _MAX_LINES - 1], f"{lines[_MAX_LINES - 1]} …"]
+
+
+def _draw_group(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup, reasons: Sequence[Sequence[str]], top: int
+) -> None:
+    hidden = group.size - len(reasons)
     more = f"; {hidden} more not drawn" if hidden > 0 else ""
     draw.line([(_GAP_PX, top + 4), (sheet.width - _GAP_PX, top + 4)], (220, 220, 220))
     draw.text((_GAP_PX, top + 10), f"group {group.group_id[:12]}: {group.size} images{more}", INK, font(13))
-    for column, member in enumerate(group.members[:columns]):
+    for column, (member, reason) in enumerate(zip(group.members, reasons, strict=False)):
         left = _GAP_PX + column * (_TILE_PX + _GAP_PX)
-        _draw_member(sheet, draw, member, left, top + _HEAD_PX)
+        _draw_member(sheet, draw, member, reason, left, top + _HEAD_PX)
 
 
-def _draw_member(sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, left: int, top: int) -> None:
+def _draw_member(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, reason: Sequence[str], left: int, top: int
+) -> None:
     colour = _REMOVE if member.is_removable else _FRAMES[member.relation]
     draw.rectangle([left, top, left + _TILE_PX - 1, top + _TILE_PX - 1], fill=(235, 235, 235), outline=colour, width=3)
     tile = load_thumbnail(member.thumbnail, _TILE_PX - 8)
@@ -88,17 +107,12 @@ def _draw_member(sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, 
         draw.text((left + 12, top + _TILE_PX // 2), "no thumbnail", GREY, font(_FONT_PX))
     else:
         sheet.paste(tile, (left + (_TILE_PX - tile.width) // 2, top + (_TILE_PX - tile.height) // 2))
-    what = member.relation if member.kind is None else f"{member.relation}: {member.kind} {member.score:.2f}"
-    lines = (
-        member.name,
-        f"{member.width_px}x{member.height_px} {member.format} {member.byte_size / 1024:.0f} KiB",
-        what,
-    )
-    for i, line in enumerate(lines):
+    size = f"{member.width_px}x{member.height_px} {member.format} {member.byte_size / 1024:.0f} KiB"
+    for i, line in enumerate((member.name, size, *reason)):
         draw.text(
-            (left, top + _TILE_PX + 3 + i * 16),
+            (left, top + _TILE_PX + 3 + i * _LINE_PX),
             fit_text(draw, line, _TILE_PX, _FONT_PX),
-            colour if i == 2 else INK,
+            INK if i < 2 else colour,
             font(_FONT_PX),
         )
 

@@ -85,27 +85,27 @@ def evidence_lines(evidence: Mapping[str, Any] | None) -> list[str]:
     return [
         line
         for line in (
-            f"score {e['score']:.3f}, {kind}, found by {e['found_by'].replace('+', ' + ')}",
+            f"score {e['score']:.3f}, {kind}, proposed by {e['found_by'].replace('+', ' + ')}",
             _join(
-                _part("pHash {} of 64", e, "phash_bits"),
+                _part("bits that differ: pHash {} of 64", e, "phash_bits"),
                 _part("mirrored {}", e, "phash_mirrored_bits"),
                 _part("PDQ {} of 256", e, "pdq_bits"),
                 _part("mirrored {}", e, "pdq_mirrored_bits"),
-                _part("quality {}", e, "pdq_quality"),
+                _part("PDQ quality {}", e, "pdq_quality"),
             ),
             _join(
-                _part("cosine {:.3f}", e, "cosine_similarity"),
-                _part("{} inliers", e, "n_inliers"),
-                _part("spread {:.2f}", e, "inlier_spread"),
-                _part("ncc {:.3f}", e, "aligned_ncc"),
-                _part("cells agreeing {:.2f}", e, "agreeing_share"),
-                _part("contradicting {:.2f}", e, "contradicting_share"),
+                _part("embeddings' cosine {:.3f}", e, "cosine_similarity"),
+                _part("{} keypoints fit", e, "n_inliers"),
+                _part("spread {:.0%}", e, "inlier_spread"),
+                _part("correlation {:.3f}", e, "aligned_ncc"),
+                _part("cells that agree {:.0%}", e, "agreeing_share"),
+                _part("contradict {:.0%}", e, "contradicting_share"),
             ),
             _join(
-                _part("overlap {:.0%}", e, "src_overlap"),
+                _part("shared part {:.0%}", e, "src_overlap"),
                 _part("and {:.0%}", e, "dst_overlap"),
                 _part("scale {:.2f}", e, "scale"),
-                _part("turn {:.0f}°", e, "rotation_degrees"),
+                _part("rotated by {:.0f}°", e, "rotation_degrees"),
                 "mirrored" if e.get("is_mirrored") else "",
             ),
             _join(

@@ -108,6 +108,5 @@ def _member(row: Row) -> Member:
         row["format"],
         row["relation"],
         row["is_removable"],
-        row["kind"],
-        row["score_to_keeper"],
+        row["reason"],
     )

@@ -277,8 +277,7 @@ def _large(members: DataFrame) -> DataFrame:
 
 def _alternates(members: DataFrame) -> DataFrame:
     """Alternates with their keepers, the largest files first."""
-    why = F.concat(F.lit("kept as an alternate: "), F.col("reason"))
-    return members.where("relation = 'alternate'").select(*_row(why, -F.coalesce("byte_size", F.lit(0))))
+    return members.where("relation = 'alternate'").select(*_row(F.col("reason"), -F.coalesce("byte_size", F.lit(0))))
 
 
 def _interleaved(found: Mapping[str, Sequence[Row]], limit: int) -> list[tuple[str, Row]]:
@@ -339,5 +338,5 @@ def _shown(image_id: str, row: Row | None) -> Shown:
     group = "in no group"
     if row["group_id"] is not None:
         removable = ", removable" if row["is_removable"] else ""
-        group = f"{row['relation']} of group {row['group_id'][:12]}{removable}: {row['reason']}"
+        group = f"{row['reason']} (group {row['group_id'][:12]}{removable})"
     return Shown(image_id, row["uri"] or "", size, bytes(row["thumbnail"]) if row["thumbnail"] else None, group)

@@ -12,7 +12,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import DecideConfig, fingerprint
-from dupelake.verify.decision import MIN_AGREEING, MIN_OVERLAP, Model, aligned_model, altered_model
+from dupelake.verify.decision import (
+    CROP_OVERLAP,
+    MIN_AGREEING,
+    MIN_OVERLAP,
+    Model,
+    aligned_model,
+    altered_model,
+)
 from dupelake.warehouse.schema import PAIRS, conform
 
 PIXEL = "pixel"  # found_by, kind and join_version of pairs with equal pixels, which no join proposes
@@ -23,7 +30,6 @@ PDQ_MIN_QUALITY = 50  # below it a PDQ hash is unreliable (advice of ThreatExcha
 BITS_HALF, BITS_STEP = 31.5, 4.0  # PDQ bits at probability one half, and PDQ bits for one unit of the logit
 PHASH_HALF, PHASH_STEP = 10.5, 1.5  # the same for pHash
 MAX_LOCAL_DIFFERENCE = 0.06  # above it an altered copy is `edited`, else `recoloured`
-CROP_OVERLAP = 0.98  # if the other shows a smaller share of a picture, the pair is a `crop`; measured on 48 x 48 points
 COVERED = 0.02  # smallest share that a bar over an edge hides, and largest difference between the two shares
 TURN_DEGREES = 3.0  # smaller rotations may be errors of the alignment
 _SCORE_DIGITS = 6
@@ -51,12 +57,10 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
         PAIRS.
     """
     is_pixel = F.col("found_by") == PIXEL
-    # Both are exactly 0 where the pictures have too little structure to compare.
-    is_aligned = F.coalesce((F.col("aligned_ncc") != 0) | (F.col("agreeing_share") != 0), F.lit(False))
     straight, mirrored = _bits_score(""), _bits_score("_mirrored")
     bits = F.greatest(straight, mirrored)
     is_refuted = (F.greatest("src_overlap", "dst_overlap") < MIN_OVERLAP) | (F.col("agreeing_share") < MIN_AGREEING)
-    aligned = F.when(is_aligned & is_refuted, 0.0).when(is_aligned, _probability(aligned_model()))
+    aligned = F.when(is_aligned() & is_refuted, 0.0).when(is_aligned(), _probability(aligned_model()))
     score = F.round(F.when(is_pixel, 1.0).otherwise(F.coalesce(aligned, bits)), _SCORE_DIGITS)
     known = F.when(F.col("aligned_ncc").isNotNull(), F.col("is_mirrored")).otherwise(mirrored > straight)
     valued = pairs.withColumns({"score": score, "is_mirrored": ~is_pixel & F.coalesce(known, F.lit(False))})
@@ -64,8 +68,8 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     unaligned = F.when(F.col("is_mirrored"), "mirrored").otherwise("edited")
     kind = (
         F.when(is_pixel, F.lit(PIXEL))
-        .when(is_duplicate, F.when(is_aligned, aligned_kind()).otherwise(unaligned))
-        .when(is_aligned & is_related(), SIMILAR)
+        .when(is_duplicate, F.when(is_aligned(), aligned_kind()).otherwise(unaligned))
+        .when(is_aligned() & is_related(), SIMILAR)
     )
     decided = {
         "kind": kind,
@@ -98,6 +102,16 @@ def _bits_score(middle: str) -> Column:
     return F.coalesce(F.when(usable, _sigmoid(F.when(pdq <= phash, pdq).otherwise(phash))), F.lit(0.0))
 
 
+def is_aligned() -> Column:
+    """Whether an alignment was found and compared; both are exactly 0 where pictures have too little structure."""
+    return F.coalesce((F.col("aligned_ncc") != 0) | (F.col("agreeing_share") != 0), F.lit(False))
+
+
+def covers_edge(frame: str, other_beyond: str) -> Column:
+    """Whether what looks like a frame is a bar over an edge: it hides as much of the other picture as its own area."""
+    return (F.col(frame) >= COVERED) & (F.abs(F.col(frame) - F.col(other_beyond)) <= COVERED)
+
+
 def is_related() -> Column:
     """Whether keypoints and structure agree in many places: two pictures of one subject."""
     return (
@@ -109,18 +123,12 @@ def is_related() -> Column:
 
 
 def aligned_kind() -> Column:
-    """Kind of an aligned duplicate. The first that applies: change of content, of colours, then of the visible part.
-
-    A bar that covers an edge looks like a frame, but unlike a frame it hides as much of the picture as its own area.
-    """
-    hidden = [
-        (F.col(f"{one}_frame") >= COVERED) & (F.abs(F.col(f"{one}_frame") - F.col(f"{other}_beyond")) <= COVERED)
-        for one, other in (("src", "dst"), ("dst", "src"))
-    ]
+    """Kind of an aligned duplicate. The first that applies: change of content, of colours, then of the visible part."""
+    hides = covers_edge("src_frame", "dst_beyond") | covers_edge("dst_frame", "src_beyond")
     is_altered = _probability(altered_model()) >= 0.5
     is_local = F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE
     return (
-        F.when((is_altered & is_local) | hidden[0] | hidden[1], F.lit("edited"))
+        F.when((is_altered & is_local) | hides, F.lit("edited"))
         .when(is_altered, F.lit("recoloured"))
         .when(F.col("is_mirrored"), F.lit("mirrored"))
         .when(F.abs("rotation_degrees") > TURN_DEGREES, F.lit("rotated"))
