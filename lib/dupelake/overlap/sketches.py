@@ -28,7 +28,7 @@ from dupelake.errors import ConfigError
 REVISION = 1  # raise it with a change that gives other sketches or other proposals
 NUM_PERM = 256
 SAMPLED = 128
-MAX_SETS = 100_000
+MAX_SETS = 50_000
 """Sets of one run. The driver holds their sketches: 2 KB each."""
 MAX_PROPOSALS = 5_000_000
 """Pairs of sets of one run. The driver and each worker hold their numbers: 8 bytes each."""

@@ -55,31 +55,40 @@ from dupelake.warehouse.schema import GROUPS, IMAGES, OVERLAP_SETS, OVERLAPS
 log = logging.getLogger(__name__)
 
 _NAMED_COLUMNS = 12  # columns of the manifests that a message names
+_MAX_COLUMNS = 1000  # of the manifests; a JSON manifest may have any number of names
 _MATRIX_SETS = 40
 
 
 def check(run: Run, options: OverlapOptions) -> None:
-    """Refuse columns that no live image has.
+    """Refuse columns that no live image has, and sets without an image.
 
     Raises:
-        ConfigError: names the fields and the columns that there are.
+        ConfigError: names the fields and what there is.
     """
-    given = {"--by": options.by, "--conflicts": options.conflicts}
-    wanted = {flag: by for flag, by in given.items() if by is not None and by.startswith(EXTRA)}
-    if not wanted:
-        return
     with run.step("columns"):
-        keys = live_images(run.warehouse.read(IMAGES)).select(F.explode(F.map_keys("extra")).alias("key"))
-        found = sorted(row["key"] for row in keys.distinct().limit(1000).collect())
-    faults = [
-        f"{flag} {by.removeprefix(EXTRA)}: no live image has this column in images.extra; "
-        + (f"there are {', '.join(found[:_NAMED_COLUMNS])}" if found else "there are none")
-        + ". Images get it from a manifest that has the column, when they are read (a run with --full reads all again)"
-        for flag, by in wanted.items()
-        if by.removeprefix(EXTRA) not in found
-    ]
+        live = live_images(run.warehouse.read(IMAGES))
+        faults = _faults_of_columns(live, {"--by": options.by, "--conflicts": options.conflicts})
+        if not faults and options.by is not None and options.between is not None:
+            held = live.select(value_of(options.by)).where(F.col("set_id").isin(*options.between)).distinct().collect()
+            missing = sorted({*options.between} - {row["set_id"] for row in held})
+            faults += [f"--between {name}: no live image is in this set of --by {options.by}" for name in missing]
     if faults:
         raise ConfigError(faults)
+
+
+def _faults_of_columns(live: DataFrame, given: dict[str, str | None]) -> list[str]:
+    wanted = {flag: by.removeprefix(EXTRA) for flag, by in given.items() if by is not None and by.startswith(EXTRA)}
+    if not wanted:
+        return []
+    keys = live.select(F.explode(F.map_keys("extra")).alias("key")).distinct()
+    found = sorted(row["key"] for row in keys.limit(_MAX_COLUMNS).collect())
+    return [
+        f"{flag} {column}: no live image has this column in images.extra; "
+        + (f"there are {', '.join(found[:_NAMED_COLUMNS])}" if found else "there are none")
+        + ". Images get it from a manifest that has the column, when they are read (a run with --full reads all again)"
+        for flag, column in wanted.items()
+        if column not in found
+    ]
 
 
 def work(run: Run, options: OverlapOptions, versions: None) -> None:
