@@ -30,13 +30,14 @@ NUM_PERM = 256
 SAMPLED = 128
 MAX_SETS = 50_000
 """Sets of one run. The driver holds their sketches: 2 KB each."""
-MAX_PROPOSALS = 5_000_000
+MAX_PROPOSALS = 10_000_000
 """Pairs of sets of one run. The driver and each worker hold their numbers: 8 bytes each."""
-FREQUENT_SETS = 256
+FREQUENT_SETS = 2_000
 """A picture that more samples than this hold proposes no pair by sample: it would propose all pairs of them."""
 _SLACK = 0.4  # a pair is proposed from this part of the wanted share on, because a sample only estimates the share
 _LONGEST_BAND = 2  # rows of a band, so that a band is one number of 32 or 64 bits
 _WEIGHTS = (0.05, 0.95)  # of wrong and of missed proposals; wrong ones cost time, the exact counts drop them
+_BELOW = 2.0  # standard deviations: MinHashes that agree in fewer places than the wanted share gives propose nothing
 _ROWS = 1024  # hashes a step: 1 MB of intermediate values
 _BUFFERED = 4_000_000  # proposals before they are made distinct
 
@@ -47,7 +48,7 @@ I64 = NDArray[np.int64]
 
 def overlap_version(min_share: float) -> str:
     """Fingerprint of the code and options that decide sketches and pairs."""
-    sizes = {"num_perm": NUM_PERM, "sampled": SAMPLED, "frequent": FREQUENT_SETS, "slack": _SLACK}
+    sizes = {"num_perm": NUM_PERM, "sampled": SAMPLED, "frequent": FREQUENT_SETS, "slack": _SLACK, "below": _BELOW}
     return fingerprint({"revision": REVISION, "min_share": min_share, "weights": _WEIGHTS, **sizes})
 
 
@@ -141,9 +142,8 @@ def needed_hits(owners: I64, n_sets: int, min_share: float) -> I64:
 def ensemble_pairs(given: Sketches, is_changed: NDArray[np.bool_], min_share: float) -> I64:
     """The pairs of sets that LSH Ensemble proposes: the smaller set asks for sets that hold `min_share` of it.
 
-    A set is in the partition of its size: partition k has the sizes above 2^(k-1) up to 2^k. So a proposal depends on
-    the two sets alone. datasketch's own index makes the partitions from all sizes, and looks up each key in Python;
-    this gives the pairs that its index with these partitions gives, by sorting the keys of each band.
+    A pair whose MinHashes agree in fewer places than `min_share` makes likely is left out; at low shares one equal
+    value in 256 is no evidence.
 
     Args:
         given: the sketches.
@@ -155,6 +155,24 @@ def ensemble_pairs(given: Sketches, is_changed: NDArray[np.bool_], min_share: fl
 
     Raises:
         ConfigError: there are more than MAX_PROPOSALS.
+    """
+    met = ensemble_answers(given, is_changed, min_share)
+    a, b = (given.sizes[met[:, end]] for end in (0, 1))
+    jaccard = min_share / (1 + np.maximum(a, b) / np.minimum(a, b) - min_share)
+    wanted = NUM_PERM * jaccard - _BELOW * np.sqrt(NUM_PERM * jaccard * (1 - jaccard))
+    agreeing = np.empty(len(met), np.int64)
+    for start in range(0, len(met), _ROWS):
+        part = met[start : start + _ROWS]
+        agreeing[start : start + _ROWS] = (given.minhashes[part[:, 0]] == given.minhashes[part[:, 1]]).sum(axis=1)
+    return met[agreeing >= wanted]
+
+
+def ensemble_answers(given: Sketches, is_changed: NDArray[np.bool_], min_share: float) -> I64:
+    """The answers of LSH Ensemble; arguments and result are those of `ensemble_pairs`.
+
+    A set is in the partition of its size: partition k has the sizes above 2^(k-1) up to 2^k. So an answer depends on
+    the two sets alone. datasketch's own index makes the partitions from all sizes, and looks up each key in Python;
+    this gives the pairs that its index with these partitions gives, by sorting the keys of each band.
     """
     found: list[I64] = []
     for n_rows, n_bands in _bands(min_share):
