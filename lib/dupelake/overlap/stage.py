@@ -21,7 +21,7 @@ from dupelake.overlap.sketches import Sketches, needed_hits, sketch
 from dupelake.warehouse.schema import OVERLAPS, conform
 
 EXTRA = "extra."
-"""Begins the name of a way to make sets from a column of the manifest, as in `overlaps.by`."""
+"""Begins the name of a way to make sets from a column of the manifest, as in `overlaps.sets_by`."""
 _PART_ROWS = 500_000  # members that one worker counts at once: 60 MB
 _COUNTS = "a int, b int, n bigint, examples array<string>"
 
@@ -48,11 +48,11 @@ def pictures_of(groups: DataFrame, checkpoint: Callable[[DataFrame], DataFrame])
         checkpoint: materialises a DataFrame and returns one without lineage.
     """
     content = W.partitionBy("content_id")
-    held = groups.select("content_id", "group_id").distinct().withColumn("first", F.min("group_id").over(content))
-    links = held.where("group_id <> first").select(F.col("first").alias("src"), F.col("group_id").alias("dst"))
-    joined = connected_components(links, checkpoint).withColumnRenamed("vertex", "first")
-    first = held.select("content_id", "first").distinct().join(joined, "first", "left")
-    return first.select("content_id", F.coalesce("component", "first").alias("picture"))
+    held = groups.select("content_id", "group_id").distinct().withColumn("lowest", F.min("group_id").over(content))
+    links = held.where("group_id <> lowest").select(F.col("lowest").alias("src"), F.col("group_id").alias("dst"))
+    joined = connected_components(links, checkpoint).withColumnRenamed("vertex", "lowest")
+    named = held.select("content_id", "lowest").distinct().join(joined, "lowest", "left")
+    return named.select("content_id", F.coalesce("component", "lowest").alias("picture"))
 
 
 def valued(images: DataFrame, pictures: DataFrame, value: Column) -> DataFrame:
@@ -193,7 +193,7 @@ def overlap_rows(counts: DataFrame, sets: DataFrame, members: DataFrame, by: str
         counts: result of `shared_counts`, materialised.
         sets: (set_id, number, n_pictures).
         members: result of `members_of`.
-        by: as in `overlaps.by`.
+        by: as in `overlaps.sets_by`.
         min_share: 0 to 1.
     """
     facts = F.broadcast(sets)
@@ -210,7 +210,7 @@ def overlap_rows(counts: DataFrame, sets: DataFrame, members: DataFrame, by: str
     shown = F.array_sort(F.collect_list(F.struct("picture", "image_a", "image_b")))
     examples = picture.groupBy("set_a", "set_b").agg(shown.alias("examples"))
     found = rows.drop("examples").join(examples, ["set_a", "set_b"])
-    named = found.withColumns({"by": F.lit(by), "n_shared": F.col("n"), "share_a": share_a, "share_b": share_b})
+    named = found.withColumns({"sets_by": F.lit(by), "n_shared": F.col("n"), "share_a": share_a, "share_b": share_b})
     return conform(named, OVERLAPS.schema)
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.errors import ConfigError
@@ -102,7 +101,7 @@ def work(run: Run, options: OverlapOptions, versions: None) -> None:
         rows = valued(wh.read(IMAGES), pictures, value_of(options.by))
         _compare(run, rows, options.by, options.min_share)
         with run.step("files"):
-            overlaps = wh.read(OVERLAPS).where(F.col("by") == options.by)
+            overlaps = wh.read(OVERLAPS).where(F.col("sets_by") == options.by)
             write_overlaps(out / "overlaps.csv", _ordered(overlaps, F.desc("n_shared"), "set_a", "set_b"))
             _draw(run, overlaps, options.by, out / "overlaps.png")
         if options.between is not None:
@@ -146,14 +145,10 @@ class _Sets:
     stored: dict[str, bytes]
     gone: list[str]
 
-    def table(self, chosen: I64) -> pa.Table:
+    def frame(self, spark: SparkSession, chosen: I64) -> DataFrame:
         """(set_id, number, n_pictures) of the sets with these numbers."""
-        columns = {
-            "set_id": pa.array([self.names[i] for i in chosen], pa.string()),
-            "number": pa.array(chosen.astype(np.int32)),
-            "n_pictures": pa.array(self.sizes[chosen]),
-        }
-        return pa.table(columns)
+        rows = [(self.names[i], i, n) for i, n in zip(chosen.tolist(), self.sizes[chosen].tolist(), strict=True)]
+        return spark.createDataFrame(rows, "set_id string, number int, n_pictures bigint")
 
 
 def _compare(run: Run, rows: DataFrame, by: str, min_share: float) -> None:
@@ -166,17 +161,17 @@ def _compare(run: Run, rows: DataFrame, by: str, min_share: float) -> None:
     run.counts.overlap_sets, run.counts.overlap_sets_changed = len(sets.names), len(changed)
     run.counts.overlap_pictures, run.counts.overlap_proposed = seen["n"], 0
     if not len(changed) and not sets.gone:
-        run.counts.overlaps = wh.read(OVERLAPS).where(F.col("by") == by).count()
+        run.counts.overlaps = wh.read(OVERLAPS).where(F.col("sets_by") == by).count()
         return
     with run.step("sketches"):
-        made = sketches_of(numbered(members, wh.spark.createDataFrame(sets.table(changed))))
+        made = sketches_of(numbered(members, sets.frame(wh.spark, changed)))
         sketches = {sets.names[row["number"]]: bytes(row["sketch"]) for row in made.collect()}  # one a set
         given = Sketches.of(sets.sizes, [(sketches | sets.stored)[name] for name in sets.names])
     with run.step("propose"):
         pairs = propose(run, members, sets, given, min_share)
         run.counts.overlap_proposed = len(pairs)
     with run.step("count"):
-        involved = wh.spark.createDataFrame(sets.table(np.unique(pairs)))
+        involved = sets.frame(wh.spark, np.unique(pairs))
         counts = staging.save(shared_counts(numbered(members, involved), pairs, seen["n"]), "counts")
         found = staging.save(overlap_rows(counts, involved, members, by, min_share), "overlaps")
         _write(run, found, sets, sketches, by, version)
@@ -195,7 +190,7 @@ def _find_sets(run: Run, members: DataFrame, by: str, version: str) -> _Sets:
         )
     facts.sort(key=lambda row: str(row["set_id"]))
     stored: dict[str, Row] = {
-        row["set_id"]: row for row in run.warehouse.read(OVERLAP_SETS).where(F.col("by") == by).collect()
+        row["set_id"]: row for row in run.warehouse.read(OVERLAP_SETS).where(F.col("sets_by") == by).collect()
     }
     now = {row["set_id"]: (row["n_pictures"], row["fingerprint"], version) for row in facts}
     known = ("n_pictures", "fingerprint", "overlap_version")
@@ -224,13 +219,14 @@ def propose(run: Run, members: DataFrame, sets: _Sets, given: Sketches, min_shar
             f"{run.counts.overlap_frequent} pictures are each in the samples of more than {FREQUENT_SETS} sets; they "
             "count, but only LSH Ensemble proposes pairs by them, so small sets that share little else may be missed"
         )
-    everything = np.arange(len(sets.names))
-    held = numbered(members, spark.createDataFrame(sets.table(everything)))
-    changed = spark.createDataFrame(sets.table(np.flatnonzero(sets.is_changed))).select("number")
-    found = sample_pairs(held, spark.createDataFrame(samples), changed).limit(MAX_PROPOSALS + 1).toArrow()
-    if found.num_rows > MAX_PROPOSALS:
-        raise too_many(found.num_rows, min_share)
-    by_sample = np.stack([found[name].to_numpy().astype(np.int64) for name in ("owner", "number")], axis=1)
+    by_sample = np.empty((0, 2), np.int64)
+    if samples.num_rows:
+        held = numbered(members, sets.frame(spark, np.arange(len(sets.names))))
+        changed = sets.frame(spark, np.flatnonzero(sets.is_changed)).select("number")
+        found = sample_pairs(held, spark.createDataFrame(samples), changed).limit(MAX_PROPOSALS + 1).toArrow()
+        if found.num_rows > MAX_PROPOSALS:
+            raise too_many(found.num_rows, min_share)
+        by_sample = np.stack([found[name].to_numpy().astype(np.int64) for name in ("owner", "number")], axis=1)
     pairs = merged([by_ensemble, by_sample], min_share)
     log.info("%d pairs of sets: LSH Ensemble %d, samples %d", len(pairs), len(by_ensemble), len(merged([by_sample], 1)))
     return pairs
@@ -241,7 +237,7 @@ def _write(run: Run, found: DataFrame, sets: _Sets, sketches: dict[str, bytes], 
     wh, spark = run.warehouse, run.warehouse.spark
     names = [sets.names[i] for i in np.flatnonzero(sets.is_changed)] + sets.gone
     dirty = F.broadcast(spark.createDataFrame([(name,) for name in names], "name string"))
-    stored = wh.read(OVERLAPS).where(F.col("by") == by)
+    stored = wh.read(OVERLAPS).where(F.col("sets_by") == by)
     ends = [stored.join(dirty, F.col(end) == F.col("name"), "left_semi") for end in ("set_a", "set_b")]
     gone = ends[0].union(ends[1]).select(*OVERLAPS.key).distinct().join(found, list(OVERLAPS.key), "left_anti")
     differs = " OR ".join(f"NOT (t.{name} <=> s.{name})" for name in OVERLAPS.columns if name not in OVERLAPS.key)
@@ -251,10 +247,10 @@ def _write(run: Run, found: DataFrame, sets: _Sets, sketches: dict[str, bytes], 
         for i, name in enumerate(sets.names)
         if name in sketches
     ]
-    lost = spark.createDataFrame([(by, name) for name in sets.gone], "by string, set_id string")
+    lost = spark.createDataFrame([(by, name) for name in sets.gone], "sets_by string, set_id string")
     state = spark.createDataFrame(rows, OVERLAP_SETS.schema)
     wh.merge(OVERLAP_SETS, run.staging.save(state, "sets"), update_when="true", delete=lost)
-    run.counts.overlaps = wh.read(OVERLAPS).where(F.col("by") == by).count()
+    run.counts.overlaps = wh.read(OVERLAPS).where(F.col("sets_by") == by).count()
 
 
 def _draw(run: Run, overlaps: DataFrame, by: str, path: Path) -> None:

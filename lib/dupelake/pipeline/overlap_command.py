@@ -74,7 +74,7 @@ def _options(args: argparse.Namespace, faults: Faults) -> OverlapOptions:
 
 
 def _way(flag: str, value: str | None, faults: Faults) -> str | None:
-    """`value` as `overlaps.by` has it; adds a fault for a column that makes no sets."""
+    """`value` as `overlaps.sets_by` has it; adds a fault for a column that makes no sets."""
     if value is None or value in OF_IMAGES:
         return value
     column = value.removeprefix(_EXTRA).strip()

@@ -217,7 +217,7 @@ OVERLAPS = Table(
     "One row per two sets of images that share pictures. A picture is a group, else a content.",
     T.StructType(
         [
-            col("by", TEXT, "what makes the sets: source, partition, scope, or extra.COLUMN", null=False),
+            col("sets_by", TEXT, "what makes the sets: source, partition, scope, or extra.COLUMN", null=False),
             col("set_a", TEXT, "a set: the value that its images have in common", null=False),
             col("set_b", TEXT, "the other set, later in text order", null=False),
             col("n_a", LONG, "pictures of set_a", null=False),
@@ -228,7 +228,7 @@ OVERLAPS = Table(
             col("examples", T.ArrayType(_SHARED), "up to 3 shared pictures, each with an image of each set"),
         ]
     ),
-    key=("by", "set_a", "set_b"),
+    key=("sets_by", "set_a", "set_b"),
     checks={
         "ordered": "set_a < set_b",
         "shared_in_both": "n_shared BETWEEN 1 AND least(n_a, n_b)",
@@ -240,7 +240,7 @@ OVERLAP_SETS = Table(
     "State of the overlap job: the sets as they were compared last, so that a run compares only what changed.",
     T.StructType(
         [
-            col("by", TEXT, "what makes the sets: source, partition, scope, or extra.COLUMN", null=False),
+            col("sets_by", TEXT, "what makes the sets: source, partition, scope, or extra.COLUMN", null=False),
             col("set_id", TEXT, "the value that its images have in common", null=False),
             col("n_pictures", LONG, "pictures of the set", null=False),
             col("fingerprint", LONG, "fingerprint of its pictures, each with an image", null=False),
@@ -253,7 +253,7 @@ OVERLAP_SETS = Table(
             col("overlap_version", TEXT, "fingerprint of the code and options that compared it", null=False),
         ]
     ),
-    key=("by", "set_id"),
+    key=("sets_by", "set_id"),
 )
 
 RUNS = Table(
