@@ -16,6 +16,8 @@ from dupelake.warehouse.schema_groups import (
     GROUP_CHANGES,
     GROUP_MOVES,
     GROUPS,
+    OVERLAP_SETS,
+    OVERLAPS,
     RUNS,
     SIMILAR_GROUPS,
 )
@@ -23,6 +25,7 @@ from dupelake.warehouse.schema_types import BOOL, BOX, BYTES, DOUBLE, INT, LONG,
 
 __all__ = [
     "ALL_TABLES",
+    "BESIDE_NIGHTS",
     "CLUSTERED",
     "DECIDED",
     "DECISIONS",
@@ -40,6 +43,8 @@ __all__ = [
     "MANIFEST",
     "MODELS",
     "OK",
+    "OVERLAPS",
+    "OVERLAP_SETS",
     "PAIRS",
     "RUNS",
     "SIMILAR_GROUPS",
@@ -375,5 +380,10 @@ ALL_TABLES = (
     DECISIONS,
     DECIDED,
     DECISION_CONFLICTS,
+    OVERLAPS,
+    OVERLAP_SETS,
     RUNS,
 )
+
+# Tables that no night reads or writes: their versions say nothing about whether a night is up to date.
+BESIDE_NIGHTS = (OVERLAPS, OVERLAP_SETS, RUNS)
