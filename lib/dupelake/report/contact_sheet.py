@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
 
 from PIL import Image, ImageDraw, ImageFont
 
 _TILE_PX = 170
 _CAPTION_PX = 62
 _GAP_PX = 10
+_LINE_PX = _TILE_PX + _CAPTION_PX
 _HEAD_PX = 34
 _FONT_PX = 12
 BACK, INK, GREY = (250, 250, 250), (25, 25, 25), (110, 110, 110)
@@ -44,40 +47,78 @@ class SheetGroup:
     members: Sequence[Member]
 
 
-def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 7) -> Image.Image:
-    """Draw a sheet with one row per group and at most `columns` tiles per row.
+def sheet_groups(rows: Iterable[Mapping[str, Any]]) -> list[SheetGroup]:
+    """Groups to draw, in the order of their first rows.
+
+    Args:
+        rows: members in the order in which they are drawn: columns of GROUPS, of their images, and `bytes` of their
+            thumbnails.
+    """
+    members: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        members.setdefault(row["group_id"], []).append(row)
+    return [
+        SheetGroup(group_id, found[0]["group_size"], [_member(row) for row in found])
+        for group_id, found in members.items()
+    ]
+
+
+def _member(row: Mapping[str, Any]) -> Member:
+    name = row["uri"].rstrip("/").rsplit("/", 1)[-1]
+    return Member(
+        row["image_id"],
+        unquote(name) if row["uri"].startswith("file:") else name,
+        bytes(row["bytes"]) if row["bytes"] is not None else None,
+        row["width_px"],
+        row["height_px"],
+        row["byte_size"],
+        row["format"],
+        row["relation"],
+        row["is_removable"],
+        row["kind"],
+        row["score_to_keeper"],
+    )
+
+
+def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 7, lines: int = 1) -> Image.Image:
+    """Draw a sheet of groups, each with at most `lines` lines of at most `columns` tiles.
 
     Args:
         groups: groups from top to bottom; for an empty list the sheet says that there are none.
         title: the line at the top.
-        columns: tiles per row; the sheet says how many members are not drawn.
+        columns: tiles per line.
+        lines: lines per group; the sheet says how many members are not drawn.
 
     Returns:
         An RGB image. Frames are green for keepers, red for removable copies, blue for copies that are not removable by
         the configuration, and amber for alternates.
     """
     width = columns * (_TILE_PX + _GAP_PX) + _GAP_PX
-    row_px = _HEAD_PX + _TILE_PX + _CAPTION_PX
-    sheet = Image.new("RGB", (width, 2 * _HEAD_PX + max(1, len(groups)) * row_px), BACK)
+    drawn = [group.members[: columns * lines] for group in groups]
+    heights = [_HEAD_PX + -(-len(members) // columns) * _LINE_PX for members in drawn]
+    sheet = Image.new("RGB", (width, 2 * _HEAD_PX + (sum(heights) or _HEAD_PX + _LINE_PX)), BACK)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP_PX, _GAP_PX), title, INK, font(17))
     legend = "green: keeper    red: removable copy    blue: copy, not marked removable    amber: alternate"
     draw.text((_GAP_PX, _HEAD_PX + 4), legend, GREY, font(_FONT_PX))
     if not groups:
         draw.text((_GAP_PX, 2 * _HEAD_PX + 20), "No duplicate groups.", INK, font(17))
-    for i, group in enumerate(groups):
-        _draw_group(sheet, draw, group, 2 * _HEAD_PX + i * row_px, columns)
+    top = 2 * _HEAD_PX
+    for group, members, height in zip(groups, drawn, heights, strict=True):
+        _draw_head(sheet, draw, group, len(members), top)
+        for place, member in enumerate(members):
+            line, column = divmod(place, columns)
+            left = _GAP_PX + column * (_TILE_PX + _GAP_PX)
+            _draw_member(sheet, draw, member, left, top + _HEAD_PX + line * _LINE_PX)
+        top += height
     return sheet
 
 
-def _draw_group(sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup, top: int, columns: int) -> None:
-    hidden = group.size - min(len(group.members), columns)
+def _draw_head(sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup, n_drawn: int, top: int) -> None:
+    hidden = group.size - n_drawn
     more = f"; {hidden} more not drawn" if hidden > 0 else ""
     draw.line([(_GAP_PX, top + 4), (sheet.width - _GAP_PX, top + 4)], (220, 220, 220))
     draw.text((_GAP_PX, top + 10), f"group {group.group_id[:12]}: {group.size} images{more}", INK, font(13))
-    for column, member in enumerate(group.members[:columns]):
-        left = _GAP_PX + column * (_TILE_PX + _GAP_PX)
-        _draw_member(sheet, draw, member, left, top + _HEAD_PX)
 
 
 def _draw_member(sheet: Image.Image, draw: ImageDraw.ImageDraw, member: Member, left: int, top: int) -> None:
