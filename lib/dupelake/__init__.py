@@ -64,7 +64,7 @@ def open(
     >>> lake.groups().num_rows
     18
     >>> dupelake.open("dupes", "pandas").groups()["relation"].value_counts().to_dict()
-    {'copy': 9, 'keeper': 7, 'alternate': 2}
+    {'copy': 10, 'keeper': 7, 'alternate': 1}
 
     Args:
         warehouse: the folder or object-store prefix of the tables.

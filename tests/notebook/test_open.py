@@ -86,7 +86,7 @@ group = lake.groups()["group_id"][0].as_py()
 for frame in (lake.pairs(), lake.removable(), lake.why(*ids[:2]), lake.history(group), lake.sql("SELECT 1")):
     assert frame.num_rows
 lake.show(group)
-assert not {"pyspark", "py4j", "torch", "cv2", "pandas", "polars"} & sys.modules.keys()
+assert not {"pyspark", "py4j", "torch", "cv2", "polars"} & sys.modules.keys()
 print(took)
 """
     env = {**os.environ, "PATH": "/nowhere", "PYTHONPATH": str(REPO / "lib")}

@@ -88,8 +88,8 @@ class OpenWarehouse(Generic[F]):
     def sql(self, query: str) -> F:
         """The result of a SELECT over the tables, in the SQL of DataFusion; the README has six to begin with.
 
-        >>> lake.sql("SELECT kind, count(*) AS n FROM pairs WHERE is_duplicate GROUP BY kind ORDER BY kind").to_pylist()
-        [{'kind': 'mirrored', 'n': 3}, {'kind': 'near', 'n': 11}, {'kind': 'pixel', 'n': 2}]
+        >>> lake.sql("SELECT found_by, count(*) AS n FROM pairs WHERE kind = 'pixel' GROUP BY found_by").to_pylist()
+        [{'found_by': 'pixel', 'n': 1}]
 
         Raises:
             QueryError: the query has a fault.
