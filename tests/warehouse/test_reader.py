@@ -91,6 +91,15 @@ def test_faults_are_said(small_lake, tmp_path):
         reader.at({"groups": -1}).table("groups")
     with pytest.raises(QueryError, match="No field named nothing"):
         reader.table("groups", ["nothing"])
+    for written in (
+        "DELETE FROM groups",
+        f"COPY groups TO '{tmp_path}/copy.csv'",
+        "-- no\nDROP TABLE groups",
+        "SELECTED",
+    ):
+        with pytest.raises(QueryError, match="only SELECT and WITH are allowed"):
+            reader.query(written)
+    assert reader.query("-- a question\nWITH g AS (SELECT * FROM groups) SELECT count(*) AS n FROM g").num_rows == 1
     shutil.copytree(small_lake / "dupes", tmp_path / "wh")
     gone = Reader(tmp_path / "wh")
     for file in (tmp_path / "wh" / GROUPS.name).glob("*.parquet"):

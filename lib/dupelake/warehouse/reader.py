@@ -6,6 +6,7 @@ out, and delta-rs reads those of users too who turn deletion vectors on.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ from dupelake.warehouse.rules import TABLES
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _GONE = re.compile(r"Object at location .* not found")  # of an object store, a local disk too
+_SELECT = re.compile(r"(\s|--[^\n]*\n)*(SELECT|WITH)\b", re.IGNORECASE)
 _STORES = ("AWS_", "AZURE_", "GOOGLE_")  # variables of the environment that are options of an object store
 _VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of DataFusion; pandas and Spark take neither
 
@@ -55,6 +57,7 @@ class Reader:
         folder = _local(os.fspath(root))
         self.root = os.fspath(root).rstrip("/") if folder is None else str(folder)
         self.versions = dict(versions or {})
+        self._loaded: dict[str, DeltaTable] = {}  # tables at a given version, which never changes
         from_environment = {name: value for name, value in os.environ.items() if name.startswith(_STORES)}
         self._options = None if folder is not None else from_environment | dict(storage_options or {})
         if folder is not None and not folder.is_dir():
@@ -67,8 +70,8 @@ class Reader:
 
     def at(self, versions: Mapping[str, int]) -> Reader:
         """The same warehouse at these versions."""
-        other = Reader.__new__(Reader)
-        other.root, other._options, other.versions = self.root, self._options, dict(versions)
+        other = copy.copy(self)
+        other.versions, other._loaded = dict(versions), {}
         return other
 
     def version(self, name: str) -> int:
@@ -119,6 +122,8 @@ class Reader:
             NotFoundError: a table or a version of it does not exist.
             QueryError: the query has a fault.
         """
+        if not _SELECT.match(sql):
+            raise QueryError(f"only SELECT and WITH are allowed, because tables are only read; not: {sql.strip()}")
         builder = QueryBuilder()
         words = set(re.findall(r"\w+", sql))
         for name in filter(words.__contains__, TABLES):
@@ -135,11 +140,13 @@ class Reader:
             raise QueryError(f"{first_line(error)}, in: {sql.strip()}") from error
 
     def _table(self, name: str) -> DeltaTable:
+        if name in self._loaded:
+            return self._loaded[name]
         version, path = self.versions.get(name), f"{self.root}/{name}"
         if version == -1:
             raise NotFoundError(f"warehouse {self.root}: held no table {name} then")
         try:
-            return DeltaTable(path, version=version, storage_options=self._options)
+            table = DeltaTable(path, version=version, storage_options=self._options)
         except TableNotFoundError as error:
             raise NotFoundError(
                 f"warehouse {self.root}: holds no table {name}; give the folder of a warehouse, as `dupelake run` "
@@ -151,6 +158,9 @@ class Reader:
                     f"{path}: version {version} does not exist or is gone ({first_line(error)}); read a newer one"
                 ) from error
             raise EnvironmentFault(f"warehouse {self.root} cannot be read: {first_line(error)}") from error
+        if version is not None:
+            self._loaded[name] = table
+        return table
 
 
 def quoted(text: str) -> str:
