@@ -72,6 +72,21 @@ def spark(tmp_path_factory: pytest.TempPathFactory, reader_jar: Path):
     session.stop()
 
 
+@pytest.fixture(scope="session")
+def small_lake(spark, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `images` and `dupes`, the warehouse that two real nights made of them; tests only read it."""
+    from pictures import OPTIONS, write_two_nights
+
+    from dupelake.pipeline import nightly
+
+    folder = tmp_path_factory.mktemp("small_lake")
+    images = write_two_nights(folder / "images")
+    for night in ("2026-11-01", "2026-11-02"):
+        asked = [str(images), "--warehouse", str(folder / "dupes"), "--partitions", night, *OPTIONS]
+        assert nightly.main(asked) == 0
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def no_leaked_cache(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that used Spark must leave nothing persisted behind."""

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dupelake import __version__
 from dupelake.errors import DupelakeError
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
+from dupelake.version import __version__
 
 if TYPE_CHECKING:
     from dupelake.warehouse.schema_types import Table

@@ -17,6 +17,7 @@ from dupelake.errors import ConfigError
 from dupelake.ingest.uris import local_path
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.pipeline.options import ForgetOptions, HashOptions, MaintainOptions
+from dupelake.profiles import BALANCED, PROFILES
 from dupelake.warehouse.paths import known_local
 from dupelake.warehouse.schema import IMAGES
 
@@ -63,7 +64,7 @@ class Parsed(Generic[O]):
     def config(self) -> Config | None:
         """The configuration; None if it has faults."""
         try:
-            return load_config(self.args.config, self.args.sets)
+            return load_config(self.args.config, self.args.sets, self.args.profile)
         except ConfigError:
             return None
 
@@ -75,7 +76,7 @@ class Parsed(Generic[O]):
         """
         args, faults, config = self.args, Faults(), Config()
         try:
-            config = load_config(args.config, args.sets)
+            config = load_config(args.config, args.sets, args.profile)
         except ConfigError as error:
             faults += error.faults
         settings = spark_settings(args.spark, faults)
@@ -180,6 +181,13 @@ def _add_full(parser: argparse.ArgumentParser) -> None:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options that every job has."""
     parser.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
+    parser.add_argument(
+        "--profile",
+        default=BALANCED,
+        metavar="NAME",
+        help=f"a set of option values: {', '.join(PROFILES)} (default: {BALANCED}; benchmarks/profiles.md); "
+        "--config and --set go over it",
+    )
     parser.add_argument("--config", metavar="FILE", help="YAML file with options (conf/base.yaml lists all)")
     parser.add_argument(
         "--set",

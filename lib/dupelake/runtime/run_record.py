@@ -17,11 +17,12 @@ from typing import Any
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
-from dupelake import __version__
 from dupelake.config import TIERS, Config
 from dupelake.runtime.counts import Counts
 from dupelake.runtime.logs import EventLog, Progress
 from dupelake.runtime.redaction import Redactor
+from dupelake.version import __version__
+from dupelake.warehouse.rules import COMPLETE
 from dupelake.warehouse.schema import ALL_TABLES, BESIDE_NIGHTS, DECISIONS, RUNS
 from dupelake.warehouse.staging import Staging
 from dupelake.warehouse.tables import Warehouse
@@ -228,7 +229,7 @@ def table_versions(warehouse: Warehouse) -> dict[str, int]:
 
 def last_complete(warehouse: Warehouse, job: str | None = None) -> Row | None:
     """The newest row of `runs` that left all tables up to date with each other, of `job` or of any."""
-    rows = warehouse.read(RUNS).where("tables IS NOT NULL")
+    rows = warehouse.read(RUNS).where(COMPLETE)
     return (rows if job is None else rows.where(F.col("job") == job)).orderBy(F.desc("started_at")).first()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pyspark.sql import types as T
 
+from dupelake.warehouse.rules import FAILED, OK
 from dupelake.warehouse.schema_groups import (
     CLUSTERED,
     DECIDED,
@@ -52,8 +53,6 @@ __all__ = [
     "Table",
     "conform",
 ]
-
-OK, FAILED = "ok", "failed"
 
 # The rows of ingest/new_images_stage.normalise; not a stored table.
 MANIFEST = T.StructType(
