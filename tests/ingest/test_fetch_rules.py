@@ -358,7 +358,7 @@ def test_a_drip_ends_at_the_deadline(serve, path: str) -> None:
     answer = read(f"http://files.test:{files.port}{path}", rules(timeout_s=0.4, retries=2))
     assert reason(answer) == "timeout"
     assert "fetch.timeout_s" in answer.message
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 10, "the answer has no end"
     assert files.accepted == 1, "another try would cost as much again"
 
 
@@ -378,11 +378,11 @@ def test_silence_and_redirects_share_one_deadline(serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, says nothing
         start = time.monotonic()
         uri = f"http://files.test:{files.port}/to?http://other.test:{silent.getsockname()[1]}/"
-        assert reason(read(uri, rules(timeout_s=0.4, retries=5))) == "timeout"
-        assert reason(read(uri.replace("http://other", "https://other"), rules(timeout_s=0.4))) == "timeout", (
+        assert reason(read(uri, rules(timeout_s=1.0, retries=20))) == "timeout"
+        assert reason(read(uri.replace("http://other", "https://other"), rules(timeout_s=1.0))) == "timeout", (
             "a handshake"
         )
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10, "21 tries of a second each"
 
 
 def test_bytes_are_counted_as_they_come(serve) -> None:
@@ -553,7 +553,7 @@ def test_pipes_devices_and_folders_are_never_opened(tree: Path) -> None:
     start = time.monotonic()
     answers = [reason(local(path, tree, "/dev")) for path in (tree / "pipe.jpg", "/dev/zero", "/dev/tty", tree / "sub")]
     assert answers == ["not_a_file"] * 4
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10, "they have no end"
 
 
 @pytest.mark.parametrize("without", [None, "O_PATH"])

@@ -75,10 +75,8 @@ def test_examples_run(where, small_lake, monkeypatch):
 
 def test_it_needs_neither_spark_nor_java_and_its_import_loads_nothing(small_lake):
     code = """
-import sys, time
-start = time.perf_counter()
+import sys
 import dupelake
-took = time.perf_counter() - start
 assert not {"pyarrow", "numpy", "deltalake", "yaml", "pyspark"} & sys.modules.keys(), sorted(sys.modules)
 lake = dupelake.open("dupes")
 ids = lake.images(where="status = 'ok'")["image_id"].to_pylist()
@@ -87,14 +85,12 @@ for frame in (lake.pairs(), lake.removable(), lake.why(*ids[:2]), lake.history(g
     assert frame.num_rows
 lake.show(group)
 assert not {"pyspark", "py4j", "torch", "cv2", "polars"} & sys.modules.keys()
-print(took)
 """
     env = {**os.environ, "PATH": "/nowhere", "PYTHONPATH": str(REPO / "lib")}
     env.pop("JAVA_HOME", None)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=small_lake, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 0.5
 
 
 @pytest.mark.parametrize("method", ["images", "pairs", "groups", "removable"])

@@ -6,6 +6,7 @@ import io
 import logging
 import stat
 import time
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -37,6 +38,14 @@ def member(relation: str, *, removable: bool = False, thumbnail: bytes | None = 
         removable,
         " ".join(["reason"] * words),
     )
+
+
+def appears(text: Callable[[], str], part: str) -> bool:
+    """Whether `part` is in the text within a minute, however slow the machine."""
+    until = time.monotonic() + 60
+    while part not in text() and time.monotonic() < until:
+        time.sleep(0.01)
+    return part in text()
 
 
 def colours(image: Image.Image) -> set[tuple[int, int, int]]:
@@ -197,18 +206,15 @@ def test_progress_prints_plain_lines_into_a_log_and_a_bar_on_a_terminal(monkeypa
     monkeypatch.setattr(logs, "_LINE_SECONDS", 0.01)
     terminal = Terminal()
     with logs.Progress(Session(), "hash", terminal):
-        time.sleep(0.1)
-    assert "###############..............." in terminal.getvalue()
+        assert appears(terminal.getvalue, "###############...............")
     monkeypatch.setattr(logging.getLogger("dupelake"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="dupelake"), monkeypatch.context() as patch:
         patch.setattr(Tracker, "getActiveStageIds", lambda self: [])  # no task runs: Spark plans, or Delta commits
         with logs.Progress(Session(), "hash", io.StringIO()):
-            time.sleep(0.1)
-    assert "hash: planning or committing, after" in caplog.text
+            assert appears(lambda: caplog.text, "hash: planning or committing, after")
     assert "0 of 0" not in caplog.text
     with caplog.at_level(logging.INFO, logger="dupelake"), logs.Progress(Session(), "hash", io.StringIO()):
-        time.sleep(0.1)
-    assert "hash: 3 of 6 tasks" in caplog.text
+        assert appears(lambda: caplog.text, "hash: 3 of 6 tasks")
 
 
 def test_errors_of_workers_keep_their_exit_code_and_message():

@@ -164,7 +164,9 @@ def test_a_healthy_lock_passes_every_check_under_many_hands(spark, tmp_path):
     threads = [threading.Thread(target=again, args=(what,)) for what in (store.touch, check, check, look, look)]
     for thread in threads:
         thread.start()
-    time.sleep(4)
+    until = time.monotonic() + 60
+    while n_checks[0] <= 100 and not faults and time.monotonic() < until:
+        time.sleep(0.2)
     done.set()
     for thread in threads:
         thread.join()
