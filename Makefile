@@ -33,11 +33,15 @@ demo: setup  ## sample images with known copies, two nights, a contact sheet
 
 .PHONY: test
 test: setup  ## the tests, two files at a time, but for the long ones
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long' --durations 20
 
 .PHONY: test-all
 test-all: setup  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+.PHONY: test-long
+test-long: setup  ## the long tests that begin within MINUTES (default: all)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m long $(if $(MINUTES),--minutes $(MINUTES))
 
 .PHONY: test-unit
 test-unit: setup  ## the tests that need no Spark

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,17 +15,31 @@ os.environ["PYSPARK_PYTHON"] = sys.executable
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers are one core each
 
 ROOT = Path(__file__).resolve().parents[1]
+STARTED = time.monotonic()
 SHARED_DATA = Path(os.environ.get("DUPELAKE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=float, help="skip the tests that have not begun by then")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what would begin too late, before its fixtures are set up."""
+    minutes = item.config.getoption("--minutes")
+    if minutes and time.monotonic() > STARTED + 60 * minutes:
+        pytest.skip(f"not begun within {minutes:g} minutes (--minutes)")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the shared session: `-m 'not spark'` is the quick part. Whole nights come first: two processes
-    that take a file each end together only if the longest files start early.
+    """Mark what uses the shared session: `-m 'not spark'` is the quick part. The longest files come first, nights
+    before other Spark tests: two processes that take a file each end together only if the last files are short.
     """
-    items.sort(key=lambda item: item.path.parent.name != "pipeline")
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.spark)
+    with_spark = {item.path for item in items if item.get_closest_marker("spark")}
+    items.sort(key=lambda item: (item.path.parent.name != "pipeline", item.path not in with_spark))
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +70,21 @@ def spark(tmp_path_factory: pytest.TempPathFactory, reader_jar: Path):
     )
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def small_lake(spark, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `images` and `dupes`, the warehouse that two real nights made of them; tests only read it."""
+    from pictures import OPTIONS, write_two_nights
+
+    from dupelake.pipeline import nightly
+
+    folder = tmp_path_factory.mktemp("small_lake")
+    images = write_two_nights(folder / "images")
+    for night in ("2026-11-01", "2026-11-02"):
+        asked = [str(images), "--warehouse", str(folder / "dupes"), "--partitions", night, *OPTIONS]
+        assert nightly.main(asked) == 0
+    return folder
 
 
 @pytest.fixture(autouse=True)

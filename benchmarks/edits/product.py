@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -16,19 +17,27 @@ from typing import Any
 
 from benchmarks.quality import evidence_text, read_table
 
+from dupelake.profiles import BALANCED
+
 GROUP_COLUMNS = (
     *("relation", "is_keeper", "is_removable", "kind", "score_to_keeper", "reason"),
     *("tier", "compared_with"),  # of later versions
 )
 
 
-def run(images: Path, out: Path, options: Sequence[str], *, update: bool = False) -> None:
+def settings(options: Sequence[str], profile: str) -> dict[str, Any]:
+    """The settings of a run, as meta.json keeps them."""
+    return {"set": list(options)} | ({} if profile == BALANCED else {"profile": profile})
+
+
+def run(images: Path, out: Path, options: Sequence[str], *, update: bool = False, profile: str = BALANCED) -> None:
     """`dupelake run IMAGES --warehouse OUT/warehouse --set ...`, then pairs.csv, groups.csv and meta.json in OUT.
 
     Args:
         images: folder, or a manifest.
         out: folder of the results.
         options: KEY=VALUE for `--set`.
+        profile: for `--profile`.
         update: over the tables that are there, so that only what the program's version or options change is made anew.
 
     Raises:
@@ -39,15 +48,22 @@ def run(images: Path, out: Path, options: Sequence[str], *, update: bool = False
         shutil.rmtree(warehouse, ignore_errors=True)  # of a run that was cut short
     out.mkdir(parents=True, exist_ok=True)
     command = [str(Path(sys.executable).with_name("dupelake")), "run", str(images), "--warehouse", str(warehouse)]
-    command += [word for option in options for word in ("--set", option)]
-    start = time.perf_counter()
+    command += ["--profile", profile, *(word for option in options for word in ("--set", option))]
+    start, before = time.perf_counter(), core_seconds()
     with (out / "run.log").open("wb") as log:
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    seconds = time.perf_counter() - start
+    seconds, cores = time.perf_counter() - start, core_seconds() - before
     if code:
         raise SystemExit(f"{' '.join(command)} ended with {code}; see {out / 'run.log'}")
-    meta = {"tool": "dupelake", "settings": {"set": list(options)}, "seconds": round(seconds, 1)}
+    meta = {"tool": "dupelake", "settings": settings(options, profile), "seconds": round(seconds, 1)}
+    meta["core_seconds"] = round(cores, 1)
     export(warehouse, out, meta)
+
+
+def core_seconds() -> float:
+    """Of all ended children of this process, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def export(warehouse: Path, out: Path, meta: dict[str, Any]) -> None:

@@ -92,7 +92,8 @@ def _settings(result: Result) -> str:
     assert isinstance(versions, dict)
     assert isinstance(settings, dict)
     if result.meta.get("tool") == "dupelake":
-        changed = settings.get("set") or []
+        profile = settings.get("profile")
+        changed = ([f"--profile {profile}"] if profile else []) + (settings.get("set") or [])
         return "all defaults" if not changed else "defaults but " + ", ".join(f"`{c}`" for c in changed)
     said = ", ".join(f"{key} {value}" for key, value in settings.items())
     return ", ".join(f"{key} {value}" for key, value in versions.items()) + f"; {said}"

@@ -3,6 +3,7 @@
     .venv/bin/python -m benchmarks.edits.run --data ../shared/data --work /tmp/edits-bench/full
     .venv/bin/python -m benchmarks.edits.run --data ../shared/data --work /tmp/edits-bench/small --small
     .venv/bin/python -m benchmarks.edits.run --work W --label no-words --set lsh.words=false    # an ablation
+    .venv/bin/python -m benchmarks.edits.run --work W --label fast --profile fast
     .venv/bin/python -m benchmarks.edits.run --work W --steps score --labels dupelake,phash,pdq --write
 
 Run in the root of the repository. Steps, each kept in the work folder and not done twice (`--again` does a step again):
@@ -27,6 +28,8 @@ from pathlib import Path
 from benchmarks.edits import corpus, keepers, picture, product, reliability, report
 from benchmarks.edits.score import read_result, score, write_lists
 
+from dupelake.profiles import BALANCED, PROFILES
+
 ROOT = Path(__file__).parents[2]
 STEPS = ("corpus", "product", "keepers", "peers", "score")
 PEERS = ("phash", "pdq", "imagededup", "fastdup")
@@ -49,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.again or args.update or not (out / "meta.json").exists():
             print(f"product: {args.label} {' '.join(args.set)}", flush=True)
             (out / "meta.json").unlink(missing_ok=True)
-            product.run(folder / "images", out, args.set, update=args.update)
-        check_options(out, args.set)
+            product.run(folder / "images", out, args.set, update=args.update, profile=args.profile)
+        check_options(out, args.set, args.profile)
     if "keepers" in steps:
         run_keepers(args, work)
     if "peers" in steps:
@@ -68,6 +71,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", default="corpus,product,keepers,score", help=f"some of {','.join(STEPS)}")
     parser.add_argument("--label", default="dupelake", help="name of this run of the product in tables")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="handed to `dupelake run`")
+    parser.add_argument("--profile", default=BALANCED, choices=tuple(PROFILES), help="handed to `dupelake run`")
     parser.add_argument("--labels", default="", help="results to score, in order; default: dupelake, then all others")
     parser.add_argument("--peers-python", default=PEERS_PYTHON, metavar="FILE")
     parser.add_argument("--peers", default=",".join(PEERS), help="which of them")
@@ -78,14 +82,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     unknown = set(args.steps.split(",")) - set(STEPS)
     if unknown:
         parser.error(f"--steps: {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
-    if args.set and args.label == "dupelake":
-        parser.error("--set wants a --label of its own: `dupelake` is the run with all defaults")
+    if (args.set or args.profile != BALANCED) and args.label == "dupelake":
+        parser.error("--set and --profile want a --label of their own: `dupelake` is the run with all defaults")
     return args
 
 
-def check_options(out: Path, options: Sequence[str]) -> None:
+def check_options(out: Path, options: Sequence[str], profile: str) -> None:
     kept = read_result(out).meta["settings"]
-    if kept != {"set": list(options)}:
+    if kept != product.settings(options, profile):
         raise SystemExit(f"{out} holds a run with {kept}; give another --label, or --again")
 
 
@@ -102,7 +106,7 @@ def run_keepers(args: argparse.Namespace, work: Path) -> None:
     keepers.write_manifest(keepers.cases(rows, is_small(rows)), work / "corpus" / "images", out / "manifest.csv")
     print(f"keepers: {args.label}", flush=True)
     allowed = f"fetch.allowed_roots=['{work / 'corpus'}']"
-    product.run(out / "manifest.csv", out, [*args.set, allowed], update=args.update)
+    product.run(out / "manifest.csv", out, [*args.set, allowed], update=args.update, profile=args.profile)
     keepers.export(out / "warehouse", out / "keepers.csv")
 
 

@@ -1,3 +1,85 @@
 """dupelake: near-duplicate image detection for lakehouses, on Spark and Delta Lake."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from dupelake.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+    from dupelake.notebook.opened import OpenWarehouse
+
+
+@overload
+def open(
+    warehouse: str | os.PathLike[str],
+    frames: Literal["arrow"] = "arrow",
+    *,
+    run: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> OpenWarehouse[pa.Table]: ...
+@overload
+def open(
+    warehouse: str | os.PathLike[str],
+    frames: Literal["pandas"],
+    *,
+    run: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> OpenWarehouse[pd.DataFrame]: ...
+@overload
+def open(
+    warehouse: str | os.PathLike[str],
+    frames: Literal["polars"],
+    *,
+    run: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> OpenWarehouse[pl.DataFrame]: ...
+@overload
+def open(
+    warehouse: str | os.PathLike[str],
+    frames: Literal["spark"],
+    *,
+    run: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> OpenWarehouse[DataFrame]: ...
+def open(
+    warehouse: str | os.PathLike[str],
+    frames: str = "arrow",
+    *,
+    run: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> OpenWarehouse[Any]:
+    """Open a warehouse to read it, without Spark or Java.
+
+    >>> import dupelake
+    >>> lake = dupelake.open("dupes")
+    >>> lake.groups().num_rows
+    18
+    >>> dupelake.open("dupes", "pandas").groups()["relation"].value_counts().to_dict()
+    {'copy': 10, 'keeper': 7, 'alternate': 1}
+
+    Args:
+        warehouse: the folder or object-store prefix of the tables.
+        frames: the form of all rows: `arrow` (pyarrow.Table), `pandas`, `polars` (not installed with dupelake) or
+            `spark` (of the active session, else of a local one). All rows pass through this process: read a table
+            that is larger than its memory in parts (`where`), or by Spark itself.
+        run: the id of a complete night, whose tables are read; None for the last one.
+        storage_options: of the object store, as delta-rs takes them; they go over the variables AWS_*, AZURE_* and
+            GOOGLE_* of the environment.
+
+    Raises:
+        NotFoundError: there is no warehouse, or no such complete night.
+        QueryError: no such form of frames.
+        EnvironmentFault: the store cannot be read.
+    """
+    from dupelake.notebook.opened import OpenWarehouse
+
+    return OpenWarehouse(warehouse, frames, run, storage_options)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dupelake import __version__
 from dupelake.errors import DupelakeError
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
+from dupelake.version import __version__
 
 if TYPE_CHECKING:
     from dupelake.warehouse.schema_types import Table
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    jobs = {"run": _run, "forget": _forget, "maintain": _maintain, "plan": _plan}  # they have the options of jobs
+    # These have the options of jobs.
+    jobs = {"run": _run, "forget": _forget, "maintain": _maintain, "plan": _plan, "overlap": _overlap}
     if argv and argv[0] in jobs:
         return jobs[argv[0]](argv[1:])
     args = _parser().parse_args(argv)
@@ -66,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("forget", help="take images out by hand: dupelake forget --image ID ...", add_help=False)
     commands.add_parser("plan", help="what a run would do; takes the options of run", add_help=False)
     commands.add_parser("maintain", help="compact the tables, drop old versions: dupelake maintain ...", add_help=False)
+    commands.add_parser(
+        "overlap", help="which sources, partitions, scopes or values of a column share pictures", add_help=False
+    )
     report = commands.add_parser("report", help="the found groups as a contact sheet")
     report.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
     add_spark(report)
@@ -111,6 +115,14 @@ def _maintain(argv: Sequence[str]) -> int:
     from dupelake.pipeline.common import run_job
 
     return run_job(maintain.JOB, maintain_command("dupelake maintain", maintain.__doc__ or ""), argv)
+
+
+def _overlap(argv: Sequence[str]) -> int:
+    from dupelake.pipeline import overlap
+    from dupelake.pipeline.common import run_job
+    from dupelake.pipeline.overlap_command import overlap_command
+
+    return run_job(overlap.JOB, overlap_command("dupelake overlap", overlap.__doc__ or ""), argv)
 
 
 def _plan(argv: Sequence[str]) -> int:

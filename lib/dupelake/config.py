@@ -21,6 +21,7 @@ import yaml
 
 from dupelake.errors import ConfigError
 from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
+from dupelake.profiles import BALANCED, profile_values
 
 TIERS = ("identical", "verified", "copies")  # of removable copies, the strictest first
 KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
@@ -111,7 +112,7 @@ class FeaturesConfig:
     """Local features of thumbnails, and their visual words."""
 
     max_keypoints: int = _fixed(400)
-    max_words: int = _opt(150, low=20, high=250)
+    max_words: int = _opt(150, low=0, high=250)  # 0: no keypoints either
     vocabulary: str = _opt("default")  # default | the path of a file of `dupelake vocabulary`
 
 
@@ -216,15 +217,17 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load_config(path: str | Path | None = None, sets: Sequence[str] = ()) -> Config:
-    """The defaults, overridden by the YAML file at `path`, then by each `section.key=value` of `sets`.
+def load_config(path: str | Path | None = None, sets: Sequence[str] = (), profile: str = BALANCED) -> Config:
+    """The defaults, overridden by the profile, by the YAML file at `path`, then by each `section.key=value` of `sets`.
 
     Raises:
         ConfigError: there is a fault (unreadable file, unknown name, wrong type, out of range, contradiction); the
             message has all faults.
     """
     faults: list[str] = []
-    values = _read_yaml(path, faults) if path is not None else {}
+    values = profile_values(profile, faults)
+    for section, body in (_read_yaml(path, faults) if path is not None else {}).items():
+        values.setdefault(section, {}).update(body)
     for item in sets:
         _apply_set(values, item, faults)
     config, refused = _build(values, faults)

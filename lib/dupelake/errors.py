@@ -50,6 +50,18 @@ class VersionMixError(DupelakeError):
     exit_code = 2
 
 
+class NotFoundError(DupelakeError, LookupError):
+    """There is no such warehouse, table, version, image or group; the message names it and the fix."""
+
+    exit_code = 2
+
+
+class QueryError(DupelakeError, ValueError):
+    """A question to a warehouse has a fault (its SQL, a name that several images have); the message says which."""
+
+    exit_code = 2
+
+
 class SchemaError(DupelakeError):
     """A DataFrame or a stored table lacks columns of its schema; the message lists the present columns."""
 

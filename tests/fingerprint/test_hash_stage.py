@@ -339,6 +339,7 @@ def test_a_lack_of_memory_for_features_is_tried_again(tmp_path: Path, monkeypatc
     assert (row["status"], row["reason"]) == ("failed", "out_of_memory"), "which later nights try again"
 
 
+@pytest.mark.long
 def test_the_job_keeps_features(spark, tmp_path: Path, monkeypatch):
     pictures, where = tmp_path / "pictures", str(tmp_path / "wh")
     pictures.mkdir()

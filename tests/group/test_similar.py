@@ -69,6 +69,7 @@ def test_copies_alone_are_no_other_shots(spark, checkpoint):
     assert found.isEmpty()
 
 
+@pytest.mark.long
 def test_the_option_fills_the_table_and_takes_it_back(spark, tmp_path):
     """A real night: two photographs of one motorcycle from two places, and another subject."""
     root, images = str(tmp_path / "wh"), tmp_path / "images"

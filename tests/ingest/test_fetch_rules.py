@@ -639,6 +639,7 @@ def test_rules_that_would_be_misread_are_refused() -> None:
     assert Config().fetch.allowed_roots == ()
 
 
+@pytest.mark.long
 def test_a_run_tells_what_it_refused_and_reads_it_once_it_may(
     spark: SparkSession, tmp_path: Path, serve, capsys: pytest.CaptureFixture[str]
 ) -> None:

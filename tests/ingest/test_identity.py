@@ -20,7 +20,8 @@ SCHEMA = "image_id string, uri string, scope string, partition string, deleted s
 def night(spark: SparkSession, *rows: tuple[str | None, ...], default: str = "") -> DataFrame:
     """A manifest of rows (image_id, uri, scope, partition, deleted); missing values are null."""
     full = [(*row, *[None] * (5 - len(row))) for row in rows]
-    return normalise(spark.createDataFrame(full, SCHEMA), ManifestConfig(default_scope=default))
+    found = normalise(spark.createDataFrame(full, SCHEMA), ManifestConfig(default_scope=default))
+    return spark.createDataFrame(found.collect(), found.schema)  # without its plan: what follows plans only itself
 
 
 class Store:

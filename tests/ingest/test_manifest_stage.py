@@ -31,15 +31,20 @@ def frame(spark: SparkSession, schema: str, *rows: tuple[Any, ...]) -> DataFrame
     return spark.createDataFrame(list(rows), schema)
 
 
+def local(rows: DataFrame) -> DataFrame:
+    """The same rows without their plan, so that what follows plans only itself."""
+    return rows.sparkSession.createDataFrame(rows.collect(), rows.schema)
+
+
 def normal(
     spark: SparkSession, *rows: tuple[Any, ...], schema: str = "image_id string, uri string, partition string"
 ) -> DataFrame:
-    return normalise(frame(spark, schema, *rows), CFG)
+    return local(normalise(frame(spark, schema, *rows), CFG))
 
 
 def stored(manifest: DataFrame) -> DataFrame:
     """The rows of `images` after a run that read all of them."""
-    return manifest.select(
+    images = manifest.select(
         "image_id",
         "uri",
         "partition",
@@ -53,6 +58,7 @@ def stored(manifest: DataFrame) -> DataFrame:
         "marks",
         "source",
     )
+    return local(images)
 
 
 def table(rows: DataFrame) -> dict[str, dict[str, Any]]:
@@ -190,7 +196,7 @@ class TestNewRows:
         night = normal(
             spark, ("i", "/a", "1"), ("i", "/b", "1"), ("j", None, "1"), (None, "/c", "2"), (None, None, "3")
         )
-        first = new_rows(night, None)
+        first = local(new_rows(night, None))
         assert ids(first) == ids(night)
         assert new_rows(night, stored(first)).count() == 0
 
@@ -213,7 +219,7 @@ class TestNewRows:
     def test_another_uri_for_a_stored_id(self, spark: SparkSession) -> None:
         images = stored(normal(spark, ("i", "/a", "1")))
         night = normal(spark, ("i", "/b", "2"))
-        first = new_rows(night, images)
+        first = local(new_rows(night, images))
         assert ids(first) == {loser("i", "/b"): "image_id_conflict"}
         assert table(first)[loser("i", "/b")]["error_message"].endswith("/a")
         assert new_rows(night, images.union(stored(first))).count() == 0
@@ -223,13 +229,13 @@ class TestNewRows:
         images = stored(normal(spark, ("i", "/new", "2")))
         both = normal(spark, ("i", "/new", "2"), ("i", "/late", "1"))
         assert ids(both) == {"i": None, loser("i", "/new"): "image_id_conflict"}
-        first = new_rows(both, images)
+        first = local(new_rows(both, images))
         assert ids(first) == {loser("i", "/late"): "image_id_conflict"}
         assert new_rows(both, images.union(stored(first))).count() == 0
 
     def test_loser_whose_winner_is_not_asked_for_yet(self, spark: SparkSession) -> None:
         both = normal(spark, ("i", "/a", "1"), ("i", "/b", "2"))
-        first = new_rows(both, spark.createDataFrame([], stored(both).schema), partitions=["2"])
+        first = local(new_rows(both, spark.createDataFrame([], stored(both).schema), partitions=["2"]))
         assert ids(first) == {loser("i", "/b"): "image_id_conflict"}
         assert ids(new_rows(both, stored(first))) == {"i": None}
 
@@ -240,7 +246,7 @@ class TestNewRows:
     def test_a_uri_that_got_lost_does_not_overwrite(self, spark: SparkSession) -> None:
         images = stored(normal(spark, ("i", "/a", "1")))
         night = normal(spark, ("i", None, "1"))
-        first = new_rows(night, images)
+        first = local(new_rows(night, images))
         assert ids(first) == {loser("i", ""): "no_uri"}
         assert new_rows(night, images.union(stored(first))).count() == 0
 

@@ -49,6 +49,7 @@ def rows(root: Path, table: Any) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.long
 def test_a_night_with_images_that_kill_their_worker(faults: None, tmp_path: Path, capsys) -> None:
     files, root = tmp_path / "files", tmp_path / "wh"
     files.mkdir()

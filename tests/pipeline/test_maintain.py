@@ -37,6 +37,7 @@ def last_compaction(warehouse):
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.long
 def test_only_small_files_are_written_again(spark, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "_SMALL_FILE_BYTES", 16_000)
     warehouse = Warehouse(spark, str(tmp_path / "wh"))

@@ -172,6 +172,7 @@ def test_measuring_recall_changes_no_pair(spark, one_night, images, tmp_path):
     assert without.read(RUNS).first()["recall"] is None
 
 
+@pytest.mark.long
 def test_a_night_in_parts_equals_one_in_one_part(spark, one_night, images, tmp_path, monkeypatch):
     root, kept = str(tmp_path / "wh"), []
     monkeypatch.setenv("DUPELAKE_CHUNK_ROWS", "7")

@@ -46,6 +46,7 @@ def said(warehouse: Warehouse) -> list[tuple[str, str, str]]:
     return sorted((row["author"], row["image_id"], row["other_image_id"]) for row in rows)
 
 
+@pytest.mark.long
 def test_no_verdict_of_several_people_at_once_is_lost(spark, warehouse, tmp_path):
     """Three in threads and one in a process of his own, each verdict by itself; one file is given twice at once."""
     pairs = [("a", "b"), ("c", "d"), ("e", "f")]

@@ -43,6 +43,7 @@ def short(partition: str) -> str:
     return f"{start}~{hashlib.sha256(partition.encode()).hexdigest()[:16]}"
 
 
+@pytest.mark.long
 def test_nights_of_some_partitions(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest, root = tmp_path / "m.jsonl", str(tmp_path / "wh")
     partitions = ["2026-11-01", "2026-11-02", LONG]

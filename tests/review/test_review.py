@@ -165,6 +165,7 @@ def test_an_empty_warehouse_gives_both_files(spark, tmp_path):
     assert (tmp_path / "out" / "review.csv").read_text(encoding="utf-8").splitlines() == [",".join(CSV_COLUMNS)]
 
 
+@pytest.mark.long
 def test_the_filled_csv_goes_back_once_and_what_it_decides_is_asked_no_more(warehouse, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main(["review", "--warehouse", warehouse.root, "--out", str(out)]) == 0

@@ -15,7 +15,8 @@ PLAIN = """
     copies_found exact_pairs_missed pairs_not_aligned pairs_measured pairs_withdrawn
     pairs_of_other_versions contents_regrouped bridges_cut components_split conflicts similar_groups groups
     images_grouped copies removable removable_bytes
-    nothing_changed named unknown forgotten undone
+    overlap_sets overlap_pictures overlap_sets_changed overlap_proposed overlaps overlap_frequent label_conflicts
+    conflict_images nothing_changed named unknown forgotten undone
 """
 ZERO = """
     removable removable_bytes images_grouped contents_regrouped bridges_cut conflicts embedded embed_failed

@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 
 from dupelake.evaluate.judgement import Case, true_pairs, with_state
 from dupelake.evaluate.truth import AMBIGUOUS, DIFFERENT, NO_RELATION
-from dupelake.warehouse.schema import OK, PAIRS, THUMBNAILS
+from dupelake.report.pair_state import apart_in_words
+from dupelake.warehouse.schema import PAIRS, THUMBNAILS
 from dupelake.warehouse.tables import Warehouse
 
 _MAX_IMAGES = 50  # images of each vertex that are searched for a false pair
@@ -169,16 +170,13 @@ def _why_false(row: Row, listed: dict[tuple[str, str], str], is_pairs: bool) -> 
 
 def _why_missed(row: Row) -> tuple[str, str]:
     truth = "truth: duplicate" if row["relation"] == NO_RELATION else f"truth: {row['relation']}"
-    failed = [side for side in "ab" if row[f"{side}_status"] != OK]
-    if failed:
-        return truth, f"never measured: {'both images' if len(failed) == 2 else 'one image'} failed in the hash stage"
-    if row["is_duplicate"]:
-        return truth, "accepted, but the groups keep them apart"
-    if row["score"] is not None:
-        return truth, "measured, not accepted"
-    if row["a_scope"] != row["b_scope"]:
-        return truth, f"never proposed: scopes {row['a_scope']!r} and {row['b_scope']!r} differ"
-    return truth, "never proposed"
+    apart = apart_in_words(
+        (row["a_status"], row["b_status"]),
+        (row["a_scope"], row["b_scope"]),
+        is_accepted=row["is_duplicate"],
+        is_measured=row["score"] is not None,
+    )
+    return truth, apart
 
 
 def _shown(

@@ -179,7 +179,7 @@ def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: 
     height, width = thumbnail.shape[:2]
     try:
         grey: Any = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)
-        features = extract_features(grey, cfg.max_keypoints)
+        features = extract_features(grey, cfg.max_keypoints) if cfg.max_words else no_features()
         words = make_words(features, vocabulary, cfg.max_words)
         error = None
     except MemoryError:

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import TIERS
 from dupelake.ingest.live_stage import live_images
+from dupelake.warehouse.rules import FILE_ID
 
 _FILE = ("content_id", "file_id")
 _OWN = tuple(f"own_{name}" for name in _FILE)
@@ -19,7 +20,7 @@ _OWN = tuple(f"own_{name}" for name in _FILE)
 
 def file_of() -> Column:
     """The file of an image; its uri where an older run stored no file_id."""
-    return F.coalesce("file_id", "uri").alias("file_id")
+    return F.expr(FILE_ID).alias("file_id")
 
 
 def keep_shared_files(rows: DataFrame, members: DataFrame) -> DataFrame:

@@ -6,12 +6,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
-from dupelake.warehouse.schema import OK
+from dupelake.warehouse.rules import LIVE
 
 
 def live_images(images: DataFrame) -> DataFrame:
     """The rows of schema.IMAGES that were read and are not deleted. Only they are compared and grouped."""
-    return images.where((F.col("status") == OK) & F.col("deleted_at").isNull())
+    return images.where(LIVE)
 
 
 def scope_of(cfg: LshConfig) -> Column:

@@ -17,6 +17,7 @@ from dupelake.errors import ConfigError
 from dupelake.ingest.uris import local_path
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.pipeline.options import ForgetOptions, HashOptions, MaintainOptions
+from dupelake.profiles import BALANCED, PROFILES
 from dupelake.warehouse.paths import known_local
 from dupelake.warehouse.schema import IMAGES
 
@@ -63,7 +64,7 @@ class Parsed(Generic[O]):
     def config(self) -> Config | None:
         """The configuration; None if it has faults."""
         try:
-            return load_config(self.args.config, self.args.sets)
+            return load_config(self.args.config, self.args.sets, self.args.profile)
         except ConfigError:
             return None
 
@@ -75,7 +76,7 @@ class Parsed(Generic[O]):
         """
         args, faults, config = self.args, Faults(), Config()
         try:
-            config = load_config(args.config, args.sets)
+            config = load_config(args.config, args.sets, args.profile)
         except ConfigError as error:
             faults += error.faults
         settings = spark_settings(args.spark, faults)
@@ -117,7 +118,7 @@ def manifest_command(prog: str, description: str) -> Command[HashOptions]:
         help="the manifests list everything that exists: covered images that they lack are gone (docs/removals.md)",
     )
     _add_full(parser)
-    _add_common(parser)
+    add_common(parser)
     return Command(parser, _hash_options)
 
 
@@ -125,21 +126,21 @@ def full_command(prog: str, description: str, options: Callable[[bool], O]) -> C
     """The command line of a job with the option --full. `options` makes the options of the job from its value."""
     parser = Parser(prog=prog, description=description)
     _add_full(parser)
-    _add_common(parser)
+    add_common(parser)
     return Command(parser, lambda args, _: options(args.full))
 
 
 def cluster_command(prog: str, description: str) -> Command[None]:
     """The command line of the cluster job."""
     parser = Parser(prog=prog, description=description)
-    _add_common(parser)
+    add_common(parser)
     return Command(parser, lambda *_: None)
 
 
 def maintain_command(prog: str, description: str) -> Command[MaintainOptions]:
     """The command line of the maintain job."""
     parser = Parser(prog=prog, description=description)
-    _add_common(parser)
+    add_common(parser)
     parser.add_argument(
         "--retain-hours",
         type=_hours,
@@ -153,7 +154,7 @@ def maintain_command(prog: str, description: str) -> Command[MaintainOptions]:
 def forget_command(prog: str, description: str) -> Command[ForgetOptions]:
     """The command line of the forget job."""
     parser = Parser(prog=prog, description=description)
-    _add_common(parser)
+    add_common(parser)
     for name, word, text in (
         ("--image", "ID", "the image with this image_id"),
         ("--uri", "URI", "every image with this uri, in all scopes and spellings"),
@@ -177,9 +178,16 @@ def _add_full(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options that every job has."""
     parser.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
+    parser.add_argument(
+        "--profile",
+        default=BALANCED,
+        metavar="NAME",
+        help=f"a set of option values: {', '.join(PROFILES)} (default: {BALANCED}; benchmarks/profiles.md); "
+        "--config and --set go over it",
+    )
     parser.add_argument("--config", metavar="FILE", help="YAML file with options (conf/base.yaml lists all)")
     parser.add_argument(
         "--set",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from dupelake import __version__, errors
+from dupelake import errors
 from dupelake.config import Config
 from dupelake.errors import ConfigError, DupelakeError, EnvironmentFault, GateError, first_line
 from dupelake.pipeline.command_lines import Command
@@ -30,6 +30,7 @@ from dupelake.runtime.metrics import prometheus_text, write_metrics
 from dupelake.runtime.redaction import Redactor, redact_uris
 from dupelake.runtime.run_record import START, Run, new_run_id
 from dupelake.runtime.session import build_session
+from dupelake.version import __version__
 from dupelake.warehouse.tables import Warehouse
 
 log = logging.getLogger(__name__)

@@ -68,6 +68,25 @@ class MaintainOptions:
     retain_hours: float
 
 
+@dataclass(frozen=True)
+class OverlapOptions:
+    """Options of the overlap job.
+
+    Attributes:
+        by: what makes the sets: source, partition, scope, or `extra.` with a column of the manifest; None for no sets.
+        conflicts: the column, in the same form, of which one picture should have one value; None for none.
+        between: two sets whose common pictures are listed; None for none.
+        min_share: share of the pictures of one of two sets from which on a pair is kept.
+        out: folder of the files, absolute.
+    """
+
+    by: str | None
+    conflicts: str | None
+    between: tuple[str, str] | None
+    min_share: float
+    out: str
+
+
 def absolute(path: str) -> str:
     """The path, made absolute if it is local."""
     local = local_path(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -44,21 +46,54 @@ class SheetGroup:
     members: Sequence[Member]
 
 
-def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 7) -> Image.Image:
-    """Draw a sheet with one row per group and at most `columns` tiles per row.
+def sheet_groups(rows: Iterable[Mapping[str, Any]]) -> list[SheetGroup]:
+    """Groups to draw, in the order of their first rows.
+
+    Args:
+        rows: members in the order in which they are drawn: columns of GROUPS, of their images, and `bytes` of their
+            thumbnails.
+    """
+    members: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        members.setdefault(row["group_id"], []).append(row)
+    return [
+        SheetGroup(group_id, found[0]["group_size"], [_member(row) for row in found])
+        for group_id, found in members.items()
+    ]
+
+
+def _member(row: Mapping[str, Any]) -> Member:
+    name = row["uri"].rstrip("/").rsplit("/", 1)[-1]
+    return Member(
+        row["image_id"],
+        unquote(name) if row["uri"].startswith("file:") else name,
+        bytes(row["bytes"]) if row["bytes"] is not None else None,
+        row["width_px"],
+        row["height_px"],
+        row["byte_size"],
+        row["format"],
+        row["relation"],
+        row["is_removable"],
+        row["reason"],
+    )
+
+
+def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 7, lines: int = 1) -> Image.Image:
+    """Draw a sheet of groups, each with at most `lines` lines of at most `columns` tiles.
 
     Args:
         groups: groups from top to bottom; for an empty list the sheet says that there are none.
         title: the line at the top.
-        columns: tiles per row; the sheet says how many members are not drawn.
+        columns: tiles per line.
+        lines: lines per group; the sheet says how many members are not drawn.
 
     Returns:
         An RGB image. Frames are green for keepers, red for removable copies, blue for copies that are not removable by
         the configuration, and amber for alternates.
     """
     width = columns * (_TILE_PX + _GAP_PX) + _GAP_PX
-    wrapped = [[_wrapped(member.reason) for member in group.members[:columns]] for group in groups]
-    heights = [_HEAD_PX + _TILE_PX + (3 + max(map(len, reasons))) * _LINE_PX for reasons in wrapped]
+    drawn = [_lines(group.members[: columns * lines], columns) for group in groups]
+    heights = [_HEAD_PX + sum(height for _, height in found) for found in drawn]
     sheet = Image.new("RGB", (width, 2 * _HEAD_PX + max(_HEAD_PX, sum(heights))), BACK)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP_PX, _GAP_PX), title, INK, font(17))
@@ -67,10 +102,23 @@ def draw_contact_sheet(groups: Sequence[SheetGroup], title: str, columns: int = 
     if not groups:
         draw.text((_GAP_PX, 2 * _HEAD_PX + 20), "No duplicate groups.", INK, font(17))
     top = 2 * _HEAD_PX
-    for group, reasons, height in zip(groups, wrapped, heights, strict=True):
-        _draw_group(sheet, draw, group, reasons, top)
-        top += height
+    for group, found in zip(groups, drawn, strict=True):
+        _draw_head(sheet, draw, group, sum(len(line) for line, _ in found), top)
+        top += _HEAD_PX
+        for line, height in found:
+            for column, (member, reason) in enumerate(line):
+                _draw_member(sheet, draw, member, reason, _GAP_PX + column * (_TILE_PX + _GAP_PX), top)
+            top += height
     return sheet
+
+
+def _lines(members: Sequence[Member], columns: int) -> list[tuple[list[tuple[Member, list[str]]], int]]:
+    """The members with their wrapped reasons, line by line, and the height of each line in pixels."""
+    found = []
+    for at in range(0, len(members), columns):
+        line = [(member, _wrapped(member.reason)) for member in members[at : at + columns]]
+        found.append((line, _TILE_PX + (3 + max(len(reason) for _, reason in line)) * _LINE_PX))
+    return found
 
 
 def _wrapped(reason: str) -> list[str]:
@@ -85,16 +133,11 @@ def _wrapped(reason: str) -> list[str]:
     return lines if len(lines) <= _MAX_LINES else [*lines[: _MAX_LINES - 1], f"{lines[_MAX_LINES - 1]} …"]
 
 
-def _draw_group(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup, reasons: Sequence[Sequence[str]], top: int
-) -> None:
-    hidden = group.size - len(reasons)
+def _draw_head(sheet: Image.Image, draw: ImageDraw.ImageDraw, group: SheetGroup, n_drawn: int, top: int) -> None:
+    hidden = group.size - n_drawn
     more = f"; {hidden} more not drawn" if hidden > 0 else ""
     draw.line([(_GAP_PX, top + 4), (sheet.width - _GAP_PX, top + 4)], (220, 220, 220))
     draw.text((_GAP_PX, top + 10), f"group {group.group_id[:12]}: {group.size} images{more}", INK, font(13))
-    for column, (member, reason) in enumerate(zip(group.members, reasons, strict=False)):
-        left = _GAP_PX + column * (_TILE_PX + _GAP_PX)
-        _draw_member(sheet, draw, member, reason, left, top + _HEAD_PX)
 
 
 def _draw_member(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote
 
-from pyspark.sql import Row
 from pyspark.sql import functions as F
-from pyspark.sql import window as W
 
 from dupelake.group.file_names_stage import what_may_go
-from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
+from dupelake.report.contact_sheet import SheetGroup, draw_contact_sheet, sheet_groups
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import human_bytes, recall_in_words, tiers_in_words
+from dupelake.warehouse.rules import MEMBER_ORDER
 from dupelake.warehouse.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
 from dupelake.warehouse.tables import Warehouse, single_row
 
@@ -73,11 +71,9 @@ def load_groups(warehouse: Warehouse, n_groups: int) -> list[SheetGroup]:
     """The `n_groups` largest groups (ties by id), each with its first members, keeper first."""
     groups = warehouse.read(GROUPS)
     chosen = groups.where("is_keeper").orderBy(F.desc("group_size"), "group_id").limit(n_groups).select("group_id")
-    order = W.Window.partitionBy("group_id").orderBy(F.desc("is_keeper"), F.desc("score_to_keeper"), "image_id")
+    place = F.expr(f"row_number() OVER (PARTITION BY group_id ORDER BY {MEMBER_ORDER})")
     drawn = (
-        groups.join(F.broadcast(chosen), "group_id")
-        .withColumn("place", F.row_number().over(order))
-        .where(F.col("place") <= _MEMBERS_DRAWN)
+        groups.join(F.broadcast(chosen), "group_id").withColumn("place", place).where(F.col("place") <= _MEMBERS_DRAWN)
     )
     images = warehouse.read(IMAGES).select("image_id", "uri", "width_px", "height_px", "byte_size", "format")
     thumbnails = warehouse.read(THUMBNAILS).select("content_id", "bytes")
@@ -87,26 +83,4 @@ def load_groups(warehouse: Warehouse, n_groups: int) -> list[SheetGroup]:
         .orderBy(F.desc("group_size"), "group_id", "place")
         .collect()
     )  # at most n_groups * _MEMBERS_DRAWN rows
-    members: dict[str, list[Row]] = {}
-    for row in rows:
-        members.setdefault(row["group_id"], []).append(row)
-    return [
-        SheetGroup(group_id, found[0]["group_size"], [_member(row) for row in found])
-        for group_id, found in members.items()
-    ]
-
-
-def _member(row: Row) -> Member:
-    name = row["uri"].rstrip("/").rsplit("/", 1)[-1]
-    return Member(
-        row["image_id"],
-        unquote(name) if row["uri"].startswith("file:") else name,
-        bytes(row["bytes"]) if row["bytes"] is not None else None,
-        row["width_px"],
-        row["height_px"],
-        row["byte_size"],
-        row["format"],
-        row["relation"],
-        row["is_removable"],
-        row["reason"],
-    )
+    return sheet_groups(row.asDict() for row in rows)

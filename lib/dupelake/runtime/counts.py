@@ -92,6 +92,15 @@ class Counts(Mapping[str, int]):
     )
     # nightly
     nothing_changed: int = _count("1 where the night found nothing to do")
+    # overlap
+    overlap_sets: int = _count("sets of images that were compared with each other")
+    overlap_pictures: int = _count("pictures of these sets, each counted once for each set")
+    overlap_sets_changed: int = _count("sets that are new or changed since the last run")
+    overlap_proposed: int = _count("pairs of sets that were proposed, and counted exactly")
+    overlaps: int = _count("all pairs of sets in `overlaps` that are made in this way")
+    overlap_frequent: int = _count("sampled pictures of so many sets that they propose no pair by sample")
+    label_conflicts: int = _count("pictures whose images have several values of the column of --conflicts")
+    conflict_images: int = _count("images of these pictures")
     # forget
     named: int = _count("names of images that were given")
     unknown: int = _count("given names that are of no image")

@@ -17,12 +17,13 @@ from typing import Any
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
-from dupelake import __version__
 from dupelake.config import TIERS, Config
 from dupelake.runtime.counts import Counts
 from dupelake.runtime.logs import EventLog, Progress
 from dupelake.runtime.redaction import Redactor
-from dupelake.warehouse.schema import ALL_TABLES, DECISIONS, RUNS
+from dupelake.version import __version__
+from dupelake.warehouse.rules import COMPLETE
+from dupelake.warehouse.schema import ALL_TABLES, BESIDE_NIGHTS, DECISIONS, RUNS
 from dupelake.warehouse.staging import Staging
 from dupelake.warehouse.tables import Warehouse
 
@@ -145,6 +146,7 @@ class Run:
         """The run in words, for the end of the terminal or log."""
         lines = [f"Run {self.run_id} ({self.job})", *_forgotten(self.counts), *_read(self.counts)]
         lines += _found(self.counts, self.recall)
+        lines += _overlapping(self.counts)
         took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
         lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all, on the clock")
         lines += [f"  NOTE     {note}" for note in self.notes]
@@ -208,14 +210,26 @@ def _found(counts: Counts, recall: str | None) -> Iterator[str]:
         yield "  nothing has changed since the last complete night: all that was found stands"
 
 
+def _overlapping(counts: Counts) -> Iterator[str]:
+    """What the overlap job compared and found."""
+    if "overlap_sets" in counts:
+        yield (
+            f"  sets     {counts.overlap_sets} of {counts.overlap_pictures} pictures in all, "
+            f"{counts.overlap_sets_changed} of them new or changed"
+        )
+        yield f"  overlaps {counts.overlaps} pairs of sets; {counts.overlap_proposed} pairs were counted now"
+    if "label_conflicts" in counts:
+        yield f"  labels   {counts.label_conflicts} pictures with several values, {counts.conflict_images} images"
+
+
 def table_versions(warehouse: Warehouse) -> dict[str, int]:
-    """The number of the newest commit of every table but `runs`, by name; -1 where there is no table."""
-    return {table.name: warehouse.version(table) for table in ALL_TABLES if table is not RUNS}
+    """The number of the newest commit of every table that nights read or write, by name; -1 where there is no table."""
+    return {table.name: warehouse.version(table) for table in ALL_TABLES if table not in BESIDE_NIGHTS}
 
 
 def last_complete(warehouse: Warehouse, job: str | None = None) -> Row | None:
     """The newest row of `runs` that left all tables up to date with each other, of `job` or of any."""
-    rows = warehouse.read(RUNS).where("tables IS NOT NULL")
+    rows = warehouse.read(RUNS).where(COMPLETE)
     return (rows if job is None else rows.where(F.col("job") == job)).orderBy(F.desc("started_at")).first()
 
 

@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING
 
 from dupelake.errors import BusyError
+
+if TYPE_CHECKING:  # readers without Spark use this module as well
+    from pyspark.sql import SparkSession
 
 APP_ID = "dupelake"  # of the numbers in a table's log
 _BITS = 31  # low bits of a number: the count of the table's commits; the bits above are the token (seconds since 1970)

@@ -11,13 +11,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING, Any
 
 from dupelake.errors import ConfigError
+
+if TYPE_CHECKING:  # readers without Spark use this module as well
+    from pyspark.sql import SparkSession
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):(?=/)")  # at least two letters, because C:/ is a drive
 _GLOB = frozenset("{}[]*?\\")
@@ -50,6 +49,9 @@ def qualified(spark: SparkSession, path: str) -> str:
     Raises:
         ConfigError: no file system of this session supports the path, or Delta does not.
     """
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
     if "`" in path:
         raise ConfigError([f"--warehouse {path}: Delta cannot name a path with a backtick; rename the folder"])
     jvm: Any = spark._jvm

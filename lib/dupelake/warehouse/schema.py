@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pyspark.sql import types as T
 
+from dupelake.warehouse.rules import FAILED, OK
 from dupelake.warehouse.schema_groups import (
     CLUSTERED,
     DECIDED,
@@ -16,6 +17,8 @@ from dupelake.warehouse.schema_groups import (
     GROUP_CHANGES,
     GROUP_MOVES,
     GROUPS,
+    OVERLAP_SETS,
+    OVERLAPS,
     RUNS,
     SIMILAR_GROUPS,
 )
@@ -23,6 +26,7 @@ from dupelake.warehouse.schema_types import BOOL, BOX, BYTES, DOUBLE, INT, LONG,
 
 __all__ = [
     "ALL_TABLES",
+    "BESIDE_NIGHTS",
     "CLUSTERED",
     "DECIDED",
     "DECISIONS",
@@ -40,6 +44,8 @@ __all__ = [
     "MANIFEST",
     "MODELS",
     "OK",
+    "OVERLAPS",
+    "OVERLAP_SETS",
     "PAIRS",
     "RUNS",
     "SIMILAR_GROUPS",
@@ -47,8 +53,6 @@ __all__ = [
     "Table",
     "conform",
 ]
-
-OK, FAILED = "ok", "failed"
 
 # The rows of ingest/new_images_stage.normalise; not a stored table.
 MANIFEST = T.StructType(
@@ -375,5 +379,10 @@ ALL_TABLES = (
     DECISIONS,
     DECIDED,
     DECISION_CONFLICTS,
+    OVERLAPS,
+    OVERLAP_SETS,
     RUNS,
 )
+
+# Tables that no night reads or writes: their versions say nothing about whether a night is up to date.
+BESIDE_NIGHTS = (OVERLAPS, OVERLAP_SETS, RUNS)

@@ -1,10 +1,23 @@
-"""Tables of groups and their history, people's decisions, and runs."""
+"""Tables of groups and their history, people's decisions, overlaps of sets, and runs."""
 
 from __future__ import annotations
 
 from pyspark.sql import types as T
 
-from dupelake.warehouse.schema_types import BOOL, COUNTS, DOUBLE, INT, SECONDS, TEXT, TEXTS, TIME, Table, col
+from dupelake.warehouse.schema_types import (
+    BOOL,
+    BYTES,
+    COUNTS,
+    DOUBLE,
+    INT,
+    LONG,
+    SECONDS,
+    TEXT,
+    TEXTS,
+    TIME,
+    Table,
+    col,
+)
 
 GROUPS = Table(
     "groups",
@@ -191,13 +204,65 @@ DECISION_CONFLICTS = Table(
     key=("conflict_id",),
 )
 
+_SHARED = T.StructType(
+    [
+        T.StructField("picture", TEXT),
+        T.StructField("image_a", TEXT),
+        T.StructField("image_b", TEXT),
+    ]
+)
+
+OVERLAPS = Table(
+    "overlaps",
+    "One row per two sets of images that share pictures. A picture is a group, else a content.",
+    T.StructType(
+        [
+            col("sets_by", TEXT, "what makes the sets: source, partition, scope, or extra.COLUMN", null=False),
+            col("set_a", TEXT, "a set: the value that its images have in common", null=False),
+            col("set_b", TEXT, "the other set, later in text order", null=False),
+            col("n_a", LONG, "pictures of set_a", null=False),
+            col("n_b", LONG, "pictures of set_b", null=False),
+            col("n_shared", LONG, "pictures of both", null=False),
+            col("share_a", DOUBLE, "n_shared / n_a", null=False),
+            col("share_b", DOUBLE, "n_shared / n_b", null=False),
+            col("examples", T.ArrayType(_SHARED), "up to 3 shared pictures, each with an image of each set"),
+        ]
+    ),
+    key=("sets_by", "set_a", "set_b"),
+    checks={
+        "ordered": "set_a < set_b",
+        "shared_in_both": "n_shared BETWEEN 1 AND least(n_a, n_b)",
+    },
+)
+
+OVERLAP_SETS = Table(
+    "overlap_sets",
+    "State of the overlap job: the sets as they were compared last, so that a run compares only what changed.",
+    T.StructType(
+        [
+            col("sets_by", TEXT, "what makes the sets: source, partition, scope, or extra.COLUMN", null=False),
+            col("set_id", TEXT, "the value that its images have in common", null=False),
+            col("n_pictures", LONG, "pictures of the set", null=False),
+            col("fingerprint", LONG, "fingerprint of its pictures, each with an image", null=False),
+            col(
+                "sketch",
+                BYTES,
+                "256 uint32 of MinHash, then the 128 smallest hashes, uint64; little-endian",
+                null=False,
+            ),
+            col("overlap_version", TEXT, "fingerprint of the code and options that compared it", null=False),
+        ]
+    ),
+    key=("sets_by", "set_id"),
+)
+
 RUNS = Table(
     "runs",
     "One row per job run.",
     T.StructType(
         [
             col("run_id", TEXT, "start time and a random suffix", null=False),
-            col("job", TEXT, "hash, embed, lsh_join, cluster, nightly or forget", null=False),
+            col("job", TEXT, "hash, embed, lsh_join, cluster, nightly, forget, maintain or overlap", null=False),
             col("status", TEXT, "succeeded or failed", null=False),
             col("started_at", TIME, "UTC", null=False),
             col("finished_at", TIME, "UTC", null=False),

@@ -1,0 +1,128 @@
+"""The questions that people ask of a warehouse, as SQL of DataFusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dupelake.warehouse.reader import quoted, quoted_list
+from dupelake.warehouse.rules import COMPLETE, FILE_ID, MEMBER_ORDER, SUCCEEDED
+
+# Names are of the schema, and texts are quoted.
+# ruff: noqa: S608
+
+ORDER = {
+    "images": "image_id",
+    "pairs": "src_id, dst_id",
+    "groups": f"group_size DESC, group_id, {MEMBER_ORDER}",
+}
+"""The order of the rows of these tables."""
+
+LAST_COMPLETE = f"SELECT run_id, tables FROM runs WHERE {COMPLETE} ORDER BY started_at DESC LIMIT 1"
+
+LAST_OPTIONS = f"SELECT config FROM runs WHERE {SUCCEEDED} ORDER BY started_at DESC LIMIT 1"
+
+REMOVABLE = f"""
+SELECT g.image_id, i.uri, g.group_id, k.image_id AS keeper_id, kept.uri AS keeper_uri,
+       g.tier, g.kind, g.score_to_keeper, g.reason, i.byte_size,
+       -- several names of one file free its bytes once
+       CASE WHEN row_number() OVER (PARTITION BY i.content_id, i.file ORDER BY g.image_id) = 1
+            THEN i.byte_size ELSE 0 END AS freed_bytes
+FROM groups g
+JOIN (SELECT image_id, uri, content_id, byte_size, {FILE_ID} AS file FROM images) i ON i.image_id = g.image_id
+JOIN groups k ON k.group_id = g.group_id AND k.is_keeper
+JOIN images kept ON kept.image_id = k.image_id
+WHERE g.is_removable
+ORDER BY g.group_id, g.image_id
+"""
+
+
+def run_of(run_id: str) -> str:
+    """(run_id, tables) of the run, if it left all tables up to date."""
+    return f"SELECT run_id, tables FROM runs WHERE {COMPLETE} AND run_id = {quoted(run_id)}"
+
+
+def history_of(group_id: str, last: int) -> str:
+    """What happened to a group, and to its images, up to the change `last` of `groups`.
+
+    Later events are of a run that was killed before it changed `groups`; the next run makes them again.
+    """
+    group = quoted(group_id)
+    return f"""
+SELECT sequence, changed_at, run_id, group_id, event, image_id, is_keeper, other_group_id, n_images FROM (
+  SELECT 0 AS rank, sequence, changed_at, run_id, group_id, event, CAST(NULL AS STRING) AS image_id,
+         CAST(NULL AS BOOLEAN) AS is_keeper, other_group_id, n_images
+  FROM group_changes WHERE group_id = {group} OR other_group_id = {group}
+  UNION ALL
+  SELECT 1, sequence, changed_at, run_id, {group},
+         CASE WHEN from_group_id IS DISTINCT FROM to_group_id
+              THEN CASE WHEN to_group_id = {group} THEN 'entered' ELSE 'left' END
+              WHEN is_keeper THEN 'became_keeper' ELSE 'was_keeper' END,
+         image_id, is_keeper,
+         CASE WHEN from_group_id IS DISTINCT FROM to_group_id
+              THEN CASE WHEN to_group_id = {group} THEN from_group_id ELSE to_group_id END END,
+         CAST(NULL AS INT)
+  FROM group_moves WHERE from_group_id = {group} OR to_group_id = {group}
+)
+WHERE sequence <= {last}
+ORDER BY sequence, rank, event, group_id, image_id
+"""
+
+
+def groups_named(name: str) -> str:
+    """(group_id) of the groups, present and past, whose id begins with `name`; two at most."""
+    begins = f"starts_with(group_id, {quoted(name)})"
+    return (
+        f"SELECT group_id FROM (SELECT group_id FROM groups WHERE {begins} "
+        f"UNION SELECT group_id FROM group_changes WHERE {begins}) ORDER BY group_id LIMIT 2"
+    )
+
+
+def largest_groups(n: int) -> str:
+    """(group_id) of the `n` groups of most images."""
+    return f"SELECT group_id FROM groups WHERE is_keeper ORDER BY group_size DESC, group_id LIMIT {n}"
+
+
+def members_of(groups: Sequence[str], n: int) -> str:
+    """The first `n` members of each group, with what a contact sheet draws."""
+    return f"""
+SELECT g.*, i.uri, i.width_px, i.height_px, i.byte_size, i.format, t.bytes FROM (
+  SELECT *, row_number() OVER (PARTITION BY group_id ORDER BY {MEMBER_ORDER}) AS place
+  FROM groups WHERE group_id IN {quoted_list(groups)}
+) g
+JOIN images i ON i.image_id = g.image_id
+LEFT JOIN thumbnails t ON t.content_id = g.content_id
+WHERE g.place <= {n}
+ORDER BY g.group_size DESC, g.group_id, g.place
+"""
+
+
+def images_named(name: str, uris: Sequence[str]) -> str:
+    """The image of that id, else the images of one of these URIs that were read, two at most; with group and pixels."""
+    return f"""
+SELECT i.image_id, i.uri, i.scope, i.status, i.reason AS failed, i.deleted_reason, i.content_id, h.pixel_digest,
+       g.group_id, g.relation, g.is_keeper, g.reason
+FROM images i
+LEFT JOIN hashes h ON h.content_id = i.content_id
+LEFT JOIN groups g ON g.image_id = i.image_id
+WHERE i.image_id = {quoted(name)} OR i.uri IN {quoted_list(uris)}
+ORDER BY i.image_id <> {quoted(name)}, i.image_id LIMIT 2
+"""
+
+
+def pair_of(contents: Sequence[str], digests: Sequence[str]) -> str:
+    """The measured pair of two contents, or of others with the pixels of these: equal pixels are measured once.
+
+    Args:
+        contents: both content ids.
+        digests: both pixel digests, in the same order.
+    """
+    if digests[0] == digests[1]:
+        return f"SELECT * FROM pairs WHERE src_id = {quoted(min(contents))} AND dst_id = {quoted(max(contents))}"
+    pictures = f"SELECT content_id, pixel_digest FROM hashes WHERE pixel_digest IN {quoted_list(digests)}"
+    return f"""
+SELECT p.* FROM pairs p
+JOIN ({pictures}) s ON s.content_id = p.src_id
+JOIN ({pictures}) d ON d.content_id = p.dst_id
+WHERE s.pixel_digest <> d.pixel_digest
+ORDER BY p.score DESC, p.src_id, p.dst_id LIMIT 1
+"""

@@ -1,0 +1,185 @@
+"""Reads the tables of a warehouse by delta-rs, without Spark or Java. Nothing is written.
+
+Delta's own reader is `tables.Warehouse`. Both read the same files: the tables use no feature that locks other readers
+out, and delta-rs reads those of users too who turn deletion vectors on.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from dupelake.errors import EnvironmentFault, NotFoundError, QueryError, first_line
+from dupelake.warehouse.fence import APP_ID, count_of
+from dupelake.warehouse.paths import known_local
+from dupelake.warehouse.rules import TABLES
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_GONE = re.compile(r"Object at location .* not found")  # of an object store, a local disk too
+_SELECT = re.compile(r"(\s|--[^\n]*\n)*(SELECT|WITH)\b", re.IGNORECASE)
+_STORES = ("AWS_", "AZURE_", "GOOGLE_")  # variables of the environment that are options of an object store
+_VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of DataFusion; pandas and Spark take neither
+
+
+class Reader:
+    """The tables of one warehouse, each at one version.
+
+    Args:
+        root: the folder or object-store prefix of the warehouse: a path, or `file:`, `s3://`, `s3a://`, `abfss://`,
+            `gs://` and what else delta-rs reads.
+        versions: versions of tables by name; a table that is not named is read at its newest version.
+        storage_options: of the object store, as delta-rs takes them. They go over the variables AWS_*, AZURE_* and
+            GOOGLE_* of the environment.
+
+    Attributes:
+        root: the absolute path of a local folder, or the prefix as given.
+
+    Raises:
+        NotFoundError: `root` is a local path without a folder.
+        EnvironmentFault: delta-rs cannot read the path.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        versions: Mapping[str, int] | None = None,
+        storage_options: Mapping[str, str] | None = None,
+    ) -> None:
+        folder = _local(os.fspath(root))
+        self.root = os.fspath(root).rstrip("/") if folder is None else str(folder)
+        self.versions = dict(versions or {})
+        self._loaded: dict[str, DeltaTable] = {}  # tables at a given version, which never changes
+        from_environment = {name: value for name, value in os.environ.items() if name.startswith(_STORES)}
+        self._options = None if folder is not None else from_environment | dict(storage_options or {})
+        if folder is not None and not folder.is_dir():
+            raise NotFoundError(f"warehouse {self.root}: there is no such folder; `dupelake run` makes it")
+        if folder is not None and (escape := _ESCAPE.search(self.root)):
+            raise EnvironmentFault(
+                f"warehouse {self.root}: delta-rs reads {escape[0]} in a path as another letter; make a link to the "
+                "folder without it, and give that"
+            )
+
+    def at(self, versions: Mapping[str, int]) -> Reader:
+        """The same warehouse at these versions."""
+        other = copy.copy(self)
+        other.versions, other._loaded = dict(versions), {}
+        return other
+
+    def version(self, name: str) -> int:
+        """The version at which the table `name` is read.
+
+        Raises:
+            NotFoundError: there is no such table.
+        """
+        return int(self._table(name).version())
+
+    def last_sequence(self, name: str) -> int:
+        """The number that the last commit to `name` carries (`tables.Warehouse.last_sequence`); 0 without one."""
+        return count_of(self._table(name).transaction_version(APP_ID) or 0)
+
+    def table(
+        self,
+        name: str,
+        columns: Iterable[str] | None = None,
+        where: str | None = None,
+        order: str | None = None,
+    ) -> pa.Table:
+        """Rows of the table `name`.
+
+        Args:
+            name: a table of warehouse/schema.py.
+            columns: names of columns; None for all.
+            where: a condition in SQL. Files and row groups that cannot hold such a row are not read.
+            order: what ORDER BY takes; None for no order.
+
+        Raises:
+            NotFoundError: there is no such table or version.
+            QueryError: no such column, or a fault in `where`.
+        """
+        if name not in TABLES:
+            raise NotFoundError(f"no table is called {name}; there are {', '.join(TABLES)}")
+        chosen = "*" if columns is None else ", ".join(f'"{column}"' for column in columns)
+        parts = [
+            f"SELECT {chosen} FROM {name}",  # noqa: S608 - the name is one of TABLES
+            f"WHERE ({where})" if where else "",
+            f"ORDER BY {order}" if order else "",
+        ]
+        return self.query(" ".join(filter(None, parts)))
+
+    def query(self, sql: str) -> pa.Table:
+        """The result of a SELECT of DataFusion over the tables, which it names as warehouse/schema.py does.
+
+        Raises:
+            NotFoundError: a table or a version of it does not exist.
+            QueryError: the query has a fault.
+        """
+        if not _SELECT.match(sql):
+            raise QueryError(f"only SELECT and WITH are allowed, because tables are only read; not: {sql.strip()}")
+        builder = QueryBuilder()
+        words = set(re.findall(r"\w+", sql))
+        for name in filter(words.__contains__, TABLES):
+            builder.register(name, self._table(name))
+        try:
+            rows = pa.RecordBatchReader.from_stream(builder.execute(sql))  # pa.table() would import pandas
+            return _without_views(rows.read_all())
+        except (DeltaError, pa.ArrowException) as error:
+            if _GONE.search(str(error)):
+                raise NotFoundError(
+                    f"warehouse {self.root}: files of the version that is read are gone, after `dupelake maintain`; "
+                    f"open it again ({first_line(error)})"
+                ) from error
+            raise QueryError(f"{first_line(error)}, in: {sql.strip()}") from error
+
+    def _table(self, name: str) -> DeltaTable:
+        if name in self._loaded:
+            return self._loaded[name]
+        version, path = self.versions.get(name), f"{self.root}/{name}"
+        if version == -1:
+            raise NotFoundError(f"warehouse {self.root}: held no table {name} then")
+        try:
+            table = DeltaTable(path, version=version, storage_options=self._options)
+        except TableNotFoundError as error:
+            raise NotFoundError(
+                f"warehouse {self.root}: holds no table {name}; give the folder of a warehouse, as `dupelake run` "
+                "makes it"
+            ) from error
+        except (DeltaError, OSError) as error:
+            if version is not None and "version" in str(error):
+                raise NotFoundError(
+                    f"{path}: version {version} does not exist or is gone ({first_line(error)}); read a newer one"
+                ) from error
+            raise EnvironmentFault(f"warehouse {self.root} cannot be read: {first_line(error)}") from error
+        if version is not None:
+            self._loaded[name] = table
+        return table
+
+
+def quoted(text: str) -> str:
+    """`text` as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted_list(texts: Iterable[str]) -> str:
+    """`texts` as the list behind IN; one that equals nothing where there is none."""
+    return f"({', '.join(map(quoted, texts)) or 'NULL'})"
+
+
+def _local(root: str) -> Path | None:
+    """The folder of a local warehouse; None where an object store has it."""
+    if _SCHEME.match(root):
+        return known_local(root)
+    return Path(os.path.abspath(os.path.expanduser(root)))  # whatever a cluster's settings, which only Hadoop reads
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    fields: list[Any] = [field.with_type(_VIEWS.get(field.type, field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))

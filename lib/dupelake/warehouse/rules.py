@@ -1,0 +1,47 @@
+"""Rules about rows of the tables, as SQL that Spark and DataFusion (delta-rs) read alike. Imports neither.
+
+The jobs apply them in Spark; readers without Spark (`warehouse/reader.py` and the rooms that use it) apply the same
+text.
+"""
+
+from __future__ import annotations
+
+OK, FAILED = "ok", "failed"
+"""The values of `images.status`."""
+
+TABLES = (
+    "images",
+    "hashes",
+    "thumbnails",
+    "features",
+    "models",
+    "embeddings",
+    "join_keys",
+    "pairs",
+    "joined",
+    "clustered",
+    "groups",
+    "group_changes",
+    "group_moves",
+    "similar_groups",
+    "decisions",
+    "decided",
+    "decision_conflicts",
+    "runs",
+)
+"""The names of `schema.ALL_TABLES`, in its order."""
+
+LIVE = f"status = '{OK}' AND deleted_at IS NULL"
+"""Of `images`: it was read and is not deleted. Only live images are compared and grouped."""
+
+FILE_ID = "coalesce(file_id, uri)"
+"""Of `images`: its file. Older releases stored no file_id."""
+
+COMPLETE = "tables IS NOT NULL"
+"""Of `runs`: the run left all tables up to date with each other; `tables` has their versions."""
+
+SUCCEEDED = "status = 'succeeded'"
+"""Of `runs`."""
+
+MEMBER_ORDER = "is_keeper DESC, score_to_keeper DESC, image_id"
+"""The order in which the members of a group are shown."""
