@@ -106,7 +106,7 @@ def test_evidence_says_all_that_was_measured_and_nothing_that_was_not():
     for part in (
         "score 0.831, edited, proposed by pdq + words",
         "bits that differ: pHash 12 of 64, mirrored 30, PDQ 40 of 256, mirrored 121, PDQ quality 88",
-        "45 keypoints fit, spread 62%, correlation 0.851, cells that agree 75%",
+        "45 keypoints fit, in 62% of the cells, correlation 0.851, cells that agree 75%",
         "shared part 54%, and 98%, scale 0.50, rotated by -3°, mirrored",
         "largest local difference 0.31, colour difference 0.02",
     ):

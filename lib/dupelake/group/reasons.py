@@ -118,28 +118,28 @@ def _changes(row: Facts) -> list[str]:
         said.append(f"a bar over an edge hides {_about(link['frame'])} of the picture")
     if link["other_covers"]:
         said.append(f"shows what a bar over an edge of {name} hides ({_about(link['other_frame'])})")
+    where, share = _place(link, name)
     if link["added"] >= rules.ADDED:
-        said.append(f"something is laid over it (text, a logo or the like){_place(link, name, ' ')}")
+        said.append(f"something is laid over it (text, a logo or the like){where}{share}")
     if link["other_added"] >= rules.ADDED:
-        said.append(f"lacks what is laid over {name} (text, a logo or the like){_place(link, name, ' ')}")
+        said.append(f"lacks what is laid over {name} (text, a logo or the like){where}{share}")
     if (link["colour"] or 0) >= _COLOUR:
-        is_local = row["kind"] == "edited" and not link["added"] and not link["other_added"]
-        most = _place(link, name, ", most ") if is_local else ""
-        said.append(f"other colours, brightness or contrast{most}")
-    return said or [f"edited{_place(link, name, ', most ')}"]
+        is_local = where and row["kind"] == "edited" and not link["added"] and not link["other_added"]
+        said.append("other colours, brightness or contrast" + (f", most{where}" if is_local else ""))
+    return said or ["edited" + (f", most{where}{share}" if where else "")]
 
 
-def _place(link: Facts, name: str, lead: str) -> str:
-    """Where the two differ most; empty if that was not measured or is the whole picture."""
+def _place(link: Facts, name: str) -> tuple[str, str]:
+    """Where the two differ most, and in how much of the picture; empty if not measured or if it is everywhere."""
     box = link["box"]
     if not box or not 0 < box["width"] * box["height"] < 0.5:
-        return ""
+        return "", ""
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     row = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
     column = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
-    place = f"at the {' '.join(filter(None, (row, column))) or 'centre'}"
     of_other = "" if link["box_is_own"] else f" of {name}"
-    return f"{lead}{place}{of_other} ({_about(box['width'] * box['height'])} of the area)"
+    place = " ".join(filter(None, (row, column))) or "centre"
+    return f" at the {place}{of_other}", f" ({_about(box['width'] * box['height'])} of the area)"
 
 
 def _parts(row: Facts) -> list[str]:

@@ -150,12 +150,13 @@ def _draw_member(
         draw.text((left + 12, top + _TILE_PX // 2), "no thumbnail", GREY, font(_FONT_PX))
     else:
         sheet.paste(tile, (left + (_TILE_PX - tile.width) // 2, top + (_TILE_PX - tile.height) // 2))
+    ink = tuple(level * 3 // 4 for level in colour)  # darker, so that letters can be read
     size = f"{member.width_px}x{member.height_px} {member.format} {member.byte_size / 1024:.0f} KiB"
     for i, line in enumerate((member.name, size, *reason)):
         draw.text(
             (left, top + _TILE_PX + 3 + i * _LINE_PX),
             fit_text(draw, line, _TILE_PX, _FONT_PX),
-            INK if i < 2 else colour,
+            INK if i < 2 else ink,
             font(_FONT_PX),
         )
 

@@ -96,7 +96,7 @@ def evidence_lines(evidence: Mapping[str, Any] | None) -> list[str]:
             _join(
                 _part("embeddings' cosine {:.3f}", e, "cosine_similarity"),
                 _part("{} keypoints fit", e, "n_inliers"),
-                _part("spread {:.0%}", e, "inlier_spread"),
+                _part("in {:.0%} of the cells", e, "inlier_spread"),
                 _part("correlation {:.3f}", e, "aligned_ncc"),
                 _part("cells that agree {:.0%}", e, "agreeing_share"),
                 _part("contradict {:.0%}", e, "contradicting_share"),
