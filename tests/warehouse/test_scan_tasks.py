@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from group_corpus import parquet_checkpoint
 from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
@@ -18,12 +19,12 @@ from dupelake.propose.phash_stage import PHash
 N_TASKS = 5  # of the scan
 
 
-def tasks_of(spark, frame):
-    """(rows of `frame`, the number of tasks of each stage that computed them)."""
+def tasks_of(spark, make):
+    """(rows of the DataFrame that `make` returns, the number of tasks of each stage that ran for it)."""
     context = spark.sparkContext
     context.setJobGroup("scan tasks", "scan tasks")
     try:
-        rows = frame.collect()
+        rows = make().collect()
         tracker = context.statusTracker()
         jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup("scan tasks")]
         stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
@@ -52,23 +53,23 @@ def units(spark):
     return scan(spark).select(F.lit("").alias("scope"), "content_id", F.lit(True).alias("is_new"))
 
 
-def crowds(spark, hashes):
+def crowds(spark, hashes, checkpoint):
     return crowded_values(units(spark).drop("is_new"), hashes, LshConfig())
 
 
-def counted(spark, hashes):
+def counted(spark, hashes, checkpoint):
     nothing = spark.createDataFrame([], "content_id string")
     inputs = JoinInputs(units(spark), hashes, nothing, nothing, nothing, None, LshConfig(), 50, 50)
     actions = Actions(lambda rows, _: rows, lambda rows: rows.collect(), lambda *_: None)
     return forecasts([PHash(inputs, actions), Pdq(inputs, actions)], is_filtered=False)
 
 
-def components(spark, hashes):
+def components(spark, hashes, checkpoint):
     edges = spark.range(0, 50, 1, N_TASKS).select(F.col("id").alias("src"), (F.col("id") + 1).alias("dst"))
-    return connected_components(edges, lambda frame: frame)
+    return connected_components(edges, checkpoint)
 
 
-def verdicts(spark, hashes):
+def verdicts(spark, hashes, checkpoint):
     ends = F.format_string("%03d", "id"), F.format_string("%03d", F.col("id") + 1)
     columns = {
         "vertex": ends[0],
@@ -84,7 +85,8 @@ def verdicts(spark, hashes):
 
 
 @pytest.mark.parametrize("step", [crowds, counted, components, verdicts])
-def test_a_step_of_one_task_leaves_the_scan_its_tasks(spark, hashes, step):
-    rows, tasks = tasks_of(spark, step(spark, hashes))
+def test_a_step_of_one_task_leaves_the_scan_its_tasks(spark, hashes, step, tmp_path):
+    checkpoint = parquet_checkpoint(spark, tmp_path)
+    rows, tasks = tasks_of(spark, lambda: step(spark, hashes, checkpoint))
     assert rows
     assert max(tasks) >= N_TASKS, tasks

@@ -14,7 +14,8 @@ def counted(
     """Materialises `rows` and aggregates them in the same query.
 
     Args:
-        checkpoint: computes a DataFrame at the call and returns one without lineage.
+        checkpoint: computes a DataFrame at the call and returns one without lineage. With a lazy one this function
+            waits forever.
         rows: the rows to materialise.
         counts: aggregates by name; each is a whole number, and null counts as 0.
 
