@@ -1,13 +1,14 @@
 """What each profile finds and costs, on the corpus of the edits bench, without Spark: the figures of profiles.md.
 
     .venv/bin/python -m benchmarks.edits.run --data ../shared/data --work W --small --steps corpus
-    .venv/bin/python -m benchmarks.profiles --work W [--photographs 25]
+    .venv/bin/python -m benchmarks.profiles --work W [--photographs 25] [--copies W/results/dupelake/missed.csv]
 
 Run in the root of the repository, on one core. For each profile it fingerprints the images, proposes pairs by the
 definitions of the generators (hash codes and embeddings by brute force, words as the join by blocks does), aligns them
 and decides. A copy is found if its pair with its original is accepted; pairs of two copies are not aligned. It prints
 Markdown: copies found, wrong pairs, proposed pairs, and core-milliseconds beside Pillow's decoding of the same files.
-`--photographs N` takes the first N photographs with their copies and leaves the distractors out.
+`--photographs N` takes the first N photographs with their copies and leaves the distractors out; `--copies` takes the
+copies that a CSV names (column image), such as those that a run of the bench missed, with their originals.
 
 Pairs that cannot be aligned (flat pictures) count as not accepted, and groups find more than pairs. So the shares are
 lower bounds, and comparable with each other.
@@ -16,6 +17,7 @@ lower bounds, and comparable with each other.
 from __future__ import annotations
 
 import argparse
+import csv
 import io
 import sys
 import time
@@ -67,11 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", required=True, help="the work folder of the edits bench")
     parser.add_argument("--photographs", type=int, help="the first N of them, without distractors; default: everything")
+    parser.add_argument("--copies", type=Path, help="a CSV with the column image")
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     limit_threads(1)
     folder = Path(args.work) / "corpus"
-    rows = chosen(corpus.read_truth(folder), args.photographs)
+    rows = chosen(corpus.read_truth(folder), args.photographs, args.copies)
     data = [(folder / "images" / row.image).read_bytes() for row in rows]
     plain = timed(lambda: [Image.open(io.BytesIO(one)).convert("RGB").load() for one in data])[1]
     found = {name: run(rows, data, load_config(None, [], name)) for name in PROFILES}
@@ -81,11 +84,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def chosen(rows: Sequence[corpus.Row], n_photographs: int | None) -> list[corpus.Row]:
+def chosen(rows: Sequence[corpus.Row], n_photographs: int | None, copies: Path | None) -> list[corpus.Row]:
+    if copies is not None:
+        with copies.open(newline="", encoding="utf-8") as file:
+            named = {row["image"] for row in csv.DictReader(file)}
+        groups = {row.group for row in rows if row.image in named}
+        return [row for row in rows if row.image in named or (row.group in groups and row.edit == ORIGINAL)]
     if n_photographs is None:
         return list(rows)
-    groups = sorted({row.group for row in rows if row.edit in EDITS})[:n_photographs]
-    return [row for row in rows if row.group in groups]
+    first = sorted({row.group for row in rows if row.edit in EDITS})[:n_photographs]
+    return [row for row in rows if row.group in first]
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
