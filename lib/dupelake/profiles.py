@@ -17,13 +17,11 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     # The defaults.
     BALANCED: {},
-    # Wider radii of all generators, more words, and an embedding of every content.
+    # More words, and wider radii of both hashes.
     "thorough": {
         "features.max_words": 250,
         "lsh.phash_max_bits": 11,
         "lsh.pdq_max_bits": 47,
-        "lsh.embedding_min_cosine": 0.85,
-        "embed.contents": "all",
     },
 }
 """{profile: {section.option: value}}; every other option has its default."""

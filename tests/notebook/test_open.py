@@ -17,7 +17,9 @@ from PIL import Image
 
 import dupelake
 from dupelake.errors import EnvironmentFault, NotFoundError, QueryError
-from dupelake.notebook import opened
+from dupelake.notebook import opened, questions
+from dupelake.report.contact_sheet import sheet_groups
+from dupelake.report.summary import load_groups
 from dupelake.warehouse.schema import ALL_TABLES, GROUP_CHANGES, GROUPS, IMAGES, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse
 
@@ -246,6 +248,14 @@ def test_a_picture_of_groups(lake):
     assert lake.show().height > both.height
     with pytest.raises(NotFoundError, match="no group has an id"):
         lake.show("no such group")
+
+
+def test_the_report_draws_the_same_groups(lake, warehouse):
+    largest = lake.sql(questions.largest_groups(10))["group_id"].to_pylist()
+    assert len(largest) == 7
+    assert load_groups(warehouse, 10) == sheet_groups(lake.sql(questions.members_of(largest, 7)).to_pylist())
+    (one,) = sheet_groups(lake.sql(questions.members_of(largest[:1], 2)).to_pylist())
+    assert (one.size, len(one.members), one.members[0].relation) == (5, 2, "keeper")
 
 
 def test_a_past_night_and_a_night_at_work(spark, small_lake, tmp_path):
