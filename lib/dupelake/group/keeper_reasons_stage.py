@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyspark.sql import Column
-from pyspark.sql import functions as F
 
+from dupelake.frames.functions import F
 from dupelake.group import keeping as rules
 
 # Text about the keeper; about one other image; about several others.

@@ -8,8 +8,8 @@ relative to the keeper), rotation, box, kind, evidence.
 from __future__ import annotations
 
 from pyspark.sql import Column
-from pyspark.sql import functions as F
 
+from dupelake.frames.functions import F
 from dupelake.group.bridges import FINER, FINER_DETAIL, WHOLE
 from dupelake.group.keeping import FRAMED
 from dupelake.verify.decide_stage import COVERED

@@ -1,0 +1,57 @@
+"""`F` and `W` for stages whose rules must also run without Spark.
+
+They are Spark's `functions` and `Window`. Within `locally()` they make columns of `frames.column` instead, which read
+tables of `frames.frame`. So a rule that is written as columns and joins stands in one place: a night runs it on Spark's
+DataFrames, a check runs it on the few rows that one image concerns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["F", "W", "is_local", "locally"]
+
+_IS_LOCAL: ContextVar[bool] = ContextVar("dupelake_frames_are_local", default=False)
+
+
+def is_local() -> bool:
+    """Whether `F` and `W` make local columns at present."""
+    return _IS_LOCAL.get()
+
+
+@contextlib.contextmanager
+def locally() -> Iterator[None]:
+    """Within the context `F` and `W` make local columns, in this thread only."""
+    token = _IS_LOCAL.set(True)
+    try:
+        yield
+    finally:
+        _IS_LOCAL.reset(token)
+
+
+class _Functions:
+    def __getattr__(self, name: str) -> Any:
+        if _IS_LOCAL.get():
+            from dupelake.frames import local_functions as chosen
+        else:
+            from pyspark.sql import functions as chosen  # type: ignore[no-redef]
+        return getattr(chosen, name)
+
+
+class _Windows:
+    def __getattr__(self, name: str) -> Any:
+        if _IS_LOCAL.get():
+            from dupelake.frames.column import Window
+        else:
+            from pyspark.sql import Window  # type: ignore[assignment]
+        return getattr(Window, name)
+
+
+if TYPE_CHECKING:
+    from pyspark.sql import Window as W
+    from pyspark.sql import functions as F
+else:
+    F, W = _Functions(), _Windows()
