@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dupelake import __version__
 from dupelake.errors import DupelakeError
+from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
+from dupelake.version import VERSION
 
 if TYPE_CHECKING:
     from dupelake.warehouse.schema_types import Table
@@ -58,7 +59,7 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
 def _parser() -> argparse.ArgumentParser:
     about = "Near-duplicate image detection on Spark and Delta Lake."
     parser: argparse.ArgumentParser = Parser(prog="dupelake", description=about)
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "run", help="the nightly job on this machine: dupelake run PATH... --warehouse DIR", add_help=False
@@ -74,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         "--groups", type=int, default=30, metavar="N", help="the N groups with most images (default 30)"
     )
     report.set_defaults(call=_report)
+    add_check(commands)
+    add_index(commands)
     _add_evaluate(commands)
     _add_decide(commands)
     _add_review(commands)

@@ -52,12 +52,15 @@ class Group:
         row: the image's own row of schema.GROUPS, without group_id and updated_at.
         keeper: (image_id, uri) of the keeper; the image itself if it would be the keeper.
         members: image ids of all members, the image included, sorted.
+        link_to: (image_id, uri) of the stored image to use instead: the keeper, or the present keeper if the image
+            itself would be the keeper.
     """
 
     group_id: str | None
     row: dict[str, Any]
     keeper: tuple[str, str | None]
     members: tuple[str, ...]
+    link_to: tuple[str, str | None]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -66,6 +69,7 @@ class Group:
             "group_id": self.group_id,
             "size": len(self.members),
             "keeper": {"image_id": self.keeper[0], "uri": self.keeper[1]},
+            "link_to": {"image_id": self.link_to[0], "uri": self.link_to[1]},
             **{name: self.row[name] for name in names},
         }
 
@@ -80,7 +84,7 @@ class Answer:
         image_id: the id that the night would give it.
         scope: the scope in which it was compared.
         content_id: of its bytes; None if they could not be read.
-        is_stored: whether the warehouse has these bytes already, under any name and in any scope.
+        is_stored: whether the warehouse has an image of this scope with these bytes, under any name.
         reason: why it failed; else None.
         message: the reason in words; else None.
         group: the group; None unless it is a copy.

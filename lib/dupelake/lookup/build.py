@@ -24,7 +24,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import dupelake
 from dupelake.config import Config
 from dupelake.embed.stage import FEW_KEYPOINTS
 from dupelake.errors import BusyError, EnvironmentFault, ModelError
@@ -33,6 +32,7 @@ from dupelake.lookup.segments import MAX_CONTENTS, Segment, SegmentWriter
 from dupelake.lookup.state import StateWriter, columns_of
 from dupelake.lookup.versions import FIX, refuse_others, versions_of
 from dupelake.propose.srp import embedding_plan
+from dupelake.version import VERSION
 from dupelake.warehouse.delta_rs import DeltaReader
 from dupelake.warehouse.schema import (
     DECIDED,
@@ -119,7 +119,7 @@ def build_index(warehouse: str, folder: Path, *, full: bool = False, told: Told 
             as_of=night.as_of,
             run_id=night.run_id,
             tables=night.tables,
-            versions=night.versions | {"dupelake": dupelake.__version__},
+            versions=night.versions | {"dupelake": VERSION},
             config=night.options,
             embeds_all=_embeds_all(night),
             centre="" if night.centre is None else night.centre.astype("<f4").tobytes().hex(),

@@ -182,7 +182,10 @@ class Night:
             image_id=self.given.image_id,
             scope=self.given.scope,
             content_id=own,
-            is_stored=self.is_known,
+            is_stored=any(
+                row["deleted_at"] is None and self._compared_in(row["scope"]) == self._compared_in(self.given.scope)
+                for row in self._state.rows(IMAGES, "content_id", [own])
+            ),
             group=None if mine is None else self._group(mine, rows, images),
             pairs=self._told(new),
         )
@@ -267,9 +270,19 @@ class Night:
         )
         group_id = next(row["inherited"] for row in rows_of(named) if row["star"] == mine["star"])
         keeper = next(row["image_id"] for row in members if row["is_keeper"])
-        uri = next(row["uri"] for row in images if row["image_id"] == keeper)
-        own = {name: value for name, value in mine.items() if name != "star"}
-        return Group(group_id, own, (keeper, uri), tuple(sorted(row["image_id"] for row in members)))
+        others = sorted(row["image_id"] for row in members if row["image_id"] != self.given.image_id)
+        kept = {row["image_id"] for row in stored if row["is_keeper"]}
+        link_to = next(
+            (one for one in (keeper, *others) if one in others and (one == keeper or one in kept)), others[0]
+        )
+        uris = {row["image_id"]: row["uri"] for row in images}
+        return Group(
+            group_id,
+            {name: value for name, value in mine.items() if name != "star"},
+            (keeper, uris[keeper]),
+            tuple(row["image_id"] for row in sorted(members, key=lambda row: row["image_id"])),
+            (link_to, uris[link_to]),
+        )
 
     def _told(self, new: dict[Key, Row]) -> tuple[Pair, ...]:
         """The pairs of the image's content, or of the content that stands for it, in the scope of the image."""

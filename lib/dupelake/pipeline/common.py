@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from dupelake import __version__, errors
+from dupelake import errors
 from dupelake.config import Config
 from dupelake.errors import ConfigError, DupelakeError, EnvironmentFault, GateError, first_line
 from dupelake.pipeline.command_lines import Command
 from dupelake.pipeline.decisions import alone
+from dupelake.pipeline.indexing import update_index
 from dupelake.pipeline.job import Job
 from dupelake.runtime import clock
 from dupelake.runtime.counts import Counts
@@ -30,6 +31,7 @@ from dupelake.runtime.metrics import prometheus_text, write_metrics
 from dupelake.runtime.redaction import Redactor, redact_uris
 from dupelake.runtime.run_record import START, Run, new_run_id
 from dupelake.runtime.session import build_session
+from dupelake.version import VERSION
 from dupelake.warehouse.tables import Warehouse
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,7 @@ def run_job(job: Job[O, V], command: Command[O], argv: Sequence[str] | None = No
         for path in parsed.addresses:
             if redact_uris(path) != path:
                 log.warning("%s holds a secret, and so will images.uri; docs/operations.md has better ways", path)
-        log.info("dupelake %s starts Spark, which takes some seconds", __version__)
+        log.info("dupelake %s starts Spark, which takes some seconds", VERSION)
         try:
             spark = build_session(f"dupelake-{job.name}", given.settings)
         except DupelakeError as error:
@@ -152,6 +154,8 @@ def _execute(run: Run, job: Job[O, V], options: O, interrupts: Interrupts) -> in
         lock.release()
     except Exception as error:  # a store that is reached through Spark, which is gone
         log.error("the lock could not be given back, and falls by itself: %s", first_line(error, innermost=True))  # noqa: TRY400
+    if run.is_complete and run.config.check.index:
+        update_index(run)
     _tell_collectors(run, code, message)
     print(run.report(), flush=True)  # noqa: T201
     return code

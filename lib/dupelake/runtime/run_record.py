@@ -17,11 +17,11 @@ from typing import Any
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
-from dupelake import __version__
 from dupelake.config import TIERS, Config
 from dupelake.runtime.counts import Counts
 from dupelake.runtime.logs import EventLog, Progress
 from dupelake.runtime.redaction import Redactor
+from dupelake.version import VERSION
 from dupelake.warehouse.schema import ALL_TABLES, DECISIONS, RUNS
 from dupelake.warehouse.staging import Staging
 from dupelake.warehouse.tables import Warehouse
@@ -64,7 +64,7 @@ class Run:
         self.staging = Staging(self.warehouse, self.run_id)
         self.events = EventLog(self.config.run.event_log, self.run_id, self.job, self.redactor)
         self.versions |= {
-            "dupelake": __version__,
+            "dupelake": VERSION,
             "spark": self.warehouse.spark.version,
             "delta": metadata.version("delta-spark"),
         }

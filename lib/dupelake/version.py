@@ -1,0 +1,3 @@
+"""The version of dupelake."""
+
+VERSION = "0.1.0"
