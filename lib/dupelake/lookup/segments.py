@@ -79,7 +79,7 @@ class Segment:
         return len(self.ids)
 
     def _array(self, name: str) -> Any:
-        return np.load(self._folder / f"{name}.npy", mmap_mode="r")
+        return np.asarray(np.load(self._folder / f"{name}.npy", mmap_mode="r"))  # a plain array is faster to slice
 
     @cached_property
     def phash(self) -> Codes:
@@ -120,7 +120,7 @@ class Segment:
         found = {}
         for kind in BLOBS:
             path = self._folder / f"{kind}.bin"
-            data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+            data = np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.empty(0, np.uint8)
             found[kind] = self._array(f"{kind}_at"), data
         return found
 
@@ -194,8 +194,8 @@ class SegmentWriter:
         for kind, file in self._files.items():
             file.close()
             np.save(self._folder / f"{kind}_at.npy", self._at[kind])
-        np.save(self._folder / "phash.npy", self._phash)
-        np.save(self._folder / "pdq.npy", self._pdq)
+        for name, codes in (("phash", self._phash), ("pdq", self._pdq)):
+            np.save(self._folder / f"{name}.npy", np.asfortranarray(codes))  # `meeting` reads one word of all codes
         np.save(self._folder / "widths.npy", self._widths)
         self._write_codes()
         self._write_postings()
@@ -212,7 +212,7 @@ class SegmentWriter:
             dense = np.frombuffer(b"".join(self._blobs_of("embedding", coded)), "<f2").reshape(len(coded), -1)
             codes = srp_codes(dense.astype(np.float32), self._centre, self._n_bits)
         np.save(self._folder / "coded.npy", coded)
-        np.save(self._folder / "codes.npy", codes)
+        np.save(self._folder / "codes.npy", np.asfortranarray(codes))
 
     def _word_blocks(self) -> Iterator[tuple[Places, WordBlock]]:
         places = np.flatnonzero(self._at["words"][:, 1] > 0)

@@ -194,13 +194,16 @@ def meeting(code: Codes, codes: Codes, plan: SlotPlan) -> npt.NDArray[np.int64]:
 
     Args:
         code: uint64 (words,).
-        codes: uint64 (n, words).
+        codes: uint64 (n, words); fastest in Fortran order.
         plan: the slots and the radius.
 
     Returns:
         int64 (k,): their indexes, ascending.
     """
-    near = np.flatnonzero(hamming_bits(code, codes) <= plan.max_bits)
+    bits = np.zeros(len(codes), np.uint16)
+    for word in range(plan.n_words):  # as `hamming_bits`, without an array of all words
+        bits += np.bitwise_count(codes[:, word] ^ code[word])
+    near = np.flatnonzero(bits <= plan.max_bits)
     if plan.is_exact or not len(near):
         return near
     differing = _slot_values(codes[near], plan) ^ _slot_values(code[None], plan)
