@@ -78,6 +78,7 @@ def _check(args: argparse.Namespace) -> int:
     if faults:
         raise ConfigError(faults)
     print("dupelake check: opens the index", file=sys.stderr, flush=True)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process uses one core; set before numpy is loaded
     from dupelake.lookup.checker import check_files, index_folder
     from dupelake.lookup.manifest import read_manifest
     from dupelake.lookup.reading import files_of

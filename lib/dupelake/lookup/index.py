@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dupelake.config import Config
 from dupelake.errors import VersionMixError
 from dupelake.lookup.manifest import read_manifest
+from dupelake.lookup.said import Said
 from dupelake.lookup.segments import Segment
 from dupelake.lookup.state import State
 from dupelake.lookup.versions import versions_of
@@ -74,6 +75,11 @@ class Index:
     def close(self) -> None:
         """Close the rows; the arrays go with the object."""
         self.state.close()
+
+    @cached_property
+    def said(self) -> Said:
+        """People's verdicts."""
+        return Said.of(self.state)
 
     def is_replaced(self) -> bool:
         """Whether a newer index was written since this one was opened."""

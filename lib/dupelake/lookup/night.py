@@ -117,9 +117,22 @@ class Night:
         number = self.index.number(self._representative)
         found = candidates(self.index, self._probe(number), sorted(scopes))
         ids = {other: self.index.content_id(other) for other in found}
-        pairs = {_key(self._representative, ids[n]): by for n, by in found.items() if ids[n] not in self._class}
+        out = {*self._class, *self._left_out(scopes)}
+        pairs = {_key(self._representative, ids[n]): by for n, by in found.items() if ids[n] not in out}
         contents = {self._representative: self._own(number)} | self._others([ids[n] for n in found], list(found))
         return measured_pairs(pairs, contents, self.index.manifest.versions, self._config.decide)
+
+    def _left_out(self, scopes: set[str]) -> set[str]:
+        """The content that the image shows so far, if no other image holds its pixels in the scopes."""
+        before = [
+            row for row in self._state.rows(IMAGES, "image_id", [self.given.image_id]) if row["deleted_at"] is None
+        ]
+        digests = {
+            row["pixel_digest"] for row in self._state.rows(HASHES, "content_id", [r["content_id"] for r in before])
+        }
+        equal = {row["content_id"] for row in self._state.rows(HASHES, "pixel_digest", digests)}
+        held = {self._compared_in(row["scope"]) for row in self._images_of(equal) if row["deleted_at"] is None}
+        return set() if held & scopes else equal
 
     def _probe(self, number: int | None) -> Probe:
         if number is None or self._representative == self.given.shown.content_id:
@@ -195,7 +208,7 @@ class Night:
         hashes: dict[str, Row] = {}
         pairs = dict(accepted)
         waiting = set(self._class)
-        linked = self.index_links()
+        linked = self.index.said.linked
         was = min((one for one in self._class if one != self.given.shown.content_id or self.is_known), default=None)
         no_unit = was if was != self._representative else None  # its pairs go: another content stands for the class
         while waiting:
@@ -217,41 +230,22 @@ class Night:
             waiting -= unknown - {self.given.shown.content_id}
         return hashes, {key: row for key, row in pairs.items() if hashes.keys() >= set(key)}
 
-    def index_links(self) -> dict[str, set[str]]:
-        """The contents that verdicts name together."""
-        out: dict[str, set[str]] = {}
-        decisions = self._state.rows(DECISIONS)
-        if not decisions:
-            return out
-        shown: dict[str, set[str]] = {}
-        named = {one for row in decisions for one in (row["image_id"], row["other_image_id"]) if one}
-        for row in (*self._state.rows(DECIDED), *self._state.rows(IMAGES, "image_id", named)):
-            if row["content_id"]:
-                shown.setdefault(row["image_id"], set()).add(row["content_id"])
-        for row in decisions:
-            both = shown.get(row["image_id"], set()) | shown.get(row["other_image_id"] or "", set())
-            for one in both:
-                out.setdefault(one, set()).update(both)
-        return out
-
     def _verdicts(self, contents: set[str]) -> Any:
         """VERDICTS that concern these contents; None if there are none."""
-        linked = self.index_links()
-        if not contents & linked.keys():
+        if not contents & self.index.said.linked.keys():
             return None
-        decisions = self._state.rows(DECISIONS)
-        decided = self._state.rows(DECIDED)
-        named = {one for row in decisions for one in (row["image_id"], row["other_image_id"]) if one}
-        images = [row for row in self._state.rows(IMAGES, "image_id", named) if row["image_id"] != self.given.image_id]
-        images += [self._image] if self.given.image_id in named else []
-        shown = {row["content_id"] for row in (*decided, *images)}
+        said = self.index.said.about(contents)
+        if said is None:
+            return None
+        images = [self._image if row["image_id"] == self.given.image_id else row for row in said.images]
+        shown = {row["content_id"] for row in (*said.decided, *images)}
         digests = {row["pixel_digest"] for row in self._state.rows(HASHES, "content_id", shown)}
         hashes = self._state.rows(HASHES, "pixel_digest", digests | {self.given.shown.pixel_digest})
         if not self.is_known:
             hashes.append(self._hash_row)
         return resolve_decisions(
-            frame_of(decisions, DECISIONS.columns),
-            frame_of(decided, DECIDED.columns),
+            frame_of(said.decisions, DECISIONS.columns),
+            frame_of(said.decided, DECIDED.columns),
             frame_of(images, columns_of(IMAGES)),
             frame_of(hashes, HASHES.columns),
             self._config,
