@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["F", "W", "is_local", "locally"]
@@ -32,22 +34,25 @@ def locally() -> Iterator[None]:
         _IS_LOCAL.reset(token)
 
 
+@cache
+def _functions(local: bool) -> Any:
+    """The module of functions; loaded when it is first used."""
+    return import_module("dupelake.frames.local_functions" if local else "pyspark.sql.functions")
+
+
+@cache
+def _window(local: bool) -> Any:
+    return import_module("dupelake.frames.column" if local else "pyspark.sql").Window
+
+
 class _Functions:
     def __getattr__(self, name: str) -> Any:
-        if _IS_LOCAL.get():
-            from dupelake.frames import local_functions as chosen
-        else:
-            from pyspark.sql import functions as chosen  # type: ignore[no-redef]
-        return getattr(chosen, name)
+        return getattr(_functions(_IS_LOCAL.get()), name)
 
 
 class _Windows:
     def __getattr__(self, name: str) -> Any:
-        if _IS_LOCAL.get():
-            from dupelake.frames.column import Window
-        else:
-            from pyspark.sql import Window  # type: ignore[assignment]
-        return getattr(Window, name)
+        return getattr(_window(_IS_LOCAL.get()), name)
 
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ class Manifest:
         """The options of the night, as this version of dupelake reads them.
 
         Raises:
-            ConfigError: this version does not know one of them.
+            VersionMixError: as `config_of`.
         """
         return config_of(self.config)
 
@@ -73,8 +73,18 @@ def config_of(values: dict[str, dict[str, Any]]) -> Config:
     """The configuration with these options of `Config.as_dict`; values that are no options must be the present ones.
 
     Raises:
-        ConfigError: as `load_config`; another fixed value.
+        VersionMixError: another release made them, or a file that they name is not on this machine.
     """
+    try:
+        return _config_of(values)
+    except ConfigError as error:
+        raise VersionMixError(
+            f"the last night's options cannot be used here: {'; '.join(error.faults)}. If another release made them, "
+            "run a night with this one; if a file is missing, put it where the option names it; then `dupelake index`"
+        ) from error
+
+
+def _config_of(values: dict[str, dict[str, Any]]) -> Config:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
         known = {field.name: field.type for field in dataclasses.fields(Config)}
         kept: dict[str, dict[str, Any]] = {}

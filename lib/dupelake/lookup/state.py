@@ -74,6 +74,7 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._held = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self._readers: dict[str, list[Callable[[Any], Any] | None]] = {}
 
     def close(self) -> None:
         """Close the file."""
@@ -92,7 +93,9 @@ class State:
                 some = wanted[start : start + _AT_ONCE]
                 marks = ", ".join("?" * len(some))
                 found += self._held.execute(f"{query} WHERE {key} IN ({marks})", some).fetchall()
-        readers = [_reader(table, name) for name in names]
+        if table.name not in self._readers:
+            self._readers[table.name] = [_reader(table, name) for name in names]
+        readers = self._readers[table.name]
         return [
             {
                 name: value if read is None or value is None else read(value)
