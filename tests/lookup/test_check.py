@@ -228,6 +228,7 @@ def test_the_command_gives_json_and_exit_codes(world, capsys, tmp_path):
         "three.png": "accept",
     }
     assert rows["two.jpg"]["in_folder"][0]["image"].endswith("one.jpg")
+    command[-1] = "2"
     assert cli.main([*command, "--csv", "--on-duplicate", "link"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {row["action"] for row in lines} == {"link", "accept"}

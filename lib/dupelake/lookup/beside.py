@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import pickle
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dupelake.frames.functions import locally
+from dupelake.lookup.candidates import ways
 from dupelake.lookup.index import Index
 from dupelake.lookup.measure import Measured, measured_pairs
 from dupelake.lookup.night import Given, hash_row, own_parts
 from dupelake.propose.mih import Codes, meeting, words_of
+from dupelake.propose.stage import NAMES
 from dupelake.propose.word_blocks_stage import proposed
+from dupelake.words.vocabulary import NO_WORD
 from dupelake.words.votes import LEFT, RIGHT, unpack_block
 
-_NO_WORDS = b"\0" * 4
-_WORDS_AT_ONCE = 2048  # earlier images whose words are compared at once
+_CODES = ("phash", "pdq")
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """An earlier image: what is compared with each later one, and where the rest lies in the file."""
+
+    name: str
+    content_id: str
+    words: bytes
+    at: int
 
 
 class Beside:
-    """The images of a check so far. It grows by some 90 KB an image.
+    """The images of a check so far; some 5 KB of memory and 70 KB of a temporary file for each.
 
     Args:
         index: its options and versions decide.
@@ -28,71 +45,105 @@ class Beside:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._version = str(index.manifest.versions["hash"])
-        self._held: list[Given] = []
-        self._first: dict[str, int] = {}  # of each content and of each pixel digest
-        self._phash, self._pdq = np.empty((0, 2), np.uint64), np.empty((0, 8), np.uint64)
+        self._held: list[_Earlier] = []
+        self._first: dict[str, str] = {}  # name of the first image of each content and of each pixel digest
+        self._codes = {"phash": np.empty((64, 2), np.uint64), "pdq": np.empty((64, 8), np.uint64)}
+        self._having: tuple[dict[int, list[int]], ...] = (defaultdict(list), defaultdict(list))
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the object
 
     def copies_of(self, given: Given) -> tuple[dict[str, Any], ...]:
         """The earlier images that are copies of this one, as image, kind and score; then it is kept for later ones."""
         shown = given.shown
         for key, kind in ((shown.content_id, "exact"), (shown.pixel_digest, "pixel")):
             if key in self._first:
-                return ({"image": self._held[self._first[key]].name, "kind": kind, "score": 1.0},)
-        phash = np.array([shown.phash, shown.phash_mirrored], np.int64).view(np.uint64)
-        pdq = words_of(np.frombuffer(shown.pdq + shown.pdq_mirrored, np.uint8)[None])[0]
-        copies: tuple[dict[str, Any], ...] = ()
-        if not shown.is_low_information:
-            copies = self._compared(given, phash, pdq)
-        number = len(self._held)
-        self._held.append(given)
-        self._first |= {shown.content_id: number, shown.pixel_digest: number}
-        self._phash, self._pdq = np.vstack([self._phash, phash]), np.vstack([self._pdq, pdq])
+                return ({"image": self._first[key], "kind": kind, "score": 1.0},)
+        self._first |= {shown.content_id: given.name, shown.pixel_digest: given.name}
+        if shown.is_low_information:
+            return ()
+        codes = {
+            "phash": np.array([shown.phash, shown.phash_mirrored], np.int64).view(np.uint64),
+            "pdq": words_of(np.frombuffer(shown.pdq + shown.pdq_mirrored, np.uint8)[None])[0],
+        }
+        own = Measured(hash_row(shown, self._version), own_parts(shown), given.embedding)
+        copies = self._compared(given, codes, own)
+        self._keep(given, codes, own)
         return copies
 
-    def _compared(self, given: Given, phash: Codes, pdq: Codes) -> tuple[dict[str, Any], ...]:
+    def _keep(self, given: Given, codes: dict[str, Codes], own: Measured) -> None:
+        number = len(self._held)
+        for name in _CODES:
+            if number == len(self._codes[name]):
+                self._codes[name] = np.concatenate([self._codes[name], np.empty_like(self._codes[name])])
+            self._codes[name][number] = codes[name]
+        self._held.append(_Earlier(given.name, given.shown.content_id, given.shown.words, self._file.seek(0, 2)))
+        pickle.dump(own, self._file)
+        block = unpack_block([given.shown.words])
+        for having, cells in zip(self._having, (block.stored, block.second), strict=True):
+            for cell in cells[cells != NO_WORD].tolist():
+                having[cell].append(number)
+
+    def _compared(self, given: Given, codes: dict[str, Codes], own: Measured) -> tuple[dict[str, Any], ...]:
         found: dict[int, set[str]] = {}
-        for name, code, codes in (("phash", phash, self._phash), ("pdq", pdq, self._pdq)):
-            half, plan = len(code) // 2, self._index.plans[name]
-            met = [meeting(code[:half], codes[:, :half], plan)]
-            if self._index.config.lsh.mirrored:
-                met += [meeting(code[half:], codes[:, :half], plan), meeting(code[:half], codes[:, half:], plan)]
-            for number in np.unique(np.concatenate(met)).tolist():
+        for name in _CODES:
+            for number in self._by_code(codes[name], self._codes[name][: len(self._held)], name):
                 found.setdefault(number, set()).add(name)
         for number in self._by_words(given):
             found.setdefault(number, set()).add("words")
-        others = {n: self._held[n] for n in found if not self._held[n].shown.is_low_information}
-        ids = {other.shown.content_id: other for other in others.values()}
-        own = given.shown.content_id
-        pairs = {
-            (min(own, o.shown.content_id), max(own, o.shown.content_id)): "+".join(sorted(found[n]))
-            for n, o in others.items()
-        }
-        contents = {one.shown.content_id: self._measured(one) for one in (given, *others.values())}
+        if not found:
+            return ()
+        mine = given.shown.content_id
+        contents, pairs, names = {mine: own}, {}, {}
+        for number, by in found.items():
+            other = self._held[number]
+            self._file.seek(other.at)
+            contents[other.content_id] = pickle.load(self._file)  # noqa: S301 - this process wrote it
+            names[other.content_id] = other.name
+            key = min(mine, other.content_id), max(mine, other.content_id)
+            pairs[key] = "+".join(name for name in NAMES if name in by)
         with locally():
             rows = measured_pairs(pairs, contents, self._index.manifest.versions, self._index.config.decide)
         return tuple(
-            {"image": ids[row["dst_id"] if row["src_id"] == own else row["src_id"]].name, **_said(row)}
-            for row in sorted(rows, key=lambda row: -row["score"])
+            {
+                "image": names[row["dst_id"] if row["src_id"] == mine else row["src_id"]],
+                "kind": row["kind"],
+                "score": row["score"],
+            }
+            for row in sorted(rows, key=lambda row: (-row["score"], row["src_id"], row["dst_id"]))
             if row["is_duplicate"]
         )
 
-    def _by_words(self, given: Given) -> set[int]:
-        found: set[int] = set()
-        if not self._index.config.lsh.words:
-            return found
-        for start in range(0, len(self._held), _WORDS_AT_ONCE):
-            some = [*self._held[start : start + _WORDS_AT_ONCE], given]
-            order = sorted(range(len(some)), key=lambda at: some[at].shown.content_id)
-            sides = np.where(np.array(order) == len(some) - 1, LEFT, RIGHT).astype(np.uint8)
-            block = unpack_block([some[at].shown.words or _NO_WORDS for at in order])
-            for low, high in proposed(block, np.zeros(len(some), np.int64), sides, self._index.config.lsh):
-                ends = {order[at] for at in (*low.tolist(), *high.tolist())}
-                found |= {start + at for at in ends if at < len(some) - 1}
+    def _by_code(self, code: Codes, codes: Codes, name: str) -> Iterable[int]:
+        half, plan = len(code) // 2, self._index.plans[name]
+        met = [meeting(code[:half], codes[:, :half], plan)]
+        if self._index.config.lsh.mirrored:
+            met += [meeting(code[half:], codes[:, :half], plan), meeting(code[:half], codes[:, half:], plan)]
+        found: list[int] = np.unique(np.concatenate(met)).tolist()
         return found
 
-    def _measured(self, given: Given) -> Measured:
-        return Measured(hash_row(given.shown, self._version), own_parts(given.shown), given.embedding)
-
-
-def _said(row: dict[str, Any]) -> dict[str, Any]:
-    return {"kind": row["kind"], "score": row["score"]}
+    def _by_words(self, given: Given) -> set[int]:
+        lsh = self._index.config.lsh
+        own = unpack_block([given.shown.words])
+        if not lsh.words or not len(own.stored):
+            return set()
+        enough: set[int] = set()
+        for way in ways(own, mirrored=lsh.mirrored):
+            met = [
+                number
+                for having, cells in zip(self._having, way, strict=True)
+                for cell in np.concatenate(cells).tolist()
+                for number in having.get(cell, ())
+            ]
+            numbers, votes = np.unique(np.array(met, np.int64), return_counts=True)
+            enough |= set(numbers[votes >= lsh.word_min_votes].tolist())
+        held = {self._held[number].content_id: number for number in enough}
+        ids = sorted([*held, given.shown.content_id])
+        at = ids.index(given.shown.content_id)
+        sides = np.full(len(ids), RIGHT, np.uint8)
+        sides[at] = LEFT
+        block = unpack_block(
+            [given.shown.words if one == at else self._held[held[ids[one]]].words for one in range(len(ids))]
+        )
+        found = set()
+        for low, high in proposed(block, np.zeros(len(ids), np.int64), sides, lsh):
+            found |= {held[ids[b if a == at else a]] for a, b in zip(low.tolist(), high.tolist(), strict=True)}
+        return found

@@ -115,7 +115,7 @@ def _by_words(index: Index, probe: Probe, scope: str, are_units: Flags) -> list[
     return [held[ids[one]] for one in found]
 
 
-def _ways(own: WordBlock, *, mirrored: bool) -> list[tuple[tuple[Cells, Cells], ...]]:
+def ways(own: WordBlock, *, mirrored: bool) -> list[tuple[tuple[Cells, Cells], ...]]:
     """The cells to look up among nearest and second nearest cells, straight and mirrored, as in words/votes.py."""
     straight = ((own.stored, own.second), (own.stored, np.empty(0, np.uint32)))
     turned = tuple(tuple(mirrored_words(cells) for cells in way) for way in straight)
@@ -127,7 +127,7 @@ def _voted(index: Index, own: WordBlock, min_votes: int) -> Places:
     parts = [np.empty(0, np.int64)]
     for first, segment in index.parts():
         enough = np.zeros(len(segment), bool)
-        for way in _ways(own, mirrored=index.config.lsh.mirrored):
+        for way in ways(own, mirrored=index.config.lsh.mirrored):
             votes = np.zeros(len(segment), np.int64)
             for postings, cells in zip(segment.postings, way, strict=True):
                 votes += np.bincount(postings.of(np.concatenate(cells)), minlength=len(segment))
