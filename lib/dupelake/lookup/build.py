@@ -181,7 +181,7 @@ def _of_tables(reader: DeltaReader) -> dict[str, set[str]]:
 def _usable(folder: Path, night: _Night) -> Manifest | None:
     """The present index if only contents were added since."""
     old = read_manifest(folder)
-    if old is None or old.config != night.options or len(old.segments) >= _MAX_SEGMENTS:
+    if old is None or len(old.segments) >= _MAX_SEGMENTS:
         return None
     if {**old.versions, "dupelake": None} != {**night.versions, "dupelake": None}:
         return None
