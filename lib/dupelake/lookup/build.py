@@ -265,13 +265,15 @@ def _write_units(folder: Path, night: _Night) -> None:
 
 
 def _embeds_all(night: _Night) -> bool:
-    """Whether the nights embed all contents. With embed.contents=auto that depended on their GPUs: look."""
+    """Whether nights embed all contents. With embed.contents=auto that depends on their GPUs: the last one tells."""
     if night.centre is None or night.config.embed.contents != "auto":
         return night.config.embed.contents == "all"
-    embedded = night.reader.read(EMBEDDINGS, ["content_id"], night.rows_of(EMBEDDINGS))["content_id"]
-    many = pc.field("n_keypoints") >= FEW_KEYPOINTS
-    for batch in night.reader.batches(FEATURES, ["content_id"], many):
-        if pc.any(pc.is_in(batch["content_id"], value_set=embedded.combine_chunks())).as_py():
+    images = night.reader.read(IMAGES, ["content_id", "ingested_at"], pc.field("status") == OK)
+    newest = images.filter(pc.equal(images["ingested_at"], pc.max(images["ingested_at"])))["content_id"].unique()
+    embedded = night.reader.read(EMBEDDINGS, ["content_id"], night.rows_of(EMBEDDINGS))["content_id"].combine_chunks()
+    has_many = (pc.field("n_keypoints") >= FEW_KEYPOINTS) & pc.field("content_id").isin(newest)
+    for batch in night.reader.batches(FEATURES, ["content_id"], has_many):
+        if pc.any(pc.is_in(batch["content_id"], value_set=embedded)).as_py():
             return True
     return False
 
