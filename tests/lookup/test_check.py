@@ -19,7 +19,7 @@ from dupelake import cli
 from dupelake.errors import VersionMixError
 from dupelake.lookup.answer import Answer
 from dupelake.lookup.build import build_index
-from dupelake.lookup.checker import Checker
+from dupelake.lookup.checker import Checker, index_folder
 from dupelake.lookup.manifest import FOLDER, NAME, read_manifest
 from dupelake.pipeline import forget, nightly
 from dupelake.pipeline.decisions import Line, decide
@@ -263,6 +263,8 @@ def test_an_index_of_other_versions_is_refused_with_the_command_that_mends_it(wo
     manifest_file.write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(VersionMixError, match=r"dupelake index --warehouse .* --full"):
         Checker(tmp_path)
+    with pytest.raises(VersionMixError, match="is of the warehouse"):
+        index_folder(str(tmp_path / "other"), tmp_path)
     with pytest.raises(VersionMixError, match="there is no index"):
         Checker(tmp_path / "none")
 

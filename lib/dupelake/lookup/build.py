@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from dupelake.config import Config
 from dupelake.embed.stage import FEW_KEYPOINTS
 from dupelake.errors import BusyError, EnvironmentFault, ModelError
-from dupelake.lookup.manifest import Manifest, config_of, read_manifest, write_manifest
+from dupelake.lookup.manifest import Manifest, config_of, place_of, read_manifest, write_manifest
 from dupelake.lookup.segments import MAX_CONTENTS, Segment, SegmentWriter
 from dupelake.lookup.state import StateWriter, columns_of
 from dupelake.lookup.versions import FIX, refuse_others, versions_of
@@ -105,7 +105,7 @@ def build_index(warehouse: str, folder: Path, *, full: bool = False, told: Told 
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         night = _last_night(warehouse)
-        old = None if full else _usable(folder, night)
+        old = None if full else _usable(folder, night, warehouse)
         if old is not None and old.tables == night.tables:
             told(f"index {folder}: it shows the last night already ({old.run_id})")
             return old
@@ -178,10 +178,10 @@ def _of_tables(reader: DeltaReader) -> dict[str, set[str]]:
     return found
 
 
-def _usable(folder: Path, night: _Night) -> Manifest | None:
+def _usable(folder: Path, night: _Night, warehouse: str) -> Manifest | None:
     """The present index if only contents were added since."""
     old = read_manifest(folder)
-    if old is None or len(old.segments) >= _MAX_SEGMENTS:
+    if old is None or place_of(old.warehouse) != place_of(warehouse) or len(old.segments) >= _MAX_SEGMENTS:
         return None
     if {**old.versions, "dupelake": None} != {**night.versions, "dupelake": None}:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
@@ -10,12 +11,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from dupelake.errors import ConfigError
+from dupelake.errors import ConfigError, VersionMixError
 from dupelake.ingest.failure import Failure
 from dupelake.lookup.answer import FAILED, Answer
 from dupelake.lookup.beside import Beside
 from dupelake.lookup.index import Index
-from dupelake.lookup.manifest import FOLDER
+from dupelake.lookup.manifest import FOLDER, place_of, read_manifest
 from dupelake.lookup.night import Given, Night
 from dupelake.lookup.reading import Item, Reader, Source, image_id_of, item_of
 from dupelake.warehouse.paths import known_local
@@ -28,13 +29,18 @@ def index_folder(warehouse: str, index: str | os.PathLike[str] | None) -> Path:
 
     Raises:
         ConfigError: the warehouse is no local folder, and no folder of the index is given.
+        VersionMixError: the given folder has the index of another warehouse.
     """
     if index is not None:
-        return Path(index).absolute()
-    folder = known_local(warehouse)
-    if folder is None:
+        folder = Path(index).absolute()
+        held = read_manifest(folder)
+        if held is not None and place_of(held.warehouse) != place_of(warehouse):
+            raise VersionMixError(f"the index {folder} is of the warehouse {held.warehouse}; give another folder")
+        return folder
+    local = known_local(warehouse)
+    if local is None:
         raise ConfigError([f"--index: {warehouse} is no local folder; give a folder on this machine for the index"])
-    return folder / FOLDER
+    return local / FOLDER
 
 
 class Checker:
@@ -171,6 +177,7 @@ _HELD: list[Checker] = []  # of this worker process
 
 
 def _open(folder: str, scope: str | None, n_processes: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
     _HELD.append(Checker(Path(folder), scope, n_processes))
 
 

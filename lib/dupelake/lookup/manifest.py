@@ -106,6 +106,11 @@ def _fixed(section: str) -> set[str]:
     return {field.name for field in fields if field.metadata.get("is_fixed")}
 
 
+def place_of(warehouse: str) -> str:
+    """A warehouse's folder or URI in one spelling."""
+    return warehouse.rstrip("/") if "://" in warehouse else os.path.abspath(warehouse)
+
+
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of an index; None if there is no index.
 
