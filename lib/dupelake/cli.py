@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dupelake.errors import DupelakeError
+from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
@@ -78,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         "--groups", type=int, default=30, metavar="N", help="the N groups with most images (default 30)"
     )
     report.set_defaults(call=_report)
+    add_check(commands)
+    add_index(commands)
     _add_evaluate(commands)
     _add_decide(commands)
     _add_review(commands)

@@ -167,6 +167,13 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True)
+class CheckConfig:
+    """`dupelake check`."""
+
+    index: bool = _opt(False)  # each complete night updates the index of a local warehouse
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The run as a whole."""
 
@@ -195,6 +202,7 @@ class Config:
     lsh: LshConfig = field(default_factory=LshConfig)
     decide: DecideConfig = field(default_factory=DecideConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    check: CheckConfig = field(default_factory=CheckConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from dupelake.propose.mih import (
     SlotPlan,
     binary_rows,
     hamming_bits,
+    meeting,
     plan_exact,
     probe_keys,
     slot_keys,
@@ -140,3 +141,19 @@ def test_binary_rows_refuses_other_lengths_and_nulls(values):
 
 def test_words_first_bit_is_highest():
     assert words_of(np.frombuffer(bytes([0x80] + [0] * 14 + [1]), np.uint8)[None]).tolist() == [[1 << 63, 1]]
+
+
+@pytest.mark.parametrize("probe_bits", [0, 1])
+def test_meeting_finds_what_shares_a_key_within_the_radius(probe_bits):
+    rng = np.random.default_rng(3)
+    plan = SlotPlan(96, tuple((8 * slot, 8) for slot in range(12)), probe_bits, 30)
+    code = np.array([rng.integers(0, 2**64, dtype=np.uint64), rng.integers(0, 2**32, dtype=np.uint64) << np.uint64(32)])
+    flips = rng.random((4000, 96)) < rng.uniform(0.05, 0.5, (4000, 1))
+    packed = np.packbits(np.pad(flips, ((0, 0), (0, 32))), axis=1)
+    codes = words_of(packed) ^ code
+    keys = [set(row.tolist()) for row in slot_keys(codes, plan)]
+    probed = set(probe_keys(code[None], plan)[0].tolist())
+    wanted = [at for at, mine in enumerate(keys) if mine & probed and hamming_bits(code, codes[at]) <= 30]
+    found = meeting(code, codes, plan)
+    assert found.tolist() == wanted
+    assert 0 < len(wanted) < int((hamming_bits(code, codes) <= 30).sum())

@@ -10,7 +10,6 @@ from functools import lru_cache
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
@@ -18,6 +17,7 @@ from dupelake.config import EmbedConfig
 from dupelake.embed import embedding
 from dupelake.embed.models import load_model
 from dupelake.errors import VersionMixError
+from dupelake.frames.functions import F
 from dupelake.runtime.faults import reached
 from dupelake.warehouse import schema
 

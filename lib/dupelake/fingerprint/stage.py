@@ -167,7 +167,7 @@ def _mapper(
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         most_bytes = cfg.guard.max_memory_bytes or share_bytes(room or Room())
-        with _Hasher(cfg, vocabulary, access, most_bytes) as hasher:
+        with Hasher(cfg, vocabulary, access, most_bytes) as hasher:
             for batch in batches:
                 reached("worker:hash")
                 yield from _hash_batch(batch, cfg, hasher, versions)
@@ -175,8 +175,15 @@ def _mapper(
     return run
 
 
-class _Hasher:
-    """Computes the fingerprints of the rows of one task in a guarded child, one row at a time."""
+class Hasher:
+    """Computes the fingerprints of the rows of one task in a guarded child, one row at a time. It is a context.
+
+    Args:
+        cfg: sections `decode`, `fetch`, `guard`, `hash` and `features`.
+        vocabulary: of the visual words.
+        access: which files it may read.
+        max_memory_bytes: for one image.
+    """
 
     def __init__(self, cfg: Config, vocabulary: Vocabulary, access: Access, max_memory_bytes: int) -> None:
         self._cfg = cfg
@@ -190,7 +197,7 @@ class _Hasher:
         self._max_memory_bytes = max_memory_bytes
         self._guard = Guard(self._work, cfg.guard.timeout_s, max_memory_bytes)
 
-    def __enter__(self) -> _Hasher:
+    def __enter__(self) -> Hasher:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -198,13 +205,22 @@ class _Hasher:
 
     def __call__(self, uri: str | None, fetched: pa.StructScalar) -> tuple[Fingerprint | Failure, str | None]:
         """The fingerprint of one row, or its failure; and the file id, if the file was opened."""
-        data: bytes | None = None
+        if not fetched.is_valid:
+            return self.fingerprint(uri, None)
+        if fetched["reason"].is_valid:
+            failure = Failure(fetched["reason"].as_py(), fetched["message"].as_py() or fetched["reason"].as_py())
+            return failure, None
+        return self.fingerprint(uri, fetched["data"].as_py() or b"")
+
+    def fingerprint(self, uri: str | None, data: bytes | None) -> tuple[Fingerprint | Failure, str | None]:
+        """The fingerprint of a file, or its failure; and the file id, if the file was opened.
+
+        Args:
+            uri: of the file; may be None if the bytes are given.
+            data: its bytes; None to read it.
+        """
         extra_s = 0.0
-        if fetched.is_valid:
-            if fetched["reason"].is_valid:
-                failure = Failure(fetched["reason"].as_py(), fetched["message"].as_py() or fetched["reason"].as_py())
-                return failure, None
-            data = fetched["data"].as_py()
+        if data is not None:
             if not data:
                 return Failure("empty", "the object has no bytes", byte_size=0), None
         elif uri is None:
@@ -224,12 +240,13 @@ class _Hasher:
         return failure, None
 
     def _work(
-        self, item: tuple[str, bytes | None], note: Callable[[tuple[str, int]], None]
+        self, item: tuple[str | None, bytes | None], note: Callable[[tuple[str, int]], None]
     ) -> tuple[Fingerprint | Failure, str | None]:
         """In the child: the fingerprint and the file id of a local file. The guard handles MemoryError."""
         uri, data = item
         if data is not None:
             return self._fingerprint(data, note), None
+        assert uri is not None  # noqa: S101 - by `fingerprint`
         most, path = self._cfg.decode.max_bytes, local_path(uri)
         seen: list[str] = []
         read = self._read_http(uri, most) if path is None else read_local(path, uri, most, self._access, seen.append)
@@ -255,7 +272,7 @@ class _Hasher:
 
 
 def _hash_batch(
-    batch: pa.RecordBatch, cfg: Config, hasher: _Hasher, versions: dict[str, str]
+    batch: pa.RecordBatch, cfg: Config, hasher: Hasher, versions: dict[str, str]
 ) -> Iterator[pa.RecordBatch]:
     """Hashes the rows of one input batch; an output batch ends when it reaches `hash.batch_bytes`."""
     uris, reasons, messages = (batch.column(name).to_pylist() for name in ("uri", "reason", "error_message"))

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as W
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from dupelake.errors import DupelakeError
+from dupelake.frames.functions import F, W
 from dupelake.group.unionfind import label_table
 from dupelake.warehouse.counted import counted
 

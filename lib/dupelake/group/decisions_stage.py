@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 
 from dupelake.config import Config
+from dupelake.frames.functions import F
 from dupelake.group import verdicts as rules
 from dupelake.group.bridges import KEPT
 from dupelake.ingest.live_stage import pixel_representatives, scope_of

@@ -7,10 +7,9 @@ the file changed between both readings, and the earlier reading is out of date.
 from __future__ import annotations
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as W
-from pyspark.sql import functions as F
 
 from dupelake.config import TIERS
+from dupelake.frames.functions import F, W
 from dupelake.ingest.live_stage import live_images
 from dupelake.warehouse.rules import FILE_ID
 

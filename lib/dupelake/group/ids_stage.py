@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as W
-from pyspark.sql import functions as F
+
+from dupelake.frames.functions import F, W
 
 EVENTS = ("born", "grew", "shrank", "merged_into", "split_from", "ended")
 
@@ -31,14 +31,7 @@ def assign_ids(
         named (star, group_id, group_size, is_born), one row per star;
         claims (star, old_id, shared, is_claim), one row per star and stored group with common images.
     """
-    claims = checkpoint(_claims(rows, previous, changes))
-    inherited = (
-        claims.where("is_claim")
-        .groupBy("star")
-        .agg(F.min(F.struct("priority", "born_at", "old_id")).getField("old_id").alias("inherited"))
-    )
-    keepers = rows.where("is_keeper").select("star", "scope", F.col("image_id").alias("keeper_id"), "group_size")
-    stars = checkpoint(keepers.join(inherited, "star", "left"))
+    stars, claims = inherited_ids(rows, previous, changes, checkpoint)
     born = _new_ids(stars.where("inherited IS NULL"), previous, changes)
     named = checkpoint(
         stars.join(born, "star", "left").select(
@@ -49,6 +42,27 @@ def assign_ids(
         )
     )
     return named, claims
+
+
+def inherited_ids(
+    rows: DataFrame, previous: DataFrame, changes: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]
+) -> tuple[DataFrame, DataFrame]:
+    """(star, scope, keeper_id, group_size, inherited), inherited null for a new group; and the claims of `assign_ids`.
+
+    Args:
+        rows: as for `assign_ids`.
+        previous: as for `assign_ids`.
+        changes: as for `assign_ids`; the births of the groups of `previous` are enough.
+        checkpoint: as for `assign_ids`.
+    """
+    claims = checkpoint(_claims(rows, previous, changes))
+    inherited = (
+        claims.where("is_claim")
+        .groupBy("star")
+        .agg(F.min(F.struct("priority", "born_at", "old_id")).getField("old_id").alias("inherited"))
+    )
+    keepers = rows.where("is_keeper").select("star", "scope", F.col("image_id").alias("keeper_id"), "group_size")
+    return checkpoint(keepers.join(inherited, "star", "left")), claims
 
 
 def is_move() -> Column:
@@ -81,7 +95,7 @@ def _claims(rows: DataFrame, previous: DataFrame, changes: DataFrame) -> DataFra
     """Overlaps of new and stored groups, and whether they are a claim; `priority` is 0 by keeper, 1 by majority."""
     old = previous.select("image_id", F.col("group_id").alias("old_id"), F.col("is_keeper").alias("was_keeper"))
     births = (
-        changes.where("event = 'born'")
+        changes.where(F.col("event") == "born")
         .groupBy(F.col("group_id").alias("old_id"))
         .agg(F.unix_micros(F.min("changed_at")).alias("born_at"))
     )

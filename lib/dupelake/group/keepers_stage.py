@@ -12,10 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as W
-from pyspark.sql import functions as F
 
 from dupelake.config import ClusterConfig
+from dupelake.frames.functions import F, W
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, cut_bridges
 from dupelake.group.cover import comparison_partners, group_cover
 from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side, order_of

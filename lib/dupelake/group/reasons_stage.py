@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 from pyspark.sql import Column
-from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
 from pyspark.sql.window import WindowSpec
 
+from dupelake.frames.functions import F, text_of_rows
 from dupelake.group.bridges import WHOLE
 from dupelake.group.keeper_reasons import PHRASES
 from dupelake.group.keeping import FULLER
@@ -36,12 +34,7 @@ def group_reason() -> Column:
         "is_finer": is_finer(),
         "next": F.struct("next.vertex", "next.rank", "next.loss", _is_worse("next.", "vertex").alias("is_worse")),
     }
-    words = arrow_udf(_reasons, "string", ArrowUDFType.SCALAR)
-    return words(F.struct(*(column.alias(name) for name, column in row.items())))
-
-
-def _reasons(rows: pa.Array) -> pa.Array:
-    return pa.array(map(reason_of, rows.to_pylist()), pa.string())
+    return text_of_rows(reason_of, F.struct(*(column.alias(name) for name, column in row.items())))
 
 
 def shown_struct() -> Column:

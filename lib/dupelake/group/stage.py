@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as W
-from pyspark.sql import functions as F
 
 from dupelake.config import TIERS, Config
+from dupelake.frames.functions import F, W
 from dupelake.group.bridges import KEPT
 from dupelake.group.components_stage import connected_components
 from dupelake.group.decisions_stage import (
@@ -75,6 +74,21 @@ class Groups:
     conflicts: DataFrame
 
 
+@dataclass(frozen=True)
+class Members:
+    """Result of `member_rows`.
+
+    Attributes:
+        rows: schema.GROUPS with `star`, the vertex of the keeper, instead of group_id, and without updated_at.
+        judged_edges: second result of `group.keepers_stage.judge_edges`.
+        competing: result of `group.decisions_stage.competing_keepers`; None without verdicts.
+    """
+
+    rows: DataFrame
+    judged_edges: DataFrame
+    competing: DataFrame | None
+
+
 def _none_if_empty(rows: DataFrame | None) -> DataFrame | None:
     """The rows, or None if there are none."""
     return None if rows is None or rows.isEmpty() else rows
@@ -121,6 +135,30 @@ def build_groups(
 
     The rows are in no particular order.
     """
+    members = member_rows(images, hashes, pairs, cfg, checkpoint, decisions)
+    rows, judged_edges, competing = members.rows, members.judged_edges, members.competing
+    named, claims = assign_ids(rows, previous, changes, checkpoint)
+    groups = rows.join(named.select("star", "group_id"), "star")
+    return Groups(
+        conform(_with_updated_at(groups, previous, F.lit(now)), GROUPS.schema),
+        _events(list_changes(named, claims, previous), run_id, now, sequence),
+        judged_edges.where(F.col("cut") != KEPT).select("component", "src", "dst", "cut"),
+        _conflicts(decisions, competing, _no_conflicts(previous)),
+    )
+
+
+def member_rows(
+    images: DataFrame,
+    hashes: DataFrame,
+    pairs: DataFrame,
+    cfg: Config,
+    checkpoint: Callable[[DataFrame], DataFrame],
+    decisions: DataFrame | None = None,
+) -> Members:
+    """The images of all groups, before the groups get their ids. The arguments are those of `build_groups`.
+
+    A check of one image calls it with local tables (`dupelake.frames`).
+    """
     classes = pixel_classes(hashes)
     live = checkpoint(_members(images, hashes, classes, cfg))
     found = edges_of(pairs, classes, vertices_of(live))
@@ -137,15 +175,7 @@ def build_groups(
         verdict_structs = checkpoint(_verdict_structs(by_vertex, competing))
     judged = edges.join(judged_edges.select("src", "dst", "better", "rule"), ["src", "dst"], "left")
     rows = _rows(members, stars_of(positions, judged_edges, by_vertex), judged, verdict_structs, cfg)
-    rows = checkpoint(keep_shared_files(rows, live))
-    named, claims = assign_ids(rows, previous, changes, checkpoint)
-    groups = rows.join(named.select("star", "group_id"), "star")
-    return Groups(
-        conform(_with_updated_at(groups, previous, F.lit(now)), GROUPS.schema),
-        _events(list_changes(named, claims, previous), run_id, now, sequence),
-        judged_edges.where(F.col("cut") != KEPT).select("component", "src", "dst", "cut"),
-        _conflicts(decisions, competing, _no_conflicts(previous)),
-    )
+    return Members(checkpoint(keep_shared_files(rows, live)), judged_edges, competing)
 
 
 def _members(images: DataFrame, hashes: DataFrame, classes: DataFrame, cfg: Config) -> DataFrame:

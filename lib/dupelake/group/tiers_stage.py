@@ -7,9 +7,9 @@ least as good. copies: shows nothing that the keeper lacks. A member that did no
 from __future__ import annotations
 
 from pyspark.sql import Column
-from pyspark.sql import functions as F
 
 from dupelake.config import TIERS
+from dupelake.frames.functions import F
 from dupelake.group.bridges import FINER, FINER_DETAIL, WHOLE
 
 IDENTICAL, VERIFIED, COPIES = TIERS

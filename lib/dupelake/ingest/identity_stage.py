@@ -11,9 +11,9 @@ from typing import cast
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from dupelake.frames.functions import F
 from dupelake.ingest.uris import plain_uri as plain_uri_of
 
 _DIGITS = 32
@@ -48,6 +48,11 @@ def digest(text: Column, digits: int = _DIGITS) -> Column:
 def scoped_id(scope: Column, plain: Column) -> Column:
     """The id of an image in a named scope. An image without a scope has the digest of its URI as id."""
     return digest(F.concat(scope, F.lit("\0"), plain))
+
+
+def uri_id(scope: Column, plain: Column, default_scope: str) -> Column:
+    """The id of an image whose manifest row gives none."""
+    return F.when(scope.isin("", default_scope), digest(plain)).otherwise(scoped_id(scope, plain))
 
 
 def with_plain(rows: DataFrame) -> DataFrame:

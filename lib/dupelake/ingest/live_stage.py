@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 
 from dupelake.config import LshConfig
+from dupelake.frames.functions import F
 from dupelake.warehouse.rules import LIVE
 
 

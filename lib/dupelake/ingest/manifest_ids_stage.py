@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
 from dupelake.config import ManifestConfig
-from dupelake.ingest.identity_stage import digest, scoped_id
+from dupelake.ingest.identity_stage import digest, uri_id
 from dupelake.ingest.manifest_cells_stage import message_of, reason_of
 
 NO_URI, CONFLICT = "no_uri", "image_id_conflict"
@@ -48,8 +48,7 @@ def with_image_ids(rows: DataFrame, cfg: ManifestConfig, *, has_scopes: bool) ->
             F.posexplode(scopes).alias("_weight", "scope"),
         )
         rows = rows.withColumn("_weight", F.when(F.col("_weight") == 0, 1).otherwise(0))  # a row counts once
-    is_plain = scope.isin("", cfg.default_scope)
-    own = F.when(is_plain, digest(plain)).otherwise(scoped_id(scope, plain))
+    own = uri_id(scope, plain, cfg.default_scope)
     return rows.withColumn("image_id", F.coalesce("_given", own, "_whole"))
 
 

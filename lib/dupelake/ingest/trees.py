@@ -39,7 +39,7 @@ _FOLDER = r"(?s)^.*/(?:partition|dt|date)=([^/]+)/"
 _MARKERS = ("_SUCCESS", "_temporary", "_delta_log", "_spark_metadata", "_metadata", "_common_metadata")
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"\d{20}\.")
-_OF_WAREHOUSE = ("_staging", "_lock.json")  # prefixes of names in a warehouse that are not tables
+_OF_WAREHOUSE = ("_staging", "_lock.json", "_dupelake_index")  # prefixes of names in a warehouse that are not tables
 _MARKER_STARTS = ("_committed_", "_started_")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TASKS = 1024

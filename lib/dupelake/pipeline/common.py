@@ -19,6 +19,7 @@ from dupelake.config import Config
 from dupelake.errors import ConfigError, DupelakeError, EnvironmentFault, GateError, first_line
 from dupelake.pipeline.command_lines import Command
 from dupelake.pipeline.decisions import alone
+from dupelake.pipeline.indexing import update_index
 from dupelake.pipeline.job import Job
 from dupelake.runtime import clock
 from dupelake.runtime.counts import Counts
@@ -153,6 +154,8 @@ def _execute(run: Run, job: Job[O, V], options: O, interrupts: Interrupts) -> in
         lock.release()
     except Exception as error:  # a store that is reached through Spark, which is gone
         log.error("the lock could not be given back, and falls by itself: %s", first_line(error, innermost=True))  # noqa: TRY400
+    if run.is_complete and run.config.check.index:
+        update_index(run)
     _tell_collectors(run, code, message)
     print(run.report(), flush=True)  # noqa: T201
     return code

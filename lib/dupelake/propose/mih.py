@@ -186,6 +186,30 @@ def hamming_bits(left: Codes, right: Codes) -> npt.NDArray[np.int32]:
     return np.bitwise_count(left ^ right).sum(axis=-1, dtype=np.int32)
 
 
+def meeting(code: Codes, codes: Codes, plan: SlotPlan) -> npt.NDArray[np.int64]:
+    """The codes that a join by this plan proposes for one code, by the definition and without keys.
+
+    These are the codes within `max_bits` of which some slot differs in at most `probe_bits` bits. For an exact plan
+    every code within `max_bits` has such a slot.
+
+    Args:
+        code: uint64 (words,).
+        codes: uint64 (n, words); fastest in Fortran order.
+        plan: the slots and the radius.
+
+    Returns:
+        int64 (k,): their indexes, ascending.
+    """
+    bits = np.zeros(len(codes), np.uint16)
+    for word in range(plan.n_words):  # as `hamming_bits`, without an array of all words
+        bits += np.bitwise_count(codes[:, word] ^ code[word])
+    near = np.flatnonzero(bits <= plan.max_bits)
+    if plan.is_exact or not len(near):
+        return near
+    differing = _slot_values(codes[near], plan) ^ _slot_values(code[None], plan)
+    return near[(np.bitwise_count(differing) <= plan.probe_bits).any(axis=1)]
+
+
 def words_of(digests: npt.NDArray[np.uint8]) -> Codes:
     """Convert stored bytes, uint8 (n, 8 * words) with the first bit highest, to codes, uint64 (n, words)."""
     return np.ascontiguousarray(digests).view(">u8").astype(np.uint64)

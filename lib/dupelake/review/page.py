@@ -12,7 +12,7 @@ from typing import Any
 
 from dupelake.csv_cells import line_of
 from dupelake.report.contact_sheet import load_thumbnail
-from dupelake.report.pair_sheet import evidence_lines
+from dupelake.verify.in_words import evidence_lines
 
 CONFLICT = "conflict"  # kind of the cards that come from verdicts and not from measures
 SIDE_PX = 260  # longest side of a picture on the page

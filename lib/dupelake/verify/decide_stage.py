@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 
 from dupelake.config import DecideConfig, fingerprint
+from dupelake.frames.functions import F
 from dupelake.verify.decision import (
     CROP_OVERLAP,
     MIN_AGREEING,

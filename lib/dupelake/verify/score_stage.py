@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from dupelake.config import DecideConfig
+from dupelake.frames.functions import F
 from dupelake.ingest.live_stage import contents_of_pairs, pixel_representatives, rows_of_contents
 from dupelake.propose.distances import cosines, refuse_mixed, straight_and_mirrored_bits
 from dupelake.propose.mih import binary_rows, words_of

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation
-from pyspark.sql import functions as F
+
+from dupelake.frames.functions import F, is_local
 
 
 def counted(
@@ -22,8 +24,12 @@ def counted(
     Returns:
         The result of `checkpoint`, and the aggregates by name with `n`, the number of rows.
     """
-    seen = Observation()
     columns = [F.count(F.lit(1)).alias("n"), *(column.alias(name) for name, column in counts.items())]
-    saved = checkpoint(rows.observe(seen, *columns))
-    found = seen.get
-    return saved, {name: int(found.get(name) or 0) for name in ("n", *counts)}
+    if is_local():  # an observation needs a session of Spark
+        saved = checkpoint(rows)
+        found: Any = rows.agg(*columns).collect()[0]
+    else:
+        seen = Observation()
+        saved = checkpoint(rows.observe(seen, *columns))
+        found = seen.get
+    return saved, {name: int(found[name] or 0) for name in ("n", *counts)}

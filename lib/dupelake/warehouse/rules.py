@@ -27,6 +27,8 @@ TABLES = (
     "decisions",
     "decided",
     "decision_conflicts",
+    "overlaps",
+    "overlap_sets",
     "runs",
 )
 """The names of `schema.ALL_TABLES`, in its order."""

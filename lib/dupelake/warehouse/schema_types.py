@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from dupelake.errors import SchemaError
+from dupelake.frames.functions import F
 
 
 def col(name: str, kind: T.DataType, comment: str, *, null: bool = True) -> T.StructField:

@@ -1,0 +1,1 @@
+"""Checks images against a warehouse without Spark: an index of its contents, and the decision of a night."""

@@ -1,0 +1,149 @@
+"""Copies among the images of one check: each image against those before it, by the same generators and decision."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dupelake.frames.functions import locally
+from dupelake.lookup.candidates import ways
+from dupelake.lookup.index import Index
+from dupelake.lookup.measure import Measured, measured_pairs
+from dupelake.lookup.night import Given, hash_row, own_parts
+from dupelake.propose.mih import Codes, meeting, words_of
+from dupelake.propose.stage import NAMES
+from dupelake.propose.word_blocks_stage import proposed
+from dupelake.words.vocabulary import NO_WORD
+from dupelake.words.votes import LEFT, RIGHT, unpack_block
+
+_CODES = ("phash", "pdq")
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """An earlier image: what is compared with each later one, and where the rest lies in the file."""
+
+    name: str
+    content_id: str
+    words: bytes
+    at: int
+
+
+class Beside:
+    """The images of a check so far; some 5 KB of memory and 70 KB of a temporary file for each.
+
+    Args:
+        index: its options and versions decide.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._version = str(index.manifest.versions["hash"])
+        self._held: list[_Earlier] = []
+        self._first: dict[str, str] = {}  # name of the first image of each content and of each pixel digest
+        self._codes = {"phash": np.empty((64, 2), np.uint64), "pdq": np.empty((64, 8), np.uint64)}
+        self._having: tuple[dict[int, list[int]], ...] = (defaultdict(list), defaultdict(list))
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the object
+
+    def copies_of(self, given: Given) -> tuple[dict[str, Any], ...]:
+        """The earlier images that are copies of this one, as image, kind and score; then it is kept for later ones."""
+        shown = given.shown
+        for key, kind in ((shown.content_id, "exact"), (shown.pixel_digest, "pixel")):
+            if key in self._first:
+                return ({"image": self._first[key], "kind": kind, "score": 1.0},)
+        self._first |= {shown.content_id: given.name, shown.pixel_digest: given.name}
+        if shown.is_low_information:
+            return ()
+        codes = {
+            "phash": np.array([shown.phash, shown.phash_mirrored], np.int64).view(np.uint64),
+            "pdq": words_of(np.frombuffer(shown.pdq + shown.pdq_mirrored, np.uint8)[None])[0],
+        }
+        own = Measured(hash_row(shown, self._version), own_parts(shown), given.embedding)
+        copies = self._compared(given, codes, own)
+        self._keep(given, codes, own)
+        return copies
+
+    def _keep(self, given: Given, codes: dict[str, Codes], own: Measured) -> None:
+        number = len(self._held)
+        for name in _CODES:
+            if number == len(self._codes[name]):
+                self._codes[name] = np.concatenate([self._codes[name], np.empty_like(self._codes[name])])
+            self._codes[name][number] = codes[name]
+        self._held.append(_Earlier(given.name, given.shown.content_id, given.shown.words, self._file.seek(0, 2)))
+        pickle.dump(own, self._file)
+        block = unpack_block([given.shown.words])
+        for having, cells in zip(self._having, (block.stored, block.second), strict=True):
+            for cell in cells[cells != NO_WORD].tolist():
+                having[cell].append(number)
+
+    def _compared(self, given: Given, codes: dict[str, Codes], own: Measured) -> tuple[dict[str, Any], ...]:
+        found: dict[int, set[str]] = {}
+        for name in _CODES:
+            for number in self._by_code(codes[name], self._codes[name][: len(self._held)], name):
+                found.setdefault(number, set()).add(name)
+        for number in self._by_words(given):
+            found.setdefault(number, set()).add("words")
+        if not found:
+            return ()
+        mine = given.shown.content_id
+        contents, pairs, names = {mine: own}, {}, {}
+        for number, by in found.items():
+            other = self._held[number]
+            self._file.seek(other.at)
+            contents[other.content_id] = pickle.load(self._file)  # noqa: S301 - this process wrote it
+            names[other.content_id] = other.name
+            key = min(mine, other.content_id), max(mine, other.content_id)
+            pairs[key] = "+".join(name for name in NAMES if name in by)
+        with locally():
+            rows = measured_pairs(pairs, contents, self._index.manifest.versions, self._index.config.decide)
+        return tuple(
+            {
+                "image": names[row["dst_id"] if row["src_id"] == mine else row["src_id"]],
+                "kind": row["kind"],
+                "score": row["score"],
+            }
+            for row in sorted(rows, key=lambda row: (-row["score"], row["src_id"], row["dst_id"]))
+            if row["is_duplicate"]
+        )
+
+    def _by_code(self, code: Codes, codes: Codes, name: str) -> Iterable[int]:
+        half, plan = len(code) // 2, self._index.plans[name]
+        met = [meeting(code[:half], codes[:, :half], plan)]
+        if self._index.config.lsh.mirrored:
+            met += [meeting(code[half:], codes[:, :half], plan), meeting(code[:half], codes[:, half:], plan)]
+        found: list[int] = np.unique(np.concatenate(met)).tolist()
+        return found
+
+    def _by_words(self, given: Given) -> set[int]:
+        lsh = self._index.config.lsh
+        own = unpack_block([given.shown.words])
+        if not lsh.words or not len(own.stored):
+            return set()
+        enough: set[int] = set()
+        for way in ways(own, mirrored=lsh.mirrored):
+            met = [
+                number
+                for having, cells in zip(self._having, way, strict=True)
+                for cell in np.concatenate(cells).tolist()
+                for number in having.get(cell, ())
+            ]
+            numbers, votes = np.unique(np.array(met, np.int64), return_counts=True)
+            enough |= set(numbers[votes >= lsh.word_min_votes].tolist())
+        held = {self._held[number].content_id: number for number in enough}
+        ids = sorted([*held, given.shown.content_id])
+        at = ids.index(given.shown.content_id)
+        sides = np.full(len(ids), RIGHT, np.uint8)
+        sides[at] = LEFT
+        block = unpack_block(
+            [given.shown.words if one == at else self._held[held[ids[one]]].words for one in range(len(ids))]
+        )
+        found = set()
+        for low, high in proposed(block, np.zeros(len(ids), np.int64), sides, lsh):
+            found |= {held[ids[b if a == at else a]] for a, b in zip(low.tolist(), high.tolist(), strict=True)}
+        return found

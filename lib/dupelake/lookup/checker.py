@@ -1,0 +1,185 @@
+"""Checks images: opens the index, reads each image, and asks what a night would do with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from dupelake.errors import ConfigError, VersionMixError
+from dupelake.ingest.failure import Failure
+from dupelake.lookup.answer import FAILED, Answer
+from dupelake.lookup.beside import Beside
+from dupelake.lookup.index import Index
+from dupelake.lookup.manifest import FOLDER, place_of, read_manifest
+from dupelake.lookup.night import Given, Night
+from dupelake.lookup.reading import Item, Reader, Source, image_id_of, item_of
+from dupelake.warehouse.paths import known_local
+
+_AHEAD = 4  # images in work for each process
+
+
+def index_folder(warehouse: str, index: str | os.PathLike[str] | None) -> Path:
+    """The folder of the index: as given, else inside the warehouse.
+
+    Raises:
+        ConfigError: the warehouse is no local folder, and no folder of the index is given.
+        VersionMixError: the given folder has the index of another warehouse.
+    """
+    if index is not None:
+        folder = Path(index).absolute()
+        held = read_manifest(folder)
+        if held is not None and place_of(held.warehouse) != place_of(warehouse):
+            raise VersionMixError(f"the index {folder} is of the warehouse {held.warehouse}; give another folder")
+        return folder
+    local = known_local(warehouse)
+    if local is None:
+        raise ConfigError([f"--index: {warehouse} is no local folder; give a folder on this machine for the index"])
+    return local / FOLDER
+
+
+class Checker:
+    """Answers for images against one index; a context. Not for several threads at once.
+
+    Args:
+        folder: of the index.
+        scope: of the images; None for manifest.default_scope of the warehouse.
+        n_processes: that check at the same time on this machine, for their share of memory.
+
+    Raises:
+        VersionMixError: as `Index`.
+    """
+
+    def __init__(self, folder: Path, scope: str | None = None, n_processes: int = 1) -> None:
+        self.index = Index(folder)
+        self.scope = self.index.config.manifest.default_scope if scope is None else scope
+        self._reader = Reader(self.index, n_processes)
+
+    def __enter__(self) -> Checker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.__exit__()
+        self.index.close()
+
+    def check(self, source: Source, number: int = 1) -> Answer:
+        """The answer for one image."""
+        return self.check_item(item_of(source, number))[0]
+
+    def check_item(self, item: Item) -> tuple[Answer, Given | None]:
+        """The answer for one image, and the image if it could be read."""
+        given = self._reader.read(item, self.scope)
+        if isinstance(given, Failure):
+            uri = item.uri or f"check:{given.content_id or item.name}"
+            image_id = image_id_of(uri, self.scope, self.index.config.manifest.default_scope)
+            failed = Answer(
+                image=item.name,
+                status=FAILED,
+                image_id=image_id,
+                scope=self.scope,
+                content_id=given.content_id,
+                reason=given.reason,
+                message=given.message,
+            )
+            return self._dated(failed), None
+        return self._dated(Night(self.index, given).answer()), given
+
+    def _dated(self, answer: Answer) -> Answer:
+        held = self.index.manifest
+        shown = {
+            "run_id": held.run_id,
+            "as_of": held.as_of,
+            "age_s": round(held.age_s()),
+            "built_at": held.built_at,
+            "versions": held.versions,
+        }
+        return _with(answer, index=shown)
+
+
+def check(
+    images: Source | Iterable[Source],
+    warehouse: str | os.PathLike[str],
+    *,
+    index: str | os.PathLike[str] | None = None,
+    scope: str | None = None,
+) -> list[Answer]:
+    """Ask of each image whether a warehouse has its picture, as the next night would decide. Nothing is written.
+
+    Args:
+        images: a path, bytes, a PIL image, uint8 pixels (h, w, 3) or (h, w), or several of them.
+        warehouse: folder or URI of the tables.
+        index: folder of the index; None for that inside the warehouse.
+        scope: of the images; None for manifest.default_scope.
+
+    Returns:
+        One answer for each image, in their order.
+
+    Raises:
+        VersionMixError: there is no index, or it is of other versions; the message gives the command.
+        TypeError: something given is no image.
+    """
+    many = [*images] if isinstance(images, (list, tuple, Iterator)) else [images]
+    with Checker(index_folder(os.fspath(warehouse), index), scope) as checker:
+        return [checker.check(source, number) for number, source in enumerate(many, 1)]
+
+
+def check_files(
+    paths: Iterable[str], folder: Path, scope: str | None = None, n_processes: int | None = None
+) -> Iterator[Answer]:
+    """Answers for many files as they come, on all cores; each also names earlier files that are copies of it.
+
+    Args:
+        paths: the files.
+        folder: of the index.
+        scope: as for `check`.
+        n_processes: None for one on each core.
+
+    Raises:
+        VersionMixError: as `check`.
+    """
+    n = n_processes or len(os.sched_getaffinity(0))
+    with Checker(folder, scope, n) as checker:
+        beside = Beside(checker.index)
+        if n == 1:
+            for path in paths:
+                yield _beside(beside, *checker.check_item(item_of(path, 1)))
+            return
+        context = get_context("forkserver")
+        context.set_forkserver_preload(["dupelake.lookup.checker"])
+        with ProcessPoolExecutor(n, context, _open, (str(folder), scope, n)) as pool:
+            for answer, given in _in_flight(pool, iter(paths), n * _AHEAD):
+                yield _beside(beside, answer, given)
+
+
+def _in_flight(pool: ProcessPoolExecutor, paths: Iterator[str], most: int) -> Iterator[tuple[Answer, Given | None]]:
+    waiting: set[Future[tuple[Answer, Given | None]]] = {pool.submit(_check, path) for path in islice(paths, most)}
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        waiting |= {pool.submit(_check, path) for path in islice(paths, len(done))}
+        for future in done:
+            yield future.result()
+
+
+def _beside(beside: Beside, answer: Answer, given: Given | None) -> Answer:
+    return answer if given is None else _with(answer, in_folder=beside.copies_of(given))
+
+
+def _with(answer: Answer, **values: Any) -> Answer:
+    return Answer(**{**vars(answer), **values})
+
+
+_HELD: list[Checker] = []  # of this worker process
+
+
+def _open(folder: str, scope: str | None, n_processes: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
+    _HELD.append(Checker(Path(folder), scope, n_processes))
+
+
+def _check(path: str) -> tuple[Answer, Given | None]:
+    return _HELD[0].check_item(item_of(path, 1))

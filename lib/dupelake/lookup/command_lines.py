@@ -1,0 +1,187 @@
+"""The commands `dupelake check` and `dupelake index`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from dupelake.csv_cells import escape
+from dupelake.errors import ConfigError
+from dupelake.lookup.answer import FAILED, Answer
+
+# These are commands of a terminal.
+# ruff: noqa: T201
+
+REPORT, REJECT, LINK = "report", "reject", "link"
+FOUND, UNREAD = 10, 3
+"""Exit codes with --on-duplicate reject: an image is a copy; none is, but an image could not be read."""
+_COLUMNS = (
+    "image", "status", "action", "group_id", "relation", "kind", "score", "keeper_id", "keeper_uri", "link_to_uri",
+    "reason", "copy_in_check",
+)  # fmt: skip
+
+
+def add_check(commands: Any) -> None:
+    """Add the command `check` to those of the parser."""
+    check: argparse.ArgumentParser = commands.add_parser(
+        "check", help="has the warehouse this picture? the decision of a night, without Spark; nothing is written"
+    )
+    check.add_argument("paths", nargs="+", metavar="IMAGE", help="a file, or a folder with files in all its folders")
+    check.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
+    check.add_argument("--index", metavar="DIR", help="of the index (default: inside the warehouse)")
+    check.add_argument("--scope", metavar="NAME", help="of the images (default: manifest.default_scope)")
+    form = check.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="CSV with a header")
+    check.add_argument(
+        "--on-duplicate",
+        choices=(REPORT, REJECT, LINK),
+        default=REPORT,
+        help="what the field action says of copies; with reject the exit code is 10 if any image is a copy",
+    )
+    check.add_argument("--processes", type=int, metavar="N", help="processes that check (default: one a core)")
+    check.set_defaults(call=_check)
+
+
+def add_index(commands: Any) -> None:
+    """Add the command `index` to those of the parser."""
+    index: argparse.ArgumentParser = commands.add_parser(
+        "index", help="make or update the index that `dupelake check` reads, without Spark"
+    )
+    index.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
+    index.add_argument("--index", metavar="DIR", help="of the index (default: inside the warehouse)")
+    index.add_argument("--full", action="store_true", help="make all of it anew")
+    index.set_defaults(call=_index)
+
+
+def _index(args: argparse.Namespace) -> int:
+    from dupelake.lookup.build import build_index
+    from dupelake.lookup.checker import index_folder
+
+    start = time.monotonic()
+    folder = index_folder(args.warehouse, args.index)
+    build_index(args.warehouse, folder, full=args.full, told=lambda text: print(text, file=sys.stderr, flush=True))
+    print(f"{folder}: up to date after {time.monotonic() - start:.1f} s")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    faults = [f"IMAGE {path}: there is no such file or folder" for path in args.paths if not os.path.exists(path)]
+    if args.processes is not None and args.processes < 1:
+        faults.append(f"--processes {args.processes}: must be 1 or more")
+    if faults:
+        raise ConfigError(faults)
+    print("dupelake check: opens the index", file=sys.stderr, flush=True)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process uses one core; set before numpy is loaded
+    from dupelake.lookup.checker import check_files, index_folder
+    from dupelake.lookup.manifest import read_manifest
+    from dupelake.lookup.reading import files_of
+
+    folder = index_folder(args.warehouse, args.index)
+    held = read_manifest(folder)
+    paths = list(files_of(args.paths, held.options().manifest.extensions if held else ()))
+    write = _writer(args)
+    bar = _Bar(len(paths), sys.stderr)
+    n_copies = n_failed = 0
+    answers = check_files(paths, folder, args.scope, args.processes or _processes(len(paths)))
+    for answer in _shown(answers, bar):
+        n_copies += answer.is_copy
+        n_failed += answer.status == FAILED
+        write(answer, action_of(answer, args.on_duplicate))
+    bar.end()
+    told = f"{len(paths)} images: {n_copies} copies, {n_failed} not readable"
+    print(f"dupelake check: {told}{_age(held)}", file=sys.stderr)
+    if args.on_duplicate == REJECT:
+        return FOUND if n_copies else UNREAD if n_failed else 0
+    return 0
+
+
+def action_of(answer: Answer, on_duplicate: str) -> str:
+    """What to do with the image: `accept`, or for a copy `reject` or `link`; `skip` if it cannot be read."""
+    if answer.status == FAILED:
+        return "skip"
+    return on_duplicate if answer.is_copy and on_duplicate != REPORT else "accept"
+
+
+def _processes(n_files: int) -> int:
+    """One process for a few files: others take longer to start than they save."""
+    return 1 if n_files < 16 else len(os.sched_getaffinity(0))
+
+
+def _age(held: Any) -> str:
+    return "" if held is None else f"; compared with the night of {held.as_of}, {held.age_s() / 3600:.1f} hours ago"
+
+
+def _writer(args: argparse.Namespace) -> Callable[[Answer, str], None]:
+    if args.json:
+        return lambda answer, action: print(json.dumps(answer.as_dict() | {"action": action}), flush=True)
+    if not args.csv:
+        return lambda answer, action: print(_line(answer, action), flush=True)
+    rows = csv.writer(sys.stdout)
+    rows.writerow(_COLUMNS)
+
+    def write(answer: Answer, action: str) -> None:
+        rows.writerow([escape(str(value)) if isinstance(value, str) else value for value in _cells(answer, action)])
+        sys.stdout.flush()
+
+    return write
+
+
+def _line(answer: Answer, action: str) -> str:
+    if action == LINK and answer.group is not None:
+        return f"{answer.describe()}; link to {answer.group.link_to[1] or answer.group.link_to[0]}"
+    return answer.describe()
+
+
+def _cells(answer: Answer, action: str) -> list[Any]:
+    group = answer.group.as_dict() if answer.group else {}
+    keeper, link = group.get("keeper", {}), group.get("link_to", {})
+    return [
+        *(answer.image, answer.status, action, group.get("group_id"), group.get("relation"), group.get("kind")),
+        *(group.get("score_to_keeper"), keeper.get("image_id"), keeper.get("uri"), link.get("uri")),
+        group.get("reason") or answer.message,
+        answer.in_folder[0]["image"] if answer.in_folder else None,
+    ]
+
+
+def _shown(answers: Iterator[Answer], bar: _Bar) -> Iterator[Answer]:
+    for answer in answers:
+        bar.clear()
+        yield answer
+        bar.step()
+
+
+class _Bar:
+    """Rate and remaining time on a terminal; nothing where the stream is none."""
+
+    def __init__(self, n: int, stream: TextIO) -> None:
+        self._n, self._stream, self._done, self._start = n, stream, 0, time.monotonic()
+        self._is_shown = stream.isatty()
+
+    def clear(self) -> None:
+        """Remove the bar, so that a line can be written."""
+        if self._is_shown:
+            self._stream.write("\r\x1b[K")
+
+    def step(self) -> None:
+        """Count one image and draw the bar."""
+        self._done += 1
+        if not self._is_shown:
+            return
+        rate = self._done / max(1e-3, time.monotonic() - self._start)
+        left = (self._n - self._done) / rate
+        filled = 30 * self._done // max(1, self._n)
+        self._stream.write(
+            f"\r[{'#' * filled}{' ' * (30 - filled)}] {self._done} of {self._n}, {rate:.1f} a second, {left:.0f} s left"
+        )
+        self._stream.flush()
+
+    def end(self) -> None:
+        """Remove the bar."""
+        self.clear()

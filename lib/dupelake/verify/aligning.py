@@ -1,0 +1,105 @@
+"""Aligns one pair of stored pictures: the columns of `pairs` that the alignment measures."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from dupelake.fingerprint.thumbnails import decode_thumbnail
+from dupelake.verify.pair import Alignment, pair_seed, verify_pair
+from dupelake.verify.picture import Picture
+from dupelake.words.keypoints import unpack_features
+
+_MAX_PREPARED = 64  # prepared pictures in the cache, about 2 MB each
+PARTS = ("thumbnail", "width_px", "full_width_px", "keypoints", "descriptors")
+"""What is known of a picture; all but the thumbnail may be missing."""
+MEASURES = (
+    "n_inliers",
+    "inlier_spread",
+    "aligned_ncc",
+    "agreeing_share",
+    "contradicting_share",
+    "src_overlap",
+    "dst_overlap",
+    "src_beyond",
+    "dst_beyond",
+    "src_frame",
+    "dst_frame",
+    "src_added",
+    "dst_added",
+    "scale",
+    "rotation_degrees",
+    "is_mirrored",
+    "largest_local_difference",
+    "difference_box",
+    "colour_difference",
+    "cell_shift_px",
+    "unexplained_colour",
+)
+"""Columns of schema.PAIRS that the alignment measures."""
+
+Row = dict[str, Any]
+
+
+class PictureCache:
+    """The pictures that a task or a check received, and a cache of the last prepared ones."""
+
+    def __init__(self) -> None:
+        self.received: dict[str, Row] = {}  # by content id: the columns of PARTS that are known
+        self._prepared: OrderedDict[str, Picture] = OrderedDict()
+
+    def store(self, row: Row) -> bool:
+        """Store a row that is part of a picture; returns False for a row that is a pair."""
+        if row["dst_id"] is not None:
+            return False
+        part = {name: row[name] for name in PARTS if row[name] is not None}
+        self.received.setdefault(row["content_id"], {}).update(part)
+        return True
+
+    def has_no_thumbnail(self, content_id: str) -> bool:
+        """Whether the task received no thumbnail of this content."""
+        return "thumbnail" not in self.received.get(content_id, {})
+
+    def get(self, content_id: str) -> Picture:
+        """The prepared picture of a content, from the cache or decoded."""
+        picture = self._prepared.get(content_id)
+        if picture is None:
+            received = self.received[content_id]
+            features = unpack_features(received.get("keypoints", b""), received.get("descriptors", b""))
+            picture = self._prepared[content_id] = Picture(decode_thumbnail(received["thumbnail"]), features)
+            if len(self._prepared) > _MAX_PREPARED:
+                self._prepared.popitem(last=False)
+        else:
+            self._prepared.move_to_end(content_id)
+        return picture
+
+
+def align_row(row: Row, pictures: PictureCache) -> Row:
+    """The alignment of one pair: src_id, dst_id, and MEASURES if one was found, or error_message.
+
+    Args:
+        row: content_id and dst_id, the ends of the pair, in their order.
+        pictures: received both.
+    """
+    ids = src_id, dst_id = row["content_id"], row["dst_id"]
+    out: Row = {"src_id": src_id, "dst_id": dst_id}
+    for content_id in ids:
+        if pictures.has_no_thumbnail(content_id):
+            return out | {"error_message": f"no thumbnail of {content_id}"}
+    try:
+        found = verify_pair(pictures.get(src_id), pictures.get(dst_id), pair_seed(src_id, dst_id))
+    except Exception as error:  # an error in one pair must not fail the others
+        return out | {"error_message": f"{type(error).__name__}: {error}"[:500]}
+    return out if found is None else out | _values(found, _full_scale(*(pictures.received[one] for one in ids)))
+
+
+def _full_scale(src: Row, dst: Row) -> float:
+    """Factor that converts the scale between thumbnails into that between the full-size pictures."""
+    a, b = ((one.get("full_width_px") or one["width_px"]) / one["width_px"] for one in (src, dst))
+    return float(b / a)
+
+
+def _values(found: Alignment, full_scale: float) -> Row:
+    values = {name: getattr(found, name) for name in MEASURES}
+    box = dict(zip(("x", "y", "width", "height"), map(float, found.difference_box), strict=True))
+    return values | {"difference_box": box, "scale": float(found.scale) * full_scale}
