@@ -15,7 +15,7 @@ from pictures import OPTIONS, write_two_nights
 from dupelake import cli
 from dupelake.pipeline import nightly
 from dupelake.runtime.lock import NAME, lock_of
-from dupelake.warehouse.schema import ALL_TABLES, GROUPS, IMAGES, PAIRS, RUNS
+from dupelake.warehouse.schema import ALL_TABLES, BESIDE_NIGHTS, GROUPS, IMAGES, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse
 
 
@@ -33,7 +33,7 @@ def warehouse(spark, images, tmp_path_factory) -> Warehouse:
 
 
 def versions(warehouse: Warehouse) -> dict[str, int]:
-    return {table.name: warehouse.version(table) for table in ALL_TABLES if table is not RUNS}
+    return {table.name: warehouse.version(table) for table in ALL_TABLES if table not in BESIDE_NIGHTS}
 
 
 def last_complete(warehouse: Warehouse) -> dict[str, int]:
