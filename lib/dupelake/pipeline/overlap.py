@@ -31,6 +31,7 @@ from dupelake.overlap.sketches import (
 from dupelake.overlap.stage import (
     EXTRA,
     conflicts_of,
+    groups_of_contents,
     in_both,
     members_of,
     numbered,
@@ -94,7 +95,9 @@ def work(run: Run, options: OverlapOptions, versions: None) -> None:
     """Compare the sets, update the tables, and write the files."""
     wh, out = run.warehouse, Path(options.out)
     with run.step("pictures"):
-        pictures = run.staging.save(pictures_of(wh.read(GROUPS), run.staging.checkpoint), "pictures")
+        held = groups_of_contents(wh.read(GROUPS))
+        held, seen = run.staging.counted(held, "pictures", several=F.count_if(F.size("group_ids") > 1))
+        pictures = pictures_of(held, run.staging.checkpoint if seen["several"] else None)
         _note_scopes(run)
     out.mkdir(parents=True, exist_ok=True)
     if options.by is not None:
