@@ -128,16 +128,23 @@ def run(warehouse: Warehouse, work: Path, name: str, settings: list[str]) -> Non
     )
 
 
-def shuffled(folder: Path, since: int = 0) -> tuple[int, int, int]:
-    """(rows shuffled, bytes shuffled, tasks seen) of an event log, without the first `since` tasks."""
+def spent(folder: Path, since: int = 0) -> tuple[str, int]:
+    """(rows and bytes shuffled and task seconds in words, tasks seen) of an event log, but for the first tasks."""
     rows = size = seen = 0
+    task_s = jvm_s = 0.0
     for _, event in events_of(folder, "SparkListenerTaskEnd"):
         seen += 1
         if seen > since:
-            written = (event.get("Task Metrics") or {}).get("Shuffle Write Metrics", {})
+            metrics = event.get("Task Metrics") or {}
+            written = metrics.get("Shuffle Write Metrics", {})
+            task_s += metrics.get("Executor Run Time", 0) / 1e3
+            jvm_s += metrics.get("Executor CPU Time", 0) / 1e9
             rows += written.get("Shuffle Records Written", 0)
             size += written.get("Shuffle Bytes Written", 0)
-    return rows, size, seen
+    told = (
+        f"{rows:,} rows shuffled, {size / 1e6:.1f} MB; {task_s:.0f} task seconds, {jvm_s:.0f} of them on a core in Java"
+    )
+    return told, seen
 
 
 def recall(warehouse: Warehouse, truth: dict[tuple[int, int], tuple[int, float]], min_share: float) -> None:
@@ -210,16 +217,16 @@ def main() -> None:
     print(f"| run | sets compared | seconds | counted | overlaps | frequent pictures | steps |\n|{7 * '---|'}")
     options = ["--min-share", str(args.min_share), *settings]
     costs = []
-    seen = shuffled(args.work / "events")[2]
+    seen = spent(args.work / "events")[1]
     for name in ("first", "nothing changed", f"{CHANGED} sets changed"):
         if name.startswith(str(CHANGED)):
             for number in range(1, 1 + CHANGED):
                 sets[number] = np.unique(np.concatenate([sets[number][1:], sets[number + CHANGED]]))
             write(warehouse, sets)
-            seen = shuffled(args.work / "events")[2]
+            seen = spent(args.work / "events")[1]
         run(warehouse, args.work, name, options)
-        rows, size, seen = shuffled(args.work / "events", seen)
-        costs.append(f"{name}: {rows:,} rows shuffled, {size / 1e6:.1f} MB")
+        told, seen = spent(args.work / "events", seen)
+        costs.append(f"- {name}: {told}")
     print("\n" + "\n".join(costs))
     recall(warehouse, check(warehouse, sets, args.min_share), args.min_share)
 

@@ -69,9 +69,9 @@ class Corpus:
     def pictures(self) -> dict[str, str]:
         """{image_id: a name of its picture}, by networkx: a group and its contents are one."""
         graph = networkx.Graph()
-        graph.add_nodes_from(row["content_id"] for _, row in self.live())
-        for key, row in self.groups.items():
-            graph.add_edge(key.split("/")[1], row["group_id"])
+        for _, row in self.live():
+            group = self.groups.get(f"{row['scope']}/{row['content_id']}")
+            graph.add_edge(row["content_id"], row["content_id"] if group is None else group["group_id"])
         name = {node: min(part) for part in networkx.connected_components(graph) for node in part}
         return {image: name[row["content_id"]] for image, row in self.live()}
 

@@ -37,22 +37,34 @@ def value_of(by: str) -> Column:
     return value.alias("set_id")
 
 
-def pictures_of(groups: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]) -> DataFrame:
-    """(content_id, picture) of the contents in groups; every other content is a picture of its own.
-
-    The picture is the id of the group. Groups of several scopes that have a content in common are one picture, whose id
-    is the smallest of theirs: equal bytes are one picture in whatever scope.
+def groups_of_contents(groups: DataFrame) -> DataFrame:
+    """(content_id, group_ids): the groups of each grouped content, in order; several only in several scopes.
 
     Args:
         groups: schema.GROUPS.
-        checkpoint: materialises a DataFrame and returns one without lineage.
     """
-    content = W.partitionBy("content_id")
-    held = groups.select("content_id", "group_id").distinct().withColumn("lowest", F.min("group_id").over(content))
-    links = held.where("group_id <> lowest").select(F.col("lowest").alias("src"), F.col("group_id").alias("dst"))
-    joined = connected_components(links, checkpoint).withColumnRenamed("vertex", "lowest")
-    named = held.select("content_id", "lowest").distinct().join(joined, "lowest", "left")
-    return named.select("content_id", F.coalesce("component", "lowest").alias("picture"))
+    return groups.groupBy("content_id").agg(F.array_sort(F.collect_set("group_id")).alias("group_ids"))
+
+
+def pictures_of(held: DataFrame, checkpoint: Callable[[DataFrame], DataFrame] | None) -> DataFrame:
+    """(content_id, picture) of the contents in groups; every other content is a picture of its own.
+
+    The picture is the id of the group. Groups that have a content in common are one picture, whose id is the smallest
+    of theirs: equal bytes are one picture in whatever scope.
+
+    Args:
+        held: result of `groups_of_contents`, materialised.
+        checkpoint: materialises a DataFrame and returns one without lineage; None if no content has several groups.
+    """
+    first = held.select("content_id", F.col("group_ids")[0].alias("picture"))
+    if checkpoint is None:
+        return first
+    ids = F.col("group_ids")
+    links = held.where(F.size(ids) > 1).select(ids[0].alias("src"), F.explode(ids).alias("dst")).where("src <> dst")
+    joined = connected_components(links, checkpoint).withColumnRenamed("vertex", "picture")
+    return first.join(joined, "picture", "left").select(
+        "content_id", F.coalesce("component", "picture").alias("picture")
+    )
 
 
 def valued(images: DataFrame, pictures: DataFrame, value: Column) -> DataFrame:

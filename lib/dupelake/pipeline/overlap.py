@@ -31,6 +31,7 @@ from dupelake.overlap.sketches import (
 from dupelake.overlap.stage import (
     EXTRA,
     conflicts_of,
+    groups_of_contents,
     in_both,
     members_of,
     numbered,
@@ -76,17 +77,22 @@ def check(run: Run, options: OverlapOptions) -> None:
 
 
 def _faults_of_columns(live: DataFrame, given: dict[str, str | None]) -> list[str]:
+    """A fault for each column that no live image has. A column that many images have is found in the first rows."""
     wanted = {flag: by.removeprefix(EXTRA) for flag, by in given.items() if by is not None and by.startswith(EXTRA)}
-    if not wanted:
+    missing = {
+        flag: column
+        for flag, column in wanted.items()
+        if live.where(F.map_contains_key("extra", F.lit(column))).isEmpty()
+    }
+    if not missing:
         return []
     keys = live.select(F.explode(F.map_keys("extra")).alias("key")).distinct()
     found = sorted(row["key"] for row in keys.limit(_MAX_COLUMNS).collect())
+    there = f"there are {', '.join(found[:_NAMED_COLUMNS])}" if found else "there are none"
+    how = "Images get it from a manifest that has the column, when they are read (a run with --full reads all again)"
     return [
-        f"{flag} {column}: no live image has this column in images.extra; "
-        + (f"there are {', '.join(found[:_NAMED_COLUMNS])}" if found else "there are none")
-        + ". Images get it from a manifest that has the column, when they are read (a run with --full reads all again)"
-        for flag, column in wanted.items()
-        if column not in found
+        f"{flag} {column}: no live image has this column in images.extra; {there}. {how}"
+        for flag, column in missing.items()
     ]
 
 
@@ -94,7 +100,9 @@ def work(run: Run, options: OverlapOptions, versions: None) -> None:
     """Compare the sets, update the tables, and write the files."""
     wh, out = run.warehouse, Path(options.out)
     with run.step("pictures"):
-        pictures = run.staging.save(pictures_of(wh.read(GROUPS), run.staging.checkpoint), "pictures")
+        held = groups_of_contents(wh.read(GROUPS))
+        held, seen = run.staging.counted(held, "pictures", several=F.count_if(F.size("group_ids") > 1))
+        pictures = pictures_of(held, run.staging.checkpoint if seen["several"] else None)
         _note_scopes(run)
     out.mkdir(parents=True, exist_ok=True)
     if options.by is not None:
