@@ -146,7 +146,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _last_night(warehouse: str) -> _Night:
     runs = DeltaReader(warehouse)
-    names = ["run_id", "started_at", "tables", "config", "versions"]
+    names = ["run_id", "started_at", "tables", "config"]
     rows = [row for row in runs.read(RUNS, names).to_pylist() if row["tables"] is not None]  # a row a night
     if not rows:
         raise EnvironmentFault(f"the warehouse {warehouse} has no complete night; run `dupelake run` first")
@@ -155,20 +155,24 @@ def _last_night(warehouse: str) -> _Night:
     reader = DeltaReader(warehouse, tables)
     options = json.loads(last["config"])
     config = config_of(options)
-    noted = dict(last["versions"])
-    model = (noted.get("model"), noted.get("preprocess")) if config.embed.model != "none" else (None, None)
-    versions, centre = versions_of(config, *model), _centre(reader, *model)
-    refuse_others(versions, _of_tables(reader), f"the warehouse {warehouse}")
+    stored = _of_tables(reader)
+    versions, centre = _compared(reader, config, stored["join"])
+    refuse_others(versions, stored, f"the warehouse {warehouse}")
     return _Night(reader, last["run_id"], last["started_at"].isoformat(), tables, options, config, versions, centre)
 
 
-def _centre(reader: DeltaReader, model: str | None, preprocess: str | None) -> npt.NDArray[np.float32] | None:
-    if model is None:
-        return None
-    for row in reader.read(MODELS, ["model_id", "preprocess_id", "centre"]).to_pylist():  # a row a model
-        if (row["model_id"], row["preprocess_id"]) == (model, preprocess):
-            return np.frombuffer(bytes(row["centre"]), "<f4")
-    raise ModelError(f"the warehouse holds no embeddings of model {model} ({preprocess}){FIX}")
+def _compared(
+    reader: DeltaReader, config: Config, joined: set[str]
+) -> tuple[dict[str, str | None], npt.NDArray[np.float32] | None]:
+    """The versions of what was compared, and the centre of its model: the stored model that the joins tell of."""
+    if config.embed.model == "none":
+        return versions_of(config, None, None), None
+    models = reader.read(MODELS, ["model_id", "preprocess_id", "centre"]).to_pylist()  # a row a model
+    found = [(versions_of(config, row["model_id"], row["preprocess_id"]), row["centre"]) for row in models]
+    if not found:
+        raise ModelError(f"the warehouse holds no embeddings{FIX}")
+    versions, centre = next((one for one in found if one[0]["join"] in joined), found[-1])
+    return versions, np.frombuffer(bytes(centre), "<f4")
 
 
 def _of_tables(reader: DeltaReader) -> dict[str, set[str]]:
