@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from dupelake.errors import DupelakeError
+from dupelake.errors import first_line
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.paths import local_folder
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def update_index(run: Run) -> None:
-    """Update the index inside a local warehouse. A fault is logged: the night itself is complete."""
+    """Update the index inside a local warehouse. Any fault is logged, because the night itself is complete."""
     from dupelake.lookup.build import build_index
     from dupelake.lookup.manifest import FOLDER
 
@@ -25,5 +25,5 @@ def update_index(run: Run) -> None:
         return
     try:
         build_index(str(folder), folder / FOLDER)
-    except (DupelakeError, OSError) as error:
-        log.error("the index of dupelake check was not updated: %s", error)  # noqa: TRY400
+    except Exception as error:
+        log.error("the index of dupelake check was not updated: %s", first_line(error))  # noqa: TRY400
