@@ -169,7 +169,7 @@ def test_why_in_words(lake):
     assert answer(lake, "astronaut.png", "coins.png").startswith("never proposed")
     assert answer(lake, "coins.png", "empty.jpg") == "never measured: one image failed in the hash stage"
     assert answer(lake, "text.jpg", "empty.jpg") == "never measured: both images failed in the hash stage"
-    assert "mirrored copy" in answer(lake, "camera.png", "camera mirrored.jpg")
+    assert "mirror image" in answer(lake, "camera.png", "camera mirrored.jpg")
     nothing = lake.why(named(lake, "astronaut.png"), named(lake, "coins.png")).to_pylist()[0]
     assert nothing["score"] is None
     assert nothing["src_id"] is None

@@ -15,7 +15,7 @@ def test_the_default_options_have_the_versions_of_stored_rows():
     assert versions.feature == "f1-dfa3e287"
     assert versions.verify == "d70e6e69640cc32d"
     assert versions.decide == "1fdc4bea9553aa82"
-    assert versions.cluster == "a8846fe86a82bf18"
+    assert versions.cluster == "c2d16eb615a54ce0"
 
 
 def test_the_join_without_embeddings_has_the_version_of_stored_pairs():

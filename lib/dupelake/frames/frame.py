@@ -213,8 +213,10 @@ class Frame:
         return _made(list(function(iter(batches))), schema)
 
     def arrow(self) -> pa.Table:
-        """The rows as an Arrow table."""
-        return pa.table({name: pa.array(values) for name, values in self._data.items()})
+        """The rows as an Arrow table. A column of nulls is one of doubles, whose nulls are NaN in numpy."""
+        columns = {name: pa.array(values) for name, values in self._data.items()}
+        nulls = pa.nulls(self._n, pa.float64())
+        return pa.table({name: nulls if pa.types.is_null(one.type) else one for name, one in columns.items()})
 
 
 class Groups:
