@@ -139,9 +139,9 @@ def test_the_page_shows_what_deserves_a_look_and_needs_nothing_else(warehouse, t
             assert max(tile.size) == SIDE_PX
     assert page.boxes == ["left:25.00%;top:50.00%;width:50.00%;height:50.00%"] * 2  # cut at the lower edge
     words = " ".join(page.texts)
-    assert "score 0.520, edited, found by pdq" in words
+    assert "score 0.520, edited, proposed by pdq" in words
     assert "PDQ 30 of 256" in words
-    assert "41 inliers" in words
+    assert "41 keypoints fit" in words
     assert "the only link between them" in words
     assert '"l","x, <b>","not_duplicate"' in page.codes
 

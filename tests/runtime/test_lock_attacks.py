@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -183,15 +184,18 @@ def test_one_of_many_takes_a_lost_lock_through_hadoop(spark, tmp_path):
     os.utime(tmp_path / NAME, (0, 0))
     locks = [RunLock(hadoop_store(spark, tmp_path), f"run{n}", 0, 900) for n in range(6)]
     won: list[RunLock] = []
+    all_tried = threading.Barrier(len(locks))  # one that removed a newer lock does so before its holder looks again
 
     def take(lock: RunLock) -> None:
-        try:
+        is_taken = False
+        with contextlib.suppress(BusyError):
             lock.acquire()
-            time.sleep(1)
-            lock.check()
-            won.append(lock)
-        except BusyError:
-            pass
+            is_taken = True
+        all_tried.wait(timeout=300)
+        with contextlib.suppress(BusyError):
+            if is_taken:
+                lock.check()
+                won.append(lock)
 
     threads = [threading.Thread(target=take, args=(lock,)) for lock in locks]
     for thread in threads:
