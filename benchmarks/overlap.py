@@ -17,13 +17,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from benchmarks.stages import event_log, events_of
 from pyspark.sql import functions as F
 from scipy import sparse
 
 from dupelake.overlap import stage
-from dupelake.overlap.sketches import Sketches, ensemble_pairs, merged
+from dupelake.overlap.counting import count_shared
+from dupelake.overlap.sketches import Sketches, ensemble_pairs, merged, needed_hits, sketch
 from dupelake.pipeline import overlap
 from dupelake.runtime.session import build_session
 from dupelake.warehouse.schema import GROUPS, IMAGES, OVERLAP_SETS, OVERLAPS, RUNS, conform
@@ -147,24 +149,12 @@ def spent(folder: Path, since: int = 0) -> tuple[str, int]:
     return told, seen
 
 
-def recall(warehouse: Warehouse, truth: dict[tuple[int, int], tuple[int, float]], min_share: float) -> None:
+def recall(
+    by_ensemble: np.ndarray, by_sample: np.ndarray, sizes: np.ndarray, truth: dict[tuple[int, int], tuple[int, float]]
+) -> None:
     """Print the recall of each way to propose, by share and by the ratio of sizes."""
-    rows = warehouse.read(OVERLAP_SETS).orderBy("set_id").collect()
-    sizes = np.array([row["n_pictures"] for row in rows])
-    given = Sketches.of(sizes, [bytes(row["sketch"]) for row in rows])
-    every = np.ones(len(rows), bool)
-    start = time.monotonic()
-    by_ensemble = ensemble_pairs(given, every, min_share)
-    print(f"\nLSH Ensemble: {time.monotonic() - start:.1f} s for {len(by_ensemble):,} pairs\n")
-    spark = warehouse.spark
-    sets = spark.createDataFrame([(row["set_id"], i) for i, row in enumerate(rows)], "set_id string, number int")
-    pictures = warehouse.read(GROUPS).select("content_id", F.col("group_id").alias("picture"))
-    held = stage.numbered(stage.members_of(stage.valued(warehouse.read(IMAGES), pictures, stage.value_of(BY))), sets)
-    samples, _ = stage.sample_table(given, every, min_share)
-    found = stage.sample_pairs(held, spark.createDataFrame(samples), sets.select("number")).toPandas()
-    by_sample = merged([found.to_numpy(np.int64)], min_share)
     ways = {name: {tuple(pair) for pair in pairs.tolist()} for name, pairs in (("e", by_ensemble), ("s", by_sample))}
-    print("| share of the smaller set | larger / smaller | pairs | LSH Ensemble | samples | both |")
+    print("\n| share of the smaller set | larger / smaller | pairs | LSH Ensemble | samples | both |")
     print(f"|{6 * '---|'}")
     for low, high in ((0.1, 0.15), (0.15, 0.5), (0.5, 1.01)):
         for least, most in ((1, 4), (4, 32), (32, np.inf)):
@@ -174,10 +164,55 @@ def recall(warehouse: Warehouse, truth: dict[tuple[int, int], tuple[int, float]]
                 if low <= share < high and least <= max(sizes[a], sizes[b]) / min(sizes[a], sizes[b]) < most
             }
             if pairs:
-                told = " | ".join(
-                    f"{len(pairs & one) / len(pairs):.4f}" for one in (*ways.values(), ways["e"] | ways["s"])
-                )
+                found = (*ways.values(), ways["e"] | ways["s"])
+                told = " | ".join(f"{len(pairs & one) / len(pairs):.4f}" for one in found)
                 print(f"| {low} to {min(high, 1)} | {least} to {most} | {len(pairs):,} | {told} |", flush=True)
+
+
+def recall_of_run(warehouse: Warehouse, truth: dict[tuple[int, int], tuple[int, float]], min_share: float) -> None:
+    """The recall of the proposals, from the sketches that the run stored."""
+    rows = warehouse.read(OVERLAP_SETS).orderBy("set_id").collect()
+    sizes = np.array([row["n_pictures"] for row in rows])
+    given = Sketches.of(sizes, [bytes(row["sketch"]) for row in rows])
+    every = np.ones(len(rows), bool)
+    spark = warehouse.spark
+    sets = spark.createDataFrame([(row["set_id"], i) for i, row in enumerate(rows)], "set_id string, number int")
+    pictures = warehouse.read(GROUPS).select("content_id", F.col("group_id").alias("picture"))
+    held = stage.numbered(stage.members_of(stage.valued(warehouse.read(IMAGES), pictures, stage.value_of(BY))), sets)
+    samples, _ = stage.sample_table(given, every, min_share)
+    found = stage.sample_pairs(held, spark.createDataFrame(samples), sets.select("number")).toPandas()
+    recall(ensemble_pairs(given, every, min_share), merged([found.to_numpy(np.int64)], min_share), sizes, truth)
+
+
+def kernels(sets: list[np.ndarray], min_share: float) -> None:
+    """The functions that know no Spark, on one core: seconds, recall of the proposals, counts against brute force."""
+    sizes, every = np.array([len(one) for one in sets]), np.ones(len(sets), bool)
+    hashes = np.random.default_rng(5).integers(0, 2**64, max(one.max() for one in sets) + 1, dtype=np.uint64)
+    clock = [time.monotonic()]
+    given = Sketches.of(sizes, [sketch(hashes[one]) for one in sets])
+    clock.append(time.monotonic())
+    by_ensemble = ensemble_pairs(given, every, min_share)
+    clock.append(time.monotonic())
+    flat, owner = np.concatenate(sets), np.repeat(np.arange(len(sets)), sizes)
+    asking, sampled, n_frequent = given.rare_samples()
+    met = pd.DataFrame({"hash": hashes[flat], "number": owner}).merge(
+        pd.DataFrame({"hash": sampled, "owner": asking}), on="hash"
+    )
+    hits = met[met["number"] != met["owner"]].groupby(["owner", "number"]).size()
+    needed = needed_hits(asking, len(sets), min_share)[hits.index.get_level_values(0)]
+    by_sample = merged([np.array(hits[hits >= needed].index.to_list(), np.int64).reshape(-1, 2)], min_share)
+    pairs = merged([by_ensemble, by_sample], min_share)
+    clock.append(time.monotonic())
+    counts, _, _ = count_shared(owner, flat, pairs)
+    clock.append(time.monotonic())
+    sketched, asked, _, counted = np.diff(clock)
+    print(f"sketches {sketched:.1f} s; LSH Ensemble {asked:.1f} s, {len(by_ensemble):,} pairs; ", end="")
+    print(f"samples {len(by_sample):,} pairs, {n_frequent} frequent pictures; {len(pairs):,} counted {counted:.1f} s")
+    truth = brute_force(sets, min_share)
+    of_pair = dict(zip(map(tuple, pairs.tolist()), counts.tolist(), strict=True))
+    wrong = sum(of_pair.get(pair, n) != n for pair, (n, _) in truth.items())
+    print(f"{len(truth):,} true pairs, {len(truth.keys() - of_pair.keys())} not proposed, {wrong} counted otherwise")
+    recall(by_ensemble, by_sample, sizes, truth)
 
 
 def check(warehouse: Warehouse, sets: list[np.ndarray], min_share: float) -> dict[tuple[int, int], tuple[int, float]]:
@@ -200,6 +235,7 @@ def check(warehouse: Warehouse, sets: list[np.ndarray], min_share: float) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--kernels", action="store_true", help="only the functions that know no Spark")
     parser.add_argument("--sets", type=int, default=2_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--min-share", type=float, default=0.1)
@@ -207,13 +243,16 @@ def main() -> None:
     shutil.rmtree(args.work / "wh", ignore_errors=True)
     rng = np.random.default_rng(0)
     sets = draw(args.sets, args.rows, rng)
+    sizes = np.array([len(one) for one in sets])
+    print(f"{len(sets):,} sets of {sizes.min()} to {sizes.max():,} pictures, median {np.median(sizes):.0f}; ", end="")
+    print(f"{sizes.sum():,} rows, {len(np.unique(np.concatenate(sets))):,} pictures\n")
+    if args.kernels:
+        kernels(sets, args.min_share)
+        return
     settings = ["--spark", "spark.master=local[2]", *event_log(args.work / "events")]
     pairs = [word.split("=", 1) for word in settings[1::2]]
     warehouse = Warehouse(build_session("overlap-bench", dict(pairs)), str(args.work / "wh"))
     write(warehouse, sets)
-    sizes = np.array([len(one) for one in sets])
-    print(f"{len(sets):,} sets of {sizes.min()} to {sizes.max():,} pictures, median {np.median(sizes):.0f}; ", end="")
-    print(f"{sizes.sum():,} rows, {len(np.unique(np.concatenate(sets))):,} pictures\n")
     print(f"| run | sets compared | seconds | counted | overlaps | frequent pictures | steps |\n|{7 * '---|'}")
     options = ["--min-share", str(args.min_share), *settings]
     costs = []
@@ -228,7 +267,7 @@ def main() -> None:
         told, seen = spent(args.work / "events", seen)
         costs.append(f"- {name}: {told}")
     print("\n" + "\n".join(costs))
-    recall(warehouse, check(warehouse, sets, args.min_share), args.min_share)
+    recall_of_run(warehouse, check(warehouse, sets, args.min_share), args.min_share)
 
 
 if __name__ == "__main__":
