@@ -42,14 +42,14 @@ class Rows(Protocol):
 
 
 class Column:
-    """One expression; `name` is that of the column that a `select` makes of it."""
+    """One expression; `name` is that of the column that a `select` makes of it, `fields` those of a struct if known."""
 
-    def __init__(self, values: Callable[[Rows], Values], name: str = "") -> None:
-        self.values, self.name = values, name
+    def __init__(self, values: Callable[[Rows], Values], name: str = "", fields: Sequence[str] = ()) -> None:
+        self.values, self.name, self.fields = values, name, fields
 
     def alias(self, name: str, **_: Any) -> Column:
         """The same values under another name."""
-        return Column(self.values, name)
+        return Column(self.values, name, self.fields)
 
     def cast(self, kind: Any) -> Column:
         """The values in another type: a short name, or a type of Spark."""
@@ -175,7 +175,7 @@ class Aggregate(Column):
     """A function of all rows of a group, or of a window's partition."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Column) -> None:
-        super().__init__(self._repeated)
+        super().__init__(self._repeated, fields=arguments[0].fields if arguments else ())
         self._function, self._arguments = function, arguments
 
     def _repeated(self, frame: Rows) -> Values:

@@ -27,9 +27,13 @@ class Frame:
     Args:
         data: the values of each column, by name.
         n: the number of rows, for a table without columns.
+        fields: the names of the fields of structs, for a table without rows.
     """
 
-    def __init__(self, data: Mapping[str, Values], n: int | None = None) -> None:
+    def __init__(
+        self, data: Mapping[str, Values], n: int | None = None, fields: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self._fields = fields or {}
         self._data = dict(data)
         self._n = n if n is not None else len(next(iter(self._data.values()), []))
 
@@ -112,7 +116,7 @@ class Frame:
         if pattern == "*":
             return self._data
         held = self.named(pattern[:-2])
-        names = next((list(value) for value in held if value is not None), [])
+        names = next((list(value) for value in held if value is not None), self._fields.get(pattern[:-2], ()))
         return {name: [None if value is None else value[name] for value in held] for name in names}
 
     def _exploded(self, name: str) -> Frame:
@@ -238,7 +242,7 @@ class Groups:
         parts = list(self.parts().values())
         out = {column.name: [values[at] for values, _ in parts] for at, column in enumerate(self._by)}
         out |= {column.name: [column.values(part)[0] for _, part in parts] for column in columns}
-        return Frame(out, len(parts))
+        return Frame(out, len(parts), {column.name: column.fields for column in columns})
 
     def applyInArrow(self, function: Callable[[pa.Table], pa.Table], schema: Any) -> Frame:
         """The rows that a function makes of each group."""

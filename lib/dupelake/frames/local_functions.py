@@ -174,7 +174,8 @@ def struct(*columns: Any) -> Column:
     """A struct with the names of the columns."""
     given = columns[0] if len(columns) == 1 and isinstance(columns[0], (list, tuple)) else columns
     names = [as_column(one).name for one in given]
-    return _rows(lambda *row: dict(zip(names, row, strict=True)), given)
+    made = _rows(lambda *row: dict(zip(names, row, strict=True)), given)
+    return Column(made.values, fields=names)
 
 
 def array(*columns: Any) -> Column:

@@ -46,7 +46,11 @@ class DeltaReader:
     def read(self, table: Table, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
         """Columns of the rows for which a condition holds; a column that the table lacks is null."""
         batches = list(self.batches(table, columns, where))
-        return pa.Table.from_batches(batches) if batches else pa.table({name: [] for name in columns})
+        if batches:
+            return pa.Table.from_batches(batches)
+        schema = self._table(table).to_pyarrow_dataset().schema
+        kinds = {name: schema.field(name).type if name in schema.names else pa.null() for name in columns}
+        return pa.table({name: pa.array([], kind) for name, kind in kinds.items()})
 
     def batches(
         self, table: Table, columns: Sequence[str], where: pc.Expression | None = None
