@@ -253,6 +253,7 @@ def test_other_ways_to_make_sets(night, tmp_path, by, value):
     assert len(counts(warehouse, "extra.vendor")) > 60, "another way keeps its rows"
 
 
+@pytest.mark.long
 def test_killed_between_its_commits_it_goes_on(spark, night, tmp_path):
     corpus, _, _ = night
     warehouse, once = Warehouse(spark, str(tmp_path / "wh")), tmp_path / "once"
