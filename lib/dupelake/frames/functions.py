@@ -59,12 +59,12 @@ def text_of_rows(function: Callable[[Mapping[str, Any]], str], row: Column) -> C
     """
     if is_local():
         return _functions(True).of_rows(function, row)
-    from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+    from pyspark.sql.pandas.functions import arrow_udf
 
     def texts(rows: pa.Array) -> pa.Array:
         return pa.array(map(function, rows.to_pylist()), pa.string())
 
-    return arrow_udf(texts, "string", ArrowUDFType.SCALAR)(row)
+    return arrow_udf(texts, "string")(row)  # type: ignore[call-overload]  # by type hints, which the stub lacks
 
 
 class _Functions:
