@@ -11,9 +11,9 @@ from dupelake.config import Config, load_config
 from dupelake.errors import ConfigError
 from dupelake.fingerprint.fingerprint import fingerprint_image
 from dupelake.pipeline.command_lines import cluster_command, forget_command, manifest_command
-from dupelake.pipeline.versions import StageVersions
 from dupelake.profiles import PROFILES
 from dupelake.propose.stage import join_version
+from dupelake.stage_versions import StageVersions
 
 COMPARED = {"hash": "h", "verify": "v", "model": None, "preprocess": None}
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from dupelake.config import load_config
 from dupelake.pipeline.lsh_join import current_versions
-from dupelake.pipeline.versions import StageVersions
+from dupelake.stage_versions import StageVersions
 
 
 def test_the_default_options_have_the_versions_of_stored_rows():

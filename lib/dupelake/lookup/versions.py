@@ -6,12 +6,7 @@ from collections.abc import Mapping
 
 from dupelake.config import Config
 from dupelake.errors import VersionMixError
-from dupelake.fingerprint.hashing import hash_version
-from dupelake.group.touched_stage import cluster_version
-from dupelake.propose.stage import join_version
-from dupelake.verify.decide_stage import decide_version
-from dupelake.verify.stage import verify_version
-from dupelake.words.vocabulary import feature_version
+from dupelake.stage_versions import StageVersions
 
 FIX = "; run a night with this version of dupelake, then `dupelake index`; or use the version that made the tables"
 
@@ -29,18 +24,11 @@ def versions_of(config: Config, model: str | None, preprocess: str | None) -> di
     Raises:
         ModelError: the vocabulary cannot be read.
     """
-    features = feature_version(config)
+    stages = StageVersions(config)
     made: dict[str, str | None] = {
-        "hash": hash_version(config),
-        "feature": features,
-        "verify": verify_version(features),
-        "model": model,
-        "preprocess": preprocess,
-        "decide": decide_version(config.decide),
-        "cluster": cluster_version(config),
+        name: getattr(stages, name) for name in ("hash", "feature", "verify", "decide", "cluster")
     }
-    compared = {name: made[name] for name in ("hash", "verify", "model", "preprocess")}
-    return made | {"join": join_version(config.lsh, compared)}
+    return made | {"model": model, "preprocess": preprocess, "join": stages.join(model, preprocess)}
 
 
 def refuse_others(mine: Mapping[str, str | None], stored: Mapping[str, set[str]], what: str) -> None:

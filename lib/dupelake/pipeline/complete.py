@@ -12,9 +12,10 @@ from dupelake.ingest.live_stage import contents_of_pairs, live_images
 from dupelake.pipeline.contents import Versions
 from dupelake.pipeline.embedded import contents_to_embed
 from dupelake.pipeline.lsh_join import current_versions, pixel_changes
-from dupelake.pipeline.versions import StageVersions, is_other
+from dupelake.pipeline.versions import is_other
 from dupelake.propose.stage import joinable_units
 from dupelake.runtime.run_record import Run
+from dupelake.stage_versions import StageVersions
 from dupelake.warehouse.schema import EMBEDDINGS, HASHES, IMAGES, JOINED, PAIRS
 
 log = logging.getLogger(__name__)

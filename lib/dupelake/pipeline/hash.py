@@ -41,8 +41,9 @@ from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.refused import tell_refused
 from dupelake.pipeline.rejoin import drop_derived, leave_joined
 from dupelake.pipeline.selecting import staged, warn_of_many_partitions
-from dupelake.pipeline.versions import StageVersions, is_other, note_versions, refuse_left_out, refuse_other_versions
+from dupelake.pipeline.versions import is_other, note_versions, refuse_left_out, refuse_other_versions
 from dupelake.runtime.run_record import Run
+from dupelake.stage_versions import StageVersions
 from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, OK, THUMBNAILS, Table, conform
 from dupelake.warehouse.tables import single_row
 

@@ -10,22 +10,20 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.errors import ModelError
-from dupelake.fingerprint.hashing import hash_version
 from dupelake.pipeline.command_lines import full_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.contents import Versions
 from dupelake.pipeline.job import Job
 from dupelake.pipeline.measure import Measured, measure
 from dupelake.pipeline.options import JoinOptions
-from dupelake.pipeline.versions import StageVersions, refuse_other_joins, refuse_unhashed, warn_of_left_out
-from dupelake.propose.stage import join_version, joinable_units
+from dupelake.pipeline.versions import refuse_other_joins, refuse_unhashed, warn_of_left_out
+from dupelake.propose.stage import joinable_units
 from dupelake.propose.versions import key_version
 from dupelake.runtime.run_record import Run
+from dupelake.stage_versions import StageVersions
 from dupelake.verify.decide_stage import decide
 from dupelake.verify.score_stage import pixel_pairs
-from dupelake.verify.stage import verify_version
 from dupelake.warehouse.schema import HASHES, IMAGES, JOINED, MODELS, PAIRS
-from dupelake.words.vocabulary import feature_version
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +80,7 @@ def current_versions(run: Run) -> Versions:
     Raises:
         ModelError: a model is configured, but its embeddings are not stored.
     """
-    version = hash_version(run.config)
+    stages = StageVersions(run.config)
     model = preprocess = centre = None
     if run.config.embed.model != "none":
         from dupelake.embed.stage import describe_model
@@ -99,12 +97,9 @@ def current_versions(run: Run) -> Versions:
                 "with the same configuration first, or set embed.model=none"
             )
         centre = np.frombuffer(bytes(row["centre"]), dtype="<f4")
-    features = feature_version(run.config)
-    verify = verify_version(features)
-    compared = {"hash": version, "verify": verify, "model": model, "preprocess": preprocess}
-    join = join_version(run.config.lsh, compared)
-    keys = key_version(features, None if model is None else (model, str(preprocess)), centre, run.config.lsh)
-    return Versions(version, features, verify, model, preprocess, centre, keys, join)
+    keys = key_version(stages.feature, None if model is None else (model, str(preprocess)), centre, run.config.lsh)
+    join = stages.join(model, preprocess)
+    return Versions(stages.hash, stages.feature, stages.verify, model, preprocess, centre, keys, join)
 
 
 def note_versions(run: Run) -> Versions:

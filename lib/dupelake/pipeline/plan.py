@@ -18,13 +18,14 @@ from dupelake.pipeline.embedded import contents_to_embed
 from dupelake.pipeline.lsh_join import current_versions
 from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.selecting import refuse_nothing
-from dupelake.pipeline.versions import StageVersions, stored_beside
+from dupelake.pipeline.versions import stored_beside
 from dupelake.propose.counts_stage import forecasts
 from dupelake.propose.generator_stage import Actions, JoinInputs
 from dupelake.propose.stage import code_generators, generators_of, joinable_units
 from dupelake.propose.words_stage import Words
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import Run, human_bytes
+from dupelake.stage_versions import StageVersions
 from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse, single_row
 

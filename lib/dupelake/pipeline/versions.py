@@ -1,66 +1,24 @@
-"""Versions of all stages. Rows of different versions are never mixed: runs refuse them or leave them out."""
+"""Stored rows of other versions (`stage_versions.py`): runs refuse them or leave them out."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from dupelake.config import Config
 from dupelake.errors import VersionMixError
-from dupelake.fingerprint.hashing import hash_version
-from dupelake.group.touched_stage import cluster_version
 from dupelake.ingest.live_stage import live_images
 from dupelake.runtime.run_record import Run
-from dupelake.verify.decide_stage import decide_version
-from dupelake.verify.stage import verify_version
+from dupelake.stage_versions import StageVersions
 from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, JOINED, PAIRS
 from dupelake.warehouse.tables import single_row
-from dupelake.words.vocabulary import feature_version
 
 log = logging.getLogger(__name__)
 
 _OPTIONS = {"hash": "decode.*, hash.*", "feature": "features.*, hash.thumbnail_side_px"}
 _NAMED = 3  # images that a message names
-
-
-@dataclass(frozen=True)
-class StageVersions:
-    """Fingerprints of the results of each stage under one configuration, computed on first use.
-
-    Rows of two versions are never compared. The file of each algorithm says which revisions and options its version
-    depends on. The version of the join also depends on the model and its stored centre (`lsh_join.current_versions`).
-    """
-
-    config: Config
-
-    @cached_property
-    def hash(self) -> str:
-        """Of a row of `hashes`."""
-        return hash_version(self.config)
-
-    @cached_property
-    def feature(self) -> str:
-        """Of a row of `features`; ModelError where the vocabulary of visual words cannot be read."""
-        return feature_version(self.config)
-
-    @cached_property
-    def verify(self) -> str:
-        """Of the alignment of two contents; ModelError as `feature`."""
-        return verify_version(self.feature)
-
-    @cached_property
-    def decide(self) -> str:
-        """Of the decision on a pair."""
-        return decide_version(self.config.decide)
-
-    @cached_property
-    def cluster(self) -> str:
-        """Of the grouping of accepted pairs."""
-        return cluster_version(self.config)
 
 
 @dataclass(frozen=True)
