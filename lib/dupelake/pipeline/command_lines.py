@@ -221,13 +221,18 @@ def _forget_options(args: argparse.Namespace, faults: Faults) -> ForgetOptions:
             names |= set(_read_names(path))
         except (OSError, ValueError, csv.Error) as error:
             faults.append(f"--csv {path}: {error}; give a CSV with a header and a column image_id or uri")
+    check_holds_images(args, faults)
+    return ForgetOptions(tuple(sorted(names, key=str)), purge=args.purge, undo=args.undo)
+
+
+def check_holds_images(args: argparse.Namespace, faults: Faults) -> None:
+    """Add a fault for a local folder without the table `images`; other faults of --warehouse are reported anyway."""
     try:
         folder = known_local(args.warehouse, spark_settings(args.spark, []))
     except ConfigError:
-        folder = None  # reported with the other faults
+        return
     if folder is not None and not os.path.isdir(os.path.join(folder, IMAGES.name)):
         faults.append(f"--warehouse {args.warehouse}: holds no table {IMAGES.name}; give the folder of a warehouse")
-    return ForgetOptions(tuple(sorted(names, key=str)), purge=args.purge, undo=args.undo)
 
 
 def _read_names(path: str) -> list[tuple[str | None, str | None]]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 
-from dupelake.errors import ConfigError
 from dupelake.ingest.manifest_columns_stage import is_known
-from dupelake.pipeline.arguments import Parser, spark_settings
-from dupelake.pipeline.command_lines import Command, Faults, add_common
+from dupelake.overlap.stage import EXTRA
+from dupelake.pipeline.arguments import Parser
+from dupelake.pipeline.command_lines import Command, Faults, add_common, check_holds_images
 from dupelake.pipeline.options import OverlapOptions, absolute
-from dupelake.warehouse.paths import known_local
-from dupelake.warehouse.schema import IMAGES
 
 OF_IMAGES = ("source", "partition", "scope")
-_EXTRA = "extra."
 LEAST_SHARE = 0.05
 """Below it the sketches propose nearly every pair of sets."""
 
@@ -63,12 +60,7 @@ def _options(args: argparse.Namespace, faults: Faults) -> OverlapOptions:
     out = os.path.abspath(os.path.expanduser(args.out))
     if os.path.exists(out) and not os.path.isdir(out):
         faults.append(f"--out {args.out}: is a file; give a folder")
-    try:
-        folder = known_local(args.warehouse, spark_settings(args.spark, []))
-    except ConfigError:
-        folder = None  # reported with the other faults
-    if folder is not None and not os.path.isdir(os.path.join(folder, IMAGES.name)):
-        faults.append(f"--warehouse {args.warehouse}: holds no table {IMAGES.name}; give the folder of a warehouse")
+    check_holds_images(args, faults)
     between = None if args.between is None else (args.between[0], args.between[1])
     return OverlapOptions(by, conflicts, between, args.min_share, absolute(out))
 
@@ -77,7 +69,7 @@ def _way(flag: str, value: str | None, faults: Faults) -> str | None:
     """`value` as `overlaps.sets_by` has it; adds a fault for a column that makes no sets."""
     if value is None or value in OF_IMAGES:
         return value
-    column = value.removeprefix(_EXTRA).strip()
+    column = value.removeprefix(EXTRA).strip()
     if not column:
         faults.append(f"{flag}: is empty; give {', '.join(OF_IMAGES)}, or a column of the manifest")
     elif is_known(column) and column not in OF_IMAGES:
@@ -85,4 +77,4 @@ def _way(flag: str, value: str | None, faults: Faults) -> str | None:
             f"{flag} {value}: is not kept as a column of its own; give {', '.join(OF_IMAGES)}, or a column of the "
             "manifest that dupelake does not use itself (images.extra has those)"
         )
-    return _EXTRA + column
+    return EXTRA + column
