@@ -23,7 +23,7 @@ from dupelake.lookup.checker import Checker, index_folder
 from dupelake.lookup.manifest import FOLDER, NAME, read_manifest
 from dupelake.pipeline import forget, nightly
 from dupelake.pipeline.decisions import Line, decide
-from dupelake.warehouse.delta_rs import DeltaReader
+from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.schema import GROUPS, IMAGES, PAIRS
 from dupelake.warehouse.tables import Warehouse
 
@@ -118,10 +118,10 @@ def world(spark, tmp_path_factory) -> World:
 
 @pytest.fixture(scope="module")
 def stored(world) -> dict[str, list[dict]]:
-    reader = DeltaReader(str(world.warehouse))
+    reader = Reader(world.warehouse)
     columns = [name for name in IMAGES.columns if name not in ("extra", "marks")]
     tables = ((IMAGES, columns), (PAIRS, PAIRS.columns), (GROUPS, GROUPS.columns))
-    return {table.name: reader.read(table, names).to_pylist() for table, names in tables}
+    return {table.name: reader.rows(table.name, names).to_pylist() for table, names in tables}
 
 
 @pytest.fixture(scope="module")

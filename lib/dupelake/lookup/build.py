@@ -33,7 +33,8 @@ from dupelake.lookup.state import StateWriter, columns_of
 from dupelake.lookup.versions import FIX, refuse_others, versions_of
 from dupelake.propose.srp import embedding_plan
 from dupelake.version import __version__
-from dupelake.warehouse.delta_rs import DeltaReader
+from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.rules import LAST_COMPLETE
 from dupelake.warehouse.schema import (
     DECIDED,
     DECISIONS,
@@ -66,7 +67,7 @@ Told = Callable[[str], None]
 class _Night:
     """The last complete night, and what it compared."""
 
-    reader: DeltaReader
+    reader: Reader
     run_id: str
     as_of: str
     tables: dict[str, int]
@@ -98,13 +99,16 @@ def build_index(warehouse: str, folder: Path, *, full: bool = False, told: Told 
         told: called with sentences about the progress.
 
     Raises:
+        NotFoundError: there is no warehouse.
         EnvironmentFault: the warehouse has no complete night, or its tables cannot be read.
         VersionMixError: the night used other versions than this library.
         BusyError: another process builds this index.
     """
+    newest = Reader(warehouse)
+    newest.version(RUNS.name)  # before a folder is made where no warehouse is
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
-        night = _last_night(warehouse)
+        night = _last_night(newest)
         old = None if full else _usable(folder, night, warehouse)
         if old is not None and old.tables == night.tables:
             told(f"index {folder}: it shows the last night already ({old.run_id})")
@@ -144,30 +148,28 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _last_night(warehouse: str) -> _Night:
-    runs = DeltaReader(warehouse)
-    names = ["run_id", "started_at", "tables", "config"]
-    rows = [row for row in runs.read(RUNS, names).to_pylist() if row["tables"] is not None]  # a row a night
-    if not rows:
-        raise EnvironmentFault(f"the warehouse {warehouse} has no complete night; run `dupelake run` first")
-    last = max(rows, key=lambda row: row["started_at"])
+def _last_night(newest: Reader) -> _Night:
+    found = newest.query(LAST_COMPLETE).to_pylist()
+    if not found:
+        raise EnvironmentFault(f"the warehouse {newest.root} has no complete night; run `dupelake run` first")
+    last = found[0]
     tables = dict(last["tables"])
-    reader = DeltaReader(warehouse, tables)
+    reader = newest.at(tables)
     options = json.loads(last["config"])
     config = config_of(options)
     stored = _of_tables(reader)
     versions, centre = _compared(reader, config, stored["join"])
-    refuse_others(versions, stored, f"the warehouse {warehouse}")
+    refuse_others(versions, stored, f"the warehouse {newest.root}")
     return _Night(reader, last["run_id"], last["started_at"].isoformat(), tables, options, config, versions, centre)
 
 
 def _compared(
-    reader: DeltaReader, config: Config, joined: set[str]
+    reader: Reader, config: Config, joined: set[str]
 ) -> tuple[dict[str, str | None], npt.NDArray[np.float32] | None]:
     """The versions of what was compared, and the centre of its model: the stored model that the joins tell of."""
     if config.embed.model == "none":
         return versions_of(config, None, None), None
-    models = reader.read(MODELS, ["model_id", "preprocess_id", "centre"]).to_pylist()  # a row a model
+    models = reader.rows(MODELS.name, ["model_id", "preprocess_id", "centre"]).to_pylist()  # a row a model
     found = [(versions_of(config, row["model_id"], row["preprocess_id"]), row["centre"]) for row in models]
     if not found:
         raise ModelError(f"the warehouse holds no embeddings{FIX}")
@@ -175,10 +177,10 @@ def _compared(
     return versions, np.frombuffer(bytes(centre), "<f4")
 
 
-def _of_tables(reader: DeltaReader) -> dict[str, set[str]]:
+def _of_tables(reader: Reader) -> dict[str, set[str]]:
     """The versions that the joined contents and the pairs have."""
-    found = {"join": set(reader.read(JOINED, ["join_version"])["join_version"].unique().to_pylist())}
-    found["decide"] = set(reader.read(PAIRS, ["decide_version"])["decide_version"].unique().to_pylist())
+    found = {"join": set(reader.rows(JOINED.name, ["join_version"])["join_version"].unique().to_pylist())}
+    found["decide"] = set(reader.rows(PAIRS.name, ["decide_version"])["decide_version"].unique().to_pylist())
     return found
 
 
@@ -191,13 +193,13 @@ def _usable(folder: Path, night: _Night, warehouse: str) -> Manifest | None:
         return None
     for table in _OF_CONTENTS:
         since = old.tables.get(table.name)
-        if since is None or not night.reader.only_appended(table, since):
+        if since is None or not night.reader.only_appended(table.name, since):
             return None
     return old
 
 
 def _new_segments(folder: Path, night: _Night, kept: Sequence[Segment], told: Told) -> list[str]:
-    hashes = night.reader.read(HASHES, ["content_id"], night.rows_of(HASHES))
+    hashes = night.reader.rows(HASHES.name, ["content_id"], night.rows_of(HASHES))
     ids = hashes["content_id"].to_pylist()
     new = sorted(one for one in ids if all(segment.place(one) is None for segment in kept)) if kept else sorted(ids)
     names = []
@@ -218,7 +220,7 @@ def _write_segment(folder: Path, ids: Sequence[str], night: _Night, *, is_part: 
     def batches(table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         rows = night.rows_of(table)
         both = wanted if rows is None else rows if wanted is None else rows & wanted
-        return night.reader.batches(table, ["content_id", *columns], both)
+        return night.reader.batches(table.name, ["content_id", *columns], both)
 
     for batch in batches(HASHES, ["phash", "phash_mirrored", "pdq", "pdq_mirrored"]):
         writer.add_hashes(batch)
@@ -244,7 +246,7 @@ def _write_state(folder: Path, night: _Night) -> tuple[str, int]:
         GROUP_CHANGES.name: pc.field("event") == "born",
     }
     for table in (IMAGES, HASHES, PAIRS, GROUPS, GROUP_CHANGES, JOINED, DECISIONS, DECIDED):
-        batches = night.reader.batches(table, columns_of(table), conditions.get(table.name))
+        batches = night.reader.batches(table.name, columns_of(table), conditions.get(table.name))
         if table is IMAGES:
             batches = list(batches)  # type: ignore[assignment]
             n_images = sum(batch["deleted_at"].null_count for batch in batches)
@@ -256,7 +258,7 @@ def _write_state(folder: Path, night: _Night) -> tuple[str, int]:
 
 def _write_units(folder: Path, night: _Night) -> None:
     """The joined contents of each scope, sorted: units.npy has their ids, scopes.json where each scope is in it."""
-    rows = night.reader.read(JOINED, ["scope", "content_id"])
+    rows = night.reader.rows(JOINED.name, ["scope", "content_id"])
     rows = rows.sort_by([("scope", "ascending"), ("content_id", "ascending")])
     ids = rows["content_id"].to_pylist()
     np.save(folder / "units.npy", np.frombuffer(bytes.fromhex("".join(ids)), "S16") if ids else np.empty(0, "S16"))
@@ -272,11 +274,12 @@ def _embeds_all(night: _Night) -> bool:
     """Whether nights embed all contents. With embed.contents=auto that depends on their GPUs: the last one tells."""
     if night.centre is None or night.config.embed.contents != "auto":
         return night.config.embed.contents == "all"
-    images = night.reader.read(IMAGES, ["content_id", "ingested_at"], pc.field("status") == OK)
+    images = night.reader.rows(IMAGES.name, ["content_id", "ingested_at"], pc.field("status") == OK)
     newest = images.filter(pc.equal(images["ingested_at"], pc.max(images["ingested_at"])))["content_id"].unique()
-    embedded = night.reader.read(EMBEDDINGS, ["content_id"], night.rows_of(EMBEDDINGS))["content_id"].combine_chunks()
+    embeddings = night.reader.rows(EMBEDDINGS.name, ["content_id"], night.rows_of(EMBEDDINGS))
+    embedded = embeddings["content_id"].combine_chunks()
     has_many = (pc.field("n_keypoints") >= FEW_KEYPOINTS) & pc.field("content_id").isin(newest)
-    for batch in night.reader.batches(FEATURES, ["content_id"], has_many):
+    for batch in night.reader.batches(FEATURES.name, ["content_id"], has_many):
         if pc.any(pc.is_in(batch["content_id"], value_set=embedded)).as_py():
             return True
     return False

@@ -17,6 +17,7 @@ from dupelake.notebook.why import answer_of
 from dupelake.report.contact_sheet import draw_contact_sheet, sheet_groups
 from dupelake.report.last_run import options_in
 from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.rules import LAST_COMPLETE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,7 +60,7 @@ class OpenWarehouse(Generic[F]):
         self._make = maker_of(frames)
         self._frames = frames
         newest = Reader(warehouse, storage_options=storage_options)
-        found = newest.query(questions.LAST_COMPLETE if run is None else questions.run_of(run)).to_pylist()
+        found = newest.query(LAST_COMPLETE if run is None else questions.run_of(run)).to_pylist()
         if run is not None and not found:
             raise NotFoundError(f"run {run}: no complete night has this id; the table runs lists them (run_id, tables)")
         self.root = newest.root

@@ -17,8 +17,6 @@ ORDER = {
 }
 """The order of the rows of these tables."""
 
-LAST_COMPLETE = f"SELECT run_id, tables FROM runs WHERE {COMPLETE} ORDER BY started_at DESC LIMIT 1"
-
 LAST_OPTIONS = f"SELECT config FROM runs WHERE {SUCCEEDED} ORDER BY started_at DESC LIMIT 1"
 
 REMOVABLE = f"""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -27,6 +28,9 @@ _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _GONE = re.compile(r"Object at location .* not found")  # of an object store, a local disk too
 _SELECT = re.compile(r"(\s|--[^\n]*\n)*(SELECT|WITH)\b", re.IGNORECASE)
 _STORES = ("AWS_", "AZURE_", "GOOGLE_")  # variables of the environment that are options of an object store
+_ROWS = 16_384  # of a batch
+# Operations that leave the rows of a table as they are. The names are Delta's own, of Spark and of delta-rs.
+_KEEPS_ROWS = ("OPTIMIZE", "VACUUM", "CREATE TABLE", "SET TBLPROPERTIES", "ADD COLUMN", "ADD CONSTRAINT", "ADD FEATURE")
 _VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of DataFusion; pandas and Spark take neither
 
 
@@ -115,6 +119,42 @@ class Reader:
         ]
         return self.query(" ".join(filter(None, parts)))
 
+    def batches(
+        self, name: str, columns: Sequence[str], where: pc.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Columns of the rows of the table `name` for which a condition holds, some rows at a time, in their order.
+
+        A column that the table lacks is null. Tables with deletion vectors cannot be read so.
+
+        Raises:
+            NotFoundError: there is no such table or version.
+        """
+        dataset = self._table(name).to_pyarrow_dataset()
+        there = [column for column in columns if column in dataset.schema.names]
+        for batch in dataset.to_batches(columns=there, filter=where, batch_size=_ROWS):
+            if batch.num_rows:
+                missing = {column: pa.nulls(batch.num_rows) for column in columns if column not in there}
+                found: dict[str, Any] = {column: batch[column] for column in there} | missing
+                yield pa.RecordBatch.from_pydict({column: found[column] for column in columns})
+
+    def rows(self, name: str, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
+        """All of `batches` as one table."""
+        batches = list(self.batches(name, columns, where))
+        if batches:
+            return pa.Table.from_batches(batches)
+        schema = self._table(name).to_pyarrow_dataset().schema
+        kinds = {one: schema.field(one).type if one in schema.names else pa.null() for one in columns}
+        return pa.table({column: pa.array([], kind) for column, kind in kinds.items()})
+
+    def only_appended(self, name: str, since: int) -> bool:
+        """Whether all commits after the version `since` added rows and changed none; False if the log is not known."""
+        now = self.version(name)
+        if now <= since:
+            return now == since
+        history = self._table(name).history()
+        later = {entry["version"]: entry for entry in history if since < entry["version"] <= now}
+        return len(later) == now - since and all(map(_keeps_rows, later.values()))
+
     def query(self, sql: str) -> pa.Table:
         """The result of a SELECT of DataFusion over the tables, which it names as warehouse/schema.py does.
 
@@ -161,6 +201,13 @@ class Reader:
         if version is not None:
             self._loaded[name] = table
         return table
+
+
+def _keeps_rows(entry: Mapping[str, Any]) -> bool:
+    operation = str(entry.get("operation", ""))
+    parameters = entry.get("operationParameters") or {}
+    is_append = operation == "WRITE" and str(parameters.get("mode", "")).lower() == "append"
+    return is_append or operation.startswith(_KEEPS_ROWS)
 
 
 def quoted(text: str) -> str:

@@ -42,6 +42,12 @@ FILE_ID = "coalesce(file_id, uri)"
 COMPLETE = "tables IS NOT NULL"
 """Of `runs`: the run left all tables up to date with each other; `tables` has their versions."""
 
+LAST_COMPLETE = (
+    f"SELECT run_id, started_at, tables, config FROM runs WHERE {COMPLETE} "  # noqa: S608
+    "ORDER BY started_at DESC LIMIT 1"
+)
+"""The last run that left all tables up to date."""
+
 SUCCEEDED = "status = 'succeeded'"
 """Of `runs`."""
 
