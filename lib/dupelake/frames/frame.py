@@ -42,11 +42,6 @@ class Frame:
         """The rows with these columns; a missing value is null."""
         return Frame({name: [row.get(name) for row in rows] for name in names}, len(rows))
 
-    @staticmethod
-    def of_arrow(table: pa.Table) -> Frame:
-        """The rows of an Arrow table."""
-        return Frame({name: table[name].to_pylist() for name in table.column_names}, table.num_rows)
-
     def __len__(self) -> int:
         return self._n
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dupelake.frames.functions import locally
-from dupelake.lookup.candidates import ways
+from dupelake.lookup.candidates import codes_near, found_by, passing_by_words, ways
 from dupelake.lookup.index import Index
 from dupelake.lookup.measure import Measured, measured_pairs
-from dupelake.lookup.night import Given, hash_row, own_parts
-from dupelake.propose.mih import Codes, meeting, words_of
-from dupelake.propose.stage import NAMES
-from dupelake.propose.word_blocks_stage import proposed
+from dupelake.lookup.night import Given, codes_of, hash_row, own_parts
+from dupelake.propose.mih import Codes
 from dupelake.words.vocabulary import NO_WORD
-from dupelake.words.votes import LEFT, RIGHT, unpack_block
+from dupelake.words.votes import unpack_block
 
 _CODES = ("phash", "pdq")
 
@@ -60,10 +57,7 @@ class Beside:
         self._first |= {shown.content_id: given.name, shown.pixel_digest: given.name}
         if shown.is_low_information:
             return ()
-        codes = {
-            "phash": np.array([shown.phash, shown.phash_mirrored], np.int64).view(np.uint64),
-            "pdq": words_of(np.frombuffer(shown.pdq + shown.pdq_mirrored, np.uint8)[None])[0],
-        }
+        codes = dict(zip(_CODES, codes_of(shown), strict=True))
         own = Measured(hash_row(shown, self._version), own_parts(shown), given.embedding)
         copies = self._compared(given, codes, own)
         self._keep(given, codes, own)
@@ -84,8 +78,10 @@ class Beside:
 
     def _compared(self, given: Given, codes: dict[str, Codes], own: Measured) -> tuple[dict[str, Any], ...]:
         found: dict[int, set[str]] = {}
+        is_mirrored = self._index.config.lsh.mirrored
         for name in _CODES:
-            for number in self._by_code(codes[name], self._codes[name][: len(self._held)], name):
+            held = self._codes[name][: len(self._held)]
+            for number in codes_near(codes[name], held, self._index.plans[name], mirrored=is_mirrored).tolist():
                 found.setdefault(number, set()).add(name)
         for number in self._by_words(given):
             found.setdefault(number, set()).add("words")
@@ -99,7 +95,7 @@ class Beside:
             contents[other.content_id] = pickle.load(self._file)  # noqa: S301 - this process wrote it
             names[other.content_id] = other.name
             key = min(mine, other.content_id), max(mine, other.content_id)
-            pairs[key] = "+".join(name for name in NAMES if name in by)
+            pairs[key] = found_by(by)
         with locally():
             rows = measured_pairs(pairs, contents, self._index.manifest.versions, self._index.config.decide)
         return tuple(
@@ -111,14 +107,6 @@ class Beside:
             for row in sorted(rows, key=lambda row: (-row["score"], row["src_id"], row["dst_id"]))
             if row["is_duplicate"]
         )
-
-    def _by_code(self, code: Codes, codes: Codes, name: str) -> Iterable[int]:
-        half, plan = len(code) // 2, self._index.plans[name]
-        met = [meeting(code[:half], codes[:, :half], plan)]
-        if self._index.config.lsh.mirrored:
-            met += [meeting(code[half:], codes[:, :half], plan), meeting(code[:half], codes[:, half:], plan)]
-        found: list[int] = np.unique(np.concatenate(met)).tolist()
-        return found
 
     def _by_words(self, given: Given) -> set[int]:
         lsh = self._index.config.lsh
@@ -136,14 +124,6 @@ class Beside:
             numbers, votes = np.unique(np.array(met, np.int64), return_counts=True)
             enough |= set(numbers[votes >= lsh.word_min_votes].tolist())
         held = {self._held[number].content_id: number for number in enough}
-        ids = sorted([*held, given.shown.content_id])
-        at = ids.index(given.shown.content_id)
-        sides = np.full(len(ids), RIGHT, np.uint8)
-        sides[at] = LEFT
-        block = unpack_block(
-            [given.shown.words if one == at else self._held[held[ids[one]]].words for one in range(len(ids))]
-        )
-        found = set()
-        for low, high in proposed(block, np.zeros(len(ids), np.int64), sides, lsh):
-            found |= {held[ids[b if a == at else a]] for a, b in zip(low.tolist(), high.tolist(), strict=True)}
-        return found
+        others = {one: self._held[number].words for one, number in held.items()}
+        nothing = np.empty(0, np.uint32)
+        return {held[one] for one in passing_by_words(given.shown.content_id, given.shown.words, others, nothing, lsh)}

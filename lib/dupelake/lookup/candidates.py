@@ -6,15 +6,16 @@ postings: a content with fewer than `lsh.word_min_votes` matches cannot pass, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from dupelake.config import LshConfig
 from dupelake.lookup.index import Index
 from dupelake.lookup.segments import Cells, Places, Segment
-from dupelake.propose.mih import Codes, meeting
+from dupelake.propose.mih import Codes, SlotPlan, meeting
 from dupelake.propose.stage import NAMES
 from dupelake.propose.word_blocks_stage import proposed, without
 from dupelake.words.vocabulary import NO_WORD, mirrored_words
@@ -63,27 +64,65 @@ def candidates(index: Index, probe: Probe, scopes: Iterable[str]) -> dict[int, s
             for number in _by_words(index, probe, scope, flags):
                 found.setdefault(number, set()).add("words")
     mine = index.number(probe.content_id)
-    return {
-        number: "+".join(name for name in NAMES if name in names)
-        for number, names in sorted(found.items())
-        if number != mine
-    }
+    return {number: found_by(names) for number, names in sorted(found.items()) if number != mine}
+
+
+def found_by(names: Collection[str]) -> str:
+    """The column `found_by` for these generators."""
+    return "+".join(name for name in NAMES if name in names)
+
+
+def codes_near(code: Codes, codes: Codes, plan: SlotPlan, *, mirrored: bool) -> Places:
+    """The hash codes that a join proposes for one, int64 (k,), ascending.
+
+    Args:
+        code: uint64 (2 * words,), straight and mirrored.
+        codes: uint64 (n, 2 * words), likewise.
+        plan: of the generator.
+        mirrored: whether the smaller distance of both directions counts.
+    """
+    half = len(code) // 2
+    met = [meeting(code[:half], codes[:, :half], plan)]
+    if mirrored:
+        met += [meeting(code[half:], codes[:, :half], plan), meeting(code[:half], codes[:, half:], plan)]
+    return np.unique(np.concatenate(met))
+
+
+def passing_by_words(
+    content_id: str, packed: bytes, others: Mapping[str, bytes], frequent: Cells, cfg: LshConfig
+) -> list[str]:
+    """The ids of the other contents of a scope that the words generator proposes for a content.
+
+    Args:
+        content_id: of the content.
+        packed: its words.
+        others: words by content id.
+        frequent: words that are left out.
+        cfg: the rule.
+    """
+    ids = sorted([*others, content_id])  # the rule takes pictures in the order of their ids
+    at = ids.index(content_id)
+    sides = np.full(len(ids), RIGHT, np.uint8)
+    sides[at] = LEFT
+    same_scope = np.zeros(len(ids), np.int64)
+    block = unpack_block([packed if one == content_id else others[one] for one in ids])
+    block = without(block, same_scope, [""], {"": frequent} if len(frequent) else {})
+    found = set()
+    for low, high in proposed(block, same_scope, sides, cfg):
+        found |= {b if a == at else a for a, b in zip(low.tolist(), high.tolist(), strict=True)}
+    return [ids[one] for one in found]
 
 
 def _by_codes(index: Index, probe: Probe) -> dict[str, Places]:
     out = {}
     lsh = index.config.lsh
     for name in ("phash", "pdq"):
-        code = getattr(probe, name)
-        half, plan, parts = len(code) // 2, index.plans[name], [np.empty(0, np.int64)]
-        for first, segment in index.parts():
-            codes = getattr(segment, name)
-            straight, mirrored = codes[:, :half], codes[:, half:]
-            met = [meeting(code[:half], straight, plan)]
-            if lsh.mirrored:  # the smaller of both directions counts
-                met += [meeting(code[half:], straight, plan), meeting(code[:half], mirrored, plan)]
-            parts.append(first + np.unique(np.concatenate(met)))
-        out[name] = np.concatenate(parts)
+        code, plan = getattr(probe, name), index.plans[name]
+        parts = [
+            first + codes_near(code, getattr(segment, name), plan, mirrored=lsh.mirrored)
+            for first, segment in index.parts()
+        ]
+        out[name] = np.concatenate([np.empty(0, np.int64), *parts])
     if probe.embedding is not None and "embedding" in index.plans:
         plan = index.plans["embedding"]
         parts = [
@@ -102,17 +141,9 @@ def _by_words(index: Index, probe: Probe, scope: str, are_units: Flags) -> list[
     held.pop(probe.content_id, None)
     if not held:
         return []
-    ids = sorted([*held, probe.content_id])  # the rule takes pictures in the order of their ids
-    at = ids.index(probe.content_id)
-    packed = [probe.words if one == probe.content_id else index.blob("words", held[one]) or b"\0" * 4 for one in ids]
-    sides = np.full(len(ids), RIGHT, np.uint8)
-    sides[at] = LEFT
-    same_scope = np.zeros(len(ids), np.int64)
-    block = without(unpack_block(packed), same_scope, [scope], _frequent(index, own, scope, are_units))
-    found = set()
-    for low, high in proposed(block, same_scope, sides, index.config.lsh):
-        found |= {int(b if a == at else a) for a, b in zip(low.tolist(), high.tolist(), strict=True)}
-    return [held[ids[one]] for one in found]
+    others = {one: index.blob("words", number) or b"\0" * 4 for one, number in held.items()}
+    frequent = _frequent(index, own, scope, are_units)
+    return [held[one] for one in passing_by_words(probe.content_id, probe.words, others, frequent, index.config.lsh)]
 
 
 def ways(own: WordBlock, *, mirrored: bool) -> list[tuple[tuple[Cells, Cells], ...]]:
@@ -136,11 +167,11 @@ def _voted(index: Index, own: WordBlock, min_votes: int) -> Places:
     return np.concatenate(parts)
 
 
-def _frequent(index: Index, own: WordBlock, scope: str, are_units: Flags) -> dict[str, Cells]:
+def _frequent(index: Index, own: WordBlock, scope: str, are_units: Flags) -> Cells:
     """The words of a picture that more than lsh.word_max_images contents of the scope have, and their mirror images."""
     most = index.config.lsh.word_max_images
     if index.n_units(scope) + 1 <= most:
-        return {}
+        return np.empty(0, np.uint32)
     cells = np.concatenate([own.stored, own.second])
     cells = np.unique(np.concatenate([cells, mirrored_words(cells)]))
     cells = cells[cells != NO_WORD]
@@ -148,8 +179,7 @@ def _frequent(index: Index, own: WordBlock, scope: str, are_units: Flags) -> dic
     cells = cells[upper + 1 > most]
     counts = np.array([_n_units(index.parts(), are_units, cell) for cell in cells], np.int64)
     counts += np.isin(cells, own.stored)  # the probe is one more content of the scope
-    frequent = cells[counts > most]
-    return {scope: frequent} if len(frequent) else {}
+    return cells[counts > most]
 
 
 def _n_units(parts: list[tuple[int, Segment]], are_units: Flags, cell: np.uint32) -> int:

@@ -6,10 +6,10 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from dupelake.errors import ConfigError, VersionMixError
 from dupelake.ingest.failure import Failure
@@ -64,7 +64,7 @@ class Checker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reader.__exit__()
+        self._reader.close()
         self.index.close()
 
     def check(self, source: Source, number: int = 1) -> Answer:
@@ -98,7 +98,7 @@ class Checker:
             "built_at": held.built_at,
             "versions": held.versions,
         }
-        return _with(answer, index=shown)
+        return replace(answer, index=shown)
 
 
 def check(
@@ -166,11 +166,7 @@ def _in_flight(pool: ProcessPoolExecutor, paths: Iterator[str], most: int) -> It
 
 
 def _beside(beside: Beside, answer: Answer, given: Given | None) -> Answer:
-    return answer if given is None else _with(answer, in_folder=beside.copies_of(given))
-
-
-def _with(answer: Answer, **values: Any) -> Answer:
-    return Answer(**{**vars(answer), **values})
+    return answer if given is None else replace(answer, in_folder=beside.copies_of(given))
 
 
 _HELD: list[Checker] = []  # of this worker process

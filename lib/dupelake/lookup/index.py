@@ -81,11 +81,6 @@ class Index:
         """People's verdicts."""
         return Said.of(self.state)
 
-    def is_replaced(self) -> bool:
-        """Whether a newer index was written since this one was opened."""
-        now = read_manifest(self.folder)
-        return now is not None and now != self.manifest
-
     def parts(self) -> list[tuple[int, Segment]]:
         """Each segment with the number of its first content."""
         return list(zip(self._first.tolist(), self.segments, strict=False))

@@ -23,7 +23,7 @@ from dupelake.lookup.candidates import Probe, candidates
 from dupelake.lookup.index import Index
 from dupelake.lookup.measure import Measured, frame_of, measured_pairs, pairs_of_equal_pixels, rows_of
 from dupelake.lookup.state import columns_of
-from dupelake.propose.mih import words_of
+from dupelake.propose.mih import Codes, words_of
 from dupelake.propose.srp import srp_codes
 from dupelake.verify.in_words import evidence_lines
 from dupelake.warehouse.schema import (
@@ -77,6 +77,8 @@ class Night:
         stored = self._state.rows(HASHES, "pixel_digest", [given.shown.pixel_digest])
         self._class = {row["content_id"]: row for row in stored} | {given.shown.content_id: self._hash_row}
         self._representative = min(self._class)
+        before = [one for one in self._class if one != given.shown.content_id or self.is_known]
+        self._was = min(before, default=None)  # the representative in the stored night
         own = {"content_id": given.shown.content_id, "scope": given.scope, "file_id": given.file_id}
         read = {name: getattr(given.shown, name) for name in ("byte_size", "width_px", "height_px", "format")}
         names = {"image_id": given.image_id, "uri": given.uri, "status": OK, "deleted_at": None, "captured_at": None}
@@ -107,11 +109,10 @@ class Night:
     def _measured(self) -> list[Row]:
         images = self._state.rows(IMAGES, "content_id", self._class)
         live = {self._compared_in(row["scope"]) for row in images if row["deleted_at"] is None}
-        was = min((one for one in self._class if one != self.given.shown.content_id or self.is_known), default=None)
         joined = {row["scope"] for row in self._state.rows(JOINED, "content_id", [self._representative])}
         now = live | {self._compared_in(self.given.scope)}
         # A unit that is live and not joined follows the leaders of its burst.
-        scopes = now - joined - (live if was == self._representative else set())
+        scopes = now - joined - (live if self._was == self._representative else set())
         if not scopes:
             return []
         number = self.index.number(self._representative)
@@ -137,17 +138,16 @@ class Night:
     def _probe(self, number: int | None) -> Probe:
         if number is None or self._representative == self.given.shown.content_id:
             shown = self.given.shown
-            signed = np.array([shown.phash, shown.phash_mirrored], np.int64).view(np.uint64)
-            pdq = words_of(np.frombuffer(shown.pdq + shown.pdq_mirrored, np.uint8)[None])[0]
+            phash, pdq = codes_of(shown)
             words, vector = shown.words, self.given.embedding
         else:
-            signed, pdq = self.index.codes(number)
+            phash, pdq = self.index.codes(number)
             words, vector = self.index.blob("words", number) or b"", self.index.blob("embedding", number)
         code = None
         if vector and self.index.centre is not None:
             dense = np.frombuffer(vector, "<f2").astype(np.float32)[None]
             code = srp_codes(dense, self.index.centre, self.index.plans["embedding"].n_bits)[0]
-        return Probe(self._representative, signed, pdq, code, words if len(words) > 4 else None)
+        return Probe(self._representative, phash, pdq, code, words if len(words) > 4 else None)
 
     def _own(self, number: int | None) -> Measured:
         if number is not None and self._representative != self.given.shown.content_id:
@@ -209,8 +209,9 @@ class Night:
         pairs = dict(accepted)
         waiting = set(self._class)
         linked = self.index.said.linked
-        was = min((one for one in self._class if one != self.given.shown.content_id or self.is_known), default=None)
-        no_unit = was if was != self._representative else None  # its pairs go: another content stands for the class
+        no_unit = (
+            self._was if self._was != self._representative else None
+        )  # its pairs go: another content stands for the class
         while waiting:
             rows = self._state.rows(HASHES, "content_id", waiting)
             rows += [self._hash_row] if self.given.shown.content_id in waiting else []
@@ -307,6 +308,12 @@ def hash_row(shown: Fingerprint, version: str) -> Row:
     """The row of schema.HASHES of a fingerprint."""
     held = vars(shown) | {"hash_version": version}
     return {name: held[name] for name in HASHES.columns}
+
+
+def codes_of(shown: Fingerprint) -> tuple[Codes, Codes]:
+    """PHash, uint64 (2,), and PDQ, uint64 (8,), straight and mirrored."""
+    phash = np.array([shown.phash, shown.phash_mirrored], np.int64).view(np.uint64)
+    return phash, words_of(np.frombuffer(shown.pdq + shown.pdq_mirrored, np.uint8)[None])[0]
 
 
 def own_parts(shown: Fingerprint) -> Row:

@@ -81,7 +81,7 @@ def files_of(paths: Sequence[str], extensions: Sequence[str]) -> Iterator[str]:
 
 
 class Reader:
-    """Reads images in a guarded child process; a context.
+    """Reads images in a guarded child process, until it is closed.
 
     Args:
         index: its options decide how images are read.
@@ -96,10 +96,8 @@ class Reader:
         self._hasher = Hasher(cfg, load_vocabulary(cfg.features.vocabulary), Access(cfg.fetch, ("/",)), most)
         self._embedder: Any = None
 
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the child process."""
         self._hasher.__exit__()
 
     def read(self, item: Item, scope: str) -> Given | Failure:
