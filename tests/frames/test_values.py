@@ -8,7 +8,7 @@ import pytest
 
 from dupelake.frames.frame import Frame
 from dupelake.frames.functions import F, W, locally
-from dupelake.frames.values import formatted, order_key, rounded
+from dupelake.frames.values import order_key, rounded
 
 
 @pytest.mark.parametrize(
@@ -17,21 +17,6 @@ from dupelake.frames.values import formatted, order_key, rounded
 )
 def test_round_is_half_up_on_the_decimal_form(value, digits, wanted):
     assert rounded(value, digits) == wanted
-
-
-@pytest.mark.parametrize(
-    ("pattern", "values", "wanted"),
-    [
-        ("%d of 64 bits", (3,), "3 of 64 bits"),
-        ("cosine %.3f", (0.9125,), "cosine 0.913"),
-        ("%.2f", (0.125,), "0.13"),
-        ("%.0f", (2.5,), "3"),
-        ("%d %%", (7,), "7 %"),
-        ("%dx%d", (None, 4), "nullx4"),
-    ],
-)
-def test_texts_are_those_of_java(pattern, values, wanted):
-    assert formatted(pattern, values) == wanted
 
 
 def test_null_comes_first_and_structs_compare_by_field():

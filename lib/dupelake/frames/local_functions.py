@@ -26,7 +26,7 @@ from dupelake.frames.column import (
     named,
 )
 from dupelake.frames.column import literal as lit
-from dupelake.frames.values import formatted, order_key, rounded, strict, text_of
+from dupelake.frames.values import order_key, rounded, strict, text_of
 
 __all__ = ["Column", "col", "lit"]
 
@@ -77,11 +77,6 @@ def least(*columns: Any) -> Column:
     return _rows(lambda *row: builtins.min((v for v in row if v is not None), key=order_key, default=None), columns)
 
 
-def nullif(one: Any, other: Any) -> Column:
-    """The value, or null if it equals the other."""
-    return _rows(lambda a, b: None if a == b else a, (one, other))
-
-
 def abs(column: Any) -> Column:
     """The value without its sign."""
     return _rows(strict(builtins.abs), (column,))
@@ -119,21 +114,6 @@ def concat(*columns: Any) -> Column:
     return _rows(strict(lambda *row: "".join(map(text_of, row))), columns)
 
 
-def concat_ws(separator: str, *columns: Any) -> Column:
-    """The texts that are not null, with a separator."""
-    return _rows(lambda *row: separator.join(text_of(value) for value in row if value is not None), columns)
-
-
-def format_string(pattern: str, *columns: Any) -> Column:
-    """Java's String.format."""
-    return _rows(lambda *row: formatted(pattern, row), columns)
-
-
-def replace(text: Any, search: Any, by: Any) -> Column:
-    """The text with each occurrence replaced."""
-    return _rows(strict(lambda a, b, c: a.replace(b, c) if b else a), (text, search, by))
-
-
 def sha2(column: Any, bits: int) -> Column:
     """The hex digits of SHA-256 of a text."""
     if bits != 256:
@@ -149,11 +129,6 @@ def substring(column: Any, start: int, length: int) -> Column:
 def upper(column: Any) -> Column:
     """In capitals."""
     return _rows(strict(str.upper), (column,))
-
-
-def split(column: Any, pattern: str) -> Column:
-    """The parts between a separator, which here is no pattern."""
-    return _rows(strict(lambda text: text.split(pattern)), (column,))
 
 
 def unix_micros(column: Any) -> Column:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-_FORMAT = re.compile(r"%(?:(%)|(?:\.(\d+))?([dfs]))")
 _WHOLE = ("tinyint", "smallint", "int", "bigint")
 
 
@@ -84,23 +82,3 @@ def cast(value: Any, kind: str) -> Any:
 def text_of(value: Any) -> str:
     """A value as Spark writes it in a string."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def formatted(pattern: str, values: Sequence[Any]) -> str:
-    """Java's String.format for %d, %s and %.Nf: doubles are rounded half up, and null is the word null."""
-    at = iter(values)
-
-    def replaced(match: re.Match[str]) -> str:
-        if match[1]:
-            return "%"
-        value = next(at)
-        if value is None:
-            return "null"
-        if match[3] != "f":
-            return text_of(value)
-        if not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        digits = int(match[2] or 6)
-        return f"{Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):.{digits}f}"
-
-    return _FORMAT.sub(replaced, pattern)

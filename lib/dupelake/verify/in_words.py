@@ -35,7 +35,7 @@ def evidence_lines(evidence: Mapping[str, Any] | None) -> list[str]:
                 _part("shared part {:.0%}", e, "src_overlap"),
                 _part("and {:.0%}", e, "dst_overlap"),
                 _part("scale {:.2f}", e, "scale"),
-                _part("rotated by {:.0f}°", e, "rotation_degrees"),
+                _part("rotated by {:z.0f}°", e, "rotation_degrees"),
                 "mirrored" if e.get("is_mirrored") else "",
             ),
             _join(
