@@ -13,9 +13,9 @@ from pathlib import Path
 from benchmarks.edits import reliability
 from benchmarks.edits import tiers as removal
 from benchmarks.edits.corpus import AMBIGUOUS, ORIGINAL, Row
+from benchmarks.edits.registry import EDITS
 
 from dupelake.evaluate.scores import Pair, unordered, wilson_interval
-from dupelake.recall.edits import EDITS
 
 Cell = tuple[str, float]
 
