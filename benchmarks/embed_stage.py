@@ -1,4 +1,4 @@
-"""Cost of everything around the model: images/s of Embedder.embed_jpegs compared with the model only.
+"""Cost of everything around the model: images/s of Embedder.stream compared with the model only.
 
     python benchmarks/embed_stage.py [FOLDER] [--model MODEL] [--device auto] [--images 128]
 
@@ -93,12 +93,12 @@ def main() -> None:
     jpegs = thumbnails(options.folder, options.images)
     alone = model_alone(cfg, embedder, jpegs)
     alone()
-    embedder.embed_jpegs(jpegs)
-    seconds = [(timed(alone), timed(lambda: embedder.embed_jpegs(jpegs))) for _ in range(ROUNDS)]
+    list(embedder.stream(jpegs))
+    seconds = [(timed(alone), timed(lambda: list(embedder.stream(jpegs)))) for _ in range(ROUNDS)]
     model_s, all_s = (statistics.median(column) for column in zip(*seconds, strict=True))
     ratio = statistics.median(model / everything for model, everything in seconds)
     device = torch.cuda.get_device_name() if embedder.device != "cpu" else f"CPU, {options.threads} thread(s)"
-    print("| model | device | precision | batch | model alone, images/s | embed_jpegs, images/s | ratio |")
+    print("| model | device | precision | batch | model alone, images/s | stream, images/s | ratio |")
     print("|---|---|---|---|---|---|---|")
     print(
         f"| {embedder.model_id} | {device} | {embedder.precision} | {embedder._batch_size} "

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from embedded import embed_jpegs, from_float16_bytes
 from PIL import Image
 
 from dupelake.config import EmbedConfig
 from dupelake.embed import stage as embed
-from dupelake.embed.embedding import from_float16_bytes, get_embedder, to_float16_bytes
+from dupelake.embed.embedding import get_embedder, to_float16_bytes
 from dupelake.errors import VersionMixError
 from dupelake.warehouse import schema
 
@@ -53,7 +54,7 @@ def test_every_thumbnail_is_a_row_whatever_the_partitions(source) -> None:
     assert bad.embedding is None
     assert "cannot be decoded" in bad.error_message
     assert all(row.error_message is None for row in runs[1].values())
-    expected, _ = get_embedder(CFG).embed_jpegs([data[content_id] for content_id in runs[1]])
+    expected, _ = embed_jpegs(get_embedder(CFG), [data[content_id] for content_id in runs[1]])
     for run in runs:
         vectors = from_float16_bytes([bytes(run[content_id].embedding) for content_id in runs[1]], dim)
         assert np.abs(vectors - from_float16_bytes(to_float16_bytes(expected), dim)).max() < 1e-4
@@ -87,7 +88,7 @@ def test_rows_come_back_in_bounded_batches(monkeypatch: pytest.MonkeyPatch) -> N
     assert [part.num_rows for part in out] == [4, 4, 4]
     assert [v for part in out for v in part.column(0).to_pylist()] == list(data)  # each vector beside its own id
     vectors = out[0].column(3).to_pylist() + out[1].column(3).to_pylist()
-    assert vectors == to_float16_bytes(get_embedder(CFG).embed_jpegs(list(data.values())[:8])[0])
+    assert vectors == to_float16_bytes(embed_jpegs(get_embedder(CFG), list(data.values())[:8])[0])
 
 
 def test_stored_models_are_checked() -> None:

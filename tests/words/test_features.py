@@ -10,9 +10,9 @@ from PIL import Image
 
 from dupelake.config import FeaturesConfig
 from dupelake.words.keypoints import (
+    MIRROR_PERMUTATION,
     Features,
     extract_features,
-    mirrored_features,
     pack_features,
     unpack_features,
 )
@@ -31,6 +31,14 @@ def share_that_recurs(one: Features, other: Features, px: float = 1.5, distance:
     ratio = np.abs(np.log2(one.scale[:, None] / other.scale[None]))
     unlike = np.linalg.norm(one.descriptors[:, None].astype(float) - other.descriptors[None], axis=2)
     return float(((apart < px) & (turned < 15) & (ratio < 0.3) & (unlike < distance)).any(axis=1).mean())
+
+
+def mirrored_features(features: Features, width_px: int) -> Features:
+    """The features of the picture mirrored left to right, without a second detection."""
+    xy = features.xy.copy()
+    xy[:, 0] = width_px - 1 - xy[:, 0]
+    angle = np.mod(180.0 - features.angle, np.float32(360.0)).astype(np.float32)
+    return Features(xy, features.scale, angle, features.descriptors[:, MIRROR_PERMUTATION])
 
 
 @pytest.mark.parametrize("name", SCENES)

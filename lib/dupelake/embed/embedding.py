@@ -102,28 +102,21 @@ class Embedder:
         self._scale = torch.tensor(1 / (255 * std), dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
         self._shift = torch.tensor(-mean / std, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
 
-    def embed_jpegs(self, jpegs: Sequence[bytes]) -> tuple[FloatArray, list[str | None]]:
-        """Embeds encoded thumbnails.
+    def embed_arrays(self, images: Sequence[PixelArray]) -> tuple[FloatArray, list[str | None]]:
+        """Embeds decoded pictures, uint8 (height, width, 3) RGB.
 
         Returns:
             float32 (n, dim), rows of unit length, zero for an error; for each image None or the error.
         """
-        return self._gather(self.stream(jpegs))
-
-    def embed_arrays(self, images: Sequence[PixelArray]) -> tuple[FloatArray, list[str | None]]:
-        """Embeds decoded pictures, uint8 (height, width, 3) RGB; the result is that of `embed_jpegs`."""
-        return self._gather(self._stream(images, squash_array))
-
-    def stream(self, jpegs: Iterable[bytes | None]) -> Iterator[tuple[FloatArray, list[str | None]]]:
-        """As `embed_jpegs`, batch by batch in the given order, with bounded memory; the input is read lazily."""
-        return self._stream(jpegs, squash_jpeg)
-
-    def _gather(self, batches: Iterable[tuple[FloatArray, list[str | None]]]) -> tuple[FloatArray, list[str | None]]:
         vectors, errors = [np.zeros((0, self.dim), np.float32)], []
-        for rows, faults in batches:
+        for rows, faults in self._stream(images, squash_array):
             vectors.append(rows)
             errors.extend(faults)
         return np.concatenate(vectors), errors
+
+    def stream(self, jpegs: Iterable[bytes | None]) -> Iterator[tuple[FloatArray, list[str | None]]]:
+        """As `embed_arrays`, of encoded thumbnails, batch by batch in order; the input is read lazily."""
+        return self._stream(jpegs, squash_jpeg)
 
     def _stream(
         self,
@@ -375,17 +368,3 @@ def to_float16_bytes(vectors: FloatArray) -> list[bytes]:
     less than any threshold distinguishes.
     """
     return [row.tobytes() for row in vectors.astype("<f2")]
-
-
-def from_float16_bytes(rows: Sequence[bytes], dim: int) -> FloatArray:
-    """float32 (n, dim), rows of unit length, from the bytes of `to_float16_bytes`.
-
-    Raises:
-        ValueError: a row does not have `dim` numbers; the message names its position and length.
-    """
-    for i, row in enumerate(rows):
-        if len(row) != 2 * dim:
-            raise ValueError(f"embedding {i} has {len(row)} bytes; {2 * dim} are expected ({dim} float16)")
-    vectors = np.frombuffer(b"".join(rows), dtype="<f2").reshape(len(rows), dim).astype(np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
