@@ -28,7 +28,7 @@ from dupelake.propose.frequent_words_stage import (
 )
 from dupelake.propose.generator_stage import Actions, CandidateGenerator, JoinInputs
 from dupelake.propose.versions import WORD_KEYS_REVISION, WORDS_REVISION, by_keys
-from dupelake.propose.word_blocks_stage import WordPairs, units_per_block, word_pairs
+from dupelake.propose.word_blocks_stage import units_per_block, word_pairs
 from dupelake.propose.word_keys_stage import check_words, meet_by_keys, probed_word_keys
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Words(CandidateGenerator):
             block_units=size,
         )
         pairs = self.actions.save(found.pairs, "words")
-        self._report_dropped_words(found)
+        self._report_dropped_words(found.dropped)
         return pairs
 
     def _frequent_words(self) -> FrequentWords:
@@ -139,18 +139,16 @@ class Words(CandidateGenerator):
                 *(out["keys"], self.inputs.cfg.word_key_max_images, out["largest"], out["pairs"]),
             )
 
-    def _report_dropped_words(self, found: WordPairs) -> None:
-        self.actions.count("words_dropped", found.n_dropped_words)
-        if found.n_dropped_words:
-            top = F.max_by(F.struct("word", "n_units"), "n_units").alias("top")
-            totals = self.actions.rows(found.dropped.agg(F.sum("n_pairs").alias("pairs"), top))[0]
-            self.actions.count("word_pairs_dropped", totals["pairs"])
+    def _report_dropped_words(self, rows: list[Row]) -> None:
+        self.actions.count("words_dropped", len(rows))
+        if rows:
+            n_pairs, top = sum(row["n_pairs"] for row in rows), max(rows, key=lambda row: row["n_units"])
+            self.actions.count("word_pairs_dropped", n_pairs)
             log.warning(
                 "The join left out %d visual words that more than lsh.word_max_images = %d images of a scope have "
                 "(word %d: %d images). This leaves out %d meetings of two images. Raise the limit, or train a "
                 "vocabulary on these images (dupelake vocabulary)",
-                *(found.n_dropped_words, self.inputs.cfg.word_max_images),
-                *(totals["top"]["word"], totals["top"]["n_units"], totals["pairs"]),
+                *(len(rows), self.inputs.cfg.word_max_images, top["word"], top["n_units"], n_pairs),
             )
 
 
