@@ -14,7 +14,7 @@ from dupelake.pipeline import cluster, lsh_join
 from dupelake.pipeline.command_lines import forget_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.job import Job, Task
-from dupelake.pipeline.options import ForgetOptions, JoinOptions
+from dupelake.pipeline.options import ForgetOptions, FullOption
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, THUMBNAILS
 
@@ -38,7 +38,7 @@ def check(run: Run, options: ForgetOptions) -> Tasks:
     """
     if options.undo or run.warehouse.read(JOINED).isEmpty():
         return ()
-    return lsh_join.JOB.ready(run, JoinOptions()), cluster.JOB.ready(run, None)
+    return lsh_join.JOB.ready(run, FullOption()), cluster.JOB.ready(run, None)
 
 
 def work(run: Run, options: ForgetOptions, following: Tasks) -> None:

@@ -81,7 +81,7 @@ def _candidates(
     """(src_id, dst_id, found_by), staged, and their number. Planted copies have pairs with their originals only."""
     filters = _probe_filters(run, generators) if is_small_night(contents.join.n_new, contents.join.n_units) else None
     plan = plan_large_join(run.warehouse, contents.join, generators)
-    proposed = candidate_pairs(generators, filters, run.staging.checkpoint if plan and plan.one_by_one else None)
+    proposed = candidate_pairs(generators, filters, run.staging.save if plan and plan.one_by_one else None)
     own = planted.with_originals_only(proposed).select(*_KEY, "found_by")
     by_name = {name: F.count_if(F.array_contains(F.split("found_by", r"\+"), name)) for name in NAMES}
     found, seen = run.staging.counted(own, "candidates", **by_name)

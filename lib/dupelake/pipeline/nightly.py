@@ -14,7 +14,7 @@ from dupelake.pipeline.command_lines import manifest_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.decisions import pin_decisions
 from dupelake.pipeline.job import Job, Task
-from dupelake.pipeline.options import EmbedOptions, HashOptions, JoinOptions
+from dupelake.pipeline.options import FullOption, HashOptions
 from dupelake.pipeline.versions import note_versions, refuse_other_joins, refuse_other_versions
 from dupelake.runtime.run_record import Run, last_complete, table_versions
 from dupelake.warehouse.schema import DECISIONS
@@ -48,7 +48,7 @@ def check(run: Run, options: HashOptions) -> Night:
         versions = note_versions(run)
         last = None if options.full else _valid_last_night(run)
         if last is None:
-            pin_decisions(run.warehouse, run.staging.checkpoint)  # before manifests may change what people saw
+            pin_decisions(run.warehouse, run.staging.save)  # before manifests may change what people saw
             refuse_other_versions(run, options.full)
     ids = embed.prepare_model(run)
     with run.step("versions"):
@@ -61,8 +61,8 @@ def check(run: Run, options: HashOptions) -> Night:
         last,
         hash.JOB.task(options, versions),
         (
-            embed.JOB.task(EmbedOptions(options.full), model),
-            lsh_join.JOB.task(JoinOptions(options.full), joined),
+            embed.JOB.task(FullOption(options.full), model),
+            lsh_join.JOB.task(FullOption(options.full), joined),
             cluster.JOB.task(None, None),
         ),
     )
