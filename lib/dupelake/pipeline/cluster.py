@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
 from dupelake.group.decisions_stage import conflict_rows, conflicts_of
-from dupelake.group.file_names_stage import what_may_go
+from dupelake.group.file_names_stage import totals_of, what_may_go
 from dupelake.group.ids_stage import EVENTS, is_move, list_moves
 from dupelake.group.similar_stage import similar_groups
 from dupelake.group.stage import build_groups
@@ -183,15 +183,7 @@ def _content(vertex: str) -> str:
 
 def _count(run: Run) -> None:
     groups = run.warehouse.read(GROUPS)
-    row = single_row(
-        groups.agg(
-            F.count(F.lit(1)).alias("images_grouped"),
-            F.count_if("is_keeper").alias("groups"),
-            F.count_if(F.col("relation") == "copy").alias("copies"),
-            F.count_if("is_removable").alias("removable"),
-        )
-    )
-    for name, n in row.asDict().items():
+    for name, n in single_row(totals_of(groups)).asDict().items():
         run.counts.set(name, n)
     sizes = single_row(what_may_go(groups, run.warehouse.read(IMAGES))).asDict()
     run.counts.removable_bytes = sizes.pop("removable_bytes")
