@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from dupelake.ingest.removals_stage import forgotten, marked, unknown, without_live_image
 from dupelake.pipeline import cluster, lsh_join
@@ -23,7 +22,7 @@ log = logging.getLogger(__name__)
 # Tables with data of a picture. Hashes come last. After a kill the next purge finds the remaining rows of each table.
 CONTENT_TABLES = (JOIN_KEYS, THUMBNAILS, EMBEDDINGS, FEATURES, HASHES)
 _NAMED = 5  # unknown images that the message names
-Tasks = tuple[Task[Any, Any], ...]
+Tasks = tuple[Task, ...]
 _CHANGED = "NOT (t.deleted_at <=> s.deleted_at) OR NOT (t.deleted_reason <=> s.deleted_reason)"
 
 
@@ -51,7 +50,7 @@ def work(run: Run, options: ForgetOptions, following: Tasks) -> None:
         with run.step("purge"):
             _purge(run)
     for task in following:
-        task.work(run)
+        task(run)
     if options.purge:
         print(_vacuum_advice(run), flush=True)  # noqa: T201
 

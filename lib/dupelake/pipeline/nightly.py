@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pyspark.sql import Row
 
@@ -33,8 +32,8 @@ class Night:
     """
 
     last: Row | None
-    first: Task[Any, Any]
-    others: tuple[Task[Any, Any], ...]
+    first: Task
+    others: tuple[Task, ...]
 
 
 def check(run: Run, options: HashOptions) -> Night:
@@ -70,13 +69,13 @@ def check(run: Run, options: HashOptions) -> Night:
 
 def work(run: Run, options: HashOptions, night: Night) -> None:
     """Run the jobs one after the other."""
-    night.first.work(run)
+    night.first(run)
     last = night.last
     if last is not None and not last["counts"].get("embed_waiting") and last["tables"] == table_versions(run.warehouse):
         _reuse_results(run, last)
         return
     for task in night.others:
-        task.work(run)
+        task(run)
 
 
 def _valid_last_night(run: Run) -> Row | None:
