@@ -375,17 +375,3 @@ def to_float16_bytes(vectors: FloatArray) -> list[bytes]:
     less than any threshold distinguishes.
     """
     return [row.tobytes() for row in vectors.astype("<f2")]
-
-
-def from_float16_bytes(rows: Sequence[bytes], dim: int) -> FloatArray:
-    """float32 (n, dim), rows of unit length, from the bytes of `to_float16_bytes`.
-
-    Raises:
-        ValueError: a row does not have `dim` numbers; the message names its position and length.
-    """
-    for i, row in enumerate(rows):
-        if len(row) != 2 * dim:
-            raise ValueError(f"embedding {i} has {len(row)} bytes; {2 * dim} are expected ({dim} float16)")
-    vectors = np.frombuffer(b"".join(rows), dtype="<f2").reshape(len(rows), dim).astype(np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)

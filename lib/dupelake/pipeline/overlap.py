@@ -102,7 +102,7 @@ def work(run: Run, options: OverlapOptions, versions: None) -> None:
     with run.step("pictures"):
         held = groups_of_contents(wh.read(GROUPS))
         held, seen = run.staging.counted(held, "pictures", several=F.count_if(F.size("group_ids") > 1))
-        pictures = pictures_of(held, run.staging.checkpoint if seen["several"] else None)
+        pictures = pictures_of(held, run.staging.save if seen["several"] else None)
         _note_scopes(run)
     out.mkdir(parents=True, exist_ok=True)
     if options.by is not None:

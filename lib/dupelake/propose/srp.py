@@ -92,27 +92,6 @@ def disagreement(cosine: float) -> float:
     return acos(min(1.0, max(-1.0, cosine))) / pi
 
 
-def collision_probability(plan: SlotPlan, cosine: float) -> float:
-    """Probability that a pair is proposed: a band within `probe_bits` and the whole code within `max_bits`.
-
-    It is P(total <= T) - P(total <= T and every band > r), exactly. The second term convolves, for each band, the
-    distribution of differing bits above r.
-
-    Args:
-        plan: bands of any width that cover the whole code.
-        cosine: after centring.
-    """
-    from scipy.stats import binom  # the import takes a second, so Python workers must not run it
-
-    p = disagreement(cosine)
-    missed = np.ones(1)
-    for _, width in plan.slots:
-        band = binom.pmf(np.arange(width + 1), width, p)
-        band[: plan.probe_bits + 1] = 0
-        missed = np.convolve(missed, band)[: plan.max_bits + 1]
-    return float(binom.cdf(plan.max_bits, plan.n_bits, p) - missed.sum())
-
-
 @lru_cache(maxsize=256)
 def _stranger_hit(band_bits: int, probe_bits: int) -> float:
     """Probability that two unrelated pictures share one band, averaged over their cosines."""

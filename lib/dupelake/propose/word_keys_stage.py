@@ -51,7 +51,7 @@ from dupelake.runtime.faults import reached
 from dupelake.words.vocabulary import N_CENTROIDS, mirrored_words
 from dupelake.words.votes import LEFT, RIGHT, unpack_block
 
-KEYS_PER_UNIT = 1_500
+_KEYS_PER_UNIT = 1_500
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key in memory at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without words: the header only
 _HAS_FREQUENT_WORD = np.uint64(1)  # this bit of a key says whether one of its words is frequent
@@ -90,6 +90,11 @@ class KeyPairs:
         )
 
 
+def n_word_keys(n_units: int, n_new: int, *, is_filtered: bool) -> float:
+    """Number of shuffled keys; `is_filtered`: whether the keys of old units pass a filter of the probed keys."""
+    return (n_new + (n_units - n_new) * (FALSE_SHARE if is_filtered else 1.0)) * _KEYS_PER_UNIT
+
+
 def probed_word_keys(units: DataFrame, keys: DataFrame, n_new: int) -> DataFrame:
     """(bitmap binary): filters of the keys of new units, to be combined by bitwise or.
 
@@ -98,7 +103,7 @@ def probed_word_keys(units: DataFrame, keys: DataFrame, n_new: int) -> DataFrame
         keys: as for `meet_by_keys`.
         n_new: approximate number of new units.
     """
-    log2_bits = filter_log2(n_new * KEYS_PER_UNIT)
+    log2_bits = filter_log2(n_new * _KEYS_PER_UNIT)
     new = units.where("is_new").select("content_id").distinct()
     held = keys.where("word_keys IS NOT NULL").join(new, "content_id", "left_semi").select("word_keys")
     return held.coalesce(FILTER_TASKS).mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
@@ -131,7 +136,7 @@ def meet_by_keys(
     Lazy. Cost: some 22 shuffled bytes for each key, 30 KB for each unit. With a filter the keys of old units are
     scanned, and only those that pass are shuffled.
     """
-    n_keys = (n_units if probed is None else n_new + n_units * FALSE_SHARE) * KEYS_PER_UNIT
+    n_keys = n_word_keys(n_units, n_new, is_filtered=probed is not None)
     parts, n_tasks = n_parts(units, n_keys, keys_per_partition)
     n_tasks = max(n_tasks, math.ceil(n_units / 16_384))
     known = keys.where("word_keys IS NOT NULL").select("content_id", "word_keys")
