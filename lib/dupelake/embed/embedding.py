@@ -36,7 +36,7 @@ FloatArray = NDArray[np.float32]
 PixelArray = NDArray[np.uint8]
 
 # EfficientNet-Lite0 on one core takes 16 ms an image in batches of 4, 19 in 8, 28 in 16, 34 in 64 (activations exceed
-# the cache), so embed.batch_size is used on GPUs only.
+# the cache), so EmbedConfig.batch_size is used on GPUs only.
 CPU_BATCH = 4
 _BATCHES_AHEAD = 2  # batches decoded while the GPU works; bounds the memory for pixels
 _OOM_WAITS_S = (0.5, 2.0)  # waits before one image fails, because other workers may hold the GPU's memory for a moment
