@@ -12,7 +12,7 @@ from dupelake.config import Config
 from dupelake.errors import ModelError
 from dupelake.ingest.access import Access, own_roots
 from dupelake.ingest.manifests import read_manifests
-from dupelake.ingest.new_images_stage import UNREAD, normalise, selected, wanted_rows
+from dupelake.ingest.new_images_stage import AGAIN, CHANGED, UNREAD, normalise, selected, wanted_rows
 from dupelake.pipeline.embedded import contents_to_embed
 from dupelake.pipeline.lsh_join import current_versions
 from dupelake.pipeline.options import HashOptions
@@ -60,13 +60,14 @@ def describe_plan(warehouse: Warehouse, config: Config, options: HashOptions) ->
     run = Run("plan", config, warehouse)
     counts, n_refused, n_left = _rows(run, options)
     n_to_do = sum(n for why, n in counts.items() if why not in UNREAD)
+    n_added = sum(n for why, n in counts.items() if why not in (*UNREAD, AGAIN, CHANGED))
     lines = [redact_uris(f"Plan for {', '.join(options.paths)} into {warehouse.root}; nothing is written")]
     told = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()) if n)
     lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
     if n_refused:
         lines.append(f"  refused  {n_refused} of them, which fetch.allowed_* do not allow to read (docs/operations.md)")
     lines += [f"  versions {line}" for line in _versions(run, n_left, full=options.full)]
-    lines += [f"  join     {line}" for line in _join(run, n_to_do)]
+    lines += [f"  join     {line}" for line in _join(run, n_to_do, n_added)]
     lines += [f"  cost     {line}" for line in _cost(_rates(warehouse), n_to_do)]
     return "\n".join(lines)
 
@@ -145,8 +146,8 @@ def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
         yield "nothing stored is of another version"
 
 
-def _join(run: Run, n_new: int) -> Iterator[str]:
-    """Lines about the cost of the join, if the new images are like the stored ones."""
+def _join(run: Run, n_new: int, n_added: int) -> Iterator[str]:
+    """Lines about the cost of the join of `n_new` images, of which `n_added` do not replace a live one."""
     wh, lsh = run.warehouse, run.config.lsh
     if not n_new:
         return
@@ -156,7 +157,7 @@ def _join(run: Run, n_new: int) -> Iterator[str]:
         return
     hashes = wh.read(HASHES).where(F.col("hash_version") == versions.hash)
     units = joinable_units(wh.read(IMAGES), hashes, lsh)
-    n_units = max(units.count(), n_new)
+    n_units = max(units.count() + n_added, n_new)  # there are no units yet if the hashes are of another version
     # A forecast reads the numbers of units only, so `units` stands for all frames, and no action is run.
     inputs = JoinInputs(units, units, units, units, units, versions.centre, lsh, n_units, n_new)
     generators = generators_of(inputs, Actions(run.staging.save, DataFrame.collect, run.count))
