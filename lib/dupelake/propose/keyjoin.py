@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.ranges import ranges
+
 UNIT_BITS = np.uint64(28)
 UNIT_MASK = (np.uint64(1) << UNIT_BITS) - np.uint64(1)
 
@@ -128,9 +130,7 @@ def near_meetings(
         last = max(first + 1, int(np.searchsorted(until, base + max_rows, "right")))
         n = counts[first:last]
         seekers = unpacked(probing[first:last])
-        ends = np.cumsum(n)
-        row = np.arange(int(ends[-1])) + np.repeat(low[first:last] - ends + n, n)
-        which = np.repeat(np.arange(last - first), n)
+        which, row = np.repeat(np.arange(last - first), n), ranges(low[first:last], n)
         which, row = _near(codes[seekers], columns, which, row, max_bits)
         yield seekers[which], places[row]
         first = last

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.ranges import ranges
 from dupelake.words.votes import Matches, WordBlock
 
 # In a copy the scale and angle of a keypoint differ by a few percent and degrees, so the error of a prediction grows
@@ -62,8 +63,7 @@ def _slice_points(block: WordBlock, matches: Matches, first: int, last: int) -> 
     hypothesis = _hypotheses(matches.in_best[rows], pair, start)
     n_tried = sizes[pair[hypothesis]]
     g = np.repeat(np.arange(len(hypothesis)), n_tried)
-    offset = np.arange(len(g)) - np.repeat(np.cumsum(n_tried) - n_tried, n_tried)
-    k = np.repeat(start[pair[hypothesis]], n_tried) + offset
+    k = ranges(start[pair[hypothesis]], n_tried)
     h = hypothesis[g]
     dx, dy = (here[k] - here[h]).T
     ex, ey = (there[k] - there[h]).T

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.ranges import ranges
 from dupelake.words.vocabulary import NO_WORD, PACKED_HEADER, PACKED_WORD, mirrored_words, unpack_words
 
 ROTATION_BINS = 16  # of 22.5 degrees; a window is 45 degrees
@@ -217,8 +218,7 @@ def _match_codes(
         mine = slice(*np.searchsorted(hit.words, block.start[[first, end]]))
         words, counts = hit.words[mine], hit.counts[mine]
         a = np.repeat(words, counts)
-        offset = np.arange(len(a)) - np.repeat(np.cumsum(counts) - counts, counts)
-        b = hit.index.words[np.repeat(hit.first[mine], counts) + offset]
+        b = hit.index.words[ranges(hit.first[mine], counts)]
         left, right = owner[a], owner[b]
         # If both pictures are on both sides, the pair is found twice; keep the one from the lower picture.
         both = (sides[left] & RIGHT > 0) & (sides[right] & LEFT > 0)
