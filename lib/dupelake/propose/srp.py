@@ -101,18 +101,17 @@ def _stranger_hit(band_bits: int, probe_bits: int) -> float:
     return float(np.mean(binom.cdf(probe_bits, band_bits, np.arccos(np.clip(cosines, -1, 1)) / pi)))
 
 
-def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: float = PLANNING_ITEMS) -> SlotPlan:
+def plan_srp(min_cosine: float, recall: float, centre_norm2: float) -> SlotPlan:
     """The cheapest bands (`SlotPlan.cost`) that propose a pair at `min_cosine` with probability `recall`.
 
     For each probe radius and band width, the fewest bands that miss at most 80 % of what may be missed, and the
     tightest filter on the whole code that misses at most the rest; nearer pairs are found more surely. Nothing here
-    may depend on the corpus: `n_items` is a planning constant.
+    may depend on the corpus: codes are planned for PLANNING_ITEMS.
 
     Args:
         min_cosine: raw, before centring.
         recall: wanted recall at `min_cosine`, below 1.
         centre_norm2: squared length of the centre.
-        n_items: number of codes to plan for.
 
     Raises:
         ValueError: no plan within 1,024 bits, because the cosine is too low for this model and recall.
@@ -137,7 +136,7 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
                 continue
             max_bits = int(binom.ppf(1 - missable * _MISS_BY_FILTER, n_bands * k, p))
             plan = SlotPlan(n_bands * k, tuple((band * k, k) for band in range(n_bands)), probe_bits, max_bits)
-            cost = plan.cost(n_items * n_bands * _stranger_hit(k, probe_bits))
+            cost = plan.cost(PLANNING_ITEMS * n_bands * _stranger_hit(k, probe_bits))
             if best is None or cost < best[0]:
                 best = cost, plan
     if best is None:
