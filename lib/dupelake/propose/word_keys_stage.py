@@ -46,6 +46,7 @@ from dupelake.propose.packed_stage import (
 )
 from dupelake.propose.word_blocks_stage import proposed, with_words, without
 from dupelake.propose.word_neighbours import holds_any, pair_keys
+from dupelake.ranges import bounded_slices
 from dupelake.runtime.batches import Batches
 from dupelake.runtime.faults import reached
 from dupelake.words.vocabulary import N_CENTROIDS, mirrored_words
@@ -281,16 +282,12 @@ def _met_pairs(
 ) -> Batches:
     order = np.argsort(sizes, kind="stable")
     starts, sizes = starts[order], sizes[order]
-    until = np.cumsum(sizes * (sizes - 1) // 2)
     ids, scope, is_new = (np.ascontiguousarray(units[name]) for name in ("id", "scope", "is_new"))
     rank = ranks(ids)
-    first = 0
-    while first < len(starts):
-        base = until[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(until, base + _PAIRS_AT_ONCE, "right")))
+    for part in bounded_slices(sizes * (sizes - 1) // 2, _PAIRS_AT_ONCE):
         codes = []
-        for size in np.unique(sizes[first:last]):
-            begin = starts[first:last][sizes[first:last] == size]
+        for size in np.unique(sizes[part]):
+            begin = starts[part][sizes[part] == size]
             members = unpacked(keys[begin[:, None] + np.arange(size)])
             i, j = np.triu_indices(size, 1)
             a, b = members[:, i].ravel(), members[:, j].ravel()
@@ -301,7 +298,6 @@ def _met_pairs(
         code, n_keys = np.unique(np.concatenate(codes), return_counts=True)
         low, high = code >> np.int64(32), code & np.int64(0xFFFFFFFF)
         yield _met_batch([id_column(ids[low]), id_column(ids[high])], scope[low, 0], n_keys)
-        first = last
 
 
 def _met_batch(
