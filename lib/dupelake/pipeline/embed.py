@@ -184,4 +184,4 @@ JOB = Job("embed", check, work)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of jobs/embed.py."""
-    return run_job(JOB, full_command("embed.py", __doc__, FullOption), argv)
+    return run_job(JOB, full_command("embed.py", __doc__), argv)

@@ -109,6 +109,6 @@ def _vacuum_advice(run: Run) -> str:
 JOB = Job("forget", check, work)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of jobs/forget.py."""
-    return run_job(JOB, forget_command("forget.py", __doc__ or ""), argv)
+def main(argv: Sequence[str] | None = None, prog: str = "forget.py") -> int:
+    """Entry point of jobs/forget.py, and of the command `prog`."""
+    return run_job(JOB, forget_command(prog, __doc__ or ""), argv)

@@ -208,4 +208,4 @@ JOB = Job("lsh_join", check, work)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of jobs/lsh_join.py."""
-    return run_job(JOB, full_command("lsh_join.py", __doc__, FullOption), argv)
+    return run_job(JOB, full_command("lsh_join.py", __doc__), argv)

@@ -104,6 +104,6 @@ def _reuse_results(run: Run, last: Row) -> None:
 JOB = Job("nightly", check, work)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of jobs/nightly.py."""
-    return run_job(JOB, manifest_command("nightly.py", __doc__), argv)
+def main(argv: Sequence[str] | None = None, prog: str = "nightly.py") -> int:
+    """Entry point of jobs/nightly.py, and of the command `prog`."""
+    return run_job(JOB, manifest_command(prog, __doc__), argv)

@@ -286,6 +286,6 @@ def _ordered(rows: DataFrame, *by: str | Column) -> Iterator[Row]:
 JOB = Job("overlap", check, work)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of jobs/overlap.py."""
-    return run_job(JOB, overlap_command("overlap.py", __doc__ or ""), argv)
+def main(argv: Sequence[str] | None = None, prog: str = "overlap.py") -> int:
+    """Entry point of jobs/overlap.py, and of the command `prog`."""
+    return run_job(JOB, overlap_command(prog, __doc__ or ""), argv)
