@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -37,7 +38,7 @@ def test_seconds_are_scaled_by_the_newest_plan_also_of_an_older_version():
 
 
 @pytest.mark.long
-def test_a_planned_join_finds_the_same_and_says_what_came_of_the_plan(spark, images, tmp_path, monkeypatch, caplog):
+def test_a_planned_join_finds_the_same_and_says_what_came_of_the_plan(spark, images, tmp_path, monkeypatch, capsys):
     def run(name):
         warehouse = Warehouse(spark, str(tmp_path / name))
         assert nightly.main([str(images), "--warehouse", warehouse.root, *OPTIONS]) == 0
@@ -62,8 +63,8 @@ def test_a_planned_join_finds_the_same_and_says_what_came_of_the_plan(spark, ima
     assert words["way"] == "blocks"
     assert all(words[name] > 0 for name in ("n_meetings", "n_bytes", "core_seconds", "other_core_seconds", "seconds"))
     assert words["n_proposed"] == sum("words" in names for names in near)
-    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("plan: ")]
-    assert [line.split()[1] for line in told[:3]] == ["phash:", "pdq:", "words"]
+    told = re.findall(r"\] plan: (\w+)", capsys.readouterr().err)
+    assert told == ["phash", "pdq", "words", "forecast"]
     (past,) = planning._past_plans(Warehouse(spark, str(tmp_path / "planned")))
     assert past == plan
     forecast_s = sum(leg["core_seconds"] for leg in plan["legs"])
