@@ -131,7 +131,7 @@ def by_dupelake(folder: Path) -> tuple[int, int]:
 
     spark = build_session("components", _SPARK)
     staging = Staging(Warehouse(spark, str(folder / "warehouse")), "bench")
-    found = connected_components(spark.read.parquet(str(folder / "parquet")), staging.checkpoint)
+    found = connected_components(spark.read.parquet(str(folder / "parquet")), staging.save)
     answer = told(found)
     staging.remove()
     return answer

@@ -23,6 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from benchmarks.edits.registry import ALTERNATE, EDITS, apply_edit, grid
 from deltalake import DeltaTable
 from PIL import Image, ImageOps
 from scipy.optimize import minimize
@@ -30,7 +31,6 @@ from scipy.optimize import minimize
 import dupelake.verify.decision as decision
 from dupelake.fingerprint.fingerprint import encode_thumbnail, make_thumbnail
 from dupelake.fingerprint.thumbnails import decode_thumbnail
-from dupelake.recall.edits import ALTERNATE, EDITS, apply_edit, grid
 from dupelake.verify.decision import MIN_AGREEING, MIN_OVERLAP, Factor, Model, Term
 from dupelake.verify.pair import Alignment, pair_seed, verify_pair
 from dupelake.verify.picture import Picture

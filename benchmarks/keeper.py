@@ -7,7 +7,7 @@ align stage, and `group/keeping.py` decides. Without `--half` the weights are fi
 other; with `--write` they are then fitted on both halves and written to the shipped file. The terms and their limits
 were chosen on both halves; the weights were not. Originals are photographs of imagenet_sample, polyu (the clean shot)
 and lookalikes, unchanged, or reduced and saved as PNG or as JPEG of quality 60 to 92. Copies are edits of
-`recall/edits.py` and others, saved as PNG, JPEG or WebP in turn. A copy counts as equal to its original if no measure
+`edits/registry.py` and others, saved as PNG, JPEG or WebP in turn. A copy counts as equal to its original if no measure
 is worse, as after a lossless resave. `level`: no rule decides, so the configured order does.
 """
 
@@ -30,10 +30,12 @@ from itertools import combinations
 from pathlib import Path
 from zlib import crc32
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+_ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(_ROOT / "lib"), str(_ROOT)]
 
 import cv2
 import numpy as np
+from benchmarks.edits.registry import EDITS
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 from scipy.optimize import minimize
@@ -44,15 +46,13 @@ from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.group import keeping
 from dupelake.group.stars import agreement_of
 from dupelake.ingest.failure import Failure
-from dupelake.recall import edits_drawn
-from dupelake.recall import edits_geometry as geometry
-from dupelake.recall.edits import EDITS
+from dupelake.recall import edits as planted
 from dupelake.verify.pair import Alignment, pair_seed, verify_pair
 from dupelake.verify.picture import Picture
 from dupelake.words.keypoints import unpack_features
 
 RGB = NDArray[np.uint8]
-Change = Callable[[RGB, float, np.random.Generator], geometry.Shown]
+Change = Callable[[RGB, float, np.random.Generator], planted.Shown]
 
 MODES = ("as it is", "as it is", "PNG", "as it is", "JPEG 75", "as it is", "JPEG 92", "JPEG 60")
 SAVED = ("PNG", "JPEG 90", "JPEG 95", "WEBP 90", "JPEG 80")
@@ -114,34 +114,34 @@ def originals(data: Path, half: int, n: int) -> list[bytes]:
         content, mode = path.read_bytes(), MODES[i % len(MODES)]
         if mode != "as it is":
             rgb = opened(content)
-            content = saved(geometry.scaled(rgb, round(rgb.shape[1] * 0.6), round(rgb.shape[0] * 0.6)), mode)
+            content = saved(planted.scaled(rgb, round(rgb.shape[1] * 0.6), round(rgb.shape[0] * 0.6)), mode)
         out.append(content)
     return out
 
 
-def _logo(rgb: RGB, share: float, rng: np.random.Generator) -> geometry.Shown:
+def _logo(rgb: RGB, share: float, rng: np.random.Generator) -> planted.Shown:
     height, width = rgb.shape[:2]
     radius, out = round(min(height, width) * share / 2), rgb.copy()
     for part, colour in ((1.0, (230, 40, 40)), (0.6, (255, 255, 255))):
         cv2.circle(out, (width - radius - 8, height - radius - 8), max(1, round(radius * part)), colour, -1)
-    return geometry.whole(out)
+    return planted.whole(out)
 
 
-def _text(rgb: RGB, share: float, rng: np.random.Generator) -> geometry.Shown:
+def _text(rgb: RGB, share: float, rng: np.random.Generator) -> planted.Shown:
     height, width = rgb.shape[:2]
     image = Image.fromarray(rgb)
     ImageDraw.Draw(image).text(
         (width * 0.1, height * rng.uniform(0.1, 0.8)),
-        edits_drawn.words(rng, 3),
+        planted.words(rng, 3),
         fill=(255, 255, 255),
-        font=edits_drawn.font(height * share),
+        font=planted.font(height * share),
         stroke_width=max(1, round(height * share * 0.06)),
         stroke_fill=(0, 0, 0),
     )
-    return geometry.whole(np.array(image))
+    return planted.whole(np.array(image))
 
 
-def _edges(rgb: RGB, share: float, rng: np.random.Generator) -> geometry.Shown:
+def _edges(rgb: RGB, share: float, rng: np.random.Generator) -> planted.Shown:
     """Crop one to four sides by `share` of the side's length."""
     height, width = rgb.shape[:2]
     cut = rng.integers(0, 2, 4)
@@ -149,15 +149,15 @@ def _edges(rgb: RGB, share: float, rng: np.random.Generator) -> geometry.Shown:
     left, top, right, bottom = (
         round(float(on) * share * side) for on, side in zip(cut, (width, height) * 2, strict=True)
     )
-    return geometry.whole(rgb[top : height - bottom, left : width - right])
+    return planted.whole(rgb[top : height - bottom, left : width - right])
 
 
-def _equalise(rgb: RGB, strength: float, rng: np.random.Generator) -> geometry.Shown:
-    return geometry.whole(np.asarray(ImageOps.equalize(Image.fromarray(rgb))))
+def _equalise(rgb: RGB, strength: float, rng: np.random.Generator) -> planted.Shown:
+    return planted.whole(np.asarray(ImageOps.equalize(Image.fromarray(rgb))))
 
 
-def _stretch(rgb: RGB, percent: float, rng: np.random.Generator) -> geometry.Shown:
-    return geometry.whole(np.asarray(ImageOps.autocontrast(Image.fromarray(rgb), cutoff=percent)))
+def _stretch(rgb: RGB, percent: float, rng: np.random.Generator) -> planted.Shown:
+    return planted.whole(np.asarray(ImageOps.autocontrast(Image.fromarray(rgb), cutoff=percent)))
 
 
 MORE: tuple[tuple[str, float, Change], ...] = (

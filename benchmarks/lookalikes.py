@@ -29,6 +29,7 @@ from benchmarks.edits import reliability
 from benchmarks.edits import tiers as removal
 from benchmarks.edits.report import write_section
 from benchmarks.edits.report_decisions import table
+from benchmarks.pair_scores import recall_by_relation, score_pair_sets, unordered
 from benchmarks.quality import (
     ALTERNATE_KINDS,
     LOOKALIKE_KINDS,
@@ -40,7 +41,7 @@ from benchmarks.quality import (
     load_truth,
 )
 
-from dupelake.evaluate.scores import Scores, recall_by_relation, score_pair_sets, unordered
+from dupelake.evaluate.scores import Scores
 
 ROOT = Path(__file__).parents[1]
 MARKS = ("<!-- lookalikes: written by benchmarks/lookalikes.py -->", "<!-- lookalikes: end -->")

@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 from benchmarks.edits import corpus
 from benchmarks.edits.corpus import ORIGINAL
+from benchmarks.edits.registry import EDITS
 from benchmarks.edits.report_decisions import table
 from benchmarks.edits.score import Share
 from PIL import Image
@@ -43,7 +44,6 @@ from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.profiles import PROFILES
 from dupelake.propose.word_blocks_stage import proposed
 from dupelake.recall.brute_force import near_codes, near_vectors
-from dupelake.recall.edits import EDITS
 from dupelake.verify.decision import copy_probability
 from dupelake.verify.pair import pair_seed, verify_pair
 from dupelake.verify.picture import Picture

@@ -32,9 +32,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pair_scores import group_pairs, recall_by_relation, score_pair_sets, unordered
 from deltalake import DeltaTable
 
-from dupelake.evaluate.scores import Scores, group_pairs, recall_by_relation, score_pair_sets, unordered
+from dupelake.evaluate.scores import Scores
 
 SETS = (
     *("exif_orientation", "polyu", "pdq", "imagededup", "images4", "hydrus", "imagenet_sample", "clothing_small"),

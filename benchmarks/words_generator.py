@@ -202,7 +202,7 @@ def run_spark(corpus: pa.Table, cfg: LshConfig, nights: int, block_units: int, f
         print(
             f"Spark, night {now + 1} of {nights}: {is_new.sum()} new of {len(is_new)}, {seconds:.1f} s, "
             f"{spent['task_seconds']:.1f} task s, {spent['shuffle_bytes'] / is_new.sum():.0f} bytes shuffled a new "
-            f"image, {spent['spill_bytes']} spilled, {len(pairs)} pairs, {result.n_dropped_words} words dropped"
+            f"image, {spent['spill_bytes']} spilled, {len(pairs)} pairs, {len(result.dropped)} words dropped"
         )
     spark.stop()
     return found

@@ -18,13 +18,14 @@ def test_base_yaml_shows_exactly_the_defaults():
     options = {section: options_of(getattr(Config(), section)) for section in Config().as_dict()}
     shown = {s: {name: v for name, v in body.items() if name in options[s]} for s, body in Config().as_dict().items()}
     assert yaml.safe_load(BASE.read_text(encoding="utf-8")) == shown
-    assert sum(map(len, options.values())) <= 51, "an option that nobody would set is a constant"
+    assert sum(map(len, options.values())) <= 50, "an option that nobody would set is a constant"
 
 
 @pytest.mark.parametrize(
     ("name", "instead"),
     [
         ("hash.rows_per_task", "it is always 256, so remove it"),
+        ("embed.batch_size", "it is always 64, so remove it"),
         ("lsh.word_min_keys", "it is always 2, so remove it"),
         ("decide.min_inliers", "use decide.min_score"),
         ("cluster.copy_kinds", "use cluster.removable"),
@@ -54,7 +55,7 @@ def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
     file.write_text("decide:\n  min_scor: 20\n  min_score: 1.5\nlhs: {}\nhash: 3\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load_config(
-            file, ["embed.batch_size=many", "oops", "decode.accept_truncated=1", "cluster.keeper_order=[pixels]"]
+            file, ["embed.input_side_px=many", "oops", "decode.accept_truncated=1", "cluster.keeper_order=[pixels]"]
         )
     faults = caught.value.faults
     for expected in (
@@ -62,7 +63,7 @@ def test_all_faults_at_once_each_naming_field_and_fix(tmp_path):
         "decide.min_score: is 1.5; allowed is 0.01 to 0.999",
         "lhs: no such section; did you mean lsh?",
         "hash: must hold options",
-        "embed.batch_size: must be a whole number",
+        "embed.input_side_px: must be a whole number",
         "--set oops: must be section.key=value",
         "decode.accept_truncated: must be true or false",
         "cluster.keeper_order: must end in image_id",

@@ -35,9 +35,9 @@ def test_balanced_is_the_default():
 
 def test_options_that_are_given_win(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("lsh:\n  words: true\nembed:\n  batch_size: 7\n", encoding="utf-8")
+    file.write_text("lsh:\n  words: true\nembed:\n  input_side_px: 128\n", encoding="utf-8")
     config = load_config(file, ["embed.model=default"], "fast")
-    assert (config.lsh.words, config.embed.model, config.embed.batch_size) == (True, "default", 7)
+    assert (config.lsh.words, config.embed.model, config.embed.input_side_px) == (True, "default", 128)
     assert config.features.max_words == 0, "the rest of the section is the profile's"
 
 

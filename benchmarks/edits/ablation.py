@@ -108,11 +108,11 @@ def write_result(warehouse: Warehouse, staging: Staging, out: Path, change: Chan
     empty = [warehouse.spark.createDataFrame([], table.schema) for table in (GROUPS, GROUP_CHANGES)]
     if guarded:
         now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-        found = build_groups(images, hashes, pairs, *empty, cfg, "ablation", now, staging.checkpoint)
+        found = build_groups(images, hashes, pairs, *empty, cfg, "ablation", now, staging.save)
         groups = found.groups.select("image_id", F.col("group_id").alias("group"))
     else:
         edges = pairs.where("is_duplicate").select(F.col("src_id").alias("src"), F.col("dst_id").alias("dst"))
-        components = connected_components(edges, staging.checkpoint)
+        components = connected_components(edges, staging.save)
         groups = components.join(images, F.col("vertex") == F.col("content_id")).select(
             "image_id", F.col("component").alias("group")
         )

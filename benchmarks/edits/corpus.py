@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import skimage
 from benchmarks.edits import distractors, shots
+from benchmarks.edits.registry import EDITS, apply_edit, grid
+from benchmarks.pair_scores import Pair, unordered
 from benchmarks.quality import LOOKALIKE_KINDS, load_truth
 from PIL import Image, ImageOps
 
-from dupelake.evaluate.scores import Pair, unordered
-from dupelake.recall.edits import EDITS, apply_edit, grid
-from dupelake.recall.edits_geometry import RGB
+from dupelake.recall.edits import RGB
 
 DISTRACTORS_VERSION = 3  # real look-alikes and second shots, bursts at two paces
 LOOKALIKES_PER_FOLDER_SMALL = 12

@@ -20,11 +20,10 @@ from typing import Any
 import cv2
 import numpy as np
 import skimage
+from benchmarks.edits.registry import ALTERNATE, apply_edit
 from PIL import Image, ImageDraw, ImageOps
 
-from dupelake.recall.edits import ALTERNATE, apply_edit
-from dupelake.recall.edits_drawn import font, words
-from dupelake.recall.edits_geometry import RGB
+from dupelake.recall.edits import RGB, font, words
 
 SHARED = {
     "shared_caption": ("caption_over", 0.25),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.edits.registry import EDITS
 from benchmarks.edits.report import Found
 from PIL import Image, ImageDraw
 
-from dupelake.recall.edits import EDITS
-from dupelake.recall.edits_drawn import font
+from dupelake.recall.edits import font
 
 FIELD_W, FIELD_H, LEFT, TOP, GAP = 30, 17, 150, 64, 18
 # From white at 0 over yellow and green to blue at 1: light to dark, so that grey prints read too (after viridis).

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from dupelake.evaluate.scores import wilson_interval
-from dupelake.recall.edits_drawn import font
+from dupelake.recall.edits import font
 
 N_BINS = 10
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.edits.corpus import Row
 from benchmarks.edits.keepers import KeeperScore
+from benchmarks.edits.registry import EDITS
 from benchmarks.edits.report_decisions import sections, table
 from benchmarks.edits.score import Result, Score, Share, kind_of, number
 
 from dupelake.evaluate.scores import wilson_interval
-from dupelake.recall.edits import EDITS
 
 BEGIN, END = "<!-- edits bench: written by benchmarks/edits/run.py -->", "<!-- edits bench: end -->"
 GOAL_PRECISION, GOAL_FULL, GOAL_PART, GOAL_DISTRACTORS = 0.999, 0.98, 0.95, 0.002
@@ -52,7 +52,7 @@ def _head(rows: Sequence[Row], command: str, small: bool) -> str:
     {command}
 
 {len(rows)} images: {originals} photographs, {copies} seeded copies of them by {edits} edits in {cells} grades
-(`lib/dupelake/recall/edits.py` says what each does), {others} distractors: real look-alikes (people, motorbikes,
+(`benchmarks/edits/registry.py` says what each does), {others} distractors: real look-alikes (people, motorbikes,
 airliners, signs, banknotes, drawings and paintings of one kind, product photographs), second shots (a stereo pair,
 bursts, a garment in another colour), pages of one template, one caption, sticker, watermark or screen on different
 pictures, one scene or studio with different garments, patterns. One scope, one setting. Other tools ran on the same

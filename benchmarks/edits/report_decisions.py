@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from benchmarks.edits import reliability
 from benchmarks.edits import tiers as removal
 from benchmarks.edits.keepers import KeeperScore
+from benchmarks.edits.registry import EDITS
 from benchmarks.edits.score import Result, Score, Share
-
-from dupelake.recall.edits import EDITS
 
 GOAL_KEEPER, GOAL_KEEPER_IN_GROUPS, GOAL_RELATION = 0.97, 0.95, 0.01
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from benchmarks.edits import reliability
 from benchmarks.edits import tiers as removal
 from benchmarks.edits.corpus import AMBIGUOUS, ORIGINAL, Row
+from benchmarks.edits.registry import EDITS
+from benchmarks.pair_scores import Pair, unordered
 
-from dupelake.evaluate.scores import Pair, unordered, wilson_interval
-from dupelake.recall.edits import EDITS
+from dupelake.evaluate.scores import wilson_interval
 
 Cell = tuple[str, float]
 

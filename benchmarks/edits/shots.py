@@ -25,7 +25,7 @@ import skimage
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dupelake.recall.edits_geometry import RGB
+from dupelake.recall.edits import RGB
 
 SIDES = ("left", "right")
 STEREO_REGIONS = (3, 2)  # columns, rows

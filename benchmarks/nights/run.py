@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from benchmarks.edits.registry import apply_edit, grid
 from benchmarks.nights.cost import Cost, measured
 from benchmarks.nights.synthetic import COPY_EVERY, Pool, contents, numbered, read_pool, write, write_images
 from benchmarks.stages import event_log
@@ -30,7 +31,6 @@ from pyspark.sql import functions as F
 
 from dupelake.pipeline import nightly
 from dupelake.propose.stage import NAMES
-from dupelake.recall.edits import apply_edit, grid
 from dupelake.runtime.session import build_session
 from dupelake.warehouse.schema import MODELS, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +26,17 @@ if TYPE_CHECKING:
 # This module's business is the terminal.
 # ruff: noqa: T201
 
+_JOBS = {"run": "nightly", "forget": "forget", "maintain": "maintain", "overlap": "overlap"}
+"""Commands that are jobs of `pipeline/`, with their options."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    # These have the options of jobs.
-    jobs = {"run": _run, "forget": _forget, "maintain": _maintain, "plan": _plan, "overlap": _overlap}
-    if argv and argv[0] in jobs:
-        return jobs[argv[0]](argv[1:])
+    if argv and argv[0] in _JOBS:
+        return int(import_module(f"dupelake.pipeline.{_JOBS[argv[0]]}").main(argv[1:], f"dupelake {argv[0]}"))
+    if argv and argv[0] == "plan":
+        return _plan(argv[1:])
     args = _parser().parse_args(argv)
     return _guarded(args.call, args)
 
@@ -94,38 +98,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     jars.set_defaults(call=_jars)
     return parser
-
-
-def _run(argv: Sequence[str]) -> int:
-    from dupelake.pipeline import nightly
-    from dupelake.pipeline.command_lines import manifest_command
-    from dupelake.pipeline.common import run_job
-
-    return run_job(nightly.JOB, manifest_command("dupelake run", nightly.__doc__ or ""), argv)
-
-
-def _forget(argv: Sequence[str]) -> int:
-    from dupelake.pipeline import forget
-    from dupelake.pipeline.command_lines import forget_command
-    from dupelake.pipeline.common import run_job
-
-    return run_job(forget.JOB, forget_command("dupelake forget", forget.__doc__ or ""), argv)
-
-
-def _maintain(argv: Sequence[str]) -> int:
-    from dupelake.pipeline import maintain
-    from dupelake.pipeline.command_lines import maintain_command
-    from dupelake.pipeline.common import run_job
-
-    return run_job(maintain.JOB, maintain_command("dupelake maintain", maintain.__doc__ or ""), argv)
-
-
-def _overlap(argv: Sequence[str]) -> int:
-    from dupelake.pipeline import overlap
-    from dupelake.pipeline.common import run_job
-    from dupelake.pipeline.overlap_command import overlap_command
-
-    return run_job(overlap.JOB, overlap_command("dupelake overlap", overlap.__doc__ or ""), argv)
 
 
 def _plan(argv: Sequence[str]) -> int:

@@ -124,8 +124,8 @@ class EmbedConfig:
     contents: str = _opt("auto", one_of=("auto", "few_words", "all"))  # auto: all where there is a GPU
     device: str = _opt("auto", one_of=("auto", "cpu", "cuda"))
     precision: str = _opt("auto", one_of=("auto", "float32", "bfloat16", "float16"))
-    batch_size: int = _opt(64, low=1, high=8192)
     input_side_px: int = _opt(0, low=0, high=1024)  # 0: the side that the model was trained with (TorchScript: 224)
+    batch_size: int = _fixed(64)  # on a GPU; halved while memory is short
     rows_per_task: int = _fixed(128)
 
 

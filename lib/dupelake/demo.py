@@ -20,8 +20,6 @@ from dupelake.csv_cells import write_rows
 from dupelake.errors import ConfigError
 from dupelake.warehouse.schema import ALL_TABLES
 
-Edit = Callable[[Image.Image], Image.Image]
-
 # Each photograph shows another scene. README.txt of skimage/data has the licences.
 PHOTOGRAPHS = (
     "astronaut.png",

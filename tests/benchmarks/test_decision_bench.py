@@ -12,11 +12,11 @@ from benchmarks.edits import keepers, reliability, shots, tiers
 from benchmarks.edits.corpus import Row, load
 from benchmarks.edits.report import section
 from benchmarks.edits.score import Result, lost_by_removal, score
+from benchmarks.pair_scores import unordered
 from benchmarks.quality import Found, Truth, load_truth
 from PIL import Image
 
 from benchmarks import lookalikes
-from dupelake.evaluate.scores import unordered
 
 
 def row(image: str, group: str, edit: str = "original", relation: str = "original", kept: float = 1.0, side: int = 200):

@@ -8,11 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from benchmarks.edits.corpus import Row, chosen_edits, collage_tiles
+from benchmarks.edits.registry import grid
 from benchmarks.edits.report import section, write_section
 from benchmarks.edits.score import Result, read_result, score
 
 from dupelake.evaluate.scores import wilson_interval
-from dupelake.recall.edits import grid
 
 
 def row(image: str, group: str, edit: str = "original", relation: str = "original", kept: float = 1.0, side: int = 200):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from embedded import from_float16_bytes
 from PIL import Image
 
 from dupelake.config import EmbedConfig
 from dupelake.embed import stage as embed
-from dupelake.embed.embedding import from_float16_bytes, get_embedder, to_float16_bytes
+from dupelake.embed.embedding import get_embedder, to_float16_bytes
 from dupelake.errors import VersionMixError
 from dupelake.warehouse import schema
 

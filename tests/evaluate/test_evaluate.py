@@ -7,6 +7,7 @@ import io
 import json
 
 import pytest
+from benchmarks.pair_scores import unordered
 from evaluation_world import GroupTruth, PairTruth, World, by_enumeration, grouped, image, pair, write_run, write_tables
 from PIL import Image, ImageDraw, ImageOps
 
@@ -15,7 +16,7 @@ from dupelake.config import Config
 from dupelake.evaluate.evaluation import evaluate, thresholds
 from dupelake.evaluate.files import _mark
 from dupelake.evaluate.matching import AGAIN, MATCHED, NONE, SEVERAL
-from dupelake.evaluate.scores import sweep, unordered
+from dupelake.evaluate.scores import sweep
 from dupelake.evaluate.truth import read_truth
 
 AT = thresholds(Config().decide.min_score)

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections import Counter
 from itertools import combinations
 from math import comb
 
 import pytest
+from benchmarks.pair_scores import b_cubed, group_pairs, recall_by_relation, score_pair_sets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupelake.evaluate.scores import (
-    Scores,
-    Tally,
-    average_precision,
-    b_cubed,
-    group_pairs,
-    recall_by_relation,
-    score_groups,
-    score_pair_sets,
-    sweep,
-    wilson_interval,
-)
+from dupelake.evaluate.scores import Scores, Tally, average_precision, sweep, wilson_interval
 
 GROUPINGS = st.dictionaries(st.sampled_from("abcdefghij"), st.sampled_from("123"))
 
@@ -50,11 +39,6 @@ def test_nothing_found_and_nothing_true():
 def test_group_pairs(groups):
     wanted = [(a, b) for a, b in combinations(sorted(groups), 2) if groups[a] == groups[b]]
     assert sorted(group_pairs(groups)) == wanted
-
-
-@given(GROUPINGS, GROUPINGS)
-def test_group_scores_are_those_of_their_pairs(found, truth):
-    assert score_groups(found, truth) == score_pair_sets(group_pairs(found), group_pairs(truth))
 
 
 @given(GROUPINGS, GROUPINGS)
@@ -149,7 +133,7 @@ def test_tally_of_cells_is_the_score_of_groups(found, truth):
         sizes = [n for (block, _), n in cells.items() if block == label]
         same = sum(comb(n, 2) for n in sizes)
         tally += Tally(n_pairs=comb(sum(sizes), 2), n_same=same, n_certain=same)
-    wanted = score_groups(found, truth)
+    wanted = score_pair_sets(group_pairs(found), group_pairs(truth))
     assert tally.scores(wanted.n_true) == wanted
 
 
@@ -157,23 +141,3 @@ def test_tally_judges_what_a_truth_of_pairs_lists_and_what_it_excludes():
     # found: one block of a, b, c, x, y; a-b and b-c listed, a-c not; a-x different, b-x ambiguous, x-y nothing
     tally = Tally(n_pairs=10, n_same=3, n_listed_true=2, n_listed_same=2, n_ambiguous=1)
     assert (tally.n_judged, tally.n_hit) == (8, 2)  # of the ten, a-c and b-x are left out
-
-
-def test_a_million_items_in_large_groups_are_counted_and_not_paired():
-    n = 1_000_000
-    found, truth = {i: i % 3 for i in range(n)}, {i: i % 6 for i in range(n)}  # groups of 333,333: 1.7e11 pairs
-    scores, cubed = score_groups(found, truth), b_cubed(found, truth)
-    assert scores.n_hit == scores.n_true == sum(comb(n // 6 + (i < n % 6), 2) for i in range(6))
-    assert scores.n_found == sum(comb(n // 3 + (i < n % 3), 2) for i in range(3))
-    assert (cubed.precision, cubed.recall) == (pytest.approx(0.5), 1.0)
-
-
-def test_groups_need_no_more_memory_than_their_items():
-    n = 100_000
-    found, truth = {i: i % 3 for i in range(n)}, {i: i % 6 for i in range(n)}
-    tracemalloc.start()
-    score_groups(found, truth)
-    b_cubed(found, truth)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 150 * n  # bytes: the set of items, and nothing else that grows with them

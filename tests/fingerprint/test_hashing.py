@@ -70,7 +70,7 @@ def oracle(rgb: np.ndarray) -> tuple[bytes, int]:
 
 
 def distance(a: bytes, b: bytes) -> int:
-    return int(hashing.hamming_bytes(np.frombuffer(a, np.uint8), np.frombuffer(b, np.uint8)))
+    return (int.from_bytes(a) ^ int.from_bytes(b)).bit_count()
 
 
 def real(shared_data: Path, pattern: str, about: int) -> list[tuple[Path, Decoded]]:
@@ -192,14 +192,10 @@ def test_reduced_decoding_moves_hashes_by_few_bits():
         assert distance(hashing.pdq(full.rgb).bits, hashing.pdq(reduced.rgb).bits) <= 6
 
 
-def test_signs_and_distances():
+def test_a_signed_hash_has_the_same_bits():
     for value in (0, 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1):
-        assert hashing.to_unsigned(hashing.to_signed(np.uint64(value))) == value
+        assert hashing.to_signed(np.uint64(value)) % (1 << 64) == value
         assert -(1 << 63) <= hashing.to_signed(value) < 1 << 63
-    a = np.array([0, -1, 5, -(1 << 63)], np.int64)
-    assert hashing.hamming_64(a, np.int64(0) * a).tolist() == [0, 64, 2, 1]
-    packed = np.array([[0, 0], [255, 1]], np.uint8)
-    assert hashing.hamming_bytes(packed[:, None], packed[None]).tolist() == [[0, 9], [9, 0]]
 
 
 def test_hash_version_changes_with_what_changes_bits():

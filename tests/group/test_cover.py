@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
+from star_rule import star_cover
 
 from dupelake.group.cover import comparison_partners, group_cover
-from dupelake.group.stars import star_cover
 
 
 def cover(edges: list[tuple[int, int, bool]], n: int) -> tuple[list[int], list[int]]:
@@ -40,6 +42,14 @@ def test_without_tight_edges_it_is_the_star_cover() -> None:
     centre = group_cover(src, dst, np.zeros(len(src), bool), 60)
     vertices, centres = star_cover(src, dst)
     assert centre[vertices].tolist() == centres.tolist()
+
+
+def test_a_sorted_chain_of_100000_is_quick() -> None:
+    path = np.arange(100_000)
+    started = time.perf_counter()
+    centre = group_cover(path[:-1], path[1:], np.zeros(len(path) - 1, bool), len(path))
+    assert time.perf_counter() - started < 5  # a quadratic rule would take minutes
+    assert np.array_equal(centre, path - path % 2)
 
 
 def test_a_film_of_tight_links_makes_groups_of_its_neighbours() -> None:

@@ -7,8 +7,8 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+from star_rule import star_cover
 
-from dupelake.group.stars import star_cover
 from dupelake.group.verdicts import Verdict, combine, current_verdicts, verdict_cover
 
 WORDS = ("duplicate", "not_duplicate", "alternate", "withdrawn")

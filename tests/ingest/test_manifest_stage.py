@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError
-from dupelake.ingest.new_images_stage import new_rows, normalise
+from dupelake.ingest.new_images_stage import UNREAD, normalise, wanted_rows
 from dupelake.ingest.retries_stage import marks_differ
 from dupelake.warehouse.schema import MANIFEST
 
@@ -29,6 +29,11 @@ def loser(image_id: str, uri: str) -> str:
 
 def frame(spark: SparkSession, schema: str, *rows: tuple[Any, ...]) -> DataFrame:
     return spark.createDataFrame(list(rows), schema)
+
+
+def new_rows(manifest, images, **options):
+    """`wanted_rows` without the rows whose files are not read."""
+    return wanted_rows(manifest, images, **options).where(~F.col("why").isin(*UNREAD))
 
 
 def local(rows: DataFrame) -> DataFrame:

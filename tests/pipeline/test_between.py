@@ -16,7 +16,7 @@ from pictures import OPTIONS
 from dupelake import cli
 from dupelake.pipeline import nightly
 from dupelake.runtime.lock import NAME, lock_of
-from dupelake.warehouse.schema import ALL_TABLES, BESIDE_NIGHTS, GROUPS, IMAGES, PAIRS, RUNS
+from dupelake.warehouse.schema import ALL_TABLES, BESIDE_NIGHTS, GROUPS, IMAGES, JOINED, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse
 
 
@@ -75,7 +75,9 @@ def test_the_plan_names_what_a_run_would_do_and_writes_nothing(warehouse, images
     assert n_new > 0
     assert f"{n_new} to read and hash ({n_new} new)" in told
     assert "nothing stored is of another version" in told
-    assert re.search(r"join +pdq: [\d,]+ keys .* codes to compare", told)
+    assert re.search(r"join +pdq: [\d,]+ keys, .* to shuffle; about \d+ s", told)
+    n_pairs = n_new * warehouse.read(JOINED).count() + n_new * (n_new - 1) // 2
+    assert f"words by blocks: at most {n_pairs:,} pairs of pictures to compare" in told
     assert plan(warehouse, images, "--set", "decide.min_score=0.9", "--partitions", "2026-11-01") == 0
     told = capsys.readouterr().out
     assert "0 to read and hash" in told

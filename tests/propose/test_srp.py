@@ -6,11 +6,11 @@ import hashlib
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from dupelake.propose.mih import SlotPlan, hamming_bits, probe_keys, slot_keys
 from dupelake.propose.srp import (
     centred_cosine,
-    collision_probability,
     disagreement,
     plan_srp,
     projections,
@@ -18,6 +18,25 @@ from dupelake.propose.srp import (
 )
 
 DIM = 96
+
+
+def collision_probability(plan: SlotPlan, cosine: float) -> float:
+    """Probability that a pair is proposed: a band within `probe_bits` and the whole code within `max_bits`.
+
+    It is P(total <= T) - P(total <= T and every band > r), exactly. The second term convolves, for each band, the
+    distribution of differing bits above r.
+
+    Args:
+        plan: bands of any width that cover the whole code.
+        cosine: after centring.
+    """
+    p = disagreement(cosine)
+    missed = np.ones(1)
+    for _, width in plan.slots:
+        band = binom.pmf(np.arange(width + 1), width, p)
+        band[: plan.probe_bits + 1] = 0
+        missed = np.convolve(missed, band)[: plan.max_bits + 1]
+    return float(binom.cdf(plan.max_bits, plan.n_bits, p) - missed.sum())
 
 
 def planted(rng, cosine, n, dim=DIM, centre_norm2=0.0):

@@ -13,11 +13,10 @@ from word_oracle import corpus_oracle, key_oracle, packed, random_corpus, random
 
 from dupelake.config import LshConfig
 from dupelake.propose import frequent_words_stage as hot_words
-from dupelake.propose.frequent_words_stage import _emit_frequent, by_scope, count_frequent_words, sampled, thinned
+from dupelake.propose.frequent_words_stage import _emit_frequent, by_scope, count_frequent_words, sampled
 from dupelake.propose.join_keys_stage import compute_keys
 from dupelake.propose.keyfilter import make_bitmap
 from dupelake.propose.word_blocks_stage import MIN_POINTS
-from dupelake.propose.word_counts_stage import same_scope, sampled_pairs
 from dupelake.propose.word_keys_stage import check_words, meet_by_keys
 from dupelake.words.vocabulary import NO_WORD, mirrored_words, unpack_words
 
@@ -247,15 +246,6 @@ def test_a_thin_sample_makes_no_word_hot():
     assert frequent([one] * 31, digests[:1] * 31, 2048) == 0
 
 
-def test_how_likely_two_units_are_of_one_scope(spark, corpus):
-    held = [i for i, data in corpus.items() if len(data) > 4]
-    units = units_of(spark, [("a" if at < 10 else f"s{at}", i, True) for at, i in enumerate(held)])
-    wanted = 10 * 9 / (len(held) * (len(held) - 1))
-    features = features_of(spark, corpus)
-    assert same_scope(sampled(units, features, N)).first()["share"] == pytest.approx(wanted)
-    assert same_scope(sampled(units.limit(0), features, 0)).first()["share"] is None
-
-
 def test_a_large_corpus_is_sampled_by_content_id(spark, marked, monkeypatch):
     monkeypatch.setattr(hot_words, "MIN_SAMPLED", 31)
     corpus, bears, cells = marked
@@ -267,20 +257,3 @@ def test_a_large_corpus_is_sampled_by_content_id(spark, marked, monkeypatch):
     assert n * 2 > 60
     found = {row["word"]: row["n_units"] for row in count_frequent_words(sample, cfg).collect()}
     assert found == dict.fromkeys(cells, 2 * n)
-    quarter = thinned(sample, N, N // 4 + 1)
-    assert quarter.one_in == 4
-    assert {row["content_id"] for row in quarter.rows.collect()} == {key for key in held if key < "4"}
-    assert thinned(sample, N, N // 2) == sample
-
-
-def test_the_pairs_of_a_sample_are_foretold_as_they_meet(spark, marked):
-    corpus, _, _ = marked
-    units, features = units_of(spark, [("s", i, True) for i in corpus]), features_of(spark, corpus)
-    sample = sampled(units, features, N)
-    assert sample.one_in == 1
-    frequent = by_scope(count_frequent_words(sample, LshConfig(word_join="keys", word_key_max_images=60)).collect())
-    for left_out in ({}, frequent):
-        met = pairs_of(meet_by_keys(units, keys_of(features), CFG, N, N, frequent=left_out).pairs())
-        assert pairs_of(sampled_pairs(sample, CFG, left_out)) == met
-        half = sampled(units, features, N, N // 2)
-        assert pairs_of(sampled_pairs(half, CFG, left_out)) == {pair for pair in met if max(pair) < "8"}

@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from benchmarks.pair_scores import score_pair_sets
 
-from dupelake.evaluate.scores import score_pair_sets
 from dupelake.pipeline import nightly
 from dupelake.warehouse.schema import IMAGES, RUNS
 from dupelake.warehouse.tables import Warehouse

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from benchmarks.edits.registry import EDITS
 from pictures import photograph
 
-from dupelake.recall.edits import EDITS
 from dupelake.verify.overlays import added_shares
 
 

@@ -11,10 +11,6 @@ from dupelake.config import LshConfig
 from dupelake.group.components_stage import connected_components
 from dupelake.group.decisions_stage import combine_verdicts
 from dupelake.propose.bursts_stage import crowded_values
-from dupelake.propose.counts_stage import forecasts
-from dupelake.propose.generator_stage import Actions, JoinInputs
-from dupelake.propose.pdq_stage import Pdq
-from dupelake.propose.phash_stage import PHash
 
 N_TASKS = 5  # of the scan
 
@@ -57,13 +53,6 @@ def crowds(spark, hashes, checkpoint):
     return crowded_values(units(spark).drop("is_new"), hashes, LshConfig())
 
 
-def counted(spark, hashes, checkpoint):
-    nothing = spark.createDataFrame([], "content_id string")
-    inputs = JoinInputs(units(spark), hashes, nothing, nothing, nothing, None, LshConfig(), 50, 50)
-    actions = Actions(lambda rows, _: rows, lambda rows: rows.collect(), lambda *_: None)
-    return forecasts([PHash(inputs, actions), Pdq(inputs, actions)], is_filtered=False)
-
-
 def components(spark, hashes, checkpoint):
     edges = spark.range(0, 50, 1, N_TASKS).select(F.col("id").alias("src"), (F.col("id") + 1).alias("dst"))
     return connected_components(edges, checkpoint)
@@ -84,7 +73,7 @@ def verdicts(spark, hashes, checkpoint):
     return combine_verdicts(spark.range(0, 50, 1, N_TASKS).select(*[column.alias(n) for n, column in columns.items()]))
 
 
-@pytest.mark.parametrize("step", [crowds, counted, components, verdicts])
+@pytest.mark.parametrize("step", [crowds, components, verdicts])
 def test_a_step_of_one_task_leaves_the_scan_its_tasks(spark, hashes, step, tmp_path):
     checkpoint = parquet_checkpoint(spark, tmp_path)
     rows, tasks = tasks_of(spark, lambda: step(spark, hashes, checkpoint))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from mirrored import mirrored_features
 from pictures import photograph
 from PIL import Image
 
@@ -12,7 +13,6 @@ from dupelake.config import FeaturesConfig
 from dupelake.words.keypoints import (
     Features,
     extract_features,
-    mirrored_features,
     pack_features,
     unpack_features,
 )

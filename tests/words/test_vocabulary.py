@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mirrored import mirrored_features
 from pictures import photograph
 from PIL import Image
 
 from dupelake.config import Config, FeaturesConfig, HashConfig
 from dupelake.errors import ModelError
 from dupelake.words import vocabulary as v
-from dupelake.words.keypoints import Features, extract_features, mirrored_features, no_features
+from dupelake.words.keypoints import Features, extract_features, no_features
 from dupelake.words.vocabulary_training import most_frequent_words, train_codebook, train_vocabulary
 
 SHIPPED = v.load_vocabulary()

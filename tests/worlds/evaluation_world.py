@@ -9,7 +9,9 @@ from collections import Counter
 from datetime import datetime
 from itertools import combinations
 
-from dupelake.evaluate.scores import Scores, b_cubed, unordered
+from benchmarks.pair_scores import b_cubed, unordered
+
+from dupelake.evaluate.scores import Scores
 from dupelake.warehouse.schema import GROUPS, HASHES, IMAGES, PAIRS, RUNS, THUMBNAILS
 from dupelake.warehouse.tables import Warehouse
 

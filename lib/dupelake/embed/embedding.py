@@ -36,7 +36,7 @@ FloatArray = NDArray[np.float32]
 PixelArray = NDArray[np.uint8]
 
 # EfficientNet-Lite0 on one core takes 16 ms an image in batches of 4, 19 in 8, 28 in 16, 34 in 64 (activations exceed
-# the cache), so embed.batch_size is used on GPUs only.
+# the cache), so EmbedConfig.batch_size is used on GPUs only.
 CPU_BATCH = 4
 _BATCHES_AHEAD = 2  # batches decoded while the GPU works; bounds the memory for pixels
 _OOM_WAITS_S = (0.5, 2.0)  # waits before one image fails, because other workers may hold the GPU's memory for a moment
@@ -375,17 +375,3 @@ def to_float16_bytes(vectors: FloatArray) -> list[bytes]:
     less than any threshold distinguishes.
     """
     return [row.tobytes() for row in vectors.astype("<f2")]
-
-
-def from_float16_bytes(rows: Sequence[bytes], dim: int) -> FloatArray:
-    """float32 (n, dim), rows of unit length, from the bytes of `to_float16_bytes`.
-
-    Raises:
-        ValueError: a row does not have `dim` numbers; the message names its position and length.
-    """
-    for i, row in enumerate(rows):
-        if len(row) != 2 * dim:
-            raise ValueError(f"embedding {i} has {len(row)} bytes; {2 * dim} are expected ({dim} float16)")
-    vectors = np.frombuffer(b"".join(rows), dtype="<f2").reshape(len(rows), dim).astype(np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)

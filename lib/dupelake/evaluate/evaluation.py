@@ -80,7 +80,7 @@ def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_sho
     Args:
         warehouse: only read.
         truth: result of `read_truth`.
-        by: how names are matched, one of `matching.BY`.
+        by: how names are matched, auto, image_id, uri or name.
         closed: whether the truth names every duplicate, so that images that it does not name have none.
         n_shown: maximum number of false pairs, and of missed pairs, that the result lists.
 

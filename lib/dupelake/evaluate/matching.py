@@ -12,7 +12,6 @@ from pyspark.sql import functions as F
 
 from dupelake.ingest.uris import local_path
 
-BY = ("auto", "image_id", "uri", "name")
 MATCHED, NONE, SEVERAL, AGAIN = "matched", "no image", "several images", "named twice"
 _IMAGE_ID, _URI, _PATH, _END = range(4)  # ways to match, the most exact first
 _WAYS = {
@@ -42,7 +41,7 @@ def match_names(names: pa.Table, images: DataFrame, by: str) -> DataFrame:
     Args:
         names: `Truth.names`.
         images: (image_id, uri, ...), each image once.
-        by: one of BY; values other than `auto` allow only some of the ways.
+        by: auto, image_id, uri or name; values other than `auto` allow only some of the ways.
 
     Returns:
         The columns of `names`, with image_id (null unless matched), outcome (one of the four words above) and

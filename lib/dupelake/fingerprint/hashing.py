@@ -107,22 +107,6 @@ def to_signed(bits: np.uint64 | int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-def to_unsigned(stored: int) -> int:
-    """The inverse of `to_signed`."""
-    return int(stored) & 0xFFFF_FFFF_FFFF_FFFF
-
-
-def hamming_64(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.uint8]:
-    """Differing bits of 64-bit hashes (int64 or uint64 arrays), broadcast; uint8, 0 to 64."""
-    left, right = np.asarray(a).view(np.uint64), np.asarray(b).view(np.uint64)
-    return np.bitwise_count(left ^ right)
-
-
-def hamming_bytes(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Differing bits of packed hashes uint8 (..., n_bytes), broadcast over the leading axes; int64 (...)."""
-    return np.bitwise_count(np.bitwise_xor(a, b)).sum(axis=-1, dtype=np.int64)
-
-
 def hash_version(cfg: Config) -> str:
     """The version of a row of hashes, for example 'h1-pillow13-0f3a6c1e'; rows of two versions are never compared.
 

@@ -17,8 +17,9 @@ Flags = npt.NDArray[np.bool_]
 def group_cover(src: Ints, dst: Ints, is_tight: Flags, n: int) -> Ints:
     """Greedy cover by rank: the best free vertex takes its free neighbours, and those of its tight neighbours.
 
-    Without tight edges it equals `stars.star_cover`. The result depends on ranks and edges, not on the order of edges.
-    Several components may be given at once; they do not affect each other. O(E log E).
+    Without tight edges each group is a star: the best free vertex takes all its free neighbours. The result depends on
+    ranks and edges, not on the order of edges. Several components may be given at once; they do not affect each other.
+    O(E log E).
 
     Args:
         src: rank of one end of each edge, in [0, n); smaller is better; no loops, no repeats.

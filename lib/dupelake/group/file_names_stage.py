@@ -50,6 +50,16 @@ def keep_shared_files(rows: DataFrame, members: DataFrame) -> DataFrame:
     )
 
 
+def totals_of(groups: DataFrame) -> DataFrame:
+    """One row (images_grouped, groups, copies, removable) of numbers of images, and of groups, in schema.GROUPS."""
+    return groups.agg(
+        F.count(F.lit(1)).alias("images_grouped"),
+        F.count_if("is_keeper").alias("groups"),
+        F.count_if(F.col("relation") == "copy").alias("copies"),
+        F.count_if("is_removable").alias("removable"),
+    )
+
+
 def what_may_go(groups: DataFrame, images: DataFrame) -> DataFrame:
     """One row: images and bytes that the removal of each tier would free, and removable_bytes; each file counts once.
 

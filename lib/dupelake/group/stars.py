@@ -1,4 +1,4 @@
-"""Cut a graph into stars, so that every member has an edge to its keeper; measure agreement within a component."""
+"""Agreement of two pictures, and of a picture with its component."""
 
 from __future__ import annotations
 
@@ -13,38 +13,6 @@ Floats = npt.NDArray[np.float64]
 # Values of each measure after encoding alone, and the weight of a lower correlation relative to the other measures.
 _ENCODED_NCC, _ENCODED_SHARE, _ENCODED_DIFFERENCE, _ENCODED_COLOUR, _OFF_NCC = 0.985, 0.97, 0.05, 0.04, 3.0
 _UNALIGNED = 500
-
-
-def star_cover(src: Ints, dst: Ints) -> tuple[Ints, Ints]:
-    """Greedy star cover by rank: the best free vertex takes all its free neighbours.
-
-    The centres are the lexicographically first maximal independent set, and a member belongs to the best centre among
-    its neighbours. The result depends on ranks and edges, not on the order of edges. Several components may be given
-    at once; they do not affect each other. O(E log E).
-
-    Args:
-        src: rank of one end of each edge, a small integer >= 0; smaller is better; loops and repeats are allowed.
-        dst: rank of the other end.
-
-    Returns:
-        (vertex, centre): each vertex that occurs, ascending, with the centre of its star; a centre names itself.
-    """
-    better, worse = np.minimum(src, dst).astype(np.int64), np.maximum(src, dst).astype(np.int64)
-    vertices = np.unique(np.concatenate([better, worse]))
-    order = np.argsort(better, kind="stable")
-    worse = worse[order]
-    ends = np.searchsorted(better[order], vertices, side="right").tolist()
-    centre = np.full(int(vertices[-1]) + 1 if len(vertices) else 0, -1, np.int64)
-    start = 0
-    # All better vertices are in a star already, so edges towards worse ones are enough.
-    for vertex, end in zip(vertices.tolist(), ends, strict=True):
-        if centre[vertex] < 0:
-            centre[vertex] = vertex
-            if end > start:
-                near = worse[start:end]
-                centre[near[centre[near] < 0]] = vertex
-        start = end
-    return vertices, centre[vertices]
 
 
 def agreement_of(ncc: Floats, share: Floats, difference: Floats, colour: Floats) -> Ints:

@@ -287,9 +287,9 @@ def verdict_cover(
 ) -> Ints:
     """Greedy star cover that obeys verdicts: the best free vertex takes its linked set and those of its neighbours.
 
-    It differs from `stars.star_cover`: a linked set is taken as a whole or not at all; it is not taken if it must be
-    kept apart from a member of the star, or if the star would get a second chosen keeper. A linked set with two chosen
-    keepers is split into its vertices.
+    Without verdicts the best free vertex takes all its free neighbours. With them a linked set is taken as a whole or
+    not at all; it is not taken if it must be kept apart from a member of the star, or if the star would get a second
+    chosen keeper. A linked set with two chosen keepers is split into its vertices.
 
     Args:
         src: one end of each edge, out of `vertices`; smaller is better; loops and repeats are allowed.

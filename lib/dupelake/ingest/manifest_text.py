@@ -50,14 +50,13 @@ _BATCH_CELLS = 1_000_000
 _MAX_COLUMNS = 20_000
 
 
-def read_text_table(spark: SparkSession, place: Place, kind: str, *, packed: bool) -> DataFrame:
-    """The rows of CSV or JSON files, with the columns of all files as text, and FAULT.
+def read_text_table(spark: SparkSession, place: Place, kind: str) -> DataFrame:
+    """The rows of CSV or JSON files as text: the known columns of all files, FAULT, and all others in EXTRA.
 
     Args:
         spark: the session.
         place: a file or a folder.
         kind: csv or json.
-        packed: whether unknown columns come in one column EXTRA, as manifest_columns_stage.packed gives them.
 
     Raises:
         ManifestError: a file cannot be read; the message names the file and the fix.
@@ -77,8 +76,8 @@ def read_text_table(spark: SparkSession, place: Place, kind: str, *, packed: boo
         groups.append(([path for path in by_lines if layouts[path].line_end == end], {"lineSep": end}))
     sources = [_source(spark, place, paths, options) for paths, options in groups]
     names = _names_of_csv(layouts, place) if kind == "csv" else _names_of_json(sources, layouts, place)
-    kept_names = [name for name in names if is_known(name)] if packed else names
-    frames = [_parsed(source, kind, layouts, kept_names, packed=packed) for source in sources]
+    known = [name for name in names if is_known(name)]
+    frames = [_parsed(source, kind, layouts, known) for source in sources]
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
 
 
@@ -206,16 +205,14 @@ def _plain(name: str) -> str:
     return name.strip().lower()
 
 
-def _parsed(
-    source: DataFrame, kind: str, layouts: dict[str, Layout], names: Sequence[str], *, packed: bool
-) -> DataFrame:
+def _parsed(source: DataFrame, kind: str, layouts: dict[str, Layout], names: Sequence[str]) -> DataFrame:
     """Parses `source`. Partition columns of folders override cells of the same name, as everywhere in Spark."""
     of_folders = [name for name in source.columns if name not in ("value", "_path", "_start", "_is_whole")]
     plain = {_plain(name) for name in of_folders}
     columns = [name for name in names if _plain(name) not in plain]
     text = T.StringType()
-    schema = T.StructType([T.StructField(name, text) for name in [*columns, FAULT, *[EXTRA] * packed, *of_folders]])
-    parse = partial(_row_batches, kind=kind, layouts=layouts, columns=columns, of_folders=of_folders, packed=packed)
+    schema = T.StructType([T.StructField(name, text) for name in [*columns, FAULT, EXTRA, *of_folders]])
+    parse = partial(_row_batches, kind=kind, layouts=layouts, columns=columns, of_folders=of_folders)
     return source.mapInArrow(parse, schema)
 
 
@@ -260,21 +257,19 @@ def _row_batches(
     layouts: dict[str, Layout],
     columns: Sequence[str],
     of_folders: Sequence[str],
-    packed: bool,
 ) -> Iterator[pa.RecordBatch]:
     for part, values in _parts(batches, of_folders):
         layout = layouts[unquote(part[0])]
         order = _order(columns, layout) if kind == "csv" else list(columns)
         n_rows = max(1, min(_BATCH_ROWS, _BATCH_CELLS // max(1, len(columns), len(layout.names))))
-        taken = {*order, *of_folders} if packed else None
         held: list[Row] = []
         for row in _rows_of(part, values, kind, _renamed(layout)):
             held.append(row)
             if len(held) == n_rows:
-                yield _batch(held, order, columns, part, layout, of_folders, taken)
+                yield _batch(held, order, columns, part, layout, of_folders)
                 held = []
         if held:
-            yield _batch(held, order, columns, part, layout, of_folders, taken)
+            yield _batch(held, order, columns, part, layout, of_folders)
 
 
 def _renamed(layout: Layout) -> Layout:
@@ -294,20 +289,18 @@ def _batch(
     part: Part,
     layout: Layout,
     of_folders: Sequence[str],
-    taken: set[str] | None,
 ) -> pa.RecordBatch:
-    """Rows as an Arrow batch. With `taken` (names that have their own column), all others go into one JSON object."""
-    arrays = []
+    """Rows as an Arrow batch. Names without a column of their own go into one JSON object."""
+    arrays, taken = [], {*order, *of_folders}
     for name in order:
         values = [cells.get(name) for cells, _ in rows]
         if _plain(name) == "uri":
             values = [value and resolved(value, layout.folder) for value in values]
         arrays.append(pa.array(values, pa.string()))
     arrays.append(pa.array([fault for _, fault in rows], pa.string()))
-    if taken is not None:
-        arrays.append(pa.array([_extra(cells, taken) for cells, _ in rows], pa.string()))
+    arrays.append(pa.array([_extra(cells, taken) for cells, _ in rows], pa.string()))
     arrays += [pa.array([said] * len(rows), pa.string()) for said in part[3]]
-    return pa.RecordBatch.from_arrays(arrays, names=[*columns, FAULT, *[EXTRA] * (taken is not None), *of_folders])
+    return pa.RecordBatch.from_arrays(arrays, names=[*columns, FAULT, EXTRA, *of_folders])
 
 
 def _extra(cells: dict[str, str | None], taken: set[str]) -> str | None:

@@ -21,11 +21,10 @@ from pyspark.sql import functions as F
 from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError, first_line
 from dupelake.ingest.manifest_cells_stage import FAULT, FOLDER, RELATIVE, is_relative, quoted
-from dupelake.ingest.manifest_columns_stage import ORIGIN, as_text, check_columns, packed
+from dupelake.ingest.manifest_columns_stage import ORIGIN, check_columns, packed
 from dupelake.ingest.manifest_parquet import read_parquet_table
 from dupelake.ingest.manifest_place import Place
 from dupelake.ingest.manifest_text import read_text_table
-from dupelake.ingest.retries_stage import MARKS
 from dupelake.ingest.trees import read_tree
 from dupelake.runtime.redaction import redact_uris
 
@@ -35,53 +34,37 @@ _INFER_PARTITIONS = "spark.sql.sources.partitionColumnTypeInference.enabled"
 _RELATIVE = RELATIVE + ": {} is relative, and rows of a Delta table lie in no folder of theirs; write it in full"
 
 
-def read_manifests(
-    spark: SparkSession, paths: Sequence[str], cfg: ManifestConfig, *, with_origin: bool = False
-) -> DataFrame:
+def read_manifests(spark: SparkSession, paths: Sequence[str], cfg: ManifestConfig) -> DataFrame:
     """Several manifests as one; a column that a manifest lacks is null in its rows. All values are text.
 
-    Args:
-        spark: the session.
-        paths: see read_manifest.
-        cfg: format, extensions, and with `with_origin` the name of the source.
-        with_origin: adds manifest_columns_stage.ORIGIN: the root of a tree, with a slash at its end, else
-            `manifest.source`, else the path. Trees also give `last_modified` (UTC) and `byte_size` of each file, null
-            for a folder that could not be listed; other manifests give manifest_cells_stage.FAULT. Columns that
-            dupelake does not know are packed into one, manifest_cells_stage.EXTRA.
-
-    Raises:
-        ManifestError: no path is given, or one cannot be used; see read_manifest.
-    """
-    if not paths:
-        raise ManifestError("no manifest is given")
-    found = [_read_manifest(spark, path, cfg, with_origin=with_origin) for path in paths]
-    found = [packed(raw) if with_origin else as_text(raw) for raw in found]
-    return reduce(_united, found)
-
-
-def read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig) -> DataFrame:
-    """One manifest, its columns as found; a tree of images gives `uri` and `partition`.
-
     CSV follows RFC 4180, with a header line; the delimiter is a comma, semicolon, tab or bar; UTF-16 is read too. JSON
-    holds objects, one a line or not. Both give text. A record that cannot be read is a row without values;
-    read_manifests gives its fault. Folders of CSV, JSON and Parquet may have Hive partitions (`partition=2026-11-01/`),
-    whose values stay text. Files in one folder may differ in columns and types.
+    holds objects, one a line or not. A record that cannot be read is a row with a fault and no values. Folders of CSV,
+    JSON and Parquet may have Hive partitions (`partition=2026-11-01/`), whose values stay text. Files in one folder may
+    differ in columns and types. A tree of images gives `uri` and `partition`, and `last_modified` (UTC) and `byte_size`
+    of each file, null for a folder that could not be listed.
 
     Args:
         spark: the session.
-        path: a file or a folder, see the docstring of this module.
+        paths: files or folders, see the docstring of this module.
         cfg: with `format: auto` the ending of a file's name gives its format. A folder is Delta if it has a
             `_delta_log`, a folder of manifests if all its names but companion files (README, checksums) are those of
             manifests, else a tree of images.
 
+    Returns:
+        The known columns; manifest_columns_stage.ORIGIN, the root of a tree, with a slash at its end, else
+        `manifest.source`, else the path; manifest_cells_stage.FAULT, except in trees; and manifest_cells_stage.EXTRA,
+        all columns that dupelake does not know.
+
     Raises:
-        ManifestError: the path does not exist, its format is unknown or cannot be read, it has no column `uri`, or a
-            column occurs twice.
+        ManifestError: no path is given; a path does not exist, its format is unknown or cannot be read, it has no
+            column `uri`, or a column occurs twice.
     """
-    return _read_manifest(spark, path, cfg, with_origin=False)
+    if not paths:
+        raise ManifestError("no manifest is given")
+    return reduce(_united, [packed(_read_manifest(spark, path, cfg)) for path in paths])
 
 
-def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig, *, with_origin: bool) -> DataFrame:
+def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig) -> DataFrame:
     place = Place(spark, path)
     kind = place.kind() if cfg.format == "auto" else cfg.format
     log.info("manifest %s is read as %s", path, kind)
@@ -95,28 +78,26 @@ def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig, *, with_
         if raw.isEmpty():
             wanted = f" with one of the extensions {list(cfg.extensions)}" if cfg.extensions else ""
             raise ManifestError(f"{path} holds no file{wanted}")
-        return raw.withColumn(ORIGIN, F.lit(root.rstrip("/") + "/")) if with_origin else raw.drop(*MARKS)
+        return raw.withColumn(ORIGIN, F.lit(root.rstrip("/") + "/"))
     try:
-        raw = _read_table(spark, place, kind, with_origin=with_origin)
+        raw = _read_table(spark, place, kind)
     except (PySparkException, Py4JJavaError) as error:
         raise ManifestError(f"{path} cannot be read as {kind}: {first_line(error)}") from error
     check_columns(raw.columns, path)
-    if not with_origin:
-        return raw.drop(FAULT)
     return raw.withColumn(ORIGIN, F.lit(redact_uris(cfg.source or place.path.rstrip("/"))))
 
 
-def _read_table(spark: SparkSession, place: Place, kind: str, *, with_origin: bool) -> DataFrame:
+def _read_table(spark: SparkSession, place: Place, kind: str) -> DataFrame:
     """The rows as found, with FAULT; relative URIs are resolved."""
     if kind == "delta":
         return _without_relative(spark.read.format("delta").load(place.hadoop), place.path)
     with _text_partitions(spark):
         if kind != "parquet":
-            return read_text_table(spark, place, kind, packed=with_origin)
+            return read_text_table(spark, place, kind)
         frames = [_in_full(raw, place.path) for raw in read_parquet_table(spark, place)]
     if len(frames) == 1:
         return frames[0]
-    return reduce(_united, [packed(raw) if with_origin else as_text(raw) for raw in frames])
+    return reduce(_united, [packed(raw) for raw in frames])
 
 
 def _united(one: DataFrame, other: DataFrame) -> DataFrame:

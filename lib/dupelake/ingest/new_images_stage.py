@@ -25,7 +25,6 @@ Marks: `etag`, `last_modified`, `byte_size` of the last partition. A change of m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -134,11 +133,6 @@ def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
     )
     has_scopes = "scope" in text.columns
     return conform(unique_ids(with_image_ids(rows, cfg, has_scopes=has_scopes), has_scopes=has_scopes), MANIFEST)
-
-
-def new_rows(manifest: DataFrame, images: DataFrame | None, **options: Any) -> DataFrame:
-    """`wanted_rows`, called with `options`, without the rows whose files are not read (`noted` and `moved`)."""
-    return wanted_rows(manifest, images, **options).where(~F.col("why").isin(*UNREAD))
 
 
 def _has_stored_uri() -> Column:

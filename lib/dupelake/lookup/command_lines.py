@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from dupelake.csv_cells import escape
@@ -87,14 +87,12 @@ def _check(args: argparse.Namespace) -> int:
     held = read_manifest(folder)
     paths = list(files_of(args.paths, held.options().manifest.extensions if held else ()))
     write = _writer(args)
-    bar = _Bar(len(paths), sys.stderr)
     n_copies = n_failed = 0
     answers = check_files(paths, folder, args.scope, args.processes or _processes(len(paths)))
-    for answer in _shown(answers, bar):
+    for answer in _shown(answers, len(paths), sys.stderr):
         n_copies += answer.is_copy
         n_failed += answer.status == FAILED
         write(answer, action_of(answer, args.on_duplicate))
-    bar.end()
     told = f"{len(paths)} images: {n_copies} copies, {n_failed} not readable"
     print(f"dupelake check: {told}{_age(held)}", file=sys.stderr)
     if args.on_duplicate == REJECT:
@@ -150,38 +148,15 @@ def _cells(answer: Answer, action: str) -> list[Any]:
     ]
 
 
-def _shown(answers: Iterator[Answer], bar: _Bar) -> Iterator[Answer]:
-    for answer in answers:
-        bar.clear()
+def _shown(answers: Iterable[Answer], n: int, stream: TextIO) -> Iterator[Answer]:
+    """The `n` answers. Where the stream is a terminal, a bar shows the rate and the remaining time between them."""
+    started, is_terminal = time.monotonic(), stream.isatty()
+    for done, answer in enumerate(answers, 1):
+        if is_terminal:
+            stream.write("\r\033[K")  # removes the bar, so that a line can be written
         yield answer
-        bar.step()
-
-
-class _Bar:
-    """Rate and remaining time on a terminal; nothing where the stream is none."""
-
-    def __init__(self, n: int, stream: TextIO) -> None:
-        self._n, self._stream, self._done, self._start = n, stream, 0, time.monotonic()
-        self._is_shown = stream.isatty()
-
-    def clear(self) -> None:
-        """Remove the bar, so that a line can be written."""
-        if self._is_shown:
-            self._stream.write("\r\x1b[K")
-
-    def step(self) -> None:
-        """Count one image and draw the bar."""
-        self._done += 1
-        if not self._is_shown:
-            return
-        rate = self._done / max(1e-3, time.monotonic() - self._start)
-        left = (self._n - self._done) / rate
-        filled = 30 * self._done // max(1, self._n)
-        self._stream.write(
-            f"\r[{'#' * filled}{' ' * (30 - filled)}] {self._done} of {self._n}, {rate:.1f} a second, {left:.0f} s left"
-        )
-        self._stream.flush()
-
-    def end(self) -> None:
-        """Remove the bar."""
-        self.clear()
+        if is_terminal and done < n:
+            rate, filled = done / max(1e-3, time.monotonic() - started), 30 * done // n
+            told = f"{done} of {n}, {rate:.1f} a second, {(n - done) / rate:.0f} s left"
+            stream.write(f"[{'#' * filled:<30}] {told}")
+            stream.flush()

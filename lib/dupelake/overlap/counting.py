@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.ranges import ranges
+
 EXAMPLES = 3
 """Shared pictures that are named for each pair."""
 _ELEMENTS = 4_000_000  # pictures that one step looks up: 40 MB
@@ -45,8 +47,7 @@ def count_shared(sets: I64, pictures: I64, pairs: I64) -> tuple[I64, I64, I64]:
         is_there[own] = True
         lengths = sizes[small[mine]]
         ends = np.cumsum(lengths)
-        at = np.arange(ends[-1]) + np.repeat(starts[small[mine]] - (ends - lengths), lengths)
-        asked = pictures[at]
+        asked = pictures[ranges(starts[small[mine]], lengths)]
         hit = is_there[asked]
         is_there[own] = False
         upto = np.cumsum(hit)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dupelake.config import fingerprint
 from dupelake.errors import ConfigError
+from dupelake.ranges import ranges
 
 REVISION = 1  # raise it with a change that gives other sketches or other proposals
 NUM_PERM = 256
@@ -245,8 +246,7 @@ def _equal_pairs(keys: U32 | U64, min_share: float) -> tuple[I64, I64]:
     ends = np.cumsum(counts)[inverse[order]]
     following = ends - np.arange(len(order)) - 1  # members of the same bucket after this one
     first = np.repeat(np.arange(len(order)), following)
-    second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(following) - following, following)
-    return order[first], order[second]
+    return order[first], order[ranges(np.arange(len(order)) + 1, following)]
 
 
 def _distinct(found: Sequence[I64], min_share: float) -> I64:

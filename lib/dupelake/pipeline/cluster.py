@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
 from dupelake.group.decisions_stage import conflict_rows, conflicts_of
-from dupelake.group.file_names_stage import what_may_go
+from dupelake.group.file_names_stage import totals_of, what_may_go
 from dupelake.group.ids_stage import EVENTS, is_move, list_moves
 from dupelake.group.similar_stage import similar_groups
 from dupelake.group.stage import build_groups
@@ -51,8 +51,8 @@ def work(run: Run, options: None, versions: None) -> None:
         sequence = settle_changes(wh, was_killed=run.staging.took_over) + 1
         # People decide at any time. The next night applies the decisions after this version.
         run.decisions_version = wh.version(DECISIONS)
-        pin_decisions(wh, run.staging.checkpoint, run.decisions_version)
-        verdicts = current_verdicts(wh, run.config, run.staging.checkpoint, run.decisions_version, hashes)
+        pin_decisions(wh, run.staging.save, run.decisions_version)
+        verdicts = current_verdicts(wh, run.config, run.staging.save, run.decisions_version, hashes)
         touched = find_touched(
             wh.read(IMAGES),
             hashes,
@@ -60,7 +60,7 @@ def work(run: Run, options: None, versions: None) -> None:
             verdicts,
             wh.read(CLUSTERED),
             run.config,
-            run.staging.checkpoint,
+            run.staging.save,
         )
         run.counts.contents_regrouped = touched.n_contents
         run.counts.bridges_cut = run.counts.conflicts = 0
@@ -68,7 +68,7 @@ def work(run: Run, options: None, versions: None) -> None:
             _regroup(run, touched, hashes, pairs.where("is_duplicate"), verdicts, sequence)
         elif verdicts is not None:  # a verdict on unknown images changes no group but is a conflict
             found = conflict_rows(conflicts_of(verdicts))
-            write_conflicts(wh, found, run.staging.checkpoint, wh.read(IMAGES).limit(0))
+            write_conflicts(wh, found, run.staging.save, wh.read(IMAGES).limit(0))
         _group_similar(run, pairs)
     _count(run)
     run.is_complete = is_up_to_date(run)
@@ -110,7 +110,7 @@ def _regroup(
         run.config,
         run.run_id,
         run.started_at,
-        run.staging.checkpoint,
+        run.staging.save,
         verdicts,
         sequence,
     )
@@ -131,9 +131,9 @@ def _regroup(
         gone = gone.select("image_id")
         wh.merge(GROUPS, changed, update_when="true", delete=gone, sequence=sequence, is_change=True)
     if verdicts is not None:
-        conflicts = write_conflicts(wh, built.conflicts, run.staging.checkpoint, restrict(wh.read(IMAGES), touched))
+        conflicts = write_conflicts(wh, built.conflicts, run.staging.save, restrict(wh.read(IMAGES), touched))
         run.counts.conflicts = conflicts.count()
-    rows, lost = clustered_rows(touched, run.staging.checkpoint)
+    rows, lost = clustered_rows(touched, run.staging.save)
     wh.merge(
         CLUSTERED,
         run.staging.save(rows, "clustered"),
@@ -151,7 +151,7 @@ def _group_similar(run: Run, pairs: DataFrame) -> None:
     if not run.config.cluster.similar_groups:
         wh.delete(SIMILAR_GROUPS, "true")
         return
-    found = similar_groups(wh.read(IMAGES), pairs, run.config, run.staging.checkpoint)
+    found = similar_groups(wh.read(IMAGES), pairs, run.config, run.staging.save)
     n_groups = F.count_if(F.col("image_id") == F.col("similar_group_id"))
     rows, seen = run.staging.counted(found, "similar_groups", groups=n_groups)
     gone = wh.read(SIMILAR_GROUPS).join(rows, "image_id", "left_anti").select("image_id")
@@ -183,15 +183,7 @@ def _content(vertex: str) -> str:
 
 def _count(run: Run) -> None:
     groups = run.warehouse.read(GROUPS)
-    row = single_row(
-        groups.agg(
-            F.count(F.lit(1)).alias("images_grouped"),
-            F.count_if("is_keeper").alias("groups"),
-            F.count_if(F.col("relation") == "copy").alias("copies"),
-            F.count_if("is_removable").alias("removable"),
-        )
-    )
-    for name, n in row.asDict().items():
+    for name, n in single_row(totals_of(groups)).asDict().items():
         run.counts.set(name, n)
     sizes = single_row(what_may_go(groups, run.warehouse.read(IMAGES))).asDict()
     run.counts.removable_bytes = sizes.pop("removable_bytes")

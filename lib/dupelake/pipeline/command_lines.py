@@ -16,7 +16,7 @@ from dupelake.csv_cells import unescape
 from dupelake.errors import ConfigError
 from dupelake.ingest.uris import local_path
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
-from dupelake.pipeline.options import ForgetOptions, HashOptions, MaintainOptions
+from dupelake.pipeline.options import ForgetOptions, FullOption, HashOptions, MaintainOptions
 from dupelake.profiles import BALANCED, PROFILES
 from dupelake.warehouse.paths import known_local
 from dupelake.warehouse.schema import IMAGES
@@ -122,12 +122,12 @@ def manifest_command(prog: str, description: str) -> Command[HashOptions]:
     return Command(parser, _hash_options)
 
 
-def full_command(prog: str, description: str, options: Callable[[bool], O]) -> Command[O]:
-    """The command line of a job with the option --full. `options` makes the options of the job from its value."""
+def full_command(prog: str, description: str) -> Command[FullOption]:
+    """The command line of a job with the option --full."""
     parser = Parser(prog=prog, description=description)
     _add_full(parser)
     add_common(parser)
-    return Command(parser, lambda args, _: options(args.full))
+    return Command(parser, lambda args, _: FullOption(args.full))
 
 
 def cluster_command(prog: str, description: str) -> Command[None]:

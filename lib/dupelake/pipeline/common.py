@@ -133,7 +133,7 @@ def _execute(run: Run, job: Job[O, V], options: O, interrupts: Interrupts) -> in
         with run.step("tables"):
             run.staging.begin()
             run.warehouse.ensure()
-        job.ready(run, options).work(run)
+        job.ready(run, options)(run)
         check_failure_gate(run)
     except (Exception, Interrupted) as error:
         if interrupts.exit_code:  # the signal cancelled the Spark jobs, so the error itself does not matter

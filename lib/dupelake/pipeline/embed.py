@@ -18,7 +18,7 @@ from dupelake.pipeline.common import run_job
 from dupelake.pipeline.embedded import contents_to_embed
 from dupelake.pipeline.job import Job
 from dupelake.pipeline.lsh_join import current_versions
-from dupelake.pipeline.options import EmbedOptions
+from dupelake.pipeline.options import FullOption
 from dupelake.pipeline.rejoin import leave_joined
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import EMBEDDINGS, JOIN_KEYS, MODELS, THUMBNAILS
@@ -40,7 +40,7 @@ class Model:
     join_version: str
 
 
-def check(run: Run, options: EmbedOptions) -> Model | None:
+def check(run: Run, options: FullOption) -> Model | None:
     """The configured model; None if no model is configured.
 
     Raises:
@@ -51,7 +51,7 @@ def check(run: Run, options: EmbedOptions) -> Model | None:
     return None if ids is None else Model(*ids, current_versions(run).join)
 
 
-def work(run: Run, options: EmbedOptions, model: Model | None) -> None:
+def work(run: Run, options: FullOption, model: Model | None) -> None:
     """Embed every content without an embedding of the configured model, and retry failed ones.
 
     Failed contents are retried as images are: faults that may pass are retried for up to run.max_attempts nights. With
@@ -186,4 +186,4 @@ JOB = Job("embed", check, work)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of jobs/embed.py."""
-    return run_job(JOB, full_command("embed.py", __doc__, EmbedOptions), argv)
+    return run_job(JOB, full_command("embed.py", __doc__), argv)

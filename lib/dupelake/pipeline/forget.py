@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from dupelake.ingest.removals_stage import forgotten, marked, unknown, without_live_image
 from dupelake.pipeline import cluster, lsh_join
 from dupelake.pipeline.command_lines import forget_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.job import Job, Task
-from dupelake.pipeline.options import ForgetOptions, JoinOptions
+from dupelake.pipeline.options import ForgetOptions, FullOption
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, THUMBNAILS
 
@@ -23,7 +22,7 @@ log = logging.getLogger(__name__)
 # Tables with data of a picture. Hashes come last. After a kill the next purge finds the remaining rows of each table.
 CONTENT_TABLES = (JOIN_KEYS, THUMBNAILS, EMBEDDINGS, FEATURES, HASHES)
 _NAMED = 5  # unknown images that the message names
-Tasks = tuple[Task[Any, Any], ...]
+Tasks = tuple[Task, ...]
 _CHANGED = "NOT (t.deleted_at <=> s.deleted_at) OR NOT (t.deleted_reason <=> s.deleted_reason)"
 
 
@@ -38,7 +37,7 @@ def check(run: Run, options: ForgetOptions) -> Tasks:
     """
     if options.undo or run.warehouse.read(JOINED).isEmpty():
         return ()
-    return lsh_join.JOB.ready(run, JoinOptions()), cluster.JOB.ready(run, None)
+    return lsh_join.JOB.ready(run, FullOption()), cluster.JOB.ready(run, None)
 
 
 def work(run: Run, options: ForgetOptions, following: Tasks) -> None:
@@ -51,7 +50,7 @@ def work(run: Run, options: ForgetOptions, following: Tasks) -> None:
         with run.step("purge"):
             _purge(run)
     for task in following:
-        task.work(run)
+        task(run)
     if options.purge:
         print(_vacuum_advice(run), flush=True)  # noqa: T201
 
@@ -110,6 +109,6 @@ def _vacuum_advice(run: Run) -> str:
 JOB = Job("forget", check, work)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of jobs/forget.py."""
-    return run_job(JOB, forget_command("forget.py", __doc__ or ""), argv)
+def main(argv: Sequence[str] | None = None, prog: str = "forget.py") -> int:
+    """Entry point of jobs/forget.py, and of the command `prog`."""
+    return run_job(JOB, forget_command(prog, __doc__ or ""), argv)

@@ -151,7 +151,7 @@ def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, dict[str, int
     Raises:
         ManifestError: with --listing, if the manifests may not list everything; if no row is of the asked partitions.
     """
-    raw = read_manifests(run.warehouse.spark, options.manifests, run.config.manifest, with_origin=True)
+    raw = read_manifests(run.warehouse.spark, options.manifests, run.config.manifest)
     rows = normalise(raw, run.config.manifest)
     counts = {
         "n_rows": F.sum("n_rows"),

@@ -12,6 +12,8 @@ O = TypeVar("O")  # noqa: E741
 """The options of a job: a frozen dataclass of pipeline.options, or None."""
 V = TypeVar("V")
 """What the check of a job returns."""
+Task = Callable[[Run], None]
+"""The work of a job whose versions are checked."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Job(Generic[O, V]):
     check: Callable[[Run, O], V]
     work: Callable[[Run, O, V], None]
 
-    def ready(self, run: Run, options: O) -> Task[O, V]:
+    def ready(self, run: Run, options: O) -> Task:
         """The job after its check.
 
         Raises:
@@ -39,22 +41,9 @@ class Job(Generic[O, V]):
         """
         return self.task(options, self.check(run, options))
 
-    def task(self, options: O, checked: V) -> Task[O, V]:
+    def task(self, options: O, checked: V) -> Task:
         """The job with the result of a check that another job made, as the nightly job does."""
-        return Task(self, options, checked)
-
-
-@dataclass(frozen=True)
-class Task(Generic[O, V]):
-    """A job whose versions are checked."""
-
-    job: Job[O, V]
-    options: O
-    checked: V
-
-    def work(self, run: Run) -> None:
-        """Do the work of the job."""
-        self.job.work(run, self.options, self.checked)
+        return lambda run: self.work(run, options, checked)
 
 
 def unversioned(run: Run, options: object) -> None:

@@ -15,7 +15,7 @@ from dupelake.pipeline.common import run_job
 from dupelake.pipeline.contents import Versions
 from dupelake.pipeline.job import Job
 from dupelake.pipeline.measure import Measured, measure
-from dupelake.pipeline.options import JoinOptions
+from dupelake.pipeline.options import FullOption
 from dupelake.pipeline.versions import refuse_other_joins, refuse_unhashed, warn_of_left_out
 from dupelake.propose.stage import joinable_units
 from dupelake.propose.versions import key_version
@@ -34,7 +34,7 @@ _MEASURED_OTHERWISE = (
 )
 
 
-def check(run: Run, options: JoinOptions) -> Versions:
+def check(run: Run, options: FullOption) -> Versions:
     """The versions of this run, recorded in it. For a join without a hash job in the same run.
 
     Raises:
@@ -47,7 +47,7 @@ def check(run: Run, options: JoinOptions) -> Versions:
     return versions
 
 
-def work(run: Run, options: JoinOptions, versions: Versions) -> None:
+def work(run: Run, options: FullOption, versions: Versions) -> None:
     """Join new contents with all others, measure the candidate pairs, remove pairs whose images are gone."""
     full, counts = options.full, run.counts
     if full:
@@ -208,4 +208,4 @@ JOB = Job("lsh_join", check, work)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of jobs/lsh_join.py."""
-    return run_job(JOB, full_command("lsh_join.py", __doc__, JoinOptions), argv)
+    return run_job(JOB, full_command("lsh_join.py", __doc__), argv)

@@ -59,6 +59,6 @@ def _words(extent: Extent) -> tuple[str, str, str]:
 JOB = Job("maintain", unversioned, work)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of jobs/maintain.py."""
-    return run_job(JOB, maintain_command("maintain.py", __doc__), argv)
+def main(argv: Sequence[str] | None = None, prog: str = "maintain.py") -> int:
+    """Entry point of jobs/maintain.py, and of the command `prog`."""
+    return run_job(JOB, maintain_command(prog, __doc__), argv)

@@ -14,12 +14,12 @@ from pyspark.sql import functions as F
 
 from dupelake.pipeline.bursts import find_followers
 from dupelake.pipeline.contents import Contents, Versions, read_contents
-from dupelake.pipeline.planning import is_small_night, plan_join
+from dupelake.pipeline.planning import is_small_night, plan_large_join
 from dupelake.pipeline.planted import Planted
 from dupelake.pipeline.recall import check_generators
 from dupelake.propose.bursts_stage import Bursts
 from dupelake.propose.generator_stage import Actions, CandidateGenerator
-from dupelake.propose.stage import Filters, candidate_pairs, generators_of, probed_keys
+from dupelake.propose.stage import NAMES, Filters, candidate_pairs, generators_of, probed_keys
 from dupelake.propose.words_stage import FEW_PAIRS
 from dupelake.runtime.run_record import Run
 from dupelake.verify.decide_stage import decide
@@ -79,13 +79,14 @@ def _candidates(
     run: Run, generators: Sequence[CandidateGenerator], contents: Contents, planted: Planted
 ) -> tuple[DataFrame, int]:
     """(src_id, dst_id, found_by), staged, and their number. Planted copies have pairs with their originals only."""
-    n_units, n_new = contents.join.n_units, contents.join.n_new
-    filters = _probe_filters(run, generators) if is_small_night(n_new, n_units) else None
-    plan = plan_join(run, generators, n_units, n_new, is_filtered=filters is not None)
-    proposed = candidate_pairs(generators, filters, run.staging.checkpoint if plan.one_by_one else None)
+    filters = _probe_filters(run, generators) if is_small_night(contents.join.n_new, contents.join.n_units) else None
+    plan = plan_large_join(run.warehouse, contents.join, generators)
+    proposed = candidate_pairs(generators, filters, run.staging.save if plan and plan.one_by_one else None)
     own = planted.with_originals_only(proposed).select(*_KEY, "found_by")
-    found, seen = run.staging.counted(own, "candidates")
-    plan.note_outcome(found)
+    by_name = {name: F.count_if(F.array_contains(F.split("found_by", r"\+"), name)) for name in NAMES}
+    found, seen = run.staging.counted(own, "candidates", **by_name)
+    if plan is not None:
+        run.plan = plan.outcome(seen)
     return found, seen["n"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pyspark.sql import Row
 
@@ -14,7 +13,7 @@ from dupelake.pipeline.command_lines import manifest_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.decisions import pin_decisions
 from dupelake.pipeline.job import Job, Task
-from dupelake.pipeline.options import EmbedOptions, HashOptions, JoinOptions
+from dupelake.pipeline.options import FullOption, HashOptions
 from dupelake.pipeline.versions import note_versions, refuse_other_joins, refuse_other_versions
 from dupelake.runtime.run_record import Run, last_complete, table_versions
 from dupelake.warehouse.schema import DECISIONS
@@ -33,8 +32,8 @@ class Night:
     """
 
     last: Row | None
-    first: Task[Any, Any]
-    others: tuple[Task[Any, Any], ...]
+    first: Task
+    others: tuple[Task, ...]
 
 
 def check(run: Run, options: HashOptions) -> Night:
@@ -48,7 +47,7 @@ def check(run: Run, options: HashOptions) -> Night:
         versions = note_versions(run)
         last = None if options.full else _valid_last_night(run)
         if last is None:
-            pin_decisions(run.warehouse, run.staging.checkpoint)  # before manifests may change what people saw
+            pin_decisions(run.warehouse, run.staging.save)  # before manifests may change what people saw
             refuse_other_versions(run, options.full)
     ids = embed.prepare_model(run)
     with run.step("versions"):
@@ -61,8 +60,8 @@ def check(run: Run, options: HashOptions) -> Night:
         last,
         hash.JOB.task(options, versions),
         (
-            embed.JOB.task(EmbedOptions(options.full), model),
-            lsh_join.JOB.task(JoinOptions(options.full), joined),
+            embed.JOB.task(FullOption(options.full), model),
+            lsh_join.JOB.task(FullOption(options.full), joined),
             cluster.JOB.task(None, None),
         ),
     )
@@ -70,13 +69,13 @@ def check(run: Run, options: HashOptions) -> Night:
 
 def work(run: Run, options: HashOptions, night: Night) -> None:
     """Run the jobs one after the other."""
-    night.first.work(run)
+    night.first(run)
     last = night.last
     if last is not None and not last["counts"].get("embed_waiting") and last["tables"] == table_versions(run.warehouse):
         _reuse_results(run, last)
         return
     for task in night.others:
-        task.work(run)
+        task(run)
 
 
 def _valid_last_night(run: Run) -> Row | None:
@@ -105,6 +104,6 @@ def _reuse_results(run: Run, last: Row) -> None:
 JOB = Job("nightly", check, work)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of jobs/nightly.py."""
-    return run_job(JOB, manifest_command("nightly.py", __doc__), argv)
+def main(argv: Sequence[str] | None = None, prog: str = "nightly.py") -> int:
+    """Entry point of jobs/nightly.py, and of the command `prog`."""
+    return run_job(JOB, manifest_command(prog, __doc__), argv)

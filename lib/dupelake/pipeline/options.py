@@ -33,15 +33,8 @@ class HashOptions:
 
 
 @dataclass(frozen=True)
-class EmbedOptions:
-    """`full`: whether all failed contents are embedded again."""
-
-    full: bool = False
-
-
-@dataclass(frozen=True)
-class JoinOptions:
-    """`full`: whether all contents are compared again."""
+class FullOption:
+    """`full`: whether all failed contents are embedded again, or all contents compared again."""
 
     full: bool = False
 

@@ -102,7 +102,7 @@ def work(run: Run, options: OverlapOptions, versions: None) -> None:
     with run.step("pictures"):
         held = groups_of_contents(wh.read(GROUPS))
         held, seen = run.staging.counted(held, "pictures", several=F.count_if(F.size("group_ids") > 1))
-        pictures = pictures_of(held, run.staging.checkpoint if seen["several"] else None)
+        pictures = pictures_of(held, run.staging.save if seen["several"] else None)
         _note_scopes(run)
     out.mkdir(parents=True, exist_ok=True)
     if options.by is not None:
@@ -286,6 +286,6 @@ def _ordered(rows: DataFrame, *by: str | Column) -> Iterator[Row]:
 JOB = Job("overlap", check, work)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of jobs/overlap.py."""
-    return run_job(JOB, overlap_command("overlap.py", __doc__ or ""), argv)
+def main(argv: Sequence[str] | None = None, prog: str = "overlap.py") -> int:
+    """Entry point of jobs/overlap.py, and of the command `prog`."""
+    return run_job(JOB, overlap_command(prog, __doc__ or ""), argv)

@@ -12,21 +12,19 @@ from dupelake.config import Config
 from dupelake.errors import ModelError
 from dupelake.ingest.access import Access, own_roots
 from dupelake.ingest.manifests import read_manifests
-from dupelake.ingest.new_images_stage import UNREAD, normalise, selected, wanted_rows
-from dupelake.pipeline import planning
+from dupelake.ingest.new_images_stage import AGAIN, CHANGED, UNREAD, normalise, selected, wanted_rows
 from dupelake.pipeline.embedded import contents_to_embed
 from dupelake.pipeline.lsh_join import current_versions
 from dupelake.pipeline.options import HashOptions
+from dupelake.pipeline.planning import plan_join
 from dupelake.pipeline.selecting import refuse_nothing
 from dupelake.pipeline.versions import stored_beside
-from dupelake.propose.counts_stage import forecasts
 from dupelake.propose.generator_stage import Actions, JoinInputs
-from dupelake.propose.stage import code_generators, generators_of, joinable_units
-from dupelake.propose.words_stage import Words
+from dupelake.propose.stage import generators_of, joinable_units
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import Run, human_bytes
 from dupelake.stage_versions import StageVersions
-from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
+from dupelake.warehouse.schema import EMBEDDINGS, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse, single_row
 
 _OF_IMAGES, _OF_PAIRS = ("hash", "embed", "write", "join"), ("align",)  # steps whose time grows with the number
@@ -62,13 +60,14 @@ def describe_plan(warehouse: Warehouse, config: Config, options: HashOptions) ->
     run = Run("plan", config, warehouse)
     counts, n_refused, n_left = _rows(run, options)
     n_to_do = sum(n for why, n in counts.items() if why not in UNREAD)
+    n_added = sum(n for why, n in counts.items() if why not in (*UNREAD, AGAIN, CHANGED))
     lines = [redact_uris(f"Plan for {', '.join(options.paths)} into {warehouse.root}; nothing is written")]
     told = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()) if n)
     lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
     if n_refused:
         lines.append(f"  refused  {n_refused} of them, which fetch.allowed_* do not allow to read (docs/operations.md)")
     lines += [f"  versions {line}" for line in _versions(run, n_left, full=options.full)]
-    lines += [f"  join     {line}" for line in _join(run, n_to_do)]
+    lines += [f"  join     {line}" for line in _join(run, n_to_do, n_added)]
     lines += [f"  cost     {line}" for line in _cost(_rates(warehouse), n_to_do)]
     return "\n".join(lines)
 
@@ -81,7 +80,7 @@ def _rows(run: Run, options: HashOptions) -> tuple[dict[str, int], int, int]:
         that a run with --full would leave out).
     """
     wh, paths, partitions, since = run.warehouse, options.manifests, options.partitions, options.since
-    raw = read_manifests(wh.spark, paths, run.config.manifest, with_origin=True)
+    raw = read_manifests(wh.spark, paths, run.config.manifest)
     images = wh.read(IMAGES) if wh.exists(IMAGES) else None
     rows = normalise(raw, run.config.manifest)
     if partitions is not None or since is not None:
@@ -147,8 +146,8 @@ def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
         yield "nothing stored is of another version"
 
 
-def _join(run: Run, n_new: int) -> Iterator[str]:
-    """Lines about the cost of the join, if the new images are like the stored ones."""
+def _join(run: Run, n_new: int, n_added: int) -> Iterator[str]:
+    """Lines about the cost of the join of `n_new` images, of which `n_added` do not replace a live one."""
     wh, lsh = run.warehouse, run.config.lsh
     if not n_new:
         return
@@ -157,25 +156,12 @@ def _join(run: Run, n_new: int) -> Iterator[str]:
     except ModelError:
         return
     hashes = wh.read(HASHES).where(F.col("hash_version") == versions.hash)
-    units = joinable_units(wh.read(IMAGES), hashes, lsh).withColumn("is_new", F.lit(True))
-    n_units = units.count()
-    if not n_units:
-        return
-    features = wh.read(FEATURES).where(F.col("feature_version") == versions.features)
-    keys = wh.read(JOIN_KEYS).where(F.col("key_version") == versions.keys)
-    inputs = JoinInputs(units, hashes, features, keys, keys, versions.centre, lsh, n_units, min(n_new, n_units))
-    # A plan stages nothing, so the scan of all words, which is read three times, is persisted.
-    actions = Actions(lambda rows, _: rows.persist(), DataFrame.collect, run.count)
-    generators = generators_of(inputs, actions)
-    is_filtered, share = planning.is_small_night(n_new, n_units), min(1.0, n_new / n_units)
-    rows = forecasts(code_generators(generators), is_filtered=is_filtered, new_share=share)
-    n_cores = wh.spark.sparkContext.defaultParallelism
-    yield from planning.lines(planning.told(rows, wh), n_cores)
-    for words in generators:
-        if isinstance(words, Words):
-            told = planning.told_of_words(wh, words, n_units, inputs.n_new)
-            words.sample.rows.unpersist()
-            yield planning.line_of_words(told, n_cores)
+    units = joinable_units(wh.read(IMAGES), hashes, lsh)
+    n_units = max(units.count() + n_added, n_new)  # there are no units yet if the hashes are of another version
+    # A forecast reads the numbers of units only, so `units` stands for all frames, and no action is run.
+    inputs = JoinInputs(units, units, units, units, units, versions.centre, lsh, n_units, n_new)
+    generators = generators_of(inputs, Actions(run.staging.save, DataFrame.collect, run.count))
+    yield from plan_join(wh, inputs, generators).lines()
 
 
 def _rates(warehouse: Warehouse) -> Rates:

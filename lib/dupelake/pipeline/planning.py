@@ -5,36 +5,30 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from dupelake.propose.counts_stage import forecasts
-from dupelake.propose.forecast import words_by_blocks, words_by_keys
-from dupelake.propose.frequent_words_stage import thinned
-from dupelake.propose.generator_stage import CandidateGenerator
-from dupelake.propose.packed_stage import FALSE_SHARE
+from dupelake.propose.forecast import Forecast, of_codes, of_word_blocks, of_word_keys
+from dupelake.propose.generator_stage import CandidateGenerator, JoinInputs
 from dupelake.propose.stage import code_generators
 from dupelake.propose.versions import by_keys
 from dupelake.propose.word_blocks_stage import units_per_block
-from dupelake.propose.word_counts_stage import FORECAST_UNITS, same_scope, sampled_pairs
-from dupelake.propose.word_keys_stage import KEYS_PER_UNIT
+from dupelake.propose.word_keys_stage import n_word_keys
 from dupelake.propose.words_stage import Words
-from dupelake.runtime.run_record import Run, human_bytes
+from dupelake.runtime.run_record import human_bytes
 from dupelake.warehouse.schema import RUNS
-from dupelake.warehouse.tables import Warehouse, single_row
+from dupelake.warehouse.tables import Warehouse
 
 log = logging.getLogger(__name__)
 
 _SMALL_NIGHT = 5  # a small night has at least so many times more units than new units
-PLANNED_UNITS = 100_000  # counting scans the codes, which takes seconds, as the whole join of fewer units does
+PLANNED_UNITS = 100_000  # a smaller join takes minutes at most on two cores
 _LEAST_WORTH = 0.001  # forecasts are divided by it, so it is not 0
 _ONE_BY_ONE_BYTES = 4 << 30  # bytes of keys on disk; with more, generators run one after the other
-
-Forecasts = list[dict[str, Any]]
+_LAST_PLANS = 20  # newest plans on record that are searched for one with the same value of lsh.word_join
 
 
 def is_small_night(n_new: int, n_units: int) -> bool:
@@ -44,153 +38,123 @@ def is_small_night(n_new: int, n_units: int) -> bool:
 
 @dataclass
 class JoinPlan:
-    """The forecast costs of the generators.
+    """The forecast costs of the generators of a join.
 
     Attributes:
-        run: its `plan` is set.
-        forecasts: the forecasts of the code generators; empty for a small join.
-        words: the words generator; None if it takes no part.
-        words_forecast: its forecast.
+        n_cores: cores that the join uses.
+        legs: for each generator of bit codes its name (`leg`), the fields of `propose.forecast.Forecast`, and `worth`,
+            by which `core_seconds` was scaled.
+        words: the same of the words generator; with `way`, the value of lsh.word_join, and `other_core_seconds`, which
+            the other value would take. None if the generator takes no part.
+        generator: the words generator.
     """
 
-    run: Run
-    forecasts: Forecasts = field(default_factory=list)
-    words: Words | None = None
-    words_forecast: dict[str, Any] | None = None
+    n_cores: int
+    legs: list[dict[str, Any]]
+    words: dict[str, Any] | None
+    generator: Words | None
     started: float = field(default_factory=time.monotonic)
 
     @property
     def one_by_one(self) -> bool:
         """Whether generators run one after the other, because all their keys together would need much disk space."""
-        return sum(one["n_bytes"] for one in self.forecasts) > _ONE_BY_ONE_BYTES
+        return sum(leg["n_bytes"] for leg in self.legs) > _ONE_BY_ONE_BYTES
 
-    def note_outcome(self, candidates: DataFrame) -> None:
-        """Record in the run the forecasts, the number of pairs of each generator, and the seconds of all generators.
+    def lines(self) -> list[str]:
+        """One line for each generator."""
+        told = [f"{leg['leg']}: {leg['n_keys']:,} keys, {self._cost(leg)}" for leg in self.legs]
+        if self.words is not None:
+            by, other = (f"{self.words['n_keys']:,} keys", "blocks") if self.words["n_keys"] else ("blocks", "keys")
+            told.append(
+                f"words by {by}: at most {self.words['n_meetings']:,} pairs of pictures to compare, "
+                f"{self._cost(self.words)} "
+                f"({self.words['other_core_seconds'] / self.n_cores:.0f} s with lsh.word_join={other})"
+            )
+        return told
+
+    def _cost(self, one: Mapping[str, Any]) -> str:
+        seconds = one["core_seconds"] / self.n_cores
+        return f"{human_bytes(one['n_bytes'])} to shuffle; about {seconds:.0f} s on {self.n_cores} cores"
+
+    def outcome(self, n_proposed: Mapping[str, int]) -> str:
+        """JSON for `runs.plan`: the forecasts, the seconds of all generators, and the number of pairs of each.
 
         Args:
-            candidates: (src_id, dst_id, found_by), staged.
+            n_proposed: number of proposed pairs by name of the generator.
         """
-        if not self.forecasts:
-            return
-        seconds = time.monotonic() - self.started - (self.words.seconds if self.words else 0.0)
-        rows = candidates.groupBy("found_by").agg(F.count("*").alias("n")).collect()  # 15 at most
-        n_cores = self.run.warehouse.spark.sparkContext.defaultParallelism
-        for one in self.forecasts:
-            one["n_proposed"] = sum(row["n"] for row in rows if one["leg"] in row["found_by"].split("+"))
-        told = {"cores": n_cores, "seconds": round(seconds, 1), "legs": self.forecasts}
-        if self.words is not None and self.words_forecast is not None:
-            n_words = sum(row["n"] for row in rows if self.words.name in row["found_by"].split("+"))
-            outcome = {"seconds": round(self.words.seconds, 1), "n_compared": self.words.n_compared}
-            told["words"] = self.words_forecast | outcome | {"n_proposed": n_words}
-        self.run.plan = json.dumps(told)
-        forecast = sum(one["core_seconds"] for one in self.forecasts) / n_cores
+        words_seconds = self.generator.seconds if self.generator else 0.0
+        seconds = time.monotonic() - self.started - words_seconds
+        legs = [leg | {"n_proposed": n_proposed[leg["leg"]]} for leg in self.legs]
+        told: dict[str, Any] = {"cores": self.n_cores, "seconds": round(seconds, 1), "legs": legs}
+        if self.words is not None and self.generator is not None:
+            came = {"seconds": round(words_seconds, 1), "n_compared": self.generator.n_compared}
+            told["words"] = self.words | came | {"n_proposed": n_proposed[self.generator.name]}
+        forecast = sum(leg["core_seconds"] for leg in self.legs) / self.n_cores
         log.info("plan: forecast for the generators of bit codes: %.0f s; they took %.0f s", forecast, seconds)
+        return json.dumps(told)
 
 
-def plan_join(
-    run: Run, generators: Sequence[CandidateGenerator], n_units: int, n_new: int, *, is_filtered: bool
-) -> JoinPlan:
-    """Forecast a large join, and print the forecast; small joins skip it.
+def plan_large_join(
+    warehouse: Warehouse, inputs: JoinInputs, generators: Sequence[CandidateGenerator]
+) -> JoinPlan | None:
+    """As `plan_join`, and each line is logged; None for a small join."""
+    if inputs.n_units < PLANNED_UNITS or not code_generators(generators):
+        return None
+    plan = plan_join(warehouse, inputs, generators)
+    for line in plan.lines():
+        log.info("plan: %s", line)
+    return plan
+
+
+def plan_join(warehouse: Warehouse, inputs: JoinInputs, generators: Sequence[CandidateGenerator]) -> JoinPlan:
+    """The plan of a join, by arithmetic; seconds are scaled by the error of the last forecast.
 
     Args:
-        run: `runs` of its warehouse has the outcome of past forecasts.
-        generators: the generators that take part.
-        n_units: approximate number of units.
-        n_new: approximate number of new units.
-        is_filtered: whether keys that no new unit probes are dropped.
+        warehouse: its `runs` are read.
+        inputs: the numbers of units; nothing else of them is read.
+        generators: those that take part.
     """
-    wh, codes = run.warehouse, code_generators(generators)
-    if n_units < PLANNED_UNITS or not codes:
-        return JoinPlan(run)
-    found = told(forecasts(codes, is_filtered=is_filtered), wh)
-    n_cores = wh.spark.sparkContext.defaultParallelism
-    for line in lines(found, n_cores):
-        log.info("plan: %s", line)
+    past, n_cores = _past_plans(warehouse), warehouse.spark.sparkContext.defaultParallelism
+    n_units, n_new = inputs.n_units, inputs.n_new
+    is_filtered, worth = is_small_night(n_new, n_units), _worth(past)
+    legs = [
+        {"leg": each.name} | _scaled(of_codes(sum(each.n_keys(is_filtered=is_filtered))), worth)
+        for each in code_generators(generators)
+    ]
     words = next((each for each in generators if isinstance(each, Words)), None)
     if words is None:
-        return JoinPlan(run, found)
-    words_forecast = told_of_words(wh, words, n_units, n_new)
-    log.info("plan: %s", line_of_words(words_forecast, n_cores))
-    return JoinPlan(run, found, words, words_forecast)
-
-
-def told(rows: DataFrame, warehouse: Warehouse) -> Forecasts:
-    """Forecasts of the code generators; seconds are scaled by the error of the last forecast.
-
-    Args:
-        rows: result of `propose.counts_stage.forecasts`.
-        warehouse: its `runs` are read.
-    """
-    worth = _worth(warehouse)
-    found = [row.asDict() for row in rows.collect()]  # one a generator
-    return [one | {"core_seconds": round(one["core_seconds"] * worth, 3), "worth": round(worth, 3)} for one in found]
-
-
-def told_of_words(warehouse: Warehouse, words: Words, n_units: int, n_new: int) -> dict[str, Any]:
-    """The forecast of the words generator as configured, and the core-seconds of the other value of lsh.word_join.
-
-    Args:
-        warehouse: its `runs` are read. Seconds are scaled by the error of the last forecast for the same option.
-        words: bound to the units; its sample is read.
-        n_units: number of units that there will be.
-        n_new: number of new units.
-    """
-    n_cores, lsh, sample = warehouse.spark.sparkContext.defaultParallelism, words.inputs.cfg, words.sample
-    few = thinned(sample, n_units, FORECAST_UNITS)
-    has_new = 1.0 - ((n_units - n_new) / n_units) ** 2  # share of all pairs
-    n_pairs = sampled_pairs(few, lsh, words.frequent).count() * few.one_in**2 * has_new
-    n_read = n_new + (n_units - n_new) * FALSE_SHARE if is_small_night(n_new, n_units) else n_units
-    share = single_row(same_scope(sample))["share"]
+        return JoinPlan(n_cores, legs, None, None)
     ways = {
-        "keys": words_by_keys(n_read * KEYS_PER_UNIT, n_pairs),
-        "blocks": words_by_blocks(n_units, n_new, share or 0.0, units_per_block(n_units, n_cores)),
+        "keys": of_word_keys(n_word_keys(n_units, n_new, is_filtered=is_filtered), n_units, n_new),
+        "blocks": of_word_blocks(n_units, n_new, units_per_block(n_units, n_cores)),
     }
-    way, other = ("keys", "blocks") if by_keys(lsh) else ("blocks", "keys")
-    worth = _worth(warehouse, words=way)
-    return {
-        "way": way,
-        **vars(ways[way]),
-        "core_seconds": round(ways[way].core_seconds * worth, 6),
-        "worth": round(worth, 3),
-        "other_core_seconds": round(ways[other].core_seconds, 6),
-    }
+    way, other = ("keys", "blocks") if by_keys(inputs.cfg) else ("blocks", "keys")
+    told = {"way": way} | _scaled(ways[way], _worth(past, way))
+    return JoinPlan(n_cores, legs, told | {"other_core_seconds": round(ways[other].core_seconds, 6)}, words)
 
 
-def line_of_words(one: dict[str, Any], n_cores: int) -> str:
-    """One line with the forecast of the words generator."""
-    other = "blocks" if one["way"] == "keys" else "keys"
-    return (
-        f"words by {one['way']}: {human_bytes(one['n_bytes'])} to shuffle, {one['n_meetings']:,} pairs of pictures to "
-        f"compare; about {one['core_seconds'] / n_cores:.0f} s on {n_cores} cores "
-        f"({one['other_core_seconds'] / n_cores:.0f} s with lsh.word_join={other})"
-    )
+def _scaled(forecast: Forecast, worth: float) -> dict[str, Any]:
+    scaled = {"core_seconds": round(forecast.core_seconds * worth, 6), "worth": round(worth, 6)}
+    return vars(forecast) | scaled
 
 
-def lines(found: Forecasts, n_cores: int) -> list[str]:
-    """One line for each forecast of a code generator."""
-    return [
-        f"{one['leg']}: {one['n_stored'] + one['n_probing']:,} keys ({human_bytes(one['n_bytes'])} to shuffle), "
-        f"{one['n_meetings']:,} codes to compare, {one['hottest']:,} of them under one key; "
-        f"about {one['core_seconds'] / n_cores:.0f} s on {n_cores} cores"
-        for one in found
-    ]
+def _past_plans(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Values of `runs.plan`, newest first."""
+    plans = warehouse.read(RUNS).where("plan IS NOT NULL").orderBy(F.desc("started_at")).select("plan")
+    return [json.loads(row["plan"]) for row in plans.limit(_LAST_PLANS).collect()]
 
 
-def _worth(warehouse: Warehouse, words: str | None = None) -> float:
-    """Ratio of actual to forecast core-seconds of the last run with a plan; 1 before the first.
+def _worth(past: Sequence[Mapping[str, Any]], way: str | None = None) -> float:
+    """Ratio of actual to forecast core-seconds of the newest plan; 1 without any.
 
     Args:
-        warehouse: its `runs` are read.
-        words: take the words generator with this value of lsh.word_join; None takes all code generators together.
+        past: values of `runs.plan`, newest first.
+        way: take the words generator with this value of lsh.word_join; None takes all generators of bit codes together.
     """
-    rows = warehouse.read(RUNS).where("plan IS NOT NULL")
-    if words is not None:
-        rows = rows.where(F.get_json_object("plan", "$.words.way") == words)
-        rows = rows.where(F.get_json_object("plan", "$.words.seconds").isNotNull())
-    last = rows.orderBy(F.desc("started_at")).select("plan").first()
-    if last is None:
-        return 1.0
-    plan = json.loads(last["plan"])
-    told, seconds = (plan["legs"], plan["seconds"]) if words is None else ([plan["words"]], plan["words"]["seconds"])
-    forecast = sum(one["core_seconds"] / one["worth"] for one in told)
-    return max(_LEAST_WORTH, float(seconds * plan["cores"] / forecast)) if forecast else 1.0
+    for plan in past:
+        words = plan.get("words", {})
+        if way in (None, words.get("way")):
+            told, seconds = (plan["legs"], plan["seconds"]) if way is None else ([words], words["seconds"])
+            forecast = sum(one["core_seconds"] / one["worth"] for one in told)
+            return max(_LEAST_WORTH, float(seconds * plan["cores"] / forecast)) if forecast else 1.0
+    return 1.0

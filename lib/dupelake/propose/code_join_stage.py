@@ -39,8 +39,7 @@ from dupelake.propose.packed_stage import (
 )
 from dupelake.runtime.batches import SLICE_BYTES, Batches, sliced
 
-IS_NEW, IS_MIRRORED = 1, 2
-"""Bits of an entry's flags."""
+_IS_NEW, _IS_MIRRORED = 1, 2  # bits of an entry's flags
 _MEETINGS_AT_ONCE = 1_000_000  # meetings in memory at once, some 60 bytes each
 _SPREAD_SCHEMA = "part int, units binary, stored binary, probing binary"
 
@@ -78,63 +77,43 @@ class CodeGenerator(CandidateGenerator):
         """Filters with the slot keys that the codes of new units probe."""
         plan, n_new = self.plan(), self.inputs.n_new
         log2_bits = filter_log2(n_new * plan.n_probes * (2 if self.is_mirrored else 1))
-        new = coded(self.inputs.units.where("is_new"), self.new_codes(), self.is_mirrored)
+        new = _coded(self.inputs.units.where("is_new"), self.new_codes(), self.is_mirrored)
         emit = partial(_emit_bitmap, plan=plan, log2_bits=log2_bits)
         return new.repartition(FILTER_TASKS, "id").mapInArrow(emit, "bitmap binary")
 
+    def n_keys(self, *, is_filtered: bool) -> tuple[float, float]:
+        """(number of stored keys, number of probing keys), if all units have a code.
+
+        Args:
+            is_filtered: whether the keys of old units pass a filter of the probed keys.
+        """
+        ways, plan, n_new = 2 if self.is_mirrored else 1, self.plan(), self.inputs.n_new
+        n_stored = n_new + (self.inputs.n_units - n_new) * ways * (FALSE_SHARE if is_filtered else 1.0)
+        return n_stored * plan.n_slots, n_new * ways * plan.n_probes
+
     def pairs(self, probed: Broadcast[Any] | None = None) -> DataFrame:
-        """Result of `code_pairs` for these codes."""
-        inputs = self.inputs
-        return code_pairs(
-            inputs.units,
-            self.codes(),
-            self.plan(),
-            mirrored=self.is_mirrored,
-            probed=probed,
-            n_units=inputs.n_units,
-            n_new=inputs.n_new,
-        )
+        """Pairs within the plan's radius with at least one new unit; a pair may be repeated.
+
+        The mirrored distance of a pair is min(d(m(a), b), d(a, m(b))). New units probe with the straight and the
+        mirrored code. All units are stored with the straight code. Old units do not probe, so they are also stored with
+        the mirrored code. This looks up both directions of every pair. Two mirrored codes never meet, because that
+        comparison equals the straight one.
+
+        Args:
+            probed: filter of the probed keys. The stored side emits no other keys.
+        """
+        plan = self.plan()
+        parts, n_tasks = n_parts(self.inputs.units, sum(self.n_keys(is_filtered=probed is not None)))
+        emit = partial(_emit_spread, plan=plan, parts=parts, probed=probed)
+        units = _coded(self.inputs.units, self.codes(), self.is_mirrored)
+        # A fixed number of partitions, which adaptive execution does not change. It would put these few bytes into one
+        # task, but each unit becomes hundreds of keys here.
+        spread = units.repartition(n_tasks, "id").mapInArrow(emit, _SPREAD_SCHEMA)
+        join = partial(_emit_pairs, n_words=plan.n_words, max_bits=plan.max_bits)
+        return spread.repartitionById(parts, "part").mapInArrow(join, "low binary, high binary")
 
 
-def code_pairs(
-    units: DataFrame,
-    codes: DataFrame,
-    plan: SlotPlan,
-    *,
-    mirrored: bool,
-    probed: Broadcast[Any] | None,
-    n_units: int,
-    n_new: int,
-) -> DataFrame:
-    """(low binary, high binary): pairs within the plan's radius with at least one new unit; a pair may be repeated.
-
-    The mirrored distance of a pair is min(d(m(a), b), d(a, m(b))). New units probe with the straight and the mirrored
-    code. All units are stored with the straight code. Old units do not probe, so they are also stored with the mirrored
-    code. This looks up both directions of every pair. Two mirrored codes never meet, because that comparison equals the
-    straight one.
-
-    Args:
-        units: (scope, content_id, is_new).
-        codes: (content_id, code, mirror), binary, 8 bytes for each word; `mirror` only if `mirrored`.
-        plan: the slots that become keys, and the radius.
-        mirrored: look for mirrored copies too.
-        probed: filter of the probed keys. The stored side emits no other keys.
-        n_units: approximate number of units; changes cost, never pairs.
-        n_new: approximate number of new units.
-    """
-    ways = 2 if mirrored else 1
-    stored_share = 1.0 if probed is None else FALSE_SHARE
-    n_keys = n_units * plan.n_slots * ways * stored_share + n_new * plan.n_probes * ways
-    parts, n_tasks = n_parts(units, n_keys)
-    emit = partial(_emit_spread, plan=plan, parts=parts, probed=probed)
-    # A fixed number of partitions, which adaptive execution does not change. It would put these few bytes into one
-    # task, but each unit becomes hundreds of keys here.
-    spread = coded(units, codes, mirrored).repartition(n_tasks, "id").mapInArrow(emit, _SPREAD_SCHEMA)
-    join = partial(_emit_pairs, n_words=plan.n_words, max_bits=plan.max_bits)
-    return spread.repartitionById(parts, "part").mapInArrow(join, "low binary, high binary")
-
-
-def coded(units: DataFrame, codes: DataFrame, mirrored: bool) -> DataFrame:
+def _coded(units: DataFrame, codes: DataFrame, mirrored: bool) -> DataFrame:
     """`unit_columns`, is_new and code of each unit that has a code; also mirror if `mirrored`."""
     columns = ["code", *(["mirror"] if mirrored else [])]
     return units.join(codes.select("content_id", *columns), "content_id").select(*unit_columns(), "is_new", *columns)
@@ -144,21 +123,21 @@ def _entry(n_words: int) -> np.dtype[np.void]:
     return unit_type(("flags", "u1"), ("code", "<u8", n_words))
 
 
-def slices(batches: Batches, plan: SlotPlan) -> Batches:
+def _slices(batches: Batches, plan: SlotPlan) -> Batches:
     """The rows of `batches` in pieces with about 16 MB of probe keys each."""
     return sliced(batches, max(1, SLICE_BYTES // (8 * plan.n_probes)))
 
 
 def _emit_bitmap(batches: Batches, plan: SlotPlan, log2_bits: int) -> Batches:
     def probed() -> Iterator[Keys]:
-        for batch in slices(batches, plan):
-            entries = entries_of(batch, plan)
+        for batch in _slices(batches, plan):
+            entries = _entries_of(batch, plan)
             yield _keys(batch, entries, np.arange(len(entries)), plan, probe_keys)[1]
 
     return emit_bitmap(probed(), log2_bits)
 
 
-def entries_of(batch: pa.RecordBatch, plan: SlotPlan) -> Units:
+def _entries_of(batch: pa.RecordBatch, plan: SlotPlan) -> Units:
     """The units of a batch with their codes, then again with their mirrored codes if the batch has them."""
     n = batch.num_rows
     sides = [name for name in ("code", "mirror") if name in batch.schema.names]
@@ -166,7 +145,7 @@ def entries_of(batch: pa.RecordBatch, plan: SlotPlan) -> Units:
     for at, side in enumerate(sides):
         rows = out[at * n : (at + 1) * n]
         fill_units(rows, batch)
-        rows["flags"] = np.asarray(batch["is_new"]).astype(np.uint8) * IS_NEW + at * IS_MIRRORED
+        rows["flags"] = np.asarray(batch["is_new"]).astype(np.uint8) * _IS_NEW + at * _IS_MIRRORED
         rows["code"] = words_of(binary_rows(batch[side], 8 * plan.n_words))
     return out
 
@@ -187,9 +166,9 @@ def _keys(
 def _emit_spread(batches: Batches, plan: SlotPlan, parts: int, probed: Broadcast[Any] | None) -> Batches:
     """One row for each part that gets keys from a batch."""
     bitmap = bitmap_of(probed)
-    for batch in slices(batches, plan):
-        entries = entries_of(batch, plan)
-        is_new, is_mirrored = (entries["flags"] & flag > 0 for flag in (IS_NEW, IS_MIRRORED))
+    for batch in _slices(batches, plan):
+        entries = _entries_of(batch, plan)
+        is_new, is_mirrored = (entries["flags"] & flag > 0 for flag in (_IS_NEW, _IS_MIRRORED))
         stored = _keys(batch, entries, np.flatnonzero(~(is_new & is_mirrored)), plan, slot_keys)
         stored_owner, stored_keys = keys_passing_filter(*stored, bitmap)
         owner, keys = _keys(batch, entries, np.flatnonzero(is_new), plan, probe_keys)
@@ -235,9 +214,9 @@ def _valid_pairs(units: _Columns, probing: Places, stored: Places) -> Places:
     rank, flags = units.rank, units.flags
     low_first = rank[probing] < rank[stored]
     # Two new units probe each other; one of the two meetings is taken.
-    once = (flags[stored] & IS_NEW == 0) | (flags[probing] & IS_MIRRORED > 0) | low_first
+    once = (flags[stored] & _IS_NEW == 0) | (flags[probing] & _IS_MIRRORED > 0) | low_first
     kept = once & (rank[probing] != rank[stored]) & (units.scope[probing] == units.scope[stored]).all(axis=1)
-    kept &= flags[probing] & flags[stored] & IS_MIRRORED == 0
+    kept &= flags[probing] & flags[stored] & _IS_MIRRORED == 0
     a, b, low_first = probing[kept], stored[kept], low_first[kept]
     low, high = np.where(low_first, a, b), np.where(low_first, b, a)
     _, first = np.unique(rank[low] << np.int64(32) | rank[high], return_index=True)

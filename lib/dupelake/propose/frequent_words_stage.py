@@ -68,12 +68,6 @@ def sampled(units: DataFrame, features: DataFrame, n_units: int, at_most: int = 
     return Sample(words.join(F.broadcast(sample), "content_id").select("scope", "content_id", "words"), one_in)
 
 
-def thinned(sample: Sample, n_units: int, at_most: int) -> Sample:
-    """A part of a sample of `n_units` units, with about `at_most` units at most."""
-    one_in = max(sample.one_in, _sampling_step(n_units, at_most))
-    return Sample(_with_low_id(sample.rows, one_in) if one_in > sample.one_in else sample.rows, one_in)
-
-
 def _sampling_step(n_units: int, at_most: int) -> int:
     one_in = 1
     while n_units > one_in * at_most:

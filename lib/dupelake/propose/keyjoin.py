@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.ranges import bounded_slices, ranges
+
 UNIT_BITS = np.uint64(28)
 UNIT_MASK = (np.uint64(1) << UNIT_BITS) - np.uint64(1)
 
@@ -121,19 +123,11 @@ def near_meetings(
     del held, sought, high
     places = unpacked(stored)
     columns = [np.ascontiguousarray(codes[:, word])[places] for word in range(codes.shape[1])]
-    until = np.cumsum(counts)
-    first = 0
-    while first < len(probing):
-        base = until[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(until, base + max_rows, "right")))
-        n = counts[first:last]
-        seekers = unpacked(probing[first:last])
-        ends = np.cumsum(n)
-        row = np.arange(int(ends[-1])) + np.repeat(low[first:last] - ends + n, n)
-        which = np.repeat(np.arange(last - first), n)
+    for part in bounded_slices(counts, max_rows):
+        n, seekers = counts[part], unpacked(probing[part])
+        which, row = np.repeat(np.arange(len(n)), n), ranges(low[part], n)
         which, row = _near(codes[seekers], columns, which, row, max_bits)
         yield seekers[which], places[row]
-        first = last
 
 
 def _near(

@@ -92,27 +92,6 @@ def disagreement(cosine: float) -> float:
     return acos(min(1.0, max(-1.0, cosine))) / pi
 
 
-def collision_probability(plan: SlotPlan, cosine: float) -> float:
-    """Probability that a pair is proposed: a band within `probe_bits` and the whole code within `max_bits`.
-
-    It is P(total <= T) - P(total <= T and every band > r), exactly. The second term convolves, for each band, the
-    distribution of differing bits above r.
-
-    Args:
-        plan: bands of any width that cover the whole code.
-        cosine: after centring.
-    """
-    from scipy.stats import binom  # the import takes a second, so Python workers must not run it
-
-    p = disagreement(cosine)
-    missed = np.ones(1)
-    for _, width in plan.slots:
-        band = binom.pmf(np.arange(width + 1), width, p)
-        band[: plan.probe_bits + 1] = 0
-        missed = np.convolve(missed, band)[: plan.max_bits + 1]
-    return float(binom.cdf(plan.max_bits, plan.n_bits, p) - missed.sum())
-
-
 @lru_cache(maxsize=256)
 def _stranger_hit(band_bits: int, probe_bits: int) -> float:
     """Probability that two unrelated pictures share one band, averaged over their cosines."""
@@ -122,18 +101,17 @@ def _stranger_hit(band_bits: int, probe_bits: int) -> float:
     return float(np.mean(binom.cdf(probe_bits, band_bits, np.arccos(np.clip(cosines, -1, 1)) / pi)))
 
 
-def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: float = PLANNING_ITEMS) -> SlotPlan:
+def plan_srp(min_cosine: float, recall: float, centre_norm2: float) -> SlotPlan:
     """The cheapest bands (`SlotPlan.cost`) that propose a pair at `min_cosine` with probability `recall`.
 
     For each probe radius and band width, the fewest bands that miss at most 80 % of what may be missed, and the
     tightest filter on the whole code that misses at most the rest; nearer pairs are found more surely. Nothing here
-    may depend on the corpus: `n_items` is a planning constant.
+    may depend on the corpus: codes are planned for PLANNING_ITEMS.
 
     Args:
         min_cosine: raw, before centring.
         recall: wanted recall at `min_cosine`, below 1.
         centre_norm2: squared length of the centre.
-        n_items: number of codes to plan for.
 
     Raises:
         ValueError: no plan within 1,024 bits, because the cosine is too low for this model and recall.
@@ -158,7 +136,7 @@ def plan_srp(min_cosine: float, recall: float, centre_norm2: float, n_items: flo
                 continue
             max_bits = int(binom.ppf(1 - missable * _MISS_BY_FILTER, n_bands * k, p))
             plan = SlotPlan(n_bands * k, tuple((band * k, k) for band in range(n_bands)), probe_bits, max_bits)
-            cost = plan.cost(n_items * n_bands * _stranger_hit(k, probe_bits))
+            cost = plan.cost(PLANNING_ITEMS * n_bands * _stranger_hit(k, probe_bits))
             if best is None or cost < best[0]:
                 best = cost, plan
     if best is None:

@@ -30,7 +30,7 @@ from dupelake.config import LshConfig
 from dupelake.runtime.batches import Batches, sliced_by_bytes
 from dupelake.runtime.faults import reached
 from dupelake.words.positions import consistent_points
-from dupelake.words.vocabulary import NO_WORD, PACKED_HEADER, mirrored_words
+from dupelake.words.vocabulary import NO_WORD, PACKED_HEADER
 from dupelake.words.votes import LEFT, RIGHT, WordBlock, shared_words, unpack_block
 
 BLOCK_UNITS = 8192  # two blocks are 40 MB packed, and 70 MB more unpacked
@@ -42,7 +42,6 @@ Cells = npt.NDArray[np.uint32]
 _FrequentWords = dict[str, Cells]
 Scope = TypeVar("Scope", str, int)
 _PAIR_SCHEMA = "low binary, high binary"
-_DROPPED_SCHEMA = "scope string, word bigint, n_units bigint, n_rows bigint, n_pairs bigint"
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,12 @@ class WordPairs:
     Attributes:
         pairs: (low binary, high binary): content ids as bytes, low < high. A pair may be repeated if several scopes
             have it or if it is found both straight and mirrored.
-        dropped: (scope, word, n_units, n_rows, n_pairs): each word over the cap, the number of units of the scope that
-            have it, the number of lookups that are left out, and the number of pairs of such units with at least one
-            new unit. Lazy.
-        n_dropped_words: number of rows of `dropped`.
+        dropped: rows (scope, word, n_units, n_pairs): each word over the cap, the number of units of the scope that
+            have it, and the number of pairs of such units with at least one new unit.
     """
 
     pairs: DataFrame
-    dropped: DataFrame
-    n_dropped_words: int
+    dropped: list[Row]
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ def word_pairs(
         features: FEATURES of one version. Units without a row and rows without words are skipped.
         cfg: word_min_votes, word_max_images, mirrored.
         checkpoint: materialises a DataFrame and returns one without lineage. It is used if a scope has more units than
-            word_max_images, because words are then read three times. With None they are computed each time.
+            word_max_images, because words are then read twice. With None they are computed each time.
         block_units: units of a block; changes cost and memory, never pairs.
 
     The call runs one small aggregation over `units`. If a scope has more units than word_max_images, it runs another
@@ -107,20 +103,20 @@ def word_pairs(
     sizes = _sizes(units, block_units)
     bounded = _with_tasks(units, sizes, block_units)
     if bounded is None:
-        return WordPairs(_empty(units, _PAIR_SCHEMA), _empty(units, _DROPPED_SCHEMA), 0)
+        return WordPairs(units.sparkSession.createDataFrame([], _PAIR_SCHEMA), [])
     assigned, n_tasks = bounded
     words = with_words(features).select("content_id", "words")
     held = assigned.join(words, "content_id").withColumn("id", F.unhex("content_id")).drop("content_id")
-    frequent: _FrequentWords = {}
+    dropped: list[Row] = []
     if sizes.largest > cfg.word_max_images:
         held = checkpoint(held) if checkpoint else held
-        frequent = _frequent_words(held, cfg.word_max_images)
+        dropped = _words_over(held, cfg.word_max_images)
     rows = held.select("scope", "id", "words", F.inline("tasks").alias("task", "sides"))
     n_partitions = min(n_tasks, _MAX_PARTITIONS)
     spread = rows.repartitionById(n_partitions, F.pmod("task", F.lit(n_partitions)).cast("int"))
     ordered = spread.sortWithinPartitions("task", "scope", "id")
-    emit = partial(_emit_pairs, cfg=cfg, frequent=frequent, block_units=block_units)
-    return WordPairs(ordered.mapInArrow(emit, _PAIR_SCHEMA), _dropped(held, frequent), sum(map(len, frequent.values())))
+    emit = partial(_emit_pairs, cfg=cfg, frequent=_by_scope(dropped), block_units=block_units)
+    return WordPairs(ordered.mapInArrow(emit, _PAIR_SCHEMA), dropped)
 
 
 def units_per_block(n_units: int, n_cores: int) -> int:
@@ -147,10 +143,6 @@ def proposed(
     for matches in shared_words(block, scopes, sides, cfg.word_min_votes, mirrored=cfg.mirrored):
         kept = consistent_points(block, matches) >= min(MIN_POINTS, cfg.word_min_votes)
         yield matches.low[kept], matches.high[kept]
-
-
-def _empty(units: DataFrame, schema: str) -> DataFrame:
-    return units.sparkSession.createDataFrame([], schema)
 
 
 def _gathered(few: DataFrame) -> list[Row]:
@@ -289,25 +281,32 @@ def _scope_numbers(scopes: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[np.i
     return np.asarray(encoded.indices).astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _frequent_words(held: DataFrame, max_images: int) -> _FrequentWords:
-    """Words that more than `max_images` units of one scope have."""
-    cells = held.select("scope", "words").mapInArrow(_emit_cells, "scope string, word array<bigint>")
-    counts = cells.select("scope", F.explode("word").alias("word")).groupBy("scope", "word").count()
+def _words_over(held: DataFrame, max_images: int) -> list[Row]:
+    """(scope, word, n_units, n_pairs) of the words that more than `max_images` units of one scope have."""
+    cells = held.select("scope", "is_new", "words").mapInArrow(
+        _emit_cells, "scope string, is_new boolean, word array<bigint>"
+    )
+    words = cells.select("scope", "is_new", F.explode("word").alias("word"))
+    counts = words.groupBy("scope", "word").agg(
+        F.count("*").alias("n_units"), F.count_if(~F.col("is_new")).alias("n_old")
+    )
+    over = counts.where(F.col("n_units") > max_images)  # at most max_words / max_images a unit
+    n_pairs = "n_units * (n_units - 1) div 2 - n_old * (n_old - 1) div 2 AS n_pairs"  # old ones do not meet
+    return _gathered(over.selectExpr("scope", "word", "n_units", n_pairs))
+
+
+def _by_scope(rows: Sequence[Row]) -> _FrequentWords:
     found: dict[str, list[int]] = {}
-    for row in _gathered(counts.where(F.col("count") > max_images)):  # at most max_words / max_images a unit
+    for row in rows:
         found.setdefault(row["scope"], []).append(row["word"])
     return {scope: np.array(sorted(words), np.uint32) for scope, words in found.items()}
 
 
-def _blocks(batches: Batches) -> Iterator[tuple[pa.RecordBatch, WordBlock]]:
-    for batch in sliced_by_bytes(batches):
-        yield batch, unpack_block(batch["words"].to_pylist())
-
-
 def _emit_cells(batches: Batches) -> Batches:
-    for batch, block in _blocks(batches):
+    for batch in sliced_by_bytes(batches):
+        block = unpack_block(batch["words"].to_pylist())
         cells = pa.ListArray.from_arrays(block.start.astype(np.int32), block.stored.astype(np.int64))
-        yield pa.RecordBatch.from_arrays([batch["scope"], cells], names=["scope", "word"])
+        yield pa.RecordBatch.from_arrays([batch["scope"], batch["is_new"], cells], names=["scope", "is_new", "word"])
 
 
 def _is_frequent(
@@ -340,51 +339,3 @@ def without(
         for cells in (block.stored, block.second)
     )
     return replace(block, stored=stored, second=second)
-
-
-def _dropped(held: DataFrame, frequent: _FrequentWords) -> DataFrame:
-    """`WordPairs.dropped`. A lookup goes from a probed cell of one unit to another unit that has the word."""
-    if not frequent:
-        return _empty(held, _DROPPED_SCHEMA)
-    found = held.select("scope", "is_new", "words").mapInArrow(
-        partial(_emit_frequent, frequent=frequent),
-        "scope string, is_new boolean, word bigint, held bigint, looked bigint",
-    )
-    new, old = F.col("is_new"), ~F.col("is_new")
-    n_held, looked = F.col("held"), F.col("looked")
-    sums = found.groupBy("scope", "word").agg(
-        F.sum(n_held).alias("n_units"),
-        F.coalesce(F.sum(F.when(new, n_held)), F.lit(0)).alias("held_new"),
-        F.coalesce(F.sum(F.when(old, n_held)), F.lit(0)).alias("held_old"),
-        F.coalesce(F.sum(F.when(new, looked)), F.lit(0)).alias("looked_new"),
-        F.coalesce(F.sum(F.when(old, looked)), F.lit(0)).alias("looked_old"),
-        F.coalesce(F.sum(F.when(new, n_held * looked)), F.lit(0)).alias("itself"),
-    )
-    n_rows = "looked_new * n_units + looked_old * held_new - itself AS n_rows"
-    n_pairs = "n_units * (n_units - 1) div 2 - held_old * (held_old - 1) div 2 AS n_pairs"
-    return sums.selectExpr("scope", "word", "n_units", n_rows, n_pairs)
-
-
-def _emit_frequent(batches: Batches, frequent: _FrequentWords) -> Batches:
-    for batch, block in _blocks(batches):
-        numbers, names = _scope_numbers(batch["scope"])
-        unit = np.repeat(np.arange(len(block)), np.diff(block.start))
-        parts = []
-        for cells, is_held in (
-            (block.stored, True),
-            (block.stored, False),
-            (block.second, False),
-            (mirrored_words(block.stored), False),
-            (mirrored_words(block.second), False),
-        ):
-            rows = np.flatnonzero(_is_frequent(cells, numbers[unit], names, frequent))
-            parts.append(np.stack([unit[rows], cells[rows].astype(np.int64), np.full(len(rows), is_held)], axis=1))
-        rows = np.concatenate(parts)
-        key, place = np.unique(rows[:, 0] << 32 | rows[:, 1], return_inverse=True)
-        n_held = np.bincount(place[rows[:, 2] == 1], minlength=len(key))
-        looked = np.bincount(place[rows[:, 2] == 0], minlength=len(key))
-        at = pa.array(key >> 32)
-        yield pa.RecordBatch.from_arrays(
-            [batch["scope"].take(at), batch["is_new"].take(at), *map(pa.array, (key & 0xFFFFFFFF, n_held, looked))],
-            names=["scope", "is_new", "word", "held", "looked"],
-        )

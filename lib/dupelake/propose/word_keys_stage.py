@@ -46,12 +46,13 @@ from dupelake.propose.packed_stage import (
 )
 from dupelake.propose.word_blocks_stage import proposed, with_words, without
 from dupelake.propose.word_neighbours import holds_any, pair_keys
+from dupelake.ranges import bounded_slices
 from dupelake.runtime.batches import Batches
 from dupelake.runtime.faults import reached
 from dupelake.words.vocabulary import N_CENTROIDS, mirrored_words
 from dupelake.words.votes import LEFT, RIGHT, unpack_block
 
-KEYS_PER_UNIT = 1_500
+_KEYS_PER_UNIT = 1_500
 _PAIRS_AT_ONCE = 4_000_000  # rows of two pictures and a key in memory at once
 _NO_WORDS = bytes(4)  # the packed form of a picture without words: the header only
 _HAS_FREQUENT_WORD = np.uint64(1)  # this bit of a key says whether one of its words is frequent
@@ -90,6 +91,11 @@ class KeyPairs:
         )
 
 
+def n_word_keys(n_units: int, n_new: int, *, is_filtered: bool) -> float:
+    """Number of shuffled keys; `is_filtered`: whether the keys of old units pass a filter of the probed keys."""
+    return (n_new + (n_units - n_new) * (FALSE_SHARE if is_filtered else 1.0)) * _KEYS_PER_UNIT
+
+
 def probed_word_keys(units: DataFrame, keys: DataFrame, n_new: int) -> DataFrame:
     """(bitmap binary): filters of the keys of new units, to be combined by bitwise or.
 
@@ -98,7 +104,7 @@ def probed_word_keys(units: DataFrame, keys: DataFrame, n_new: int) -> DataFrame
         keys: as for `meet_by_keys`.
         n_new: approximate number of new units.
     """
-    log2_bits = filter_log2(n_new * KEYS_PER_UNIT)
+    log2_bits = filter_log2(n_new * _KEYS_PER_UNIT)
     new = units.where("is_new").select("content_id").distinct()
     held = keys.where("word_keys IS NOT NULL").join(new, "content_id", "left_semi").select("word_keys")
     return held.coalesce(FILTER_TASKS).mapInArrow(partial(_emit_bitmap, log2_bits=log2_bits), "bitmap binary")
@@ -131,7 +137,7 @@ def meet_by_keys(
     Lazy. Cost: some 22 shuffled bytes for each key, 30 KB for each unit. With a filter the keys of old units are
     scanned, and only those that pass are shuffled.
     """
-    n_keys = (n_units if probed is None else n_new + n_units * FALSE_SHARE) * KEYS_PER_UNIT
+    n_keys = n_word_keys(n_units, n_new, is_filtered=probed is not None)
     parts, n_tasks = n_parts(units, n_keys, keys_per_partition)
     n_tasks = max(n_tasks, math.ceil(n_units / 16_384))
     known = keys.where("word_keys IS NOT NULL").select("content_id", "word_keys")
@@ -276,16 +282,12 @@ def _met_pairs(
 ) -> Batches:
     order = np.argsort(sizes, kind="stable")
     starts, sizes = starts[order], sizes[order]
-    until = np.cumsum(sizes * (sizes - 1) // 2)
     ids, scope, is_new = (np.ascontiguousarray(units[name]) for name in ("id", "scope", "is_new"))
     rank = ranks(ids)
-    first = 0
-    while first < len(starts):
-        base = until[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(until, base + _PAIRS_AT_ONCE, "right")))
+    for part in bounded_slices(sizes * (sizes - 1) // 2, _PAIRS_AT_ONCE):
         codes = []
-        for size in np.unique(sizes[first:last]):
-            begin = starts[first:last][sizes[first:last] == size]
+        for size in np.unique(sizes[part]):
+            begin = starts[part][sizes[part] == size]
             members = unpacked(keys[begin[:, None] + np.arange(size)])
             i, j = np.triu_indices(size, 1)
             a, b = members[:, i].ravel(), members[:, j].ravel()
@@ -296,7 +298,6 @@ def _met_pairs(
         code, n_keys = np.unique(np.concatenate(codes), return_counts=True)
         low, high = code >> np.int64(32), code & np.int64(0xFFFFFFFF)
         yield _met_batch([id_column(ids[low]), id_column(ids[high])], scope[low, 0], n_keys)
-        first = last
 
 
 def _met_batch(

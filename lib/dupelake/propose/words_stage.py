@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from pyspark import Broadcast
@@ -23,14 +22,13 @@ from dupelake.propose.frequent_words_stage import (
     CROWD_SHARE,
     NO_FREQUENT_WORDS,
     FrequentWords,
-    Sample,
     by_scope,
     count_frequent_words,
     sampled,
 )
 from dupelake.propose.generator_stage import Actions, CandidateGenerator, JoinInputs
 from dupelake.propose.versions import WORD_KEYS_REVISION, WORDS_REVISION, by_keys
-from dupelake.propose.word_blocks_stage import WordPairs, units_per_block, word_pairs
+from dupelake.propose.word_blocks_stage import units_per_block, word_pairs
 from dupelake.propose.word_keys_stage import check_words, meet_by_keys, probed_word_keys
 
 log = logging.getLogger(__name__)
@@ -54,7 +52,6 @@ class Words(CandidateGenerator):
         super().__init__(inputs, actions)
         self.seconds = 0.0
         self.n_compared: int | None = None
-        self._frequent: list[Row] | None = None
 
     @classmethod
     def is_wanted(cls, inputs: JoinInputs) -> bool:
@@ -66,21 +63,6 @@ class Words(CandidateGenerator):
         """The revision of the rule that compares two pictures, and that of word keys if they are used."""
         return (WORDS_REVISION, WORD_KEYS_REVISION) if by_keys(cfg) else (WORDS_REVISION,)
 
-    @cached_property
-    def sample(self) -> Sample:
-        """A sample of the units with their words, staged."""
-        found = sampled(self.inputs.units, self.inputs.features, self.inputs.n_units)
-        return replace(found, rows=self.actions.save(found.rows, "sampled-words"))
-
-    @property
-    def frequent(self) -> FrequentWords:
-        """Frequent words of the sample; the join by keys leaves them out."""
-        if self._frequent is None:
-            # The rows are few. A frequent word is in more than 1 / CROWD_SHARE of a scope, and a picture has at most
-            # 2 * max_words words. That is at most about 90,000 rows for each scope larger than the cap.
-            self._frequent = self.actions.rows(count_frequent_words(self.sample, self.inputs.cfg))
-        return by_scope(self._frequent)
-
     def filters(self) -> DataFrame | None:
         """Filters of the word keys of new units; None for blocks, which use no keys."""
         if not by_keys(self.inputs.cfg):
@@ -89,13 +71,8 @@ class Words(CandidateGenerator):
 
     def pairs(self, probed: Broadcast[Any] | None = None) -> DataFrame:
         """Pairs whose words agree, staged. Counts and log lines say what is left out."""
-        frequent = NO_FREQUENT_WORDS
-        is_large = self.inputs.n_units > self.inputs.cfg.word_key_max_images
-        if by_keys(self.inputs.cfg) and (is_large or self._frequent is not None):
-            frequent = self.frequent
-            self._report_frequent_words(self._frequent or [])
         started = time.monotonic()
-        found = self._pairs_by_keys(probed, frequent) if by_keys(self.inputs.cfg) else self._pairs_by_blocks()
+        found = self._pairs_by_keys(probed) if by_keys(self.inputs.cfg) else self._pairs_by_blocks()
         self.seconds = time.monotonic() - started
         return found
 
@@ -111,11 +88,22 @@ class Words(CandidateGenerator):
             block_units=size,
         )
         pairs = self.actions.save(found.pairs, "words")
-        self._report_dropped_words(found)
+        self._report_dropped_words(found.dropped)
         return pairs
 
-    def _pairs_by_keys(self, probed: Broadcast[Any] | None, frequent: FrequentWords) -> DataFrame:
-        inputs, lsh = self.inputs, self.inputs.cfg
+    def _frequent_words(self) -> FrequentWords:
+        """Frequent words of a sample of the units; the join by keys leaves them out."""
+        if self.inputs.n_units <= self.inputs.cfg.word_key_max_images:
+            return NO_FREQUENT_WORDS
+        sample = sampled(self.inputs.units, self.inputs.features, self.inputs.n_units)
+        # The rows are few. A frequent word is in more than 1 / CROWD_SHARE of a scope, and a picture has at most
+        # 2 * max_words words. That is at most about 90,000 rows for each scope larger than the cap.
+        rows = self.actions.rows(count_frequent_words(sample, self.inputs.cfg))
+        self._report_frequent_words(rows)
+        return by_scope(rows)
+
+    def _pairs_by_keys(self, probed: Broadcast[Any] | None) -> DataFrame:
+        inputs, lsh, frequent = self.inputs, self.inputs.cfg, self._frequent_words()
         found = meet_by_keys(inputs.units, inputs.keys, lsh, inputs.n_units, inputs.n_new, probed, frequent=frequent)
         met = replace(found, met=self.actions.save(found.met, "met"))
         self._report_dropped_keys(self.actions.rows(met.left_out())[0])
@@ -151,18 +139,16 @@ class Words(CandidateGenerator):
                 *(out["keys"], self.inputs.cfg.word_key_max_images, out["largest"], out["pairs"]),
             )
 
-    def _report_dropped_words(self, found: WordPairs) -> None:
-        self.actions.count("words_dropped", found.n_dropped_words)
-        if found.n_dropped_words:
-            top = F.max_by(F.struct("word", "n_units"), "n_units").alias("top")
-            totals = self.actions.rows(found.dropped.agg(F.sum("n_pairs").alias("pairs"), top))[0]
-            self.actions.count("word_pairs_dropped", totals["pairs"])
+    def _report_dropped_words(self, rows: list[Row]) -> None:
+        self.actions.count("words_dropped", len(rows))
+        if rows:
+            n_pairs, top = sum(row["n_pairs"] for row in rows), max(rows, key=lambda row: row["n_units"])
+            self.actions.count("word_pairs_dropped", n_pairs)
             log.warning(
                 "The join left out %d visual words that more than lsh.word_max_images = %d images of a scope have "
                 "(word %d: %d images). This leaves out %d meetings of two images. Raise the limit, or train a "
                 "vocabulary on these images (dupelake vocabulary)",
-                *(found.n_dropped_words, self.inputs.cfg.word_max_images),
-                *(totals["top"]["word"], totals["top"]["n_units"], totals["pairs"]),
+                *(len(rows), self.inputs.cfg.word_max_images, top["word"], top["n_units"], n_pairs),
             )
 
 

@@ -1,8 +1,9 @@
-"""Edits that people make to pictures, in graded strengths; used by the edits bench and for planted copies.
+"""The edits of planted copies: seeded changes of a picture that people make, encoded as a file.
 
 An edit is a pure function of (picture, edit, strength, seed): for one version of Pillow, OpenCV and numpy it gives the
-same bytes everywhere. Random parts (the place of a crop, the words of a caption) depend on the seed only. Unless the
-edit is an encoding, the result is a JPEG of quality 90, so that no copy has the pixels of its original.
+same bytes everywhere. Random parts (the place of a crop, the words on a sticker) depend on the seed only. Unless the
+edit is an encoding, the result is a JPEG of quality 90, so that no copy has the pixels of its original. The edits bench
+draws many more edits with these parts (`benchmarks/edits/registry.py`).
 """
 
 from __future__ import annotations
@@ -10,193 +11,207 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import cos, exp, pi, radians, sin, sqrt
 from zlib import crc32
 
+import cv2
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-from dupelake.recall import edits_colour as colour
-from dupelake.recall import edits_drawn as drawn
-from dupelake.recall import edits_geometry as geometry
-from dupelake.recall.edits_geometry import RGB, Shown
+RGB = NDArray[np.uint8]
 
-COPY, ALTERNATE = "copy", "alternate"
+MIN_SIDE_PX = 8  # no edit makes a picture smaller than this
 _QUALITY = 90  # of edits other than encodings; common in editors and phones
+
+_TEXT = (
+    "when you finally see the weekend sale only today look at this cat never again my friends said it would be fine "
+    "monday morning coffee best price free delivery new summer photo by studio north all rights reserved nobody told "
+    "me about rain wait for it so true every single time"
+)
+_WORDS = _TEXT.split()
+INK, PAPER = (20, 20, 20), (250, 250, 250)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Edited pixels, before encoding.
+
+    Attributes:
+        rgb: uint8 (h, w, 3), C-contiguous.
+        kept_fraction: 0 to 1, share of the original's area that can still be seen.
+        picture_side_px: short side of what shows the original.
+        quality: of the encoder; 0 leaves it to `edits`.
+        format: as Pillow names it.
+    """
+
+    rgb: RGB
+    kept_fraction: float
+    picture_side_px: int
+    quality: int = 0
+    format: str = "JPEG"
+
 
 Change = Callable[[RGB, float, np.random.Generator], Shown]
 
 
-@dataclass(frozen=True)
-class Edited:
-    """An edited picture, as a file.
-
-    Attributes:
-        data: bytes of the file.
-        format: JPEG or WEBP.
-        kept_fraction: 0 to 1, share of the original's area that can still be seen, however small or faint.
-        width_px: width of the file's picture.
-        height_px: height of the file's picture.
-        picture_side_px: short side of what shows the original; less than both sides of the file inside a screenshot
-            or a collage.
-    """
-
-    data: bytes
-    format: str
-    kept_fraction: float
-    width_px: int
-    height_px: int
-    picture_side_px: int
+def planted_copy(rgb: RGB, edit: str, strength: float, seed: int) -> bytes:
+    """The file of a copy by an edit of PLANTED; arguments and errors as of `changed`."""
+    return encoded(changed(rgb, edit, _CHANGES[edit], strength, seed))
 
 
-@dataclass(frozen=True)
-class Edit:
-    """One kind of edit.
-
-    Attributes:
-        name: key in `EDITS`.
-        family: heading in tables: encoding, size, crop, turn, frame, overlay, degrade, colour, combined.
-        unit: meaning of a strength.
-        strengths: the grades, mildest first.
-        relation: relation of the result to the original: COPY shows nothing that the original lacks; ALTERNATE has
-            something added or another colour.
-        change: the edit on pixels; encoding follows.
-        n_others: other pictures that strength `s` wants (a collage), else 0.
-    """
-
-    name: str
-    family: str
-    unit: str
-    strengths: tuple[float, ...]
-    relation: str
-    change: Change
-    n_others: Callable[[float], int] = lambda _: 0
-
-
-def apply_edit(rgb: RGB, edit: str, strength: float, seed: int, others: Sequence[RGB] = ()) -> Edited:
-    """Edit a picture and encode it.
+def changed(rgb: RGB, edit: str, change: Change, strength: float, seed: int) -> Shown:
+    """Edit a picture.
 
     Args:
         rgb: uint8 (h, w, 3), both sides at least 8 px.
-        edit: a name of `EDITS`.
-        strength: any sensible value of the edit's unit; `EDITS[edit].strengths` are the grades that the bench uses.
+        edit: name of the edit, which is part of the seed.
+        change: the edit on pixels.
+        strength: any sensible value of the edit's unit.
         seed: chooses positions, signs, colours and words; 0 to 2**63 - 1.
-        others: the other pictures of a collage, `EDITS[edit].n_others(strength)` of them; when empty, drawn from the
-            seed.
 
     Raises:
-        ValueError: an unknown edit, a picture of another shape or too small, or the wrong number of other pictures.
+        ValueError: a picture of another shape or too small.
     """
-    if edit not in EDITS:
-        raise ValueError(f"no edit {edit!r}; there are {', '.join(EDITS)}")
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or min(rgb.shape[:2]) < geometry.MIN_SIDE_PX:
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or min(rgb.shape[:2]) < MIN_SIDE_PX:
         raise ValueError(f"an edit wants uint8 (h, w, 3) of at least 8 x 8 pixels, not {rgb.dtype} {rgb.shape}")
-    one = EDITS[edit]
     rng = np.random.default_rng([seed, crc32(f"{edit}:{float(strength)!r}".encode())])
-    wanted = one.n_others(strength)
-    if wanted:
-        if others and len(others) != wanted:
-            raise ValueError(f"{edit} {strength:g} wants {wanted} other pictures, not {len(others)}")
-        shown = drawn.collage(rgb, others or [drawn.invented_picture(rng, rgb.shape) for _ in range(wanted)], rng)
-    else:
-        shown = one.change(rgb, float(strength), rng)
-    height, width = shown.rgb.shape[:2]
-    return Edited(_encode(shown), shown.format, shown.kept_fraction, width, height, shown.picture_side_px)
+    return change(rgb, float(strength), rng)
 
 
-def grid() -> list[tuple[str, float]]:
-    """Every (edit, strength) of the registry, in order."""
-    return [(name, strength) for name, edit in EDITS.items() for strength in edit.strengths]
-
-
-def _encode(shown: Shown) -> bytes:
+def encoded(shown: Shown) -> bytes:
+    """The pixels as a file."""
     buffer = io.BytesIO()
     options = {"method": 3} if shown.format == "WEBP" else {}
     Image.fromarray(shown.rgb).save(buffer, shown.format, quality=shown.quality or _QUALITY, **options)
     return buffer.getvalue()
 
 
-def _jpeg(rgb: RGB, quality: float, rng: np.random.Generator) -> Shown:
-    return replace(geometry.whole(rgb), quality=round(quality))
+def whole(rgb: RGB) -> Shown:
+    """Pixels that show the whole original and nothing else."""
+    return Shown(np.ascontiguousarray(rgb), 1.0, min(rgb.shape[:2]))
 
 
-def _webp(rgb: RGB, quality: float, rng: np.random.Generator) -> Shown:
-    return replace(geometry.whole(rgb), quality=round(quality), format="WEBP")
+def scaled(rgb: RGB, width: int, height: int) -> RGB:
+    """Resized to a size (each side at least MIN_SIDE_PX): by area when it shrinks, else cubic."""
+    width, height = max(MIN_SIDE_PX, width), max(MIN_SIDE_PX, height)
+    shrinks = width <= rgb.shape[1] and height <= rgb.shape[0]
+    return np.asarray(
+        cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC), np.uint8
+    )
 
 
-def _crop_jpeg_resize(rgb: RGB, area: float, rng: np.random.Generator) -> Shown:
-    return replace(geometry.then(geometry.crop(rgb, area, rng), geometry.resize, 0.6, rng), quality=50)
+def jpeg(rgb: RGB, quality: float, rng: np.random.Generator) -> Shown:
+    """Encode as JPEG."""
+    return replace(whole(rgb), quality=round(quality))
 
 
-def _mirror_crop(rgb: RGB, area: float, rng: np.random.Generator) -> Shown:
-    return geometry.then(geometry.mirror(rgb, 1.0, rng), geometry.crop, area, rng)
+def resize(rgb: RGB, factor: float, rng: np.random.Generator) -> Shown:
+    """Both sides times `factor`."""
+    return whole(scaled(rgb, round(rgb.shape[1] * factor), round(rgb.shape[0] * factor)))
 
 
-def _caption_resize_jpeg(rgb: RGB, factor: float, rng: np.random.Generator) -> Shown:
-    return replace(geometry.then(drawn.caption_bar(rgb, 0.2, rng), geometry.resize, factor, rng), quality=40)
+def crop(rgb: RGB, area: float, rng: np.random.Generator) -> Shown:
+    """Crop to `area` of the picture, anywhere in it, with an aspect up to 15 % from the picture's."""
+    height, width = rgb.shape[:2]
+    stretch = exp(rng.uniform(-0.15, 0.15))
+    w, h = width * sqrt(area * stretch), height * sqrt(area / stretch)
+    if w > width:
+        w, h = float(width), height * area
+    elif h > height:
+        w, h = width * area, float(height)
+    w_px, h_px = min(width, max(MIN_SIDE_PX, round(w))), min(height, max(MIN_SIDE_PX, round(h)))
+    x, y = int(rng.integers(width - w_px + 1)), int(rng.integers(height - h_px + 1))
+    part = np.ascontiguousarray(rgb[y : y + h_px, x : x + w_px])
+    return Shown(part, w_px * h_px / (width * height), min(w_px, h_px))
 
 
-def _repost(rgb: RGB, factor: float, rng: np.random.Generator) -> Shown:
-    """A screenshot of a phone that somebody shrank, recompressed and passed on."""
-    return replace(geometry.then(drawn.screenshot_phone(rgb, 0.6, rng), geometry.resize, factor, rng), quality=40)
+def mirror(rgb: RGB, strength: float, rng: np.random.Generator) -> Shown:
+    """Mirror left to right."""
+    return whole(rgb[:, ::-1])
 
 
-def _grey_crop(rgb: RGB, area: float, rng: np.random.Generator) -> Shown:
-    return geometry.then(colour.grey(rgb, 1.0, rng), geometry.crop, area, rng)
+def rotate_cropped(rgb: RGB, degrees: float, rng: np.random.Generator) -> Shown:
+    """Rotate in either direction and crop to the largest rectangle of the picture's aspect that needs no fill."""
+    height, width = rgb.shape[:2]
+    angle = radians(degrees)
+    # The corner (w/2, h/2) k of the wanted rectangle, turned back, must lie inside the picture in x and in y.
+    k = min(
+        width / (width * cos(angle) + height * sin(angle)),
+        height / (width * sin(angle) + height * cos(angle)),
+    )
+    out_w, out_h = max(MIN_SIDE_PX, int(width * k) - 1), max(MIN_SIDE_PX, int(height * k) - 1)
+    inner = turned(rgb, degrees, out_w, out_h, (0, 0, 0), rng)
+    return Shown(inner, min(1.0, out_w * out_h / (width * height)), min(out_w, out_h))
 
 
-_AREA, _SIDE, _DEGREES = "share of the area left", "factor of both sides", "degrees"
-_COVERED, _FACTOR = "share of the picture covered", "factor"
+def turned(rgb: RGB, degrees: float, out_w: int, out_h: int, fill: Sequence[int], rng: np.random.Generator) -> RGB:
+    """Turn about the middle, in either direction, on a canvas of another size."""
+    height, width = rgb.shape[:2]
+    sign = 1 if rng.integers(2) else -1
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), sign * degrees, 1.0)
+    matrix[:, 2] += (out_w - width) / 2, (out_h - height) / 2
+    out = cv2.warpAffine(rgb, matrix, (out_w, out_h), flags=cv2.INTER_CUBIC, borderValue=tuple(fill))
+    return np.asarray(out, np.uint8)
 
-_ALL = (
-    Edit("jpeg", "encoding", "quality", (75, 50, 30, 15, 5), COPY, _jpeg),
-    Edit("webp", "encoding", "quality", (80, 40, 10), COPY, _webp),
-    Edit("resize", "size", _SIDE, (2, 1.5, 0.75, 0.5, 0.25, 0.125), COPY, geometry.resize),
-    Edit("squash", "size", "factor of one side", (0.9, 0.75, 0.5), COPY, geometry.squash),
-    Edit("crop", "crop", _AREA, (0.8, 0.64, 0.5, 0.36, 0.25, 0.16, 0.1), COPY, geometry.crop),
-    Edit("perspective", "crop", "share of a side", (0.05, 0.1, 0.2), COPY, geometry.perspective),
-    Edit("mirror", "turn", "", (1,), COPY, geometry.mirror),
-    Edit("flip", "turn", "", (1,), COPY, geometry.flip),
-    Edit("quarter_turn", "turn", _DEGREES, (90, 180, 270), COPY, geometry.quarter_turn),
-    Edit("rotate_filled", "turn", _DEGREES, (2, 5, 10, 20), COPY, geometry.rotate_filled),
-    Edit("rotate_cropped", "turn", _DEGREES, (2, 5, 10, 20), COPY, geometry.rotate_cropped),
-    Edit("border_white", "frame", "share of the short side", (0.05, 0.15), COPY, geometry.border_white),
-    Edit("border_black", "frame", "share of the short side", (0.05, 0.15), COPY, geometry.border_black),
-    Edit("border_coloured", "frame", "share of the short side", (0.05, 0.15), COPY, geometry.border_coloured),
-    Edit("letterbox", "frame", "share of bars", (0.15, 0.3, 0.5), COPY, geometry.letterbox),
-    Edit("pillarbox", "frame", "share of bars", (0.3, 0.5), COPY, geometry.pillarbox),
-    Edit("screenshot_phone", "frame", "share of the screen", (0.6, 0.35), ALTERNATE, drawn.screenshot_phone),
-    Edit("screenshot_desktop", "frame", "share of the screen", (0.5, 0.25), ALTERNATE, drawn.screenshot_desktop),
-    Edit(
-        "collage", "frame", "pictures", (2, 4), ALTERNATE, lambda rgb, s, rng: geometry.whole(rgb), lambda s: int(s) - 1
-    ),
-    Edit("caption_bar", "overlay", "height over the picture's", (0.1, 0.2, 0.35), ALTERNATE, drawn.caption_bar),
-    Edit("caption_over", "overlay", _COVERED, (0.1, 0.2, 0.3), ALTERNATE, drawn.caption_over),
-    Edit("meme_text", "overlay", "letter height over the picture's", (0.08, 0.14), ALTERNATE, drawn.meme_text),
-    Edit("sticker", "overlay", _COVERED, (0.02, 0.05, 0.1, 0.15), ALTERNATE, drawn.sticker),
-    Edit("watermark_corner", "overlay", "opacity", (0.35, 0.7), ALTERNATE, drawn.watermark_corner),
-    Edit("watermark_tiled", "overlay", "opacity", (0.15, 0.3, 0.5), ALTERNATE, drawn.watermark_tiled),
-    Edit("blur", "degrade", "sigma in % of the long side", (0.2, 0.5, 1.0), COPY, colour.blur),
-    Edit("sharpen", "degrade", "% of unsharp mask", (100, 300), COPY, colour.sharpen),
-    Edit("noise", "degrade", "sigma in grey levels", (6, 15, 30), COPY, colour.noise),
-    Edit("salt_pepper", "degrade", "share of pixels", (0.01, 0.05, 0.1), COPY, colour.salt_pepper),
-    Edit("gamma", "colour", "exponent", (0.7, 0.5, 1.4, 2.0), ALTERNATE, colour.gamma),
-    Edit("brightness", "colour", _FACTOR, (0.8, 0.6, 1.25, 1.5), ALTERNATE, colour.brightness),
-    Edit("contrast", "colour", _FACTOR, (0.75, 0.5, 1.3, 1.7), ALTERNATE, colour.contrast),
-    Edit("grey", "colour", "", (1,), ALTERNATE, colour.grey),
-    Edit("sepia", "colour", "", (1,), ALTERNATE, colour.sepia),
-    Edit("colour_cast", "colour", "gain of a channel", (0.15, 0.3), ALTERNATE, colour.colour_cast),
-    Edit("hue", "colour", _DEGREES, (30, 90, 180), ALTERNATE, colour.hue),
-    Edit("saturation", "colour", _FACTOR, (0.4, 2.0), ALTERNATE, colour.saturation),
-    Edit("posterise", "colour", "bits a channel", (4, 3, 2), ALTERNATE, colour.posterise),
-    Edit("crop_jpeg_resize", "combined", _AREA, (0.7, 0.5, 0.3), COPY, _crop_jpeg_resize),
-    Edit("mirror_crop", "combined", _AREA, (0.8, 0.5), COPY, _mirror_crop),
-    Edit("caption_resize_jpeg", "combined", _SIDE, (0.5,), ALTERNATE, _caption_resize_jpeg),
-    Edit("repost", "combined", _SIDE, (0.5,), ALTERNATE, _repost),
-    Edit("grey_crop", "combined", _AREA, (0.6,), ALTERNATE, _grey_crop),
-)
 
-EDITS: dict[str, Edit] = {edit.name: edit for edit in _ALL}
-"""Name to edit, in the order of tables."""
+def words(rng: np.random.Generator, n: int) -> str:
+    """`n` words chosen by the seed."""
+    return " ".join(_WORDS[i] for i in rng.integers(0, len(_WORDS), n))
+
+
+def font(height_px: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The default font of Pillow at a letter height."""
+    return ImageFont.load_default(max(6.0, height_px))
+
+
+def fit_text(text: str, width_px: float, height_px: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The largest font, up to a height, in which one line of text fits a width."""
+    wide = font(height_px).getlength(text)
+    return font(height_px * min(1.0, width_px / max(1.0, wide)))
+
+
+def paint(rgb: RGB) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """The pixels as a picture, and what draws on it."""
+    image = Image.fromarray(rgb)
+    return image, ImageDraw.Draw(image)
+
+
+def covered(before: RGB, after: RGB) -> float:
+    """Share of the pixels that an opaque overlay hides: those that changed."""
+    return float((before != after).any(axis=2).mean())
+
+
+def sticker(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
+    """An opaque badge, star or face that covers `share` of the area, anywhere in the picture."""
+    height, width = rgb.shape[:2]
+    kind = int(rng.integers(3))
+    fill = tuple(int(c) for c in rng.integers(60, 256, 3))
+    across, down = rng.random(2)
+    # Area over radius squared: disc pi, ten-cornered star of inner radius one half 1.47, label 2 r by r 2.
+    radius = min(sqrt(share * width * height / (pi, 1.469, 2.0)[kind]), width / 2, height / 2)
+    x, y = radius + across * (width - 2 * radius), radius + down * (height - 2 * radius)
+    image, draw = paint(rgb)
+    if kind == 0:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=INK)
+        for dx in (-0.35, 0.35):
+            eye = radius * 0.1
+            draw.ellipse((x + dx * radius - eye, y - 0.3 * radius - eye, x + dx * radius + eye, y - 0.1 * radius), INK)
+        mouth = (x - 0.5 * radius, y - 0.4 * radius, x + 0.5 * radius, y + 0.6 * radius)
+        draw.arc(mouth, 20, 160, INK, max(1, round(radius / 12)))
+    elif kind == 1:
+        points = [
+            (x + radius * (1, 0.5)[i % 2] * sin(i * pi / 5), y - radius * (1, 0.5)[i % 2] * cos(i * pi / 5))
+            for i in range(10)
+        ]
+        draw.polygon(points, fill=fill)
+    else:
+        draw.rectangle((x - radius, y - radius / 2, x + radius, y + radius / 2), fill=fill)
+        text = words(rng, 2).upper()
+        draw.text((x, y), text, fill=INK, font=fit_text(text, radius * 1.8, radius * 0.6), anchor="mm")
+    out = np.array(image)
+    return Shown(out, 1 - covered(rgb, out), min(height, width))
+
 
 PLANTED: tuple[tuple[str, float], ...] = (
     ("crop", 0.8),
@@ -209,3 +224,12 @@ PLANTED: tuple[tuple[str, float], ...] = (
     ("rotate_cropped", 5.0),
 )
 """The (edit, strength) that every run plants: cheap ones (a few milliseconds each at 1 megapixel), one of each kind."""
+
+_CHANGES: dict[str, Change] = {
+    "crop": crop,
+    "mirror": mirror,
+    "jpeg": jpeg,
+    "resize": resize,
+    "sticker": sticker,
+    "rotate_cropped": rotate_cropped,
+}

@@ -22,7 +22,7 @@ from dupelake.fingerprint.fingerprint import fingerprint_image
 from dupelake.fingerprint.hashing import hash_version
 from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.ingest.failure import Failure
-from dupelake.recall.edits import PLANTED, apply_edit
+from dupelake.recall.edits import PLANTED, planted_copy
 from dupelake.warehouse.schema import FEATURES, HASHES, THUMBNAILS
 from dupelake.words.vocabulary import Vocabulary, feature_version, load_vocabulary
 
@@ -89,8 +89,8 @@ def _copy(parent: dict[str, Any], edit: str, strength: float, cfg: Config, vocab
     digest = hashlib.sha256(f"planted\n{parent['content_id']}\n{name}".encode()).hexdigest()
     row = {"content_id": digest[:32], "parent_id": parent["content_id"], "scope": parent["scope"], "edit": name}
     try:
-        edited = apply_edit(decode_thumbnail(parent["bytes"]), edit, strength, int(digest[32:47], 16))
-        found = fingerprint_image(edited.data, cfg.decode, cfg.hash, cfg.features, vocabulary)
+        edited = planted_copy(decode_thumbnail(parent["bytes"]), edit, strength, int(digest[32:47], 16))
+        found = fingerprint_image(edited, cfg.decode, cfg.hash, cfg.features, vocabulary)
     except Exception as error:  # a copy that cannot be made counts as not found
         return row | {"error_message": f"{type(error).__name__}: {error}"[:500]}
     if isinstance(found, Failure):

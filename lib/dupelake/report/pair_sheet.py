@@ -48,19 +48,18 @@ class PairCard:
     note: str = ""
 
 
-def draw_pair_sheet(cards: Sequence[PairCard], title: str, frame: str, columns: int = 3) -> Image.Image:
+def draw_pair_sheet(cards: Sequence[PairCard], title: str, frame: str) -> Image.Image:
     """Draw a sheet of cards, row by row.
 
     Args:
         cards: cards in order; for an empty list the sheet says that there are none.
         title: the line at the top.
         frame: `false` or `missed`; decides the colour of the headlines.
-        columns: cards per row.
 
     Returns:
-        An RGB image, `columns` cards wide at most. The largest local difference is outlined in pink on the source.
+        An RGB image, three cards wide at most. The largest local difference is outlined in pink on the source.
     """
-    columns = max(1, min(columns, len(cards)))
+    columns = max(1, min(3, len(cards)))
     rows = -(-len(cards) // columns)
     width = max(2, columns) * (CARD_WIDTH_PX + _GAP_PX) + _GAP_PX
     sheet = Image.new("RGB", (width, _HEAD_PX + max(60, rows * (CARD_HEIGHT_PX + _GAP_PX))), BACK)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pyspark.sql import functions as F
 
-from dupelake.group.file_names_stage import what_may_go
+from dupelake.group.file_names_stage import totals_of, what_may_go
 from dupelake.report.contact_sheet import SheetGroup, draw_contact_sheet, sheet_groups
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import human_bytes, recall_in_words, tiers_in_words
@@ -34,18 +34,11 @@ def describe(warehouse: Warehouse) -> str:
     pairs = {r["kind"]: r["n"] for r in kinds.collect()}  # one row per kind
     lines.append(f"  pairs   {', '.join(f'{v} {k}' for k, v in sorted(pairs.items())) or 'no duplicates'}")
     groups = warehouse.read(GROUPS)
-    row = single_row(
-        groups.agg(
-            F.count(F.lit(1)).alias("n"),
-            F.count_if("is_keeper").alias("groups"),
-            F.count_if(F.col("relation") == "copy").alias("copies"),
-            F.count_if("is_removable").alias("removable"),
-        )
-    )
+    row = single_row(totals_of(groups))
     may_go = single_row(what_may_go(groups, images)).asDict()
     lines.append(
-        f"  groups  {row['groups']} of {row['n']} images, {row['copies']} copies; {row['removable']} removable, "
-        f"{human_bytes(may_go['removable_bytes'])}"
+        f"  groups  {row['groups']} of {row['images_grouped']} images, {row['copies']} copies; "
+        f"{row['removable']} removable, {human_bytes(may_go['removable_bytes'])}"
     )
     lines.append(f"  may go  {tiers_in_words(may_go)}")
     last = warehouse.read(RUNS).orderBy(F.desc("started_at")).first()

@@ -5,7 +5,7 @@ Knows no Spark.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Self
 
@@ -17,13 +17,14 @@ MAY_GO = tuple(f"{tier}{unit}" for tier in TIERS for unit in ("", "_bytes"))
 """Keys of `Counts.may_go`, each also with `_bytes`."""
 
 
-def _meaning(meaning: str, settled: str | None = None, **family: Any) -> dict[str, Any]:
-    """Metadata of a field; `family`: the prefix of a dictionary's names, and the keys that it always has."""
-    return {"meaning": meaning, "settled": settled, **family}
-
-
 def _count(meaning: str, settled: str | None = None) -> Any:
-    return field(default=0, init=False, metadata=_meaning(meaning, settled))
+    return field(default=0, init=False, metadata={"meaning": meaning, "settled": settled})
+
+
+def _counts(prefix: str, meaning: str, settled: str | None = None, keys: Sequence[str] = ()) -> Any:
+    """A dictionary of counts: the prefix of their names, and the keys that it always has."""
+    told = {"meaning": meaning, "settled": settled, "prefix": prefix, "keys": keys}
+    return field(default_factory=dict, init=False, metadata=told)
 
 
 @dataclass(eq=False)
@@ -39,9 +40,7 @@ class Counts(Mapping[str, int]):
     skipped: int = _count("rows that were not read: known, repeated, of another partition, or a tombstone")
     hashed: int = _count("images that were read and hashed")
     failed: int = _count("images that could not be read or decoded")
-    failed_by_reason: dict[str, int] = field(
-        default_factory=dict, init=False, metadata=_meaning("the same by `images.reason`", prefix="failed")
-    )
+    failed_by_reason: dict[str, int] = _counts("failed", "the same by `images.reason`")
     changed: int = _count("known images that were read again because their file or mark changed")
     retried: int = _count("images that failed on an earlier night and were tried again")
     returned: int = _count("deleted images that a manifest lists again")
@@ -67,28 +66,22 @@ class Counts(Mapping[str, int]):
     pairs_not_aligned: int = _count("candidate pairs whose alignment failed with an error")
     pairs_measured: int = _count("rows of `pairs` that were written", _ZERO)
     pairs_withdrawn: int = _count("rows of `pairs` that were deleted", _ZERO)
-    pairs_by_kind: dict[str, int] = field(
-        default_factory=dict, init=False, metadata=_meaning("all duplicates in `pairs` by kind", _KEPT, prefix="pairs")
-    )
+    pairs_by_kind: dict[str, int] = _counts("pairs", "all duplicates in `pairs` by kind", _KEPT)
     # cluster
     pairs_of_other_versions: int = _count("pairs that take no part in the grouping: of another version")
     contents_regrouped: int = _count("contents that were grouped again", _ZERO)
     bridges_cut: int = _count("links that were cut because they alone joined two clusters", _ZERO)
     components_split: int = _count("components that these links held together")
     conflicts: int = _count("verdicts that contradict others", _ZERO)
-    changes_by_event: dict[str, int] = field(
-        default_factory=dict, init=False, metadata=_meaning("rows added to `group_changes` by event", prefix="changes")
-    )
+    changes_by_event: dict[str, int] = _counts("changes", "rows added to `group_changes` by event")
     similar_groups: int = _count("groups of similar images, where cluster.similar_groups is on")
     groups: int = _count("all groups of copies and alternates", _KEPT)
     images_grouped: int = _count("all images in groups", _KEPT)
     copies: int = _count("all images in groups that are copies of their keeper", _KEPT)
     removable: int = _count("all images that may be removed", _KEPT)
     removable_bytes: int = _count("the size of their files", _KEPT)
-    may_go: dict[str, int] = field(
-        default_factory=dict,
-        init=False,
-        metadata=_meaning("files that each tier of copies would free, and bytes", _KEPT, prefix="may_go", keys=MAY_GO),
+    may_go: dict[str, int] = _counts(
+        "may_go", "files that each tier of copies would free, and bytes", _KEPT, keys=MAY_GO
     )
     # nightly
     nothing_changed: int = _count("1 where the night found nothing to do")
@@ -106,13 +99,9 @@ class Counts(Mapping[str, int]):
     unknown: int = _count("given names that are of no image")
     forgotten: int = _count("images that were marked as forgotten")
     undone: int = _count("images that may come back")
-    purged_by_table: dict[str, int] = field(
-        default_factory=dict, init=False, metadata=_meaning("rows that were purged by table", prefix="purged")
-    )
+    purged_by_table: dict[str, int] = _counts("purged", "rows that were purged by table")
     # maintain
-    files_by_table: dict[str, int] = field(
-        default_factory=dict, init=False, metadata=_meaning("live files after maintenance by table", prefix="files")
-    )
+    files_by_table: dict[str, int] = _counts("files", "live files after maintenance by table")
 
     @classmethod
     def of(cls, given: Mapping[str, int]) -> Self:
@@ -145,7 +134,7 @@ class Counts(Mapping[str, int]):
                 self.set(one.name, last.get(one.name, 0) if settled == _KEPT else 0)
             elif settled is not None:
                 names = {name for name in last if name.startswith(f"{prefix}.")}
-                for name in sorted(names | {f"{prefix}.{key}" for key in one.metadata.get("keys", ())}):
+                for name in sorted(names | {f"{prefix}.{key}" for key in one.metadata["keys"]}):
                     self.set(name, last.get(name, 0))
 
     def _family(self, prefix: str) -> dict[str, int]:

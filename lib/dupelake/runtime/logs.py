@@ -37,12 +37,11 @@ class _Redacted(logging.Formatter):
         return self._redact(super().format(record))
 
 
-def configure_logging(run_id: str, level: int = logging.INFO, redact: Callable[[str], str] = redact_uris) -> None:
+def configure_logging(run_id: str, redact: Callable[[str], str] = redact_uris) -> None:
     """Sends dupelake's log lines to stderr, each with time, zone and run id; other loggers are unchanged.
 
     Args:
         run_id: part of each line.
-        level: the lowest level that is logged.
         redact: removes secrets from a line.
     """
     handler = logging.StreamHandler(sys.stderr)
@@ -50,7 +49,7 @@ def configure_logging(run_id: str, level: int = logging.INFO, redact: Callable[[
     handler.setFormatter(_Redacted(f"{start}%(asctime)s %(levelname)s [{run_id}] %(message)s", redact))
     root = logging.getLogger("dupelake")
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(logging.INFO)
     root.propagate = False
 
 

@@ -185,7 +185,7 @@ def _intersection(first: Matrix, second: Matrix) -> Matrix | None:
     return polygon[:, 0].astype(np.float64)
 
 
-def normalised(grey: FloatArray, mask: Mask | None = None) -> FloatArray:
+def normalised(grey: FloatArray) -> FloatArray:
     """`grey` minus its local mean, divided by its local deviation. A floor of the deviation keeps flat places flat."""
     side = max(5, (min(grey.shape) // 8) | 1)
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)

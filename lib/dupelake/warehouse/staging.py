@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
@@ -74,11 +74,6 @@ class Staging:
         """
         _, files = self._place(self.root)
         return str(files.getUri().getScheme()) in _RENAMING
-
-    @property
-    def checkpoint(self) -> Callable[[DataFrame], DataFrame]:
-        """`save` as a function of one frame, for iterative stages."""
-        return self.save
 
     @contextmanager
     def passing(self) -> Iterator[None]:

@@ -103,19 +103,12 @@ def unpack_features(keypoints: bytes, descriptors: bytes) -> Features:
     return Features(xy, scale, angle, np.frombuffer(descriptors, np.uint8).reshape(-1, DESCRIPTOR_DIM))
 
 
-def mirrored_features(features: Features, width_px: int) -> Features:
-    """The features of the picture mirrored left to right, without a second detection.
-
-    The descriptor of a mirrored keypoint is a permutation of its bins: the rows of the 4 x 4 grid are reversed (the
-    grid is aligned with the orientation of the keypoint), and orientation o becomes -o mod 8.
-    """
-    xy = features.xy.copy()
-    xy[:, 0] = width_px - 1 - xy[:, 0]
-    angle = np.mod(180.0 - features.angle, np.float32(360.0)).astype(np.float32)
-    return Features(xy, features.scale, angle, features.descriptors[:, MIRROR_PERMUTATION])
-
-
 def _mirror_permutation(n_rows: int) -> NDArray[np.intp]:
+    """The bins of the descriptor of a mirrored keypoint, which needs no second detection.
+
+    The rows of the grid are reversed (it is aligned with the orientation of the keypoint), and orientation o becomes
+    -o mod 8. The keypoint itself lies at width - 1 - x, and its angle is 180 degrees minus the angle.
+    """
     index = np.arange(n_rows * 32).reshape(n_rows, 4, 8)
     return index[::-1][:, :, (-np.arange(8)) % 8].ravel()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.ranges import bounded_slices, ranges
 from dupelake.words.votes import Matches, WordBlock
 
 # In a copy the scale and angle of a keypoint differ by a few percent and degrees, so the error of a prediction grows
@@ -38,15 +39,9 @@ def consistent_points(block: WordBlock, matches: Matches) -> NDArray[np.int64]:
         int64 (p,), at least 1, because a hypothesis predicts its own match.
     """
     sizes = np.diff(matches.start)
-    cost = np.minimum(sizes, MAX_HYPOTHESES) * sizes
-    until = np.cumsum(cost)
     out = np.zeros(len(matches), np.int64)
-    first = 0
-    while first < len(matches):
-        base = until[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(until, base + _MAX_ROWS, "right")))
-        out[first:last] = _slice_points(block, matches, first, last)
-        first = last
+    for part in bounded_slices(np.minimum(sizes, MAX_HYPOTHESES) * sizes, _MAX_ROWS):
+        out[part] = _slice_points(block, matches, part.start, part.stop)
     return out
 
 
@@ -62,8 +57,7 @@ def _slice_points(block: WordBlock, matches: Matches, first: int, last: int) -> 
     hypothesis = _hypotheses(matches.in_best[rows], pair, start)
     n_tried = sizes[pair[hypothesis]]
     g = np.repeat(np.arange(len(hypothesis)), n_tried)
-    offset = np.arange(len(g)) - np.repeat(np.cumsum(n_tried) - n_tried, n_tried)
-    k = np.repeat(start[pair[hypothesis]], n_tried) + offset
+    k = ranges(start[pair[hypothesis]], n_tried)
     h = hypothesis[g]
     dx, dy = (here[k] - here[h]).T
     ex, ey = (there[k] - there[h]).T

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.ranges import bounded_slices, ranges
 from dupelake.words.vocabulary import NO_WORD, PACKED_HEADER, PACKED_WORD, mirrored_words, unpack_words
 
 ROTATION_BINS = 16  # of 22.5 degrees; a window is 45 degrees
@@ -131,14 +132,9 @@ def shared_words(
         per_word[hit.words] += hit.counts  # no word occurs twice in hit.words
     total = np.concatenate([np.zeros(1, np.int64), np.cumsum(per_word)])
     left = np.flatnonzero(sides & LEFT)
-    rows_until = np.cumsum(total[block.start[left + 1]] - total[block.start[left]])
-    first = 0
-    while first < len(left):
-        base = rows_until[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(rows_until, base + max_rows, "right")))
-        codes = _match_codes(block, owner, sides, hits, left[first], left[last - 1] + 1)
+    for part in bounded_slices(total[block.start[left + 1]] - total[block.start[left]], max_rows):
+        codes = _match_codes(block, owner, sides, hits, left[part.start], left[part.stop - 1] + 1)
         yield _decode(block, codes, min_votes)
-        first = last
 
 
 @dataclass(frozen=True)
@@ -217,8 +213,7 @@ def _match_codes(
         mine = slice(*np.searchsorted(hit.words, block.start[[first, end]]))
         words, counts = hit.words[mine], hit.counts[mine]
         a = np.repeat(words, counts)
-        offset = np.arange(len(a)) - np.repeat(np.cumsum(counts) - counts, counts)
-        b = hit.index.words[np.repeat(hit.first[mine], counts) + offset]
+        b = hit.index.words[ranges(hit.first[mine], counts)]
         left, right = owner[a], owner[b]
         # If both pictures are on both sides, the pair is found twice; keep the one from the lower picture.
         both = (sides[left] & RIGHT > 0) & (sides[right] & LEFT > 0)

@@ -1,4 +1,4 @@
-"""Edits that draw: captions, stickers, watermarks, screens around a picture, collages. See `edits`.
+"""Edits of the bench that draw: captions, watermarks, screens around a picture, collages. See `registry`.
 
 Text is set in the font that Pillow carries, so that nothing depends on the fonts of a machine.
 """
@@ -10,43 +10,9 @@ from math import ceil, cos, pi, sin, sqrt
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from dupelake.recall.edits_geometry import RGB, Shown, scaled
-
-_TEXT = (
-    "when you finally see the weekend sale only today look at this cat never again my friends said it would be fine "
-    "monday morning coffee best price free delivery new summer photo by studio north all rights reserved nobody told "
-    "me about rain wait for it so true every single time"
-)
-_WORDS = _TEXT.split()
-_INK, _PAPER = (20, 20, 20), (250, 250, 250)
-
-
-def words(rng: np.random.Generator, n: int) -> str:
-    """`n` words chosen by the seed."""
-    return " ".join(_WORDS[i] for i in rng.integers(0, len(_WORDS), n))
-
-
-def font(height_px: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The default font of Pillow at a letter height."""
-    return ImageFont.load_default(max(6.0, height_px))
-
-
-def fit_text(text: str, width_px: float, height_px: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The largest font, up to a height, in which one line of text fits a width."""
-    wide = font(height_px).getlength(text)
-    return font(height_px * min(1.0, width_px / max(1.0, wide)))
-
-
-def _paint(rgb: RGB) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    image = Image.fromarray(rgb)
-    return image, ImageDraw.Draw(image)
-
-
-def _covered(before: RGB, after: RGB) -> float:
-    """Share of the pixels that an opaque overlay hides: those that changed."""
-    return float((before != after).any(axis=2).mean())
+from dupelake.recall.edits import INK, PAPER, RGB, Shown, covered, fit_text, font, paint, scaled, words
 
 
 def caption_bar(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
@@ -55,14 +21,14 @@ def caption_bar(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
     bar = max(8, round(height * share))
     light, on_top, lines = bool(rng.integers(3)), bool(rng.integers(2)), 1 + int(rng.integers(2))
     texts = [words(rng, 4) for _ in range(lines)]
-    canvas = np.full((height + bar, width, 3), _PAPER if light else _INK, np.uint8)
+    canvas = np.full((height + bar, width, 3), PAPER if light else INK, np.uint8)
     top = bar if on_top else 0
     canvas[top : top + height] = rgb
-    image, draw = _paint(canvas)
+    image, draw = paint(canvas)
     for i, text in enumerate(texts):
         y = (0 if on_top else height) + bar * (i + 0.5) / lines
         face = fit_text(text, width * 0.9, bar / lines * 0.6)
-        draw.text((width / 2, y), text, fill=_INK if light else _PAPER, font=face, anchor="mm")
+        draw.text((width / 2, y), text, fill=INK if light else PAPER, font=face, anchor="mm")
     return Shown(np.array(image), 1.0, min(height, width))
 
 
@@ -73,9 +39,9 @@ def caption_over(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
     on_top, text = bool(rng.integers(2)), words(rng, 4)
     fill = tuple(int(c) for c in rng.integers(0, 256, 3))
     y = 0 if on_top else height - bar
-    image, draw = _paint(rgb)
+    image, draw = paint(rgb)
     draw.rectangle((0, y, width, y + bar - 1), fill=fill)
-    ink = _INK if sum(fill) > 380 else _PAPER
+    ink = INK if sum(fill) > 380 else PAPER
     draw.text((width / 2, y + bar / 2), text, fill=ink, font=fit_text(text, width * 0.9, bar * 0.6), anchor="mm")
     return Shown(np.array(image), 1 - bar / height, min(height, width))
 
@@ -83,45 +49,14 @@ def caption_over(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
 def meme_text(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
     """White capitals with a black rim at the upper and at the lower edge."""
     height, width = rgb.shape[:2]
-    image, draw = _paint(rgb)
+    image, draw = paint(rgb)
     for y, anchor in ((height * 0.03, "ma"), (height * 0.97, "md")):
         text = words(rng, 4).upper()
         face = fit_text(text, width * 0.94, height * share)
         rim = max(1, round(height * share / 12))
         draw.text((width / 2, y), text, fill=(255, 255, 255), font=face, anchor=anchor, stroke_width=rim, stroke_fill=0)
     out = np.array(image)
-    return Shown(out, 1 - _covered(rgb, out), min(height, width))
-
-
-def sticker(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
-    """An opaque badge, star or face that covers `share` of the area, anywhere in the picture."""
-    height, width = rgb.shape[:2]
-    kind = int(rng.integers(3))
-    fill = tuple(int(c) for c in rng.integers(60, 256, 3))
-    across, down = rng.random(2)
-    # Area over radius squared: disc pi, ten-cornered star of inner radius one half 1.47, label 2 r by r 2.
-    radius = min(sqrt(share * width * height / (pi, 1.469, 2.0)[kind]), width / 2, height / 2)
-    x, y = radius + across * (width - 2 * radius), radius + down * (height - 2 * radius)
-    image, draw = _paint(rgb)
-    if kind == 0:
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=_INK)
-        for dx in (-0.35, 0.35):
-            eye = radius * 0.1
-            draw.ellipse((x + dx * radius - eye, y - 0.3 * radius - eye, x + dx * radius + eye, y - 0.1 * radius), _INK)
-        mouth = (x - 0.5 * radius, y - 0.4 * radius, x + 0.5 * radius, y + 0.6 * radius)
-        draw.arc(mouth, 20, 160, _INK, max(1, round(radius / 12)))
-    elif kind == 1:
-        points = [
-            (x + radius * (1, 0.5)[i % 2] * sin(i * pi / 5), y - radius * (1, 0.5)[i % 2] * cos(i * pi / 5))
-            for i in range(10)
-        ]
-        draw.polygon(points, fill=fill)
-    else:
-        draw.rectangle((x - radius, y - radius / 2, x + radius, y + radius / 2), fill=fill)
-        text = words(rng, 2).upper()
-        draw.text((x, y), text, fill=_INK, font=fit_text(text, radius * 1.8, radius * 0.6), anchor="mm")
-    out = np.array(image)
-    return Shown(out, 1 - _covered(rgb, out), min(height, width))
+    return Shown(out, 1 - covered(rgb, out), min(height, width))
 
 
 def watermark_corner(rgb: RGB, opacity: float, rng: np.random.Generator) -> Shown:
@@ -170,7 +105,7 @@ def screenshot_phone(rgb: RGB, share: float, rng: np.random.Generator) -> Shown:
     canvas = np.full((total, width, 3), paper, np.uint8)
     top = min(round(4 * unit + 0.35 * (total - height - 7 * unit)), total - height - round(2 * unit))
     canvas[top : top + height] = rgb
-    image, draw = _paint(canvas)
+    image, draw = paint(canvas)
     small, large = font(unit * 0.7), font(unit)
     clock = f"{rng.integers(24)}:{rng.integers(10, 60)}"
     draw.text((unit, unit * 0.3), clock, ink, small)
@@ -198,10 +133,8 @@ def screenshot_desktop(rgb: RGB, share: float, rng: np.random.Generator) -> Show
     grow = sqrt(1 / share)
     out_w, out_h = round(width * grow), round(height * grow)
     dark = bool(rng.integers(2))
-    paper, ink, bar = (
-        ((30, 31, 34), (220, 220, 220), (50, 52, 56)) if dark else ((255, 255, 255), _INK, (225, 228, 232))
-    )
-    image, draw = _paint(np.full((out_h, out_w, 3), paper, np.uint8))
+    paper, ink, bar = ((30, 31, 34), (220, 220, 220), (50, 52, 56)) if dark else ((255, 255, 255), INK, (225, 228, 232))
+    image, draw = paint(np.full((out_h, out_w, 3), paper, np.uint8))
     free_w, free_h = out_w - width, out_h - height
     top_bar, left = free_h * 0.45, free_w * 0.7
     draw.rectangle((0, 0, out_w, top_bar * 0.9), fill=bar)
@@ -264,7 +197,7 @@ def invented_picture(rng: np.random.Generator, shape: Sequence[int]) -> RGB:
     for cells, weight in ((3, 110.0), (9, 70.0), (40, 50.0)):
         coarse = rng.random((cells, cells, 3), np.float32)
         out += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) * np.float32(weight)
-    image, draw = _paint(np.clip(out, 0, 255).astype(np.uint8))
+    image, draw = paint(np.clip(out, 0, 255).astype(np.uint8))
     for _ in range(25):
         x, y, r = rng.random() * width, rng.random() * height, (0.02 + 0.12 * rng.random()) * min(width, height)
         fill = tuple(int(c) for c in rng.integers(0, 256, 3))

@@ -1,4 +1,4 @@
-"""Edits of pixel values: blur, noise, light and colour. Nothing moves, and all of the picture stays. See `edits`."""
+"""Edits of pixel values: blur, noise, light and colour. Nothing moves, and all of the picture stays. See `registry`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.recall.edits_geometry import RGB, Shown, whole
+from dupelake.recall.edits import RGB, Shown, whole
 
 # Luminance to brown, the matrix that image editors and the W3C Filter Effects draft (sepia(1)) share; rows: R, G, B.
 _SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]], np.float32)

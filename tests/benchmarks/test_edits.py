@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from benchmarks.edits.registry import ALTERNATE, COPY, EDITS, apply_edit, grid
 from pictures import photograph
 from PIL import Image
 
-from dupelake.recall.edits import ALTERNATE, COPY, EDITS, PLANTED, apply_edit, grid
+from dupelake.recall.edits import PLANTED, planted_copy
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,11 @@ def test_relations_and_planted_edits_are_what_users_would_say(rgb):
     assert planted.count("crop") == 3
     assert {"mirror", "jpeg", "resize", "sticker", "rotate_cropped"} <= set(planted)
     assert all(cell in grid() for cell in PLANTED)
+
+
+@pytest.mark.parametrize(("edit", "strength"), PLANTED, ids=str)
+def test_a_planted_copy_is_the_edit_of_the_bench(rgb, edit, strength):
+    assert planted_copy(rgb, edit, strength, 5) == apply_edit(rgb, edit, strength, 5).data
 
 
 def test_tiny_pictures_survive_every_grade():
