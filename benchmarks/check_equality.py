@@ -302,7 +302,12 @@ class Comparison:
         self.groups = {row["image_id"]: row for row in rows_of(work, "groups", GROUPS.columns)}
         self.components = Components(work)
         self.asked = Counter(self.components.root(answer.content_id) for answer in self._read())
-        self.new = {answer.content_id for answer in self._read()}
+        asked = {str(one.path) for one in self.chosen}
+        self.stored = {
+            (self.digest[row["content_id"]], row["scope"])
+            for row in images
+            if row["uri"] not in asked and row["status"] == "ok" and row["deleted_at"] is None
+        }
         self.counts: Counter[str] = Counter()
         self.differing: list[tuple[str, Question, Any, Any]] = []
 
@@ -332,7 +337,12 @@ class Comparison:
         found = {(pair.row["src_id"], pair.row["dst_id"]): pair.row for pair in answer.pairs}
         same = self.classes[self.digest[str(answer.content_id)]]
         near = {key for content in same for key in self.pairs_of[content]}
-        of_two = {key for key in near - found.keys() if (set(key) - same) & self.new}
+        of_two = {  # the other content has no stored image in this scope
+            key
+            for key in near - found.keys()
+            for other in set(key) - same
+            if (self.digest[other], one.scope) not in self.stored
+        }
         self.counts["pairs of two questions"] += len(of_two)
         wanted = near - self.before - of_two
         for key in wanted | found.keys():
