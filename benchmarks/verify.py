@@ -101,7 +101,7 @@ EDITS: dict[str, list[Callable[[Image.Image], Image.Image]]] = {
 
 def rejected(pictures: list[Picture], n: int) -> list[Pair]:
     """The pairs of distinct photographs that share the most matches."""
-    held = [p.features.descriptors.astype(np.float32) for p in pictures]
+    held = [p.features for p in pictures]
     counts = [
         (-len(match(descriptor_distances(held[i], held[j]))[0]), i, j)
         for i in range(len(held))

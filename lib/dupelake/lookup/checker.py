@@ -50,13 +50,17 @@ class Checker:
         folder: of the index.
         scope: of the images; None for manifest.default_scope of the warehouse.
         n_processes: that check at the same time on this machine, for their share of memory.
+        profile: `fast` compares by bytes, pixels and hashes alone; None compares as the nights do.
 
     Raises:
         VersionMixError: as `Index`.
+        ConfigError: as `Index`.
     """
 
-    def __init__(self, folder: Path, scope: str | None = None, n_processes: int = 1) -> None:
-        self.index = Index(folder)
+    def __init__(
+        self, folder: Path, scope: str | None = None, n_processes: int = 1, profile: str | None = None
+    ) -> None:
+        self.index = Index(folder, profile)
         self.scope = self.index.config.manifest.default_scope if scope is None else scope
         self._reader = Reader(self.index, n_processes)
 
@@ -96,7 +100,8 @@ class Checker:
             "as_of": held.as_of,
             "age_s": round(held.age_s()),
             "built_at": held.built_at,
-            "versions": held.versions,
+            "versions": self.index.versions,
+            "profile": self.index.profile,
         }
         return replace(answer, index=shown)
 
@@ -107,6 +112,7 @@ def check(
     *,
     index: str | os.PathLike[str] | None = None,
     scope: str | None = None,
+    profile: str | None = None,
 ) -> list[Answer]:
     """Ask of each image whether a warehouse has its picture, as the next night would decide. Nothing is written.
 
@@ -115,21 +121,27 @@ def check(
         warehouse: folder or URI of the tables.
         index: folder of the index; None for that inside the warehouse.
         scope: of the images; None for manifest.default_scope.
+        profile: `fast` compares by bytes, pixels and hashes alone; None compares as the nights do.
 
     Returns:
         One answer for each image, in their order.
 
     Raises:
         VersionMixError: there is no index, or it is of other versions; the message gives the command.
+        ConfigError: the nights of the warehouse had another profile; the message names the option.
         TypeError: something given is no image.
     """
     many = [*images] if isinstance(images, (list, tuple, Iterator)) else [images]
-    with Checker(index_folder(os.fspath(warehouse), index), scope) as checker:
+    with Checker(index_folder(os.fspath(warehouse), index), scope, 1, profile) as checker:
         return [checker.check(source, number) for number, source in enumerate(many, 1)]
 
 
 def check_files(
-    paths: Iterable[str], folder: Path, scope: str | None = None, n_processes: int | None = None
+    paths: Iterable[str],
+    folder: Path,
+    scope: str | None = None,
+    n_processes: int | None = None,
+    profile: str | None = None,
 ) -> Iterator[Answer]:
     """Answers for many files as they come, on all cores; each also names earlier files that are copies of it.
 
@@ -138,12 +150,14 @@ def check_files(
         folder: of the index.
         scope: as for `check`.
         n_processes: None for one on each core.
+        profile: as for `check`.
 
     Raises:
         VersionMixError: as `check`.
+        ConfigError: as `check`.
     """
     n = n_processes or len(os.sched_getaffinity(0))
-    with Checker(folder, scope, n) as checker:
+    with Checker(folder, scope, n, profile) as checker:
         beside = Beside(checker.index)
         if n == 1:
             for path in paths:
@@ -151,7 +165,7 @@ def check_files(
             return
         context = get_context("forkserver")
         context.set_forkserver_preload(["dupelake.lookup.checker"])
-        with ProcessPoolExecutor(n, context, _open, (str(folder), scope, n)) as pool:
+        with ProcessPoolExecutor(n, context, _open, (str(folder), scope, n, profile)) as pool:
             for answer, given in _in_flight(pool, iter(paths), n * _AHEAD):
                 yield _beside(beside, answer, given)
 
@@ -172,9 +186,9 @@ def _beside(beside: Beside, answer: Answer, given: Given | None) -> Answer:
 _HELD: list[Checker] = []  # of this worker process
 
 
-def _open(folder: str, scope: str | None, n_processes: int) -> None:
+def _open(folder: str, scope: str | None, n_processes: int, profile: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
-    _HELD.append(Checker(Path(folder), scope, n_processes))
+    _HELD.append(Checker(Path(folder), scope, n_processes, profile))
 
 
 def _check(path: str) -> tuple[Answer, Given | None]:

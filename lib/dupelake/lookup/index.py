@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dupelake.config import Config
 from dupelake.errors import VersionMixError
+from dupelake.lookup.by_profile import options_by
 from dupelake.lookup.manifest import read_manifest
 from dupelake.lookup.said import Said
 from dupelake.lookup.segments import Segment
@@ -20,6 +21,7 @@ from dupelake.propose.mih import SlotPlan, plan_exact
 from dupelake.propose.srp import PLANNING_ITEMS, embedding_plan
 
 Flags = npt.NDArray[np.bool_]
+_OF_KEYPOINTS = ("words", "keypoints", "descriptors")
 
 
 class Index:
@@ -27,10 +29,13 @@ class Index:
 
     Args:
         folder: where `build_index` wrote it.
+        profile: of the questions; None for the options of the nights.
 
     Attributes:
         manifest: what it holds.
-        config: the options of its nights.
+        profile: as given.
+        config: the options of its nights, or of the profile.
+        versions: of everything by these options.
         centre: float32 (dim,) of the model, or None.
         segments: the contents.
         state: the rows.
@@ -38,16 +43,24 @@ class Index:
     Raises:
         VersionMixError: there is no index, or it is of other versions than this library; the message gives the command
             that makes it.
+        ConfigError: as `by_profile.options_by`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, profile: str | None = None) -> None:
         manifest = read_manifest(folder)
         if manifest is None:
             raise VersionMixError(f"there is no index in {folder}; make it: dupelake index --warehouse DIR")
         self.folder, self.manifest = folder, manifest
         self.config: Config = manifest.options()
-        self.centre = np.frombuffer(bytes.fromhex(manifest.centre), "<f4") if manifest.centre else None
         self._refuse_other_versions()
+        self.profile, self.versions = profile, manifest.versions
+        held = self.config
+        if profile is not None:
+            self.config = options_by(held, profile)
+        if self.config != held:  # by `fast`, which leaves embeddings out
+            self.versions = {**manifest.versions, **versions_of(self.config, None, None)}
+        has_model = manifest.centre and self.config.embed.model != "none"
+        self.centre = np.frombuffer(bytes.fromhex(manifest.centre), "<f4") if has_model else None
         self.segments = [Segment(folder / name) for name in manifest.segments]
         self._first = np.cumsum([0, *map(len, self.segments)])
         self.state = State(folder / manifest.state / "rows.sqlite")
@@ -99,7 +112,9 @@ class Index:
         return segment.content_id(place)
 
     def blob(self, kind: str, number: int) -> bytes | None:
-        """The bytes of a kind of `segments.BLOBS`; None if there are none."""
+        """The bytes of a kind of `segments.BLOBS`; None if there are none, or if the options leave them out."""
+        if kind in _OF_KEYPOINTS and not self.config.features.max_words:
+            return None
         segment, place = self._locate(number)
         return segment.blob(kind, place)
 
