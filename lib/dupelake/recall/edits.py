@@ -73,7 +73,12 @@ class Edit:
 
 
 def apply_edit(rgb: RGB, edit: str, strength: float, seed: int, others: Sequence[RGB] = ()) -> Edited:
-    """Edit a picture and encode it.
+    """Edit a picture and encode it: `encoded` of `edited_pixels`, with its arguments and errors."""
+    return encoded(edited_pixels(rgb, edit, strength, seed, others))
+
+
+def edited_pixels(rgb: RGB, edit: str, strength: float, seed: int, others: Sequence[RGB] = ()) -> Shown:
+    """Edit a picture; the result is not yet encoded.
 
     Args:
         rgb: uint8 (h, w, 3), both sides at least 8 px.
@@ -93,26 +98,25 @@ def apply_edit(rgb: RGB, edit: str, strength: float, seed: int, others: Sequence
     one = EDITS[edit]
     rng = np.random.default_rng([seed, crc32(f"{edit}:{float(strength)!r}".encode())])
     wanted = one.n_others(strength)
-    if wanted:
-        if others and len(others) != wanted:
-            raise ValueError(f"{edit} {strength:g} wants {wanted} other pictures, not {len(others)}")
-        shown = drawn.collage(rgb, others or [drawn.invented_picture(rng, rgb.shape) for _ in range(wanted)], rng)
-    else:
-        shown = one.change(rgb, float(strength), rng)
+    if not wanted:
+        return one.change(rgb, float(strength), rng)
+    if others and len(others) != wanted:
+        raise ValueError(f"{edit} {strength:g} wants {wanted} other pictures, not {len(others)}")
+    return drawn.collage(rgb, others or [drawn.invented_picture(rng, rgb.shape) for _ in range(wanted)], rng)
+
+
+def encoded(shown: Shown) -> Edited:
+    """The file of an edited picture."""
     height, width = shown.rgb.shape[:2]
-    return Edited(_encode(shown), shown.format, shown.kept_fraction, width, height, shown.picture_side_px)
+    buffer = io.BytesIO()
+    options = {"method": 3} if shown.format == "WEBP" else {}
+    Image.fromarray(shown.rgb).save(buffer, shown.format, quality=shown.quality or _QUALITY, **options)
+    return Edited(buffer.getvalue(), shown.format, shown.kept_fraction, width, height, shown.picture_side_px)
 
 
 def grid() -> list[tuple[str, float]]:
     """Every (edit, strength) of the registry, in order."""
     return [(name, strength) for name, edit in EDITS.items() for strength in edit.strengths]
-
-
-def _encode(shown: Shown) -> bytes:
-    buffer = io.BytesIO()
-    options = {"method": 3} if shown.format == "WEBP" else {}
-    Image.fromarray(shown.rgb).save(buffer, shown.format, quality=shown.quality or _QUALITY, **options)
-    return buffer.getvalue()
 
 
 def _jpeg(rgb: RGB, quality: float, rng: np.random.Generator) -> Shown:
