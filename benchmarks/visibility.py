@@ -20,6 +20,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -47,19 +48,21 @@ def _smoothed(rgb: NDArray[np.uint8]) -> NDArray[Any]:
     return cv2.GaussianBlur(lab, (0, 0), SIGMA_PX * max(size) / SIDE_PX)
 
 
-def is_seen(before: NDArray[np.uint8], edit: str, strength: float, seed: int, after: NDArray[np.uint8]) -> bool:
-    """Whether people can see what an edit changed.
+def seen_difference(
+    before: NDArray[np.uint8], edit: str, strength: float, seed: int, after: NDArray[np.uint8]
+) -> float:
+    """How much of an edit people can see: `largest_difference`, to compare with NOTICEABLE.
 
     Args:
         before: uint8 (h, w, 3), the original.
-        edit: a name of EDITS; one that makes copies changes nothing that counts, and the result is False.
+        edit: a name of EDITS; one that makes copies changes nothing that counts, and the result is 0.
         strength: of it.
         seed: of it.
         after: uint8, the result of `edited_pixels`. If it has another size, something was put around the picture,
-            which is always seen.
+            which is always seen: infinity.
     """
     if EDITS[edit].relation != ALTERNATE:
-        return False
+        return 0.0
     if edit in _IN_PLACE:
         after = edited_pixels(before, _IN_PLACE[edit], strength, seed).rgb
-    return after.shape != before.shape or largest_difference(before, after) >= NOTICEABLE
+    return largest_difference(before, after) if after.shape == before.shape else math.inf

@@ -13,6 +13,7 @@ the tables into benchmarks/quality.md.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import pickle
 from collections import Counter
@@ -27,7 +28,7 @@ import numpy as np
 from benchmarks.edits import tiers as removal
 from benchmarks.edits.report import write_section
 from benchmarks.edits.report_decisions import table
-from benchmarks.visibility import is_seen
+from benchmarks.visibility import NOTICEABLE, seen_difference
 from PIL import Image, ImageOps
 
 from dupelake.config import Config
@@ -42,9 +43,10 @@ from dupelake.verify.decide_stage import decide
 from dupelake.warehouse.schema import HASHES, IMAGES, OK, PAIRS
 
 SEED = 20261130
+EACH = 8
 LONGEST_SIDE_PX, SHORTEST_SIDE_PX = 640, 64
 PLAIN = ("encoding", "size", "crop")  # families of edits that `verified` is made for
-PLAIN_SHARE = 2 / 3
+PLAIN_SHARE = 0.65
 SAME_SHARE = 0.01  # share of a picture that counts as nothing
 BEGIN, END = "<!-- tiers: written by benchmarks/edits/verified.py -->", "<!-- tiers: end -->"
 Row = dict[str, Any]
@@ -53,13 +55,18 @@ VERSIONS: dict[str, str | None] = {"join": "bench", "verify": "bench", "model": 
 
 @dataclass(frozen=True)
 class Made:
-    """An edit of a photograph; `is_seen` as in benchmarks/visibility.py, for edits that make alternates."""
+    """An edit of a photograph, its difference as in benchmarks/visibility.py, the rest as in `recall.edits.Edited`."""
 
     edit: str
     strength: float
     seed: int
-    is_seen: bool
+    difference: float
     kept_fraction: float
+    picture_side_px: int
+
+    def is_unseen(self) -> bool:
+        """Whether the edit should make an alternate, and nobody sees a difference."""
+        return self.is_alternate() and self.difference < NOTICEABLE
 
     def is_alternate(self) -> bool:
         """Whether the edit changes what the picture shows."""
@@ -87,10 +94,6 @@ class Outcome:
     keeper: str  # original, edited, or empty where they are in no group
     tier: str
     fault: str
-
-    def is_scored(self) -> bool:
-        """Whether the truth says something: an alternate that nobody can see is neither."""
-        return self.made.is_seen or not self.made.is_alternate()
 
 
 def photographs(data: Path) -> list[Path]:
@@ -142,7 +145,8 @@ def measure(path: Path, each: int, name: str) -> Photograph | None:
         copy = fingerprinted(file.data)
         if copy.content_id != shown[0].content_id:
             shown.append(copy)
-            made.append(Made(edit, strength, seed, is_seen(rgb, edit, strength, seed, after.rgb), file.kept_fraction))
+            seen = seen_difference(rgb, edit, strength, seed, after.rgb)
+            made.append(Made(edit, strength, seed, seen, file.kept_fraction, file.picture_side_px))
     hashes = {one.content_id: hash_row(one, "bench") for one in shown}
     contents = {one.content_id: Measured(hashes[one.content_id], own_parts(one), None) for one in shown}
     ends = {_ends(shown[0], copy): "words" for copy in shown[1:]}
@@ -199,35 +203,45 @@ def image_row(one: Fingerprint, image_id: str, scope: str) -> dict[str, Any]:
 def lost(made: Made, keeper: str) -> str:
     """What is lost when the image goes that is not kept; the rule of `benchmarks.edits.score.lost_by_removal`."""
     if made.is_alternate():
-        return "" if not made.is_seen else removal.ALTERNATE if keeper == "original" else removal.MORE
+        return "" if made.is_unseen() else removal.ALTERNATE if keeper == "original" else removal.MORE
     if keeper == "original":
         return ""
     return removal.MORE if made.kept_fraction < 1 - SAME_SHARE else removal.FINER
 
 
-def kept(path: Path, each: int, name: str, held: Path) -> Photograph | None:
-    """`measure`, or what it found before: one file for each photograph."""
-    file = held / f"{each}-{crc32(name.encode()):08x}.pickle"
-    if file.exists():
-        return pickle.loads(file.read_bytes())  # noqa: S301  # this bench wrote it
-    found = measure(path, each, name)
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_bytes(pickle.dumps(found))
-    unfinished.rename(file)
-    return found
+def file_of(held: Path, each: int, name: str) -> Path:
+    """The file that keeps what was measured of a photograph."""
+    return held / f"{each}-{crc32(name.encode()):08x}.pickle"
 
 
 def decided(path: Path, each: int, name: str, held: Path) -> list[Outcome]:
-    """The outcomes of one photograph."""
-    found = kept(path, each, name, held)
-    return [] if found is None else outcomes(found)
+    """The outcomes of one photograph, which is measured unless it was before."""
+    file = file_of(held, each, name)
+    if not file.exists():
+        unfinished = file.with_suffix(".unfinished")
+        found = measure(path, each, name)
+        unfinished.write_bytes(pickle.dumps(found and dataclasses.asdict(found)))
+        unfinished.rename(file)
+    one = loaded(file)
+    return [] if one is None else outcomes(one)
+
+
+def loaded(file: Path) -> Photograph | None:
+    """What was measured of a photograph; None if it is tiny."""
+    held: dict[str, Any] | None = pickle.loads(file.read_bytes())  # noqa: S301  # this bench wrote it
+    return held and Photograph(**held | {"made": tuple(Made(**one) for one in held["made"])})
+
+
+def names_of(data: Path) -> list[str]:
+    """The photographs in a seeded order."""
+    names = [str(p.relative_to(data)) for p in photographs(data)]
+    return [names[i] for i in np.random.default_rng(SEED).permutation(len(names))]
 
 
 def run(data: Path, work: Path, each: int, processes: int, limit: int) -> list[Outcome]:
-    """The outcomes of all photographs, or of the first `limit` in a seeded order."""
+    """The outcomes of all photographs, or of the first `limit`."""
     work.mkdir(parents=True, exist_ok=True)
-    names = [str(p.relative_to(data)) for p in photographs(data)]
-    names = [names[i] for i in np.random.default_rng(SEED).permutation(len(names))][: limit or None]
+    names = names_of(data)[: limit or None]
     n = len(names)
     with ProcessPoolExecutor(processes) as pool:
         found = pool.map(decided, (data / name for name in names), [each] * n, names, [work] * n)
@@ -236,9 +250,9 @@ def run(data: Path, work: Path, each: int, processes: int, limit: int) -> list[O
 
 def section(found: list[Outcome], each: int) -> str:
     """The tables."""
-    scored = [one for one in found if one.is_scored()]
+    scored = [one for one in found if not one.made.is_unseen()]
     tiers = removal.tally({str(n): (one.tier, one.photograph, one.fault) for n, one in enumerate(scored)})
-    unseen = Counter(one.made.edit for one in found if not one.is_scored())
+    unseen = Counter(one.made.edit for one in found if one.made.is_unseen())
     faults = Counter(
         f"{one.tier}: {one.made.edit} {one.made.strength:g}, {one.fault}"
         for one in scored
@@ -291,7 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--each", type=int, default=8, help="edits of each photograph")
+    parser.add_argument("--each", type=int, default=EACH, help="edits of each photograph")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--limit", type=int, default=0, help="photographs of this call; 0 for all")
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/quality.md")

@@ -18,6 +18,7 @@ _COLOUR_PATCH_PX = 24  # at half the resolution
 _COLOUR_SAMPLES = 2500  # pixels to which the colour map is fitted
 _MEAN_OF_THREE = np.full((1, 3), 1 / 3, np.float32)
 _WITHOUT_MEAN = np.eye(3, dtype=np.float32) - np.float32(1 / 3)
+_LEAST_SQUARE = 1e-3  # squared levels
 FULL_LEVELS = 64.0  # unexplained levels that count as a difference of 1
 
 
@@ -33,12 +34,16 @@ class Difference(NamedTuple):
             cells of the mean colour that it does not predict. The median is taken over all cells, or over those with
             the most structure in both pictures, whichever is larger. Light, filters and encoding leave a level or two;
             another photograph leaves more in almost every cell.
+        coherence: 0 to 1. Of what the colour map does not predict, the share that is left when it is averaged over each
+            cell (ratio of root mean squares). Noise, blur and encoding change their sign from pixel to pixel and leave
+            less than text, a watermark or another colour.
     """
 
     largest: float
     box: tuple[float, float, float, float] | None
     colour: float
     unexplained: float
+    coherence: float
 
 
 def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
@@ -56,7 +61,7 @@ def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
     share = cell_means(inside, side)
     valid = share > 0.5
     if valid.sum() < MIN_CELLS:
-        return Difference(0.0, None, 0.0, 0.0)
+        return Difference(0.0, None, 0.0, 0.0, 0.0)
     a, b = (cv2.GaussianBlur(g, (0, 0), 0.8) for g in (src, dst))
     places = np.flatnonzero(inside.ravel())
     places = places[:: max(1, len(places) // _COLOUR_SAMPLES)]
@@ -71,7 +76,15 @@ def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
     means = cv2.resize(residual * inside[:, :, None], share.shape[::-1], interpolation=cv2.INTER_AREA)
     remaining = np.sqrt(np.square(means / np.maximum(share, 0.1)[:, :, None]).mean(axis=2))[valid]
     unexplained = _unexplained(remaining, np.minimum(*activities)[valid])
-    return Difference(largest, box, _colour_difference(a, b, places, inside), unexplained)
+    coherence = _coherence(cv2.transform(residual, _MEAN_OF_THREE), inside, side)
+    return Difference(largest, box, _colour_difference(a, b, places, inside), unexplained, coherence)
+
+
+def _coherence(residual: FloatArray, inside: FloatArray, side: int) -> float:
+    share = cell_means(inside, side)
+    valid = share > 0.5
+    mean, square = (cell_means(g * inside, side)[valid] / share[valid] for g in (residual, residual * residual))
+    return float(np.sqrt(np.square(mean).mean() / (square.mean() + _LEAST_SQUARE)))
 
 
 def _unexplained(remaining: FloatArray, activity: FloatArray) -> float:

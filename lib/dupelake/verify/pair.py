@@ -22,6 +22,7 @@ from dupelake.verify.align import (
     transform_points,
     warp,
 )
+from dupelake.verify.cells import FloatArray, Mask
 from dupelake.verify.colour_differences import FULL_LEVELS, Difference, difference
 from dupelake.verify.decision import MIN_AGREEING
 from dupelake.verify.frames import ContentShares, content_shares
@@ -29,7 +30,7 @@ from dupelake.verify.matching import Consensus, find_consensus, find_support, fi
 from dupelake.verify.overlays import MIN_DIFFERENCE, AddedShares, added_shares
 from dupelake.verify.picture import TURNS, Picture
 
-VERIFY_REVISION = 5  # raise it with any change in verify/ that changes a measured number
+VERIFY_REVISION = 6  # raise it with any change in verify/ that changes a measured number
 _MIN_SMALL_NCC = 0.7  # correlation of 32 x 32 pixels above which whole pictures are aligned directly
 _MIN_INLIERS = 5
 _MIN_ISOTROPY = 0.004  # one straight horizon has less than 0.0002; true pairs of smooth cut-outs have 0.0075 or more
@@ -44,7 +45,10 @@ _CONFIRMED_SLACK = 0.2  # share of the longer side by which refinement may move 
 _SNAP_MIN, _SNAP_MAX = 0.004, 0.05  # distance from whole-to-whole, as a share of the longer side, that is tried as such
 _WHOLE_SHARE = 0.992  # share of both pictures above which the whole is aligned with the whole
 _SNAP_MIN_QUALITY = 0.97  # quality of whole-to-whole relative to that of the alignment found
+_SAME_CONTENT = 0.98  # share of both content boxes above which nothing is in the margins of one of them
 _CLOSE_NCC = 0.95  # correlation of 32 x 32 pixels above which whole pictures may need no refinement
+
+Fractions = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Alignment:
             by parallax, another pose or another shape; 2 where there are no such cells.
         unexplained_colour: 0 to 64 levels, median over the overlap of the colour that a smooth colour map does not
             predict.
+        difference_coherence: 0 to 1, share of that colour which is left when it is averaged over cells of 8 pixels; low
+            for noise and encoding.
     """
 
     n_inliers: int
@@ -101,6 +107,7 @@ class Alignment:
     colour_difference: float
     cell_shift_px: float
     unexplained_colour: float
+    difference_coherence: float
 
 
 def pair_seed(src_id: str, dst_id: str) -> int:
@@ -277,18 +284,7 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
     fit = _snapped_to_whole(src, dst, fit)
     overlap = fit.overlap
     size = overlap.mask.shape[1], overlap.mask.shape[0]
-    half = max(1, size[0] // 2), max(1, size[1] // 2)
-    colours = Difference(1.0, (0.0, 0.0, float(half[0]), float(half[1])), 0.0, FULL_LEVELS)
-    additions = AddedShares(0.0, 0.0)
-    if fit.agreement.share >= MIN_AGREEING:
-        shown = (
-            warp(src.rgb, overlap.src_view @ _DOUBLE, half),
-            warp(dst.rgb, overlap.dst_view @ _DOUBLE, half),
-            cv2.resize(overlap.mask, half, interpolation=cv2.INTER_NEAREST),
-        )
-        colours = difference(*shown)
-        if colours.largest >= MIN_DIFFERENCE:
-            additions = added_shares(*shown)
+    colours, box, additions = _changes(src, dst, fit)
     middle = transform_points(overlap.src_view, np.array([[size[0] / 2, size[1] / 2]]))[0]
     linear = linear_part(fit.transform, middle)
     mirrored = bool(np.linalg.det(linear) < 0)
@@ -316,11 +312,52 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
         rotation_degrees=float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
         is_mirrored=mirrored,
         largest_local_difference=colours.largest,
-        difference_box=_box_in_src(colours.box, overlap, src),
+        difference_box=box,
         colour_difference=colours.colour,
         cell_shift_px=fit.agreement.shift,
         unexplained_colour=colours.unexplained,
+        difference_coherence=colours.coherence,
     )
+
+
+def _changes(src: Picture, dst: Picture, fit: _Fit) -> tuple[Difference, Fractions, AddedShares]:
+    """What differs in the overlap, the box of it in the source, and what is laid over each."""
+    overlap = fit.overlap
+    if fit.agreement.share < MIN_AGREEING:
+        everywhere = 0.0, 0.0, overlap.mask.shape[1] / 2, overlap.mask.shape[0] / 2
+        colours = Difference(1.0, everywhere, 0.0, FULL_LEVELS, 1.0)
+        return colours, _box_in_src(everywhere, overlap, src), AddedShares(0.0, 0.0)
+    shown = _colours_of(src, dst, overlap)
+    colours = difference(*shown)
+    box = _box_in_src(colours.box, overlap, src)
+    margins = _with_margins(src, dst, fit.transform)
+    if margins is not None:
+        with_margins = _colours_of(src, dst, margins)
+        there = difference(*with_margins)
+        if there.largest > colours.largest:
+            shown, box = with_margins, _box_in_src(there.box, margins, src)
+            colours = colours._replace(largest=there.largest)
+    additions = added_shares(*shown) if colours.largest >= MIN_DIFFERENCE else AddedShares(0.0, 0.0)
+    return colours, box, additions
+
+
+def _colours_of(src: Picture, dst: Picture, overlap: Overlap) -> tuple[FloatArray, FloatArray, Mask]:
+    """Both pictures in colour over the overlap, and its mask, at half of its resolution."""
+    half = max(1, overlap.mask.shape[1] // 2), max(1, overlap.mask.shape[0] // 2)
+    return (
+        warp(src.rgb, overlap.src_view @ _DOUBLE, half),
+        warp(dst.rgb, overlap.dst_view @ _DOUBLE, half),
+        cv2.resize(overlap.mask, half, interpolation=cv2.INTER_NEAREST),
+    )
+
+
+def _with_margins(src: Picture, dst: Picture, transform: Matrix) -> Overlap | None:
+    """The overlap of both whole pictures, where one shows something in the uniform margins of the other, else None."""
+    if (src.content, dst.content) == (src.whole, dst.whole):
+        return None
+    if min(overlap_shares(src.content, dst.content, transform)) >= _SAME_CONTENT:
+        return None
+    return find_overlap(src.grey, dst.grey, src.whole, dst.whole, transform)
 
 
 def _shares(src: Picture, dst: Picture, fit: _Fit) -> tuple[ContentShares, ContentShares]:
@@ -348,9 +385,7 @@ def _spread(consensus: Consensus, overlap: Overlap) -> float:
     return min(1.0, occupied / max(1, covered))
 
 
-def _box_in_src(
-    box: tuple[float, float, float, float] | None, overlap: Overlap, src: Picture
-) -> tuple[float, float, float, float]:
+def _box_in_src(box: Fractions | None, overlap: Overlap, src: Picture) -> Fractions:
     if box is None:
         return 0.0, 0.0, 0.0, 0.0
     x0, y0, x1, y1 = box
