@@ -33,6 +33,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from dupelake.fingerprint.fingerprint import encode_thumbnail, make_thumbnail, to_grey
+from dupelake.verify import changes
 from dupelake.verify import pair as verify
 from dupelake.verify.matching import descriptor_distances, match
 from dupelake.verify.pair import verify_pair

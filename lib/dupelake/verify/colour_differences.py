@@ -136,9 +136,10 @@ def _predict_colours(src: FloatArray, dst: FloatArray, places: NDArray[np.intp])
 def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], inside: FloatArray) -> float:
     """Change of colour over the overlap, 0 to 1: that of tone or that of hue and saturation, whichever is larger.
 
-    Tone is the mean shift of the best single curve for all three channels (brightness, contrast, gamma; encoding shifts
+    Tone is the shift of the best single curve for all three channels (brightness, contrast, gamma; encoding shifts
     it by a level or two). Hue and saturation are the residual of that curve, averaged over patches of a fifth of the
-    shorter side, in which the colour errors of JPEG cancel out.
+    shorter side, in which the colour errors of JPEG cancel out. Both are root mean squares: a change may concern
+    few pixels.
     """
     levels = np.clip(a, 0, 255).astype(np.uint8)
     which = (levels.reshape(-1, 3)[places] >> 3).ravel()
@@ -146,15 +147,15 @@ def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], i
     filled = count > 0
     mean = np.bincount(which, b.reshape(-1, 3)[places].ravel(), 32)[filled] / count[filled]
     own = np.bincount(which, a.reshape(-1, 3)[places].ravel(), 32)[filled] / count[filled]
-    tone = float((np.abs(mean - own) * count[filled]).sum() / count.sum())
+    tone = float(np.sqrt((np.square(mean - own) * count[filled]).sum() / count.sum()))
     curve = np.interp(np.arange(256), np.arange(32)[filled] * 8 + 3.5, np.maximum.accumulate(mean)).astype(np.float32)
     residual = cv2.transform(b - cv2.LUT(levels, curve), _WITHOUT_MEAN) * inside[:, :, None]
     side = int(np.clip(min(inside.shape) // 5, 4, _COLOUR_PATCH_PX))
     size = inside.shape[1] // side, inside.shape[0] // side
     share = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
     means = cv2.resize(residual, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 0.1)[:, :, None]
-    moved = np.sqrt(np.square(means).sum(axis=2))[share > 0.5]
-    hue = float(moved.mean()) if len(moved) else 0.0
+    moved = np.square(means).sum(axis=2)[share > 0.5]
+    hue = float(np.sqrt(moved.mean())) if len(moved) else 0.0
     return float(np.clip(max(tone, hue) / FULL_LEVELS, 0.0, 1.0))
 
 

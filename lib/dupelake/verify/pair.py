@@ -20,14 +20,10 @@ from dupelake.verify.align import (
     overlap_shares,
     refine_transform,
     transform_points,
-    warp,
 )
-from dupelake.verify.cells import FloatArray, Mask
-from dupelake.verify.colour_differences import FULL_LEVELS, Difference, difference
-from dupelake.verify.decision import MIN_AGREEING
+from dupelake.verify.changes import find_changes
 from dupelake.verify.frames import ContentShares, content_shares
 from dupelake.verify.matching import Consensus, find_consensus, find_support, fit_homography
-from dupelake.verify.overlays import MIN_DIFFERENCE, AddedShares, added_shares
 from dupelake.verify.picture import TURNS, Picture
 
 VERIFY_REVISION = 6  # raise it with any change in verify/ that changes a measured number
@@ -45,10 +41,7 @@ _CONFIRMED_SLACK = 0.2  # share of the longer side by which refinement may move 
 _SNAP_MIN, _SNAP_MAX = 0.004, 0.05  # distance from whole-to-whole, as a share of the longer side, that is tried as such
 _WHOLE_SHARE = 0.992  # share of both pictures above which the whole is aligned with the whole
 _SNAP_MIN_QUALITY = 0.97  # quality of whole-to-whole relative to that of the alignment found
-_SAME_CONTENT = 0.98  # share of both content boxes above which nothing is in the margins of one of them
 _CLOSE_NCC = 0.95  # correlation of 32 x 32 pixels above which whole pictures may need no refinement
-
-Fractions = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -284,7 +277,7 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
     fit = _snapped_to_whole(src, dst, fit)
     overlap = fit.overlap
     size = overlap.mask.shape[1], overlap.mask.shape[0]
-    colours, box, additions = _changes(src, dst, fit)
+    colours, box, additions = find_changes(src, dst, overlap, fit.transform, fit.agreement.share)
     middle = transform_points(overlap.src_view, np.array([[size[0] / 2, size[1] / 2]]))[0]
     linear = linear_part(fit.transform, middle)
     mirrored = bool(np.linalg.det(linear) < 0)
@@ -320,46 +313,6 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
     )
 
 
-def _changes(src: Picture, dst: Picture, fit: _Fit) -> tuple[Difference, Fractions, AddedShares]:
-    """What differs in the overlap, the box of it in the source, and what is laid over each."""
-    overlap = fit.overlap
-    if fit.agreement.share < MIN_AGREEING:
-        everywhere = 0.0, 0.0, overlap.mask.shape[1] / 2, overlap.mask.shape[0] / 2
-        colours = Difference(1.0, everywhere, 0.0, FULL_LEVELS, 1.0)
-        return colours, _box_in_src(everywhere, overlap, src), AddedShares(0.0, 0.0)
-    shown = _colours_of(src, dst, overlap)
-    colours = difference(*shown)
-    box = _box_in_src(colours.box, overlap, src)
-    margins = _with_margins(src, dst, fit.transform)
-    if margins is not None:
-        with_margins = _colours_of(src, dst, margins)
-        there = difference(*with_margins)
-        if there.largest > colours.largest:
-            shown, box = with_margins, _box_in_src(there.box, margins, src)
-            colours = colours._replace(largest=there.largest)
-    additions = added_shares(*shown) if colours.largest >= MIN_DIFFERENCE else AddedShares(0.0, 0.0)
-    return colours, box, additions
-
-
-def _colours_of(src: Picture, dst: Picture, overlap: Overlap) -> tuple[FloatArray, FloatArray, Mask]:
-    """Both pictures in colour over the overlap, and its mask, at half of its resolution."""
-    half = max(1, overlap.mask.shape[1] // 2), max(1, overlap.mask.shape[0] // 2)
-    return (
-        warp(src.rgb, overlap.src_view @ _DOUBLE, half),
-        warp(dst.rgb, overlap.dst_view @ _DOUBLE, half),
-        cv2.resize(overlap.mask, half, interpolation=cv2.INTER_NEAREST),
-    )
-
-
-def _with_margins(src: Picture, dst: Picture, transform: Matrix) -> Overlap | None:
-    """The overlap of both whole pictures, where one shows something in the uniform margins of the other, else None."""
-    if (src.content, dst.content) == (src.whole, dst.whole):
-        return None
-    if min(overlap_shares(src.content, dst.content, transform)) >= _SAME_CONTENT:
-        return None
-    return find_overlap(src.grey, dst.grey, src.whole, dst.whole, transform)
-
-
 def _shares(src: Picture, dst: Picture, fit: _Fit) -> tuple[ContentShares, ContentShares]:
     """Content shares of both pictures."""
     unframed = (src.shown, dst.shown) == (src.whole, dst.whole)
@@ -383,18 +336,3 @@ def _spread(consensus: Consensus, overlap: Overlap) -> float:
     occupied = len(np.unique(cells[:, 1] * 4 + cells[:, 0]))
     covered = int((cv2.resize(overlap.mask.astype(np.float32), (4, 4), interpolation=cv2.INTER_AREA) > 0.25).sum())
     return min(1.0, occupied / max(1, covered))
-
-
-def _box_in_src(box: Fractions | None, overlap: Overlap, src: Picture) -> Fractions:
-    if box is None:
-        return 0.0, 0.0, 0.0, 0.0
-    x0, y0, x1, y1 = box
-    edge = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) - 0.5
-    size = np.array(src.rgb.shape[1::-1], np.float64)
-    outline = np.clip((transform_points(overlap.src_view @ _DOUBLE, edge) + 0.5) / size, 0.0, 1.0)
-    low, high = outline.min(axis=0), outline.max(axis=0)
-    return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
-
-
-_DOUBLE = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
-"""Pixels of a picture of half the size to pixels of the picture."""
