@@ -36,6 +36,7 @@ ALIGNED = {
     "dst_frame": 0.0,
     "cell_shift_px": 0.05,
     "unexplained_colour": 0.5,
+    "difference_coherence": 0.5,
 }
 NOTHING = {"aligned_ncc": 0.0, "agreeing_share": 0.0}  # too little structure to be compared
 ANOTHER_SHOT = {"cell_shift_px": 0.9, "unexplained_colour": 9.0, "agreeing_share": 0.8, "aligned_ncc": 0.9}
@@ -56,6 +57,7 @@ KINDS: list[tuple[dict[str, object], str | None]] = [
     ({"rotation_degrees": -3.1}, "rotated"),
     ({"rotation_degrees": -180.0}, "rotated"),
     ({"is_mirrored": True}, "mirrored"),
+    ({"difference_coherence": None}, "recoloured"),  # not measured: nothing says that it is a plain copy
     # a picture was altered: at one place, or in its colours only
     ({"largest_local_difference": 0.9}, "edited"),
     ({"colour_difference": 0.9}, "recoloured"),

@@ -24,7 +24,7 @@ from dupelake.warehouse.schema import PAIRS, conform
 
 PIXEL = "pixel"  # found_by, kind and join_version of pairs with equal pixels, which no join proposes
 SIMILAR = "similar"
-DECIDE_REVISION = 4  # raise it when a change here decides the same evidence otherwise
+DECIDE_REVISION = 5  # raise it when a change here decides the same evidence otherwise
 PDQ_MIN_QUALITY = 50  # below it a PDQ hash is unreliable (advice of ThreatExchange)
 # Score by hash bits, for pairs that could not be aligned. PDQ's threshold is ThreatExchange's; both hashes must agree.
 BITS_HALF, BITS_STEP = 31.5, 4.0  # PDQ bits at probability one half, and PDQ bits for one unit of the logit
@@ -125,7 +125,7 @@ def is_related() -> Column:
 def aligned_kind() -> Column:
     """Kind of an aligned duplicate. The first that applies: change of content, of colours, then of the visible part."""
     hides = covers_edge("src_frame", "dst_beyond") | covers_edge("dst_frame", "src_beyond")
-    is_altered = _probability(altered_model()) >= 0.5
+    is_altered = F.coalesce(_probability(altered_model()) >= 0.5, F.lit(True))  # careful where a measure is missing
     is_local = F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE
     return (
         F.when((is_altered & is_local) | hides, F.lit("edited"))
