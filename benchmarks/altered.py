@@ -35,9 +35,9 @@ from scipy.optimize import minimize
 import dupelake.verify.decision as decision
 from dupelake.config import Config
 from dupelake.evaluate.scores import wilson_interval
-from dupelake.frames.functions import locally
+from dupelake.frames.functions import F, locally
 from dupelake.lookup.measure import frame_of, rows_of
-from dupelake.verify.decide_stage import covers_edge, decide
+from dupelake.verify.decide_stage import MAX_LOCAL_DIFFERENCE, covers_edge, decide
 from dupelake.verify.decision import Factor, Model, Term
 from dupelake.warehouse.schema import PAIRS
 
@@ -47,6 +47,7 @@ TERMS = (  # noise and strong compression raise every difference, and make it in
     Term("colour_difference", 0.01, 1.0, True, 0.0),
     Term("unexplained_colour", 0.5, 16.0, True, 0.0),
     Term("difference_coherence", 0.0, 1.0, False, 0.0),
+    Term("cell_shift_px", 0.02, 1.0, True, 0.0),
 )
 HALVES, THIRD = ("half 0", "half 1"), "third part"
 BEGIN, END = "<!-- altered: written by benchmarks/altered.py -->", "<!-- altered: end -->"
@@ -125,7 +126,8 @@ def said(pairs: list[Pair], model: Model) -> NDArray[np.bool_]:
     with locally():
         rows = frame_of([one.row for one in pairs], PAIRS.columns)
         hides = covers_edge("src_frame", "dst_beyond") | covers_edge("dst_frame", "src_beyond")
-        covered = [row["hides"] for row in rows_of(rows.select(hides.alias("hides")))]
+        is_local = F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE
+        covered = [row["covers"] for row in rows_of(rows.select((hides & is_local).alias("covers")))]
     return np.asarray((model.probability(values_of(pairs)) >= 0.5) | np.array(covered), np.bool_)
 
 

@@ -29,9 +29,12 @@ from benchmarks.edits import tiers as removal
 from benchmarks.edits.report import write_section
 from benchmarks.edits.report_decisions import table
 from benchmarks.visibility import NOTICEABLE, seen_difference
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
+from PIL import Image
 
 from dupelake.config import Config
+from dupelake.fingerprint.decode import Decoded
+from dupelake.fingerprint.decode import decode as decode_file
 from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
 from dupelake.frames.functions import locally
 from dupelake.group.stage import member_rows
@@ -105,20 +108,27 @@ def photographs(data: Path) -> list[Path]:
     return sorted(found)
 
 
-def original(path: Path) -> tuple[bytes, np.ndarray[Any, np.dtype[np.uint8]]] | None:
-    """The file and its pixels; a larger one is reduced and saved again, a tiny one left out."""
+def original(path: Path) -> tuple[bytes, NDArray[np.uint8]] | None:
+    """The file and its pixels as a night decodes them; a larger one is reduced and saved again, a tiny one left out."""
     data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as file:
-        image = ImageOps.exif_transpose(file).convert("RGB")
-    if min(image.size) < SHORTEST_SIDE_PX:
+    shown = pixels_of(data)
+    if min(shown.shape[:2]) < SHORTEST_SIDE_PX:
         return None
-    if max(image.size) > LONGEST_SIDE_PX:
+    if max(shown.shape[:2]) > LONGEST_SIDE_PX:
+        image = Image.fromarray(shown)
         image.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=92)
         data = buffer.getvalue()
-        image = Image.open(io.BytesIO(data)).convert("RGB")
-    return data, np.asarray(image)
+        shown = pixels_of(data)
+    return data, shown
+
+
+def pixels_of(data: bytes) -> NDArray[np.uint8]:
+    """uint8 (h, w, 3): upright, without the colour profile that the file may have."""
+    found = decode_file(data, Config().decode)
+    assert isinstance(found, Decoded), found
+    return np.ascontiguousarray(found.rgb)
 
 
 def chosen(rng: np.random.Generator, each: int) -> list[tuple[str, float]]:

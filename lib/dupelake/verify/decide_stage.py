@@ -128,7 +128,7 @@ def aligned_kind() -> Column:
     is_altered = F.coalesce(_probability(altered_model()) >= 0.5, F.lit(True))  # careful where a measure is missing
     is_local = F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE
     return (
-        F.when((is_altered & is_local) | hides, F.lit("edited"))
+        F.when((is_altered | hides) & is_local, F.lit("edited"))
         .when(is_altered, F.lit("recoloured"))
         .when(F.col("is_mirrored"), F.lit("mirrored"))
         .when(F.abs("rotation_degrees") > TURN_DEGREES, F.lit("rotated"))
