@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from shipped_rule import is_altered, is_edited, is_same
 from test_verify import (
     caption,
@@ -188,11 +188,7 @@ def drawing(margin: int = 60) -> Image.Image:
 )
 @pytest.mark.parametrize("background", [255, 0])
 def test_what_is_laid_over_a_blank_margin_is_found(edit, y, background):
-    original = drawing() if background else Image.fromarray(255 - np.asarray(drawing()))
-    if not background:
-        edited = Image.fromarray(255 - np.asarray(edit(drawing())))
-    else:
-        edited = edit(original)
+    original, edited = (one if background else ImageOps.invert(one) for one in (drawing(), edit(drawing())))
     for found in (verified(original, edited), verified(edited, original)):
         assert is_same(found)
         assert is_edited(found)
