@@ -60,7 +60,7 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     straight, mirrored = _bits_score(""), _bits_score("_mirrored")
     bits = F.greatest(straight, mirrored)
     is_refuted = (F.greatest("src_overlap", "dst_overlap") < MIN_OVERLAP) | (F.col("agreeing_share") < MIN_AGREEING)
-    aligned = F.when(is_aligned() & is_refuted, 0.0).when(is_aligned(), _probability(aligned_model()))
+    aligned = F.when(is_aligned() & is_refuted, 0.0).when(is_aligned(), probability_of(aligned_model()))
     score = F.round(F.when(is_pixel, 1.0).otherwise(F.coalesce(aligned, bits)), _SCORE_DIGITS)
     known = F.when(F.col("aligned_ncc").isNotNull(), F.col("is_mirrored")).otherwise(mirrored > straight)
     valued = pairs.withColumns({"score": score, "is_mirrored": ~is_pixel & F.coalesce(known, F.lit(False))})
@@ -79,7 +79,8 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     return conform(valued.withColumns(decided), PAIRS.schema)
 
 
-def _probability(model: Model) -> Column:
+def probability_of(model: Model) -> Column:
+    """The probability of a model, from the columns of schema.PAIRS; null where one that it reads is null."""
     product = F.lit(1.0)
     for factor in model.factors:
         logit = F.lit(factor.intercept)
@@ -125,7 +126,7 @@ def is_related() -> Column:
 def aligned_kind() -> Column:
     """Kind of an aligned duplicate. The first that applies: change of content, of colours, then of the visible part."""
     hides = covers_edge("src_frame", "dst_beyond") | covers_edge("dst_frame", "src_beyond")
-    is_altered = F.coalesce(_probability(altered_model()) >= 0.5, F.lit(True))  # careful where a measure is missing
+    is_altered = F.coalesce(probability_of(altered_model()) >= 0.5, F.lit(True))  # careful where a measure is missing
     is_local = F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE
     return (
         F.when((is_altered | hides) & is_local, F.lit("edited"))
