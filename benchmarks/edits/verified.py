@@ -1,6 +1,6 @@
 """What the tiers of removal would lose, on thousands of pairs: an original with one seeded edit of it, without Spark.
 
-    OMP_NUM_THREADS=1 nice python -m benchmarks.edits.verified --data ../shared/data --work DIR [--each 8] [--write]
+    OMP_NUM_THREADS=1 nice python -m benchmarks.edits.verified --data ../shared/data --work DIR [--series 2] [--write]
 
 Each photograph of `imagenet_sample`, `clothing_small` and `lookalikes` is fingerprinted with some seeded edits of it.
 Each pair is aligned, decided and grouped by the programs of a night, on local tables (`dupelake.frames`), as a scope
@@ -139,14 +139,14 @@ def chosen(rng: np.random.Generator, each: int) -> list[tuple[str, float]]:
     return [cells[i] for i in rng.choice(len(cells), each, replace=False, p=chance)]
 
 
-def measure(path: Path, each: int, name: str) -> Photograph | None:
-    """A photograph and its edits: fingerprints and the evidence of the pairs; None if it is tiny."""
+def measure(path: Path, each: int, name: str, series: int) -> Photograph | None:
+    """A photograph and one series of edits: fingerprints and the evidence of the pairs; None if it is tiny."""
     cv2.setNumThreads(1)
     found = original(path)
     if found is None:
         return None
     data, rgb = found
-    rng = np.random.default_rng([SEED, crc32(name.encode())])
+    rng = np.random.default_rng([SEED, crc32(name.encode()), *([series] if series else [])])
     shown, made = [fingerprinted(data)], []
     for edit, strength in chosen(rng, each):
         seed = int(rng.integers(2**31))
@@ -219,17 +219,17 @@ def lost(made: Made, keeper: str) -> str:
     return removal.MORE if made.kept_fraction < 1 - SAME_SHARE else removal.FINER
 
 
-def file_of(held: Path, each: int, name: str) -> Path:
-    """The file that keeps what was measured of a photograph."""
-    return held / f"{each}-{crc32(name.encode()):08x}.pickle"
+def file_of(held: Path, each: int, name: str, series: int = 0) -> Path:
+    """The file that keeps what was measured of a photograph with one series of edits."""
+    return held / f"{each}-{crc32(name.encode()):08x}{f'-{series}' if series else ''}.pickle"
 
 
-def decided(path: Path, each: int, name: str, held: Path) -> list[Outcome]:
+def decided(path: Path, each: int, name: str, held: Path, series: int = 0) -> list[Outcome]:
     """The outcomes of one photograph, which is measured unless it was before."""
-    file = file_of(held, each, name)
+    file = file_of(held, each, name, series)
     if not file.exists():
         unfinished = file.with_suffix(".unfinished")
-        found = measure(path, each, name)
+        found = measure(path, each, name, series)
         unfinished.write_bytes(pickle.dumps(found and dataclasses.asdict(found)))
         unfinished.rename(file)
     one = loaded(file)
@@ -248,14 +248,13 @@ def names_of(data: Path) -> list[str]:
     return [names[i] for i in np.random.default_rng(SEED).permutation(len(names))]
 
 
-def run(data: Path, work: Path, each: int, processes: int, limit: int) -> list[Outcome]:
-    """The outcomes of all photographs, or of the first `limit`."""
+def run(data: Path, work: Path, each: int, processes: int, limit: int, n_series: int) -> list[Outcome]:
+    """The outcomes of all photographs, or of the first `limit` of each series."""
     work.mkdir(parents=True, exist_ok=True)
     names = names_of(data)[: limit or None]
-    n = len(names)
+    calls = [(data / name, each, name, work, series) for series in range(n_series) for name in names]
     with ProcessPoolExecutor(processes) as pool:
-        found = pool.map(decided, (data / name for name in names), [each] * n, names, [work] * n)
-        return [one for outcomes_of_one in found for one in outcomes_of_one]
+        return [one for found in pool.map(decided, *zip(*calls, strict=True)) for one in found]
 
 
 def section(found: list[Outcome], each: int) -> str:
@@ -319,8 +318,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--limit", type=int, default=0, help="photographs of this call; 0 for all")
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/quality.md")
+    parser.add_argument("--series", type=int, default=1, help="how many times, each time with other edits")
     args = parser.parse_args()
-    text = section(run(args.data, args.work, args.each, args.processes, args.limit), args.each)
+    found = run(args.data, args.work, args.each, args.processes, args.limit, args.series)
+    text = section(found, args.each)
     print(text)
     if args.write:
         write_section(Path(__file__).parents[1] / "quality.md", text, (BEGIN, END))

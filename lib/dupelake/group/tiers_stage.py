@@ -18,7 +18,7 @@ IDENTICAL, VERIFIED, COPIES = TIERS
 # Limits that nine of ten copies keep after re-encoding (JPEG 30 and better), resizing to a quarter and cropping.
 _SCORE, _NCC, _SHARE = 0.95, 0.95, 0.98
 _CONTRADICTING, _LOCAL, _COLOUR, _ADDED = 0.01, 0.01, 0.03, 0.001
-_ALTERED = 0.02  # probability that one of the two was edited or recoloured
+_ALTERED = 0.01  # probability that one of the two was edited or recoloured
 _NARROWER = 0.99  # width and height of a crop relative to those of its keeper
 _MOST = 0.6  # share of the keeper that a crop shows; pictures in a collage or on a screen take less
 _SAME_SCALE = 1.02  # scale of a member relative to its keeper, above which it may show detail that the keeper lacks
