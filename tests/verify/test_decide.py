@@ -60,7 +60,7 @@ KINDS: list[tuple[dict[str, object], str | None]] = [
     ({"is_mirrored": True}, "mirrored"),
     ({"difference_coherence": None}, "recoloured"),  # not measured: nothing says that it is a plain copy
     # a picture was altered: at one place, or in its colours only
-    ({"largest_local_difference": 0.9}, "edited"),
+    ({"largest_local_difference": 0.9, "difference_coherence": 0.9}, "edited"),
     ({"colour_difference": 0.9}, "recoloured"),
     ({"colour_difference": 0.9, "largest_local_difference": 0.06}, "recoloured"),
     ({"colour_difference": 0.9, "largest_local_difference": 0.061}, "edited"),

@@ -7,6 +7,8 @@ stored pairs again without reading hashes, embeddings or images.
 from __future__ import annotations
 
 import dataclasses
+import operator
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 
@@ -80,7 +82,7 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
 
 
 def probability_of(model: Model) -> Column:
-    """The probability of a model, from the columns of schema.PAIRS; null where one that it reads is null."""
+    """The probability of a model, from the columns of schema.PAIRS; a null counts as the lowest value of its term."""
     product = F.lit(1.0)
     for factor in model.factors:
         logit = F.lit(factor.intercept)
@@ -89,6 +91,11 @@ def probability_of(model: Model) -> Column:
             logit = logit + term.weight * (F.log(value) if term.is_log else value)
         product = product * _sigmoid(logit)
     return product
+
+
+def is_measured(model: Model) -> Column:
+    """Whether a pair has all measures that a model reads; rows of an earlier release may lack one."""
+    return reduce(operator.and_, (F.col(term.column).isNotNull() for f in model.factors for term in f.terms))
 
 
 def _sigmoid(logit: Column) -> Column:
@@ -126,7 +133,7 @@ def is_related() -> Column:
 def aligned_kind() -> Column:
     """Kind of an aligned duplicate. The first that applies: change of content, of colours, then of the visible part."""
     hides = covers_edge("src_frame", "dst_beyond") | covers_edge("dst_frame", "src_beyond")
-    is_altered = F.coalesce(probability_of(altered_model()) >= 0.5, F.lit(True))  # careful where a measure is missing
+    is_altered = ~is_measured(altered_model()) | (probability_of(altered_model()) >= 0.5)
     is_local = F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE
     return (
         F.when((is_altered | hides) & is_local, F.lit("edited"))
