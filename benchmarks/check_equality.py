@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.edits.registry import apply_edit, grid
 from PIL import Image
 
 from dupelake.lookup.answer import FAILED, Answer
 from dupelake.lookup.checker import check_files, index_folder
-from dupelake.recall.edits import apply_edit, grid
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.schema import GROUPS, HASHES, IMAGES, PAIRS
 

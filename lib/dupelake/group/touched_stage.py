@@ -27,7 +27,7 @@ from dupelake.ingest.live_stage import live_images, pixel_classes
 from dupelake.warehouse.counted import counted
 from dupelake.warehouse.schema import CLUSTERED, CONDITION, conform
 
-CLUSTER_REVISION = 5  # raise it with a change to group/ that gives other rows of `groups`, reasons included
+CLUSTER_REVISION = 6  # raise it with a change to group/ that gives other rows of `groups`, reasons included
 
 _IMAGE = ("image_id", "scope", "byte_size", "width_px", "height_px", "format", "captured_at")
 _PAIR = (

@@ -39,6 +39,7 @@ MEASURES = (
     "colour_difference",
     "cell_shift_px",
     "unexplained_colour",
+    "difference_coherence",
 )
 """Columns of schema.PAIRS that the alignment measures."""
 

@@ -303,6 +303,11 @@ PAIRS = Table(
                 "0 to 64 levels: median colour difference that no smooth colour mapping explains",
             ),
             col(
+                "difference_coherence",
+                DOUBLE,
+                "0 to 1: share of the colour difference that is left when it is averaged over cells; low for noise",
+            ),
+            col(
                 "kind",
                 TEXT,
                 "pixel, near, crop, mirrored, rotated, edited, recoloured; similar: another shot or version of one "
