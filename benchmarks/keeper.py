@@ -43,6 +43,7 @@ from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
 from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.group import keeping
 from dupelake.group.stars import agreement_of
+from dupelake.group.traces import fits_of, levels_of
 from dupelake.ingest.failure import Failure
 from dupelake.recall import edits_drawn
 from dupelake.recall import edits_geometry as geometry
@@ -203,7 +204,9 @@ def side(files: Sequence[File], found: Sequence[Alignment | None], end: str) -> 
         if pair is not None:
             shown = {name: getattr(pair, f"{end}_{name}") for name in keeping.OF_PAIR}
         rows.append([np.nan if v is None else float(v) for v in (shown | own).values()])
-    return keeping.Side(*np.array(rows, np.float64).T)
+    fits = fits_of([one.mark.quantiser_fits for one in files])
+    levels = levels_of([one.mark.spectrum for one in files])
+    return keeping.Side(*np.array(rows, np.float64).T, fits=fits, levels=levels)
 
 
 def ends_of(
@@ -218,15 +221,21 @@ def ends_of(
     return side([a for a, _ in pairs], found, "src"), side([b for _, b in pairs], found, "dst"), np.array(scales)
 
 
+def agreements(found: Sequence[Alignment | None]) -> NDArray[np.int64]:
+    """How far the two pictures of each pair agree, as in `keepers_stage`."""
+    names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
+    measures = [[np.nan if pair is None else getattr(pair, name) for name in names] for pair in found]
+    turned = [pair is not None and (pair.is_mirrored or abs(pair.rotation_degrees) > 1) for pair in found]
+    return np.where(turned, 0, agreement_of(*np.array(measures, np.float64).T))
+
+
 def judged(
     pairs: Sequence[tuple[File, File]], found: Sequence[Alignment | None]
 ) -> tuple[keeping.Codes, keeping.Codes, NDArray[np.int64]]:
     """The better end of each pair, by which rule, and how far the two agree."""
-    names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
-    measures = [[np.nan if pair is None else getattr(pair, name) for name in names] for pair in found]
-    better, rule = keeping.better_side(*ends_of(pairs, found))
-    turned = [pair is not None and (pair.is_mirrored or abs(pair.rotation_degrees) > 1) for pair in found]
-    return better, rule, np.where(turned, 0, agreement_of(*np.array(measures, np.float64).T))
+    agreement = agreements(found)
+    better, rule = keeping.better_side(*ends_of(pairs, found), agreement)
+    return better, rule, agreement
 
 
 RULES = {
@@ -278,7 +287,7 @@ def terms(case: Case) -> NDArray[np.float64]:
     src, dst, scale = ends_of([(case.first, one) for one in case.files], case.found)
     is_open = keeping.by_content_and_size(src, dst, scale)[0] == 0
     is_open &= [one.name not in EQUAL for one in case.files]
-    return keeping.terms_of(src, dst, scale)[is_open]
+    return keeping.terms_of(src, dst, scale, agreements(case.found))[is_open]
 
 
 def fitted(values: NDArray[np.float64]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from dupelake.stage_versions import StageVersions
 
 def test_the_default_options_have_the_versions_of_stored_rows():
     versions = StageVersions(load_config())
-    assert versions.hash == "h3-pillow13-df431853"
+    assert versions.hash == "h4-pillow13-df431853"
     assert versions.feature == "f1-dfa3e287"
     assert versions.verify == "d70e6e69640cc32d"
     assert versions.decide == "1fdc4bea9553aa82"
