@@ -57,7 +57,8 @@ _OWN_FIT = 0.3  # fit of a file's own quantiser above which the picture is one i
 _COMBED = 0.3  # logarithm of a ratio of combs that chance and encoding reach
 # Limits within which two pictures differ by their encoding only
 _SAME_AGREEMENT, _SAME_OVERLAP, _SAME_FRAME, _SAME_ADDED, _SAME_SCALE = 990, 0.99, 0.01, 0.001, 0.003
-_SAME_FINE_DB, _SAME_NOISE = 1.5, 0.25
+# Of the file of higher quality: compression adds and takes fine detail, and takes noise
+_SOFTER_DB, _FINER_DB, _NOISIER, _SAME_SHARPNESS = 3.0, 2.0, 0.25, 0.12
 _LOSSLESS = 101.0
 _USUAL_SHARPNESS = 1.75  # the median of photographs
 MORE_LOSS, BETTER_LOSS = 10, 2
@@ -289,13 +290,16 @@ def _is_blockier(one: Side, than: Side) -> Flags:
 
 
 def _is_same(src: Side, dst: Side, scale: Floats, agreement: Ints) -> Flags:
-    """Nothing but the encoding differs."""
+    """Nothing but the encoding differs; what a stronger compression explains in noise and fine detail is encoding."""
     shown = np.minimum(src.overlap, dst.overlap) > _SAME_OVERLAP
     bare = (np.abs(src.frame - dst.frame) < _SAME_FRAME) & (np.maximum(src.added, dst.added) < _SAME_ADDED)
-    calm = np.abs(np.log((src.noise + 0.2) / (dst.noise + 0.2))) < _SAME_NOISE
-    fine = np.abs(fine_difference(src.levels, dst.levels, scale)) < _SAME_FINE_DB
+    more = _claim(src) - _claim(dst)
+    finer = np.sign(more) * fine_difference(src.levels, dst.levels, scale)
+    noisier = np.sign(more) * np.log((src.noise + 0.2) / (dst.noise + 0.2))
+    sharp = ~(np.abs(np.log(src.sharpness / dst.sharpness)) > _SAME_SHARPNESS)
+    encoded = sharp & (finer > -_SOFTER_DB) & (finer < _FINER_DB) & ((noisier < _NOISIER) | (np.abs(more) > _MUCH_QUALITY))
     return np.asarray(
-        (agreement >= _SAME_AGREEMENT) & shown & bare & calm & fine & (np.abs(np.log(scale)) < _SAME_SCALE)
+        (agreement >= _SAME_AGREEMENT) & shown & bare & encoded & (np.abs(np.log(scale)) < _SAME_SCALE)
     )
 
 
