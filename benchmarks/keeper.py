@@ -7,9 +7,9 @@ align stage, and `group/keeping.py` decides. Without `--half` the weights are fi
 other; with `--write` they are then fitted on both halves and written to the shipped file. The terms and their limits
 were chosen on both halves; the weights were not. `--half 7` is a third set, of product photographs, airliners,
 paintings, banknotes and drawings, on which nothing was chosen. Originals are photographs of imagenet_sample, polyu
-(the clean shot) and lookalikes, unchanged, or reduced and saved as PNG or as JPEG of quality 60 to 92. Copies are edits of
-`recall/edits.py` and others, saved as PNG, JPEG or WebP in turn. A copy counts as equal to its original if no measure
-is worse, as after a lossless resave. `level`: no rule decides, so the configured order does.
+(the clean shot) and lookalikes, unchanged, or reduced and saved as PNG or as JPEG of quality 60 to 92.
+Copies are edits of `recall/edits.py` and others, saved as PNG, JPEG or WebP in turn. A copy counts as equal to its
+original if no measure is worse, as after a lossless resave. `level`: no rule decides, so the configured order does.
 """
 
 # ruff: noqa: E402

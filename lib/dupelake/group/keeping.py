@@ -2,9 +2,8 @@
 
 The picture that shows more is kept, unless it has only a fraction of the other's resolution. Else the larger one is
 kept, unless it was enlarged (`group/traces.py`). Else a linear model decides on frames, overlays, colours, blur, noise,
-compression, gaps in the histogram and camera data. Its weights are in `assets/keeper.json`; `benchmarks/keeper.py` fits
-them on originals and edited copies. The reason is the term with the largest contribution. If both are nearly equal,
-neither is better.
+compression, gaps in the histogram and camera data. `benchmarks/keeper.py` fits its weights (`assets/keeper.json`). The
+reason is the term with the largest contribution. If both are nearly equal, neither is better.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 
 LEVEL, FULLER, FINER, LARGER, ENLARGED, UNFRAMED, CLEAN, COLOURED = range(8)
-SOFT, SHARPENED, NOISY, COMPRESSED, WEB, BLOCKY, RESAVED, COMBED, RICHER, LOWER = range(8, 18)
+SOFT, SHARPENED, NOISY, COMPRESSED, WEB, BLOCKY, RESAVED, COMBED, LOWER, RICHER = range(8, 18)
 
 MORE = 0.015  # smallest share beyond the overlap for a picture that shows more
 MORE_FRAMED = 0.05  # the same if either has a frame, whose edge may be measured as content
@@ -52,13 +51,12 @@ _GRAINY, _GRAINY_TIMES = 0.4, 1.35  # noise that is measured as detail
 _WAS_JPEG = 0.03  # jpeg_trace of a picture that was a JPEG before
 _QUALITY, _MUCH_QUALITY = 2.0, 6.0  # differences of JPEG quality that count, and that count fully
 _BLOCKS, _BLOCKIER = 0.8, 0.12
-_FIT, _CLEAR_FIT = 0.12, 0.32  # fits of an earlier quantiser that count, and that count fully; chance reaches .12
-_OWN_FIT = 0.3  # fit of a file's own quantiser above which the picture is one in which quantisers can be found
+# Fits of an earlier quantiser that count (chance reaches .12) and that count fully; least fit of a file's own
+_FIT, _CLEAR_FIT, _OWN_FIT = 0.12, 0.32, 0.3
 _COMBED = 0.3  # logarithm of a ratio of combs that chance and encoding reach
 # Limits within which two pictures differ by their encoding only
 _SAME_AGREEMENT, _SAME_OVERLAP, _SAME_FRAME, _SAME_ADDED, _SAME_SCALE = 990, 0.99, 0.01, 0.001, 0.003
-# Of the file of higher quality: compression adds and takes fine detail, and takes noise
-_SOFTER_DB, _FINER_DB, _NOISIER, _SAME_SHARPNESS = 3.0, 2.0, 0.25, 0.12
+_SOFTER_DB, _FINER_DB, _NOISIER, _SAME_SHARPNESS = 3.0, 2.0, 0.25, 0.12  # of the file of higher quality
 _LOSSLESS = 101.0
 _USUAL_SHARPNESS = 1.75  # the median of photographs
 MORE_LOSS, BETTER_LOSS = 10, 2
@@ -297,19 +295,18 @@ def _is_same(src: Side, dst: Side, scale: Floats, agreement: Ints) -> Flags:
     finer = np.sign(more) * fine_difference(src.levels, dst.levels, scale)
     noisier = np.sign(more) * np.log((src.noise + 0.2) / (dst.noise + 0.2))
     sharp = ~(np.abs(np.log(src.sharpness / dst.sharpness)) > _SAME_SHARPNESS)
-    encoded = sharp & (finer > -_SOFTER_DB) & (finer < _FINER_DB) & ((noisier < _NOISIER) | (np.abs(more) > _MUCH_QUALITY))
-    return np.asarray(
-        (agreement >= _SAME_AGREEMENT) & shown & bare & encoded & (np.abs(np.log(scale)) < _SAME_SCALE)
-    )
+    encoded = sharp & (finer > -_SOFTER_DB) & (finer < _FINER_DB)
+    encoded &= (noisier < _NOISIER) | (np.abs(more) > _MUCH_QUALITY)
+    alike = (agreement >= _SAME_AGREEMENT) & (np.abs(np.log(scale)) < _SAME_SCALE)
+    return np.asarray(alike & shown & bare & encoded)
 
 
 def _source(src: Side, dst: Side, scale: Floats) -> Floats:
     """How clearly the file that claims the higher quality shows the other's quantiser; positive for the other."""
     claims = _claim(src), _claim(dst)
     more = claims[1] - claims[0]
-    shown = np.where(
-        more > 0, fit_at(dst.fits, src.jpeg_quality, claims[1]), fit_at(src.fits, dst.jpeg_quality, claims[0])
-    )
+    of_src, of_dst = fit_at(dst.fits, src.jpeg_quality, claims[1]), fit_at(src.fits, dst.jpeg_quality, claims[0])
+    shown = np.where(more > 0, of_src, of_dst)
     clear = np.clip((shown - _FIT) / (_CLEAR_FIT - _FIT), 0.0, 1.0)
     return np.where(np.abs(more) > _QUALITY, np.sign(more) * clear, 0.0)
 
