@@ -184,7 +184,8 @@ def _add_decide(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _decide(args: argparse.Namespace) -> int:
     from dupelake.errors import ConfigError
-    from dupelake.pipeline.decisions import Line, decide, faults_of, read_lines
+    from dupelake.group.giving import Line, faults_of
+    from dupelake.pipeline.decisions import decide, read_lines
 
     lines: list[Line] = []
     faults, n_blank = [], 0
