@@ -16,6 +16,7 @@ from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
+from dupelake.serve.command_lines import add_serve
 from dupelake.version import __version__
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(call=_report)
     add_check(commands)
     add_index(commands)
+    add_serve(commands)
     _add_evaluate(commands)
     _add_decide(commands)
     _add_review(commands)

@@ -174,6 +174,17 @@ class CheckConfig:
 
 
 @dataclass(frozen=True)
+class ServeConfig:
+    """`dupelake serve`."""
+
+    fetch_urls: bool = _opt(False)  # POST /check takes URLs of servers with public addresses
+    token_file: str = _opt("")  # holds the token that requests must have; "" takes DUPELAKE_TOKEN of the environment
+    max_bytes: int = _opt(33_554_432, low=1_024, high=2_000_000_000)  # of a request
+    max_waiting: int = _opt(32, low=0, high=10_000)  # requests to check that wait for a process
+    timeout_s: float = _opt(30.0, low=0.1, high=3_600.0)  # to receive a request, to wait, to decode one image
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The run as a whole."""
 
@@ -203,6 +214,7 @@ class Config:
     decide: DecideConfig = field(default_factory=DecideConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dupelake.config import Config
 from dupelake.errors import VersionMixError
-from dupelake.lookup.manifest import read_manifest
+from dupelake.lookup.manifest import read_manifest, stamp_of
 from dupelake.lookup.said import Said
 from dupelake.lookup.segments import Segment
 from dupelake.lookup.state import State
@@ -20,6 +23,25 @@ from dupelake.propose.mih import SlotPlan, plan_exact
 from dupelake.propose.srp import PLANNING_ITEMS, embedding_plan
 
 Flags = npt.NDArray[np.bool_]
+Opened = TypeVar("Opened")
+_TRIES = 5
+
+
+def opened(folder: Path, read: Callable[[Path], Opened]) -> Opened:
+    """What `read` makes of an index that may be replaced meanwhile: a build removes the files of the index before it.
+
+    Args:
+        folder: of the index.
+        read: reads the manifest, then the files that it names.
+    """
+    for _ in range(_TRIES):
+        before = stamp_of(folder)
+        try:
+            return read(folder)
+        except (FileNotFoundError, sqlite3.OperationalError):
+            if stamp_of(folder) == before:
+                raise
+    return read(folder)
 
 
 class Index:
@@ -49,6 +71,8 @@ class Index:
         self.centre = np.frombuffer(bytes.fromhex(manifest.centre), "<f4") if manifest.centre else None
         self._refuse_other_versions()
         self.segments = [Segment(folder / name) for name in manifest.segments]
+        for segment in self.segments:
+            segment.map_all()
         self._first = np.cumsum([0, *map(len, self.segments)])
         self.state = State(folder / manifest.state / "rows.sqlite")
         self._units = np.load(folder / manifest.state / "units.npy", mmap_mode="r")
