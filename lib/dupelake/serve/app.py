@@ -240,7 +240,7 @@ def _as_refused(error: Exception) -> Refused:
 
 
 def _json(values: dict[str, Any]) -> Response:
-    return Response(json.dumps(values, default=str), media_type="application/json")
+    return Response(json.dumps(values, default=lambda value: value.isoformat()), media_type="application/json")
 
 
 __all__ = ["MAX_IMAGES", "Served", "build_app"]
