@@ -64,10 +64,9 @@ class DeltaBook:
 
     def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, str]:
         """The latest verdict of an author on each of these images."""
-        rows = self._reader.query(
-            "SELECT image_id, other_image_id, verdict FROM decisions "
-            f"WHERE author = {quoted(author)} ORDER BY decided_at, verdict"
-        )
+        columns = ["image_id", "other_image_id", "verdict"]
+        mine = f"author = {quoted(author)}"
+        rows = self._reader.table(DECISIONS.name, columns, mine, "decided_at, verdict")
         said = {Line("", r["image_id"], r["verdict"], r["other_image_id"]).key: r["verdict"] for r in rows.to_pylist()}
         return {key: said[key] for key in keys if key in said}
 

@@ -7,8 +7,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 
 from dupelake.config import FetchConfig, ServeConfig
 from dupelake.fetch_rules import PUBLIC
