@@ -97,8 +97,9 @@ class Index:
                 )
 
     def close(self) -> None:
-        """Close the rows; the arrays go with the object."""
+        """Close the rows; the arrays go with the object, at once because nothing refers to it in a circle any more."""
         self.state.close()
+        del self.are_units
 
     @cached_property
     def said(self) -> Said:
