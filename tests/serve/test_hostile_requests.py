@@ -52,14 +52,13 @@ def test_odd_files_are_answered_as_a_night_decides_them(server, shared_data):
     assert n_read > 20
 
 
-def raw(server: Server, data: bytes) -> bytes:
-    """The beginning of what comes back; b"" if the connection ends without an answer."""
-    with socket.create_connection((server.host, server.port), timeout=30) as connection:
+def raw(server: Server, data: bytes, patience_s: float = 30) -> bytes:
+    """The beginning of what comes back; b"" if the connection ends without an answer, or the client goes before."""
+    with socket.create_connection((server.host, server.port), timeout=patience_s) as connection:
         try:
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
             return connection.recv(4096)
-        except (ConnectionResetError, BrokenPipeError):
+        except (ConnectionResetError, BrokenPipeError, TimeoutError):
             return b""
 
 
@@ -70,19 +69,19 @@ PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r
 @pytest.mark.parametrize(
     ("data", "wanted"),
     [
-        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", (b"400", b"431", b"")),
-        (b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 20_000 + b"\r\n", (b"400", b"431", b"")),
-        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (b"400", b"414", b"")),
-        (HEAD + b"Content-Length: 5000\r\n\r\n" + PART, (b"400", b"")),  # longer than what comes
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", (b"400", b"431")),
+        (b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 20_000 + b"\r\n", (b"400", b"431")),
+        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (b"400", b"431")),
+        (HEAD + b"Content-Length: 5000\r\n\r\n" + PART, (b"408",)),  # longer than what comes
         (HEAD + b"Content-Length: 20\r\n\r\n" + PART + b"--b--\r\n", (b"422",)),  # shorter
         (HEAD + b"Content-Length: 1e3\r\n\r\n" + PART, (b"400",)),
         (HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde", (b"400",)),
         (HEAD + b"Content-Length: 99999999999999999999999\r\n\r\n", (b"400", b"413")),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffff\r\nabc", (b"400", b"")),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffff\r\nabc", (b"408", b"413", b"422")),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc", (b"400",)),
         (HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", (b"400", b"422")),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", (b"400", b"")),  # TLS
-        (b"\0" * 1000, (b"400", b"")),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", (b"400",)),  # TLS
+        (b"\0" * 1000 + b"\r\n\r\n", (b"400",)),
         (b"GET /health HTTP/1.1\r\n\r\n", (b"400", b"421")),  # no Host
         (b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", (b"404", b"405", b"400")),
         (b"GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n", (b"404", b"400")),
@@ -121,10 +120,9 @@ def test_random_damage_to_a_request(server):
                 del data[at : at + rng.randint(1, 50)]
             else:
                 data[at:at] = data[at : at + rng.randint(1, 50)]
-        found.add(raw(server, bytes(data))[9:12])
+        found.add(raw(server, bytes(data), 1.5)[9:12])
     assert found <= {b"", b"200", b"400", b"401", b"404", b"405", b"408", b"413", b"415", b"421", b"422"}
-    assert b"500" not in found
-    assert len(found) > 2
+    assert {b"200", b"400", b"422"} <= found
     assert good(server) == (200, "copy")
 
 

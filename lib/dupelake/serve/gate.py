@@ -24,6 +24,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health", "/ready")
 """Paths that need no token."""
+MAX_HEAD_BYTES = 32_768
+"""Of the path and the headers of a request."""
 _LINGER_S = 2.0  # for the rest of a body, so that its sender reads the answer
 
 
@@ -72,6 +74,11 @@ class Gate:
 
     def _permit(self, scope: Scope) -> None:
         """Refuses who may not ask, and a body whose announced size is too large."""
+        n_bytes = (
+            len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(a) + len(b) for a, b in scope["headers"])
+        )
+        if n_bytes > MAX_HEAD_BYTES:  # uvicorn limits only heads that come in several pieces
+            raise Refused(431, "head_too_large", f"path and headers have more than {MAX_HEAD_BYTES} bytes")
         headers = dict(scope["headers"])
         if self._token is None:
             # A page in a browser may reach loopback by a name of its own that it lets point there.

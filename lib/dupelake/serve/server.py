@@ -15,11 +15,10 @@ from dupelake.config import ServeConfig
 from dupelake.errors import ConfigError, EnvironmentFault
 from dupelake.lookup.index import Index, opened
 from dupelake.serve.app import Served, build_app
-from dupelake.serve.gate import is_loopback
+from dupelake.serve.gate import MAX_HEAD_BYTES, is_loopback
 
 TOKEN_VARIABLE = "DUPELAKE_TOKEN"  # noqa: S105 - a name
 _LEAST_TOKEN = 16
-_MAX_HEADER_BYTES = 32_768
 _MAX_CONNECTIONS = 1_000
 
 
@@ -92,7 +91,7 @@ def run(warehouse: str, folder: Path, cfg: ServeConfig, host: str, port: int, n_
             proxy_headers=False,
             server_header=False,
             limit_concurrency=_MAX_CONNECTIONS,
-            h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_graceful_shutdown=max(1, round(cfg.timeout_s)),
         )
     )
