@@ -212,6 +212,7 @@ def test_401_and_403(guarded):
             assert (reply.status, reply.headers["www-authenticate"]) == (401, "Bearer")
     reply = guarded.post("/check", {"url": "https://example.org/a.jpg"}, good)
     assert (reply.status, reply.json["reason"]) == (403, "no_urls")
+    assert guarded.post("/decisions", {"author": "a" * 1_100_000, "verdicts": []}, good).status == 413
     for pid in guarded.workers():
         assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
 

@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from dupelake.serve.metrics import Metrics
@@ -26,6 +26,8 @@ OPEN = ("/health", "/ready")
 """Paths that need no token."""
 MAX_HEAD_BYTES = 32_768
 """Of the path and the headers of a request."""
+MAX_JSON_BYTES = 1_048_576
+"""Of a body in JSON, which is parsed between all other requests."""
 _LINGER_S = 2.0  # for the rest of a body, so that its sender reads the answer
 
 
@@ -51,7 +53,10 @@ class Gate:
             await self._app(scope, receive, send)
             return
         start = time.monotonic()
-        body = _Body(receive, self._max_bytes, self._timeout_s)
+        headers = dict(scope["headers"])
+        is_json = headers.get(b"content-type", b"").lower().startswith(b"application/json")
+        max_bytes = min(self._max_bytes, MAX_JSON_BYTES) if is_json else self._max_bytes
+        body = _Body(receive, max_bytes, self._timeout_s)
         status = 500
 
         async def answer(message: Message) -> None:
@@ -63,7 +68,7 @@ class Gate:
             await send(message)
 
         try:
-            self._permit(scope)
+            self._permit(scope, headers, max_bytes)
             await self._app(scope, body, answer)
         except Refused as refused:
             await _refuse(refused, answer)
@@ -72,14 +77,13 @@ class Gate:
             path = getattr(route, "path", "other")
             self._metrics.count(scope["method"], path, status, time.monotonic() - start)
 
-    def _permit(self, scope: Scope) -> None:
+    def _permit(self, scope: Scope, headers: Mapping[bytes, bytes], max_bytes: int) -> None:
         """Refuses who may not ask, and a body whose announced size is too large."""
         n_bytes = (
             len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(a) + len(b) for a, b in scope["headers"])
         )
         if n_bytes > MAX_HEAD_BYTES:  # uvicorn limits only heads that come in several pieces
             raise Refused(431, "head_too_large", f"path and headers have more than {MAX_HEAD_BYTES} bytes")
-        headers = dict(scope["headers"])
         if self._token is None:
             # A page in a browser may reach loopback by a name of its own that it lets point there.
             if not is_loopback(_host_of(headers.get(b"host", b"").decode("latin-1"))):
@@ -89,8 +93,8 @@ class Gate:
             if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
                 raise Refused(401, "no_token", "give the header Authorization: Bearer TOKEN")
         size = headers.get(b"content-length", b"0")
-        if size.isdigit() and int(size) > self._max_bytes:
-            raise _too_large(self._max_bytes)
+        if size.isdigit() and int(size) > max_bytes:
+            raise _too_large(max_bytes)
 
 
 class _Body:
@@ -148,7 +152,7 @@ def _host_of(header: str) -> str:
 
 
 def _too_large(max_bytes: int) -> Refused:
-    return Refused(413, "too_large", f"the request has more than serve.max_bytes = {max_bytes} bytes")
+    return Refused(413, "too_large", f"the request has more than {max_bytes} bytes (serve.max_bytes, of JSON 1 MiB)")
 
 
 async def _refuse(refused: Refused, send: Send) -> None:
