@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pictures import photograph
 from PIL import Image
-from serving import Server, encoded, form
+from serving import Server, children_of, encoded, form
 
 import dupelake
 
@@ -173,6 +173,13 @@ def test_408_and_what_is_cut_off(server):
         start = time.monotonic()
         assert slow.recv(100).startswith(b"HTTP/1.1 408")
         assert 3 < time.monotonic() - start < 30
+    with socket.create_connection((server.host, server.port), timeout=60) as slow:  # headers that never end
+        slow.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+        assert slow.recv(100) == b""
+    with socket.create_connection((server.host, server.port), timeout=60) as slow:  # those of the second request
+        slow.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health")
+        with slow.makefile("rb") as received:
+            assert received.read().startswith(b"HTTP/1.1 200")  # to its end
     with socket.create_connection((server.host, server.port)) as gone:
         gone.sendall(b"POST /check HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
     assert server.check(jpeg()).status == 200
@@ -224,3 +231,16 @@ def test_a_server_stops_with_its_processes(made_lake):
     assert workers
     assert running.stop() == 0, running.log
     assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
+
+
+def test_a_server_that_is_killed_leaves_no_process(made_lake):
+    running = Server(made_lake, "--processes", "1")
+    assert running.check(jpeg()).status == 200
+    (worker,) = running.workers()
+    left = [worker, *children_of(worker)]
+    assert len(left) == 2
+    running.process.kill()
+    until = time.monotonic() + 30
+    while time.monotonic() < until and any(os.path.exists(f"/proc/{pid}") for pid in left):
+        time.sleep(0.1)
+    assert not [pid for pid in left if os.path.exists(f"/proc/{pid}")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import MutableMapping
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dupelake.config import ServeConfig
 from dupelake.errors import ConfigError, EnvironmentFault
@@ -49,6 +51,36 @@ def token_of(cfg: ServeConfig, host: str, environment: MutableMapping[str, str])
     return given or None
 
 
+class _Protocol(H11Protocol):
+    """Closes a connection whose next request does not begin in time; uvicorn waits for its headers without end."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect()
+
+    @property
+    def _is_between(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _expect(self) -> None:
+        if not self._is_between and self._late is not None:
+            self._late.cancel()
+            self._late = None
+        elif self._is_between and self._late is None:
+            self._late = self.loop.call_later(self.config.timeout_graceful_shutdown or 1, self._end)
+
+    def _end(self) -> None:
+        self._late = None
+        if self._is_between:
+            self.transport.close()
+
+
 class _Server(uvicorn.Server):
     """Says where it listens, and takes a signal to stop as the end of its work, not as a fault."""
 
@@ -83,7 +115,7 @@ def run(warehouse: str, folder: Path, cfg: ServeConfig, host: str, port: int, n_
             host=host,
             port=port,
             loop="asyncio",
-            http="h11",
+            http=_Protocol,
             ws="none",
             lifespan="on",
             log_level="warning",
@@ -92,6 +124,7 @@ def run(warehouse: str, folder: Path, cfg: ServeConfig, host: str, port: int, n_
             server_header=False,
             limit_concurrency=_MAX_CONNECTIONS,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            # also the time of the headers (_Protocol)
             timeout_graceful_shutdown=max(1, round(cfg.timeout_s)),
         )
     )
