@@ -17,12 +17,13 @@ from PIL import Image, ImageDraw, ImageOps
 import dupelake
 from dupelake import cli
 from dupelake.errors import ConfigError, VersionMixError
+from dupelake.group.giving import Line
 from dupelake.lookup.answer import Answer
 from dupelake.lookup.build import build_index
 from dupelake.lookup.checker import Checker, index_folder
 from dupelake.lookup.manifest import FOLDER, NAME, read_manifest
 from dupelake.pipeline import forget, nightly
-from dupelake.pipeline.decisions import Line, decide
+from dupelake.pipeline.decisions import decide
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.schema import GROUPS, IMAGES, PAIRS
 from dupelake.warehouse.tables import Warehouse

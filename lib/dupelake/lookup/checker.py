@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +16,7 @@ from dupelake.errors import ConfigError, VersionMixError
 from dupelake.ingest.failure import Failure
 from dupelake.lookup.answer import FAILED, Answer
 from dupelake.lookup.beside import Beside
-from dupelake.lookup.index import Index
+from dupelake.lookup.index import Index, opened
 from dupelake.lookup.manifest import FOLDER, place_of, read_manifest
 from dupelake.lookup.night import Given, Night
 from dupelake.lookup.reading import Item, Reader, Source, image_id_of, item_of
@@ -51,6 +52,11 @@ class Checker:
         scope: of the images; None for manifest.default_scope of the warehouse.
         n_processes: that check at the same time on this machine, for their share of memory.
         profile: `fast` compares by bytes, pixels and hashes alone; None compares as the nights do.
+        timeout_s: to read one image; None for guard.timeout_s of the warehouse.
+
+    Attributes:
+        index: that is asked.
+        scope: of the next images.
 
     Raises:
         VersionMixError: as `Index`.
@@ -58,11 +64,16 @@ class Checker:
     """
 
     def __init__(
-        self, folder: Path, scope: str | None = None, n_processes: int = 1, profile: str | None = None
+        self,
+        folder: Path,
+        scope: str | None = None,
+        n_processes: int = 1,
+        profile: str | None = None,
+        timeout_s: float | None = None,
     ) -> None:
-        self.index = Index(folder, profile)
+        self.index = opened(folder, partial(Index, profile=profile))
         self.scope = self.index.config.manifest.default_scope if scope is None else scope
-        self._reader = Reader(self.index, n_processes)
+        self._reader = Reader(self.index, n_processes, timeout_s)
 
     def __enter__(self) -> Checker:
         return self
@@ -79,30 +90,26 @@ class Checker:
         """The answer for one image, and the image if it could be read."""
         given = self._reader.read(item, self.scope)
         if isinstance(given, Failure):
-            uri = item.uri or f"check:{given.content_id or item.name}"
-            image_id = image_id_of(uri, self.scope, self.index.config.manifest.default_scope)
-            failed = Answer(
-                image=item.name,
-                status=FAILED,
-                image_id=image_id,
-                scope=self.scope,
-                content_id=given.content_id,
-                reason=given.reason,
-                message=given.message,
-            )
-            return self._dated(failed), None
+            return self.failed(item, given), None
         return self._dated(Night(self.index, given).answer()), given
 
+    def failed(self, item: Item, failure: Failure) -> Answer:
+        """The answer for an image that could not be read."""
+        uri = item.uri or f"check:{failure.content_id or item.name}"
+        image_id = image_id_of(uri, self.scope, self.index.config.manifest.default_scope)
+        failed = Answer(
+            image=item.name,
+            status=FAILED,
+            image_id=image_id,
+            scope=self.scope,
+            content_id=failure.content_id,
+            reason=failure.reason,
+            message=failure.message,
+        )
+        return self._dated(failed)
+
     def _dated(self, answer: Answer) -> Answer:
-        held = self.index.manifest
-        shown = {
-            "run_id": held.run_id,
-            "as_of": held.as_of,
-            "age_s": round(held.age_s()),
-            "built_at": held.built_at,
-            "versions": self.index.versions,
-            "profile": self.index.profile,
-        }
+        shown = self.index.manifest.as_dict() | {"versions": self.index.versions, "profile": self.index.profile}
         return replace(answer, index=shown)
 
 
@@ -161,13 +168,13 @@ def check_files(
         beside = Beside(checker.index)
         if n == 1:
             for path in paths:
-                yield _beside(beside, *checker.check_item(item_of(path, 1)))
+                yield with_copies(beside, *checker.check_item(item_of(path, 1)))
             return
         context = get_context("forkserver")
         context.set_forkserver_preload(["dupelake.lookup.checker"])
         with ProcessPoolExecutor(n, context, _open, (str(folder), scope, n, profile)) as pool:
             for answer, given in _in_flight(pool, iter(paths), n * _AHEAD):
-                yield _beside(beside, answer, given)
+                yield with_copies(beside, answer, given)
 
 
 def _in_flight(pool: ProcessPoolExecutor, paths: Iterator[str], most: int) -> Iterator[tuple[Answer, Given | None]]:
@@ -179,7 +186,8 @@ def _in_flight(pool: ProcessPoolExecutor, paths: Iterator[str], most: int) -> It
             yield future.result()
 
 
-def _beside(beside: Beside, answer: Answer, given: Given | None) -> Answer:
+def with_copies(beside: Beside, answer: Answer, given: Given | None) -> Answer:
+    """The answer, which names earlier images of the check that are copies; the image is kept for later ones."""
     return answer if given is None else replace(answer, in_folder=beside.copies_of(given))
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +15,7 @@ import numpy.typing as npt
 from dupelake.config import Config
 from dupelake.errors import VersionMixError
 from dupelake.lookup.by_profile import options_by
-from dupelake.lookup.manifest import read_manifest
+from dupelake.lookup.manifest import read_manifest, stamp_of
 from dupelake.lookup.said import Said
 from dupelake.lookup.segments import Segment
 from dupelake.lookup.state import State
@@ -22,6 +25,25 @@ from dupelake.propose.srp import PLANNING_ITEMS, embedding_plan
 
 Flags = npt.NDArray[np.bool_]
 _OF_KEYPOINTS = ("words", "keypoints", "descriptors")
+Opened = TypeVar("Opened")
+_TRIES = 5
+
+
+def opened(folder: Path, read: Callable[[Path], Opened]) -> Opened:
+    """What `read` makes of an index that may be replaced meanwhile: a build removes the files of the index before it.
+
+    Args:
+        folder: of the index.
+        read: reads the manifest, then the files that it names.
+    """
+    for _ in range(_TRIES):
+        before = stamp_of(folder)
+        try:
+            return read(folder)
+        except (FileNotFoundError, sqlite3.OperationalError):
+            if stamp_of(folder) == before:
+                raise
+    return read(folder)
 
 
 class Index:
@@ -62,6 +84,8 @@ class Index:
         has_model = manifest.centre and self.config.embed.model != "none"
         self.centre = np.frombuffer(bytes.fromhex(manifest.centre), "<f4") if has_model else None
         self.segments = [Segment(folder / name) for name in manifest.segments]
+        for segment in self.segments:
+            segment.map_all()
         self._first = np.cumsum([0, *map(len, self.segments)])
         self.state = State(folder / manifest.state / "rows.sqlite")
         self._units = np.load(folder / manifest.state / "units.npy", mmap_mode="r")
@@ -86,8 +110,9 @@ class Index:
                 )
 
     def close(self) -> None:
-        """Close the rows; the arrays go with the object."""
+        """Close the rows; the arrays go with the object, at once because nothing refers to it in a circle any more."""
         self.state.close()
+        del self.are_units
 
     @cached_property
     def said(self) -> Said:
