@@ -78,7 +78,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     report = commands.add_parser("report", help="the found groups as a contact sheet")
     report.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
-    add_spark(report)
     report.add_argument("--out", metavar="FILE", help="the PNG (default: contact-sheet.png in the present folder)")
     report.add_argument(
         "--groups", type=int, default=30, metavar="N", help="the N groups with most images (default 30)"
@@ -129,13 +128,16 @@ def _open(args: argparse.Namespace) -> Warehouse:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from dupelake.errors import ConfigError
+    from dupelake.pipeline.command_lines import faults_of_warehouse
     from dupelake.report.summary import describe, write_contact_sheet
-    from dupelake.warehouse.schema import GROUPS
+    from dupelake.warehouse.reader import Reader
 
-    warehouse = _existing(args, [], GROUPS)
-    out = Path(args.out or "contact-sheet.png").absolute()
-    write_contact_sheet(warehouse, out, args.groups)
-    print(describe(warehouse))
+    if faults := faults_of_warehouse(args.warehouse, {}, is_written=False):
+        raise ConfigError(faults)
+    reader, out = Reader(args.warehouse), Path(args.out or "contact-sheet.png").absolute()
+    write_contact_sheet(reader, out, args.groups)
+    print(describe(reader))
     print(f"Contact sheet: {out}")
     return 0
 
@@ -328,7 +330,7 @@ def _demo(args: argparse.Namespace) -> int:
         if code:
             return code
     print(f"\nBoth nights took {time.monotonic() - start:.0f} s, Spark's start included.\n")
-    shown = {"warehouse": str(out / "warehouse"), "out": str(out / "contact-sheet.png"), "groups": 30, "spark": []}
+    shown = {"warehouse": str(out / "warehouse"), "out": str(out / "contact-sheet.png"), "groups": 30}
     code = _report(argparse.Namespace(**{**vars(args), **shown}))
     print(f"What was made, to compare with: {truth}")
     return code

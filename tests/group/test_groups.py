@@ -11,7 +11,7 @@ from group_corpus import NOON, Corpus, Nights, in_scope, parquet_checkpoint, sha
 from dupelake.config import ClusterConfig, Config, LshConfig
 from dupelake.group import stage
 from dupelake.group.bridges import COMPOSITE_DST, SINGLE
-from dupelake.group.file_names_stage import what_may_go
+from dupelake.group.totals import what_may_go
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_a_file_that_another_image_names_is_not_removable(first_night):
 def test_bytes_of_a_file_count_once(first_night, spark):
     groups = first_night[0].groups.where("scope IN ('names', 'hard')")
     images, _, _ = stories().frames(spark)
-    row = what_may_go(groups, images).first()
+    row = spark.sql(what_may_go("{groups}", "{images}"), groups=groups, images=images).first()
     assert (row.removable_bytes, row.identical_bytes) == (1000 + 700, 1000 + 700)
 
 

@@ -17,8 +17,9 @@ from PIL import Image
 
 import dupelake
 from dupelake.errors import EnvironmentFault, NotFoundError, QueryError
-from dupelake.notebook import opened, questions
+from dupelake.notebook import opened
 from dupelake.report.contact_sheet import sheet_groups
+from dupelake.report.questions import largest_groups, members_of
 from dupelake.report.summary import load_groups
 from dupelake.warehouse.schema import ALL_TABLES, GROUP_CHANGES, GROUPS, IMAGES, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse
@@ -253,10 +254,10 @@ def test_a_picture_of_groups(lake):
 
 
 def test_the_report_draws_the_same_groups(lake, warehouse):
-    largest = lake.sql(questions.largest_groups(10))["group_id"].to_pylist()
+    largest = lake.sql(largest_groups(10))["group_id"].to_pylist()
     assert len(largest) == 7
-    assert load_groups(warehouse, 10) == sheet_groups(lake.sql(questions.members_of(largest, 7)).to_pylist())
-    (one,) = sheet_groups(lake.sql(questions.members_of(largest[:1], 2)).to_pylist())
+    assert load_groups(warehouse, 10) == sheet_groups(lake.sql(members_of(largest, 7)).to_pylist())
+    (one,) = sheet_groups(lake.sql(members_of(largest[:1], 2)).to_pylist())
     assert (one.size, len(one.members), one.members[0].relation) == (5, 2, "keeper")
 
 

@@ -113,9 +113,18 @@ def test_a_refused_command_repeats_no_secret(tmp_path: Path, capsys):
     events = tmp_path / "events"
     wrong = ["--spark", f"fs.s3a.secret.key={SECRET}", "--set", f"run.event_log={events}"]
     assert nightly.main([str(tmp_path / "none"), "--warehouse", str(tmp_path / "wh"), *wrong]) == 2
-    assert main(["report", "--warehouse", str(tmp_path), *wrong[:2]]) == 2
+    assert main(["review", "--warehouse", str(tmp_path), "--out", str(tmp_path / "r"), *wrong[:2]]) == 2
     with pytest.raises(SystemExit) as caught:
-        main(["report", "--warehouse", str(tmp_path), f"spark.hadoop.fs.s3a.secret.key={SECRET}"])
+        main(
+            [
+                "review",
+                "--warehouse",
+                str(tmp_path),
+                "--out",
+                str(tmp_path / "r"),
+                f"spark.hadoop.fs.s3a.secret.key={SECRET}",
+            ]
+        )
     assert caught.value.code == 2
     said = capsys.readouterr().err + events.read_text(encoding="utf-8")
     assert SECRET not in said
@@ -130,9 +139,7 @@ def test_spark_settings_and_their_faults():
     assert len(faults) == 2
 
 
-@pytest.mark.parametrize(
-    "command", ["report", "review", "evaluate", "decide", "vocabulary", "forget", "maintain", "plan"]
-)
+@pytest.mark.parametrize("command", ["review", "evaluate", "decide", "vocabulary", "forget", "maintain", "plan"])
 def test_every_command_takes_spark_settings_and_names_all_faults(tmp_path: Path, command, capsys):
     """The command is refused before Spark starts, and the faults name the setting."""
     extra = {

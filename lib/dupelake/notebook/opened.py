@@ -16,6 +16,7 @@ from dupelake.notebook.frames import maker_of
 from dupelake.notebook.why import answer_of
 from dupelake.report.contact_sheet import draw_contact_sheet, sheet_groups
 from dupelake.report.last_run import options_in
+from dupelake.report.questions import largest_groups, members_of
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.rules import LAST_COMPLETE
 
@@ -196,8 +197,8 @@ class OpenWarehouse(Generic[F]):
         lines = _LINES
         if not groups:
             lines = 1
-            ids = self._reader.query(questions.largest_groups(_SHOWN))["group_id"].to_pylist()
-        rows = self._reader.query(questions.members_of(ids, lines * _COLUMNS)).to_pylist()
+            ids = self._reader.query(largest_groups(_SHOWN))["group_id"].to_pylist()
+        rows = self._reader.query(members_of(ids, lines * _COLUMNS)).to_pylist()
         drawn = sheet_groups(rows)
         ended = set(ids) - {group.group_id for group in drawn}
         if ended:

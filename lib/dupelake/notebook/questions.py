@@ -75,25 +75,6 @@ def groups_named(name: str) -> str:
     )
 
 
-def largest_groups(n: int) -> str:
-    """(group_id) of the `n` groups of most images."""
-    return f"SELECT group_id FROM groups WHERE is_keeper ORDER BY group_size DESC, group_id LIMIT {n}"
-
-
-def members_of(groups: Sequence[str], n: int) -> str:
-    """The first `n` members of each group, with what a contact sheet draws."""
-    return f"""
-SELECT g.*, i.uri, i.width_px, i.height_px, i.byte_size, i.format, t.bytes FROM (
-  SELECT *, row_number() OVER (PARTITION BY group_id ORDER BY {MEMBER_ORDER}) AS place
-  FROM groups WHERE group_id IN {quoted_list(groups)}
-) g
-JOIN images i ON i.image_id = g.image_id
-LEFT JOIN thumbnails t ON t.content_id = g.content_id
-WHERE g.place <= {n}
-ORDER BY g.group_size DESC, g.group_id, g.place
-"""
-
-
 def images_named(name: str, uris: Sequence[str]) -> str:
     """The image of that id, else the images of one of these URIs that were read, two at most; with group and pixels."""
     return f"""

@@ -10,10 +10,10 @@ from pyspark.sql import functions as F
 
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, SINGLE
 from dupelake.group.decisions_stage import conflict_rows, conflicts_of
-from dupelake.group.file_names_stage import totals_of, what_may_go
 from dupelake.group.ids_stage import EVENTS, is_move, list_moves
 from dupelake.group.similar_stage import similar_groups
 from dupelake.group.stage import build_groups
+from dupelake.group.totals import totals_of, what_may_go
 from dupelake.group.touched_stage import Touched, clustered_rows, find_touched, restrict
 from dupelake.pipeline.command_lines import cluster_command
 from dupelake.pipeline.common import run_job
@@ -182,10 +182,11 @@ def _content(vertex: str) -> str:
 
 
 def _count(run: Run) -> None:
-    groups = run.warehouse.read(GROUPS)
-    for name, n in single_row(totals_of(groups)).asDict().items():
+    spark, groups, images = run.warehouse.spark, run.warehouse.read(GROUPS), run.warehouse.read(IMAGES)
+    totals = spark.sql(totals_of("{groups}"), groups=groups)
+    for name, n in single_row(totals).asDict().items():
         run.counts.set(name, n)
-    sizes = single_row(what_may_go(groups, run.warehouse.read(IMAGES))).asDict()
+    sizes = single_row(spark.sql(what_may_go("{groups}", "{images}"), groups=groups, images=images)).asDict()
     run.counts.removable_bytes = sizes.pop("removable_bytes")
     run.counts.may_go = sizes
 

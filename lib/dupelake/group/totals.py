@@ -1,0 +1,55 @@
+"""How many images are in groups, and what each tier would free, as SQL that Spark and DataFusion read alike."""
+
+from __future__ import annotations
+
+from dupelake.config import TIERS
+from dupelake.warehouse.rules import FILE_ID, LIVE
+
+# Names are of the schema.
+# ruff: noqa: S608
+
+_LEVELS = " ".join(f"WHEN '{tier}' THEN {place}" for place, tier in enumerate(TIERS, start=1))
+_STAYS = len(TIERS) + 1
+
+
+def totals_of(groups: str = "groups") -> str:
+    """One row (images_grouped, groups, copies, removable): numbers of images, and of groups, in schema.GROUPS."""
+    return f"""
+SELECT count(*) AS images_grouped, count(*) FILTER (WHERE is_keeper) AS groups,
+       count(*) FILTER (WHERE relation = 'copy') AS copies, count(*) FILTER (WHERE is_removable) AS removable
+FROM {groups}
+"""
+
+
+def what_may_go(groups: str = "groups", images: str = "images") -> str:
+    """One row: images and bytes that the removal of each tier would free, and removable_bytes; each file counts once.
+
+    A file is freed only if all live images that name it are removed. A tier includes the stricter tiers.
+
+    Args:
+        groups: schema.GROUPS, as the query names it.
+        images: schema.IMAGES.
+
+    Returns:
+        The query of (identical, identical_bytes, verified, verified_bytes, copies, copies_bytes, removable_bytes),
+        bigint each.
+    """
+    sums = [
+        f"coalesce(sum(CASE WHEN level <= {place} THEN {value} END), 0) AS {tier}{unit}"
+        for place, tier in enumerate(TIERS, start=1)
+        for value, unit in (("n", ""), ("size", "_bytes"))
+    ]
+    return f"""
+SELECT {", ".join(sums)}, coalesce(sum(CASE WHEN goes THEN size END), 0) AS removable_bytes
+FROM (
+  SELECT max(coalesce(level, {_STAYS})) AS level, count(*) AS n, max(byte_size) AS size, bool_or(is_removable) AS goes
+  FROM (
+    SELECT image_id, content_id, byte_size, {FILE_ID} AS file FROM {images}
+    WHERE {LIVE} AND content_id IN (SELECT content_id FROM {groups} WHERE tier IS NOT NULL)
+  ) named
+  LEFT JOIN (
+    SELECT image_id AS member, CASE tier {_LEVELS} ELSE {_STAYS} END AS level, is_removable FROM {groups}
+  ) known ON member = image_id
+  GROUP BY content_id, file
+) files
+"""
