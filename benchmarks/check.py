@@ -3,18 +3,20 @@
     python -m benchmarks.check --warehouse DIR --images DIR --work DIR
     python -m benchmarks.check --drawn 100000 --work DIR
 
-The first builds the index of a warehouse and checks images one after the other, in one process. The second draws an
-index of random contents with as many words as photographs have, and measures the look-up alone: what grows with the
-corpus.
+The first builds the index of a warehouse and checks images one after the other, in one process: core milliseconds of
+the parts, and wall time. The second draws an index of random contents with as many words as photographs have, and
+measures the look-up alone: what grows with the corpus.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,8 +49,29 @@ def folder_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+def children() -> list[Path]:
+    """The processes of this process that read and decode the images, in /proc."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended; none of these has children
+            found += (task / "children").read_text(encoding="utf-8").split()
+    return [Path("/proc", child) for child in found]
+
+
+def core_s() -> float:
+    """Core-seconds of this process and of its children."""
+    parts = [part / "schedstat" for child in children() for part in (child / "task").iterdir()]
+    return time.process_time() + sum(int(part.read_text(encoding="utf-8").split()[0]) for part in parts) / 1e9
+
+
+def own_mb() -> list[float]:
+    """Memory of this process and of each child, without mapped files, MB."""
+    lines = [(one / "status").read_text(encoding="utf-8").splitlines() for one in (Path("/proc/self"), *children())]
+    return [round(int(line.split()[1]) / 1024) for some in lines for line in some if line.startswith("RssAnon")]
+
+
 class Clock:
-    """Adds up the time of functions of a module."""
+    """Adds up the core-seconds of functions of a module."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -58,16 +81,16 @@ class Clock:
         inner: Callable[..., object] = getattr(module, name)
 
         def timed(*args: object, **more: object) -> object:
-            start = time.perf_counter()
+            start = core_s()
             try:
                 return inner(*args, **more)
             finally:
-                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+                self.seconds[name] = self.seconds.get(name, 0.0) + core_s() - start
 
         setattr(module, name, timed)
 
 
-def measure_warehouse(warehouse: str, images: str, work: Path) -> None:
+def measure_warehouse(warehouse: str, images: str, work: Path, scope: str | None, profile: str | None) -> None:
     start = time.perf_counter()
     manifest = build_index(warehouse, work / "index", full=True, told=print)
     seconds = time.perf_counter() - start
@@ -78,34 +101,40 @@ def measure_warehouse(warehouse: str, images: str, work: Path) -> None:
     start = time.perf_counter()
     build_index(warehouse, work / "index", told=print)
     print(f"index without changes: {time.perf_counter() - start:.2f} s")
+    paths = list(files_of([images], ()))
+    with Checker(work / "index", scope, profile=profile) as checker:
+        measure_checks(checker, paths)
+        compare_stores(checker, work)
+    print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+def measure_checks(checker: Checker, paths: Sequence[str]) -> None:
+    """Check images one after the other; wall time of all, and core time of the parts."""
     clock = Clock()
     for name in ("candidates", "measured_pairs", "member_rows"):
         clock.wrap(night_module, name)
-    parts: dict[str, list[float]] = {
-        name: [] for name in ("read", "candidates", "measured_pairs", "member_rows", "all")
-    }
+    parts: dict[str, list[float]] = defaultdict(list)
     n_pairs, n_copies = [], 0
-    with Checker(work / "index") as checker:
-        paths = list(files_of([images], ()))
-        for path in paths[:3]:
-            checker.check(path)
-        for path in paths:
-            clock.seconds.clear()
-            start = time.perf_counter()
-            given = checker._reader.read(item_of(path, 1), checker.scope)
-            parts["read"].append(time.perf_counter() - start)
-            if isinstance(given, Given):
-                answer = Night(checker.index, given).answer()
-                n_pairs.append(len(answer.pairs))
-                n_copies += answer.is_copy
-            parts["all"].append(time.perf_counter() - start)
-            for name in ("candidates", "measured_pairs", "member_rows"):
-                parts[name].append(clock.seconds.get(name, 0.0))
-        compare_stores(checker, work)
+    for path in paths[:3]:
+        checker.check(path)
+    for path in paths:
+        clock.seconds.clear()
+        start, wall = core_s(), time.perf_counter()
+        given = checker._reader.read(item_of(path, 1), checker.scope)
+        parts["read"].append(core_s() - start)
+        if isinstance(given, Given):
+            answer = Night(checker.index, given).answer()
+            n_pairs.append(len(answer.pairs))
+            n_copies += answer.is_copy
+        parts["all"].append(core_s() - start)
+        parts["all, wall time"].append(time.perf_counter() - wall)
+        for name in ("candidates", "measured_pairs", "member_rows"):
+            parts[name].append(clock.seconds.get(name, 0.0))
+    print(f"memory of this process and of that which reads images, without mapped files: {own_mb()} MB")
     print(f"{len(paths)} images checked: {n_copies} copies, {np.mean(n_pairs):.2f} pairs measured an image")
+    print(f"pairs an image: p50, p95, p99, most: {np.percentile(n_pairs, [50, 95, 99, 100]).tolist()}")
     for name, seconds_of in parts.items():
         percentiles(name, seconds_of)
-    print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
 def compare_stores(checker: Checker, work: Path) -> None:
@@ -208,6 +237,8 @@ def main() -> None:
     parser.add_argument("--warehouse")
     parser.add_argument("--images")
     parser.add_argument("--drawn", type=int)
+    parser.add_argument("--profile", help="of the checks: fast")
+    parser.add_argument("--scope", help="of the images")
     parser.add_argument("--work", type=Path, required=True)
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -215,7 +246,7 @@ def main() -> None:
     if args.drawn:
         measure_drawn(args.drawn, args.work)
     else:
-        measure_warehouse(args.warehouse, args.images, args.work)
+        measure_warehouse(args.warehouse, args.images, args.work, args.scope, args.profile)
 
 
 if __name__ == "__main__":

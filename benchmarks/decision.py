@@ -1,4 +1,4 @@
-"""Fit the models of verify/decision.py: the probability that two pictures are made from one, and that one is altered.
+"""Fit the model of verify/decision.py: the probability that two pictures are made from one.
 
     .venv/bin/python -m benchmarks.decision --data ../shared/data --lookalikes W1 --bench W2 [--write]
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from benchmarks.edits.registry import ALTERNATE, EDITS, apply_edit, grid
+from benchmarks.edits.registry import apply_edit, grid
 from deltalake import DeltaTable
 from PIL import Image, ImageOps
 from scipy.optimize import minimize
@@ -46,13 +46,6 @@ FACTORS = (  # logarithms, because copies and other photographs differ by orders
     Factor("same_content", 0.0, (Term("contradicting_share", 0.0, 0.3, False, 0.0),)),
 )
 TERMS = tuple(term for factor in FACTORS for term in factor.terms)
-ALTERED = (  # noise and strong compression raise every difference and lower the correlation of all cells
-    Term("largest_local_difference", 0.01, 1.0, True, 0.0),
-    Term("colour_difference", 0.01, 1.0, True, 0.0),
-    Term("unexplained_colour", 0.5, 16.0, True, 0.0),
-    Term("aligned_ncc", 0.5, 1.0, False, 0.0),
-)
-FRAMES = ("screenshot_phone", "screenshot_desktop", "collage", "caption_bar", "repost", "caption_resize_jpeg")
 N_PHOTOGRAPHS, EDITS_EACH = 300, 5
 LONGEST_SIDE_PX = 900
 # An edit has weight 1. A corpus has more look-alikes than copies; the bench has few distractors of many kinds.
@@ -217,39 +210,6 @@ def fit(pairs: list[Pair]) -> Model:
     return Model(tuple(made))
 
 
-def told_apart(pairs: list[Pair]) -> tuple[list[Pair], Any]:
-    """Pairs of originals and seeded copies without frames; and bool (n,), which copies are altered."""
-    held = [p for p in pairs if p.is_fair and p.origin == "edits" and p.name.split()[0] not in FRAMES]
-    return held, np.array([EDITS[p.name.split()[0]].relation == ALTERNATE for p in held])
-
-
-def fit_altered(pairs: list[Pair]) -> Model:
-    """Fit whether a copy was edited or recoloured: logistic regression on seeded edits without frames."""
-    held, is_altered = told_apart(pairs)
-    x = np.column_stack([term.of([getattr(p.found, term.column) for p in held]) for term in ALTERED])
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    z = np.column_stack([(x - mean) / deviation, np.ones(len(x))])
-    sign = np.where(is_altered, 1.0, -1.0)
-
-    def loss(b: Any) -> tuple[float, Any]:
-        logit = np.clip(sign * (z @ b), -60, 60)
-        slope = -(z.T @ (sign / (1.0 + np.exp(logit)))) + RIDGE * np.append(b[:-1], 0.0)
-        return float(np.log1p(np.exp(-logit)).sum() + RIDGE / 2 * (b[:-1] ** 2).sum()), slope
-
-    b = minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B").x
-    slopes = b[:-1] / deviation
-    terms = tuple(replace(term, weight=round(float(s), 4)) for term, s in zip(ALTERED, slopes, strict=True))
-    return Model((Factor("altered", round(float(b[-1] - (slopes * mean).sum()), 4), terms),))
-
-
-def report_altered(name: str, model: Model, pairs: list[Pair]) -> None:
-    """Print the copies that the model calls altered, and the altered ones that it calls copies."""
-    held, real = told_apart(pairs)
-    said = model.probability({t.column: [getattr(p.found, t.column) for p in held] for t in ALTERED}) >= 0.5
-    wrong = int((said & ~real).sum()), int((~real).sum()), int((~said & real).sum()), int(real.sum())
-    print(f"{name}: altered {wrong[0]} of {wrong[1]} copies; copies {wrong[2]} of {wrong[3]} altered ones")
-
-
 def report(name: str, model: Model, pairs: list[Pair]) -> None:
     """Print precision, recall and F1 on look-alikes and the bench, and recall on edits, for values of min_score."""
     p = model.probability({t.column: [getattr(one.found, t.column) for one in pairs] for t in TERMS})
@@ -281,13 +241,11 @@ def main() -> None:
     for half in (0, 1):
         model = fit([p for p in pairs if p.half != half])
         report(f"half {half}", model, [p for p in pairs if p.half == half])
-        altered = fit_altered([p for p in pairs if p.half != half])
-        report_altered(f"half {half}", altered, [p for p in pairs if p.half == half])
-    for name, model in (("decision.json", fit(pairs)), ("altered.json", fit_altered(pairs))):
-        print(json.dumps(model.as_dict()))
-        if args.write:
-            path = Path(decision.__file__).parents[1] / "assets" / name
-            path.write_text(json.dumps(model.as_dict(), indent=1) + "\n", encoding="utf-8")
+    model = fit(pairs)
+    print(json.dumps(model.as_dict()))
+    if args.write:
+        path = Path(decision.__file__).parents[1] / "assets" / "decision.json"
+        path.write_text(json.dumps(model.as_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """Which picture the product keeps, of an original and one edited copy, and of an original and five edited copies.
 
-    OMP_NUM_THREADS=1 python benchmarks/keeper.py --data ../shared/data [--half 1] [--originals 48] [--sixes 6]
+    OMP_NUM_THREADS=1 python benchmarks/keeper.py --data ../shared/data [--half 0|1|7] [--originals 48] [--sixes 6]
 
 It does not use Spark. Files are made in memory and fingerprinted as in the hash stage, every pair is aligned as in the
 align stage, and `group/keeping.py` decides. Without `--half` the weights are fitted on each half and reported on the
 other; with `--write` they are then fitted on both halves and written to the shipped file. The terms and their limits
-were chosen on both halves; the weights were not. Originals are photographs of imagenet_sample, polyu (the clean shot)
-and lookalikes, unchanged, or reduced and saved as PNG or as JPEG of quality 60 to 92. Copies are edits of
-`edits/registry.py` and others, saved as PNG, JPEG or WebP in turn. A copy counts as equal to its original if no measure
-is worse, as after a lossless resave. `level`: no rule decides, so the configured order does.
+were chosen on both halves; the weights were not. `--half 7` is a third set, of product photographs, airliners,
+paintings, banknotes and drawings, on which nothing was chosen. Originals are photographs of imagenet_sample, polyu
+(the clean shot) and lookalikes, unchanged, or reduced and saved as PNG or as JPEG of quality 60 to 92.
+Copies are edits of `edits/registry.py` and others, saved as PNG, JPEG or WebP in turn. A copy counts as equal to its
+original if no measure is worse, as after a lossless resave. `level`: no rule decides, so the configured order does.
 """
 
 # ruff: noqa: E402
@@ -45,6 +46,7 @@ from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
 from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.group import keeping
 from dupelake.group.stars import agreement_of
+from dupelake.group.traces import fits_of, levels_of
 from dupelake.ingest.failure import Failure
 from dupelake.recall import edits as planted
 from dupelake.verify.pair import Alignment, pair_seed, verify_pair
@@ -59,6 +61,16 @@ SAVED = ("PNG", "JPEG 90", "JPEG 95", "WEBP 90", "JPEG 80")
 RESAVED = ("PNG", "JPEG 95", "JPEG 85", "JPEG 75", "JPEG 50", "JPEG 30", "WEBP 95", "WEBP 80", "WEBP 50")
 EQUAL = ("resave PNG",)
 RIDGE = 3.0
+THIRD = 7  # the set on which nothing was chosen: (folder, pattern, originals of 48)
+THIRD_FOLDERS = (
+    ("clothing_small", "**/*.jpg", 16),
+    ("lookalikes/airplanes", "*", 8),
+    ("lookalikes/art_painting_giraffe", "*", 6),
+    ("lookalikes/art_painting_horse", "*", 6),
+    ("lookalikes/dollar_bill", "*", 6),
+    ("lookalikes/cartoon_elephant", "*", 3),
+    ("lookalikes/cartoon_house", "*", 3),
+)
 TAKEN = (
     *("resize 2", "resize 1.5", "resize 0.75", "resize 0.5", "squash 0.9", "squash 0.75", "crop 0.8", "crop 0.5"),
     *("mirror 1", "quarter_turn 90", "rotate_cropped 5", "rotate_filled 5", "border_white 0.05", "border_black 0.05"),
@@ -102,12 +114,15 @@ def opened(data: bytes) -> RGB:
 
 
 def originals(data: Path, half: int, n: int) -> list[bytes]:
-    """Every second photograph, evenly over the sets; reduced ones have no trace of their source JPEG."""
+    """Every second photograph, evenly over the sets, or the third set; reduced ones show no trace of their JPEG."""
     found = []
     folders = [("imagenet_sample", "*", n // 2), ("polyu/CroppedImages", "*_mean.JPG", n // 8)]
     folders += [(f"lookalikes/{name}", "*", n // 8) for name in ("Faces", "Motorbikes", "stop_sign")]
+    if half == THIRD:
+        folders = [(folder, pattern, n * share // 48) for folder, pattern, share in THIRD_FOLDERS]
     for folder, pattern, count in folders:
-        paths = sorted((data / folder).glob(pattern))[half::2]
+        paths = sorted(path for path in (data / folder).glob(pattern) if path.is_file())
+        paths = paths if half == THIRD else paths[half::2]
         found += [paths[i * len(paths) // count] for i in range(count)]
     out = []
     for i, path in enumerate(found):
@@ -203,7 +218,9 @@ def side(files: Sequence[File], found: Sequence[Alignment | None], end: str) -> 
         if pair is not None:
             shown = {name: getattr(pair, f"{end}_{name}") for name in keeping.OF_PAIR}
         rows.append([np.nan if v is None else float(v) for v in (shown | own).values()])
-    return keeping.Side(*np.array(rows, np.float64).T)
+    fits = fits_of([one.mark.quantiser_fits for one in files])
+    levels = levels_of([one.mark.spectrum for one in files])
+    return keeping.Side(*np.array(rows, np.float64).T, fits=fits, levels=levels)
 
 
 def ends_of(
@@ -218,15 +235,21 @@ def ends_of(
     return side([a for a, _ in pairs], found, "src"), side([b for _, b in pairs], found, "dst"), np.array(scales)
 
 
+def agreements(found: Sequence[Alignment | None]) -> NDArray[np.int64]:
+    """How far the two pictures of each pair agree, as in `keepers_stage`."""
+    names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
+    measures = [[np.nan if pair is None else getattr(pair, name) for name in names] for pair in found]
+    turned = [pair is not None and (pair.is_mirrored or abs(pair.rotation_degrees) > 1) for pair in found]
+    return np.where(turned, 0, agreement_of(*np.array(measures, np.float64).T))
+
+
 def judged(
     pairs: Sequence[tuple[File, File]], found: Sequence[Alignment | None]
 ) -> tuple[keeping.Codes, keeping.Codes, NDArray[np.int64]]:
     """The better end of each pair, by which rule, and how far the two agree."""
-    names = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")
-    measures = [[np.nan if pair is None else getattr(pair, name) for name in names] for pair in found]
-    better, rule = keeping.better_side(*ends_of(pairs, found))
-    turned = [pair is not None and (pair.is_mirrored or abs(pair.rotation_degrees) > 1) for pair in found]
-    return better, rule, np.where(turned, 0, agreement_of(*np.array(measures, np.float64).T))
+    agreement = agreements(found)
+    better, rule = keeping.better_side(*ends_of(pairs, found), agreement)
+    return better, rule, agreement
 
 
 RULES = {
@@ -278,7 +301,7 @@ def terms(case: Case) -> NDArray[np.float64]:
     src, dst, scale = ends_of([(case.first, one) for one in case.files], case.found)
     is_open = keeping.by_content_and_size(src, dst, scale)[0] == 0
     is_open &= [one.name not in EQUAL for one in case.files]
-    return keeping.terms_of(src, dst, scale)[is_open]
+    return keeping.terms_of(src, dst, scale, agreements(case.found))[is_open]
 
 
 def fitted(values: NDArray[np.float64]) -> dict[str, float]:
@@ -317,7 +340,7 @@ def score(held: Sequence[Case], title: str, show: bool) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--half", type=int, choices=(0, 1), help="score this half by the shipped weights")
+    parser.add_argument("--half", type=int, choices=(0, 1, THIRD), help="score this set by the shipped weights")
     parser.add_argument("--originals", type=int, default=48, help="number of originals of each half")
     parser.add_argument("--sixes", type=int, default=6, help="draws of five copies for each original")
     parser.add_argument("--show", action="store_true", help="print the kept copies")
@@ -327,7 +350,7 @@ def main() -> int:
     halves = (0, 1) if args.half is None else (args.half,)
     held = {half: list(cases(args.data, half, args.originals, args.sixes)) for half in halves}
     if args.half is not None:
-        score(held[args.half], f"half {args.half}, by the weights that are shipped", args.show)
+        score(held[args.half], f"set {args.half}, by the weights that are shipped", args.show)
         return 0
     values = {half: np.concatenate([terms(case) for case in held[half]]) for half in halves}
     shipped = keeping.keeper_weights

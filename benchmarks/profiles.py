@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = {name: run(rows, data, load_config(None, [], name)) for name in PROFILES}
     print(f"{len(rows)} images. Pillow decodes them in {1000 * plain / len(rows):.1f} core-ms an image.\n")
     print(summary(rows, found))
-    print(by_edit(rows, found))
+    print(by_edit_of(rows, {name: copies_found(rows, one.accepted) for name, one in found.items()}))
     return 0
 
 
@@ -194,34 +194,38 @@ def copies_found(rows: Sequence[corpus.Row], pairs: Pairs) -> dict[str, Share]:
     return shares
 
 
+def found_line(rows: Sequence[corpus.Row], pairs: Pairs) -> str:
+    """Copies found, and pairs of different pictures among all pairs, as cells of a table."""
+    shares = copies_found(rows, pairs).values()
+    total = Share(sum(s.hits for s in shares), sum(s.n for s in shares))
+    wrong = sum(rows[a].group != rows[b].group for a, b in pairs)
+    return f"{total.hits} of {total.n} ({total.value:.1%}) | {wrong} of {len(pairs)}"
+
+
 def summary(rows: Sequence[corpus.Row], found: dict[str, Outcome]) -> str:
     """One line a profile."""
     lines = []
     for name, one in found.items():
-        shares = copies_found(rows, one.accepted).values()
-        total = Share(sum(s.hits for s in shares), sum(s.n for s in shares))
-        wrong = sum(rows[a].group != rows[b].group for a, b in one.accepted)
         costs = [1000 * one.seconds[step] / len(rows) for step in ("hash", "embed")]
         costs.append(1000 * one.seconds["align"] / max(1, one.n_aligned))
-        share = f"{total.hits} of {total.n} ({total.value:.1%})"
         spent = (f"{cost:.1f}" for cost in costs)
-        lines.append((name, share, f"{wrong} of {len(one.accepted)}", one.n_proposed, *spent))
+        lines.append((name, *found_line(rows, one.accepted).split(" | "), one.n_proposed, *spent))
     header = ("profile", "copies found", "wrong pairs", "pairs proposed", *COSTS)
     return table(header, lines)
 
 
-def by_edit(rows: Sequence[corpus.Row], found: dict[str, Outcome]) -> str:
-    """Copies found by edit, over its strengths; edits of which every profile finds all are one line."""
-    shares = {name: copies_found(rows, one.accepted) for name, one in found.items()}
+def by_edit_of(rows: Sequence[corpus.Row], shares: dict[str, dict[str, Share]]) -> str:
+    """Copies found by edit, over its strengths; edits of which everyone finds all are one line."""
     lines, full = [], []
-    for edit in sorted(shares["fast"], key=lambda edit: (shares["fast"][edit].value, edit)):
-        of_edit = [shares[name][edit] for name in found]
+    first = next(iter(shares.values()))
+    for edit in sorted(first, key=lambda edit: (first[edit].value, edit)):
+        of_edit = [found[edit] for found in shares.values()]
         if all(share.hits == share.n for share in of_edit):
             full.append(edit.replace("_", " "))
         else:
             lines.append((edit.replace("_", " "), of_edit[0].n, *(f"{share.value:.2f}" for share in of_edit)))
-    text = table(("edit", "copies", *found), lines)
-    return text + (f"\nEvery profile finds all copies of: {', '.join(full)}.\n" if full else "")
+    text = table(("edit", "copies", *shares), lines)
+    return text + (f"\nAll find all copies of: {', '.join(full)}.\n" if full else "")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from dupelake.fingerprint.fingerprint import encode_thumbnail, make_thumbnail, to_grey
+from dupelake.verify import changes
 from dupelake.verify import pair as verify
 from dupelake.verify.matching import descriptor_distances, match
 from dupelake.verify.pair import verify_pair
@@ -101,7 +102,7 @@ EDITS: dict[str, list[Callable[[Image.Image], Image.Image]]] = {
 
 def rejected(pictures: list[Picture], n: int) -> list[Pair]:
     """The pairs of distinct photographs that share the most matches."""
-    held = [p.features.descriptors.astype(np.float32) for p in pictures]
+    held = [p.features for p in pictures]
     counts = [
         (-len(match(descriptor_distances(held[i], held[j]))[0]), i, j)
         for i in range(len(held))
@@ -141,17 +142,18 @@ def step_shares(pairs: list[Pair]) -> dict[str, float]:
 
         return run
 
-    originals = {name: getattr(verify, name) for name in STEPS}
+    places = [(module, name) for name in STEPS for module in (verify, changes) if hasattr(module, name)]
+    originals = [(module, name, getattr(module, name)) for module, name in places]
     try:
-        for name, function in originals.items():
-            setattr(verify, name, timed(name, function))
+        for module, name, function in originals:
+            setattr(module, name, timed(name, function))
         start = time.process_time_ns()
         for first, second in pairs:
             verify_pair(Picture(first.rgb, first.features), Picture(second.rgb, second.features), 1)
         total = (time.process_time_ns() - start) / 1e6
     finally:
-        for name, function in originals.items():
-            setattr(verify, name, function)
+        for module, name, function in originals:
+            setattr(module, name, function)
     shares = {name: spent[name] / total for name in STEPS}
     return shares | {"rest": 1.0 - sum(shares.values())}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ["PYSPARK_PYTHON"] = sys.executable
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers are one core each
@@ -74,16 +76,25 @@ def spark(tmp_path_factory: pytest.TempPathFactory, reader_jar: Path):
 
 @pytest.fixture(scope="session")
 def small_lake(spark, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `images` and `dupes`, the warehouse that two real nights made of them; tests only read it."""
+    """A folder with `images`, `dupes`, the warehouse that two real nights made of them, and `first`, a copy of that
+    warehouse from after the first night. The processes of a run of the tests share it: they only read it, or a copy.
+    """
     from pictures import OPTIONS, write_two_nights
 
     from dupelake.pipeline import nightly
 
-    folder = tmp_path_factory.mktemp("small_lake")
-    images = write_two_nights(folder / "images")
-    for night in ("2026-11-01", "2026-11-02"):
-        asked = [str(images), "--warehouse", str(folder / "dupes"), "--partitions", night, *OPTIONS]
-        assert nightly.main(asked) == 0
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small_lake"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that ended before it was done
+            images = write_two_nights(folder / "images")
+            for night in ("2026-11-01", "2026-11-02"):
+                asked = [str(images), "--warehouse", str(folder / "dupes"), "--partitions", night, *OPTIONS]
+                assert nightly.main(asked) == 0
+                if not (folder / "first").exists():
+                    shutil.copytree(folder / "dupes", folder / "first")
+            (folder / "done").touch()
     return folder
 
 

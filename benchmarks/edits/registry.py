@@ -64,7 +64,12 @@ class Edit:
 
 
 def apply_edit(rgb: RGB, edit: str, strength: float, seed: int, others: Sequence[RGB] = ()) -> Edited:
-    """Edit a picture and encode it.
+    """Edit a picture and encode it: `file_of` of `edited_pixels`, with its arguments and errors."""
+    return file_of(edited_pixels(rgb, edit, strength, seed, others))
+
+
+def edited_pixels(rgb: RGB, edit: str, strength: float, seed: int, others: Sequence[RGB] = ()) -> Shown:
+    """Edit a picture; the result is not yet encoded.
 
     Args:
         rgb: uint8 (h, w, 3), both sides at least 8 px.
@@ -88,7 +93,11 @@ def apply_edit(rgb: RGB, edit: str, strength: float, seed: int, others: Sequence
             tiles = others or [drawn.invented_picture(rng, rgb.shape) for _ in range(wanted)]
             return drawn.collage(rgb, tiles, rng)
 
-    shown = changed(rgb, edit, change, strength, seed)
+    return changed(rgb, edit, change, strength, seed)
+
+
+def file_of(shown: Shown) -> Edited:
+    """The file of an edited picture."""
     height, width = shown.rgb.shape[:2]
     return Edited(encoded(shown), shown.format, shown.kept_fraction, width, height, shown.picture_side_px)
 

@@ -92,6 +92,7 @@ def check(
     *,
     index: str | os.PathLike[str] | None = None,
     scope: str | None = None,
+    profile: str | None = None,
 ) -> list[Answer]:
     """Ask of each image whether a warehouse has its picture, as the next night would decide. Nothing is written.
 
@@ -102,14 +103,16 @@ def check(
         warehouse: folder or URI of the tables.
         index: folder of the index; None for that inside the warehouse.
         scope: of the images; None for the option manifest.default_scope of the warehouse.
+        profile: `fast` compares by bytes, pixels and hashes alone; None compares as the nights do.
 
     Returns:
         One `dupelake.lookup.answer.Answer` for each image, in their order.
 
     Raises:
         VersionMixError: there is no index, or it is of other versions; the message gives the command.
+        ConfigError: the nights of the warehouse had another profile; the message names the option.
         TypeError: something given is no image.
     """
     from dupelake.lookup.checker import check as check_all
 
-    return check_all(images, warehouse, index=index, scope=scope)
+    return check_all(images, warehouse, index=index, scope=scope, profile=profile)

@@ -17,6 +17,7 @@ from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
+from dupelake.serve.command_lines import add_serve
 from dupelake.version import __version__
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(call=_report)
     add_check(commands)
     add_index(commands)
+    add_serve(commands)
     _add_evaluate(commands)
     _add_decide(commands)
     _add_review(commands)
@@ -156,7 +158,8 @@ def _add_decide(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _decide(args: argparse.Namespace) -> int:
     from dupelake.errors import ConfigError
-    from dupelake.pipeline.decisions import Line, decide, faults_of, read_lines
+    from dupelake.group.giving import Line, faults_of
+    from dupelake.pipeline.decisions import decide, read_lines
 
     lines: list[Line] = []
     faults, n_blank = [], 0

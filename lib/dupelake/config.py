@@ -22,6 +22,7 @@ import yaml
 from dupelake.errors import ConfigError
 from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
 from dupelake.profiles import BALANCED, profile_values
+from dupelake.replaced_options import REPLACED
 
 TIERS = ("identical", "verified", "copies")  # of removable copies, the strictest first
 KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
@@ -40,18 +41,6 @@ def _opt(
 def _fixed(value: Any) -> Any:
     """Declare a value that was an option and that nobody needs to set: code and tests read it, files do not."""
     return field(default=value, metadata={"is_fixed": True})
-
-
-# Options that went away, and what does their work now.
-_BY_SCORE = "decide.min_score, the probability that a model gives a pair"
-_DECISIONS = (
-    "bits_min_agreeing_share max_colour_difference max_contradicting_share max_direct_contradicting_share "
-    "max_local_difference max_overlaid_contradicting_share min_agreeing_share min_aligned_ncc min_cosine "
-    "min_direct_agreeing_share min_direct_ncc min_inlier_spread min_inliers min_overlaid_agreeing_share "
-    "min_overlaid_inlier_spread min_overlaid_inliers min_overlap pdq_max_bits pdq_min_quality phash_max_bits"
-)
-REPLACED = dict.fromkeys(("cluster.copy_kinds", "cluster.removable_kinds"), "cluster.removable")
-REPLACED |= {f"decide.{name}": _BY_SCORE for name in re.findall(r"\w+", _DECISIONS)}
 
 
 @dataclass(frozen=True)
@@ -174,6 +163,17 @@ class CheckConfig:
 
 
 @dataclass(frozen=True)
+class ServeConfig:
+    """`dupelake serve`."""
+
+    fetch_urls: bool = _opt(False)  # POST /check takes URLs of servers with public addresses
+    token_file: str = _opt("")  # holds the token that requests must have; "" takes DUPELAKE_TOKEN of the environment
+    max_bytes: int = _opt(33_554_432, low=1_024, high=2_000_000_000)  # of a request
+    max_waiting: int = _opt(32, low=0, high=10_000)  # requests to check that wait for a process
+    timeout_s: float = _opt(30.0, low=0.1, high=3_600.0)  # to receive a request, to wait, to decode one image
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The run as a whole."""
 
@@ -203,6 +203,7 @@ class Config:
     decide: DecideConfig = field(default_factory=DecideConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import pytest
 from dupelake.group import keeping as rules
 from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side, order_of
 from dupelake.group.stars import agreement_of
+from dupelake.group.traces import LOWEST_QUALITY, N_QUALITIES, fits_of, levels_of
 
 SOUND = {
     "overlap": 1.0, "beyond": 0.0, "frame": 0.0, "added": 0.0, "area": 160_000.0, "detail": 1.0,
@@ -18,14 +19,31 @@ SOUND = {
 NAN = float("nan")
 
 
-def side(**differs: float) -> Side:
-    return Side(**{name: np.array([(SOUND | differs)[name]]) for name in (*OF_PAIR, *OWN)})
+def side(fits: bytes | None = None, spectrum: bytes | None = None, **differs: float) -> Side:
+    numbers = {name: np.array([(SOUND | differs)[name]]) for name in (*OF_PAIR, *OWN)}
+    return Side(**numbers, fits=fits_of([fits]), levels=levels_of([spectrum]))
 
 
-def judge(a: Side, b: Side, scale: float = 1.0) -> tuple[int, int]:
+def fits_at(**shown: int) -> bytes:
+    """Stored fits, all zero but those of the named qualities (q75=90)."""
+    fits = np.zeros(N_QUALITIES, np.uint8)
+    for name, fit in shown.items():
+        fits[int(name[1:]) - LOWEST_QUALITY] = fit
+    return fits.tobytes()
+
+
+def falling(by_db: float, cut: float = 1.0, cliff_db: float = 0.0) -> bytes:
+    """A stored spectrum that falls by so many dB an octave, and by more above a share of its bands."""
+    band = np.arange(1, 65)
+    level = 60 - by_db * np.log2(band) - cliff_db * (band > 64 * cut)
+    return np.clip(4 * level, 0, 255).astype(np.uint8).tobytes()
+
+
+def judge(a: Side, b: Side, scale: float = 1.0, agreement: int = 900) -> tuple[int, int]:
     """Decided from both ends, which must agree."""
-    better, rule = better_side(a, b, np.array([scale]))
-    other, again = better_side(b, a, np.array([1 / scale]))
+    agrees = np.array([agreement])
+    better, rule = better_side(a, b, np.array([scale]), agrees)
+    other, again = better_side(b, a, np.array([1 / scale]), agrees)
     assert other.tolist() == (-better).tolist()
     assert again.tolist() == rule.tolist()
     return int(better[0]), int(rule[0])
@@ -66,7 +84,6 @@ def test_the_fuller_picture_is_better_unless_it_is_coarse_and_a_bare_one_than_a_
         ({"comb": 0.5}, rules.COMBED),
         ({"jpeg_quality": 60.0, "jpeg_trace": 0.4, "blockiness": 1.4}, rules.BLOCKY),
         ({"is_web_lossy": 1.0, "jpeg_quality": NAN, "jpeg_trace": 0.02}, rules.WEB),
-        ({"jpeg_quality": 98.0, "earlier_quality": 93.0}, rules.RESAVED),  # of 98, and its pixels show the steps of 93
         ({"jpeg_quality": NAN, "jpeg_trace": 0.18}, rules.RESAVED),  # a PNG that shows the zeros of the JPEG
     ],
 )
@@ -80,12 +97,37 @@ def test_the_richer_of_two_that_are_alike():
 
 def test_a_png_is_better_than_the_jpeg_that_was_made_of_it():
     png = side(jpeg_quality=NAN, jpeg_trace=0.005, blockiness=0.05)
-    assert judge(png, side(jpeg_quality=60.0, jpeg_trace=0.45, blockiness=1.3)) == (1, rules.COMPRESSED)
+    assert judge(png, side(jpeg_quality=60.0, jpeg_trace=0.45, blockiness=0.9)) == (1, rules.COMPRESSED)
 
 
 def test_a_resave_of_high_quality_does_not_beat_the_poor_jpeg_that_it_was_made_of():
     poor = {"jpeg_trace": 0.5, "blockiness": 1.25}
     assert judge(side(jpeg_quality=60.0, **poor), side(jpeg_quality=95.0, **poor)) == (1, rules.RESAVED)
+
+
+def test_the_file_whose_quantiser_the_other_shows_is_the_earlier_one():
+    source = side(jpeg_quality=75.0, fits=fits_at(q75=90))
+    assert judge(source, side(jpeg_quality=95.0, fits=fits_at(q75=80, q95=60))) == (1, rules.RESAVED)
+    assert judge(source, side(jpeg_quality=NAN, fits=fits_at(q75=80), jpeg_trace=0.3)) == (1, rules.RESAVED)
+
+
+def test_a_file_of_higher_quality_is_better_if_it_shows_no_trace_of_the_other():
+    lower = side(jpeg_quality=75.0, fits=fits_at(q75=90), spectrum=falling(6))
+    higher = side(jpeg_quality=95.0, fits=fits_at(q95=60), spectrum=falling(6))
+    assert judge(higher, lower, agreement=1000) == (1, rules.LOWER)
+    other = side(jpeg_quality=95.0, fits=fits_at(q75=70, q95=60), spectrum=falling(6))
+    assert judge(other, lower, agreement=1000) == (-1, rules.RESAVED)
+    flat = side(jpeg_quality=75.0, fits=fits_at(), spectrum=falling(6))  # without coefficients nothing can be shown
+    assert judge(higher, flat, agreement=1000)[1] != rules.LOWER
+
+
+@pytest.mark.parametrize("scale", [1.3, 2.0])
+def test_a_larger_picture_without_the_details_of_the_smaller_was_enlarged(scale):
+    area = 160_000.0 * scale**2
+    small = side(spectrum=falling(6))
+    made = side(area=area, spectrum=falling(6, 1 / scale, 25))
+    assert judge(small, made, scale) == (1, rules.ENLARGED)
+    assert judge(small, side(area=area, spectrum=falling(6)), scale) == (-1, rules.LARGER)
 
 
 def test_noise_that_compression_took_away_is_no_reason_against_the_original():

@@ -16,13 +16,14 @@ from PIL import Image, ImageDraw, ImageOps
 
 import dupelake
 from dupelake import cli
-from dupelake.errors import VersionMixError
+from dupelake.errors import ConfigError, VersionMixError
+from dupelake.group.giving import Line
 from dupelake.lookup.answer import Answer
 from dupelake.lookup.build import build_index
 from dupelake.lookup.checker import Checker, index_folder
 from dupelake.lookup.manifest import FOLDER, NAME, read_manifest
 from dupelake.pipeline import forget, nightly
-from dupelake.pipeline.decisions import Line, decide
+from dupelake.pipeline.decisions import decide
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.schema import GROUPS, IMAGES, PAIRS
 from dupelake.warehouse.tables import Warehouse
@@ -267,6 +268,31 @@ def test_an_index_of_other_versions_is_refused_with_the_command_that_mends_it(wo
         index_folder(str(tmp_path / "other"), tmp_path)
     with pytest.raises(VersionMixError, match="there is no index"):
         Checker(tmp_path / "none")
+
+
+def test_a_check_by_the_profile_fast_compares_by_bytes_pixels_and_hashes_alone(world, current):
+    images = world.folder / "images"
+    with Checker(current, "a", profile="fast") as fast, Checker(current, "a") as whole:
+        small = photograph("moon.png", 300)
+        crop = photograph("ihc.png").crop((0, 0, 300, 300))
+        assert (fast.check(small).status, whole.check(small).status) == ("copy", "copy")
+        assert (fast.check(crop).status, whole.check(crop).status) == ("new", "copy")
+        answer = fast.check(small)
+        assert answer.index["profile"] == "fast"
+        assert whole.check(small).index["profile"] is None
+        assert {pair.row["n_inliers"] for pair in answer.pairs} == {0}
+        assert answer.index["versions"]["feature"] != whole.index.manifest.versions["feature"]
+        assert answer.index["versions"]["hash"] == whole.index.manifest.versions["hash"]
+        assert fast.check(images / "rocket.png").is_stored
+
+
+def test_a_profile_that_the_nights_did_not_have_is_refused(current):
+    with Checker(current, "a", profile="balanced") as checker:
+        assert checker.index.config == checker.index.manifest.options()
+    with pytest.raises(ConfigError, match=r"--profile thorough: it sets features.max_words=250, .* used 150"):
+        Checker(current, "a", profile="thorough")
+    with pytest.raises(ConfigError, match="--profile quick: allowed is one of"):
+        Checker(current, "a", profile="quick")
 
 
 def test_a_build_that_is_cut_short_leaves_the_old_index(world, tmp_path, monkeypatch):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from pictures import OPTIONS, write_two_nights
+from pictures import OPTIONS
 
 from dupelake import cli
 from dupelake.pipeline import nightly
@@ -20,15 +21,14 @@ from dupelake.warehouse.tables import Warehouse
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Path:
-    return write_two_nights(tmp_path_factory.mktemp("images") / "tree")
+def images(small_lake) -> Path:
+    return small_lake / "images"
 
 
 @pytest.fixture(scope="module")
-def warehouse(spark, images, tmp_path_factory) -> Warehouse:
-    root = tmp_path_factory.mktemp("between") / "wh"
-    arguments = [str(images), "--warehouse", str(root), "--partitions", "2026-11-01", *OPTIONS]
-    assert nightly.main(arguments) == 0
+def warehouse(spark, small_lake, tmp_path_factory) -> Warehouse:
+    """Of one night."""
+    root = shutil.copytree(small_lake / "first", tmp_path_factory.mktemp("between") / "wh")
     return Warehouse(spark, str(root))
 
 

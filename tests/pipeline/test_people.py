@@ -14,10 +14,11 @@ from group_corpus import Corpus, parquet_checkpoint
 from pyspark.sql import functions as F
 
 from dupelake import cli
+from dupelake.group.giving import Line
 from dupelake.pipeline import cluster, decisions, maintain
 from dupelake.pipeline.command_lines import cluster_command
 from dupelake.pipeline.common import run_job
-from dupelake.pipeline.decisions import Line, decide, pin_decisions
+from dupelake.pipeline.decisions import decide, pin_decisions
 from dupelake.runtime.lock import PEOPLE, lock_of
 from dupelake.runtime.run_record import last_complete, table_versions
 from dupelake.warehouse.schema import DECIDED, DECISIONS, GROUPS, HASHES, IMAGES, PAIRS

@@ -7,6 +7,7 @@ import logging
 import stat
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -15,7 +16,9 @@ from dupelake.errors import EnvironmentFault
 from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
 from dupelake.runtime.counts import Counts
 from dupelake.runtime.java import check_java, parse_major
-from dupelake.runtime.run_record import REST, START, Run, human_bytes
+from dupelake.runtime.redaction import Redactor
+from dupelake.runtime.run_record import REST, START, Run
+from dupelake.runtime.run_report import human_bytes, in_short
 
 
 def jpeg(colour: tuple[int, int, int]) -> bytes:
@@ -89,9 +92,38 @@ def test_human_bytes():
     ]
 
 
-def test_run_report_says_what_people_need():
+def reported() -> Run:
+    """A run that has only what its report reads."""
     run = Run.__new__(Run)
-    run.notes = []
+    run.notes, run.redactor, run.warehouse = [], Redactor(), SimpleNamespace(root="/lake/my dupes")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"named": 1}, []),
+        (
+            {"read": 4, "hashed": 1, "failed": 2, "contents_new": 0},
+            ["1 image hashed, of them 0 with bytes never seen before; 2 failed"],
+        ),
+        (
+            {"groups": 1, "copies": 1, "removable": 0},
+            [
+                "1 image in all is a copy of one that is kept; none may go under cluster.removable",
+                "to see them: dupelake report --warehouse '/lake/my dupes'",
+                "to judge the doubtful ones: dupelake review --warehouse '/lake/my dupes'",
+            ],
+        ),
+        ({"groups": 0}, ["0 images in all are copies of ones that are kept; none may go under cluster.removable"]),
+    ],
+)
+def test_the_first_lines_say_what_a_person_wants_to_know(counts, said):
+    assert [line.strip() for line in in_short(Counts.of(counts), "/lake/my dupes")] == said
+
+
+def test_run_report_says_what_people_need():
+    run = reported()
     run.run_id, run.job = "r", "nightly"
     run.counts = Counts.of(
         {
@@ -114,6 +146,9 @@ def test_run_report_says_what_people_need():
     )
     run.seconds = {"hash": 1.5, "cluster": 2.0}
     text = run.report()
+    first = text.splitlines()[1:5]
+    assert first[0].strip() == "6 images hashed, of them 5 with bytes never seen before; 1 failed"
+    assert first[1].strip() == "4 images in all are copies of ones that are kept; 3 may go and free 2.0 KiB"
     for part in (
         "10 read = 6 hashed + 3 skipped + 1 failed (1 truncated)",
         "3 near",
@@ -153,8 +188,7 @@ def test_a_process_has_one_start(monkeypatch):
     ],
 )
 def test_forget_tells_how_many(counts, said):
-    run = Run.__new__(Run)
-    run.notes = []
+    run = reported()
     run.run_id, run.job, run.counts, run.seconds = "r", "forget", Counts.of(counts), {}
     assert said in run.report()
 

@@ -20,7 +20,8 @@ from dupelake import cli
 from dupelake.config import Config
 from dupelake.errors import ConfigError
 from dupelake.group.decisions_stage import conflict_rows, conflicts_of
-from dupelake.pipeline.decisions import Line, current_verdicts, decide, pin_decisions, read_lines, write_conflicts
+from dupelake.group.giving import Line
+from dupelake.pipeline.decisions import current_verdicts, decide, pin_decisions, read_lines, write_conflicts
 from dupelake.review.page import SIDE_PX
 from dupelake.review.pages import CSV_COLUMNS, review
 from dupelake.warehouse.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, IMAGES

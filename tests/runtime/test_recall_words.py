@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from dupelake.runtime.run_record import recall_in_words
+from dupelake.runtime.run_report import recall_in_words
 
 COPIES = {
     "all": {"found": 3, "planted": 4, "share": 0.75, "low": 0.3, "high": 0.95},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import itertools
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -107,3 +109,9 @@ def test_the_stage_measures_what_verify_pair_measures(spark, tables):
     for name in ("n_inliers", "aligned_ncc", "agreeing_share", "contradicting_share", "largest_local_difference"):
         assert row[name] == getattr(wanted, name), name
     assert tuple(row["difference_box"]) == wanted.difference_box
+
+
+def test_a_process_that_aligns_uses_one_core():
+    code = "import dupelake.verify.stage, cv2; print(cv2.getNumThreads())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"

@@ -36,11 +36,13 @@ ALIGNED = {
     "dst_frame": 0.0,
     "cell_shift_px": 0.05,
     "unexplained_colour": 0.5,
+    "difference_coherence": 0.5,
 }
 NOTHING = {"aligned_ncc": 0.0, "agreeing_share": 0.0}  # too little structure to be compared
 ANOTHER_SHOT = {"cell_shift_px": 0.9, "unexplained_colour": 9.0, "agreeing_share": 0.8, "aligned_ncc": 0.9}
 
 
+BAR = {"largest_local_difference": 0.07, "difference_coherence": 0.3}
 ALTERED = {"largest_local_difference": 0.9, "colour_difference": 0.9}
 # Changes of ALIGNED, and the kind that a person gives such a pair; None: neither duplicate nor similar.
 KINDS: list[tuple[dict[str, object], str | None]] = [
@@ -56,19 +58,21 @@ KINDS: list[tuple[dict[str, object], str | None]] = [
     ({"rotation_degrees": -3.1}, "rotated"),
     ({"rotation_degrees": -180.0}, "rotated"),
     ({"is_mirrored": True}, "mirrored"),
+    ({"difference_coherence": None}, "recoloured"),  # not measured: nothing says that it is a plain copy
     # a picture was altered: at one place, or in its colours only
-    ({"largest_local_difference": 0.9}, "edited"),
+    ({"largest_local_difference": 0.9, "difference_coherence": 0.9}, "edited"),
     ({"colour_difference": 0.9}, "recoloured"),
     ({"colour_difference": 0.9, "largest_local_difference": 0.06}, "recoloured"),
     ({"colour_difference": 0.9, "largest_local_difference": 0.061}, "edited"),
     ({"largest_local_difference": 0.04}, "near"),  # so little without a change of colour is encoding
-    # a bar over an edge hides as much of the picture as it covers; a frame hides nothing
-    ({"src_frame": 0.06, "dst_beyond": 0.0}, "near"),
-    ({"src_frame": 0.06, "dst_beyond": 0.05}, "edited"),
-    ({"src_frame": 0.06, "dst_beyond": 0.1}, "near"),
-    ({"src_frame": 0.01, "dst_beyond": 0.01}, "near"),
-    ({"src_beyond": 0.3, "dst_frame": 0.29}, "edited"),
-    ({"src_beyond": 0.3, "dst_frame": 0.1}, "near"),
+    # a bar over an edge differs from what it hides, as much of the picture as it covers; a frame hides nothing
+    (BAR | {"src_frame": 0.06, "dst_beyond": 0.0}, "near"),
+    (BAR | {"src_frame": 0.06, "dst_beyond": 0.05}, "edited"),
+    (BAR | {"src_frame": 0.06, "dst_beyond": 0.1}, "near"),
+    (BAR | {"src_frame": 0.01, "dst_beyond": 0.01}, "near"),
+    (BAR | {"src_beyond": 0.3, "dst_frame": 0.29}, "edited"),
+    (BAR | {"src_beyond": 0.3, "dst_frame": 0.1}, "near"),
+    ({"src_beyond": 0.3, "dst_frame": 0.29}, "near"),  # the margin of a picture that the other cuts
     # of several differences, content counts before colour, colour before orientation, orientation before the cut
     (ALTERED | {"is_mirrored": True, "rotation_degrees": 90.0, "src_overlap": 0.4}, "edited"),
     ({"colour_difference": 0.9, "is_mirrored": True, "rotation_degrees": 90.0}, "recoloured"),

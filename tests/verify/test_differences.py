@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from shipped_rule import is_altered, is_edited, is_same
 from test_verify import (
     caption,
@@ -170,3 +170,34 @@ def test_recoloured_copies_are_altered(edit):
         found = verified(scene(source), edit(scene(source)))
         assert is_same(found)
         assert is_altered(found), source
+
+
+def drawing(margin: int = 60) -> Image.Image:
+    """A drawing of many lines on white paper, with margins."""
+    out = Image.new("RGB", (480, 360), (255, 255, 255))
+    rng = np.random.default_rng(5)
+    x, y = (margin + rng.random((2, 40)) * (np.array([[480], [360]]) - 2 * margin)).tolist()
+    ImageDraw.Draw(out).line(list(zip(x, y, strict=True)), fill=(0, 0, 0), width=3)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("edit", "y"),
+    [(lambda i: text(i, (60, 8), "NEVER AGAIN", 34), 0.07), (lambda i: sticker(i, 0.02, (0.5, 0.93)), 0.93)],
+    ids=["text", "sticker"],
+)
+@pytest.mark.parametrize("background", [255, 0])
+def test_what_is_laid_over_a_blank_margin_is_found(edit, y, background):
+    original, edited = (one if background else ImageOps.invert(one) for one in (drawing(), edit(drawing())))
+    for found in (verified(original, edited), verified(edited, original)):
+        assert is_same(found)
+        assert is_edited(found)
+        assert found.difference_box[1] <= y <= found.difference_box[1] + found.difference_box[3]
+    assert not is_altered(verified(original, jpeg(original, 40)))
+
+
+def test_noise_is_less_coherent_than_a_watermark():
+    for source in SCENES:
+        plain = verified(scene(source), noisy(scene(source), 25)).difference_coherence
+        marked = verified(scene(source), watermark(scene(source), 0.3)).difference_coherence
+        assert plain + 0.05 < marked, source

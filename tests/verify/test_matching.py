@@ -46,9 +46,11 @@ def moved(features: Features, n_true: int, noise: float = 0.4) -> Features:
 
 
 def test_distances_are_exact_whole_numbers():
-    a, b = keypoints(50, 1).descriptors, keypoints(60, 2).descriptors
-    exact = np.square(a.astype(np.int64)[:, None] - b.astype(np.int64)[None]).sum(axis=2)
-    assert (descriptor_distances(a.astype(np.float32), b.astype(np.float32)) == exact).all()
+    src, dst = keypoints(50, 1), keypoints(60, 2)
+    b = dst.descriptors.astype(np.int64)
+    for mirrored, a in ((False, src.descriptors), (True, src.descriptors[:, MIRROR_PERMUTATION])):
+        exact = np.square(a.astype(np.int64)[:, None] - b[None]).sum(axis=2)
+        assert (descriptor_distances(src, dst, mirrored=mirrored) == exact).all()
 
 
 def test_the_ratio_test_works_from_either_side_and_leaves_its_table_alone():

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.fingerprint.quantiser import cosines, earlier_quality
+from dupelake.fingerprint.quantiser import cosines, quantised
 
 Floats = NDArray[Any]  # float32; the stubs of OpenCV promise no type
 
@@ -43,6 +43,7 @@ class Condition:
         jpeg_trace: -1 to 1, share of zero DCT coefficients on JPEG's grid minus that off the grid. Above 0.03 the
             pixels were a JPEG once, whatever the format of the file is now.
         earlier_quality: 20 to 95, quality of an earlier JPEG of lower quality, or on another grid, of the pixels.
+        quantiser_fits: `quantiser.Quantised.fits`, 77 bytes.
         blockiness: levels by which neighbours differ more across the borders of JPEG's blocks than inside.
         noise: levels, standard deviation of the finest detail in the smoothest tenth of the picture.
         sharpness: fine detail at the strongest edges, without noise, divided by their coarse slope; blur lowers it,
@@ -57,6 +58,7 @@ class Condition:
 
     jpeg_trace: float | None = None
     earlier_quality: int | None = None
+    quantiser_fits: bytes | None = None
     blockiness: float | None = None
     noise: float | None = None
     sharpness: float | None = None
@@ -93,8 +95,19 @@ def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], jpeg_qual
     starts = dict.fromkeys(
         [start, (grey.shape[0] % 8, 0), (0, grey.shape[1] % 8)]
     )  # mirrored, or rotated by 90 degrees
-    earlier = earlier_quality(tiles, (one for one in starts if one != (0, 0)), jpeg_quality)
-    return Condition(trace, earlier, blockiness, noise, sharpness, clipped, comb, contrast, colourfulness)
+    found = quantised(tiles, (one for one in starts if one != (0, 0)), jpeg_quality)
+    return Condition(
+        trace,
+        found.earlier_quality,
+        found.fits,
+        blockiness,
+        noise,
+        sharpness,
+        clipped,
+        comb,
+        contrast,
+        colourfulness,
+    )
 
 
 def _places(side: int) -> list[int]:

@@ -36,6 +36,7 @@ _PROFILE = 1024  # differences along a row or column in which repeated pixels ar
 _MODULATION = 0.1
 _PROMINENCE = 10.0  # times the median of all periods
 _SLOW = 25  # neighbours whose mean is subtracted as a slow change
+BANDS, FLOOR_DB, STEPS_A_DB = 64, -10.0, 4  # -10 dB is the power of rounding to whole levels
 _NEARLY_HALF = 0.49  # of the sampling rate: every second one
 
 
@@ -54,20 +55,35 @@ def measure_detail(grey: NDArray[np.uint8]) -> float:
     Raises:
         ValueError: not a two-dimensional uint8 array.
     """
+    return measure_spectrum(grey)[0]
+
+
+def measure_spectrum(grey: NDArray[np.uint8]) -> tuple[float, bytes | None]:
+    """The result of `measure_detail`, and the spectrum from which it comes.
+
+    The spectrum is one byte for each of `BANDS` equal bands of frequencies up to the highest: the power per sample in
+    steps of 1 / `STEPS_A_DB` dB above `FLOOR_DB`. None for a picture with a side below 32 px.
+
+    Raises:
+        ValueError: not a two-dimensional uint8 array.
+    """
     if grey.ndim != 2 or grey.dtype != np.uint8:
         raise ValueError(f"grey must be uint8 (h, w), not {grey.dtype} {grey.shape}")
     size = next((n for n in _WINDOWS if n <= min(grey.shape)), 0)
     if not size:
-        return 1.0
+        return 1.0, None
     lines = [_lines(grey), _lines(grey.T)]
     power = np.add(*(_power(a, size) for a in lines)) / 2
+    level = 10 * np.log10(power + 10 ** (FLOOR_DB / 10))
+    bands = np.interp(np.arange(1, BANDS + 1) * (size / 2 / BANDS), np.arange(len(level)), level)
+    spectrum = np.clip(np.round(STEPS_A_DB * (bands - FLOOR_DB)), 0, 255).astype(np.uint8).tobytes()
     if power[1 : size // 4].sum() < _FLAT:
-        return 1.0
+        return 1.0, spectrum
     share = min(_cliff(power), _repetition(*lines))
     if share >= 1:
-        return 1.0
+        return 1.0, spectrum
     steps = np.floor(_STEPS_AN_OCTAVE * np.log2(share) + 1e-9)
-    return float(max(2.0 ** (steps / _STEPS_AN_OCTAVE), _LOWEST))
+    return float(max(2.0 ** (steps / _STEPS_AN_OCTAVE), _LOWEST)), spectrum
 
 
 def _lines(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from dupelake.config import DecodeConfig, FeaturesConfig, HashConfig
 from dupelake.fingerprint import hashing
 from dupelake.fingerprint.condition import Condition, measure_condition
 from dupelake.fingerprint.decode import Decoded, decode
-from dupelake.fingerprint.detail import measure_detail
+from dupelake.fingerprint.detail import measure_spectrum
 from dupelake.ingest.failure import Failure
 from dupelake.words.keypoints import extract_features, no_features, pack_features
 from dupelake.words.vocabulary import Vocabulary, load_vocabulary, make_words, no_words, pack_words
@@ -45,8 +45,9 @@ class Fingerprint:
         pdq_quality: 0 to 100.
         is_low_information: the hashes of this picture do not identify it.
         detail: 0 to 1, share of the linear resolution that carries detail.
+        spectrum: power of 64 bands of frequencies (fingerprint/detail.py); null if not measured.
         jpeg_quality: and the next five as in Encoding (fingerprint/encoding.py).
-        jpeg_trace: and the next eight as in Condition (fingerprint/condition.py); null if not measured.
+        jpeg_trace: and the next nine as in Condition (fingerprint/condition.py); null if not measured.
         thumbnail_bytes: JPEG, 4:4:4, without metadata.
         thumbnail_width_px: longest side at most `HashConfig.thumbnail_side_px`.
         thumbnail_height_px: the other side, at least 1.
@@ -70,6 +71,7 @@ class Fingerprint:
     pdq_quality: int
     is_low_information: bool
     detail: float
+    spectrum: bytes | None
     jpeg_quality: int | None
     chroma_subsampling: str | None
     is_web_lossy: bool
@@ -78,6 +80,7 @@ class Fingerprint:
     bit_depth: int
     jpeg_trace: float | None
     earlier_quality: int | None
+    quantiser_fits: bytes | None
     blockiness: float | None
     noise: float | None
     sharpness: float | None
@@ -134,7 +137,7 @@ def fingerprint_image(
         thumbnail = make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
         thumbnail_bytes = encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality)
         is_low = hashing.is_low_information(decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg)
-        detail = measure_detail(np.asarray(grey))
+        detail, spectrum = measure_spectrum(np.asarray(grey))
         condition = _condition_of(decoded, np.asarray(grey))
         features = _features_of(thumbnail, features_cfg, vocabulary or load_vocabulary(features_cfg.vocabulary))
     except MemoryError:
@@ -153,8 +156,8 @@ def fingerprint_image(
         pdq_quality=pdq.quality,
         is_low_information=is_low,
         detail=detail,
-        **vars(decoded.encoding),
-        **vars(condition),
+        spectrum=spectrum if decoded.scale == 1 else None,
+        **(vars(decoded.encoding) | vars(condition)),
         thumbnail_bytes=thumbnail_bytes,
         thumbnail_width_px=thumbnail.shape[1],
         thumbnail_height_px=thumbnail.shape[0],
@@ -167,7 +170,8 @@ def _condition_of(decoded: Decoded, grey: NDArray[np.uint8]) -> Condition:
     found = measure_condition(decoded.rgb, grey, decoded.encoding.jpeg_quality)
     if decoded.scale == 1:
         return found
-    return replace(found, jpeg_trace=None, earlier_quality=None, blockiness=None, noise=None, sharpness=None)
+    scaled = ("jpeg_trace", "earlier_quality", "quantiser_fits", "blockiness", "noise", "sharpness")
+    return replace(found, **dict.fromkeys(scaled))
 
 
 def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: Vocabulary) -> dict[str, Any]:

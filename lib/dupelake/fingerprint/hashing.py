@@ -22,7 +22,7 @@ from PIL import Image
 from dupelake.config import Config, HashConfig, fingerprint
 from dupelake.fingerprint.detail import DETAIL_VERSION
 
-_REVISION = 3  # raise it with any change in this room that changes a hash, a flag, a digest or a thumbnail
+_REVISION = 4  # raise it with any change in this room that changes a hash, a flag, a digest or a thumbnail
 
 _LANCZOS = Image.Resampling.LANCZOS
 _PHASH_SIDE = 32  # imagehash: hash_size 8 times highfreq_factor 4
@@ -192,21 +192,22 @@ def _lanczos_blocks(length: int) -> list[tuple[int, int, int, NDArray[np.float64
     """
     scale = length / _PHASH_SIDE
     support = 3.0 * scale
+    centres = (np.arange(_PHASH_SIDE) + 0.5) * scale
+    low = np.maximum((centres - support + 0.5).astype(np.int64), 0)
+    high = np.minimum((centres + support + 0.5).astype(np.int64), length)
+    at = np.arange(int((high - low).max()))
+    x = (at + low[:, None] - centres[:, None] + 0.5) * (1.0 / scale)
+    is_inside = (np.abs(x) < 3.0) & (at < (high - low)[:, None])
+    raw = np.where(is_inside, np.sinc(x) * np.sinc(x / 3), 0.0)
+    weights = raw * (1.0 / np.cumsum(raw, axis=1)[:, -1:])  # cumsum adds in order, as C does
+    # C's cast truncates, after half a unit away from zero has been added
+    fixed = np.trunc(np.copysign(0.5, weights) + weights * (1 << 22)) / (1 << 22)
     blocks = []
     for first in range(0, _PHASH_SIDE, 8):
-        left = max(int((first + 0.5) * scale - support + 0.5), 0)
-        right = min(int((first + 7.5) * scale + support + 0.5), length)
+        left, right = int(low[first]), int(high[first + 7])
         matrix = np.zeros((right - left, 8))
-        for column in range(8):
-            centre = (first + column + 0.5) * scale
-            low = max(int(centre - support + 0.5), 0)
-            high = min(int(centre + support + 0.5), length)
-            x = (np.arange(high - low) + low - centre + 0.5) * (1.0 / scale)
-            raw = np.where(np.abs(x) < 3.0, np.sinc(x) * np.sinc(x / 3), 0.0)
-            weights = raw * (1.0 / np.cumsum(raw)[-1])  # cumsum adds in order, as C does
-            # C's cast truncates, after half a unit away from zero has been added
-            fixed = np.trunc(np.copysign(0.5, weights) + weights * (1 << 22))
-            matrix[low - left : high - left, column] = fixed / (1 << 22)
+        for column, (start, end) in enumerate(zip(low[first : first + 8], high[first : first + 8], strict=True)):
+            matrix[start - left : end - left, column] = fixed[first + column, : end - start]
         blocks.append((first, left, right, matrix))
     return blocks
 
@@ -276,19 +277,16 @@ def _jarosz(length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         (starts int64 (64,), weights float32 (64, taps)): output i is weights[i] @ input[starts[i]:starts[i] + taps].
     """
     window, ahead, behind = _box_window(length)
-
-    def box(i: int) -> range:
-        return range(max(0, i - behind), min(length, i + ahead + 1))
-
-    sampled = [int((i + 0.5) * length / _PDQ_SIDE) for i in range(_PDQ_SIDE)]
+    sampled = ((np.arange(_PDQ_SIDE) + 0.5) * length / _PDQ_SIDE).astype(np.int64)
     taps = min(length, 2 * window - 1)
-    starts = np.array([min(max(0, i - 2 * behind), length - taps) for i in sampled])
+    starts = np.minimum(np.maximum(0, sampled - 2 * behind), length - taps)
+    inputs = starts[:, None] + np.arange(taps)
+    first, last = np.maximum(0, sampled - behind), np.minimum(length, sampled + ahead + 1)  # of the second box
     weights = np.zeros((_PDQ_SIDE, taps))
-    for row, i in enumerate(sampled):
-        outer = box(i)
-        for j in outer:
-            inner = box(j)
-            weights[row, inner.start - starts[row] : inner.stop - starts[row]] += 1.0 / (len(outer) * len(inner))
+    for step in range(window):
+        low, high = np.maximum(0, first + step - behind), np.minimum(length, first + step + ahead + 1)  # of the first
+        is_used = (first + step < last)[:, None] & (inputs >= low[:, None]) & (inputs < high[:, None])
+        weights += is_used / np.maximum(1, (last - first) * (high - low))[:, None]
     return starts, weights.astype(np.float32)
 
 

@@ -46,6 +46,7 @@ PHRASES = {
     "web": Phrase(rules.WEB, "is in a lossy web format (WebP, AVIF or GIF)"),
     "blocky": Phrase(rules.BLOCKY, "has stronger marks of compression"),
     "resaved": Phrase(rules.RESAVED, "was saved again from a compressed picture", "the earlier file{quality}"),
+    "lower": Phrase(rules.LOWER, "was saved in lower quality"),
     "combed": Phrase(rules.COMBED, "has more gaps in its range of tones"),
     "poorer": Phrase(rules.RICHER, "has less camera data, colour profile or bit depth"),
 }

@@ -20,6 +20,7 @@ from dupelake.group.cover import comparison_partners, group_cover
 from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side, order_of
 from dupelake.group.stars import agreement_of
 from dupelake.group.tiers_stage import is_verified
+from dupelake.group.traces import fits_of, levels_of
 from dupelake.group.verdicts import verdict_cover
 from dupelake.verify.decide_stage import TURN_DEGREES, is_aligned
 
@@ -28,8 +29,8 @@ _AGREES = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_
 _FACTS = ("score", "kind", "aligned", "pdq_bits", "phash_bits", "is_verified", "is_upright")
 _DETAILS = ("detail_src", "detail_dst", "is_level")
 _JUDGED_EDGES = (
-    "bucket bigint, component string, src string, dst string, a bigint, b bigint, is_upright boolean, "
-    "is_tight boolean, agreement bigint, better bigint, rule bigint, cut bigint"
+    "bucket bigint, component string, src string, dst string, a bigint, b bigint, is_tight boolean, "
+    "agreement bigint, better bigint, rule bigint, cut bigint"
 )
 TIGHT_SCORE = 0.9  # no look-alike of the measured set lookalikes has such a score
 _ORDER_COLUMNS = ("n_fuller", "n_better", "disagreement")
@@ -66,11 +67,12 @@ def rank_of(cfg: ClusterConfig) -> Column:
 
 
 def condition_of() -> Column:
-    """Struct of `group.keeping.OWN`, doubles, from the columns of an image and of `hashes`; null if not measured."""
+    """Struct of `group.keeping.OWN`, doubles, and of stored traces, from columns of an image and `hashes`; or null."""
     flags = (F.col("has_exif"), F.col("has_icc"), F.col("bit_depth") > 8)
     richness = sum((F.coalesce(flag, F.lit(False)).cast("int") for flag in flags), F.lit(0))
     made = {"area": F.col("width_px").cast("double") * F.col("height_px"), "richness": richness}
-    return F.struct(*(made.get(name, F.col(name)).cast("double").alias(name) for name in OWN))
+    numbers = (made.get(name, F.col(name)).cast("double").alias(name) for name in OWN)
+    return F.struct(*numbers, "quantiser_fits", "spectrum")
 
 
 def vertices_of(members: DataFrame) -> DataFrame:
@@ -135,7 +137,7 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
         (src, dst, the columns of _FACTS, _AGREES and _SHOWN, scale, resolution, rotation, box_of_src, box, detail_src,
         detail_dst, is_level, src_condition, dst_condition): scale in pixels of dst for one of src, resolution the same
         for measured pixels; rotation in degrees without sign; box of the largest difference, in fractions of src or
-        dst; is_level if both have one size and show the same; conditions are structs of `group.keeping.OWN`.
+        dst; is_level if both have one size and show the same; conditions are structs of `condition_of`.
     """
     columns = (*_FACTS, *_AGREES, *_SHOWN, "scale", "rotation", "box")
     mapped = class_of(class_of(_accepted_pairs(pairs), classes, "src_id", "a"), classes, "dst_id", "b").where("a <> b")
@@ -159,14 +161,9 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
     best = measured.select(
         *(column.alias(name) for name, column in oriented.items()), *(name for name in columns if name not in oriented)
     )
+    conditions = ("src_condition", "dst_condition")
     best_columns = F.struct(
-        *columns[:-1],
-        "box_of_src",
-        "box",
-        *_DETAILS,
-        _resolution().alias("resolution"),
-        "src_condition",
-        "dst_condition",
+        *columns[:-1], "box_of_src", "box", *_DETAILS, _resolution().alias("resolution"), *conditions
     )
     return best.groupBy("src", "dst").agg(F.max(best_columns).alias("best")).select("src", "dst", "best.*")
 
@@ -314,10 +311,11 @@ def _judge_bucket(edges: pa.Table) -> pa.Table:
     src, dst = _side(edges, "src"), _side(edges, "dst")
     cut = cut_bridges(a, b, src.overlap, dst.overlap, scale, resolution)
     agrees = [edges[name].to_numpy() for name in _AGREES]
-    better, rule = better_side(src, dst, scale)
+    agreement = np.where(edges["is_upright"].to_numpy(), agreement_of(*agrees), 0)
+    better, rule = better_side(src, dst, scale, agreement)
     found: dict[str, npt.NDArray[np.int8] | npt.NDArray[np.int64]]
-    found = {"agreement": agreement_of(*agrees), "better": better, "rule": rule, "cut": cut}
-    kept = edges.select(["bucket", "component", "src", "dst", "a", "b", "is_upright", "is_tight"])
+    found = {"agreement": agreement, "better": better, "rule": rule, "cut": cut}
+    kept = edges.select(["bucket", "component", "src", "dst", "a", "b", "is_tight"])
     for name, values in found.items():
         kept = kept.append_column(name, pa.array(values.astype(np.int64)))
     return kept
@@ -327,7 +325,9 @@ def _side(edges: pa.Table, end: str) -> Side:
     """One end of each edge; null becomes NaN."""
     given: dict[str, pa.ChunkedArray] = {name: edges[f"{end}_{name}"] for name in OF_PAIR}
     given |= {name: pc.struct_field(edges[f"{end}_condition"], name) for name in OWN}
-    return Side(**{name: np.asarray(column, np.float64) for name, column in given.items()})
+    numbers = {name: np.asarray(column, np.float64) for name, column in given.items()}
+    fits, spectra = (pc.struct_field(edges[f"{end}_condition"], name) for name in ("quantiser_fits", "spectrum"))
+    return Side(**numbers, fits=fits_of(fits.to_pylist()), levels=levels_of(spectra.to_pylist()))
 
 
 def _cover_without_verdicts(edges: pa.Table) -> pa.Table:
@@ -342,7 +342,7 @@ def _cover(edges: pa.Table, verdicts: pa.Table | None) -> pa.Table:
     positions = np.unique(np.concatenate([a, b, named])).astype(np.int64)
     n = int(positions[-1]) + 1
     kept = cut == KEPT
-    agreement = np.where(edges["is_upright"].to_numpy(), edges["agreement"].to_numpy(), 0)
+    agreement = edges["agreement"].to_numpy()
     is_chosen = np.zeros(n, np.bool_)
     if verdicts is not None:
         is_chosen[named] = verdicts["is_chosen"].to_numpy()

@@ -1,9 +1,9 @@
 """Which of two copies of one picture to keep, and by which rule.
 
 The picture that shows more is kept, unless it has only a fraction of the other's resolution. Else the larger one is
-kept, unless it was enlarged. Else a linear model decides on frames, overlays, colours, blur, noise, compression, gaps
-in the histogram and camera data. Its weights are in `assets/keeper.json`; `benchmarks/keeper.py` fits them on originals
-and edited copies. The reason is the term with the largest contribution. If both are nearly equal, neither is better.
+kept, unless it was enlarged (`group/traces.py`). Else a linear model decides on frames, overlays, colours, blur, noise,
+compression, gaps in the histogram and camera data. `benchmarks/keeper.py` fits its weights (`assets/keeper.json`). The
+reason is the term with the largest contribution. If both are nearly equal, neither is better.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from dupelake.group.bridges import FINER as FINER_SCALE
 from dupelake.group.bridges import WHOLE
 from dupelake.group.stars import component_disagreement
+from dupelake.group.traces import enlarged_logit, fine_difference, fit_at
 from dupelake.shipped import shipped_asset
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +29,7 @@ Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 
 LEVEL, FULLER, FINER, LARGER, ENLARGED, UNFRAMED, CLEAN, COLOURED = range(8)
-SOFT, SHARPENED, NOISY, COMPRESSED, WEB, BLOCKY, RESAVED, COMBED, RICHER = range(8, 17)
+SOFT, SHARPENED, NOISY, COMPRESSED, WEB, BLOCKY, RESAVED, COMBED, LOWER, RICHER = range(8, 18)
 
 MORE = 0.015  # smallest share beyond the overlap for a picture that shows more
 MORE_FRAMED = 0.05  # the same if either has a frame, whose edge may be measured as content
@@ -36,9 +37,10 @@ MORE_FRAMED = 0.05  # the same if either has a frame, whose edge may be measured
 FRAMED = 0.03
 _AROUND = 0.6  # ratio of frame to beyond above which beyond is part of the frame, such as filled corners
 COARSE = 0.6  # linear resolution of the shared part below which the picture that shows more is not kept
-_LEVEL = 0.15  # logit below which neither is better: a probability of .54
-_LARGER = 1.002
+_LEVEL = 0.1  # logit below which neither is better: a probability of .525
+_LARGER, _ENLARGED_BY = 1.002, 1.01  # ratios of sides; a border makes the file larger, not what it shows
 _ENLARGED = 0.9  # ratio of measured resolutions; an enlarged copy has .89 or less
+_MADE_FROM = 1.0  # logit above which a larger picture counts as enlarged: benchmarks/enlarged.py has the shares
 _SHARP, _LOWEST_DETAIL = 0.83, 0.18  # detail of a sharp picture; lowest detail that fingerprint/detail.py can measure
 ADDED = 0.004  # share of the overlap
 _COLOURLESS, _COLOURS = 0.6, 3.5  # levels of colourfulness
@@ -47,8 +49,14 @@ _NOISE, _NOISE_LOST, _NOISE_TIMES = 1.0, 2.0, 1.5  # levels, levels, and a ratio
 _TEXTURE = 3.0  # levels of noise from which it is texture, such as grass or gravel
 _GRAINY, _GRAINY_TIMES = 0.4, 1.35  # noise that is measured as detail
 _WAS_JPEG = 0.03  # jpeg_trace of a picture that was a JPEG before
-_QUALITY, _BLOCKS, _BLOCKIER = 3.0, 0.8, 0.12
-_SCALED = 12.0  # qualities by which a change of light shifts the estimated earlier quality
+_QUALITY, _MUCH_QUALITY = 2.0, 6.0  # differences of JPEG quality that count, and that count fully
+_BLOCKS, _BLOCKIER = 0.8, 0.12
+# Fits of an earlier quantiser that count (chance reaches .12) and that count fully; least fit of a file's own
+_FIT, _CLEAR_FIT, _OWN_FIT = 0.12, 0.32, 0.3
+_COMBED = 0.3  # logarithm of a ratio of combs that chance and encoding reach
+# Limits within which two pictures differ by their encoding only
+_SAME_AGREEMENT, _SAME_OVERLAP, _SAME_FRAME, _SAME_ADDED, _SAME_SCALE = 990, 0.99, 0.01, 0.001, 0.003
+_SOFTER_DB, _FINER_DB, _NOISIER, _SAME_SHARPNESS = 3.0, 2.0, 0.25, 0.12  # of the file of higher quality
 _LOSSLESS = 101.0
 _USUAL_SHARPNESS = 1.75  # the median of photographs
 MORE_LOSS, BETTER_LOSS = 10, 2
@@ -69,6 +77,8 @@ class Side:
         is_web_lossy: 1 if the file is another lossy format (WebP, AVIF), else 0.
         jpeg_trace: this and the following as in `fingerprint.condition.Condition`.
         richness: number of kinds of camera data that the file still has.
+        fits: float64 (E, 77), result of `group.traces.fits_of`.
+        levels: float64 (E, 64), result of `group.traces.levels_of`.
     """
 
     overlap: Floats
@@ -87,27 +97,30 @@ class Side:
     comb: Floats
     colourfulness: Floats
     richness: Floats
+    fits: Floats
+    levels: Floats
 
 
 _NAMES = tuple(field.name for field in fields(Side))
-OF_PAIR, OWN = _NAMES[:4], _NAMES[4:]
-"""Fields of `Side` measured on the pair, and fields measured on the picture."""
+OF_PAIR, OWN = _NAMES[:4], _NAMES[4:-2]
+"""Fields of `Side` measured on the pair, and numbers measured on the picture."""
 
 
-def better_side(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
+def better_side(src: Side, dst: Side, scale: Floats, agreement: Ints) -> tuple[Codes, Codes]:
     """Which end of an edge is the better keeper (1 the source, -1 the destination, 0 neither), and by which rule.
 
     Args:
         src: the sources.
         dst: the destinations.
         scale: full-size pixels of the destination for one pixel of the source.
+        agreement: int64 (E,), result of `group.stars.agreement_of`, 0 for a mirrored or turned pair.
 
     Returns:
         int8 (E,) twice: the better end, and the code of the rule (FULLER, ...; LEVEL where none decides).
     """
     better, by = by_content_and_size(src, dst, scale)
     weights = np.array([keeper_weights()[term.name] for term in TERMS])
-    contributions = terms_of(src, dst, scale) * weights
+    contributions = terms_of(src, dst, scale, agreement) * weights
     logit = contributions.sum(axis=1)
     sign = np.where(np.abs(logit) < _LEVEL, 0, np.sign(logit)).astype(np.int8)
     most = (contributions * sign[:, None]).argmax(axis=1)
@@ -135,10 +148,14 @@ def by_content_and_size(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Cod
     return better, by
 
 
-def terms_of(src: Side, dst: Side, scale: Floats) -> Floats:
+def terms_of(src: Side, dst: Side, scale: Floats, agreement: Ints) -> Floats:
     """Values of the terms, float64 (E, len(TERMS)); positive for the source, negative for the destination."""
     with np.errstate(invalid="ignore", divide="ignore"):
         values = [np.nan_to_num(term.of(src, dst, scale), posinf=0.0, neginf=0.0) for term in TERMS]
+        same = _is_same(src, dst, scale, agreement)
+    for term, value in zip(TERMS, values, strict=True):
+        if term.of_same is not None:
+            value[same != term.of_same] = 0.0
     return np.stack(values, axis=1)
 
 
@@ -156,11 +173,13 @@ class Term:
         name: key in the file of weights.
         code: rule that is reported if the term contributes most.
         of: function of sources, destinations and scales, float64 (E,); swapped ends give the negated value.
+        of_same: whether the term is one of pairs that differ by their encoding only, or of all others; None for both.
     """
 
     name: str
     code: int
     of: Callable[[Side, Side, Floats], Floats]
+    of_same: bool | None = None
 
 
 def _rule_difference(rule: Callable[[Side, Side, Floats], Flags]) -> Callable[[Side, Side, Floats], Floats]:
@@ -210,14 +229,16 @@ def _is_unframed(own: Side, other: Side, scale: Floats) -> Flags:
 def _is_larger(own: Side, other: Side, scale: Floats) -> Flags:
     """Own has more pixels, and they carry detail."""
     whole = (own.overlap >= WHOLE) & (other.overlap >= WHOLE)
-    scale = _by_area(own, other, scale)
-    return np.asarray(whole & (scale * _LARGER < 1) & ~_is_enlarged_copy(own, other, 1 / scale))
+    aligned, scale = scale, _by_area(own, other, scale)
+    return np.asarray(
+        whole & (scale * _LARGER < 1) & ~(_is_enlarged_copy(own, other, 1 / scale) & (aligned * _ENLARGED_BY < 1))
+    )
 
 
 def _is_not_enlarged(own: Side, other: Side, scale: Floats) -> Flags:
     """The other has more pixels, because it was enlarged."""
     whole = (own.overlap >= WHOLE) & (other.overlap >= WHOLE)
-    return np.asarray(whole & _is_enlarged_copy(other, own, _by_area(own, other, scale)))
+    return np.asarray(whole & (scale > _ENLARGED_BY) & _is_enlarged_copy(other, own, _by_area(own, other, scale)))
 
 
 def _by_area(own: Side, other: Side, scale: Floats) -> Floats:
@@ -227,9 +248,11 @@ def _by_area(own: Side, other: Side, scale: Floats) -> Floats:
 
 
 def _is_enlarged_copy(large: Side, small: Side, scale: Floats) -> Flags:
-    """Whether `large` has more pixels than `small` but less detail, and `small` is sharp."""
+    """Whether `large` has more pixels than `small` but was made from it, by spectra or, without them, by detail."""
+    logit = enlarged_logit(small.levels, large.levels, scale)
     measured = (small.detail >= _SHARP) & (large.detail >= _LOWEST_DETAIL)
-    return np.asarray((scale > _LARGER) & measured & (scale * large.detail < _ENLARGED * small.detail))
+    by_detail = measured & (scale * large.detail < _ENLARGED * small.detail)
+    return np.asarray((scale > _LARGER) & np.where(np.isnan(logit), by_detail, logit > _MADE_FROM))
 
 
 def _is_clean(own: Side, other: Side, scale: Floats) -> Flags:
@@ -264,26 +287,60 @@ def _is_blockier(one: Side, than: Side) -> Flags:
     return np.asarray(one.blockiness > than.blockiness + _BLOCKIER)
 
 
+def _is_same(src: Side, dst: Side, scale: Floats, agreement: Ints) -> Flags:
+    """Nothing but the encoding differs; what a stronger compression explains in noise and fine detail is encoding."""
+    shown = np.minimum(src.overlap, dst.overlap) > _SAME_OVERLAP
+    bare = (np.abs(src.frame - dst.frame) < _SAME_FRAME) & (np.maximum(src.added, dst.added) < _SAME_ADDED)
+    more = _claim(src) - _claim(dst)
+    finer = np.sign(more) * fine_difference(src.levels, dst.levels, scale)
+    noisier = np.sign(more) * np.log((src.noise + 0.2) / (dst.noise + 0.2))
+    sharp = ~(np.abs(np.log(src.sharpness / dst.sharpness)) > _SAME_SHARPNESS)
+    encoded = sharp & (finer > -_SOFTER_DB) & (finer < _FINER_DB)
+    encoded &= (noisier < _NOISIER) | (np.abs(more) > _MUCH_QUALITY)
+    alike = (agreement >= _SAME_AGREEMENT) & (np.abs(np.log(scale)) < _SAME_SCALE)
+    return np.asarray(alike & shown & bare & encoded)
+
+
+def _source(src: Side, dst: Side, scale: Floats) -> Floats:
+    """How clearly the file that claims the higher quality shows the other's quantiser; positive for the other."""
+    claims = _claim(src), _claim(dst)
+    more = claims[1] - claims[0]
+    of_src, of_dst = fit_at(dst.fits, src.jpeg_quality, claims[1]), fit_at(src.fits, dst.jpeg_quality, claims[0])
+    shown = np.where(more > 0, of_src, of_dst)
+    clear = np.clip((shown - _FIT) / (_CLEAR_FIT - _FIT), 0.0, 1.0)
+    return np.where(np.abs(more) > _QUALITY, np.sign(more) * clear, 0.0)
+
+
 def _is_earlier(own: Side, other: Side, scale: Floats) -> Flags:
     """The other's file claims less compression than own's, but its pixels show as many blocks."""
     was_jpeg = ~np.isnan(other.jpeg_quality) | (other.jpeg_trace >= _WAS_JPEG)
-    claims_more = (_claim(other) > _claim(own) + _QUALITY) & ~(own.is_web_lossy > 0)
+    claims_more = (_claim(other) > _claim(own) + _QUALITY) & ~(own.is_web_lossy > 0) & ~(other.is_web_lossy > 0)
     return np.asarray(claims_more & was_jpeg & (other.blockiness > _BLOCKS * own.blockiness))
 
 
-def _is_richer(own: Side, other: Side, scale: Floats) -> Flags:
-    return np.asarray(own.richness > other.richness)
+def _claimed(src: Side, dst: Side, scale: Floats) -> Floats:
+    """Difference of claimed quality, -1 to 1, if the better claim shows no trace of the other, where it would show."""
+    more = _claim(src) - _claim(dst)
+    own = [fit_at(one.fits, one.jpeg_quality, _claim(one)) for one in (src, dst)]
+    measurable = np.where(more > 0, own[1], own[0]) >= _OWN_FIT
+    is_web = (src.is_web_lossy > 0) | (dst.is_web_lossy > 0)
+    unrefuted = measurable & ~is_web & (_source(src, dst, scale) == 0)
+    return np.where(unrefuted, np.clip(more / _MUCH_QUALITY, -1.0, 1.0), 0.0)
 
 
 def _claim(side: Side) -> Floats:
     """Compression quality that the file claims: the quality of its JPEG tables, or _LOSSLESS."""
-    return np.where(side.is_web_lossy > 0, 0.0, np.where(np.isnan(side.jpeg_quality), _LOSSLESS, side.jpeg_quality))
+    return np.where(np.isnan(side.jpeg_quality), _LOSSLESS, side.jpeg_quality)
 
 
-def _is_source(own: Side, other: Side, scale: Floats) -> Flags:
-    """The other was saved again from a JPEG such as own: its pixels show quantiser steps close to own's."""
-    close = np.abs(own.jpeg_quality - other.earlier_quality) <= _SCALED
-    return np.asarray(close & np.isnan(own.earlier_quality))
+def _comb(src: Side, dst: Side, scale: Floats) -> Floats:
+    """Logarithm of the ratio of combs, without what chance and encoding reach."""
+    more = np.log((src.comb + 0.03) / (dst.comb + 0.03))
+    return np.asarray(np.sign(more) * np.maximum(np.abs(more) - _COMBED, 0.0))
+
+
+def _is_richer(own: Side, other: Side, scale: Floats) -> Flags:
+    return np.asarray(own.richness > other.richness)
 
 
 def _is_untouched(side: Side) -> Floats:
@@ -302,9 +359,10 @@ TERMS = (
     ),
     Term("not_noisy", NOISY, _rule_difference(_is_calm)),
     Term("noise", NOISY, _noise),
-    Term("comb", COMBED, _value_difference(lambda one: np.log(one.comb + 0.03))),
-    Term("earlier_file", RESAVED, _rule_difference(_is_earlier)),
-    Term("source", RESAVED, _rule_difference(_is_source)),
+    Term("comb", COMBED, _comb),
+    Term("source", RESAVED, _source),
+    Term("earlier_file", RESAVED, _rule_difference(_is_earlier), of_same=False),
+    Term("claim", LOWER, _claimed, of_same=True),
     Term("untouched", COMPRESSED, _value_difference(_is_untouched)),
     Term("blockiness", BLOCKY, _value_difference(lambda one: np.minimum(one.blockiness, 3.0))),
     Term("web", WEB, _value_difference(lambda one: (one.is_web_lossy > 0).astype(np.float64))),

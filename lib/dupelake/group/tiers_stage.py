@@ -11,11 +11,16 @@ from pyspark.sql import Column
 from dupelake.config import TIERS
 from dupelake.frames.functions import F
 from dupelake.group.bridges import FINER, FINER_DETAIL, WHOLE
+from dupelake.verify.decide_stage import probability_of
+from dupelake.verify.decision import altered_model
 
 IDENTICAL, VERIFIED, COPIES = TIERS
 # Limits that nine of ten copies keep after re-encoding (JPEG 30 and better), resizing to a quarter and cropping.
 _SCORE, _NCC, _SHARE = 0.95, 0.95, 0.98
 _CONTRADICTING, _LOCAL, _COLOUR, _ADDED = 0.01, 0.01, 0.03, 0.001
+_ALTERED = 0.01  # probability that one of the two was edited or recoloured
+_NARROWER = 0.99  # width and height of a crop relative to those of its keeper
+_MOST = 0.6  # share of the keeper that a crop shows; pictures in a collage or on a screen take less
 _SAME_SCALE = 1.02  # scale of a member relative to its keeper, above which it may show detail that the keeper lacks
 
 
@@ -33,6 +38,7 @@ def is_verified() -> Column:
         & (F.col("colour_difference") <= _COLOUR)
         & (laid <= _ADDED)
         & (framed <= _ADDED)
+        & (probability_of(altered_model()) <= _ALTERED)
     )
 
 
@@ -58,14 +64,25 @@ def is_keepers_file() -> Column:
     return (F.col("content_id") == F.col("keeper.content_id")) & (F.col("file_id") == F.col("keeper.file_id"))
 
 
+def _is_cut_edge() -> Column:
+    """Whether a crop shows most of its keeper, and is narrower and lower than it.
+
+    Otherwise the keeper may be the same picture on a screen, in a collage, or with a caption added along a side, on a
+    blank background that seems to go on.
+    """
+    sides = [F.col(name) / F.col("link.scale") / F.col(f"keeper.{name}") for name in ("width_px", "height_px")]
+    return (F.greatest(*sides) <= _NARROWER) & (F.col("link.other_overlap") > _MOST)
+
+
 def tier_of() -> Column:
     """The tier of a member, from relation, kind, partner, star, in_conflict, in_set and link."""
     is_copy = (F.col("relation") == "copy") & ~F.col("in_conflict")
     is_direct = F.coalesce(F.col("partner") == F.col("star"), F.lit(False))
     no_worse = (F.col("link.favours") <= 0) & (F.col("link.scale") <= _SAME_SCALE)
+    is_same_or_cut = (F.col("kind") != "crop") | _is_cut_edge()
     return (
         F.when(~is_copy, None)
         .when(F.col("kind").isin("exact", "pixel"), IDENTICAL)
-        .when(is_direct & F.col("link.is_verified") & no_worse, VERIFIED)
+        .when(is_direct & F.col("link.is_verified") & no_worse & is_same_or_cut, VERIFIED)
         .when(is_direct | F.col("in_set"), COPIES)
     )

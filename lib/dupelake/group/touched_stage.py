@@ -23,11 +23,12 @@ from dupelake.group.components_stage import connected_components
 from dupelake.group.decisions_stage import combine_verdicts, linking_edges
 from dupelake.group.file_names_stage import file_of
 from dupelake.group.keeping import keeper_weights
+from dupelake.group.traces import enlarged_weights
 from dupelake.ingest.live_stage import live_images, pixel_classes
 from dupelake.warehouse.counted import counted
 from dupelake.warehouse.schema import CLUSTERED, CONDITION, conform
 
-CLUSTER_REVISION = 5  # raise it with a change to group/ that gives other rows of `groups`, reasons included
+CLUSTER_REVISION = 6  # raise it with a change to group/ that gives other rows of `groups`, reasons included
 
 _IMAGE = ("image_id", "scope", "byte_size", "width_px", "height_px", "format", "captured_at")
 _PAIR = (
@@ -59,7 +60,9 @@ def cluster_version(cfg: Config) -> str:
     """Fingerprint of the code and options that decide groups."""
     own = {name: value for name, value in asdict(cfg.cluster).items() if name != "similar_groups"}
     weights = dict(sorted(keeper_weights().items()))
-    return fingerprint({"revision": CLUSTER_REVISION, "scope": cfg.lsh.scope, "keeper": weights, **own})
+    made_from = enlarged_weights().tolist()
+    parts = {"revision": CLUSTER_REVISION, "scope": cfg.lsh.scope, "keeper": weights, "enlarged": made_from}
+    return fingerprint(parts | own)
 
 
 def find_touched(

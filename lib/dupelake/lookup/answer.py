@@ -90,7 +90,8 @@ class Answer:
         group: the group; None unless it is a copy.
         pairs: all measured pairs, the best first; also those that are no duplicates.
         in_folder: paths of earlier images of the same check that are copies of it, with kind and score.
-        index: what was compared with: run_id, as_of, age_s, built_at, versions.
+        index: what was compared with: run_id, as_of, age_s, built_at, versions; and profile, None for the options of
+            the nights.
     """
 
     image: str

@@ -41,7 +41,7 @@ class Beside:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._version = str(index.manifest.versions["hash"])
+        self._version = str(index.versions["hash"])
         self._held: list[_Earlier] = []
         self._first: dict[str, str] = {}  # name of the first image of each content and of each pixel digest
         self._codes = {"phash": np.empty((64, 2), np.uint64), "pdq": np.empty((64, 8), np.uint64)}
@@ -97,7 +97,7 @@ class Beside:
             key = min(mine, other.content_id), max(mine, other.content_id)
             pairs[key] = found_by(by)
         with locally():
-            rows = measured_pairs(pairs, contents, self._index.manifest.versions, self._index.config.decide)
+            rows = measured_pairs(pairs, contents, self._index.versions, self._index.config.decide)
         return tuple(
             {
                 "image": names[row["dst_id"] if row["src_id"] == mine else row["src_id"]],

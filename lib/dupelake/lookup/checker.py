@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +16,7 @@ from dupelake.errors import ConfigError, VersionMixError
 from dupelake.ingest.failure import Failure
 from dupelake.lookup.answer import FAILED, Answer
 from dupelake.lookup.beside import Beside
-from dupelake.lookup.index import Index
+from dupelake.lookup.index import Index, opened
 from dupelake.lookup.manifest import FOLDER, place_of, read_manifest
 from dupelake.lookup.night import Given, Night
 from dupelake.lookup.reading import Item, Reader, Source, image_id_of, item_of
@@ -50,15 +51,29 @@ class Checker:
         folder: of the index.
         scope: of the images; None for manifest.default_scope of the warehouse.
         n_processes: that check at the same time on this machine, for their share of memory.
+        profile: `fast` compares by bytes, pixels and hashes alone; None compares as the nights do.
+        timeout_s: to read one image; None for guard.timeout_s of the warehouse.
+
+    Attributes:
+        index: that is asked.
+        scope: of the next images.
 
     Raises:
         VersionMixError: as `Index`.
+        ConfigError: as `Index`.
     """
 
-    def __init__(self, folder: Path, scope: str | None = None, n_processes: int = 1) -> None:
-        self.index = Index(folder)
+    def __init__(
+        self,
+        folder: Path,
+        scope: str | None = None,
+        n_processes: int = 1,
+        profile: str | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        self.index = opened(folder, partial(Index, profile=profile))
         self.scope = self.index.config.manifest.default_scope if scope is None else scope
-        self._reader = Reader(self.index, n_processes)
+        self._reader = Reader(self.index, n_processes, timeout_s)
 
     def __enter__(self) -> Checker:
         return self
@@ -75,29 +90,26 @@ class Checker:
         """The answer for one image, and the image if it could be read."""
         given = self._reader.read(item, self.scope)
         if isinstance(given, Failure):
-            uri = item.uri or f"check:{given.content_id or item.name}"
-            image_id = image_id_of(uri, self.scope, self.index.config.manifest.default_scope)
-            failed = Answer(
-                image=item.name,
-                status=FAILED,
-                image_id=image_id,
-                scope=self.scope,
-                content_id=given.content_id,
-                reason=given.reason,
-                message=given.message,
-            )
-            return self._dated(failed), None
+            return self.failed(item, given), None
         return self._dated(Night(self.index, given).answer()), given
 
+    def failed(self, item: Item, failure: Failure) -> Answer:
+        """The answer for an image that could not be read."""
+        uri = item.uri or f"check:{failure.content_id or item.name}"
+        image_id = image_id_of(uri, self.scope, self.index.config.manifest.default_scope)
+        failed = Answer(
+            image=item.name,
+            status=FAILED,
+            image_id=image_id,
+            scope=self.scope,
+            content_id=failure.content_id,
+            reason=failure.reason,
+            message=failure.message,
+        )
+        return self._dated(failed)
+
     def _dated(self, answer: Answer) -> Answer:
-        held = self.index.manifest
-        shown = {
-            "run_id": held.run_id,
-            "as_of": held.as_of,
-            "age_s": round(held.age_s()),
-            "built_at": held.built_at,
-            "versions": held.versions,
-        }
+        shown = self.index.manifest.as_dict() | {"versions": self.index.versions, "profile": self.index.profile}
         return replace(answer, index=shown)
 
 
@@ -107,6 +119,7 @@ def check(
     *,
     index: str | os.PathLike[str] | None = None,
     scope: str | None = None,
+    profile: str | None = None,
 ) -> list[Answer]:
     """Ask of each image whether a warehouse has its picture, as the next night would decide. Nothing is written.
 
@@ -115,21 +128,27 @@ def check(
         warehouse: folder or URI of the tables.
         index: folder of the index; None for that inside the warehouse.
         scope: of the images; None for manifest.default_scope.
+        profile: `fast` compares by bytes, pixels and hashes alone; None compares as the nights do.
 
     Returns:
         One answer for each image, in their order.
 
     Raises:
         VersionMixError: there is no index, or it is of other versions; the message gives the command.
+        ConfigError: the nights of the warehouse had another profile; the message names the option.
         TypeError: something given is no image.
     """
     many = [*images] if isinstance(images, (list, tuple, Iterator)) else [images]
-    with Checker(index_folder(os.fspath(warehouse), index), scope) as checker:
+    with Checker(index_folder(os.fspath(warehouse), index), scope, 1, profile) as checker:
         return [checker.check(source, number) for number, source in enumerate(many, 1)]
 
 
 def check_files(
-    paths: Iterable[str], folder: Path, scope: str | None = None, n_processes: int | None = None
+    paths: Iterable[str],
+    folder: Path,
+    scope: str | None = None,
+    n_processes: int | None = None,
+    profile: str | None = None,
 ) -> Iterator[Answer]:
     """Answers for many files as they come, on all cores; each also names earlier files that are copies of it.
 
@@ -138,22 +157,24 @@ def check_files(
         folder: of the index.
         scope: as for `check`.
         n_processes: None for one on each core.
+        profile: as for `check`.
 
     Raises:
         VersionMixError: as `check`.
+        ConfigError: as `check`.
     """
     n = n_processes or len(os.sched_getaffinity(0))
-    with Checker(folder, scope, n) as checker:
+    with Checker(folder, scope, n, profile) as checker:
         beside = Beside(checker.index)
         if n == 1:
             for path in paths:
-                yield _beside(beside, *checker.check_item(item_of(path, 1)))
+                yield with_copies(beside, *checker.check_item(item_of(path, 1)))
             return
         context = get_context("forkserver")
         context.set_forkserver_preload(["dupelake.lookup.checker"])
-        with ProcessPoolExecutor(n, context, _open, (str(folder), scope, n)) as pool:
+        with ProcessPoolExecutor(n, context, _open, (str(folder), scope, n, profile)) as pool:
             for answer, given in _in_flight(pool, iter(paths), n * _AHEAD):
-                yield _beside(beside, answer, given)
+                yield with_copies(beside, answer, given)
 
 
 def _in_flight(pool: ProcessPoolExecutor, paths: Iterator[str], most: int) -> Iterator[tuple[Answer, Given | None]]:
@@ -165,16 +186,17 @@ def _in_flight(pool: ProcessPoolExecutor, paths: Iterator[str], most: int) -> It
             yield future.result()
 
 
-def _beside(beside: Beside, answer: Answer, given: Given | None) -> Answer:
+def with_copies(beside: Beside, answer: Answer, given: Given | None) -> Answer:
+    """The answer, which names earlier images of the check that are copies; the image is kept for later ones."""
     return answer if given is None else replace(answer, in_folder=beside.copies_of(given))
 
 
 _HELD: list[Checker] = []  # of this worker process
 
 
-def _open(folder: str, scope: str | None, n_processes: int) -> None:
+def _open(folder: str, scope: str | None, n_processes: int, profile: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
-    _HELD.append(Checker(Path(folder), scope, n_processes))
+    _HELD.append(Checker(Path(folder), scope, n_processes, profile))
 
 
 def _check(path: str) -> tuple[Answer, Given | None]:

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from dupelake.csv_cells import escape
 from dupelake.errors import ConfigError
 from dupelake.lookup.answer import FAILED, Answer
+from dupelake.profiles import PROFILES
 
 # These are commands of a terminal.
 # ruff: noqa: T201
@@ -36,6 +37,11 @@ def add_check(commands: Any) -> None:
     check.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
     check.add_argument("--index", metavar="DIR", help="of the index (default: inside the warehouse)")
     check.add_argument("--scope", metavar="NAME", help="of the images (default: manifest.default_scope)")
+    check.add_argument(
+        "--profile",
+        choices=tuple(PROFILES),
+        help="fast: by bytes, pixels and hashes alone; another must be that of the nights (default: as they compare)",
+    )
     form = check.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
     form.add_argument("--csv", action="store_true", help="CSV with a header")
@@ -88,13 +94,14 @@ def _check(args: argparse.Namespace) -> int:
     paths = list(files_of(args.paths, held.options().manifest.extensions if held else ()))
     write = _writer(args)
     n_copies = n_failed = 0
-    answers = check_files(paths, folder, args.scope, args.processes or _processes(len(paths)))
+    answers = check_files(paths, folder, args.scope, args.processes or _processes(len(paths)), args.profile)
     for answer in _shown(answers, len(paths), sys.stderr):
         n_copies += answer.is_copy
         n_failed += answer.status == FAILED
         write(answer, action_of(answer, args.on_duplicate))
     told = f"{len(paths)} images: {n_copies} copies, {n_failed} not readable"
-    print(f"dupelake check: {told}{_age(held)}", file=sys.stderr)
+    how = f"; compared by --profile {args.profile}" if args.profile else ""
+    print(f"dupelake check: {told}{_age(held)}{how}", file=sys.stderr)
     if args.on_duplicate == REJECT:
         return FOUND if n_copies else UNREAD if n_failed else 0
     return 0

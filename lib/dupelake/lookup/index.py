@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dupelake.config import Config
 from dupelake.errors import VersionMixError
-from dupelake.lookup.manifest import read_manifest
+from dupelake.lookup.by_profile import options_by
+from dupelake.lookup.manifest import read_manifest, stamp_of
 from dupelake.lookup.said import Said
 from dupelake.lookup.segments import Segment
 from dupelake.lookup.state import State
@@ -20,6 +24,26 @@ from dupelake.propose.mih import SlotPlan, plan_exact
 from dupelake.propose.srp import PLANNING_ITEMS, embedding_plan
 
 Flags = npt.NDArray[np.bool_]
+_OF_KEYPOINTS = ("words", "keypoints", "descriptors")
+Opened = TypeVar("Opened")
+_TRIES = 5
+
+
+def opened(folder: Path, read: Callable[[Path], Opened]) -> Opened:
+    """What `read` makes of an index that may be replaced meanwhile: a build removes the files of the index before it.
+
+    Args:
+        folder: of the index.
+        read: reads the manifest, then the files that it names.
+    """
+    for _ in range(_TRIES):
+        before = stamp_of(folder)
+        try:
+            return read(folder)
+        except (FileNotFoundError, sqlite3.OperationalError):
+            if stamp_of(folder) == before:
+                raise
+    return read(folder)
 
 
 class Index:
@@ -27,10 +51,13 @@ class Index:
 
     Args:
         folder: where `build_index` wrote it.
+        profile: of the questions; None for the options of the nights.
 
     Attributes:
         manifest: what it holds.
-        config: the options of its nights.
+        profile: as given.
+        config: the options of its nights, or of the profile.
+        versions: of everything by these options.
         centre: float32 (dim,) of the model, or None.
         segments: the contents.
         state: the rows.
@@ -38,17 +65,27 @@ class Index:
     Raises:
         VersionMixError: there is no index, or it is of other versions than this library; the message gives the command
             that makes it.
+        ConfigError: as `by_profile.options_by`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, profile: str | None = None) -> None:
         manifest = read_manifest(folder)
         if manifest is None:
             raise VersionMixError(f"there is no index in {folder}; make it: dupelake index --warehouse DIR")
         self.folder, self.manifest = folder, manifest
         self.config: Config = manifest.options()
-        self.centre = np.frombuffer(bytes.fromhex(manifest.centre), "<f4") if manifest.centre else None
         self._refuse_other_versions()
+        self.profile, self.versions = profile, manifest.versions
+        held = self.config
+        if profile is not None:
+            self.config = options_by(held, profile)
+        if self.config != held:  # by `fast`, which leaves embeddings out
+            self.versions = {**manifest.versions, **versions_of(self.config, None, None)}
+        has_model = manifest.centre and self.config.embed.model != "none"
+        self.centre = np.frombuffer(bytes.fromhex(manifest.centre), "<f4") if has_model else None
         self.segments = [Segment(folder / name) for name in manifest.segments]
+        for segment in self.segments:
+            segment.map_all()
         self._first = np.cumsum([0, *map(len, self.segments)])
         self.state = State(folder / manifest.state / "rows.sqlite")
         self._units = np.load(folder / manifest.state / "units.npy", mmap_mode="r")
@@ -73,8 +110,9 @@ class Index:
                 )
 
     def close(self) -> None:
-        """Close the rows; the arrays go with the object."""
+        """Close the rows; the arrays go with the object, at once because nothing refers to it in a circle any more."""
         self.state.close()
+        del self.are_units
 
     @cached_property
     def said(self) -> Said:
@@ -99,7 +137,9 @@ class Index:
         return segment.content_id(place)
 
     def blob(self, kind: str, number: int) -> bytes | None:
-        """The bytes of a kind of `segments.BLOBS`; None if there are none."""
+        """The bytes of a kind of `segments.BLOBS`; None if there are none, or if the options leave them out."""
+        if kind in _OF_KEYPOINTS and not self.config.features.max_words:
+            return None
         segment, place = self._locate(number)
         return segment.blob(kind, place)
 

@@ -60,6 +60,16 @@ class Manifest:
         """Seconds since the night that the index shows."""
         return ((now or dt.datetime.now(dt.UTC)) - dt.datetime.fromisoformat(self.as_of)).total_seconds()
 
+    def as_dict(self) -> dict[str, Any]:
+        """What an answer says of the index."""
+        return {
+            "run_id": self.run_id,
+            "as_of": self.as_of,
+            "age_s": round(self.age_s()),
+            "built_at": self.built_at,
+            "versions": self.versions,
+        }
+
     def options(self) -> Config:
         """The options of the night, as this version of dupelake reads them.
 
@@ -129,6 +139,15 @@ def read_manifest(folder: Path) -> Manifest | None:
             f"build it again: dupelake index --warehouse {values.get('warehouse', 'DIR')} --full"
         )
     return Manifest(**values)
+
+
+def stamp_of(folder: Path) -> tuple[int, int] | None:
+    """Differs after each build of an index; None if there is no index."""
+    try:
+        found = (folder / NAME).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

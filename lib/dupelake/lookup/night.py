@@ -72,7 +72,7 @@ class Night:
     def __init__(self, index: Index, given: Given) -> None:
         self.index, self.given = index, given
         self._state, self._config = index.state, index.config
-        self._hash_row = hash_row(given.shown, str(index.manifest.versions["hash"]))
+        self._hash_row = hash_row(given.shown, str(index.versions["hash"]))
         self.is_known = bool(self._state.rows(HASHES, "content_id", [given.shown.content_id]))
         stored = self._state.rows(HASHES, "pixel_digest", [given.shown.pixel_digest])
         self._class = {row["content_id"]: row for row in stored} | {given.shown.content_id: self._hash_row}
@@ -121,7 +121,7 @@ class Night:
         out = {*self._class, *self._left_out(scopes)}
         pairs = {_key(self._representative, ids[n]): by for n, by in found.items() if ids[n] not in out}
         contents = {self._representative: self._own(number)} | self._others([ids[n] for n in found], list(found))
-        return measured_pairs(pairs, contents, self.index.manifest.versions, self._config.decide)
+        return measured_pairs(pairs, contents, self.index.versions, self._config.decide)
 
     def _left_out(self, scopes: set[str]) -> set[str]:
         """The content that the image shows so far, if no other image holds its pixels in the scopes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -86,11 +86,14 @@ class Reader:
     Args:
         index: its options decide how images are read.
         n_processes: of this machine that read at the same time, for their share of memory.
+        timeout_s: for one image; None for guard.timeout_s.
     """
 
-    def __init__(self, index: Index, n_processes: int = 1) -> None:
+    def __init__(self, index: Index, n_processes: int = 1, timeout_s: float | None = None) -> None:
         self._index, self._config = index, index.config
         cfg = index.config
+        if timeout_s is not None:
+            cfg = replace(cfg, guard=replace(cfg.guard, timeout_s=timeout_s))
         most = cfg.guard.max_memory_bytes or share_bytes(Room(tasks=n_processes))
         # Who checks a file may read it: all folders are allowed.
         self._hasher = Hasher(cfg, load_vocabulary(cfg.features.vocabulary), Access(cfg.fetch, ("/",)), most)

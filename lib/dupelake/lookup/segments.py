@@ -69,11 +69,16 @@ class Postings:
 
 
 class Segment:
-    """One segment, opened for reading; arrays are mapped into memory when they are first used."""
+    """One segment, opened for reading; arrays are mapped into memory when they are first used, or by `map_all`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.ids = np.load(folder / "ids.npy")  # S16, ascending
+
+    def map_all(self) -> None:
+        """Map all arrays: from now on the segment can be read although a build removes its files."""
+        for name in ("phash", "pdq", "codes", "widths", "coded", "postings", "_blobs"):
+            getattr(self, name)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -16,43 +16,16 @@ from dupelake.config import Config
 from dupelake.csv_cells import unescape
 from dupelake.errors import ConfigError
 from dupelake.group.decisions_stage import TWO_KEEPERS, new_decided_rows, resolve_decisions
-from dupelake.group.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, WITHDRAWN
+from dupelake.group.giving import STALE_S, WAIT_S, Added, Key, Line, Named, give
 from dupelake.ingest.identity_stage import with_plain
 from dupelake.ingest.uris import plain_uri
 from dupelake.runtime.lock import PEOPLE, RunLock, lock_of
 from dupelake.warehouse.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, HASHES, IMAGES, OK, Table
 from dupelake.warehouse.tables import Warehouse
 
-PAIR_WORDS, WORDS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE), (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN)
 _COLUMNS = ("image_id", "other_image_id", "verdict", "note")
-# `decide` holds the lock for seconds. A lock that is not renewed for _STALE_S seconds expires.
-_WAIT_S, _STALE_S = 600.0, 120.0
 
 Checkpoint = Callable[[DataFrame], DataFrame]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One verdict as somebody wrote it; images by id or uri. `where` names the place for messages."""
-
-    where: str
-    image: str
-    verdict: str
-    other: str | None = None
-    note: str | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The images of the verdict, in one order."""
-        return min(self.image, self.other or self.image), max(self.image, self.other or "")
-
-
-@dataclass(frozen=True)
-class Added:
-    """Result of `decide`: the number of added verdicts, and of verdicts that their author had already given."""
-
-    added: int
-    known: int
 
 
 def read_lines(path: Path) -> tuple[list[Line], int]:
@@ -82,72 +55,40 @@ def read_lines(path: Path) -> tuple[list[Line], int]:
     return lines, n_blank
 
 
-def faults_of(lines: Iterable[Line]) -> list[str]:
-    """The faults of each single line; one sentence for each fault, with the fix."""
-    faults = []
-    for line in lines:
-        if line.verdict not in WORDS:
-            faults.append(f"{line.where}: verdict {line.verdict!r}; allowed is one of {', '.join(WORDS)}")
-        if not line.image:
-            faults.append(f"{line.where}: no image_id; give the id or the uri of an image")
-        if line.verdict in PAIR_WORDS and line.other is None:
-            faults.append(f"{line.where}: {line.verdict} is about two images; give other_image_id")
-        if line.verdict == KEEPER and line.other is not None:
-            faults.append(f"{line.where}: keeper is about one image; leave other_image_id empty")
-        if line.other is not None and line.other == line.image:
-            faults.append(f"{line.where}: names the image {line.image!r} twice; give two images")
-    return faults
-
-
 def decide(
     warehouse: Warehouse, lines: Sequence[Line], author: str, *, again: bool = False, now: dt.datetime | None = None
 ) -> Added:
-    """Add verdicts to `decisions`, and the contents of their images to `decided`; all verdicts or none.
+    """`group.giving.give` in a warehouse, which has a table `images`."""
+    return give(_Book(warehouse), lines, author, again=again, now=now)
 
-    A verdict is not added if it equals the latest verdict of its author on these images. So the same file given twice
-    adds nothing, even if others decided meanwhile.
 
-    Args:
-        warehouse: has a table `images`.
-        lines: the verdicts.
-        author: name of the person who decides.
-        again: also add verdicts that equal the latest verdict of their author.
-        now: time of the decisions, UTC.
+class _Book:
+    """`group.giving.Book` by Spark."""
 
-    Raises:
-        ConfigError: a line has a fault (`faults_of`), an image is unknown or was never read, a uri belongs to several
-            images, a line names one image twice, or two verdicts contradict each other. All faults are named at once,
-            and nothing is written.
-        BusyError: others held the lock for too long; nothing is written.
-    """
-    found = _look_up(warehouse, {name for line in lines for name in (line.image, line.other) if name})
-    named, unknown = _named(lines, found)
-    faults = faults_of(lines) + unknown
-    sound = [line for line, given in named if not faults_of([given])]
-    faults += faults_of(sound)  # a uri and an id may name one image
-    by_key: dict[tuple[str, str], Line] = {}
-    for line in sound:
-        first = by_key.setdefault(line.key, line)
-        if first.verdict != line.verdict:
-            faults.append(f"{first.where} and {line.where} differ on the same images; leave one")
-    if faults:
-        raise ConfigError(faults)
-    with _held(warehouse, f"decide of {author}") as lock:
-        latest = {} if again else _latest(warehouse, author, by_key)
-        new = [line for key, line in by_key.items() if latest.get(key) != line.verdict]
-        if new:
-            at = now or dt.datetime.now(dt.UTC)
-            spark = warehouse.spark
-            contents = {row["image_id"]: row for row in found.values() if row["n"] == 1}
-            ids = sorted({name for line in new for name in (line.image, line.other) if name} & set(contents))
-            pins = [(name, at, contents[name]["content_id"], contents[name]["scope"]) for name in ids]
-            rows = [(line.image, line.other, line.verdict, author, at, line.note) for line in new]
-            lock.check()
-            warehouse.merge(DECIDED, spark.createDataFrame(pins, DECIDED.schema).coalesce(1))
-            # This commit comes last, because it makes the decision. Pins without a decision are harmless.
-            lock.check()
-            warehouse.append(DECISIONS, spark.createDataFrame(rows, DECISIONS.schema).coalesce(1))
-    return Added(len(new), len(by_key) - len(new))
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def look_up(self, names: Collection[str]) -> Mapping[str, Named]:
+        rows = _look_up(self._warehouse, names)
+        return {row["name"]: Named(row["image_id"], row["content_id"], row["scope"], row["n"]) for row in rows}
+
+    @contextmanager
+    def held(self, who: str) -> Iterator[Callable[[], None]]:
+        with _held(self._warehouse, who) as lock:
+            yield lock.check
+
+    def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, str]:
+        return _latest(self._warehouse, author, keys)
+
+    def pin(self, rows: Sequence[dict[str, Any]]) -> None:
+        self._warehouse.merge(DECIDED, self._frame(DECIDED, rows))
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        self._warehouse.append(DECISIONS, self._frame(DECISIONS, rows))
+
+    def _frame(self, table: Table, rows: Sequence[dict[str, Any]]) -> DataFrame:
+        values = [tuple(row[name] for name in table.columns) for row in rows]
+        return self._warehouse.spark.createDataFrame(values, table.schema).coalesce(1)
 
 
 @contextmanager
@@ -157,7 +98,7 @@ def _held(warehouse: Warehouse, who: str) -> Iterator[RunLock]:
     Without it two problems appear. A store whose commits are not atomic between machines (S3 without Delta's DynamoDB
     log store) silently loses one of two commits. And a file that is given twice at the same time is added twice.
     """
-    lock = lock_of(warehouse.spark, warehouse.root, who, _WAIT_S, _STALE_S, PEOPLE)
+    lock = lock_of(warehouse.spark, warehouse.root, who, WAIT_S, STALE_S, PEOPLE)
     try:
         lock.acquire()
     except OSError as error:
@@ -179,8 +120,8 @@ def alone(warehouse: Warehouse, who: str, table: Table) -> Iterator[None]:
         yield
 
 
-def _look_up(warehouse: Warehouse, names: set[str]) -> dict[str, Row]:
-    """{name: row (image_id, content_id, scope, n)} of images that were read; n: number of images with this name."""
+def _look_up(warehouse: Warehouse, names: Collection[str]) -> list[Row]:
+    """(name, image_id, content_id, scope, n) of images that were read; n: number of images with this name."""
     spark = warehouse.spark
     rows = [(name, plain_uri(name)) for name in sorted(names)]
     wanted = F.broadcast(spark.createDataFrame(rows, "name string, name_plain string"))
@@ -193,31 +134,10 @@ def _look_up(warehouse: Warehouse, names: set[str]) -> dict[str, Row]:
     ]
     counted = ways[0].union(ways[1]).groupBy("name", "way").agg(F.min("shown").alias("s"), F.count("*").alias("n"))
     best = counted.groupBy("name").agg(F.min(F.struct("way", "s", "n")).alias("best"))
-    found = best.select("name", "best.s.*", "best.n").collect()  # at most one row for each given name
-    return {row["name"]: row for row in found}
+    return best.select("name", "best.s.*", "best.n").collect()  # at most one row for each given name
 
 
-def _named(lines: Sequence[Line], found: dict[str, Row]) -> tuple[list[tuple[Line, Line]], list[str]]:
-    """(line with image ids instead of names, line as given), and faults for names of no image or of several."""
-    named, faults = [], []
-    for line in lines:
-        ids: list[str | None] = []
-        for name in (line.image, line.other):
-            row = found.get(name) if name else None
-            if name and row is None and line.verdict == WITHDRAWN:
-                ids.append(name)  # withdraws a verdict on an unknown image
-                continue
-            if name and row is None:
-                faults.append(f"{line.where}: no image {name!r} that was read; give an image_id or uri of table images")
-            elif row is not None and row["n"] > 1:
-                faults.append(f"{line.where}: {row['n']} images have the uri {name!r}; give the image_id of one")
-            ids.append(row["image_id"] if row is not None else None)
-        if ids[0] is not None and (line.other is None or ids[1] is not None):
-            named.append((replace(line, image=ids[0], other=ids[1]), line))
-    return named, faults
-
-
-def _latest(warehouse: Warehouse, author: str, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+def _latest(warehouse: Warehouse, author: str, keys: Collection[Key]) -> dict[Key, str]:
     """{key: latest verdict of `author`} of the given keys."""
     wanted = F.broadcast(warehouse.spark.createDataFrame(sorted(keys), "low string, high string"))
     other = F.coalesce("other_image_id", F.lit(""))

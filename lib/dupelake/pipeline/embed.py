@@ -27,6 +27,7 @@ from dupelake.warehouse.tables import single_row
 log = logging.getLogger(__name__)
 
 _LACKING, _FAILED, _LATER = "lacking", "failed", "later"  # why a content is pending
+_LEAST_ROWS_OF_TASK = 64  # a worker that loads torch and the model takes as long as embedding some 300 on a CPU
 _OTHERWISE = "t.error_message IS NOT NULL AND NOT (t.error_message <=> s.error_message AND t.attempts <=> s.attempts)"
 
 
@@ -123,8 +124,9 @@ def _embedded(run: Run, thumbnails: DataFrame, n_rows: int, model: Model) -> Dat
     """EMBEDDINGS of about `n_rows` thumbnails, lazily."""
     from dupelake.embed.stage import embed_contents
 
+    at_once = run.warehouse.spark.sparkContext.defaultParallelism
     n_tasks = max(
-        run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.embed.rows_per_task)
+        min(at_once, math.ceil(n_rows / _LEAST_ROWS_OF_TASK)), math.ceil(n_rows / run.config.embed.rows_per_task), 1
     )
     spread = thumbnails.repartition(n_tasks, "content_id")
     rows = embed_contents(spread, run.config.embed, model.model_id, model.preprocess_id)

@@ -10,7 +10,8 @@ from dupelake.pipeline.command_lines import maintain_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.job import Job, unversioned
 from dupelake.pipeline.options import MaintainOptions
-from dupelake.runtime.run_record import Run, human_bytes, last_complete, table_versions
+from dupelake.runtime.run_record import Run, last_complete, table_versions
+from dupelake.runtime.run_report import human_bytes
 from dupelake.warehouse.delta_log import Extent
 from dupelake.warehouse.schema import ALL_TABLES, DECISIONS
 from dupelake.warehouse.tables import Maintained

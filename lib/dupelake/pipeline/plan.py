@@ -22,7 +22,8 @@ from dupelake.pipeline.versions import stored_beside
 from dupelake.propose.generator_stage import Actions, JoinInputs
 from dupelake.propose.stage import generators_of, joinable_units
 from dupelake.runtime.redaction import redact_uris
-from dupelake.runtime.run_record import Run, human_bytes
+from dupelake.runtime.run_record import Run
+from dupelake.runtime.run_report import human_bytes
 from dupelake.stage_versions import StageVersions
 from dupelake.warehouse.schema import EMBEDDINGS, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse, single_row

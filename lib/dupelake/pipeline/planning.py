@@ -18,7 +18,7 @@ from dupelake.propose.versions import by_keys
 from dupelake.propose.word_blocks_stage import units_per_block
 from dupelake.propose.word_keys_stage import n_word_keys
 from dupelake.propose.words_stage import Words
-from dupelake.runtime.run_record import human_bytes
+from dupelake.runtime.run_report import human_bytes
 from dupelake.warehouse.schema import RUNS
 from dupelake.warehouse.tables import Warehouse
 

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from dupelake.group.file_names_stage import totals_of, what_may_go
 from dupelake.report.contact_sheet import SheetGroup, draw_contact_sheet, sheet_groups
 from dupelake.runtime.redaction import redact_uris
-from dupelake.runtime.run_record import human_bytes, recall_in_words, tiers_in_words
+from dupelake.runtime.run_report import human_bytes, recall_in_words, tiers_in_words
 from dupelake.warehouse.rules import MEMBER_ORDER
 from dupelake.warehouse.schema import GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
 from dupelake.warehouse.tables import Warehouse, single_row

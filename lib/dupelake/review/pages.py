@@ -24,7 +24,7 @@ from dupelake.ingest.live_stage import live_images, pixel_classes, scope_of
 from dupelake.report.last_run import last_options
 from dupelake.review.page import CONFLICT, Card, Shown, write_page
 from dupelake.runtime.redaction import redact_uris
-from dupelake.runtime.run_record import human_bytes
+from dupelake.runtime.run_report import human_bytes
 from dupelake.verify.decide_stage import SIMILAR
 from dupelake.warehouse.schema import (
     DECIDED,

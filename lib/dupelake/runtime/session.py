@@ -10,11 +10,13 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from dupelake.errors import EnvironmentFault, first_line
@@ -139,8 +141,8 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
     except Exception as error:
         why = Redactor.of(settings)(first_line(error, innermost=True))
         raise EnvironmentFault(f"Spark did not start: {why} (see the messages of Java above)") from error
-    session.sparkContext.setLogLevel(session.conf.get("spark.log.level", "WARN") or "WARN")
     if submitted:
+        session.sparkContext.setLogLevel(session.conf.get("spark.log.level", "WARN") or "WARN")
         _warn_of_encoding(session)
     _check_delta(session)
     return session
@@ -149,6 +151,9 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
 def _local_settings() -> dict[str, str]:
     """Settings of a session on this machine only."""
     settings = read_properties(conf_file("spark-local.conf"))
+    # Without this file Spark says which one it takes, and warns, before a session can set a level.
+    log_settings = conf_file("log4j2.properties").as_uri()
+    settings["spark.driver.extraJavaOptions"] += f" -Dlog4j2.configurationFile={log_settings}"
     # Spark would create this folder, empty, in the working directory; dupelake does not use it.
     settings["spark.sql.warehouse.dir"] = str(Path(tempfile.gettempdir(), "dupelake-spark-warehouse"))
     # There are few rows, and each Python step has so many tasks; more small tasks would cost more than they save.
@@ -181,12 +186,36 @@ def _start_jvm(settings: Mapping[str, str]) -> None:
     redactor = Redactor.of(settings)
     told = SparkConf(loadDefaults=False)
     told.setAll([(key, value) for key, value in settings.items() if not redactor.is_secret(key)])
-    SparkContext._ensure_initialized(conf=told)
+    if SparkContext._gateway is None:
+        SparkContext._ensure_initialized(gateway=_launch(told))
     jvm: Any = SparkContext._jvm
     if not has_name():
         # Java's login needs the name of the user, which a container with an arbitrary user id may not know.
         users = jvm.org.apache.hadoop.security.UserGroupInformation
         users.setLoginUser(users.createRemoteUser(os.environ.get("HADOOP_USER_NAME") or f"user{os.getuid()}"))
+
+
+def _launch(settings: SparkConf) -> Any:
+    """Starts the JVM as PySpark does; what it says on stderr is passed on but for lines that tell a user nothing."""
+    ours, of_jvm = os.pipe()
+    said = threading.Thread(target=_pass_on, args=(ours,), name="dupelake-jvm-stderr", daemon=True)
+    said.start()
+    try:
+        gateway = launch_gateway(settings, {"stderr": of_jvm})  # type: ignore[no-untyped-call]
+    except Exception:
+        os.close(of_jvm)
+        said.join(timeout=5)  # the reason comes before the error
+        raise
+    os.close(of_jvm)
+    return gateway
+
+
+def _pass_on(descriptor: int) -> None:
+    """Writes each line of the pipe `descriptor` to stderr, until the JVM and its Python workers have ended."""
+    with open(descriptor, "rb") as lines:
+        for line in lines:
+            if not line.startswith(b"WARNING: Using incubator modules:"):  # Spark asks the JDK for it, always
+                os.write(2, line)
 
 
 def has_name() -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+import cv2
+
 from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.verify.pair import Alignment, pair_seed, verify_pair
 from dupelake.verify.picture import Picture
 from dupelake.words.keypoints import unpack_features
+
+cv2.setNumThreads(1)  # one task, one core: a process that only aligns does not import fingerprint/decode.py
 
 _MAX_PREPARED = 64  # prepared pictures in the cache, about 2 MB each
 PARTS = ("thumbnail", "width_px", "full_width_px", "keypoints", "descriptors")
@@ -35,6 +39,7 @@ MEASURES = (
     "colour_difference",
     "cell_shift_px",
     "unexplained_colour",
+    "difference_coherence",
 )
 """Columns of schema.PAIRS that the alignment measures."""
 

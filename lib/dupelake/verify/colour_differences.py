@@ -18,6 +18,7 @@ _COLOUR_PATCH_PX = 24  # at half the resolution
 _COLOUR_SAMPLES = 2500  # pixels to which the colour map is fitted
 _MEAN_OF_THREE = np.full((1, 3), 1 / 3, np.float32)
 _WITHOUT_MEAN = np.eye(3, dtype=np.float32) - np.float32(1 / 3)
+_LEAST_SQUARE = 1e-3  # squared levels
 FULL_LEVELS = 64.0  # unexplained levels that count as a difference of 1
 
 
@@ -33,12 +34,16 @@ class Difference(NamedTuple):
             cells of the mean colour that it does not predict. The median is taken over all cells, or over those with
             the most structure in both pictures, whichever is larger. Light, filters and encoding leave a level or two;
             another photograph leaves more in almost every cell.
+        coherence: 0 to 1. Of what the colour map does not predict, the share that is left when it is averaged over each
+            cell (ratio of root mean squares). Noise, blur and encoding change their sign from pixel to pixel and leave
+            less than text, a watermark or another colour.
     """
 
     largest: float
     box: tuple[float, float, float, float] | None
     colour: float
     unexplained: float
+    coherence: float
 
 
 def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
@@ -56,7 +61,7 @@ def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
     share = cell_means(inside, side)
     valid = share > 0.5
     if valid.sum() < MIN_CELLS:
-        return Difference(0.0, None, 0.0, 0.0)
+        return Difference(0.0, None, 0.0, 0.0, 0.0)
     a, b = (cv2.GaussianBlur(g, (0, 0), 0.8) for g in (src, dst))
     places = np.flatnonzero(inside.ravel())
     places = places[:: max(1, len(places) // _COLOUR_SAMPLES)]
@@ -71,7 +76,15 @@ def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
     means = cv2.resize(residual * inside[:, :, None], share.shape[::-1], interpolation=cv2.INTER_AREA)
     remaining = np.sqrt(np.square(means / np.maximum(share, 0.1)[:, :, None]).mean(axis=2))[valid]
     unexplained = _unexplained(remaining, np.minimum(*activities)[valid])
-    return Difference(largest, box, _colour_difference(a, b, places, inside), unexplained)
+    coherence = _coherence(cv2.transform(residual, _MEAN_OF_THREE), inside, side)
+    return Difference(largest, box, _colour_difference(a, b, places, inside), unexplained, coherence)
+
+
+def _coherence(residual: FloatArray, inside: FloatArray, side: int) -> float:
+    share = cell_means(inside, side)
+    valid = share > 0.5
+    mean, square = (cell_means(g * inside, side)[valid] / share[valid] for g in (residual, residual * residual))
+    return float(np.sqrt(np.square(mean).mean() / (square.mean() + _LEAST_SQUARE)))
 
 
 def _unexplained(remaining: FloatArray, activity: FloatArray) -> float:
@@ -123,9 +136,10 @@ def _predict_colours(src: FloatArray, dst: FloatArray, places: NDArray[np.intp])
 def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], inside: FloatArray) -> float:
     """Change of colour over the overlap, 0 to 1: that of tone or that of hue and saturation, whichever is larger.
 
-    Tone is the mean shift of the best single curve for all three channels (brightness, contrast, gamma; encoding shifts
+    Tone is the shift of the best single curve for all three channels (brightness, contrast, gamma; encoding shifts
     it by a level or two). Hue and saturation are the residual of that curve, averaged over patches of a fifth of the
-    shorter side, in which the colour errors of JPEG cancel out.
+    shorter side, in which the colour errors of JPEG cancel out. Both are root mean squares: a change may concern
+    few pixels.
     """
     levels = np.clip(a, 0, 255).astype(np.uint8)
     which = (levels.reshape(-1, 3)[places] >> 3).ravel()
@@ -133,15 +147,15 @@ def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], i
     filled = count > 0
     mean = np.bincount(which, b.reshape(-1, 3)[places].ravel(), 32)[filled] / count[filled]
     own = np.bincount(which, a.reshape(-1, 3)[places].ravel(), 32)[filled] / count[filled]
-    tone = float((np.abs(mean - own) * count[filled]).sum() / count.sum())
+    tone = float(np.sqrt((np.square(mean - own) * count[filled]).sum() / count.sum()))
     curve = np.interp(np.arange(256), np.arange(32)[filled] * 8 + 3.5, np.maximum.accumulate(mean)).astype(np.float32)
     residual = cv2.transform(b - cv2.LUT(levels, curve), _WITHOUT_MEAN) * inside[:, :, None]
     side = int(np.clip(min(inside.shape) // 5, 4, _COLOUR_PATCH_PX))
     size = inside.shape[1] // side, inside.shape[0] // side
     share = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
     means = cv2.resize(residual, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 0.1)[:, :, None]
-    moved = np.sqrt(np.square(means).sum(axis=2))[share > 0.5]
-    hue = float(moved.mean()) if len(moved) else 0.0
+    moved = np.square(means).sum(axis=2)[share > 0.5]
+    hue = float(np.sqrt(moved.mean())) if len(moved) else 0.0
     return float(np.clip(max(tone, hue) / FULL_LEVELS, 0.0, 1.0))
 
 

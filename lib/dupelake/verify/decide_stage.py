@@ -7,6 +7,8 @@ stored pairs again without reading hashes, embeddings or images.
 from __future__ import annotations
 
 import dataclasses
+import operator
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 
@@ -24,7 +26,7 @@ from dupelake.warehouse.schema import PAIRS, conform
 
 PIXEL = "pixel"  # found_by, kind and join_version of pairs with equal pixels, which no join proposes
 SIMILAR = "similar"
-DECIDE_REVISION = 4  # raise it when a change here decides the same evidence otherwise
+DECIDE_REVISION = 5  # raise it when a change here decides the same evidence otherwise
 PDQ_MIN_QUALITY = 50  # below it a PDQ hash is unreliable (advice of ThreatExchange)
 # Score by hash bits, for pairs that could not be aligned. PDQ's threshold is ThreatExchange's; both hashes must agree.
 BITS_HALF, BITS_STEP = 31.5, 4.0  # PDQ bits at probability one half, and PDQ bits for one unit of the logit
@@ -60,7 +62,7 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     straight, mirrored = _bits_score(""), _bits_score("_mirrored")
     bits = F.greatest(straight, mirrored)
     is_refuted = (F.greatest("src_overlap", "dst_overlap") < MIN_OVERLAP) | (F.col("agreeing_share") < MIN_AGREEING)
-    aligned = F.when(is_aligned() & is_refuted, 0.0).when(is_aligned(), _probability(aligned_model()))
+    aligned = F.when(is_aligned() & is_refuted, 0.0).when(is_aligned(), probability_of(aligned_model()))
     score = F.round(F.when(is_pixel, 1.0).otherwise(F.coalesce(aligned, bits)), _SCORE_DIGITS)
     known = F.when(F.col("aligned_ncc").isNotNull(), F.col("is_mirrored")).otherwise(mirrored > straight)
     valued = pairs.withColumns({"score": score, "is_mirrored": ~is_pixel & F.coalesce(known, F.lit(False))})
@@ -79,7 +81,8 @@ def decide(pairs: DataFrame, cfg: DecideConfig) -> DataFrame:
     return conform(valued.withColumns(decided), PAIRS.schema)
 
 
-def _probability(model: Model) -> Column:
+def probability_of(model: Model) -> Column:
+    """The probability of a model, from the columns of schema.PAIRS; a null counts as the lowest value of its term."""
     product = F.lit(1.0)
     for factor in model.factors:
         logit = F.lit(factor.intercept)
@@ -88,6 +91,11 @@ def _probability(model: Model) -> Column:
             logit = logit + term.weight * (F.log(value) if term.is_log else value)
         product = product * _sigmoid(logit)
     return product
+
+
+def is_measured(model: Model) -> Column:
+    """Whether a pair has all measures that a model reads; rows of an earlier release may lack one."""
+    return reduce(operator.and_, (F.col(term.column).isNotNull() for f in model.factors for term in f.terms))
 
 
 def _sigmoid(logit: Column) -> Column:
@@ -125,10 +133,10 @@ def is_related() -> Column:
 def aligned_kind() -> Column:
     """Kind of an aligned duplicate. The first that applies: change of content, of colours, then of the visible part."""
     hides = covers_edge("src_frame", "dst_beyond") | covers_edge("dst_frame", "src_beyond")
-    is_altered = _probability(altered_model()) >= 0.5
+    is_altered = ~is_measured(altered_model()) | (probability_of(altered_model()) >= 0.5)
     is_local = F.col("largest_local_difference") > MAX_LOCAL_DIFFERENCE
     return (
-        F.when((is_altered & is_local) | hides, F.lit("edited"))
+        F.when((is_altered | hides) & is_local, F.lit("edited"))
         .when(is_altered, F.lit("recoloured"))
         .when(F.col("is_mirrored"), F.lit("mirrored"))
         .when(F.abs("rotation_degrees") > TURN_DEGREES, F.lit("rotated"))

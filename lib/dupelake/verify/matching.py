@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.words.keypoints import MIRROR_PERMUTATION, Features
+from dupelake.words.keypoints import Features
 
 Matches = tuple[NDArray[np.intp], NDArray[np.intp]]  # keypoint indices of the source, and of the destination
 FloatArray = NDArray[Any]  # float32; the stubs of OpenCV promise no type
@@ -45,14 +45,16 @@ class Consensus:
     n_inliers: int
 
 
-def descriptor_distances(src: FloatArray, dst: FloatArray) -> FloatArray:
-    """Squared distances, float32 (n, m), between descriptors (n, 128) and (m, 128).
+def descriptor_distances(src: Features, dst: Features, *, mirrored: bool = False) -> FloatArray:
+    """Squared distances, float32 (n, m), between the descriptors of two pictures; those of src mirrored on request.
 
     The values are integers below 2**24, which float32 holds exactly. So the order in which BLAS sums has no effect.
     """
-    norms = np.einsum("ij,ij->i", src, src)[:, None] + np.einsum("ij,ij->i", dst, dst)
-    norms -= 2.0 * (src @ dst.T)
-    return norms
+    distances = (src.mirrored_floats if mirrored else src.floats) @ dst.floats.T
+    distances *= -2.0
+    distances += src.squares[:, None]
+    distances += dst.squares
+    return distances
 
 
 def match(distances: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -132,8 +134,7 @@ def _oriented(src: Features, dst: Features, mirrored: bool) -> tuple[FloatArray,
 
     Mirrored positions are negative; the callers accept that.
     """
-    left = src.descriptors[:, MIRROR_PERMUTATION] if mirrored else src.descriptors
-    distances = descriptor_distances(left.astype(np.float32), dst.descriptors.astype(np.float32))
+    distances = descriptor_distances(src, dst, mirrored=mirrored)
     if not mirrored:
         return distances, src.xy, src.angle
     return distances, src.xy * np.array([-1.0, 1.0], np.float32), np.float32(180.0) - src.angle

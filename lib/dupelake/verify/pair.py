@@ -20,16 +20,13 @@ from dupelake.verify.align import (
     overlap_shares,
     refine_transform,
     transform_points,
-    warp,
 )
-from dupelake.verify.colour_differences import FULL_LEVELS, Difference, difference
-from dupelake.verify.decision import MIN_AGREEING
+from dupelake.verify.changes import find_changes
 from dupelake.verify.frames import ContentShares, content_shares
 from dupelake.verify.matching import Consensus, find_consensus, find_support, fit_homography
-from dupelake.verify.overlays import MIN_DIFFERENCE, AddedShares, added_shares
 from dupelake.verify.picture import TURNS, Picture
 
-VERIFY_REVISION = 5  # raise it with any change in verify/ that changes a measured number
+VERIFY_REVISION = 6  # raise it with any change in verify/ that changes a measured number
 _MIN_SMALL_NCC = 0.7  # correlation of 32 x 32 pixels above which whole pictures are aligned directly
 _MIN_INLIERS = 5
 _MIN_ISOTROPY = 0.004  # one straight horizon has less than 0.0002; true pairs of smooth cut-outs have 0.0075 or more
@@ -78,6 +75,8 @@ class Alignment:
             by parallax, another pose or another shape; 2 where there are no such cells.
         unexplained_colour: 0 to 64 levels, median over the overlap of the colour that a smooth colour map does not
             predict.
+        difference_coherence: 0 to 1, share of that colour which is left when it is averaged over cells of 8 pixels; low
+            for noise and encoding.
     """
 
     n_inliers: int
@@ -101,6 +100,7 @@ class Alignment:
     colour_difference: float
     cell_shift_px: float
     unexplained_colour: float
+    difference_coherence: float
 
 
 def pair_seed(src_id: str, dst_id: str) -> int:
@@ -277,18 +277,7 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
     fit = _snapped_to_whole(src, dst, fit)
     overlap = fit.overlap
     size = overlap.mask.shape[1], overlap.mask.shape[0]
-    half = max(1, size[0] // 2), max(1, size[1] // 2)
-    colours = Difference(1.0, (0.0, 0.0, float(half[0]), float(half[1])), 0.0, FULL_LEVELS)
-    additions = AddedShares(0.0, 0.0)
-    if fit.agreement.share >= MIN_AGREEING:
-        shown = (
-            warp(src.rgb, overlap.src_view @ _DOUBLE, half),
-            warp(dst.rgb, overlap.dst_view @ _DOUBLE, half),
-            cv2.resize(overlap.mask, half, interpolation=cv2.INTER_NEAREST),
-        )
-        colours = difference(*shown)
-        if colours.largest >= MIN_DIFFERENCE:
-            additions = added_shares(*shown)
+    colours, box, additions = find_changes(src, dst, overlap, fit.transform, fit.agreement.share)
     middle = transform_points(overlap.src_view, np.array([[size[0] / 2, size[1] / 2]]))[0]
     linear = linear_part(fit.transform, middle)
     mirrored = bool(np.linalg.det(linear) < 0)
@@ -316,10 +305,11 @@ def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
         rotation_degrees=float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
         is_mirrored=mirrored,
         largest_local_difference=colours.largest,
-        difference_box=_box_in_src(colours.box, overlap, src),
+        difference_box=box,
         colour_difference=colours.colour,
         cell_shift_px=fit.agreement.shift,
         unexplained_colour=colours.unexplained,
+        difference_coherence=colours.coherence,
     )
 
 
@@ -346,20 +336,3 @@ def _spread(consensus: Consensus, overlap: Overlap) -> float:
     occupied = len(np.unique(cells[:, 1] * 4 + cells[:, 0]))
     covered = int((cv2.resize(overlap.mask.astype(np.float32), (4, 4), interpolation=cv2.INTER_AREA) > 0.25).sum())
     return min(1.0, occupied / max(1, covered))
-
-
-def _box_in_src(
-    box: tuple[float, float, float, float] | None, overlap: Overlap, src: Picture
-) -> tuple[float, float, float, float]:
-    if box is None:
-        return 0.0, 0.0, 0.0, 0.0
-    x0, y0, x1, y1 = box
-    edge = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) - 0.5
-    size = np.array(src.rgb.shape[1::-1], np.float64)
-    outline = np.clip((transform_points(overlap.src_view @ _DOUBLE, edge) + 0.5) / size, 0.0, 1.0)
-    low, high = outline.min(axis=0), outline.max(axis=0)
-    return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
-
-
-_DOUBLE = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
-"""Pixels of a picture of half the size to pixels of the picture."""

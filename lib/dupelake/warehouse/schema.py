@@ -123,6 +123,8 @@ CONDITION = (
     col("bit_depth", INT, "bits per stored sample"),
     col("jpeg_trace", DOUBLE, "-1 to 1: above 0.03 the pixels were a JPEG once (zero DCT coefficients on its grid)"),
     col("earlier_quality", INT, "20 to 95: quality of an earlier JPEG of the pixels"),
+    col("quantiser_fits", BYTES, "for each JPEG quality of 20 to 96, hundredths by which the pixels fit its steps"),
+    col("spectrum", BYTES, "power of 64 bands of frequencies, in quarters of a dB above -10"),
     col("blockiness", DOUBLE, "levels by which neighbours differ more across JPEG's blocks than inside"),
     col("noise", DOUBLE, "levels: standard deviation of noise in the smoothest tenth of the picture"),
     col("sharpness", DOUBLE, "fine detail at the strongest edges divided by their slope; blur lowers it"),
@@ -301,6 +303,11 @@ PAIRS = Table(
                 "unexplained_colour",
                 DOUBLE,
                 "0 to 64 levels: median colour difference that no smooth colour mapping explains",
+            ),
+            col(
+                "difference_coherence",
+                DOUBLE,
+                "0 to 1: share of the colour difference that is left when it is averaged over cells; low for noise",
             ),
             col(
                 "kind",

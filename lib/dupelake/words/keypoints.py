@@ -7,6 +7,7 @@ RootSIFT: R. Arandjelovic, A. Zisserman, "Three things everyone should know to i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -24,7 +25,7 @@ KEYPOINT = np.dtype([("x", "<u2"), ("y", "<u2"), ("scale", "<u2"), ("angle", "<u
 
 @dataclass(frozen=True)
 class Features:
-    """Keypoints of one picture, strongest response first.
+    """Keypoints of one picture, strongest response first; derived values are computed once and cached.
 
     Attributes:
         xy: float32 (n, 2), pixels of the thumbnail, x to the right, y down.
@@ -40,6 +41,21 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.xy)
+
+    @cached_property
+    def floats(self) -> NDArray[np.float32]:
+        """float32 (n, 128): the descriptors."""
+        return self.descriptors.astype(np.float32)
+
+    @cached_property
+    def mirrored_floats(self) -> NDArray[np.float32]:
+        """float32 (n, 128): the descriptors of the mirrored picture."""
+        return self.descriptors[:, MIRROR_PERMUTATION].astype(np.float32)
+
+    @cached_property
+    def squares(self) -> NDArray[np.float32]:
+        """float32 (n,): squared lengths of the descriptors, mirrored or not."""
+        return np.einsum("ij,ij->i", self.floats, self.floats)
 
 
 def extract_features(grey: NDArray[np.uint8], max_keypoints: int) -> Features:

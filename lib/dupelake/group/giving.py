@@ -1,0 +1,180 @@
+"""The rules of giving verdicts: what is refused, what was said before, and in which order the tables are written.
+
+`pipeline/decisions.py` applies them by Spark (`dupelake decide`), `serve/book.py` by delta-rs (`POST /decisions`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from dupelake.errors import ConfigError
+from dupelake.group.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, WITHDRAWN
+
+PAIR_WORDS, WORDS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE), (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN)
+WAIT_S, STALE_S = 600.0, 120.0
+"""Seconds that a writer of verdicts waits for the lock, and after which a lock that is not renewed expires."""
+
+Key = tuple[str, str]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One verdict as somebody wrote it; images by id or uri. `where` names the place for messages."""
+
+    where: str
+    image: str
+    verdict: str
+    other: str | None = None
+    note: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """The images of the verdict, in one order."""
+        return min(self.image, self.other or self.image), max(self.image, self.other or "")
+
+
+@dataclass(frozen=True)
+class Added:
+    """The number of added verdicts, and of verdicts that their author had already given."""
+
+    added: int
+    known: int
+
+
+@dataclass(frozen=True)
+class Named:
+    """The image of a name.
+
+    Attributes:
+        image_id: of the image; the least where several images have the uri.
+        content_id: what it shows.
+        scope: its scope.
+        n: number of images with this name.
+    """
+
+    image_id: str
+    content_id: str
+    scope: str
+    n: int
+
+
+class Book(Protocol):
+    """The tables of verdicts, and the images that verdicts name."""
+
+    def look_up(self, names: Collection[str]) -> Mapping[str, Named]:
+        """The images of these names that were read, live or not. An image_id goes before a uri."""
+
+    def held(self, who: str) -> AbstractContextManager[Callable[[], None]]:
+        """Holds the lock for writing verdicts; gives a function that raises BusyError if the lock was lost."""
+
+    def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, str]:
+        """The latest verdict of an author on each of these images (`Line.key`)."""
+
+    def pin(self, rows: Sequence[Row]) -> None:
+        """Add rows to DECIDED, in one commit, but those whose key is stored."""
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Add rows to DECISIONS, in one commit."""
+
+
+def faults_of(lines: Iterable[Line]) -> list[str]:
+    """The faults of each single line; one sentence for each fault, with the fix."""
+    faults = []
+    for line in lines:
+        if line.verdict not in WORDS:
+            faults.append(f"{line.where}: verdict {line.verdict!r}; allowed is one of {', '.join(WORDS)}")
+        if not line.image:
+            faults.append(f"{line.where}: no image_id; give the id or the uri of an image")
+        if line.verdict in PAIR_WORDS and line.other is None:
+            faults.append(f"{line.where}: {line.verdict} is about two images; give other_image_id")
+        if line.verdict == KEEPER and line.other is not None:
+            faults.append(f"{line.where}: keeper is about one image; leave other_image_id empty")
+        if line.other is not None and line.other == line.image:
+            faults.append(f"{line.where}: names the image {line.image!r} twice; give two images")
+    return faults
+
+
+def give(
+    book: Book, lines: Sequence[Line], author: str, *, again: bool = False, now: dt.datetime | None = None
+) -> Added:
+    """Add verdicts to DECISIONS, and the contents of their images to DECIDED; all verdicts or none.
+
+    A verdict is not added if it equals the latest verdict of its author on these images. So the same lines given twice
+    add nothing, even if others decided meanwhile.
+
+    Args:
+        book: of the warehouse.
+        lines: the verdicts.
+        author: name of the person who decides.
+        again: also add verdicts that equal the latest verdict of their author.
+        now: time of the decisions, UTC.
+
+    Raises:
+        ConfigError: a line has a fault (`faults_of`), an image is unknown or was never read, a uri belongs to several
+            images, a line names one image twice, or two verdicts contradict each other. All faults are named at once,
+            and nothing is written.
+        BusyError: others held the lock for too long; nothing is written.
+    """
+    found = book.look_up({name for line in lines for name in (line.image, line.other) if name})
+    named, unknown = _named(lines, found)
+    faults = faults_of(lines) + unknown
+    sound = [line for line, given in named if not faults_of([given])]
+    faults += faults_of(sound)  # a uri and an id may name one image
+    by_key: dict[Key, Line] = {}
+    for line in sound:
+        first = by_key.setdefault(line.key, line)
+        if first.verdict != line.verdict:
+            faults.append(f"{first.where} and {line.where} differ on the same images; leave one")
+    if faults:
+        raise ConfigError(faults)
+    with book.held(f"decide of {author}") as check:
+        latest = {} if again else book.latest(author, by_key)
+        new = [line for key, line in by_key.items() if latest.get(key) != line.verdict]
+        if new:
+            at = now or dt.datetime.now(dt.UTC)
+            check()
+            book.pin(_pins(new, found, at))
+            # This commit comes last, because it makes the decision. Pins without a decision are harmless.
+            check()
+            book.add([_decision(line, author, at) for line in new])
+    return Added(len(new), len(by_key) - len(new))
+
+
+def _decision(line: Line, author: str, at: dt.datetime) -> Row:
+    said = {"image_id": line.image, "other_image_id": line.other, "verdict": line.verdict}
+    return {**said, "author": author, "decided_at": at, "note": line.note}
+
+
+def _pins(lines: Sequence[Line], found: Mapping[str, Named], at: dt.datetime) -> list[Row]:
+    """What the images of the verdicts show now; an image that a withdrawal names may be unknown."""
+    shown = {one.image_id: one for one in found.values() if one.n == 1}
+    ids = sorted({name for line in lines for name in (line.image, line.other) if name} & shown.keys())
+    return [
+        {"image_id": one, "decided_at": at, "content_id": shown[one].content_id, "scope": shown[one].scope}
+        for one in ids
+    ]
+
+
+def _named(lines: Sequence[Line], found: Mapping[str, Named]) -> tuple[list[tuple[Line, Line]], list[str]]:
+    """(line with image ids instead of names, line as given), and faults for names of no image or of several."""
+    named, faults = [], []
+    for line in lines:
+        ids: list[str | None] = []
+        for name in (line.image, line.other):
+            image = found.get(name) if name else None
+            if name and image is None and line.verdict == WITHDRAWN:
+                ids.append(name)  # withdraws a verdict on an unknown image
+                continue
+            if name and image is None:
+                faults.append(f"{line.where}: no image {name!r} that was read; give an image_id or uri of table images")
+            elif image is not None and image.n > 1:
+                faults.append(f"{line.where}: {image.n} images have the uri {name!r}; give the image_id of one")
+            ids.append(image.image_id if image is not None else None)
+        if ids[0] is not None and (line.other is None or ids[1] is not None):
+            named.append((replace(line, image=ids[0], other=ids[1]), line))
+    return named, faults

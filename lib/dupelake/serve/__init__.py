@@ -1,0 +1,1 @@
+"""`dupelake serve`: checks, groups, images and verdicts over HTTP."""

@@ -1,0 +1,54 @@
+"""The command `dupelake serve`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from dupelake.errors import ConfigError, EnvironmentFault
+
+
+def add_serve(commands: Any) -> None:
+    """Add the command `serve` to those of the parser."""
+    serve: argparse.ArgumentParser = commands.add_parser(
+        "serve", help="answer checks over HTTP, with groups, images and verdicts; without Spark"
+    )
+    serve.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
+    serve.add_argument("--index", metavar="DIR", help="of the index (default: inside the warehouse)")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a token")
+    serve.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
+    serve.add_argument("--processes", type=int, metavar="N", help="processes that check (default: one a core)")
+    serve.add_argument("--config", metavar="FILE", help="YAML; its section `serve` is read")
+    serve.add_argument("--set", action="append", default=[], metavar="serve.KEY=VALUE", help="one option")
+    serve.set_defaults(call=_serve)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from dupelake.config import load_config
+
+    faults = []
+    if args.processes is not None and args.processes < 1:
+        faults.append(f"--processes {args.processes}: must be 1 or more")
+    if not 0 <= args.port < 65_536:
+        faults.append(f"--port {args.port}: allowed is 0 to 65535")
+    faults += [
+        f"--set {one}: nights have set this option; only those of serve can be set here"
+        for one in args.set
+        if not one.startswith("serve.")
+    ]
+    if faults:
+        raise ConfigError(faults)
+    cfg = load_config(args.config, args.set).serve
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process uses one core; set before numpy is loaded
+    try:
+        from dupelake.serve.server import run
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "dupelake":
+            raise
+        raise EnvironmentFault(f"{error.name} is not installed; install it: pip install 'dupelake[serve]'") from error
+    from dupelake.lookup.checker import index_folder
+
+    folder = index_folder(args.warehouse, args.index)
+    n_processes = args.processes or len(os.sched_getaffinity(0))
+    return run(args.warehouse, folder, cfg, args.host, args.port, n_processes)

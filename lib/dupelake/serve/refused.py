@@ -1,0 +1,37 @@
+"""The refusal of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Refused(Exception):
+    """A request is not done.
+
+    Args:
+        status: of HTTP.
+        reason: one word.
+        message: a sentence for people.
+        retry_after_s: when another try may succeed; None if none will.
+        more: further values of the answer.
+    """
+
+    def __init__(
+        self, status: int, reason: str, message: str, retry_after_s: int | None = None, **more: object
+    ) -> None:
+        super().__init__(message)
+        self.status, self.reason, self.message, self.retry_after_s, self.more = (
+            status,
+            reason,
+            message,
+            retry_after_s,
+            more,
+        )
+
+    def body(self) -> dict[str, Any]:
+        """Values for JSON."""
+        return {"reason": self.reason, "message": self.message, **self.more}
+
+    def headers(self) -> dict[str, str]:
+        """Of the answer."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}

@@ -1,0 +1,69 @@
+"""Groups and images as the index shows them: rows of one night, which answers of checks name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dupelake.errors import VersionMixError
+from dupelake.lookup.index import opened
+from dupelake.lookup.manifest import Manifest, read_manifest
+from dupelake.lookup.state import Row, State
+from dupelake.warehouse.schema import GROUPS, IMAGES
+
+
+def index_of(folder: Path) -> Manifest:
+    """The manifest of the newest index.
+
+    Raises:
+        VersionMixError: there is none.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise VersionMixError(f"there is no index in {folder}; make it: dupelake index --warehouse DIR")
+    return manifest
+
+
+def image_of(folder: Path, image_id: str) -> dict[str, Any] | None:
+    """The row of an image that was read, deleted or not, with its row of GROUPS; None if there is none."""
+
+    def read(folder: Path) -> dict[str, Any] | None:
+        manifest, state = _state(folder)
+        try:
+            images = state.rows(IMAGES, "image_id", [image_id])
+            groups = state.rows(GROUPS, "image_id", [image_id])
+        finally:
+            state.close()
+        if not images:
+            return None
+        return {**images[0], "group": groups[0] if groups else None, "index": manifest.as_dict()}
+
+    return opened(folder, read)
+
+
+def group_of(folder: Path, group_id: str) -> dict[str, Any] | None:
+    """A group and its images, the keeper first; None if there is none."""
+
+    def read(folder: Path) -> dict[str, Any] | None:
+        manifest, state = _state(folder)
+        try:
+            rows = state.rows(GROUPS, "group_id", [group_id])
+            images = {one["image_id"]: one for one in state.rows(IMAGES, "image_id", (row["image_id"] for row in rows))}
+        finally:
+            state.close()
+        if not rows:
+            return None
+        members = [{**row, "uri": images[row["image_id"]]["uri"]} for row in sorted(rows, key=_order)]
+        return {"group_id": group_id, "size": len(members), "images": members, "index": manifest.as_dict()}
+
+    return opened(folder, read)
+
+
+def _order(row: Row) -> tuple[bool, float, str]:
+    """`rules.MEMBER_ORDER`."""
+    return not row["is_keeper"], -(row["score_to_keeper"] or 0.0), row["image_id"]
+
+
+def _state(folder: Path) -> tuple[Manifest, State]:
+    manifest = index_of(folder)
+    return manifest, State(folder / manifest.state / "rows.sqlite")

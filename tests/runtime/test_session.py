@@ -1,0 +1,36 @@
+"""What a session of local mode says on stderr: nothing when all is well, the JVM's reason when it does not start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+START = """
+import sys
+from dupelake.errors import EnvironmentFault
+from dupelake.runtime.session import build_session
+
+try:
+    session = build_session("test", {"spark.driver.memory": sys.argv[1]})
+except EnvironmentFault as fault:
+    sys.exit(str(fault))
+assert session.range(5).count() == 5
+session.sparkContext._jvm.System.err.println("a message of Java")
+session.stop()
+"""
+
+
+def started(memory: str) -> tuple[int, str]:
+    command = [sys.executable, "-c", START, memory]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def test_a_good_session_says_nothing_and_what_java_says_is_passed_on():
+    assert started("1g") == (0, "a message of Java\n")
+
+
+def test_the_reason_of_java_comes_before_the_error():
+    code, said = started("1m")
+    assert code == 1
+    assert 0 <= said.index("Too small") < said.index("Spark did not start")
