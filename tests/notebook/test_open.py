@@ -17,10 +17,12 @@ from PIL import Image
 
 import dupelake
 from dupelake.errors import EnvironmentFault, NotFoundError, QueryError
+from dupelake.group.totals import totals_of, what_may_go
 from dupelake.notebook import opened
 from dupelake.report.contact_sheet import sheet_groups
 from dupelake.report.questions import largest_groups, members_of
-from dupelake.report.summary import load_groups
+from dupelake.report.summary import describe, load_groups
+from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.schema import ALL_TABLES, GROUP_CHANGES, GROUPS, IMAGES, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse
 
@@ -253,12 +255,29 @@ def test_a_picture_of_groups(lake):
         lake.show("no such group")
 
 
-def test_the_report_draws_the_same_groups(lake, warehouse):
+def test_the_report_draws_the_same_groups(lake, small_lake):
     largest = lake.sql(largest_groups(10))["group_id"].to_pylist()
     assert len(largest) == 7
-    assert load_groups(warehouse, 10) == sheet_groups(lake.sql(members_of(largest, 7)).to_pylist())
+    drawn = load_groups(Reader(small_lake / "dupes"), 10)
+    assert drawn == sheet_groups(lake.sql(members_of(largest, 7)).to_pylist())
     (one,) = sheet_groups(lake.sql(members_of(largest[:1], 2)).to_pylist())
     assert (one.size, len(one.members), one.members[0].relation) == (5, 2, "keeper")
+
+
+def test_the_report_counts_what_the_run_counted(spark, warehouse, small_lake):
+    reader = Reader(small_lake / "dupes")
+    views = {"groups": warehouse.read(GROUPS), "images": warehouse.read(IMAGES)}
+    (totals,) = reader.query(totals_of()).to_pylist()
+    (may_go,) = reader.query(what_may_go()).to_pylist()
+    assert spark.sql(totals_of("{groups}"), groups=views["groups"]).first().asDict() == totals
+    assert spark.sql(what_may_go("{groups}", "{images}"), **views).first().asDict() == may_go
+    (run,) = reader.query("SELECT counts FROM runs ORDER BY started_at DESC LIMIT 1").to_pylist()
+    counts = dict(run["counts"])
+    assert {name: counts[name] for name in totals} == totals
+    assert counts["removable_bytes"] == may_go["removable_bytes"] > 0
+    text = describe(reader)
+    assert f"{totals['groups']} of {totals['images_grouped']} images, {totals['copies']} copies" in text
+    assert "failed: 1 empty" in text
 
 
 def test_a_past_night_and_a_night_at_work(spark, small_lake, tmp_path):
