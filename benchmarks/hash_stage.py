@@ -35,7 +35,7 @@ from PIL import Image
 from dupelake.config import Config
 from dupelake.fingerprint import fingerprint, hashing
 from dupelake.fingerprint.decode import Decoded, decode
-from dupelake.fingerprint.detail import measure_detail
+from dupelake.fingerprint.detail import measure_spectrum
 from dupelake.fingerprint.digest import pixel_digest
 from dupelake.fingerprint.fingerprint import content_id, encode_thumbnail, fingerprint_image, make_thumbnail, to_grey
 
@@ -83,7 +83,7 @@ def components(data: bytes, cfg: Config) -> list[float]:
     pdq, _ = seconds(lambda: hashing.pdq(decoded.rgb))
     thumb, small = seconds(lambda: make_thumbnail(decoded.rgb, cfg.hash.thumbnail_side_px))
     jpeg, _ = seconds(lambda: encode_thumbnail(small, cfg.hash.thumbnail_quality))
-    detail, _ = seconds(lambda: measure_detail(np.asarray(image)))
+    detail, _ = seconds(lambda: measure_spectrum(np.asarray(image)))
     return [taken, digest, sha, grey, phash, pdq, thumb, jpeg, detail]
 
 

@@ -205,7 +205,7 @@ def test_every_member_passed_against_its_keeper(first_night):
         ("fu_c", "alternate", "crop", False, ("shows 52 %", "150 % of the resolution (1100x1100)", "finer")),
         ("ti_c", "keeper", None, False, ("higher resolution", "1 other shows more, but much coarser")),
         ("ti_f", "alternate", "crop", False, ("more than the keeper", "50 % of it", "6 % of the resolution (100x100)")),
-        ("en_o", "keeper", None, False, ("sharp at 1200x800", "1 other shows the picture smaller", "was enlarged")),
+        ("en_o", "keeper", None, False, ("not enlarged (1200x800)", "1 other shows the picture", "was enlarged")),
         ("en_e", "copy", "near", False, ("2400x1600 against 1200x800",)),
         ("wo_crop", "copy", "crop", False, ("shows 54 %", "at the same resolution (1920x1080)")),
         ("wo_edit", "alternate", "edited", False, ("left (about 12 %", "at half the size (1280x750 against 2560x1500")),

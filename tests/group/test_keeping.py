@@ -12,7 +12,7 @@ from dupelake.group.traces import LOWEST_QUALITY, N_QUALITIES, fits_of, levels_o
 
 SOUND = {
     "overlap": 1.0, "beyond": 0.0, "frame": 0.0, "added": 0.0, "area": 160_000.0, "detail": 1.0,
-    "jpeg_quality": 95.0, "is_web_lossy": 0.0, "jpeg_trace": 0.2, "earlier_quality": float("nan"), "blockiness": 0.2,
+    "jpeg_quality": 95.0, "is_web_lossy": 0.0, "jpeg_trace": 0.2, "blockiness": 0.2,
     "noise": 0.5, "sharpness": 1.5, "comb": 0.06, "colourfulness": 12.0,
     "richness": 0.0,
 }  # fmt: skip

@@ -40,29 +40,20 @@ BANDS, FLOOR_DB, STEPS_A_DB = 64, -10.0, 4  # -10 dB is the power of rounding to
 _NEARLY_HALF = 0.49  # of the sampling rate: every second one
 
 
-def measure_detail(grey: NDArray[np.uint8]) -> float:
-    """The share of the linear resolution that carries detail, in four steps an octave: 1, .84, .71, .59, .5, ... .18.
+def measure_spectrum(grey: NDArray[np.uint8]) -> tuple[float, bytes | None]:
+    """The share of the linear resolution that carries detail, in four steps an octave, and the spectrum.
 
-    Width and height times this share are the size at which the picture could be stored without visible loss. At most
-    256 windows of 128 samples are measured each way, so the cost does not grow with the picture.
+    Width and height times the share (1, .84, .71, .59, .5, ... .18) are the size at which the picture could be stored
+    without visible loss. At most 256 windows of 128 samples are measured each way, so the cost does not grow with the
+    picture.
 
     Args:
         grey: uint8 (h, w), not enlarged or reduced for this measurement.
 
     Returns:
-        1.0 for a sharp picture, and for one that is too small (a side below 32 px) or too flat.
-
-    Raises:
-        ValueError: not a two-dimensional uint8 array.
-    """
-    return measure_spectrum(grey)[0]
-
-
-def measure_spectrum(grey: NDArray[np.uint8]) -> tuple[float, bytes | None]:
-    """The result of `measure_detail`, and the spectrum from which it comes.
-
-    The spectrum is one byte for each of `BANDS` equal bands of frequencies up to the highest: the power per sample in
-    steps of 1 / `STEPS_A_DB` dB above `FLOOR_DB`. None for a picture with a side below 32 px.
+        The share, 1.0 for a sharp picture and for one that is too small (a side below 32 px) or too flat. One byte for
+        each of `BANDS` equal bands of frequencies up to the highest: the power per sample in steps of 1 / `STEPS_A_DB`
+        dB above `FLOOR_DB`; None for a picture with a side below 32 px.
 
     Raises:
         ValueError: not a two-dimensional uint8 array.

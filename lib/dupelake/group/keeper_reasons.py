@@ -35,7 +35,7 @@ PHRASES = {
     "shorter": Phrase(rules.FULLER, "shows less of it", "shows {whole} picture"),
     "coarse": Phrase(rules.FINER, "shows more, but much coarser", "shows a part at far higher resolution"),
     "smaller": Phrase(rules.LARGER, "shows the picture smaller", "{largest} ({size})"),
-    "enlarged": Phrase(rules.ENLARGED, "was enlarged to more pixels", "sharp at {size}"),
+    "enlarged": Phrase(rules.ENLARGED, "was enlarged to more pixels", "not enlarged ({size})"),
     "framed": Phrase(rules.UNFRAMED, "has a frame around the picture (border, bar or screen)"),
     "overlaid": Phrase(rules.CLEAN, "has text, a logo or the like over the picture"),
     "grey": Phrase(rules.COLOURED, "is grey or tinted in one colour", "in colour"),

@@ -67,7 +67,7 @@ def rank_of(cfg: ClusterConfig) -> Column:
 
 
 def condition_of() -> Column:
-    """Struct of `group.keeping.OWN`, doubles, and of stored traces, from columns of an image and `hashes`; or null."""
+    """Struct of `group.keeping.OWN`, doubles, and of stored traces, from columns of an image and `hashes`."""
     flags = (F.col("has_exif"), F.col("has_icc"), F.col("bit_depth") > 8)
     richness = sum((F.coalesce(flag, F.lit(False)).cast("int") for flag in flags), F.lit(0))
     made = {"area": F.col("width_px").cast("double") * F.col("height_px"), "richness": richness}
@@ -246,9 +246,9 @@ def judge_edges(
         checkpoint: materialises a DataFrame and returns one without lineage.
 
     Returns:
-        positions (vertex, component, bucket, position), and edges (bucket, component, src, dst, a, b, is_upright,
-        is_tight, agreement, better, rule, cut): a and b are positions, agreement is in thousandths, better is 1 if a is
-        the better keeper and -1 if b is, by a rule of `group/keeping.py`; cut is a code of `group/bridges.py`.
+        positions (vertex, component, bucket, position), and edges (bucket, component, src, dst, a, b, is_tight,
+        agreement, better, rule, cut): a and b are positions; agreement is in thousandths, 0 if turned; better is 1 if a
+        is the better keeper and -1 if b is, by a rule of `group/keeping.py`; cut is a code of `group/bridges.py`.
     """
     bucket = F.pmod(F.xxhash64("component"), F.lit(n_buckets)).alias("bucket")
     by_rank = W.partitionBy("bucket").orderBy("rank")
@@ -326,8 +326,9 @@ def _side(edges: pa.Table, end: str) -> Side:
     given: dict[str, pa.ChunkedArray] = {name: edges[f"{end}_{name}"] for name in OF_PAIR}
     given |= {name: pc.struct_field(edges[f"{end}_condition"], name) for name in OWN}
     numbers = {name: np.asarray(column, np.float64) for name, column in given.items()}
-    fits, spectra = (pc.struct_field(edges[f"{end}_condition"], name) for name in ("quantiser_fits", "spectrum"))
-    return Side(**numbers, fits=fits_of(fits.to_pylist()), levels=levels_of(spectra.to_pylist()))
+    condition = edges[f"{end}_condition"].combine_chunks()
+    fits, spectra = (pc.struct_field(condition, name) for name in ("quantiser_fits", "spectrum"))
+    return Side(**numbers, fits=fits_of(fits), levels=levels_of(spectra))
 
 
 def _cover_without_verdicts(edges: pa.Table) -> pa.Table:

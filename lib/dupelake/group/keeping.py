@@ -90,7 +90,6 @@ class Side:
     jpeg_quality: Floats
     is_web_lossy: Floats
     jpeg_trace: Floats
-    earlier_quality: Floats
     blockiness: Floats
     noise: Floats
     sharpness: Floats
@@ -173,7 +172,7 @@ class Term:
         name: key in the file of weights.
         code: rule that is reported if the term contributes most.
         of: function of sources, destinations and scales, float64 (E,); swapped ends give the negated value.
-        of_same: whether the term is one of pairs that differ by their encoding only, or of all others; None for both.
+        of_same: True: counts only for pairs that differ by their encoding alone; False: only for the others.
     """
 
     name: str
@@ -288,7 +287,7 @@ def _is_blockier(one: Side, than: Side) -> Flags:
 
 
 def _is_same(src: Side, dst: Side, scale: Floats, agreement: Ints) -> Flags:
-    """Nothing but the encoding differs; what a stronger compression explains in noise and fine detail is encoding."""
+    """Nothing but the encoding differs. Less noise and fine detail are encoding if that file is compressed more."""
     shown = np.minimum(src.overlap, dst.overlap) > _SAME_OVERLAP
     bare = (np.abs(src.frame - dst.frame) < _SAME_FRAME) & (np.maximum(src.added, dst.added) < _SAME_ADDED)
     more = _claim(src) - _claim(dst)
@@ -329,7 +328,7 @@ def _claimed(src: Side, dst: Side, scale: Floats) -> Floats:
 
 
 def _claim(side: Side) -> Floats:
-    """Compression quality that the file claims: the quality of its JPEG tables, or _LOSSLESS."""
+    """Compression quality that the file claims: that of its JPEG tables; _LOSSLESS for every other format."""
     return np.where(np.isnan(side.jpeg_quality), _LOSSLESS, side.jpeg_quality)
 
 

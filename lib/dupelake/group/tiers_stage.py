@@ -1,6 +1,6 @@
 """Tiers of removable copies, the strictest first; benchmarks/quality.md has the measured error of each.
 
-identical: equal bytes or equal pixels. verified: only encoding, scale or a cropped edge differs, and the keeper is at
+identical: equal bytes or equal pixels. verified: only encoding, scale or cut edges differ, and the keeper is at
 least as good. copies: shows nothing that the keeper lacks. A member that did not pass against the keeper has no tier.
 """
 
@@ -25,7 +25,7 @@ _SAME_SCALE = 1.02  # scale of a member relative to its keeper, above which it m
 
 
 def is_verified() -> Column:
-    """Whether only encoding, scale or a cropped edge differs, for a row of schema.PAIRS; null if not aligned."""
+    """Whether only encoding, scale or cut edges differ, for a row of schema.PAIRS; null if not aligned."""
     laid = F.greatest(F.coalesce("src_added", F.lit(0.0)), F.coalesce("dst_added", F.lit(0.0)))
     framed = F.greatest("src_frame", "dst_frame")
     return (
@@ -64,7 +64,7 @@ def is_keepers_file() -> Column:
     return (F.col("content_id") == F.col("keeper.content_id")) & (F.col("file_id") == F.col("keeper.file_id"))
 
 
-def _is_cut_edge() -> Column:
+def _is_cut_at_edges() -> Column:
     """Whether a crop shows most of its keeper, and is narrower and lower than it.
 
     Otherwise the keeper may be the same picture on a screen, in a collage, or with a caption added along a side, on a
@@ -79,7 +79,7 @@ def tier_of() -> Column:
     is_copy = (F.col("relation") == "copy") & ~F.col("in_conflict")
     is_direct = F.coalesce(F.col("partner") == F.col("star"), F.lit(False))
     no_worse = (F.col("link.favours") <= 0) & (F.col("link.scale") <= _SAME_SCALE)
-    is_same_or_cut = (F.col("kind") != "crop") | _is_cut_edge()
+    is_same_or_cut = (F.col("kind") != "crop") | _is_cut_at_edges()
     return (
         F.when(~is_copy, None)
         .when(F.col("kind").isin("exact", "pixel"), IDENTICAL)

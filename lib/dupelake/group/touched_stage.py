@@ -25,8 +25,9 @@ from dupelake.group.file_names_stage import file_of
 from dupelake.group.keeping import keeper_weights
 from dupelake.group.traces import enlarged_weights
 from dupelake.ingest.live_stage import live_images, pixel_classes
+from dupelake.verify.decision import altered_model
 from dupelake.warehouse.counted import counted
-from dupelake.warehouse.schema import CLUSTERED, CONDITION, conform
+from dupelake.warehouse.schema import CLUSTERED, conform
 
 CLUSTER_REVISION = 6  # raise it with a change to group/ that gives other rows of `groups`, reasons included
 
@@ -38,6 +39,7 @@ _PAIR = (
     "dst_frame", "src_added", "dst_added", "scale", "rotation_degrees", "is_mirrored", "largest_local_difference",
     "difference_box", "colour_difference",
 )  # fmt: skip
+_OF_PAIR = tuple(dict.fromkeys((*_PAIR, *altered_model().columns)))  # what `tiers_stage.is_verified` reads as well
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ def cluster_version(cfg: Config) -> str:
     own = {name: value for name, value in asdict(cfg.cluster).items() if name != "similar_groups"}
     weights = dict(sorted(keeper_weights().items()))
     made_from = enlarged_weights().tolist()
-    parts = {"revision": CLUSTER_REVISION, "scope": cfg.lsh.scope, "keeper": weights, "enlarged": made_from}
-    return fingerprint(parts | own)
+    models = {"keeper": weights, "enlarged": made_from, "altered": altered_model().as_dict()}
+    return fingerprint({"revision": CLUSTER_REVISION, "scope": cfg.lsh.scope} | models | own)
 
 
 def find_touched(
@@ -155,7 +157,7 @@ def _fingerprints(
     own = live_images(images).select(
         "content_id", F.xxhash64(F.lit(version), *_IMAGE, file_of()).alias("row"), F.lit(1).alias("n")
     )
-    pair = F.xxhash64("src_id", "dst_id", *(F.to_json(c) if c == "difference_box" else c for c in _PAIR))
+    pair = F.xxhash64("src_id", "dst_id", *(F.to_json(c) if c == "difference_box" else c for c in _OF_PAIR))
     ends = [
         accepted.select(
             F.col(end).alias("content_id"), pair.alias("row"), F.lit(0).alias("n"), F.lit(True).alias("link")
@@ -172,9 +174,8 @@ def _fingerprints(
     summed = rows.groupBy("content_id").agg(
         _sum("row").alias("rows"), F.sum("n").alias("n"), F.max("link").alias("link")
     )
-    detail = hashes.select(
-        "content_id", F.xxhash64("pixel_digest", "detail", *(f.name for f in CONDITION)).alias("shown")
-    )
+    # What else the keeper reads of a content is a function of its bytes and the version.
+    detail = hashes.select("content_id", F.xxhash64("pixel_digest", "detail", "hash_version").alias("shown"))
     counted = summed.where("n >= 2 OR (link AND n >= 1)").join(detail, "content_id", "left")
     return counted.select("content_id", F.xxhash64("rows", "shown").alias("fingerprint"))
 

@@ -11,18 +11,25 @@ decides; `benchmarks/enlarged.py` fits it (`assets/enlarged.json`).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from dupelake.fingerprint.detail import BANDS, STEPS_A_DB
+from dupelake.fingerprint.quantiser import HIGHEST_QUALITY, LOWEST_QUALITY
+from dupelake.propose.mih import binary_rows
 from dupelake.shipped import shipped_asset
 
 Floats = npt.NDArray[np.float64]
+Stored: TypeAlias = "pa.Array | Sequence[bytes | None]"
+"""A binary column, or its values."""
 
-N_BANDS = 64  # as in fingerprint/detail.py
-_DB = 0.25
-LOWEST_QUALITY, N_QUALITIES = 20, 77  # as in fingerprint/quantiser.py
+N_BANDS, N_QUALITIES = BANDS, HIGHEST_QUALITY - LOWEST_QUALITY + 1
 _AROUND = 5  # bands; the borders of JPEG's blocks are peaks of one band
 _COARSE = slice(5, 23)  # bands of the smaller picture in which both have the same power
 _PARTS = (slice(25, 37), slice(37, 49), slice(49, 59))  # its finer bands
@@ -31,25 +38,24 @@ _LAST, _FAR = 57.0, 1.25  # last band with a measurable cliff; scale from which 
 _OFF = 0.8  # share of the best fit below which a fit does not count; neighbouring qualities share most steps
 
 
-def levels_of(stored: list[bytes | None]) -> Floats:
-    """Smoothed levels in dB, float64 (E, 64), of stored spectra; NaN where not measured."""
-    raw = _table(stored, N_BANDS) * _DB
+def levels_of(stored: Stored) -> Floats:
+    """Smoothed levels in dB above the lowest that is stored, float64 (E, 64), of spectra; NaN where not measured."""
+    raw = _table(stored, N_BANDS) / STEPS_A_DB
     padded = np.pad(raw, ((0, 0), (_AROUND // 2, _AROUND // 2)), mode="edge")
     near = np.sort(np.lib.stride_tricks.sliding_window_view(padded, _AROUND, axis=1), axis=2)
     return np.asarray(near[:, :, 1:-1].mean(axis=2))
 
 
-def fits_of(stored: list[bytes | None]) -> Floats:
+def fits_of(stored: Stored) -> Floats:
     """How well pixels fit each quality, float64 (E, 77), 0 to 1; NaN where not measured."""
     return _table(stored, N_QUALITIES) / 100
 
 
-def _table(stored: list[bytes | None], width: int) -> Floats:
-    known = np.array([row is not None and len(row) == width for row in stored], np.bool_)
-    blank = bytes(width)
-    held = b"".join(row if row is not None and is_known else blank for row, is_known in zip(stored, known, strict=True))
-    values = np.frombuffer(held, np.uint8).reshape(len(stored), width).astype(np.float64)
-    values[~known] = np.nan
+def _table(stored: Stored, width: int) -> Floats:
+    """float64 (E, width), NaN in rows of null; ValueError if a row has another width."""
+    column = stored if isinstance(stored, pa.Array) else pa.array(stored, pa.binary())
+    values = binary_rows(pc.fill_null(column, bytes(width)), width).astype(np.float64)
+    values[pc.is_null(column).to_numpy(zero_copy_only=False)] = np.nan
     return values
 
 
@@ -118,7 +124,9 @@ def enlarged_terms(measures: Floats) -> Floats:
 
 def enlarged_logit(small: Floats, large: Floats, scale: Floats) -> Floats:
     """Logit of the probability that `large` was made from `small`, float64 (E,); NaN where a spectrum is missing."""
-    return np.asarray(enlarged_terms(enlarged_measures(small, large, scale)) @ enlarged_weights())
+    # No product of matrices, whose last bits depend on the number of rows: an edge is judged alike in any bucket.
+    terms = enlarged_terms(enlarged_measures(small, large, scale))
+    return np.asarray((terms * enlarged_weights()).sum(axis=1))
 
 
 @cache

@@ -64,9 +64,10 @@ class JoinPlan:
         """One line for each generator."""
         told = [f"{leg['leg']}: {leg['n_keys']:,} keys, {self._cost(leg)}" for leg in self.legs]
         if self.words is not None:
-            by, other = (f"{self.words['n_keys']:,} keys", "blocks") if self.words["n_keys"] else ("blocks", "keys")
+            n_keys = self.words["n_keys"]
+            by, bound, other = (f"{n_keys:,} keys", "about", "blocks") if n_keys else ("blocks", "at most", "keys")
             told.append(
-                f"words by {by}: at most {self.words['n_meetings']:,} pairs of pictures to compare, "
+                f"words by {by}: {bound} {self.words['n_meetings']:,} pairs of pictures to compare, "
                 f"{self._cost(self.words)} "
                 f"({self.words['other_core_seconds'] / self.n_cores:.0f} s with lsh.word_join={other})"
             )

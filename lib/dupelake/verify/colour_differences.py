@@ -34,9 +34,9 @@ class Difference(NamedTuple):
             cells of the mean colour that it does not predict. The median is taken over all cells, or over those with
             the most structure in both pictures, whichever is larger. Light, filters and encoding leave a level or two;
             another photograph leaves more in almost every cell.
-        coherence: 0 to 1. Of what the colour map does not predict, the share that is left when it is averaged over each
-            cell (ratio of root mean squares). Noise, blur and encoding change their sign from pixel to pixel and leave
-            less than text, a watermark or another colour.
+        coherence: 0 to 1. Of the brightness that the colour map does not predict, the share that is left when it is
+            averaged over each cell (ratio of root mean squares). Noise, blur and encoding change their sign from pixel
+            to pixel and leave less than text, a watermark or another tone. A change of hue alone leaves nothing.
     """
 
     largest: float

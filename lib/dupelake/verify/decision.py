@@ -78,6 +78,11 @@ class Model:
             product = product / (1.0 + np.exp(-logit))
         return np.asarray(product, np.float64)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of schema.PAIRS that it reads."""
+        return tuple(term.column for factor in self.factors for term in factor.terms)
+
     def as_dict(self) -> dict[str, Any]:
         """The model in the form of its JSON file."""
         return {

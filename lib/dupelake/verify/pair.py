@@ -75,8 +75,8 @@ class Alignment:
             by parallax, another pose or another shape; 2 where there are no such cells.
         unexplained_colour: 0 to 64 levels, median over the overlap of the colour that a smooth colour map does not
             predict.
-        difference_coherence: 0 to 1, share of that colour which is left when it is averaged over cells of 8 pixels; low
-            for noise and encoding.
+        difference_coherence: 0 to 1, share of the brightness that this map does not predict which is left when it is
+            averaged over cells of 8 pixels; low for noise and encoding.
     """
 
     n_inliers: int
