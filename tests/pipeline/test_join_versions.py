@@ -5,24 +5,24 @@ from __future__ import annotations
 import pytest
 
 from dupelake.config import load_config
-from dupelake.pipeline.lsh_join import current_versions
-from dupelake.runtime.run_record import Run
-from dupelake.warehouse.tables import Warehouse
+from dupelake.propose.versions import key_version
+from dupelake.stage_versions import StageVersions
 
 BY_KEYS, NO_WORDS = "lsh.word_join=keys", "lsh.words=false"
 # options, and the versions (of the join, of stored keys) without a model
 PINNED = [
-    ((), "7243ecbefd07ba02", "7de7b80e264440ed"),
-    ((BY_KEYS,), "e6eb0931b8cba5db", "0909a33f22b58ed8"),
-    ((NO_WORDS,), "d6dbaa76c8340633", "7de7b80e264440ed"),
-    ((NO_WORDS, BY_KEYS), "66f627db7d4499f7", "7de7b80e264440ed"),
-    (("lsh.burst_min_images=20",), "7243ecbefd07ba02", "7de7b80e264440ed"),
-    (("lsh.scope=across", "lsh.pdq_max_bits=20"), "e3a58dc789bb9d6a", "7de7b80e264440ed"),
+    ((), "da1cd0d546a2e508", "7de7b80e264440ed"),
+    ((BY_KEYS,), "f260d1dc8b04b6af", "0909a33f22b58ed8"),
+    ((NO_WORDS,), "3302f6b3e04f4228", "7de7b80e264440ed"),
+    ((NO_WORDS, BY_KEYS), "15a253f43e7d6390", "7de7b80e264440ed"),
+    (("lsh.burst_min_images=20",), "da1cd0d546a2e508", "7de7b80e264440ed"),
+    (("lsh.scope=across", "lsh.pdq_max_bits=20"), "18b2c586f7f5bf03", "7de7b80e264440ed"),
 ]
 
 
 @pytest.mark.parametrize(("sets", "join", "keys"), PINNED)
-def test_versions_of_the_join_are_pinned(spark, tmp_path, sets, join, keys):
+def test_versions_of_the_join_are_pinned(sets, join, keys):
     config = load_config(None, ["embed.model=none", *sets])
-    versions = current_versions(Run("lsh_join", config, Warehouse(spark, str(tmp_path))))
-    assert (versions.join, versions.keys) == (join, keys)
+    stages = StageVersions(config)
+    found = stages.join(None, None), key_version(stages.feature, None, None, config.lsh)
+    assert found == (join, keys)
