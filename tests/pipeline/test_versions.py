@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 from dupelake.config import load_config
-from dupelake.pipeline.lsh_join import current_versions
 from dupelake.stage_versions import StageVersions
 
 
@@ -13,14 +10,9 @@ def test_the_default_options_have_the_versions_of_stored_rows():
     versions = StageVersions(load_config())
     assert versions.hash == "h4-pillow13-df431853"
     assert versions.feature == "f1-dfa3e287"
-    assert versions.verify == "d70e6e69640cc32d"
-    assert versions.decide == "1fdc4bea9553aa82"
-    assert versions.cluster == "2d75e39cec782b04"
-
-
-def test_the_join_without_embeddings_has_the_version_of_stored_pairs():
-    joined = current_versions(SimpleNamespace(config=load_config(None, ["embed.model=none"])))
-    assert (joined.join, joined.keys) == ("549819f783cdf94d", "7de7b80e264440ed")
+    assert versions.verify == "1c3cd0284d526373"
+    assert versions.decide == "6bf823648cddf808"
+    assert versions.cluster == "a52ca35b7af3d188"
 
 
 def test_options_change_the_versions_of_their_stages_alone():
