@@ -47,6 +47,16 @@ def fetched(url: str, cfg: ServeConfig, *, resolve: Resolve = resolve) -> bytes 
     return found
 
 
+def checked_text(text: str) -> str:
+    """The text as it is.
+
+    Raises:
+        ValueError: it holds half a surrogate pair, which JSON can spell and no table, hash or URL can hold.
+    """
+    text.encode()
+    return text
+
+
 async def images_of(request: Request, cfg: ServeConfig) -> tuple[tuple[Item, ...], dict[int, Failure]]:
     """The images of a request, and the failures of those that could not be fetched, by place.
 
@@ -68,11 +78,12 @@ async def _files(request: Request) -> list[Item]:
         async with request.form(max_files=MAX_IMAGES, max_fields=0) as form:
             files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             items = [
-                Item(part.filename or f"image {number}", None, await part.read())
+                Item(checked_text(part.filename or f"image {number}"), None, await part.read())
                 for number, part in enumerate(files, 1)
             ]
-    except HTTPException as error:
-        raise Refused(422, "bad_form", f"{error.detail} (at most {MAX_IMAGES} files, no other fields)") from error
+    except (HTTPException, UnicodeError) as error:  # the latter: a name of a file in an odd charset
+        told = error.detail if isinstance(error, HTTPException) else str(error)
+        raise Refused(422, "bad_form", f"{told} (at most {MAX_IMAGES} files, no other fields)") from error
     if not items:
         raise Refused(422, "no_image", "the form has no complete file; send at least one, as field `image`")
     return items
@@ -84,9 +95,12 @@ def _url(body: bytes) -> str:
     except (ValueError, RecursionError) as error:
         raise Refused(422, "bad_json", f"the body is no JSON: {error}"[:300]) from error
     url = given.get("url") if isinstance(given, dict) and given.keys() == {"url"} else None
-    if not isinstance(url, str) or not is_http(url) or len(url) > _MAX_URL:
-        raise Refused(422, "no_url", 'give {"url": "https://..."}, an http or https URL')
-    return url
+    try:
+        if isinstance(url, str) and is_http(checked_text(url)) and len(url) <= _MAX_URL:
+            return url
+    except ValueError:
+        pass
+    raise Refused(422, "no_url", 'give {"url": "https://..."}, an http or https URL')
 
 
 async def _of_url(url: str, cfg: ServeConfig) -> tuple[tuple[Item, ...], dict[int, Failure]]:
