@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from made_lake import make_night
 from pictures import SCENES, photograph
 from serving import Server, encoded, form
 
+from dupelake.config import ServeConfig
+from dupelake.errors import ConfigError, EnvironmentFault
+from dupelake.group.giving import Added, Line, give
+from dupelake.ingest.failure import Failure
 from dupelake.lookup.build import build_index
 from dupelake.lookup.manifest import FOLDER, NAME
 from dupelake.lookup.reading import Item
-from dupelake.serve import pool
+from dupelake.serve import given, pool
+from dupelake.serve.book import DeltaBook
 from dupelake.serve.process import Job
 
 JSON = {"Content-Type": "application/json"}
@@ -185,3 +194,78 @@ def test_what_is_closed_starts_no_process(lake):
     made = asyncio.run(closed_at_work())
     assert made.workers[0].n_starts == 1
     assert not made.workers[0].is_alive
+
+
+def test_refusals_while_a_body_is_read_keep_their_status(wide):
+    body = (b" " * 65_536 for _ in range(20))
+    assert wide.ask("POST", "/decisions", body, JSON).status == 413
+    wrong = wide.get("/decisions")
+    assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
+
+
+def test_a_table_of_other_columns_is_no_reason_to_try_again(lake):
+    shutil.rmtree(lake / "decided")
+    write_deltalake(str(lake / "decided"), pa.table({"other": ["columns"]}))
+    said = {"author": "ann", "verdicts": [{"image": f"/photos/{SCENES[0]}", "verdict": "keeper"}]}
+    with Server(lake, "--processes", "1") as server:
+        reply = server.post("/decisions", said)
+        assert (reply.status, reply.json["reason"]) == (500, "bad_table"), reply.body
+        assert "retry-after" not in reply.headers
+
+
+def test_a_process_that_the_system_refuses_is_a_fault_of_the_environment(lake):
+    worker = pool.Worker(lake / FOLDER, 1, 30.0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # no file can be opened
+    try:
+        with pytest.raises(EnvironmentFault, match="did not start"):
+            worker.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    worker.start()
+    worker.end()
+
+
+def test_ready_tells_strangers_no_more_than_that(lake):
+    token = {"DUPELAKE_TOKEN": "a token of the tests, 0123456789"}
+    with Server(lake, "--processes", "1", env=token) as server:
+        assert "/docs" not in server.log
+        assert server.get("/ready").json == {"status": "ready"}
+        known = server.get("/ready", {"Authorization": f"Bearer {token['DUPELAKE_TOKEN']}"})
+        assert known.json["index"]["run_id"] == "night-1"
+        (lake / FOLDER / NAME).unlink()
+        assert str(lake) not in server.get("/ready").body.decode()
+
+
+def test_slow_urls_leave_places_to_uploads():
+    """No public server answers slowly here, so this is the part that counts and waits."""
+
+    async def asked() -> list[object]:
+        limits = ServeConfig(timeout_s=1.0, fetch_urls=True)
+        urls = threading.BoundedSemaphore(1)
+        both = [given._of_url("http://slow.example/", limits, urls) for _ in range(2)]
+        return await asyncio.gather(*both, return_exceptions=True)
+
+    real, given.fetched = given.fetched, lambda *_: time.sleep(4)
+    try:
+        found, refused = asyncio.run(asked())
+    finally:
+        given.fetched = real
+    assert found[1][0] == Failure("timeout", "not read within 1 s")
+    assert (refused.status, refused.reason) == (429, "too_many")
+
+
+def test_only_the_authors_verdicts_on_these_images_are_read(lake):
+    """As `dupelake decide`: the latest verdict counts, whichever image is named first."""
+    make_night(lake, {f"/photos/{name}": encoded(photograph(name)) for name in SCENES[1:3]}, 2)
+    a, b, c = (f"/photos/{name}" for name in SCENES[:3])
+    book = DeltaBook(lake, 10)
+    lines = [Line("1", a, "not_duplicate", b), Line("2", c, "keeper")]
+    assert (give(book, lines, " ann ").added, give(book, lines, "ann").known) == (2, 2)
+    assert give(book, [Line("1", b, "not_duplicate", a)], "ann").known == 1
+    assert give(book, [Line("1", b, "duplicate", a)], "ann").added == 1
+    assert give(book, lines, "ann") == Added(1, 1)
+    with pytest.raises(ConfigError, match="author: is empty"):
+        give(book, lines, " ")
+    with pytest.raises(ConfigError, match="is about two images; give the second image"):
+        give(book, [Line("1", a, "duplicate")], "ann")

@@ -18,12 +18,13 @@ from starlette.requests import ClientDisconnect
 
 from dupelake.config import ServeConfig
 from dupelake.errors import BusyError, ConfigError, DupelakeError, NotFoundError, SchemaError
-from dupelake.group.giving import Added, Line, give
+from dupelake.group.giving import WORDS, Added, Line, give
 from dupelake.lookup.answer import FAILED
+from dupelake.runtime.redaction import redact_uris
 from dupelake.serve import examples
 from dupelake.serve.book import DeltaBook
-from dupelake.serve.gate import DECISIONS, App, Gate
-from dupelake.serve.given import checked_text, images_of
+from dupelake.serve.gate import DECISIONS, IS_TRUSTED, App, Gate
+from dupelake.serve.given import MAX_FETCHES, checked_text, images_of
 from dupelake.serve.metrics import Metrics
 from dupelake.serve.pool import Pool
 from dupelake.serve.process import Job
@@ -61,7 +62,7 @@ class Verdict(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     image: Annotated[_LongText, Field(description="image_id or uri")]
-    verdict: Annotated[_Text, Field(description="duplicate, not_duplicate, alternate, keeper or withdrawn")]
+    verdict: Annotated[_Text, Field(description=f"one of {', '.join(WORDS)}")]
     other: Annotated[_LongText | None, Field(description="image_id or uri of the second image")] = None
     note: _LongText | None = None
 
@@ -105,6 +106,9 @@ def build_app(served: Served) -> App:
 
 
 def _add_check(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> None:
+    # Slow web servers must not take the places of uploads.
+    urls = threading.BoundedSemaphore(max(1, min(MAX_FETCHES, (served.n_processes + served.cfg.max_waiting) // 2)))
+
     @app.post("/check", responses=examples.CHECK_RESPONSES, openapi_extra={"requestBody": examples.CHECK_BODY})
     async def check(
         request: Request,
@@ -116,7 +120,7 @@ def _add_check(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
         422 if no image could be read; where several are given, one that could not has the status `failed`.
         """
         with pool.place():
-            items, failures = await images_of(request, served.cfg)
+            items, failures = await images_of(request, served.cfg, urls)
             said = await pool.ask(Job(items, scope, on_duplicate, failures))
         for status, _ in said:
             metrics.count_image(status)
@@ -163,15 +167,12 @@ def _decide(served: Served, given: Decisions) -> Added:
     if folder is None:
         told = f"verdicts are written to local warehouses only, and {served.warehouse} is none; use `dupelake decide`"
         raise Refused(501, "not_local", told)
-    author = given.author.strip()
-    if not author:
-        raise Refused(422, "bad_request", "author: is empty; give a name")
     lines = [
-        Line(f"verdict {number}", one.image.strip(), one.verdict, (one.other or "").strip() or None, one.note or None)
+        Line.of(f"verdict {number}", one.image, one.verdict, one.other, one.note)
         for number, one in enumerate(given.verdicts, 1)
     ]
     try:
-        return give(DeltaBook(folder, served.cfg.timeout_s), lines, author, again=given.again)
+        return give(DeltaBook(folder, served.cfg.timeout_s), lines, given.author, again=given.again)
     except ConfigError as error:
         raise Refused(422, "bad_verdicts", "; ".join(error.faults), faults=error.faults) from error
     except BusyError as error:
@@ -206,8 +207,8 @@ def _add_state(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
         return {"status": "ok"}
 
     @app.get("/ready", responses={503: examples.REFUSED})
-    async def ready() -> Response:
-        """Whether images can be checked, and against which night."""
+    async def ready(request: Request) -> Response:
+        """Whether images can be checked; and, for who has the token, against which night."""
         if not any(worker.is_alive for worker in pool.workers):
             raise Refused(503, "not_ready", "no process that checks images runs", retry_after_s=5)
         refused = pool.refused
@@ -215,9 +216,13 @@ def _add_state(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
             shown = index_of(served.index).as_dict()
         except DupelakeError:
             if refused is None:
-                raise
+                if request.scope[IS_TRUSTED]:
+                    raise
+                raise Refused(503, "not_ready", "there is no usable index", retry_after_s=30) from None
             shown = None  # its manifest cannot be read; the processes have the old one open
-        return _json({"status": "ready", "index": shown, "index_refused": refused})
+        if not request.scope[IS_TRUSTED]:
+            return _json({"status": "ready"})
+        return _json({"status": "ready", "index": shown, "index_refused": refused and redact_uris(refused)})
 
     @app.get("/metrics")
     async def prometheus() -> Response:

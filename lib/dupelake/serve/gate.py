@@ -25,6 +25,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health", "/ready")
 """Paths that need no token."""
+IS_TRUSTED = "dupelake.is_trusted"
+"""Of the scope of ASGI: whether the request has the token, or needs none."""
 DECISIONS = "/decisions"
 """The path that writes."""
 MAX_HEAD_BYTES = 32_768
@@ -95,16 +97,22 @@ class Gate:
             origin = headers.get(b"origin")
             if origin is not None and not _is_of_this_machine(origin.decode("latin-1")):
                 raise Refused(403, "other_origin", "without a token pages of other sites may not ask: header Origin")
-        elif scope["path"] not in OPEN:
-            kind, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
-                raise Refused(401, "no_token", "give the header Authorization: Bearer TOKEN")
+        scope[IS_TRUSTED] = self._is_trusted(headers)
+        if not scope[IS_TRUSTED] and scope["path"] not in OPEN:
+            raise Refused(401, "no_token", "give the header Authorization: Bearer TOKEN")
         size = headers.get(b"content-length", b"0")
         if size.isdigit() and int(size) > max_bytes:
             raise _too_large(max_bytes)
         if scope["method"] == "POST" and scope["path"] == DECISIONS and _kind_of(headers) != b"application/json":
             # Of all types this one makes a browser ask first whether a page may send it.
             raise Refused(415, "other_type", "give Content-Type: application/json")
+
+    def _is_trusted(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a request has the token, or needs none."""
+        if self._token is None:
+            return True
+        kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+        return kind.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
 
 
 class _Body:
