@@ -160,17 +160,15 @@ def _add_decide(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _decide(args: argparse.Namespace) -> int:
     from dupelake.errors import ConfigError
-    from dupelake.group.giving import Line, faults_of
+    from dupelake.group.giving import Line, faults_of, faults_of_author
     from dupelake.pipeline.decisions import decide, read_lines
 
     lines: list[Line] = []
-    faults, n_blank = [], 0
-    if not args.author.strip():
-        faults.append("--author: is empty; give a name")
+    faults, n_blank = faults_of_author(args.author, "--author"), 0
     if (args.csv is None) == (args.image is None):
         faults.append("give either --csv FILE or IMAGE VERDICT [OTHER]")
     elif args.csv is None:
-        lines = [Line("arguments", args.image, args.verdict or "", args.other, args.note)]
+        lines = [Line.of("arguments", args.image, args.verdict, args.other, args.note)]
     else:
         try:
             lines, n_blank = read_lines(Path(args.csv))
@@ -181,7 +179,7 @@ def _decide(args: argparse.Namespace) -> int:
     except ConfigError as error:
         raise ConfigError([*error.faults, *faults_of(lines)]) from None
     blank = f"; {n_blank} rows without a verdict left out" if n_blank else ""
-    done = decide(warehouse, lines, args.author.strip(), again=args.again)
+    done = decide(warehouse, lines, args.author, again=args.again)
     print(f"{done.added} verdicts added, {done.known} already given by {args.author.strip()}{blank}.")
     if done.added:
         print("The next run applies them; jobs/cluster.py does so at once.")

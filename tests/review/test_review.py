@@ -215,7 +215,7 @@ def test_verdicts_are_checked_together_and_added_all_or_none(warehouse, tmp_path
     command = ["decide", "--warehouse", warehouse.root, "--author", " ", "--csv", str(table)]
     assert cli.main(command) == 2
     told = capsys.readouterr().err
-    for words in ("--author", "row 2: verdict 'same'", "row 3", "row 4: names", "row 5: no image_id", "row 6: keeper"):
+    for words in ("--author", "row 2: verdict 'same'", "row 3", "row 4: names", "row 5: no image;", "row 6: keeper"):
         assert words in told
     assert cli.main(["decide", "--warehouse", warehouse.root, "--author", "ann"]) == 2
     assert "give either --csv FILE or IMAGE VERDICT" in capsys.readouterr().err

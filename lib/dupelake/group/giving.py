@@ -32,6 +32,12 @@ class Line:
     other: str | None = None
     note: str | None = None
 
+    @classmethod
+    def of(cls, where: str, image: str | None, verdict: str | None, other: str | None, note: str | None) -> Line:
+        """The line of texts as they were given: without spaces around them; an empty second image or note is none."""
+        parts = [(text or "").strip() for text in (image, verdict, other, note)]
+        return cls(where, parts[0], parts[1], parts[2] or None, parts[3] or None)
+
     @property
     def key(self) -> Key:
         """The images of the verdict, in one order."""
@@ -82,6 +88,11 @@ class Book(Protocol):
         """Add rows to DECISIONS, in one commit."""
 
 
+def faults_of_author(author: str, where: str = "author") -> list[str]:
+    """The faults of the name of the person who decides."""
+    return [] if author.strip() else [f"{where}: is empty; give a name"]
+
+
 def faults_of(lines: Iterable[Line]) -> list[str]:
     """The faults of each single line; one sentence for each fault, with the fix."""
     faults = []
@@ -89,11 +100,11 @@ def faults_of(lines: Iterable[Line]) -> list[str]:
         if line.verdict not in WORDS:
             faults.append(f"{line.where}: verdict {line.verdict!r}; allowed is one of {', '.join(WORDS)}")
         if not line.image:
-            faults.append(f"{line.where}: no image_id; give the id or the uri of an image")
+            faults.append(f"{line.where}: no image; give the id or the uri of an image")
         if line.verdict in PAIR_WORDS and line.other is None:
-            faults.append(f"{line.where}: {line.verdict} is about two images; give other_image_id")
+            faults.append(f"{line.where}: {line.verdict} is about two images; give the second image")
         if line.verdict == KEEPER and line.other is not None:
-            faults.append(f"{line.where}: keeper is about one image; leave other_image_id empty")
+            faults.append(f"{line.where}: keeper is about one image; leave the second image out")
         if line.other is not None and line.other == line.image:
             faults.append(f"{line.where}: names the image {line.image!r} twice; give two images")
     return faults
@@ -115,14 +126,15 @@ def give(
         now: time of the decisions, UTC.
 
     Raises:
-        ConfigError: a line has a fault (`faults_of`), an image is unknown or was never read, a uri belongs to several
-            images, a line names one image twice, or two verdicts contradict each other. All faults are named at once,
-            and nothing is written.
+        ConfigError: the author is empty, a line has a fault (`faults_of`), an image is unknown or was never read, a uri
+            belongs to several images, a line names one image twice, or two verdicts contradict each other. All faults
+            are named at once, and nothing is written.
         BusyError: others held the lock for too long; nothing is written.
     """
+    author = author.strip()
     found = book.look_up({name for line in lines for name in (line.image, line.other) if name})
     named, unknown = _named(lines, found)
-    faults = faults_of(lines) + unknown
+    faults = faults_of_author(author) + faults_of(lines) + unknown
     sound = [line for line, given in named if not faults_of([given])]
     faults += faults_of(sound)  # a uri and an id may name one image
     by_key: dict[Key, Line] = {}

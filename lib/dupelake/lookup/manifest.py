@@ -133,12 +133,19 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     except (OSError, ValueError) as error:
         raise VersionMixError(f"the index {folder} cannot be read ({error}); delete the folder and build it") from error
+    if not isinstance(values, dict):
+        raise VersionMixError(
+            f"the index {folder} cannot be read ({NAME} is no object); delete the folder and build it"
+        )
     if values.get("format") != FORMAT:
         raise VersionMixError(
             f"the index {folder} has format {values.get('format')}, and this version of dupelake reads {FORMAT}; "
             f"build it again: dupelake index --warehouse {values.get('warehouse', 'DIR')} --full"
         )
-    return Manifest(**values)
+    try:
+        return Manifest(**values)
+    except TypeError as error:  # a field is missing, or one too many
+        raise VersionMixError(f"the index {folder} cannot be read ({error}); delete the folder and build it") from error
 
 
 def stamp_of(folder: Path) -> tuple[int, int] | None:

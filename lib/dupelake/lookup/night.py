@@ -19,6 +19,7 @@ from dupelake.group.decisions_stage import resolve_decisions
 from dupelake.group.ids_stage import inherited_ids
 from dupelake.group.stage import member_rows
 from dupelake.lookup.answer import COPY, NEW, Answer, Group, Pair
+from dupelake.lookup.by_profile import FAST
 from dupelake.lookup.candidates import Probe, candidates
 from dupelake.lookup.index import Index
 from dupelake.lookup.measure import Measured, frame_of, measured_pairs, pairs_of_equal_pixels, rows_of
@@ -39,6 +40,7 @@ from dupelake.warehouse.schema import (
 )
 
 log = logging.getLogger(__name__)
+_OF_FAST = frozenset(("pixel", "phash", "pdq"))  # of `pairs.found_by`
 Row = dict[str, Any]
 Key = tuple[str, str]
 
@@ -222,7 +224,7 @@ class Night:
             for row in (*self._state.rows(PAIRS, "src_id", waiting), *self._state.rows(PAIRS, "dst_id", waiting)):
                 key = row["src_id"], row["dst_id"]
                 is_of_class = key[0] in self._class and key[1] in self._class
-                if not is_of_class and no_unit not in key:
+                if not is_of_class and no_unit not in key and self._is_proposed(row):
                     pairs.setdefault(key, row)
             near |= {end for key in pairs if waiting & set(key) for end in key}
             near |= {end for one in waiting for end in linked.get(one, ())}
@@ -230,6 +232,10 @@ class Night:
             unknown = waiting - {row["content_id"] for row in self._state.rows(HASHES, "content_id", waiting)}
             waiting -= unknown - {self.given.shown.content_id}
         return hashes, {key: row for key, row in pairs.items() if hashes.keys() >= set(key)}
+
+    def _is_proposed(self, pair: Row) -> bool:
+        """Whether a night with the profile would have measured a stored pair."""
+        return self.index.profile != FAST or not _OF_FAST.isdisjoint(pair["found_by"].split("+"))
 
     def _verdicts(self, contents: set[str]) -> Any:
         """VERDICTS that concern these contents; None if there are none."""

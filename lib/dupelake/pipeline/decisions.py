@@ -47,7 +47,7 @@ def read_lines(path: Path) -> tuple[list[Line], int]:
             for number, row in enumerate(reader, start=2):
                 image, other, verdict, note = (unescape((row.get(name) or "").strip()) for name in _COLUMNS)
                 if verdict:
-                    lines.append(Line(f"row {number}", image, verdict, other or None, note or None))
+                    lines.append(Line.of(f"row {number}", image, verdict, other, note))
                 else:
                     n_blank += 1
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -12,19 +12,19 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Body, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from dupelake.config import ServeConfig
-from dupelake.errors import BusyError, ConfigError, DupelakeError, NotFoundError
-from dupelake.group.giving import Added, Line, give
+from dupelake.errors import BusyError, ConfigError, DupelakeError, NotFoundError, SchemaError
+from dupelake.group.giving import WORDS, Added, Line, give
 from dupelake.lookup.answer import FAILED
+from dupelake.runtime.redaction import redact_uris
 from dupelake.serve import examples
 from dupelake.serve.book import DeltaBook
-from dupelake.serve.gate import App, Gate
-from dupelake.serve.given import MAX_IMAGES, images_of
+from dupelake.serve.gate import DECISIONS, IS_TRUSTED, App, Gate
+from dupelake.serve.given import MAX_FETCHES, checked_text, images_of
 from dupelake.serve.metrics import Metrics
 from dupelake.serve.pool import Pool
 from dupelake.serve.process import Job
@@ -34,6 +34,8 @@ from dupelake.version import __version__
 from dupelake.warehouse.paths import known_local
 
 _MAX_DECIDING = 8  # requests that write verdicts at the same time; they wait for one lock
+_Text = Annotated[str, AfterValidator(checked_text)]
+_LongText = Annotated[_Text, Field(max_length=8_000)]
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,17 @@ class Verdict(BaseModel):
     """One verdict, as a row of `dupelake decide --csv`."""
 
     model_config = ConfigDict(extra="forbid")
-    image: Annotated[str, Field(max_length=8_000, description="image_id or uri")]
-    verdict: Annotated[str, Field(description="duplicate, not_duplicate, alternate, keeper or withdrawn")]
-    other: Annotated[str | None, Field(max_length=8_000, description="image_id or uri of the second image")] = None
-    note: Annotated[str | None, Field(max_length=8_000)] = None
+    image: Annotated[_LongText, Field(description="image_id or uri")]
+    verdict: Annotated[_Text, Field(description=f"one of {', '.join(WORDS)}")]
+    other: Annotated[_LongText | None, Field(description="image_id or uri of the second image")] = None
+    note: _LongText | None = None
 
 
 class Decisions(BaseModel):
     """Verdicts of one person; all are added, or none."""
 
     model_config = ConfigDict(extra="forbid")
-    author: Annotated[str, Field(min_length=1, max_length=200)]
+    author: Annotated[_Text, Field(min_length=1, max_length=200)]
     verdicts: Annotated[list[Verdict], Field(min_length=1, max_length=1_000)]
     again: Annotated[bool, Field(description="also add what the author's latest verdict says already")] = False
 
@@ -104,6 +106,9 @@ def build_app(served: Served) -> App:
 
 
 def _add_check(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> None:
+    # Slow web servers must not take the places of uploads.
+    urls = threading.BoundedSemaphore(max(1, min(MAX_FETCHES, (served.n_processes + served.cfg.max_waiting) // 2)))
+
     @app.post("/check", responses=examples.CHECK_RESPONSES, openapi_extra={"requestBody": examples.CHECK_BODY})
     async def check(
         request: Request,
@@ -115,7 +120,7 @@ def _add_check(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
         422 if no image could be read; where several are given, one that could not has the status `failed`.
         """
         with pool.place():
-            items, failures = await images_of(request, served.cfg)
+            items, failures = await images_of(request, served.cfg, urls)
             said = await pool.ask(Job(items, scope, on_duplicate, failures))
         for status, _ in said:
             metrics.count_image(status)
@@ -145,7 +150,7 @@ def _add_stored(app: FastAPI, served: Served) -> None:
 def _add_decisions(app: FastAPI, served: Served) -> None:
     places = threading.BoundedSemaphore(_MAX_DECIDING)
 
-    @app.post("/decisions", responses=examples.DECISION_RESPONSES)
+    @app.post(DECISIONS, responses=examples.DECISION_RESPONSES)
     def decisions(given: Annotated[Decisions, Body(openapi_examples=examples.DECISIONS)]) -> dict[str, int]:
         """Add verdicts of a person, as `dupelake decide`. The next run applies them."""
         if not places.acquire(blocking=False):
@@ -162,15 +167,12 @@ def _decide(served: Served, given: Decisions) -> Added:
     if folder is None:
         told = f"verdicts are written to local warehouses only, and {served.warehouse} is none; use `dupelake decide`"
         raise Refused(501, "not_local", told)
-    author = given.author.strip()
-    if not author:
-        raise Refused(422, "bad_request", "author: is empty; give a name")
     lines = [
-        Line(f"verdict {number}", one.image.strip(), one.verdict, (one.other or "").strip() or None, one.note or None)
+        Line.of(f"verdict {number}", one.image, one.verdict, one.other, one.note)
         for number, one in enumerate(given.verdicts, 1)
     ]
     try:
-        return give(DeltaBook(folder, served.cfg.timeout_s), lines, author, again=given.again)
+        return give(DeltaBook(folder, served.cfg.timeout_s), lines, given.author, again=given.again)
     except ConfigError as error:
         raise Refused(422, "bad_verdicts", "; ".join(error.faults), faults=error.faults) from error
     except BusyError as error:
@@ -205,12 +207,22 @@ def _add_state(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
         return {"status": "ok"}
 
     @app.get("/ready", responses={503: examples.REFUSED})
-    async def ready() -> Response:
-        """Whether images can be checked, and against which night."""
+    async def ready(request: Request) -> Response:
+        """Whether images can be checked; and, for who has the token, against which night."""
         if not any(worker.is_alive for worker in pool.workers):
             raise Refused(503, "not_ready", "no process that checks images runs", retry_after_s=5)
-        shown = index_of(served.index).as_dict()
-        return _json({"status": "ready", "index": shown, "index_refused": pool.refused})
+        refused = pool.refused
+        try:
+            shown = index_of(served.index).as_dict()
+        except DupelakeError:
+            if refused is None:
+                if request.scope[IS_TRUSTED]:
+                    raise
+                raise Refused(503, "not_ready", "there is no usable index", retry_after_s=30) from None
+            shown = None  # its manifest cannot be read; the processes have the old one open
+        if not request.scope[IS_TRUSTED]:
+            return _json({"status": "ready"})
+        return _json({"status": "ready", "index": shown, "index_refused": refused and redact_uris(refused)})
 
     @app.get("/metrics")
     async def prometheus() -> Response:
@@ -220,9 +232,11 @@ def _add_state(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
 
 def _add_errors(app: FastAPI) -> None:
     async def answer(_: Request, error: Exception) -> Response:
-        if not isinstance(error, Refused):
-            error = _as_refused(error)
-        return JSONResponse(error.body(), error.status, error.headers())
+        refused = error if isinstance(error, Refused) else _as_refused(error)
+        given = error.headers if isinstance(error, HTTPException) else None  # such as Allow
+        # In ASCII: the message may quote half a surrogate pair, which UTF-8 cannot hold.
+        body = json.dumps(refused.body())
+        return Response(body, refused.status, {**(given or {}), **refused.headers()}, "application/json")
 
     for kind in (Refused, RequestValidationError, HTTPException, ClientDisconnect, DupelakeError):
         app.add_exception_handler(kind, answer)
@@ -232,6 +246,10 @@ def _as_refused(error: Exception) -> Refused:
     if isinstance(error, RequestValidationError):
         faults = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
         return Refused(422, "bad_request", "; ".join(faults)[:2_000])
+    if isinstance(error.__cause__, Refused):  # raised by the gate while FastAPI read the body
+        return error.__cause__
+    if isinstance(error, SchemaError):
+        return Refused(500, "bad_table", str(error))
     if isinstance(error, HTTPException):
         return Refused(error.status_code, "bad_request", str(error.detail))
     if isinstance(error, ClientDisconnect):
@@ -241,6 +259,3 @@ def _as_refused(error: Exception) -> Refused:
 
 def _json(values: dict[str, Any]) -> Response:
     return Response(json.dumps(values, default=lambda value: value.isoformat()), media_type="application/json")
-
-
-__all__ = ["MAX_IMAGES", "Served", "build_app"]

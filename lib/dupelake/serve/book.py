@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from dupelake.group.giving import STALE_S, Key, Line, Named
 from dupelake.ingest.uris import plain_uri
 from dupelake.runtime.lock import PEOPLE, lock_of
-from dupelake.warehouse.reader import Reader, quoted
+from dupelake.warehouse.reader import Reader, quoted, quoted_list
 from dupelake.warehouse.schema import DECIDED, DECISIONS, IMAGES, OK
 from dupelake.warehouse.writer import Writer
 
@@ -65,7 +65,8 @@ class DeltaBook:
     def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, str]:
         """The latest verdict of an author on each of these images."""
         columns = ["image_id", "other_image_id", "verdict"]
-        mine = f"author = {quoted(author)}"
+        ids = {one for key in keys for one in key if one}
+        mine = f"author = {quoted(author)} AND image_id IN {quoted_list(sorted(ids))}"
         rows = self._reader.table(DECISIONS.name, columns, mine, "decided_at, verdict")
         said = {Line("", r["image_id"], r["verdict"], r["other_image_id"]).key: r["verdict"] for r in rows.to_pylist()}
         return {key: said[key] for key in keys if key in said}

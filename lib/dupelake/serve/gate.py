@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from dupelake.serve.metrics import Metrics
 from dupelake.serve.refused import Refused
@@ -24,10 +25,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health", "/ready")
 """Paths that need no token."""
+IS_TRUSTED = "dupelake.is_trusted"
+"""Of the scope of ASGI: whether the request has the token, or needs none."""
+DECISIONS = "/decisions"
+"""The path that writes."""
 MAX_HEAD_BYTES = 32_768
 """Of the path and the headers of a request."""
 MAX_JSON_BYTES = 1_048_576
-"""Of a body in JSON, which is parsed between all other requests."""
+"""Of a body that is no form: JSON, which is parsed between all other requests."""
 _LINGER_S = 2.0  # for the rest of a body, so that its sender reads the answer
 
 
@@ -53,9 +58,9 @@ class Gate:
             await self._app(scope, receive, send)
             return
         start = time.monotonic()
-        headers = dict(scope["headers"])
-        is_json = headers.get(b"content-type", b"").lower().startswith(b"application/json")
-        max_bytes = min(self._max_bytes, MAX_JSON_BYTES) if is_json else self._max_bytes
+        headers = dict(reversed(scope["headers"]))  # of a name given twice the first, as in the application
+        is_form = _kind_of(headers) == b"multipart/form-data"
+        max_bytes = self._max_bytes if is_form else min(self._max_bytes, MAX_JSON_BYTES)
         body = _Body(receive, max_bytes, self._timeout_s)
         status = 500
 
@@ -88,13 +93,26 @@ class Gate:
             # A page in a browser may reach loopback by a name of its own that it lets point there.
             if not is_loopback(_host_of(headers.get(b"host", b"").decode("latin-1"))):
                 raise Refused(421, "other_host", "without a token the header Host must name this machine: localhost")
-        elif scope["path"] not in OPEN:
-            kind, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
-                raise Refused(401, "no_token", "give the header Authorization: Bearer TOKEN")
+            # A page of another site may make a browser send a request, and the browser says so.
+            origin = headers.get(b"origin")
+            if origin is not None and not _is_of_this_machine(origin.decode("latin-1")):
+                raise Refused(403, "other_origin", "without a token pages of other sites may not ask: header Origin")
+        scope[IS_TRUSTED] = self._is_trusted(headers)
+        if not scope[IS_TRUSTED] and scope["path"] not in OPEN:
+            raise Refused(401, "no_token", "give the header Authorization: Bearer TOKEN")
         size = headers.get(b"content-length", b"0")
         if size.isdigit() and int(size) > max_bytes:
             raise _too_large(max_bytes)
+        if scope["method"] == "POST" and scope["path"] == DECISIONS and _kind_of(headers) != b"application/json":
+            # Of all types this one makes a browser ask first whether a page may send it.
+            raise Refused(415, "other_type", "give Content-Type: application/json")
+
+    def _is_trusted(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a request has the token, or needs none."""
+        if self._token is None:
+            return True
+        kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+        return kind.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
 
 
 class _Body:
@@ -142,6 +160,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_of_this_machine(origin: str) -> bool:
+    try:
+        return is_loopback(urlsplit(origin).hostname or "")
+    except ValueError:
+        return False
+
+
+def _kind_of(headers: Mapping[bytes, bytes]) -> bytes:
+    """The content type without its parameters, in small letters."""
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
 
 
 def _host_of(header: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -22,7 +23,10 @@ from dupelake.serve.refused import Refused
 MAX_IMAGES = 32
 """Of one request."""
 _MAX_URL = 8_000  # characters
-_READERS = ThreadPoolExecutor(16, "dupelake-fetch")
+MAX_FETCHES = 16
+"""URLs that are read at the same time."""
+_READERS = ThreadPoolExecutor(MAX_FETCHES, "dupelake-fetch")
+_EXTRA_S = 1.0  # for what the deadline of a fetch does not cover, such as a slow resolver
 
 
 def access_of(cfg: ServeConfig) -> Access:
@@ -43,21 +47,40 @@ def fetched(url: str, cfg: ServeConfig, *, resolve: Resolve = resolve) -> bytes 
         told = "the URL, or where it redirects to, is no http(s) URL of a server with only public addresses"
         return replace(found, message=told)  # clients cannot set options
     if isinstance(found, Failure) and found.reason == "too_large":
-        return replace(found, message=f"more than serve.max_bytes ({cfg.max_bytes} bytes)")
+        return replace(found, message=f"more than {cfg.max_bytes} bytes")
+    if isinstance(found, Failure) and found.reason == "timeout":
+        return _too_slow(cfg)
     return found
 
 
-async def images_of(request: Request, cfg: ServeConfig) -> tuple[tuple[Item, ...], dict[int, Failure]]:
-    """The images of a request, and the failures of those that could not be fetched, by place.
+def checked_text(text: str) -> str:
+    """The text as it is.
 
     Raises:
-        Refused: the request has a fault, or URLs are not allowed.
+        ValueError: it holds half a surrogate pair, which JSON can spell and no table, hash or URL can hold.
+    """
+    text.encode()
+    return text
+
+
+async def images_of(
+    request: Request, cfg: ServeConfig, urls: threading.BoundedSemaphore
+) -> tuple[tuple[Item, ...], dict[int, Failure]]:
+    """The images of a request, and the failures of those that could not be fetched, by place.
+
+    Args:
+        request: of a client.
+        cfg: the limits.
+        urls: how many URLs may be read at the same time.
+
+    Raises:
+        Refused: the request has a fault, or URLs are not allowed, or too many are read.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return tuple(await _files(request)), {}
     if kind == "application/json":
-        return await _of_url(_url(await request.body()), cfg)
+        return await _of_url(_url(await request.body()), cfg, urls)
     raise Refused(
         415, "other_type", f"Content-Type is {kind or 'missing'}; give multipart/form-data, or application/json"
     )
@@ -68,11 +91,12 @@ async def _files(request: Request) -> list[Item]:
         async with request.form(max_files=MAX_IMAGES, max_fields=0) as form:
             files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             items = [
-                Item(part.filename or f"image {number}", None, await part.read())
+                Item(checked_text(part.filename or f"image {number}"), None, await part.read())
                 for number, part in enumerate(files, 1)
             ]
-    except HTTPException as error:
-        raise Refused(422, "bad_form", f"{error.detail} (at most {MAX_IMAGES} files, no other fields)") from error
+    except (HTTPException, UnicodeError) as error:  # the latter: a name of a file in an odd charset
+        told = error.detail if isinstance(error, HTTPException) else str(error)
+        raise Refused(422, "bad_form", f"{told} (at most {MAX_IMAGES} files, no other fields)") from error
     if not items:
         raise Refused(422, "no_image", "the form has no complete file; send at least one, as field `image`")
     return items
@@ -84,15 +108,31 @@ def _url(body: bytes) -> str:
     except (ValueError, RecursionError) as error:
         raise Refused(422, "bad_json", f"the body is no JSON: {error}"[:300]) from error
     url = given.get("url") if isinstance(given, dict) and given.keys() == {"url"} else None
-    if not isinstance(url, str) or not is_http(url) or len(url) > _MAX_URL:
-        raise Refused(422, "no_url", 'give {"url": "https://..."}, an http or https URL')
-    return url
+    try:
+        if isinstance(url, str) and is_http(checked_text(url)) and len(url) <= _MAX_URL:
+            return url
+    except ValueError:
+        pass
+    raise Refused(422, "no_url", 'give {"url": "https://..."}, an http or https URL')
 
 
-async def _of_url(url: str, cfg: ServeConfig) -> tuple[tuple[Item, ...], dict[int, Failure]]:
+def _too_slow(cfg: ServeConfig) -> Failure:
+    return Failure("timeout", f"not read within {cfg.timeout_s:g} s")
+
+
+async def _of_url(
+    url: str, cfg: ServeConfig, urls: threading.BoundedSemaphore
+) -> tuple[tuple[Item, ...], dict[int, Failure]]:
     if not cfg.fetch_urls:
         raise Refused(403, "no_urls", "this server reads no URLs (serve.fetch_urls); send the file")
-    found = await asyncio.get_running_loop().run_in_executor(_READERS, lambda: fetched(url, cfg))
+    if not urls.acquire(blocking=False):
+        raise Refused(429, "too_many", "too many URLs are being read; try again, or send the file", retry_after_s=1)
+    fetch = _READERS.submit(fetched, url, cfg)
+    fetch.add_done_callback(lambda _: urls.release())  # a thread that is given up still works
+    try:
+        found = await asyncio.wait_for(asyncio.wrap_future(fetch), cfg.timeout_s + _EXTRA_S)
+    except TimeoutError:
+        found = _too_slow(cfg)
     if isinstance(found, Failure):
         return (Item(url, url, b""),), {0: found}
     return (Item(url, url, found),), {}

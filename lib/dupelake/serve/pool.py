@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -60,7 +61,9 @@ class Worker:
 
     def __init__(self, folder: Path, n_processes: int, timeout_s: float) -> None:
         self._args = (str(folder), n_processes, timeout_s)
-        self._patience_s = 2 * timeout_s + _EXTRA_S
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()  # of the process and its pipe: the server closes from another thread
+        self._is_closed = False
         self._process: Any = None
         self._pipe: Connection | None = None
         self.run_id: str | None = None
@@ -70,33 +73,52 @@ class Worker:
     @property
     def is_alive(self) -> bool:
         """Whether the process runs."""
-        return self._process is not None and bool(self._process.is_alive())
+        process = self._process
+        return process is not None and bool(process.is_alive())
 
     def start(self) -> None:
         """Start the process, and wait until it has the index open.
 
         Raises:
-            EnvironmentFault: it cannot open the index, or does not start.
+            EnvironmentFault: it cannot open the index, does not start, or was closed.
         """
-        self.end()
-        context = get_context("forkserver")
-        context.set_forkserver_preload(["dupelake.serve.process"])
-        self._pipe, its = context.Pipe()
-        self._process = context.Process(target=check_jobs, args=(*self._args, its), daemon=True, name="dupelake-check")
-        self._process.start()
-        its.close()
-        self.n_starts += 1
         try:
+            self._fork()
             kind, value = self._next(time.monotonic() + _START_S)
-        except (_Died, _Late) as error:
+        except (_Died, _Late, OSError, EOFError) as error:
             self.end()
             raise EnvironmentFault("a process that checks images did not start") from error
         if kind == REFUSED:
             self.end()
             raise EnvironmentFault(value)
 
+    def _fork(self) -> None:
+        with self._lock:
+            self._end()
+            if self._is_closed:
+                raise EnvironmentFault("the server ends")
+            context = get_context("forkserver")
+            context.set_forkserver_preload(["dupelake.serve.process"])
+            self._pipe, its = context.Pipe()
+            with its:
+                process = context.Process(
+                    target=check_jobs, args=(*self._args, its), daemon=True, name="dupelake-check"
+                )
+                process.start()
+            self._process = process
+            self.n_starts += 1
+
+    def close(self) -> None:
+        """End the process for good; a job that it works on fails."""
+        self._is_closed = True
+        self.end()
+
     def end(self) -> None:
         """End the process and the child that decodes for it."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.join()
@@ -122,7 +144,7 @@ class Worker:
         except _Died:
             failure = Failure(CRASHED, "the process that worked on the request ended twice")
         except _Late:
-            failure = Failure(TIMEOUT, f"the request took longer than {self._patience_s:g} s")
+            failure = Failure(TIMEOUT, f"the request took longer than {self._patience_s(job):g} s")
         try:
             return self._ask_twice(replace(job, failures=dict.fromkeys(range(len(job.items)), failure)))
         except (_Died, _Late) as error:
@@ -138,37 +160,55 @@ class Worker:
             self.start()
             return self._ask(job)
 
+    def _patience_s(self, job: Job) -> float:
+        """For all images of a job; one of them may be read twice."""
+        return (len(job.items) + 1) * self._timeout_s + _EXTRA_S
+
     def _ask(self, job: Job) -> list[Said]:
-        assert self._pipe is not None  # noqa: S101 - it was started
+        pipe, process = self._pipe, self._process
+        if pipe is None or process is None:
+            raise _Died
+        patience_s = self._patience_s(job)
+        until = time.monotonic() + patience_s
+        # The end of the process also ends a `send` or `recv` that it blocks.
+        timer = threading.Timer(patience_s, process.kill)
+        timer.daemon = True
+        timer.start()
         try:
-            self._pipe.send(job)
-        except OSError as error:
-            raise _Died from error
-        said: list[Said] = []
-        while len(said) < len(job.items):
-            kind, value = self._next(time.monotonic() + self._patience_s)
-            if kind == ANSWER:
-                said.append(value)
-        while self._next(time.monotonic() + self._patience_s)[0] != DONE:
-            pass
+            pipe.send(job)
+            said: list[Said] = []
+            while len(said) < len(job.items):
+                kind, value = self._next(until)
+                if kind == ANSWER:
+                    said.append(value)
+            while self._next(until)[0] != DONE:
+                pass
+        except (_Died, OSError) as error:
+            self.end()
+            raise (_Late if time.monotonic() >= until else _Died) from error
+        finally:
+            timer.cancel()
         return said
 
     def _next(self, until: float) -> tuple[str, Any]:
         """The next message; what it says about the index is kept."""
-        assert self._pipe is not None  # noqa: S101 - it was started
+        pipe = self._pipe
+        if pipe is None:  # closed meanwhile
+            raise _Died
         try:
-            if not self._pipe.poll(max(0.0, until - time.monotonic())):
+            if not pipe.poll(max(0.0, until - time.monotonic())):
                 self.end()
                 raise _Late
-            kind, value = self._pipe.recv()
+            kind, value = pipe.recv()
         except (EOFError, OSError) as error:
             self.end()
             raise _Died from error
         if kind == OPENED:
             self.run_id, self.refused = value, None
         elif kind == REFUSED:
+            if value != self.refused:
+                log.warning("%s", value)
             self.refused = value
-            log.warning("%s", value)
         return kind, value
 
 
@@ -225,7 +265,7 @@ class Pool:
             self._mended.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self.workers:
-            worker.end()
+            worker.close()
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
@@ -248,17 +288,34 @@ class Pool:
         Raises:
             Refused: no process was free in time, or none can be started.
         """
-        worker = await self._take()
-        asked = asyncio.get_running_loop().run_in_executor(self._threads, worker.ask, job)
-        asked.add_done_callback(lambda _: self._give(worker))  # also if the request is given up meanwhile
         try:
-            return await asyncio.shield(asked)
+            return await self._asked(job)
+        except EnvironmentFault as error:
+            if not self._any_lives:
+                raise Refused(503, "not_ready", str(error), retry_after_s=5) from error
+        try:
+            return await self._asked(job)  # by another one, once
         except EnvironmentFault as error:
             raise Refused(503, "not_ready", str(error), retry_after_s=5) from error
 
+    async def _asked(self, job: Job) -> list[Said]:
+        worker = await self._take()
+        asked = asyncio.get_running_loop().run_in_executor(self._threads, worker.ask, job)
+        asked.add_done_callback(lambda _: self._give(worker))  # also if the request is given up meanwhile
+        return await asyncio.shield(asked)
+
+    @property
+    def _any_lives(self) -> bool:
+        return any(worker.is_alive for worker in self.workers)
+
     async def _take(self) -> Worker:
-        if self._free:
-            return self._free.popleft()
+        """A free process that lives; where none lives at all, one that its job starts again."""
+        found = next((one for one in self._free if one.is_alive), None)
+        if found is None and self._free and not self._any_lives:
+            found = self._free[0]
+        if found is not None:
+            self._free.remove(found)
+            return found
         ticket: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self._waiting.append(ticket)
         try:
@@ -273,7 +330,8 @@ class Pool:
             raise
 
     def _give(self, worker: Worker) -> None:
-        while self._waiting:
+        # One that cannot start would fail request after request; `_mend` tries it again.
+        while self._waiting and (worker.is_alive or not self._any_lives):
             ticket = self._waiting.popleft()
             if not ticket.done():
                 ticket.set_result(worker)
@@ -289,5 +347,9 @@ class Pool:
                 self._free.remove(worker)
                 started = loop.run_in_executor(self._threads, worker.start)
                 started.add_done_callback(lambda _, mended=worker: self._give(mended))  # type: ignore[misc]
-                with contextlib.suppress(EnvironmentFault):  # a request says it
+                try:
                     await asyncio.shield(started)
+                except EnvironmentFault:
+                    pass  # `refused` says it; the next look tries again
+                except Exception:
+                    log.exception("a process that checks images cannot be started again")

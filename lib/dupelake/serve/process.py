@@ -10,12 +10,14 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from dupelake.errors import DupelakeError
+from dupelake.fingerprint.isolate import FAULT
 from dupelake.ingest.failure import Failure
 from dupelake.lookup.answer import Answer
 from dupelake.lookup.beside import Beside
@@ -23,6 +25,7 @@ from dupelake.lookup.checker import Checker, with_copies
 from dupelake.lookup.command_lines import action_of
 from dupelake.lookup.manifest import stamp_of
 from dupelake.lookup.reading import Item
+from dupelake.runtime.redaction import redact_uris
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class _Opened:
     def __init__(self, folder: Path, n_processes: int, timeout_s: float) -> None:
         self._folder, self._n_processes, self._timeout_s = folder, n_processes, timeout_s
         self._stamp = stamp_of(folder)
+        self._refused: str | None = None
         self.checker = self._open()
 
     def _open(self) -> Checker:
@@ -60,14 +64,18 @@ class _Opened:
 
     def renew(self) -> tuple[str, str] | None:
         """Opens the index anew if it was replaced; returns what happened, as a message. A bad one is not opened."""
-        stamp = stamp_of(self._folder)
-        if stamp == self._stamp or stamp is None:
-            return None
-        self._stamp = stamp
         try:
+            stamp = stamp_of(self._folder)
+            if stamp == self._stamp or stamp is None:
+                return None
             new = self._open()
-        except (DupelakeError, OSError) as error:
-            return REFUSED, f"the new index is not used, the old one stays open: {error}"
+        except Exception as error:
+            if not isinstance(error, (OSError, sqlite3.OperationalError)):  # those may pass: the next look tries again
+                self._stamp = stamp
+            told, before = f"the new index is not used, the old one stays open: {_said(error)}", self._refused
+            self._refused = told
+            return None if told == before else (REFUSED, told)
+        self._stamp, self._refused = stamp, None
         old, self.checker = self.checker, new
         old.__exit__()
         return self.told()
@@ -91,8 +99,8 @@ def check_jobs(folder: str, n_processes: int, timeout_s: float, pipe: Connection
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the server ends the others
     try:
         held = _Opened(Path(folder), n_processes, timeout_s)
-    except (DupelakeError, OSError) as error:
-        pipe.send((REFUSED, str(error)))
+    except Exception as error:
+        pipe.send((REFUSED, _said(error)))
         return
     pipe.send(held.told())
     try:
@@ -122,8 +130,17 @@ def _answers(checker: Checker, job: Job) -> Iterator[Answer]:
         if failure is not None:
             yield checker.failed(item, failure)
             continue
-        answer, given = checker.check_item(item)
-        yield with_copies(beside, answer, given) if len(job.items) > 1 else answer
+        try:
+            answer, given = checker.check_item(item)
+            yield with_copies(beside, answer, given) if len(job.items) > 1 else answer
+        except Exception as error:  # a fault of one image must not end the process, which would cost the others
+            log.exception("image %d of a request", place + 1)
+            yield checker.failed(Item(f"image {place + 1}", None, b""), Failure(FAULT, _said(error)[:500]))
+
+
+def _said(error: Exception) -> str:
+    named = str(error) if isinstance(error, (DupelakeError, OSError)) else f"{type(error).__name__}: {error}"
+    return redact_uris(named)
 
 
 def _json(answer: Answer, on_duplicate: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dupelake.runtime.redaction import redact_uris
+
 
 class Refused(Exception):
     """A request is not done.
@@ -30,7 +32,7 @@ class Refused(Exception):
 
     def body(self) -> dict[str, Any]:
         """Values for JSON."""
-        return {"reason": self.reason, "message": self.message, **self.more}
+        return {"reason": self.reason, "message": redact_uris(self.message), **self.more}
 
     def headers(self) -> dict[str, str]:
         """Of the answer."""

@@ -84,13 +84,17 @@ class _Protocol(H11Protocol):
 class _Server(uvicorn.Server):
     """Says where it listens, and takes a signal to stop as the end of its work, not as a fault."""
 
+    has_pages = True
+
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
         if not self.started:
             return
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        sys.stderr.write(f"dupelake serve: listens on http://{shown}:{port}, its pages on /docs\n")
+        # A browser has no token to show, so /docs opens only where none is needed.
+        pages = ", its pages on /docs" if self.has_pages else ", requests need the token"
+        sys.stderr.write(f"dupelake serve: listens on http://{shown}:{port}{pages}\n")
         sys.stderr.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -128,6 +132,7 @@ def run(warehouse: str, folder: Path, cfg: ServeConfig, host: str, port: int, n_
             timeout_graceful_shutdown=max(1, round(cfg.timeout_s)),
         )
     )
+    server.has_pages = token is None
     try:
         server.run()
     except SystemExit as error:  # uvicorn has said why

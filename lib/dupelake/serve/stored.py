@@ -8,7 +8,8 @@ from typing import Any
 from dupelake.errors import VersionMixError
 from dupelake.lookup.index import opened
 from dupelake.lookup.manifest import Manifest, read_manifest
-from dupelake.lookup.state import Row, State
+from dupelake.lookup.state import State
+from dupelake.warehouse.rules import member_order
 from dupelake.warehouse.schema import GROUPS, IMAGES
 
 
@@ -53,15 +54,10 @@ def group_of(folder: Path, group_id: str) -> dict[str, Any] | None:
             state.close()
         if not rows:
             return None
-        members = [{**row, "uri": images[row["image_id"]]["uri"]} for row in sorted(rows, key=_order)]
+        members = [{**row, "uri": images[row["image_id"]]["uri"]} for row in sorted(rows, key=member_order)]
         return {"group_id": group_id, "size": len(members), "images": members, "index": manifest.as_dict()}
 
     return opened(folder, read)
-
-
-def _order(row: Row) -> tuple[bool, float, str]:
-    """`rules.MEMBER_ORDER`."""
-    return not row["is_keeper"], -(row["score_to_keeper"] or 0.0), row["image_id"]
 
 
 def _state(folder: Path) -> tuple[Manifest, State]:

@@ -6,6 +6,9 @@ text.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 OK, FAILED = "ok", "failed"
 """The values of `images.status`."""
 
@@ -53,3 +56,8 @@ SUCCEEDED = "status = 'succeeded'"
 
 MEMBER_ORDER = "is_keeper DESC, score_to_keeper DESC, image_id"
 """The order in which the members of a group are shown."""
+
+
+def member_order(row: Mapping[str, Any]) -> tuple[bool, float, str]:
+    """The sort key of MEMBER_ORDER for a row of `groups`."""
+    return not row["is_keeper"], -row["score_to_keeper"], row["image_id"]
