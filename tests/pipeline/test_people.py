@@ -111,7 +111,7 @@ def test_a_verdict_waits_while_a_run_writes_what_verdicts_are_about(spark, wareh
 
 def test_who_waits_in_vain_is_told_and_nothing_is_written(spark, warehouse, monkeypatch, capsys):
     warehouse.ensure(DECIDED, DECISIONS)
-    monkeypatch.setattr(decisions, "_WAIT_S", 0.5)
+    monkeypatch.setattr(decisions, "WAIT_S", 0.5)
     other = lock_of(spark, warehouse.root, "decide of bob", 0, 900, PEOPLE)
     other.acquire()
     before = warehouse.version(DECIDED), warehouse.version(DECISIONS)
