@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from dupelake.group import keeping as rules
@@ -191,3 +192,13 @@ def test_damage_counts_after_the_agreement_of_several():
 def test_agreement_takes_away_what_encoding_does_not_explain():
     found = agreement_of(*np.array([[0.99, 0.935, NAN], [1.0, 0.97, NAN], [0.0, 0.15, NAN], [0.0, 0.09, NAN]]))
     assert found.tolist() == [1000, 650, 500]
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.binary()])
+def test_traces_that_nobody_measured_are_nan(kind):
+    column = pa.array([None, None], kind)
+    assert np.isnan(fits_of(column)).all()
+    assert np.isnan(levels_of(column)).all()
+    assert fits_of(pa.array([bytes(N_QUALITIES), None])).shape == (2, N_QUALITIES)
+    with pytest.raises(ValueError, match="not of 77 bytes"):
+        fits_of([b"short"])

@@ -53,7 +53,8 @@ def fits_of(stored: Stored) -> Floats:
 
 def _table(stored: Stored, width: int) -> Floats:
     """float64 (E, width), NaN in rows of null; ValueError if a row has another width."""
-    column = stored if isinstance(stored, pa.Array) else pa.array(stored, pa.binary())
+    # A column of nulls alone may have no type.
+    column = stored.cast(pa.binary()) if isinstance(stored, pa.Array) else pa.array(stored, pa.binary())
     values = binary_rows(pc.fill_null(column, bytes(width)), width).astype(np.float64)
     values[pc.is_null(column).to_numpy(zero_copy_only=False)] = np.nan
     return values
