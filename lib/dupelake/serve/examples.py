@@ -10,6 +10,7 @@ _INDEX = {
     "age_s": 28_800,
     "built_at": "2026-11-02T02:10:31+00:00",
     "versions": {"hash": "4f1d…", "decide": "a03c…", "dupelake": "0.1.0"},
+    "profile": None,
 }
 _KEEPER = {"image_id": "9c1185a5c5e9fc54612808977ee8f548", "uri": "/data/photos/cat.png"}
 ANSWER = {
