@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dupelake.config import Config
 from dupelake.errors import VersionMixError
 from dupelake.lookup.by_profile import options_by
-from dupelake.lookup.manifest import read_manifest, stamp_of
+from dupelake.lookup.manifest import manifest_of, stamp_of
 from dupelake.lookup.said import Said
 from dupelake.lookup.segments import Segment
 from dupelake.lookup.state import State
@@ -69,9 +69,7 @@ class Index:
     """
 
     def __init__(self, folder: Path, profile: str | None = None) -> None:
-        manifest = read_manifest(folder)
-        if manifest is None:
-            raise VersionMixError(f"there is no index in {folder}; make it: dupelake index --warehouse DIR")
+        manifest = manifest_of(folder)
         self.folder, self.manifest = folder, manifest
         self.config: Config = manifest.options()
         self._refuse_other_versions()

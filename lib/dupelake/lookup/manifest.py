@@ -148,6 +148,18 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise VersionMixError(f"the index {folder} cannot be read ({error}); delete the folder and build it") from error
 
 
+def manifest_of(folder: Path) -> Manifest:
+    """The manifest of the index in `folder`.
+
+    Raises:
+        VersionMixError: there is none, or as `read_manifest`.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise VersionMixError(f"there is no index in {folder}; make it: dupelake index --warehouse DIR")
+    return manifest
+
+
 def stamp_of(folder: Path) -> tuple[int, int] | None:
     """Differs after each build of an index; None if there is no index."""
     try:

@@ -20,6 +20,7 @@ from dupelake.config import ServeConfig
 from dupelake.errors import BusyError, ConfigError, DupelakeError, NotFoundError, SchemaError
 from dupelake.group.giving import WORDS, Added, Line, give
 from dupelake.lookup.answer import FAILED
+from dupelake.lookup.manifest import manifest_of
 from dupelake.runtime.redaction import redact_uris
 from dupelake.serve import examples
 from dupelake.serve.book import DeltaBook
@@ -29,7 +30,7 @@ from dupelake.serve.metrics import Metrics
 from dupelake.serve.pool import Pool
 from dupelake.serve.process import Job
 from dupelake.serve.refused import Refused
-from dupelake.serve.stored import group_of, image_of, index_of
+from dupelake.serve.stored import group_of, image_of
 from dupelake.version import __version__
 from dupelake.warehouse.paths import known_local
 
@@ -133,18 +134,12 @@ def _add_stored(app: FastAPI, served: Served) -> None:
     @app.get("/groups/{group_id}", responses=examples.GROUP_RESPONSES)
     def group(group_id: str) -> Response:
         """A group of the night that the index shows, its keeper first."""
-        found = group_of(served.index, group_id)
-        if found is None:
-            raise Refused(404, "not_found", "the index shows no group with this id")
-        return _json(found)
+        return _found("group", group_of(served.index, group_id))
 
     @app.get("/images/{image_id:path}", responses=examples.IMAGE_RESPONSES)
     def image(image_id: str) -> Response:
         """An image that was read, and its place in a group."""
-        found = image_of(served.index, image_id)
-        if found is None:
-            raise Refused(404, "not_found", "the index shows no image with this id")
-        return _json(found)
+        return _found("image", image_of(served.index, image_id))
 
 
 def _add_decisions(app: FastAPI, served: Served) -> None:
@@ -187,7 +182,7 @@ def _add_state(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
     def of_index(read: Any) -> Any:
         def value() -> float:
             try:
-                return float(read(index_of(served.index)))
+                return float(read(manifest_of(served.index)))
             except (DupelakeError, OSError):
                 return float("nan")
 
@@ -209,11 +204,11 @@ def _add_state(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
     @app.get("/ready", responses={503: examples.REFUSED})
     async def ready(request: Request) -> Response:
         """Whether images can be checked; and, for who has the token, against which night."""
-        if not any(worker.is_alive for worker in pool.workers):
+        if not pool.any_lives:
             raise Refused(503, "not_ready", "no process that checks images runs", retry_after_s=5)
         refused = pool.refused
         try:
-            shown = index_of(served.index).as_dict()
+            shown = manifest_of(served.index).as_dict()
         except DupelakeError:
             if refused is None:
                 if request.scope[IS_TRUSTED]:
@@ -255,6 +250,12 @@ def _as_refused(error: Exception) -> Refused:
     if isinstance(error, ClientDisconnect):
         return Refused(400, "cut_off", "the request ended before its body did")
     return Refused(503, "not_ready", str(error), retry_after_s=30)
+
+
+def _found(what: str, values: dict[str, Any] | None) -> Response:
+    if values is None:
+        raise Refused(404, "not_found", f"the index shows no {what} with this id")
+    return _json(values)
 
 
 def _json(values: dict[str, Any]) -> Response:

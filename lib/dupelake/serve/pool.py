@@ -237,6 +237,11 @@ class Pool:
         return len(self.workers) - len(self._free)
 
     @property
+    def any_lives(self) -> bool:
+        """Whether a process runs."""
+        return any(worker.is_alive for worker in self.workers)
+
+    @property
     def n_restarts(self) -> int:
         """How often a process was replaced."""
         return sum(max(0, worker.n_starts - 1) for worker in self.workers)
@@ -289,11 +294,11 @@ class Pool:
             Refused: no process was free in time, or none can be started.
         """
         try:
-            return await self._asked(job)
-        except EnvironmentFault as error:
-            if not self._any_lives:
-                raise Refused(503, "not_ready", str(error), retry_after_s=5) from error
-        try:
+            try:
+                return await self._asked(job)
+            except EnvironmentFault:
+                if not self.any_lives:
+                    raise
             return await self._asked(job)  # by another one, once
         except EnvironmentFault as error:
             raise Refused(503, "not_ready", str(error), retry_after_s=5) from error
@@ -304,14 +309,10 @@ class Pool:
         asked.add_done_callback(lambda _: self._give(worker))  # also if the request is given up meanwhile
         return await asyncio.shield(asked)
 
-    @property
-    def _any_lives(self) -> bool:
-        return any(worker.is_alive for worker in self.workers)
-
     async def _take(self) -> Worker:
         """A free process that lives; where none lives at all, one that its job starts again."""
         found = next((one for one in self._free if one.is_alive), None)
-        if found is None and self._free and not self._any_lives:
+        if found is None and self._free and not self.any_lives:
             found = self._free[0]
         if found is not None:
             self._free.remove(found)
@@ -331,7 +332,7 @@ class Pool:
 
     def _give(self, worker: Worker) -> None:
         # One that cannot start would fail request after request; `_mend` tries it again.
-        while self._waiting and (worker.is_alive or not self._any_lives):
+        while self._waiting and (worker.is_alive or not self.any_lives):
             ticket = self._waiting.popleft()
             if not ticket.done():
                 ticket.set_result(worker)

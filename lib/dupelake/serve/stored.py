@@ -5,24 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dupelake.errors import VersionMixError
 from dupelake.lookup.index import opened
-from dupelake.lookup.manifest import Manifest, read_manifest
+from dupelake.lookup.manifest import Manifest, manifest_of
 from dupelake.lookup.state import State
 from dupelake.warehouse.rules import member_order
 from dupelake.warehouse.schema import GROUPS, IMAGES
-
-
-def index_of(folder: Path) -> Manifest:
-    """The manifest of the newest index.
-
-    Raises:
-        VersionMixError: there is none.
-    """
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise VersionMixError(f"there is no index in {folder}; make it: dupelake index --warehouse DIR")
-    return manifest
 
 
 def image_of(folder: Path, image_id: str) -> dict[str, Any] | None:
@@ -61,5 +48,5 @@ def group_of(folder: Path, group_id: str) -> dict[str, Any] | None:
 
 
 def _state(folder: Path) -> tuple[Manifest, State]:
-    manifest = index_of(folder)
+    manifest = manifest_of(folder)
     return manifest, State(folder / manifest.state / "rows.sqlite")
