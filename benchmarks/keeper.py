@@ -45,6 +45,7 @@ from dupelake.config import ClusterConfig, DecodeConfig, HashConfig
 from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
 from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.group import keeping
+from dupelake.group.keeper_order import order_of
 from dupelake.group.stars import agreement_of
 from dupelake.group.traces import fits_of, levels_of
 from dupelake.ingest.failure import Failure
@@ -245,11 +246,10 @@ def agreements(found: Sequence[Alignment | None]) -> NDArray[np.int64]:
 
 def judged(
     pairs: Sequence[tuple[File, File]], found: Sequence[Alignment | None]
-) -> tuple[keeping.Codes, keeping.Codes, NDArray[np.int64]]:
-    """The better end of each pair, by which rule, and how far the two agree."""
+) -> tuple[keeping.Judgement, NDArray[np.int64]]:
+    """The better end of each pair, and how far the two agree."""
     agreement = agreements(found)
-    better, rule = keeping.better_side(*ends_of(pairs, found), agreement)
-    return better, rule, agreement
+    return keeping.better_side(*ends_of(pairs, found), agreement), agreement
 
 
 RULES = {
@@ -262,11 +262,11 @@ RULES = {
 def kept_of_six(files: Sequence[File], found: Sequence[Alignment | None]) -> str:
     """The kept one of several files that are sorted by rank; all pairs of them are compared."""
     ends = list(combinations(range(len(files)), 2))
-    better, rule, agreement = judged([(files[i], files[j]) for i, j in ends], found)
+    judgement, agreement = judged([(files[i], files[j]) for i, j in ends], found)
     a, b = np.array(ends, np.int64).T
     use = np.array([pair is not None for pair in found])
     chosen = np.zeros(len(files), np.bool_)
-    order = keeping.order_of(a[use], b[use], better[use], rule[use], agreement[use], chosen, len(files))
+    order = order_of(a[use], b[use], judgement.margin[use], judgement.rule[use], agreement[use], chosen, len(files))
     return files[int(order.vertices[0])].name
 
 
@@ -323,8 +323,8 @@ def score(held: Sequence[Case], title: str, show: bool) -> None:
     won: dict[str, Counter[str]] = defaultdict(Counter)
     sixes = Counter[bool]()
     for i, case in enumerate(held):
-        better, rule, _ = judged([(case.first, one) for one in case.files], case.found)
-        for one, sign, code in zip(case.files, better.tolist(), rule.tolist(), strict=True):
+        found, _ = judged([(case.first, one) for one in case.files], case.found)
+        for one, sign, code in zip(case.files, found.better.tolist(), found.rule.tolist(), strict=True):
             level = one.name in EQUAL or (sign == 0 and case.first.rank < one.rank)
             outcome = "original" if sign > 0 else "equal" if level else "level" if sign == 0 else "copy"
             won[one.name][outcome] += 1

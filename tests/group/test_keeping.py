@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from dupelake.group import keeping as rules
-from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side, order_of
+from dupelake.group.keeper_order import DISAGREEMENT_LOSS, MOST_CLASSES, order_of
+from dupelake.group.keeping import MORE_MARGIN, OF_PAIR, OWN, Side, better_side
 from dupelake.group.stars import agreement_of
 from dupelake.group.traces import LOWEST_QUALITY, N_QUALITIES, fits_of, levels_of
 
@@ -43,11 +44,13 @@ def falling(by_db: float, cut: float = 1.0, cliff_db: float = 0.0) -> bytes:
 def judge(a: Side, b: Side, scale: float = 1.0, agreement: int = 900) -> tuple[int, int]:
     """Decided from both ends, which must agree."""
     agrees = np.array([agreement])
-    better, rule = better_side(a, b, np.array([scale]), agrees)
-    other, again = better_side(b, a, np.array([1 / scale]), agrees)
-    assert other.tolist() == (-better).tolist()
-    assert again.tolist() == rule.tolist()
-    return int(better[0]), int(rule[0])
+    found = better_side(a, b, np.array([scale]), agrees)
+    swapped = better_side(b, a, np.array([1 / scale]), agrees)
+    assert swapped.better.tolist() == (-found.better).tolist()
+    assert swapped.rule.tolist() == found.rule.tolist()
+    assert swapped.margin.tolist() == (-found.margin).tolist()
+    assert np.sign(found.margin).tolist() == found.better.tolist()
+    return int(found.better[0]), int(found.rule[0])
 
 
 @pytest.mark.parametrize(
@@ -158,35 +161,50 @@ def test_alike_are_level_and_so_is_what_was_not_measured():
 
 def test_order_goes_by_better_neighbours_then_agreement_then_number_whatever_the_order_of_edges():
     a, b = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3])
-    better = np.array([-1, 0, 0, 1, 1, 0], np.int8)  # 1 is better than all, 0 is beaten once, like 2 and 3
-    agreement = np.array([1000, 900, 800, 1000, 1000, 100])
-    strong = np.full(6, rules.LARGER, np.int8)
-    order = order_of(a, b, better, strong, agreement, np.zeros(4, np.bool_), 4)
+    margin = 3000 * np.array([-1, 0, 0, 1, 1, 0])  # 1 is better than all, 0 is beaten once, like 2 and 3
+    agreement = np.array([1000, 900, 800, 1000, 1000, 700])
+    rule = np.full(6, rules.LARGER, np.int8)
+    order = order_of(a, b, margin, rule, agreement, np.zeros(4, np.bool_), 4)
     assert order.vertices.tolist() == [1, 0, 2, 3]
     assert (order.n_better.tolist(), order.n_fuller.tolist()) == ([1, 0, 1, 1], [0, 0, 0, 0])
+    assert order.doubt.tolist() == [2355, -3 * 645, 2355, 2355]  # ln((1 + exp(3)) / 2), ln((1 + exp(-3)) / 2), 0
     shuffled = np.random.default_rng(1).permutation(6)
     none = np.zeros(4, np.bool_)
-    again = order_of(b[shuffled], a[shuffled], -better[shuffled], strong, agreement[shuffled], none, 4)
+    again = order_of(b[shuffled], a[shuffled], -margin[shuffled], rule[shuffled], agreement[shuffled], none, 4)
     assert again.vertices.tolist() == order.vertices.tolist()
     chosen = np.array([False, False, False, True])
-    assert order_of(a, b, better, strong, agreement, chosen, 4).vertices[0] == 3
+    assert order_of(a, b, margin, rule, agreement, chosen, 4).vertices[0] == 3
 
 
 def test_the_part_that_agrees_best_is_no_keeper_where_others_show_more():
     a, b = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3])
-    better = np.array([-1, -1, -1, 0, 0, 0], np.int8)
-    rule = np.array([rules.FULLER] * 3 + [rules.LEVEL] * 3, np.int8)
+    margin = np.array([-MORE_MARGIN, 0, 0, 0, 0, 0])  # 1 shows more than 0
+    rule = np.array([rules.FULLER] + [rules.LEVEL] * 5, np.int8)
     agreement = np.array([1000, 1000, 1000, 0, 0, 0])  # 0 agrees with all, who agree with none but it
-    order = order_of(a, b, better, rule, agreement, np.zeros(4, np.bool_), 4)
+    assert MORE_MARGIN > DISAGREEMENT_LOSS * MOST_CLASSES
+    order = order_of(a, b, margin, rule, agreement, np.zeros(4, np.bool_), 4)
     assert order.vertices.tolist() == [1, 2, 3, 0]
+
+
+def test_a_clear_judgement_outweighs_several_weak_ones():
+    a, b, none = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3]), np.zeros(4, np.bool_)
+    margin = np.array([-150, -150, 4000, 0, -150, -150])  # 0 is beaten twice, 1 and 2 once
+    order = order_of(a, b, margin, np.full(6, rules.COMPRESSED, np.int8), np.full(6, 1000), none, 4)
+    assert (order.vertices[0], order.n_better.tolist()) == (0, [2, 1, 1, 1])
+
+
+def test_pairs_that_are_level_speak_against_no_image():
+    a, b = np.array([0, 0, 0]), np.array([1, 2, 3])  # 1, 2 and 3 were compared with 0 only
+    order = order_of(a, b, np.zeros(3, np.int64), np.zeros(3, np.int8), np.full(3, 1000), np.zeros(4, np.bool_), 4)
+    assert order.vertices.tolist() == [0, 1, 2, 3]
 
 
 def test_damage_counts_after_the_agreement_of_several():
     a, b = np.array([0, 0, 1]), np.array([1, 2, 2])
-    better, rule = np.array([1, 1, 0], np.int8), np.full(3, rules.COMPRESSED, np.int8)
+    margin, rule = np.array([2000, 2000, 0]), np.full(3, rules.COMPRESSED, np.int8)
     none = np.zeros(3, np.bool_)
-    assert order_of(a, b, better, rule, np.array([1000, 1000, 1000]), none, 3).vertices[0] == 0
-    assert order_of(a, b, better, rule, np.array([600, 600, 1000]), none, 3).vertices[0] == 1
+    assert order_of(a, b, margin, rule, np.array([1000, 1000, 1000]), none, 3).vertices[0] == 0
+    assert order_of(a, b, margin, rule, np.array([600, 600, 1000]), none, 3).vertices[0] == 1
 
 
 def test_agreement_takes_away_what_encoding_does_not_explain():

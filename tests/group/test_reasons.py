@@ -31,8 +31,10 @@ def member(kind="near", relation="copy", other=OTHER, link=LINK, **differs):
     return reason_of(ROW | facts | own)
 
 
-def keeper(worse=None, *, decided=True, twin=False, loss=(0, 0, 0), next_loss=(0, 0, 0), next_rank="z", **differs):
-    names = ("n_fuller", "n_better", "disagreement")
+def keeper(
+    worse=None, *, decided=True, twin=False, loss=(0, 0, 0, 0), next_loss=(0, 0, 0, 0), next_rank="z", **differs
+):
+    names = ("n_fuller", "n_better", "doubt", "disagreement")
     following = {"vertex": "m/" if twin else "n/", "rank": {"pixels": -9, "image_id": next_rank}, "is_worse": decided,
                  "loss": dict(zip(names, next_loss, strict=True))}  # fmt: skip
     facts = {"is_keeper": True, "worse": dict.fromkeys(PHRASES, 0) | (worse or {}), "shows_all": True,
@@ -138,12 +140,14 @@ def test_a_phrase_about_a_member_needs_its_evidence(phrase, without, evidence):
         ("no trace of JPEG", {"worse": {"blocky": 1, "resaved": 1, "web": 1}}, {"worse": {"compressed": 1}}),
         ("(JPEG quality about 60)", {"worse": {"resaved": 1}, "jpeg_quality": None}, {"worse": {"resaved": 1}}),
         ("looks most like", {"worse": {"noisy": 1}}, {"worse": {"noisy": 1}, "is_beaten": True}),
-        ("looks more like the others than", {"decided": False, "next_loss": (0, 0, 3)},
-         {"decided": False, "loss": (0, 0, 2), "next_loss": (0, 0, 3)}),
-        ("less, or coarser, than 0 of", {"decided": False, "next_loss": (0, 1, 0)},
-         {"decided": False, "next_loss": (1, 0, 0)}),
+        ("looks more like the others than", {"decided": False, "next_loss": (0, 0, 0, 3)},
+         {"decided": False, "loss": (0, 0, 0, 2), "next_loss": (0, 0, 0, 3)}),
+        ("less, or coarser, than 0 of", {"decided": False, "next_loss": (0, 1, 3000, 0)},
+         {"decided": False, "next_loss": (1, 0, 7000, 0)}),
         ("worse than 1 of the images compared with it; the next best than 2", {"decided": False},
-         {"decided": False, "loss": (0, 1, 0), "next_loss": (0, 2, 0)}),
+         {"decided": False, "loss": (0, 1, 300, 0), "next_loss": (0, 2, 600, 0)}),
+        ("compares more clearly with the others", {"decided": False},
+         {"decided": False, "loss": (0, 1, 300, 0), "next_loss": (0, 1, 500, 0)}),
         ("ties", {"worse": {"noisy": 1}}, {"decided": False}),
         ("same pixels as the next best, and its image_id", {"decided": False}, {"decided": False, "twin": True}),
         ("chosen by ann, of 2", {"verdicts": VERDICTS, "worse": {"noisy": 1}},

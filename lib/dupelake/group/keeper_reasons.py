@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dupelake.group import keeping as rules
+from dupelake.group.keeper_order import DISAGREEMENT_LOSS
 
 
 class Phrase(NamedTuple):
@@ -61,8 +62,8 @@ def keeper_reason(row: Mapping[str, Any]) -> str:
             captured (text or None); `worse`, for each key of PHRASES the number of images that were compared with the
             keeper and are worse in this way; shows_all (no other shows what it lacks), is_largest (no other has more
             pixels); is_beaten (another is better by a rule); rank, the keys of the keeper order; loss, a struct of
-            n_fuller, n_better and disagreement of `group.keeping.Order`; next, the next best, with its vertex, rank,
-            loss, and is_worse: it was compared with the keeper and is worse by a rule.
+            n_fuller, n_better, doubt and disagreement of `group.keeper_order.Order`; next, the next best, with its
+            vertex, rank, loss, and is_worse: it was compared with the keeper and is worse by a rule.
     """
     verdicts, following = row["verdicts"], row["next"]
     is_twin = following["vertex"] == row["vertex"]
@@ -99,29 +100,23 @@ def _others(worse: Mapping[str, int]) -> str:
 
 
 def _by_group(row: Mapping[str, Any], is_medoid: bool, is_twin: bool) -> str:
-    """By what part of the loss (`group.keeping.order_of`) the keeper ranks before the next best, else by the order."""
+    """By what part of the loss (`group/keeper_order.py`) the keeper ranks before the next best, else by the order."""
     own, other = row["loss"], row["next"]["loss"]
     is_most = own["disagreement"] == 0
     like = "looks most like the others" if is_most else "looks more like the others than the next best does"
-    content, better = (f"{own[name]} of the images compared with it" for name in ("n_fuller", "n_better"))
-    gain, text = max(
-        (other["disagreement"] - own["disagreement"], like),
-        (
-            rules.MORE_LOSS * (other["n_fuller"] - own["n_fuller"]),
-            f"shows less, or coarser, than {content}; the next best than {other['n_fuller']}",
-        ),
-        (
-            rules.BETTER_LOSS * (other["n_better"] - own["n_better"]),
-            f"is worse than {better}; the next best than {other['n_better']}",
-        ),
-        key=lambda part: part[0],
-    )
     if is_medoid:
         return like
-    if gain > 0 and not is_twin:
-        return text
-    tie = "has the same pixels as the next best" if is_twin else "ties with the next best"
-    return f"{tie}, and {_first_difference(row)}"
+    likeness = DISAGREEMENT_LOSS * (other["disagreement"] - own["disagreement"])
+    sureness = other["doubt"] - own["doubt"]
+    if likeness + sureness <= 0 or is_twin:
+        tie = "has the same pixels as the next best" if is_twin else "ties with the next best"
+        return f"{tie}, and {_first_difference(row)}"
+    if likeness >= sureness:
+        return like
+    for name, text in (("n_fuller", "shows less, or coarser, than"), ("n_better", "is worse than")):
+        if own[name] < other[name]:
+            return f"{text} {own[name]} of the images compared with it; the next best than {other[name]}"
+    return "compares more clearly with the others than the next best does"
 
 
 def _first_difference(row: Mapping[str, Any]) -> str:

@@ -17,7 +17,8 @@ from dupelake.config import ClusterConfig
 from dupelake.frames.functions import F, W
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, cut_bridges
 from dupelake.group.cover import comparison_partners, group_cover
-from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side, order_of
+from dupelake.group.keeper_order import order_of
+from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side
 from dupelake.group.stars import agreement_of
 from dupelake.group.tiers_stage import is_verified
 from dupelake.group.traces import fits_of, levels_of
@@ -30,13 +31,13 @@ _FACTS = ("score", "kind", "aligned", "pdq_bits", "phash_bits", "is_verified", "
 _DETAILS = ("detail_src", "detail_dst", "is_level")
 _JUDGED_EDGES = (
     "bucket bigint, component string, src string, dst string, a bigint, b bigint, is_tight boolean, "
-    "agreement bigint, better bigint, rule bigint, cut bigint"
+    "agreement bigint, better bigint, rule bigint, margin bigint, cut bigint"
 )
 TIGHT_SCORE = 0.9  # no look-alike of the measured set lookalikes has such a score
-_ORDER_COLUMNS = ("n_fuller", "n_better", "disagreement")
+_ORDER_COLUMNS = ("n_fuller", "n_better", "doubt", "disagreement")
 _CENTRES = (
     "bucket bigint, position bigint, centre bigint, partner bigint, keeper_order bigint, n_fuller bigint, "
-    "n_better bigint, disagreement bigint, n_cut bigint, is_composite boolean"
+    "n_better bigint, doubt bigint, disagreement bigint, n_cut bigint, is_composite boolean"
 )
 
 
@@ -247,8 +248,8 @@ def judge_edges(
 
     Returns:
         positions (vertex, component, bucket, position), and edges (bucket, component, src, dst, a, b, is_tight,
-        agreement, better, rule, cut): a and b are positions; agreement is in thousandths, 0 if turned; better is 1 if a
-        is the better keeper and -1 if b is, by a rule of `group/keeping.py`; cut is a code of `group/bridges.py`.
+        agreement, better, rule, margin, cut): a and b are positions; agreement is in thousandths, 0 if turned; better,
+        rule and margin as of `group.keeping.Judgement`, with a as the source; cut is a code of `group/bridges.py`.
     """
     bucket = F.pmod(F.xxhash64("component"), F.lit(n_buckets)).alias("bucket")
     by_rank = W.partitionBy("bucket").orderBy("rank")
@@ -269,9 +270,9 @@ def stars_of(positions: DataFrame, judged_edges: DataFrame, by_vertex: DataFrame
     """The star of each vertex that has an edge, as (vertex, star, partner, keeper_order, ..., n_cut, is_composite).
 
     star: its keeper vertex; partner: the vertex of its group that it was compared with, or null; keeper_order: its
-    position in the order of `group.keeping.Order`, whose other fields follow; n_cut: number of its edges that were cut.
-    With `by_vertex` (of `decisions_stage.combine_verdicts`) stars obey verdicts, and vertices that a verdict names are
-    in the result even without an edge.
+    position in the order of `group.keeper_order.Order`, whose other fields follow; n_cut: number of its edges that were
+    cut. With `by_vertex` (of `decisions_stage.combine_verdicts`) stars obey verdicts, and vertices that a verdict names
+    are in the result even without an edge.
     """
     if by_vertex is None:
         centres = judged_edges.groupBy("bucket").applyInArrow(_cover_without_verdicts, _CENTRES)
@@ -310,11 +311,10 @@ def _judge_bucket(edges: pa.Table) -> pa.Table:
     a, b, scale, resolution = (edges[name].to_numpy() for name in ("a", "b", "scale", "resolution"))
     src, dst = _side(edges, "src"), _side(edges, "dst")
     cut = cut_bridges(a, b, src.overlap, dst.overlap, scale, resolution)
-    agrees = [edges[name].to_numpy() for name in _AGREES]
-    agreement = np.where(edges["is_upright"].to_numpy(), agreement_of(*agrees), 0)
-    better, rule = better_side(src, dst, scale, agreement)
+    agreement = agreement_of(*(edges[name].to_numpy() for name in _AGREES)) * edges["is_upright"].to_numpy()
+    judged = better_side(src, dst, scale, agreement)
     found: dict[str, npt.NDArray[np.int8] | npt.NDArray[np.int64]]
-    found = {"agreement": agreement, "better": better, "rule": rule, "cut": cut}
+    found = {"agreement": agreement, **judged._asdict(), "cut": cut}
     kept = edges.select(["bucket", "component", "src", "dst", "a", "b", "is_tight"])
     for name, values in found.items():
         kept = kept.append_column(name, pa.array(values.astype(np.int64)))
@@ -338,7 +338,7 @@ def _cover_without_verdicts(edges: pa.Table) -> pa.Table:
 
 def _cover(edges: pa.Table, verdicts: pa.Table | None) -> pa.Table:
     """The groups of all components of one bucket, over the kept edges; components with verdicts obey them."""
-    a, b, better, cut = (edges[name].to_numpy() for name in ("a", "b", "better", "cut"))
+    a, b, margin, cut = (edges[name].to_numpy() for name in ("a", "b", "margin", "cut"))
     named = verdicts["position"].to_numpy() if verdicts is not None else np.empty(0, np.int64)
     positions = np.unique(np.concatenate([a, b, named])).astype(np.int64)
     n = int(positions[-1]) + 1
@@ -348,7 +348,7 @@ def _cover(edges: pa.Table, verdicts: pa.Table | None) -> pa.Table:
     if verdicts is not None:
         is_chosen[named] = verdicts["is_chosen"].to_numpy()
     rule = edges["rule"].to_numpy()
-    found = order_of(a[kept], b[kept], better[kept], rule[kept], agreement[kept], is_chosen, n)
+    found = order_of(a[kept], b[kept], margin[kept], rule[kept], agreement[kept], is_chosen, n)
     order = found.vertices
     rank = np.empty(n, np.int64)
     rank[order] = np.arange(n)

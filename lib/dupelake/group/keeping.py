@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from dupelake.group.bridges import FINER as FINER_SCALE
 from dupelake.group.bridges import WHOLE
-from dupelake.group.stars import component_disagreement
 from dupelake.group.traces import enlarged_logit, fine_difference, fit_at
 from dupelake.shipped import shipped_asset
 
@@ -35,10 +34,11 @@ MORE = 0.015  # smallest share beyond the overlap for a picture that shows more
 MORE_FRAMED = 0.05  # the same if either has a frame, whose edge may be measured as content
 # Smallest difference between the frame shares of two pictures; one line of the grid of measured points is .021.
 FRAMED = 0.03
-_AROUND = 0.6  # ratio of frame to beyond above which beyond is part of the frame, such as filled corners
+_AROUND = 1.2  # ratio of frame to beyond above which beyond is part of the frame, such as filled corners
 COARSE = 0.6  # linear resolution of the shared part below which the picture that shows more is not kept
 _LEVEL = 0.1  # logit below which neither is better: a probability of .525
 _LARGER, _ENLARGED_BY = 1.002, 1.01  # ratios of sides; a border makes the file larger, not what it shows
+_LARGER_FRAMED = 1.015  # the same if either has a frame: then the ratio is measured by the alignment
 _ENLARGED = 0.9  # ratio of measured resolutions; an enlarged copy has .89 or less
 _MADE_FROM = 1.0  # logit above which a larger picture counts as enlarged: benchmarks/enlarged.py has the shares
 _SHARP, _LOWEST_DETAIL = 0.83, 0.18  # detail of a sharp picture; lowest detail that fingerprint/detail.py can measure
@@ -59,7 +59,8 @@ _SAME_AGREEMENT, _SAME_OVERLAP, _SAME_FRAME, _SAME_ADDED, _SAME_SCALE = 990, 0.9
 _SOFTER_DB, _FINER_DB, _NOISIER, _SAME_SHARPNESS = 3.0, 2.0, 0.25, 0.12  # of the file of higher quality
 _LOSSLESS = 101.0
 _USUAL_SHARPNESS = 1.75  # the median of photographs
-MORE_LOSS, BETTER_LOSS = 10, 2
+# Margins of the rules of content and size, and the largest of the model: thousandths of a logit (group/keeper_order.py)
+MORE_MARGIN, _SIZE_MARGIN, _MOST_MARGIN = 7_000, 3_000, 6_000
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,28 @@ OF_PAIR, OWN = _NAMES[:4], _NAMES[4:-2]
 """Fields of `Side` measured on the pair, and numbers measured on the picture."""
 
 
-def better_side(src: Side, dst: Side, scale: Floats, agreement: Ints) -> tuple[Codes, Codes]:
-    """Which end of an edge is the better keeper (1 the source, -1 the destination, 0 neither), and by which rule.
+class Judgement(NamedTuple):
+    """Which end of each edge is the better keeper.
+
+    Attributes:
+        better: int8 (E,), 1 the source, -1 the destination, 0 neither.
+        rule: int8 (E,), the code of the rule (FULLER, ...; LEVEL where none decides).
+        margin: int64 (E,), thousandths of the logit that the source is better; 0 where neither is.
+    """
+
+    better: Codes
+    rule: Codes
+    margin: Ints
+
+
+def better_side(src: Side, dst: Side, scale: Floats, agreement: Ints) -> Judgement:
+    """Judge which end of each edge is the better keeper.
 
     Args:
         src: the sources.
         dst: the destinations.
         scale: full-size pixels of the destination for one pixel of the source.
         agreement: int64 (E,), result of `group.stars.agreement_of`, 0 for a mirrored or turned pair.
-
-    Returns:
-        int8 (E,) twice: the better end, and the code of the rule (FULLER, ...; LEVEL where none decides).
     """
     better, by = by_content_and_size(src, dst, scale)
     weights = np.array([keeper_weights()[term.name] for term in TERMS])
@@ -127,7 +139,13 @@ def better_side(src: Side, dst: Side, scale: Floats, agreement: Ints) -> tuple[C
     kept_sharper = np.where(sign > 0, src.sharpness > dst.sharpness, dst.sharpness > src.sharpness)
     codes = np.where((codes == SHARPENED) & kept_sharper, SOFT, codes)
     is_open = better == 0
-    return np.where(is_open, sign, better), np.where(is_open, np.where(sign == 0, LEVEL, codes), by).astype(np.int8)
+    by_model = np.clip(np.rint(1000 * logit), -_MOST_MARGIN, _MOST_MARGIN).astype(np.int64) * np.abs(sign)
+    by_rule = better * np.where((by == FULLER) | (by == FINER), MORE_MARGIN, _SIZE_MARGIN).astype(np.int64)
+    return Judgement(
+        np.where(is_open, sign, better),
+        np.where(is_open, np.where(sign == 0, LEVEL, codes), by).astype(np.int8),
+        np.where(is_open, by_model, by_rule),
+    )
 
 
 def by_content_and_size(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
@@ -191,31 +209,18 @@ def _value_difference(value: Callable[[Side], Floats]) -> Callable[[Side, Side, 
     return lambda src, dst, scale: value(src) - value(dst)
 
 
-class Order(NamedTuple):
-    """Vertices in the order in which they become keepers, and the values it is based on; int64 (n,) each.
-
-    Attributes:
-        vertices: vertices, best first.
-        n_fuller: for each vertex, number of neighbours that show more, or the shared part much finer.
-        n_better: number of neighbours that are better by another rule.
-        disagreement: result of `group.stars.component_disagreement`.
-    """
-
-    vertices: Ints
-    n_fuller: Ints
-    n_better: Ints
-    disagreement: Ints
-
-
 def _resolution(own: Side, other: Side, scale: Floats) -> Floats:
     """Measured pixels of the other for one pixel of own; detail corrects for enlarging only."""
     return np.clip(scale * other.detail / own.detail, np.minimum(scale, 1.0), np.maximum(scale, 1.0))
 
 
 def _shows_more(side: Side, other: Side) -> Flags:
-    framed = np.maximum(side.frame, other.frame) >= FRAMED
     around = (side.frame - other.frame >= FRAMED) & (side.frame >= _AROUND * side.beyond)
-    return np.asarray((side.beyond >= np.where(framed, MORE_FRAMED, MORE)) & ~around)
+    return np.asarray((side.beyond >= np.where(_is_framed(side, other), MORE_FRAMED, MORE)) & ~around)
+
+
+def _is_framed(one: Side, other: Side) -> Flags:
+    return np.asarray(np.maximum(one.frame, other.frame) >= FRAMED)
 
 
 def _is_unframed(own: Side, other: Side, scale: Floats) -> Flags:
@@ -229,9 +234,9 @@ def _is_larger(own: Side, other: Side, scale: Floats) -> Flags:
     """Own has more pixels, and they carry detail."""
     whole = (own.overlap >= WHOLE) & (other.overlap >= WHOLE)
     aligned, scale = scale, _by_area(own, other, scale)
-    return np.asarray(
-        whole & (scale * _LARGER < 1) & ~(_is_enlarged_copy(own, other, 1 / scale) & (aligned * _ENLARGED_BY < 1))
-    )
+    least = np.where(_is_framed(own, other), _LARGER_FRAMED, _LARGER)
+    enlarged = _is_enlarged_copy(own, other, 1 / scale) & (aligned * _ENLARGED_BY < 1)
+    return np.asarray(whole & (scale * least < 1) & ~enlarged)
 
 
 def _is_not_enlarged(own: Side, other: Side, scale: Floats) -> Flags:
@@ -242,8 +247,7 @@ def _is_not_enlarged(own: Side, other: Side, scale: Floats) -> Flags:
 
 def _by_area(own: Side, other: Side, scale: Floats) -> Floats:
     """Pixels of the other for one pixel of own; from the exact sizes if neither has a frame."""
-    framed = np.maximum(own.frame, other.frame) >= FRAMED
-    return np.where(framed, scale, np.sqrt(other.area / own.area))
+    return np.where(_is_framed(own, other), scale, np.sqrt(other.area / own.area))
 
 
 def _is_enlarged_copy(large: Side, small: Side, scale: Floats) -> Flags:
@@ -368,32 +372,3 @@ TERMS = (
     Term("richer", RICHER, _rule_difference(_is_richer)),
 )
 """Terms of the linear model; of two equal contributions the first is reported."""
-
-
-def order_of(a: Ints, b: Ints, better: Codes, rule: Codes, agreement: Ints, chosen: Flags, n: int) -> Order:
-    """The order in which vertices become keepers, best first; see `Order`.
-
-    Vertices that people chose come first, then the vertex with the least loss, then the smaller number. A neighbour
-    that shows more adds MORE_LOSS to the loss, a neighbour that is better otherwise adds BETTER_LOSS, and each class
-    of disagreement with the component adds 1. The result does not depend on the order of the edges.
-
-    Args:
-        a: one end of each edge, integers in [0, n); no loops, no repeats.
-        b: the other end.
-        better: int8 (E,), 1 where `a` is the better keeper, -1 where `b` is, else 0.
-        rule: int8 (E,), by which rule.
-        agreement: int64 (E,), as for `group.stars.component_disagreement`.
-        chosen: bool (n,), whether people chose the vertex as a keeper.
-        n: number of vertices.
-    """
-
-    def n_beaten_by(which: Flags) -> Ints:
-        beaten = np.concatenate([a[which & (better < 0)], b[which & (better > 0)]])
-        return np.bincount(beaten, minlength=n).astype(np.int64)
-
-    is_fuller = (rule == FULLER) | (rule == FINER)
-    n_fuller, n_better = n_beaten_by(is_fuller), n_beaten_by(~is_fuller)
-    disagreement = component_disagreement(a, b, agreement, n)
-    loss = MORE_LOSS * n_fuller + BETTER_LOSS * n_better + disagreement
-    order = np.lexsort((np.arange(n), loss, ~chosen))
-    return Order(order.astype(np.int64), n_fuller, n_better, disagreement)

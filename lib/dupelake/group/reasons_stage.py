@@ -43,8 +43,8 @@ def shown_struct() -> Column:
 
 
 def loss_struct() -> Column:
-    """The parts of the loss in `group.keeping.order_of`."""
-    return F.struct("n_fuller", "n_better", "disagreement")
+    """The parts of the loss in `group.keeper_order.order_of`."""
+    return F.struct("n_fuller", "n_better", "doubt", "disagreement")
 
 
 def star_facts(by_star: WindowSpec) -> dict[str, Column]:

@@ -293,7 +293,7 @@ def _linked(members: DataFrame, stars: DataFrame, edges: DataFrame, verdict_stru
     positions = (
         with_verdicts.join(stars, "vertex", "left")
         .withColumn("star", F.coalesce("star", "vertex"))
-        .fillna(0, ["keeper_order", "n_fuller", "n_better", "disagreement", "n_cut"])
+        .fillna(0, ["keeper_order", "n_fuller", "n_better", "doubt", "disagreement", "n_cut"])
         .withColumns(
             {
                 "group_size": F.count("*").over(by_star).cast("int"),
