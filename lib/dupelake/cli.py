@@ -21,6 +21,7 @@ from dupelake.serve.command_lines import add_serve
 from dupelake.version import __version__
 
 if TYPE_CHECKING:
+    from dupelake.warehouse.reader import Reader
     from dupelake.warehouse.schema_types import Table
     from dupelake.warehouse.tables import Warehouse
 
@@ -208,6 +209,23 @@ def _existing(args: argparse.Namespace, faults: list[str], table: Table | None =
     return warehouse
 
 
+def _readable(args: argparse.Namespace, faults: list[str]) -> Reader:
+    """Reads the warehouse without Spark; all faults at once, those of the command line too."""
+    from dupelake.errors import ConfigError, NotFoundError
+    from dupelake.pipeline.command_lines import faults_of_warehouse
+    from dupelake.warehouse.reader import Reader
+
+    faults = [*faults, *faults_of_warehouse(args.warehouse, {}, is_written=False)]
+    try:
+        reader = Reader(args.warehouse)
+        reader.version("images")
+    except NotFoundError as error:
+        faults.append(f"--{error}")
+    if faults:
+        raise ConfigError(faults)
+    return reader
+
+
 def _add_review(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     review = commands.add_parser("review", help="what most deserves a person's look, as one HTML page and a CSV")
     review.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
@@ -267,7 +285,6 @@ def _vocabulary(args: argparse.Namespace) -> int:
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate", help="found groups and pairs against a truth file: figures and pictures")
     evaluate.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
-    add_spark(evaluate)
     evaluate.add_argument("--truth", required=True, metavar="CSV", help="pairs or groups of images (docs/evaluate.md)")
     evaluate.add_argument(
         "--out", default="evaluation", metavar="DIR", help="where the files go (default: evaluation in this folder)"
@@ -305,8 +322,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         truth = read_truth(Path(args.truth))
     except ConfigError as error:
         faults += error.faults
-    warehouse = _existing(args, faults)
-    result = evaluate(warehouse, truth, by=args.by, closed=args.closed, n_shown=args.candidates)
+    result = evaluate(_readable(args, faults), truth, by=args.by, closed=args.closed, n_shown=args.candidates)
     files = write_files(result, out)
     print(describe(result))
     print(f"\nIn {out}: {', '.join(path.name for path in files)}")
