@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from dupelake.errors import DupelakeError
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
+from dupelake.pipeline.verdict_commands import add_decide, readable
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
 from dupelake.version import __version__
 
 if TYPE_CHECKING:
-    from dupelake.warehouse.reader import Reader
     from dupelake.warehouse.schema_types import Table
     from dupelake.warehouse.tables import Warehouse
 
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add_index(commands)
     add_serve(commands)
     _add_evaluate(commands)
-    _add_decide(commands)
+    add_decide(commands, _existing)
     _add_review(commands)
     _add_vocabulary(commands)
     demo = commands.add_parser("demo", help="sample images with known copies, two nights, a contact sheet")
@@ -143,50 +143,6 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_decide(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    decide = commands.add_parser(
-        "decide", help="add a person's verdicts on images: duplicate, not_duplicate, alternate, keeper, withdrawn"
-    )
-    decide.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
-    add_spark(decide)
-    decide.add_argument("--author", required=True, metavar="NAME", help="who decides")
-    decide.add_argument("--csv", metavar="FILE", help="columns image_id, other_image_id, verdict, note (review.csv)")
-    decide.add_argument("--note", metavar="TEXT", help="why, in words")
-    decide.add_argument("--again", action="store_true", help="add what this author's latest verdict says already")
-    decide.add_argument("image", nargs="?", metavar="IMAGE", help="image_id or uri")
-    decide.add_argument("verdict", nargs="?", metavar="VERDICT")
-    decide.add_argument("other", nargs="?", metavar="OTHER", help="image_id or uri of the second image")
-    decide.set_defaults(call=_decide)
-
-
-def _decide(args: argparse.Namespace) -> int:
-    from dupelake.errors import ConfigError
-    from dupelake.group.giving import Line, faults_of, faults_of_author
-    from dupelake.pipeline.decisions import decide, read_lines
-
-    lines: list[Line] = []
-    faults, n_blank = faults_of_author(args.author, "--author"), 0
-    if (args.csv is None) == (args.image is None):
-        faults.append("give either --csv FILE or IMAGE VERDICT [OTHER]")
-    elif args.csv is None:
-        lines = [Line.of("arguments", args.image, args.verdict, args.other, args.note)]
-    else:
-        try:
-            lines, n_blank = read_lines(Path(args.csv))
-        except ConfigError as error:
-            faults += error.faults
-    try:
-        warehouse = _existing(args, faults)
-    except ConfigError as error:
-        raise ConfigError([*error.faults, *faults_of(lines)]) from None
-    blank = f"; {n_blank} rows without a verdict left out" if n_blank else ""
-    done = decide(warehouse, lines, args.author, again=args.again)
-    print(f"{done.added} verdicts added, {done.known} already given by {args.author.strip()}{blank}.")
-    if done.added:
-        print("The next run applies them; jobs/cluster.py does so at once.")
-    return 0
-
-
 def _existing(args: argparse.Namespace, faults: list[str], table: Table | None = None) -> Warehouse:
     """The warehouse, which must hold `table` (images); all faults at once, those of the command line before Spark."""
     from dupelake.errors import ConfigError
@@ -207,23 +163,6 @@ def _existing(args: argparse.Namespace, faults: list[str], table: Table | None =
     if not warehouse.exists(table):
         raise ConfigError([f"--warehouse {args.warehouse}: holds no table {table.name}; run `dupelake run` first"])
     return warehouse
-
-
-def _readable(args: argparse.Namespace, faults: list[str]) -> Reader:
-    """Reads the warehouse without Spark; all faults at once, those of the command line too."""
-    from dupelake.errors import ConfigError, NotFoundError
-    from dupelake.pipeline.command_lines import faults_of_warehouse
-    from dupelake.warehouse.reader import Reader
-
-    faults = [*faults, *faults_of_warehouse(args.warehouse, {}, is_written=False)]
-    try:
-        reader = Reader(args.warehouse)
-        reader.version("images")
-    except NotFoundError as error:
-        faults.append(f"--{error}")
-    if faults:
-        raise ConfigError(faults)
-    return reader
 
 
 def _add_review(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -322,7 +261,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         truth = read_truth(Path(args.truth))
     except ConfigError as error:
         faults += error.faults
-    result = evaluate(_readable(args, faults), truth, by=args.by, closed=args.closed, n_shown=args.candidates)
+    result = evaluate(readable(args, faults), truth, by=args.by, closed=args.closed, n_shown=args.candidates)
     files = write_files(result, out)
     print(describe(result))
     print(f"\nIn {out}: {', '.join(path.name for path in files)}")

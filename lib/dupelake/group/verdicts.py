@@ -29,6 +29,7 @@ DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN = (
     "keeper",
     "withdrawn",
 )
+RULE = "rule:"  # the authors of verdicts that rules gave begin with it
 UNKNOWN_IMAGE, DIFFERENT_SCOPES = "unknown_image", "different_scopes"  # values of Verdict.fault
 SAME_TIME = "same_time"
 NOT_DUPLICATE_OF_DUPLICATE, ALTERNATE_OF_DUPLICATE = "not_duplicate_of_duplicate", "alternate_of_duplicate"
