@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dupelake.errors import DupelakeError
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
-from dupelake.pipeline.verdict_commands import add_decide, readable
+from dupelake.pipeline.verdict_commands import add_decide, add_rules, readable
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add_serve(commands)
     _add_evaluate(commands)
     add_decide(commands, _existing)
+    add_rules(commands)
     _add_review(commands)
     _add_vocabulary(commands)
     demo = commands.add_parser("demo", help="sample images with known copies, two nights, a contact sheet")

@@ -21,6 +21,7 @@ import yaml
 
 from dupelake.errors import ConfigError
 from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
+from dupelake.pair_rules import Rule, parse_rules
 from dupelake.profiles import BALANCED, profile_values
 from dupelake.replaced_options import REPLACED
 
@@ -146,6 +147,13 @@ class DecideConfig:
 
 
 @dataclass(frozen=True)
+class RulesConfig:
+    """Rules that decide pairs; nights apply those that are enabled."""
+
+    list: tuple[Rule, ...] = field(default=(), metadata={"parse": parse_rules})
+
+
+@dataclass(frozen=True)
 class ClusterConfig:
     """Groups: order of keepers, removable copies."""
 
@@ -201,6 +209,7 @@ class Config:
     embed: EmbedConfig = field(default_factory=EmbedConfig)
     lsh: LshConfig = field(default_factory=LshConfig)
     decide: DecideConfig = field(default_factory=DecideConfig)
+    rules: RulesConfig = field(default_factory=RulesConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
@@ -307,6 +316,9 @@ def _build_section(section: str, cls: Any, values: Mapping[str, Any], faults: li
             continue
         if key not in options:
             faults.append(f"{name}: no longer an option; it is always {fields[key].default}, so remove it")
+            continue
+        if "parse" in fields[key].metadata:
+            taken[key] = fields[key].metadata["parse"](value, name, faults)
             continue
         try:
             taken[key] = _convert(value, hints[key], fields[key].metadata)

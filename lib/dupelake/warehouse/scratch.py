@@ -56,7 +56,9 @@ class Scratch:
         if name in TABLES or name in self._made:
             raise ValueError(f"{name}: is a table already")
         path = f"{self._folder}/{name}"
-        write_deltalake(path, rows)
+        # DataFusion refuses a UNION of a column that may be null and one that may not, so all of these may.
+        nullable = pa.schema([column.with_nullable(True) for column in rows.schema])
+        write_deltalake(path, rows.cast(nullable))
         self._made[name] = DeltaTable(path)
 
 
