@@ -71,11 +71,13 @@ def grouped(image_id, group_id, scope, content, keeper):
     )
 
 
-def write_tables(root, images, digests, pairs, groups, thumbnails=(), lsh_scope="within"):
-    """The folder of a warehouse, written without Spark, with one run that had this `lsh.scope`."""
-    hashes = [
-        HASH | dict(content_id=c, pixel_digest=d, is_low_information=False, detail=1.0) for c, d in digests.items()
-    ]
+def write_tables(root, images, digests, pairs, groups, thumbnails=(), lsh_scope="within", hashed=None):
+    """The folder of a warehouse, written without Spark, with one run that had this `lsh.scope`.
+
+    `hashed` has more columns of `hashes` by content.
+    """
+    given = HASH | dict(is_low_information=False, detail=1.0)
+    hashes = [given | dict(content_id=c, pixel_digest=d) | (hashed or {}).get(c, {}) for c, d in digests.items()]
     run = dict(run_id="r", job="nightly", status="succeeded", started_at=NOON, finished_at=NOON, arguments="[]")
     run |= dict(config_fingerprint="f", config=json.dumps({"lsh": {"scope": lsh_scope}}))
     run |= dict(versions=[], counts=[], seconds=[])

@@ -177,7 +177,7 @@ def readable(args: argparse.Namespace, faults: list[str], *, is_written: bool = 
     found = faults_of_warehouse(args.warehouse, {}, is_written=is_written)
     try:
         reader = Reader(args.warehouse)
-        if not found:
+        if not faults and not found:
             reader.version("images")
     except NotFoundError as error:
         found.append(f"--{error}")
