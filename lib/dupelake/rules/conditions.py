@@ -31,7 +31,7 @@ def of_image(side: Side, row: str = "") -> str:
 
 
 def of_contents(pair: Both) -> str:
-    """The condition on a row of `pairs`, or on a row with its columns kind, is_duplicate and score."""
+    """The condition on a row of `edges` or `equals`, with the columns kind, is_duplicate and score."""
     found = []
     if pair.kind:
         found.append(f"coalesce(kind, 'none') IN {quoted_list(pair.kind)}")
@@ -61,8 +61,8 @@ def told_apart(pair: Both) -> list[str]:
 
 
 # Of two rows of `shown` in one group, of which one shows what the keeper shows: the tier of the other.
-TIER = """CASE WHEN a.group_id = b.group_id THEN
-    CASE WHEN a.content_id = b.keeper_content THEN b.tier WHEN b.content_id = a.keeper_content THEN a.tier END END"""
+TIER = """CASE WHEN a.grp = b.grp THEN
+    CASE WHEN a.place = b.keeper_place THEN b.tier WHEN b.place = a.keeper_place THEN a.tier END END"""
 
 
 def pattern_of(glob: str) -> str:

@@ -16,6 +16,7 @@ from dupelake.group.giving import WAIT_S
 from dupelake.group.verdicts import RULE, WITHDRAWN
 from dupelake.pair_rules import Rule
 from dupelake.report.last_run import options_in
+from dupelake.rules.conditions import TIER
 from dupelake.rules.matching import NEW, STATUSES, make_ruled
 from dupelake.rules.tables import make_tables
 from dupelake.serve.book import DeltaBook
@@ -134,11 +135,7 @@ def _outcomes(scratch: Scratch, rules: Sequence[Rule], n_examples: int) -> list[
         f"SELECT number, status, count(*) AS n, count(*) FILTER (WHERE {is_new} AND is_first) AS n_verdicts "
         "FROM ruled GROUP BY number, status"
     ).to_pylist()
-    order = f"PARTITION BY number ORDER BY {is_new} DESC, score, image_id, other_image_id"
-    shown = scratch.query(
-        f"SELECT number, {', '.join(_EXAMPLE)} FROM (SELECT *, row_number() OVER ({order}) AS place FROM ruled) "
-        f"WHERE place <= {n_examples} ORDER BY number, place"
-    ).to_pylist()
+    shown = scratch.query(_EXAMPLES.format(is_new=is_new, n=n_examples, tier=TIER)).to_pylist()
     outcomes = []
     for number, rule in enumerate(rules):
         found = {row["status"]: row for row in counted if row["number"] == number}
@@ -153,15 +150,22 @@ def _literal(at: dt.datetime) -> str:
     return f"arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
 
 
+_EXAMPLES = """SELECT r.number, r.status, a.image_id, a.uri, b.image_id AS other_image_id, b.uri AS other_uri, r.kind,
+  {tier} AS tier, r.score
+FROM (
+  SELECT *, row_number() OVER (PARTITION BY number ORDER BY {is_new} DESC, score, image, other) AS place FROM ruled
+) r JOIN shown a ON a.no = r.image JOIN shown b ON b.no = r.other WHERE r.place <= {n} ORDER BY r.number, r.place"""
+
 _WRITTEN = f"SELECT * FROM ruled WHERE status = '{NEW}' AND is_first"
 
-_VERDICTS = f"""SELECT image_id, CASE WHEN verdict <> 'keeper' THEN other_image_id END AS other_image_id, verdict,
-  author, {{at}} AS decided_at, CAST(NULL AS VARCHAR) AS note FROM ({_WRITTEN})"""
+_VERDICTS = f"""SELECT a.image_id, CASE WHEN r.verdict <> 'keeper' THEN b.image_id END AS other_image_id, r.verdict,
+  r.author, {{at}} AS decided_at, CAST(NULL AS VARCHAR) AS note
+FROM ({_WRITTEN}) r JOIN shown a ON a.no = r.image JOIN shown b ON b.no = r.other"""
 
 _PINS = f"""WITH written AS ({_WRITTEN}),
-named AS (SELECT image_id FROM written UNION SELECT other_image_id FROM written WHERE verdict <> 'keeper')
+named AS (SELECT image AS no FROM written UNION SELECT other FROM written WHERE verdict <> 'keeper')
 SELECT s.image_id, {{at}} AS decided_at, s.content_id, s.own_scope AS scope
-FROM shown s JOIN named n ON n.image_id = s.image_id"""
+FROM shown s JOIN named n ON n.no = s.no"""
 
 _STANDING = """SELECT image_id, other_image_id, decided_at FROM (
   SELECT *, row_number() OVER (PARTITION BY image_id, other_image_id ORDER BY decided_at DESC) AS place

@@ -35,7 +35,7 @@ class People:
     Attributes:
         of_pairs: (low, high): pairs of vertices with a verdict of a person, one that was withdrawn too.
         of_keepers: (vertex): vertices with a person's verdict `keeper`.
-        sets: (vertex, duplicate_set): confirmed copies.
+        sets: (vertex, duplicate_set): confirmed copies; sets have names.
         between: (low, high): duplicate sets that are kept apart, or are alternates.
     """
 
@@ -49,27 +49,36 @@ PEOPLE = People()
 
 
 def make_tables(scratch: Scratch, lsh: LshConfig) -> None:
-    """Make the tables `shown`, `equals`, `said`, `ruled_before`, and those of PEOPLE.
+    """Make the tables `shown`, `edges`, `equals`, `said`, `ruled_before`, and those of PEOPLE.
 
-    `shown`: live images: image_id, uri, content_id, vertex (all images of one scope with equal pixels), scope (in which
-    it is compared), own_scope, partition, captured_at, byte_size, pixels, format, jpeg_quality, has_exif, and of its
-    group group_id, is_keeper, tier, keeper_content, keeper_image (all null without one).
+    Images, places, vertices and groups have numbers (int64), because joins of numbers cost a fraction of joins of
+    texts. The number of an image is its rank by id; the others are named by their lowest image.
 
-    `equals`: the members of groups whose pixels equal those of their keeper: left and right (image ids), kind, score,
+    `shown`: live images: no, image_id, uri, content_id, own_scope, place (the content in the scope in which it is
+    compared), vertex (all images of one scope with equal pixels), partition, captured_at, byte_size, pixels, format,
+    jpeg_quality, has_exif, and of its group grp, tier, keeper (its number), keeper_place (all null without one).
+
+    `edges`: measured pairs between two vertices: left, right (places), kind, score, is_duplicate.
+
+    `equals`: the members of groups whose pixels equal those of their keeper: left and right (images), kind, score,
     is_duplicate. Table `pairs` has no row for them.
 
-    `said`: decisions with low and high (vertices, high null for a keeper; null where an image is unknown), image_id,
-    verdict, author, decided_at, is_rule.
+    `said`: decisions with low and high (names of vertices, high null for a keeper; null where an image is unknown),
+    image_id, verdict, author, decided_at, is_rule.
 
-    `ruled_before`: the latest verdict of a rule on each low and high that was not withdrawn.
+    `ruled_before`: the latest verdict of a rule on each low and high (vertices) that was not withdrawn.
     """
     scope = "''" if lsh.scope == "across" else "{}scope"
-    scratch.make("shown", _SHOWN.format(live=LIVE, scope=scope.format("i.")))
+    scratch.make("live", _LIVE.format(live=LIVE, scope=scope.format("i.")))
+    for name, keys in (("places", "content_id, scope"), ("vertices", "vertex"), ("grps", "group_id")):
+        scratch.make(name, f"SELECT {keys}, min(no) AS lowest FROM live GROUP BY {keys}")
+    scratch.make("shown", _SHOWN)
+    scratch.make("edges", _EDGES)
     scratch.make(
         "equals",
-        "SELECT m.image_id AS left, k.image_id AS right, m.kind, CAST(1.0 AS DOUBLE) AS score, true AS is_duplicate "
-        "FROM groups m JOIN groups k ON k.group_id = m.group_id AND k.is_keeper "
-        "WHERE NOT m.is_keeper AND m.kind IN ('exact', 'pixel')",
+        "SELECT s.no AS left, s.keeper AS right, g.kind, CAST(1.0 AS DOUBLE) AS score, true AS is_duplicate "
+        "FROM groups g JOIN shown s ON s.image_id = g.image_id "
+        "WHERE NOT g.is_keeper AND g.kind IN ('exact', 'pixel') AND s.keeper IS NOT NULL",
     )
     scratch.make("ends", _ENDS.format(ok=OK, scope=scope.format("k.")))
     scratch.make("said", _SAID)
@@ -78,19 +87,23 @@ def make_tables(scratch: Scratch, lsh: LshConfig) -> None:
 
 
 def _make_people(scratch: Scratch) -> None:
-    people = "FROM said WHERE NOT is_rule AND low IS NOT NULL AND"
-    scratch.make(PEOPLE.of_pairs, f"SELECT DISTINCT low, high {people} high IS NOT NULL")
-    scratch.make(PEOPLE.of_keepers, f"SELECT DISTINCT low AS vertex {people} high IS NULL")
+    people = "FROM said s JOIN vertices l ON l.vertex = s.low"
+    both = f"{people} JOIN vertices h ON h.vertex = s.high WHERE NOT s.is_rule"
+    low, high = "least(l.lowest, h.lowest) AS low", "greatest(l.lowest, h.lowest) AS high"
+    scratch.make(PEOPLE.of_pairs, f"SELECT DISTINCT {low}, {high} {both}")
+    alone = f"{people} WHERE NOT s.is_rule AND s.high IS NULL"
+    scratch.make(PEOPLE.of_keepers, f"SELECT DISTINCT l.lowest AS vertex {alone}")
     # People's verdicts are few.
-    rows = scratch.query(
-        f"SELECT low, high, verdict, author, decided_at, image_id {people} high IS NOT NULL"
-    ).to_pylist()
+    columns = "low, high, verdict, author, decided_at, image_id"
+    rows = scratch.query(f"SELECT {columns} FROM said WHERE NOT is_rule AND high IS NOT NULL").to_pylist()
     by_vertex, _ = combine(
         Verdict(row["low"], row["high"], row["verdict"], row["author"], _micros(row), row["image_id"], row["high"])
         for row in rows
     )
-    sets = {"vertex": [v.vertex for v in by_vertex], "duplicate_set": [v.duplicate_set for v in by_vertex]}
-    scratch.put(PEOPLE.sets, _texts(sets))
+    sets = {"name": [v.vertex for v in by_vertex], "duplicate_set": [v.duplicate_set for v in by_vertex]}
+    scratch.put("named_sets", _texts(sets))
+    named = "named_sets n JOIN vertices v ON v.vertex = n.name"
+    scratch.make(PEOPLE.sets, f"SELECT v.lowest AS vertex, n.duplicate_set FROM {named}")
     apart = sorted({(v.duplicate_set, other) for v in by_vertex for other in (*v.apart, *v.alternates)})
     scratch.put(PEOPLE.between, _texts({"low": [a for a, _ in apart], "high": [b for _, b in apart]}))
 
@@ -104,13 +117,30 @@ def _texts(columns: dict[str, list[str]]) -> pa.Table:
     return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
-_SHOWN = """WITH keepers AS (SELECT group_id, content_id, image_id FROM groups WHERE is_keeper)
-SELECT i.image_id, i.uri, i.content_id, coalesce(h.pixel_digest, i.content_id) || '/' || {scope} AS vertex,
-  {scope} AS scope, i.scope AS own_scope, i.partition, i.captured_at, i.byte_size,
-  CAST(i.width_px AS BIGINT) * i.height_px AS pixels, i.format, h.jpeg_quality, h.has_exif,
-  g.group_id, g.is_keeper, g.tier, k.content_id AS keeper_content, k.image_id AS keeper_image
+_LIVE = """SELECT CAST(row_number() OVER (ORDER BY i.image_id) AS BIGINT) AS no, i.image_id, i.uri, i.content_id,
+  coalesce(h.pixel_digest, i.content_id) || '/' || {scope} AS vertex, {scope} AS scope, i.scope AS own_scope,
+  i.partition, i.captured_at, i.byte_size, CAST(i.width_px AS BIGINT) * i.height_px AS pixels, i.format,
+  h.jpeg_quality, h.has_exif, g.group_id, g.is_keeper, g.tier
 FROM (SELECT * FROM images WHERE {live}) i LEFT JOIN hashes h ON h.content_id = i.content_id
-LEFT JOIN groups g ON g.image_id = i.image_id LEFT JOIN keepers k ON k.group_id = g.group_id"""
+LEFT JOIN groups g ON g.image_id = i.image_id"""
+
+_SHOWN = """WITH keepers AS (
+  SELECT l.group_id, l.no, p.lowest AS place
+  FROM live l JOIN places p ON p.content_id = l.content_id AND p.scope = l.scope WHERE l.is_keeper
+)
+SELECT i.no, i.image_id, i.uri, i.content_id, i.own_scope, p.lowest AS place, v.lowest AS vertex, i.partition,
+  i.captured_at, i.byte_size, i.pixels, i.format, i.jpeg_quality, i.has_exif, g.lowest AS grp, i.tier,
+  k.no AS keeper, k.place AS keeper_place
+FROM live i JOIN places p ON p.content_id = i.content_id AND p.scope = i.scope
+JOIN vertices v ON v.vertex = i.vertex LEFT JOIN grps g ON g.group_id = i.group_id
+LEFT JOIN keepers k ON k.group_id = i.group_id"""
+
+_EDGES = """WITH known AS (
+  SELECT p.content_id, p.scope, p.lowest, s.vertex FROM places p JOIN shown s ON s.no = p.lowest
+)
+SELECT a.lowest AS left, b.lowest AS right, p.kind, p.score, p.is_duplicate
+FROM pairs p JOIN known a ON a.content_id = p.src_id JOIN known b ON b.content_id = p.dst_id AND b.scope = a.scope
+WHERE a.vertex <> b.vertex"""
 
 _SAID = f"""SELECT
   CASE WHEN d.other_image_id IS NULL THEN a.vertex
@@ -120,7 +150,12 @@ _SAID = f"""SELECT
 FROM decisions d LEFT JOIN ends a ON a.image_id = d.image_id AND a.decided_at = d.decided_at
 LEFT JOIN ends b ON b.image_id = d.other_image_id AND b.decided_at = d.decided_at"""
 
-_RULED_BEFORE = f"""SELECT low, high, verdict, author FROM (
-  SELECT *, row_number() OVER (PARTITION BY low, high ORDER BY decided_at DESC, verdict, author) AS place
-  FROM said WHERE is_rule AND low IS NOT NULL
+_RULED_BEFORE = f"""WITH numbered AS (
+  SELECT least(l.lowest, coalesce(h.lowest, l.lowest)) AS low, greatest(l.lowest, h.lowest) AS high, s.high AS name,
+    s.verdict, s.author, s.decided_at
+  FROM said s JOIN vertices l ON l.vertex = s.low LEFT JOIN vertices h ON h.vertex = s.high WHERE s.is_rule
+)
+SELECT low, CASE WHEN name IS NOT NULL THEN high END AS high, verdict, author FROM (
+  SELECT *, row_number() OVER (PARTITION BY low, high, name IS NULL ORDER BY decided_at DESC, verdict, author) AS place
+  FROM numbered
 ) WHERE place = 1 AND verdict <> '{WITHDRAWN}'"""

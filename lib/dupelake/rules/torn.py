@@ -22,27 +22,31 @@ def torn_pairs(scratch: Scratch) -> pa.Table:
     then none of the rules' verdicts within that set may be written.
 
     Args:
-        scratch: with the tables `judged`, `ruled_before` and those of PEOPLE.
+        scratch: with the tables `judged_pairs`, `ruled_before` and those of PEOPLE.
 
     Returns:
-        (low string, high string, verdict string).
+        (low int64, high int64, verdict string).
     """
-    new = scratch.query(
-        "SELECT DISTINCT low, high, verdict FROM judged WHERE status = 'new' AND verdict <> 'keeper'"
-    ).combine_chunks()
+    is_new = "j.low = r.low AND j.high = r.high AND j.status = 'new'"
+    new = scratch.query("SELECT low, high, verdict FROM judged_pairs WHERE status = 'new' AND is_first")
     others = scratch.query(
-        "SELECT low, high, verdict FROM ruled_before r WHERE high IS NOT NULL "
-        "AND NOT EXISTS (SELECT 1 FROM judged j WHERE j.low = r.low AND j.high = r.high AND j.status = 'new') "
-        f"UNION ALL SELECT vertex, duplicate_set, '{DUPLICATE}' FROM {PEOPLE.sets} WHERE vertex <> duplicate_set "
-        f"UNION ALL SELECT low, high, 'not_duplicate' FROM {PEOPLE.between} WHERE low <> high"
+        f"""SELECT low, high, verdict FROM ruled_before r
+        WHERE high IS NOT NULL AND NOT EXISTS (SELECT 1 FROM judged_pairs j WHERE {is_new})
+        UNION ALL
+        SELECT vertex, min(vertex) OVER (PARTITION BY duplicate_set), '{DUPLICATE}' FROM {PEOPLE.sets}
+        UNION ALL
+        SELECT a.vertex, b.vertex, 'not_duplicate' FROM {PEOPLE.between} k
+        JOIN (SELECT duplicate_set, min(vertex) AS vertex FROM {PEOPLE.sets} GROUP BY 1) a ON a.duplicate_set = k.low
+        JOIN (SELECT duplicate_set, min(vertex) AS vertex FROM {PEOPLE.sets} GROUP BY 1) b ON b.duplicate_set = k.high
+        WHERE k.low <> k.high"""
     )
     every = pa.concat_tables([new, others.cast(new.schema)])
-    names = pa.chunked_array([*every["low"].chunks, *every["high"].chunks], pa.string()).combine_chunks()
-    codes = names.dictionary_encode()
-    ends = codes.indices.to_numpy(zero_copy_only=False).astype(np.int64).reshape(2, -1)
+    ends = np.stack([every["low"].to_numpy(), every["high"].to_numpy()]).astype(np.int64)
+    names, codes = np.unique(ends, return_inverse=True)
+    codes = codes.reshape(ends.shape)
     joins = np.asarray(pc.equal(every["verdict"], DUPLICATE), np.bool_)
-    labels = smallest_labels(ends[0][joins], ends[1][joins], len(codes.dictionary))
-    low, high = labels[ends[0]], labels[ends[1]]
+    labels = smallest_labels(codes[0][joins], codes[1][joins], len(names))
+    low, high = labels[codes[0]], labels[codes[1]]
     torn = np.unique(low[~joins & (low == high)])
     is_torn = (low == high) & np.isin(low, torn)
     return new.filter(pa.array(is_torn[: len(new)]))
