@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,13 +136,20 @@ def parse_rules(value: Any, where: str, faults: list[str]) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+@dataclass(frozen=True)
+class RulesConfig:
+    """Rules that decide pairs; nights apply those that are enabled."""
+
+    list: tuple[Rule, ...] = field(default=(), metadata={"parse": parse_rules})
+
+
 def _rule(value: Any, where: str, faults: list[str]) -> Rule | None:
     if not isinstance(value, Mapping):
         faults.append(f"{where}: must be a rule with name and verdict, not {value!r}")
         return None
     before = len(faults)
     known = [one.name for one in dataclasses.fields(Rule)]
-    faults += [f"{where}.{key}: no such field{_hint(str(key), known)}" for key in value if key not in known]
+    faults += [f"{where}.{key}: no such field{hint(str(key), known)}" for key in value if key not in known]
     name, verdict, enabled = str(value.get("name", "")), value.get("verdict"), value.get("enabled", False)
     if not _NAME.fullmatch(name):
         faults.append(f"{where}.name: is {name!r}; give letters, digits, '.', '_' and '-', at most 64")
@@ -168,7 +175,7 @@ def _section(kind: Any, value: Any, where: str, faults: list[str]) -> Any:
     taken = {}
     for key, given in value.items():
         if key not in fields:
-            faults.append(f"{where}.{key}: no such condition{_hint(str(key), list(fields))}")
+            faults.append(f"{where}.{key}: no such condition{hint(str(key), list(fields))}")
             continue
         try:
             taken[key] = _converted(given, fields[key])
@@ -211,6 +218,8 @@ def _check_together(rule: Rule, where: str, faults: list[str]) -> None:
         faults.append(f"{where}: keeps the image that fits a, but a and b are the same; give a what only it has")
 
 
-def _hint(word: str, known: Sequence[str]) -> str:
+def hint(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word: the known one that is near, else all."""
+    known = list(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
