@@ -8,7 +8,7 @@ import json
 
 import pytest
 from benchmarks.pair_scores import unordered
-from evaluation_world import GroupTruth, PairTruth, World, by_enumeration, grouped, image, pair, write_tables
+from evaluation_world import GroupTruth, PairTruth, World, by_enumeration, grouped, image, pair, write_lake
 from PIL import Image, ImageDraw, ImageOps
 
 from dupelake import cli
@@ -109,7 +109,7 @@ def story(tmp_path_factory):
         dict(content_id=content[n], bytes=jpeg(p), width_px=p.width, height_px=p.height) for n, p in pictures.items()
     ]
     root = tmp_path_factory.mktemp("story") / "wh"
-    write_tables(root, images, {c: c for c in content.values()}, pairs, groups, thumbnails)
+    write_lake(root, images, {c: c for c in content.values()}, pairs, groups, thumbnails)
     return root
 
 

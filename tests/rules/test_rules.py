@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from evaluation_world import grouped, image, pair, write_tables
+from evaluation_world import grouped, image, pair, write_lake
 from made_lake import make_tables
 
 from dupelake import cli
@@ -63,7 +63,7 @@ class Lake:
 
     def write(self) -> Path:
         digests = {row["content_id"]: row["content_id"] for row in self.images.values()}
-        write_tables(self.root, list(self.images.values()), digests, self.pairs, self.groups, hashed=self.hashes)
+        write_lake(self.root, list(self.images.values()), digests, self.pairs, self.groups, hashed=self.hashes)
         return self.root
 
 

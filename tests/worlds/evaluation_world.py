@@ -15,6 +15,7 @@ from made_lake import arrow
 
 from dupelake.evaluate.scores import Scores
 from dupelake.warehouse.schema import GROUPS, HASHES, IMAGES, PAIRS, RUNS, THUMBNAILS
+from dupelake.warehouse.tables import Warehouse
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HASH = dict(phash=0, phash_mirrored=0, pdq=bytes(32), pdq_mirrored=bytes(32), pdq_quality=90, hash_version="h")
@@ -71,7 +72,7 @@ def grouped(image_id, group_id, scope, content, keeper):
     )
 
 
-def write_tables(root, images, digests, pairs, groups, thumbnails=(), lsh_scope="within", hashed=None):
+def write_lake(root, images, digests, pairs, groups, thumbnails=(), lsh_scope="within", hashed=None):
     """The folder of a warehouse, written without Spark, with one run that had this `lsh.scope`.
 
     `hashed` has more columns of `hashes` by content.
@@ -92,6 +93,27 @@ def write_tables(root, images, digests, pairs, groups, thumbnails=(), lsh_scope=
     for table, rows in tables:
         write_deltalake(str(root / table.name), arrow(table, list(rows)), mode="overwrite")
     return root
+
+
+def write_tables(spark, root, images, digests, pairs, groups, thumbnails=()):
+    """The same by Spark, without a run, for tests that go on with Spark."""
+    warehouse = Warehouse(spark, str(root))
+    hashes = [
+        HASH | dict(content_id=c, pixel_digest=d, is_low_information=False, detail=1.0) for c, d in digests.items()
+    ]
+    tables = (IMAGES, images), (HASHES, hashes), (PAIRS, pairs), (GROUPS, groups), (THUMBNAILS, thumbnails)
+    for table, rows in tables:
+        values = [tuple(row.get(name) for name in table.columns) for row in rows]
+        warehouse.overwrite(table, spark.createDataFrame(values, table.schema).coalesce(1))
+    return warehouse
+
+
+def write_run(warehouse, lsh_scope):
+    """The only run in `runs`; its configuration says whether scopes were crossed."""
+    run = dict(run_id="r", job="nightly", status="succeeded", started_at=NOON, finished_at=NOON, arguments="[]")
+    run |= dict(config_fingerprint="f", config=json.dumps({"lsh": {"scope": lsh_scope}}), versions={}, counts={})
+    values = tuple((run | dict(seconds={})).get(name) for name in RUNS.columns)
+    warehouse.overwrite(RUNS, warehouse.spark.createDataFrame([values], RUNS.schema))
 
 
 class World:
@@ -132,7 +154,7 @@ class World:
             seen.add(group)
         images = [*self.images.values(), self.deleted]
         scope = "across" if self.across else "within"
-        return write_tables(root, images, self.digest, self.pairs, rows, lsh_scope=scope)
+        return write_lake(root, images, self.digest, self.pairs, rows, lsh_scope=scope)
 
     def best_edges(self):
         """{two vertices: the best row of their pairs}."""
