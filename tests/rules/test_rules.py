@@ -24,6 +24,7 @@ from dupelake.group.verdicts import Verdict, current_verdicts
 from dupelake.pair_rules import parse_rules
 from dupelake.rules import ruling
 from dupelake.rules.conditions import pattern_of
+from dupelake.rules.in_words import in_words
 from dupelake.rules.matching import make_ruled
 from dupelake.rules.tables import make_tables as make_rule_tables
 from dupelake.serve.book import DeltaBook
@@ -475,6 +476,15 @@ def test_the_command_shows_applies_and_undoes(lake, tmp_path, capsys):
     assert run(root, tmp_path, on, "--undo", "alternate") == 0
     assert "4 verdicts of the rule alternate are withdrawn" in (told := capsys.readouterr().out)
     assert "set it to false" in told
+
+
+def test_the_terminal_shows_no_secret_of_a_uri(lake):
+    lake.images["a"]["uri"] = "https://ann:secret@host/a.jpg?X-Amz-Signature=abcdef"
+    outcomes = ruling.preview(Reader(lake.write()), rules_of(SAYS["duplicate"]))
+    told = in_words(outcomes, is_applied=False)
+    assert "host/a.jpg" in told
+    assert "secret" not in told
+    assert "abcdef" not in told
 
 
 def test_all_faults_are_named_at_once_with_the_fix(tmp_path, capsys):

@@ -9,6 +9,7 @@ from typing import Any
 from dupelake.pair_rules import KEEPER, Rule
 from dupelake.rules.matching import BOTH_WAYS, CONFLICT, KNOWN, PEOPLES
 from dupelake.rules.ruling import Outcome
+from dupelake.runtime.redaction import redact_uris
 
 _COUNTED = {
     KNOWN: "already so",
@@ -42,7 +43,7 @@ def _pair(rule: Rule, one: dict[str, Any]) -> str:
     kind = one["kind"] or "no kind"
     middle = f"is kept, not {one['other_uri']}" if rule.verdict == KEEPER else f"and {one['other_uri']}"
     status = f" [{_COUNTED[one['status']]}]" if one["status"] in _COUNTED else ""
-    return f"{kind} {one['score']:.3f}: {one['uri']} {middle}{status}"
+    return redact_uris(f"{kind} {one['score']:.3f}: {one['uri']} {middle}{status}")
 
 
 def as_json(outcomes: Sequence[Outcome], *, is_applied: bool) -> str:
