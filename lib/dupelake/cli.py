@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dupelake.errors import DupelakeError
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
+from dupelake.pipeline.verdict_commands import add_decide, add_rules, readable
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
@@ -87,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     add_index(commands)
     add_serve(commands)
     _add_evaluate(commands)
-    _add_decide(commands)
+    add_decide(commands, _existing)
+    add_rules(commands)
     _add_review(commands)
     _add_vocabulary(commands)
     demo = commands.add_parser("demo", help="sample images with known copies, two nights, a contact sheet")
@@ -139,50 +141,6 @@ def _report(args: argparse.Namespace) -> int:
     write_contact_sheet(reader, out, args.groups)
     print(describe(reader))
     print(f"Contact sheet: {out}")
-    return 0
-
-
-def _add_decide(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    decide = commands.add_parser(
-        "decide", help="add a person's verdicts on images: duplicate, not_duplicate, alternate, keeper, withdrawn"
-    )
-    decide.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
-    add_spark(decide)
-    decide.add_argument("--author", required=True, metavar="NAME", help="who decides")
-    decide.add_argument("--csv", metavar="FILE", help="columns image_id, other_image_id, verdict, note (review.csv)")
-    decide.add_argument("--note", metavar="TEXT", help="why, in words")
-    decide.add_argument("--again", action="store_true", help="add what this author's latest verdict says already")
-    decide.add_argument("image", nargs="?", metavar="IMAGE", help="image_id or uri")
-    decide.add_argument("verdict", nargs="?", metavar="VERDICT")
-    decide.add_argument("other", nargs="?", metavar="OTHER", help="image_id or uri of the second image")
-    decide.set_defaults(call=_decide)
-
-
-def _decide(args: argparse.Namespace) -> int:
-    from dupelake.errors import ConfigError
-    from dupelake.group.giving import Line, faults_of, faults_of_author
-    from dupelake.pipeline.decisions import decide, read_lines
-
-    lines: list[Line] = []
-    faults, n_blank = faults_of_author(args.author, "--author"), 0
-    if (args.csv is None) == (args.image is None):
-        faults.append("give either --csv FILE or IMAGE VERDICT [OTHER]")
-    elif args.csv is None:
-        lines = [Line.of("arguments", args.image, args.verdict, args.other, args.note)]
-    else:
-        try:
-            lines, n_blank = read_lines(Path(args.csv))
-        except ConfigError as error:
-            faults += error.faults
-    try:
-        warehouse = _existing(args, faults)
-    except ConfigError as error:
-        raise ConfigError([*error.faults, *faults_of(lines)]) from None
-    blank = f"; {n_blank} rows without a verdict left out" if n_blank else ""
-    done = decide(warehouse, lines, args.author, again=args.again)
-    print(f"{done.added} verdicts added, {done.known} already given by {args.author.strip()}{blank}.")
-    if done.added:
-        print("The next run applies them; jobs/cluster.py does so at once.")
     return 0
 
 
@@ -267,7 +225,6 @@ def _vocabulary(args: argparse.Namespace) -> int:
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate", help="found groups and pairs against a truth file: figures and pictures")
     evaluate.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
-    add_spark(evaluate)
     evaluate.add_argument("--truth", required=True, metavar="CSV", help="pairs or groups of images (docs/evaluate.md)")
     evaluate.add_argument(
         "--out", default="evaluation", metavar="DIR", help="where the files go (default: evaluation in this folder)"
@@ -305,8 +262,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         truth = read_truth(Path(args.truth))
     except ConfigError as error:
         faults += error.faults
-    warehouse = _existing(args, faults)
-    result = evaluate(warehouse, truth, by=args.by, closed=args.closed, n_shown=args.candidates)
+    result = evaluate(readable(args, faults), truth, by=args.by, closed=args.closed, n_shown=args.candidates)
     files = write_files(result, out)
     print(describe(result))
     print(f"\nIn {out}: {', '.join(path.name for path in files)}")

@@ -7,7 +7,6 @@ Keys of the file, dotted names of `--set` and fields of the dataclasses are the 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ import yaml
 
 from dupelake.errors import ConfigError
 from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
+from dupelake.pair_rules import RulesConfig, hint
 from dupelake.profiles import BALANCED, profile_values
 from dupelake.replaced_options import REPLACED
 
@@ -201,6 +201,7 @@ class Config:
     embed: EmbedConfig = field(default_factory=EmbedConfig)
     lsh: LshConfig = field(default_factory=LshConfig)
     decide: DecideConfig = field(default_factory=DecideConfig)
+    rules: RulesConfig = field(default_factory=RulesConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
@@ -287,7 +288,7 @@ def _build(values: Mapping[str, Any], faults: list[str]) -> tuple[Config, set[st
     hints = get_type_hints(Config)
     for name in values:
         if name not in sections:
-            faults.append(f"{name}: no such section{_hint(name, sections)}")
+            faults.append(f"{name}: no such section{hint(name, sections)}")
     refused: set[str] = set()
     built = {name: _build_section(name, hints[name], values.get(name, {}), faults, refused) for name in sections}
     return Config(**built), refused
@@ -303,10 +304,13 @@ def _build_section(section: str, cls: Any, values: Mapping[str, Any], faults: li
             faults.append(f"{name}: no longer an option; use {REPLACED[name]}")
             continue
         if key not in fields:
-            faults.append(f"{name}: no such option{_hint(str(key), options)}")
+            faults.append(f"{name}: no such option{hint(str(key), options)}")
             continue
         if key not in options:
             faults.append(f"{name}: no longer an option; it is always {fields[key].default}, so remove it")
+            continue
+        if "parse" in fields[key].metadata:
+            taken[key] = fields[key].metadata["parse"](value, name, faults)
             continue
         try:
             taken[key] = _convert(value, hints[key], fields[key].metadata)
@@ -391,8 +395,3 @@ def _check_model(model: str, faults: list[str]) -> None:
         )
     if path and not os.path.isfile(path):
         faults.append(f"embed.model: no file at {path}; give the path of the weights on this machine")
-
-
-def _hint(word: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

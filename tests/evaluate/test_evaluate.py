@@ -8,7 +8,7 @@ import json
 
 import pytest
 from benchmarks.pair_scores import unordered
-from evaluation_world import GroupTruth, PairTruth, World, by_enumeration, grouped, image, pair, write_run, write_tables
+from evaluation_world import GroupTruth, PairTruth, World, by_enumeration, grouped, image, pair, write_lake
 from PIL import Image, ImageDraw, ImageOps
 
 from dupelake import cli
@@ -18,6 +18,7 @@ from dupelake.evaluate.files import _mark
 from dupelake.evaluate.matching import AGAIN, MATCHED, NONE, SEVERAL
 from dupelake.evaluate.scores import sweep
 from dupelake.evaluate.truth import read_truth
+from dupelake.warehouse.reader import Reader
 
 AT = thresholds(Config().decide.min_score)
 
@@ -32,30 +33,17 @@ def n_passed(row):
     }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_code_generation(spark):
-    """Compiling a plan takes longer than interpreting it on so few rows."""
-    spark.conf.set("spark.sql.codegen.wholeStage", "false")
-    yield
-    spark.conf.unset("spark.sql.codegen.wholeStage")
-
-
-@pytest.fixture(scope="module")
-def tables(spark, tmp_path_factory):
-    world = World(seed=3)
-    return world, world.write(spark, tmp_path_factory.mktemp("world") / "wh")
+WORLD = 3  # seed
 
 
 @pytest.mark.parametrize(("across", "make", "closed"), [(False, GroupTruth, True), (True, PairTruth, False)])
-@pytest.mark.long
-def test_figures_are_those_of_enumerating_all_pairs(tables, tmp_path, across, make, closed):
-    world, warehouse = tables
+def test_figures_are_those_of_enumerating_all_pairs(tmp_path, across, make, closed):
+    world = World(WORLD)
     world.across = across
-    write_run(warehouse, "across" if across else "within")
     truth = make(world)
     read = read_truth(truth.write(tmp_path / "truth.csv"))
     assert read.form == truth.form
-    result = evaluate(warehouse, read, by="auto", closed=closed, n_shown=1000)
+    result = evaluate(Reader(world.write(tmp_path / "wh")), read, by="auto", closed=closed, n_shown=1000)
     wanted = by_enumeration(world, truth, closed, n_passed)
     assert result.names[MATCHED] == len(truth.names)
     assert (result.pairs, result.groups) == (wanted["pairs"], wanted["groups"])
@@ -95,7 +83,7 @@ def drawn(colour, shape="ellipse"):
 
 
 @pytest.fixture(scope="module")
-def story(spark, tmp_path_factory):
+def story(tmp_path_factory):
     """A few pictures: one copy found, one false, one measured and missed, one never proposed, one failed."""
     pictures = {
         "sun": drawn((20, 60, 200)),
@@ -121,7 +109,7 @@ def story(spark, tmp_path_factory):
         dict(content_id=content[n], bytes=jpeg(p), width_px=p.width, height_px=p.height) for n, p in pictures.items()
     ]
     root = tmp_path_factory.mktemp("story") / "wh"
-    write_tables(spark, root, images, {c: c for c in content.values()}, pairs, groups, thumbnails)
+    write_lake(root, images, {c: c for c in content.values()}, pairs, groups, thumbnails)
     return root
 
 
@@ -137,7 +125,6 @@ photos/sun2/a.jpg,i-sun,resized
 """
 
 
-@pytest.mark.long
 def test_command_writes_figures_and_sheets(story, tmp_path, capsys):
     truth, out = tmp_path / "truth.csv", tmp_path / "out"
     truth.write_text(TRUTH, encoding="utf-8")
@@ -184,11 +171,7 @@ def test_command_writes_figures_and_sheets(story, tmp_path, capsys):
         assert curves.size == (1260, 540)
 
 
-def test_faults_stop_before_spark_starts(tmp_path, capsys, monkeypatch):
-    def no_spark(*_):
-        raise AssertionError("Spark was started")
-
-    monkeypatch.setattr("dupelake.runtime.session.build_session", no_spark)
+def test_all_faults_are_named_at_once(tmp_path, capsys):
     truth = tmp_path / "truth.csv"
     truth.write_text("a,b,label\nx,y,perhaps\nx,x,1\n", encoding="utf-8")
     where = ["--warehouse", str(tmp_path / "none"), "--truth", str(truth), "--candidates", "-1"]
@@ -198,7 +181,6 @@ def test_faults_stop_before_spark_starts(tmp_path, capsys, monkeypatch):
         assert part in said
 
 
-@pytest.mark.long
 def test_truth_that_names_nothing_in_the_tables_is_refused_with_an_example(story, tmp_path, capsys):
     truth = tmp_path / "truth.csv"
     truth.write_text("image,group\nq.png,1\nr.png,1\n", encoding="utf-8")

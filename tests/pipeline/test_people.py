@@ -14,6 +14,7 @@ from group_corpus import Corpus, parquet_checkpoint
 from pyspark.sql import functions as F
 
 from dupelake import cli
+from dupelake.group import giving
 from dupelake.group.giving import Line
 from dupelake.pipeline import cluster, decisions, maintain
 from dupelake.pipeline.command_lines import cluster_command
@@ -39,6 +40,7 @@ def warehouse(spark, tmp_path) -> Warehouse:
     wh = Warehouse(spark, str(tmp_path / "wh"))
     for table, frame in ((IMAGES, images), (HASHES, hashes.withColumn("pdq", F.lit(bytes(32)))), (PAIRS, pairs)):
         wh.overwrite(table, frame)
+    wh.ensure(DECIDED, DECISIONS)
     return wh
 
 
@@ -110,8 +112,7 @@ def test_a_verdict_waits_while_a_run_writes_what_verdicts_are_about(spark, wareh
 
 
 def test_who_waits_in_vain_is_told_and_nothing_is_written(spark, warehouse, monkeypatch, capsys):
-    warehouse.ensure(DECIDED, DECISIONS)
-    monkeypatch.setattr(decisions, "WAIT_S", 0.5)
+    monkeypatch.setattr(giving, "WAIT_S", 0.5)
     other = lock_of(spark, warehouse.root, "decide of bob", 0, 900, PEOPLE)
     other.acquire()
     before = warehouse.version(DECIDED), warehouse.version(DECISIONS)

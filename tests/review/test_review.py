@@ -49,7 +49,9 @@ def content(name):
 @pytest.fixture
 def warehouse(spark, tables, tmp_path):
     """A copy of the tables that one test may write."""
-    return Warehouse(spark, str(shutil.copytree(tables, tmp_path / "wh")))
+    copied = Warehouse(spark, str(shutil.copytree(tables, tmp_path / "wh")))
+    copied.ensure(DECIDED, DECISIONS)
+    return copied
 
 
 @pytest.fixture(scope="module")

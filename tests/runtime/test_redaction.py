@@ -139,12 +139,11 @@ def test_spark_settings_and_their_faults():
     assert len(faults) == 2
 
 
-@pytest.mark.parametrize("command", ["review", "evaluate", "decide", "vocabulary", "forget", "maintain", "plan"])
+@pytest.mark.parametrize("command", ["review", "decide", "vocabulary", "forget", "maintain", "plan"])
 def test_every_command_takes_spark_settings_and_names_all_faults(tmp_path: Path, command, capsys):
     """The command is refused before Spark starts, and the faults name the setting."""
     extra = {
         "review": ["--out", str(tmp_path)],
-        "evaluate": ["--truth", str(tmp_path / "none.csv")],
         "decide": ["--author", " ", "a", "keeper"],
         "vocabulary": ["--out", str(tmp_path / "v.npz"), "--images", "0"],
         "plan": [str(tmp_path / "none")],

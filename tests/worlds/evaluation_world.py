@@ -6,16 +6,18 @@ import csv
 import json
 import random
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import combinations
 
 from benchmarks.pair_scores import b_cubed, unordered
+from deltalake import write_deltalake
+from made_lake import arrow
 
 from dupelake.evaluate.scores import Scores
 from dupelake.warehouse.schema import GROUPS, HASHES, IMAGES, PAIRS, RUNS, THUMBNAILS
 from dupelake.warehouse.tables import Warehouse
 
-NOON = datetime(2026, 11, 1, 12)
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HASH = dict(phash=0, phash_mirrored=0, pdq=bytes(32), pdq_mirrored=bytes(32), pdq_quality=90, hash_version="h")
 
 
@@ -70,7 +72,31 @@ def grouped(image_id, group_id, scope, content, keeper):
     )
 
 
+def write_lake(root, images, digests, pairs, groups, thumbnails=(), lsh_scope="within", hashed=None):
+    """The folder of a warehouse, written without Spark, with one run that had this `lsh.scope`.
+
+    `hashed` has more columns of `hashes` by content.
+    """
+    given = HASH | dict(is_low_information=False, detail=1.0)
+    hashes = [given | dict(content_id=c, pixel_digest=d) | (hashed or {}).get(c, {}) for c, d in digests.items()]
+    run = dict(run_id="r", job="nightly", status="succeeded", started_at=NOON, finished_at=NOON, arguments="[]")
+    run |= dict(config_fingerprint="f", config=json.dumps({"lsh": {"scope": lsh_scope}}))
+    run |= dict(versions=[], counts=[], seconds=[])
+    tables = (
+        (IMAGES, images),
+        (HASHES, hashes),
+        (PAIRS, pairs),
+        (GROUPS, groups),
+        (THUMBNAILS, thumbnails),
+        (RUNS, [run]),
+    )
+    for table, rows in tables:
+        write_deltalake(str(root / table.name), arrow(table, list(rows)), mode="overwrite")
+    return root
+
+
 def write_tables(spark, root, images, digests, pairs, groups, thumbnails=()):
+    """The same by Spark, without a run, for tests that go on with Spark."""
     warehouse = Warehouse(spark, str(root))
     hashes = [
         HASH | dict(content_id=c, pixel_digest=d, is_low_information=False, detail=1.0) for c, d in digests.items()
@@ -120,14 +146,15 @@ class World:
         row = self.images[image_id]
         return (self.digest[row["content_id"]], self.scope(row)) if row["status"] == "ok" else None
 
-    def write(self, spark, root):
+    def write(self, root):
         seen, rows = set(), []
         for image_id, group in self.group_of.items():
             row = self.images[image_id]
             rows.append(grouped(image_id, group, row["scope"], row["content_id"], group not in seen))
             seen.add(group)
         images = [*self.images.values(), self.deleted]
-        return write_tables(spark, root, images, self.digest, self.pairs, rows)
+        scope = "across" if self.across else "within"
+        return write_lake(root, images, self.digest, self.pairs, rows, lsh_scope=scope)
 
     def best_edges(self):
         """{two vertices: the best row of their pairs}."""

@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pyspark.sql import functions as F
-
 from dupelake.errors import ConfigError
 from dupelake.evaluate import judgement, matching
 from dupelake.evaluate.scores import BCubed, Scores, average_precision, sweep
 from dupelake.evaluate.truth import Truth
 from dupelake.evaluate.worst import ShownPair, false_pairs, missed_pairs
-from dupelake.report.last_run import last_options
-from dupelake.warehouse.schema import FAILED
-from dupelake.warehouse.tables import Warehouse
+from dupelake.report.last_run import options_in
+from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.rules import FAILED, LAST_CONFIG
+from dupelake.warehouse.scratch import Scratch, scratch_beside
+
+# Names are of this room.
+# ruff: noqa: S608
 
 _MAX_UNMATCHED = 10_000  # names without an image that are listed
 
@@ -74,11 +76,11 @@ class Evaluation:
         return max(reversed(self.sweeps[signal]), key=lambda row: row[1].f1)
 
 
-def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_shown: int) -> Evaluation:
+def evaluate(reader: Reader, truth: Truth, *, by: str, closed: bool, n_shown: int) -> Evaluation:
     """Compare the tables with a truth.
 
     Args:
-        warehouse: only read.
+        reader: of the warehouse.
         truth: result of `read_truth`.
         by: how names are matched, auto, image_id, uri or name.
         closed: whether the truth names every duplicate, so that images that it does not name have none.
@@ -86,17 +88,18 @@ def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_sho
 
     Raises:
         ConfigError: no name of the truth matches an image.
+        NotFoundError: the warehouse lacks a table.
     """
-    options = last_options(warehouse)
-    images = judgement.present_images(warehouse).select("image_id", "uri")
-    matched = matching.match_names(truth.names, images, by).persist()
-    case = None
-    try:
-        names = matching.count_outcomes(matched)
-        unmatched = _unmatched(matched)
+    last = reader.query(LAST_CONFIG)["config"].to_pylist()
+    options = options_in(last[0] if last else None)
+    with scratch_beside(reader) as scratch:
+        judgement.find_present(scratch, options.lsh)
+        matching.match_names(scratch, truth.names, by)
+        names, unmatched = matching.count_outcomes(scratch), _unmatched(scratch)
         if not names[matching.MATCHED]:
-            raise ConfigError([_nothing_matches(names, unmatched, by, warehouse)])
-        case = judgement.build_case(warehouse, truth, matched, lsh=options.lsh, closed=closed)
+            raise ConfigError([_nothing_matches(names, unmatched, by, scratch)])
+        matching.match_pairs(scratch, truth.pairs)
+        case = judgement.build_case(scratch, is_pairs=truth.form == "pairs", closed=closed)
         n_true = judgement.count_true(case)
         min_score = options.decide.min_score
         at = thresholds(min_score)
@@ -107,7 +110,7 @@ def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_sho
             min_score=min_score,
             names=names,
             unmatched=unmatched,
-            n_failed=case.items.where(F.col("status") == FAILED).count(),
+            n_failed=case.row(f"SELECT count(*) AS n FROM items WHERE status = '{FAILED}'")[0],
             n_true=n_true,
             pairs=found.accepted,
             groups=judgement.tally(case, "label").scores(n_true),
@@ -116,13 +119,9 @@ def evaluate(warehouse: Warehouse, truth: Truth, *, by: str, closed: bool, n_sho
             b_cubed=judgement.b_cubed_of(case),
             relations=judgement.count_relations(case),
             sweeps={name: sweep(at[name], found.buckets[name], found.equal, n_true) for name in judgement.SIGNALS},
-            false_pairs=false_pairs(warehouse, case, n_shown) if n_shown else [],
-            missed_pairs=missed_pairs(warehouse, case, n_shown) if n_shown else [],
+            false_pairs=false_pairs(case, n_shown) if n_shown else [],
+            missed_pairs=missed_pairs(case, n_shown) if n_shown else [],
         )
-    finally:
-        if case is not None:
-            case.release()
-        matched.unpersist()
 
 
 def thresholds(min_score: float) -> dict[str, list[float]]:
@@ -138,22 +137,17 @@ def thresholds(min_score: float) -> dict[str, list[float]]:
     }
 
 
-def _unmatched(matched: Any) -> list[tuple[int, str, str, int]]:
-    rows = (
-        matched.where(F.col("outcome") != matching.MATCHED)
-        .select("row", "name", "outcome", "n_images")
-        .orderBy("row", "name")
-        .limit(_MAX_UNMATCHED)
-        .collect()
-    )
-    return [tuple(row) for row in rows]
+def _unmatched(scratch: Scratch) -> list[tuple[int, str, str, int]]:
+    where = f"outcome <> '{matching.MATCHED}' ORDER BY row, name LIMIT {_MAX_UNMATCHED}"
+    rows = scratch.query(f"SELECT row, name, outcome, n_images FROM matched WHERE {where}").to_pylist()
+    return [(row["row"], row["name"], row["outcome"], row["n_images"]) for row in rows]
 
 
 def _nothing_matches(
-    names: Mapping[str, int], unmatched: Sequence[tuple[int, str, str, int]], by: str, warehouse: Warehouse
+    names: Mapping[str, int], unmatched: Sequence[tuple[int, str, str, int]], by: str, scratch: Scratch
 ) -> str:
-    first = judgement.present_images(warehouse).select("uri").orderBy("uri").first()
-    example = f"the tables contain, for example, {first['uri']!r}" if first is not None else "the tables have no image"
+    first = scratch.query("SELECT uri FROM present ORDER BY uri NULLS FIRST LIMIT 1")["uri"].to_pylist()
+    example = f"the tables contain, for example, {first[0]!r}" if first else "the tables have no image"
     way = "" if by == "auto" else f" by {by}"
     return (
         f"none of the {sum(names.values())} images of the truth matches one image{way} "

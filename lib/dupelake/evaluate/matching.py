@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as W
-from pyspark.sql import functions as F
 
 from dupelake.ingest.uris import local_path
+from dupelake.warehouse.scratch import Scratch
+
+# Names are of this module, and texts are its own.
+# ruff: noqa: S608
 
 MATCHED, NONE, SEVERAL, AGAIN = "matched", "no image", "several images", "named twice"
 _IMAGE_ID, _URI, _PATH, _END = range(4)  # ways to match, the most exact first
@@ -24,106 +25,110 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
 
 def plain_path(name: str) -> str:
-    """The path of a name or uri without scheme and without a leading `/` or `./`; equals `_path_of` in Spark."""
+    """The path of a name or uri without scheme and without a leading `/` or `./`; equals `_PATH_OF` in SQL."""
     path = local_path(name)
     if path is None:
         path = _SCHEME.sub("", name, count=1)
     return re.sub(r"^(\.?/+)+", "", path)
 
 
-def match_names(names: pa.Table, images: DataFrame, by: str) -> DataFrame:
-    """Find the image of each name.
+def match_names(scratch: Scratch, names: pa.Table, by: str) -> None:
+    """Find the image of each name; makes the table `matched`.
 
     A name is tried as image_id, as uri, as whole path and as end of a path (whole components), in this order. The first
     way that finds any image counts, and it must find exactly one. If several names match one image, the first name in
     the file gets it.
 
+    `matched` has the columns of `names`, with image_id (null unless matched), outcome (one of the four words above) and
+    n_images (the number of images found). One row per name.
+
     Args:
+        scratch: with the table `present` (image_id, uri, ...), each image once.
         names: `Truth.names`.
-        images: (image_id, uri, ...), each image once.
         by: auto, image_id, uri or name; values other than `auto` allow only some of the ways.
 
-    Returns:
-        The columns of `names`, with image_id (null unless matched), outcome (one of the four words above) and
-        n_images (the number of images found). One row per name.
-
     Cost: an equi-join on keys; each image gives one key for each way and each depth of path that the names have.
-    Common file names do not cause skew, because the whole end of the path is the key. No action is run.
     """
     ways = _WAYS[by]
     paths = [plain_path(name) for name in names["name"].to_pylist()]
     depths = sorted({path.count("/") + 1 for path in paths})
-    spark = images.sparkSession
-    wanted = spark.createDataFrame(names.append_column("path", pa.array(paths, pa.string())))
-    keys = {_IMAGE_ID: "name", _URI: "name", _PATH: "path", _END: "path"}
-    sought = wanted.select(
-        "row", "name", F.explode(F.array(*(F.struct(F.lit(w).alias("way"), F.col(keys[w]).alias("key")) for w in ways)))
-    ).select("row", "name", "col.*")
-    by_key = images.select("image_id", F.explode(_keys(ways, depths)).alias("col")).select("image_id", "col.*")
-    found = (
-        sought.join(by_key, ["way", "key"])
-        .groupBy("name", "way")
-        .agg(F.count_distinct("image_id").alias("n_images"), F.min("image_id").alias("image_id"))
-        .groupBy("name")
-        .agg(F.min(F.struct("way", "n_images", "image_id")).alias("best"))
-        .select("name", "best.n_images", "best.image_id")
-    )
-    place = F.row_number().over(W.partitionBy("one").orderBy("row", "name"))
-    one = F.when(F.col("n_images") == 1, F.col("image_id"))
-    # each name without an image gets its own partition, to avoid skew
-    tried = (
-        wanted.join(found, "name", "left")
-        .withColumn("one", F.coalesce(F.concat(F.lit("i/"), one), F.concat(F.lit("n/"), "name")))
-        .withColumn("place", place)
-    )
-    outcome = (
-        F.when(F.col("n_images").isNull(), NONE)
-        .when(F.col("n_images") > 1, SEVERAL)
-        .when(F.col("place") > 1, AGAIN)
-        .otherwise(MATCHED)
-    )
-    return tried.select(
-        *names.column_names,
-        outcome.alias("outcome"),
-        F.when(outcome == MATCHED, F.col("image_id")).alias("image_id"),
-        F.coalesce("n_images", F.lit(0)).alias("n_images"),
-    )
+    scratch.put("sought", names.append_column("path", pa.array(paths, pa.string())))
+    is_escaped = f"{_IS_FILE} AND strpos(uri, '%') > 0"  # SQL cannot decode these
+    escaped = scratch.query(f"SELECT DISTINCT uri FROM present WHERE {is_escaped}")["uri"].to_pylist()
+    decoded = [plain_path(uri) for uri in escaped]
+    scratch.put("decoded", pa.table({"uri": pa.array(escaped, pa.string()), "path": pa.array(decoded, pa.string())}))
+    scratch.make("matched", _matched(ways, depths, names.column_names))
 
 
-def count_outcomes(matched: DataFrame) -> dict[str, int]:
+def count_outcomes(scratch: Scratch) -> dict[str, int]:
     """Number of names by outcome; all four outcomes are keys."""
-    rows = matched.groupBy("outcome").agg(F.count(F.lit(1)).alias("n")).collect()  # four rows at most
-    return dict.fromkeys((MATCHED, NONE, SEVERAL, AGAIN), 0) | {r["outcome"]: r["n"] for r in rows}
+    rows = scratch.query("SELECT outcome, count(*) AS n FROM matched GROUP BY outcome").to_pylist()
+    return dict.fromkeys((MATCHED, NONE, SEVERAL, AGAIN), 0) | {row["outcome"]: row["n"] for row in rows}
 
 
-def listed_pairs(pairs: pa.Table, matched: DataFrame) -> DataFrame:
-    """The pairs of a truth between matched images: (a, b, verdict, relation), a < b by image_id."""
-    listed = matched.sparkSession.createDataFrame(pairs)
-    known = matched.where(F.col("outcome") == MATCHED)
-    for side in "ab":
-        ends = known.select(F.col("name").alias(side), F.col("image_id").alias(f"{side}_image"))
-        listed = listed.join(ends, side)
-    return listed.select(
-        F.least("a_image", "b_image").alias("a"), F.greatest("a_image", "b_image").alias("b"), "verdict", "relation"
+def match_pairs(scratch: Scratch, pairs: pa.Table) -> None:
+    """Make the table `listed`: the pairs of a truth between matched images (a, b, verdict, relation), a < b."""
+    scratch.put("truth_pairs", pairs)
+    known = f"SELECT name, image_id FROM matched WHERE outcome = '{MATCHED}'"
+    scratch.make(
+        "listed",
+        f"""WITH known AS ({known})
+        SELECT least(x.image_id, y.image_id) AS a, greatest(x.image_id, y.image_id) AS b, t.verdict, t.relation
+        FROM truth_pairs t JOIN known x ON x.name = t.a JOIN known y ON y.name = t.b""",
     )
 
 
-def _keys(ways: Sequence[int], depths: Sequence[int]) -> Column:
-    """Array of (way, key) by which an image is found."""
-    path = _path_of(F.col("uri"))
-    parts = F.split(path, "/")
-    columns = {_IMAGE_ID: [F.col("image_id")], _URI: [F.col("uri")], _PATH: [path]}
-    columns[_END] = [
-        F.when(F.size(parts) >= depth, F.array_join(F.slice(parts, -depth, depth), "/")) for depth in depths
+_IS_FILE = "regexp_like(uri, '^file:(//[^/]*/|/([^/]|$))', 'i')"
+_PATH_OF = f"""regexp_replace(CASE
+    WHEN {_IS_FILE} THEN regexp_replace(uri, '^file:(//[^/]*)?', '', 'i')
+    ELSE regexp_replace(uri, '^[A-Za-z][A-Za-z0-9+.\\-]*://', '')
+END, '^(\\.?/+)+', '')"""
+"""`plain_path` of a uri without escapes."""
+
+
+def _matched(ways: Sequence[int], depths: Sequence[int], columns: Sequence[str]) -> str:
+    sought = {_IMAGE_ID: "name", _URI: "name", _PATH: "path", _END: "path"}
+    found = {_IMAGE_ID: ["image_id"], _URI: ["uri"], _PATH: ["path"]}
+    found[_END] = [
+        f"CASE WHEN array_length(parts) >= {n} THEN array_to_string(array_slice(parts, -{n}, -1), '/') END"
+        for n in depths
     ]
-    pairs = [F.struct(F.lit(way).alias("way"), key.alias("key")) for way in ways for key in columns[way]]
-    return F.filter(F.array(*pairs), lambda pair: pair["key"].isNotNull())
-
-
-def _path_of(uri: Column) -> Column:
-    """`plain_path` as a column."""
-    local = F.regexp_replace(uri, r"(?i)^file:(//[^/]*(?=/)|(?=/(?!/)))", "")
-    decoded = F.coalesce(F.try_url_decode(F.regexp_replace(local, r"\+", "%2B")), local)
-    is_file = uri.rlike(r"(?i)^file:(//[^/]*/|/(?!/))")
-    bare = F.when(is_file, decoded).otherwise(F.regexp_replace(uri, r"^[A-Za-z][A-Za-z0-9+.\-]*://", ""))
-    return F.regexp_replace(bare, r"^(\.?/+)+", "")
+    asked = " UNION ALL ".join(f"SELECT name, {way} AS way, {sought[way]} AS key FROM sought" for way in ways)
+    keys = " UNION ALL ".join(
+        f"SELECT {way} AS way, {key} AS key, image_id FROM paths WHERE {key} IS NOT NULL"
+        for way in ways
+        for key in found[way]
+    )
+    own = ", ".join(f"s.{name}" for name in columns)
+    return f"""WITH plain AS (
+      SELECT p.image_id, p.uri, coalesce(d.path, p.path) AS path
+      FROM (SELECT image_id, uri, {_PATH_OF} AS path FROM present) p LEFT JOIN decoded d ON d.uri = p.uri
+    ),
+    paths AS (SELECT image_id, uri, path, string_to_array(path, '/') AS parts FROM plain),
+    asked AS ({asked}),
+    keys AS ({keys}),
+    found AS (
+      SELECT name, way, count(DISTINCT image_id) AS n_images, min(image_id) AS image_id
+      FROM asked JOIN keys USING (way, key) GROUP BY name, way
+    ),
+    best AS (
+      SELECT name, n_images, image_id FROM (
+        SELECT *, row_number() OVER (PARTITION BY name ORDER BY way) AS place FROM found
+      ) WHERE place = 1
+    ),
+    tried AS (
+      SELECT {own}, coalesce(b.n_images, 0) AS n_images, b.image_id,
+        row_number() OVER (
+          PARTITION BY coalesce(CASE WHEN b.n_images = 1 THEN 'i/' || b.image_id END, 'n/' || s.name)
+          ORDER BY s.row, s.name
+        ) AS place
+      FROM sought s LEFT JOIN best b ON b.name = s.name
+    ),
+    told AS (
+      SELECT *, CASE
+        WHEN n_images = 0 THEN '{NONE}' WHEN n_images > 1 THEN '{SEVERAL}' WHEN place > 1 THEN '{AGAIN}'
+        ELSE '{MATCHED}' END AS outcome
+      FROM tried
+    )
+    SELECT {", ".join(columns)}, outcome, n_images, CASE WHEN outcome = '{MATCHED}' THEN image_id END AS image_id
+    FROM told"""

@@ -1,20 +1,21 @@
-"""The worst false and missed pairs of a case, with their evidence; only those rows are collected."""
+"""The worst false and missed pairs of a case, with their evidence; only those rows come to Python."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import DataFrame, Row
-from pyspark.sql import Window as W
-from pyspark.sql import functions as F
+import pyarrow as pa
 
 from dupelake.evaluate.judgement import Case, true_pairs, with_state
 from dupelake.evaluate.truth import AMBIGUOUS, DIFFERENT, NO_RELATION
 from dupelake.report.pair_state import apart_in_words
-from dupelake.warehouse.schema import PAIRS, THUMBNAILS
-from dupelake.warehouse.tables import Warehouse
+
+# Names are of this room.
+# ruff: noqa: S608
+
+Row = dict[str, Any]
 
 _MAX_IMAGES = 50  # images of each vertex that are searched for a false pair
 
@@ -51,106 +52,101 @@ class ShownPair:
     groups: tuple[str | None, str | None]
 
 
-def false_pairs(warehouse: Warehouse, case: Case, n: int) -> list[ShownPair]:
+def false_pairs(case: Case, n: int) -> list[ShownPair]:
     """The `n` wrong accepted pairs with the highest score, one for each pair of vertices.
 
     They are followed by up to `n` wrong pairs that were not accepted but are in one group.
     """
-    wrong = _false_edges(case, n).unionByName(_false_in_blocks(case))
+    wrong = f"SELECT a, b FROM ({_false_edges(case, n)}) UNION SELECT a, b FROM ({_FALSE_IN_BLOCKS})"
     if case.is_pairs:
-        unsure = case.listed.where(F.col("verdict") == AMBIGUOUS).select("a", "b")
-        different = case.listed.where(F.col("verdict") == DIFFERENT).select("a", "b")
-        wrong = wrong.join(unsure, ["a", "b"], "left_anti").unionByName(different)
-    value = F.when(F.col("is_equal"), 1.0).otherwise(F.col("score"))
-    states = with_state(wrong.distinct(), case).withColumn("value", value).persist()
+        of = "SELECT a, b FROM listed WHERE verdict ="
+        wrong = f"(({wrong}) EXCEPT {of} '{AMBIGUOUS}') UNION {of} '{DIFFERENT}'"
+    case.scratch.make("wrong", with_state(f"({wrong})"))
     rows: list[Row] = []
     for condition in ("is_duplicate", "in_one_group AND NOT is_duplicate"):
-        rows += states.where(condition).orderBy(F.desc_nulls_last("value"), "a", "b").limit(n).collect()
-    states.unpersist()
-    listed = {(r["a"], r["b"]): r["relation"] for r in _listed_among(case, rows)}
-    return _shown(warehouse, case, rows, lambda row: _why_false(row, listed, case.is_pairs))
+        value = "CASE WHEN is_equal THEN 1.0 ELSE score END"
+        order = f"ORDER BY {value} DESC NULLS LAST, a, b LIMIT {n}"
+        rows += case.scratch.query(f"SELECT * FROM wrong WHERE {condition} {order}").to_pylist()
+    listed = _listed_among(case, rows)
+    return _shown(case, "false", rows, lambda row: _why_false(row, listed, case.is_pairs))
 
 
-def missed_pairs(warehouse: Warehouse, case: Case, n: int) -> list[ShownPair]:
+def missed_pairs(case: Case, n: int) -> list[ShownPair]:
     """Up to `n` true pairs that are not in one group: half of them measured (highest score first), half never proposed.
 
     If one half has fewer pairs, the other half gets the rest. Pairs that were never proposed are a sample that depends
     on the image ids only.
     """
-    missed = with_state(true_pairs(case), case).where("NOT in_one_group")
-    if case.items.where("label IS NOT NULL").isEmpty():  # there are no groups: only pairs can be missed
-        missed = missed.where("NOT is_duplicate")
-    is_measured = F.col("score").isNotNull() | F.col("is_equal")
-    measured = missed.where(is_measured).orderBy(F.desc_nulls_first("score"), "a", "b").limit(n).collect()
-    never = missed.where(~is_measured).orderBy(F.xxhash64("a", "b"), "a", "b").limit(n).collect()
+    (n_grouped,) = case.row("SELECT count(*) AS n FROM items WHERE label IS NOT NULL")
+    only = "" if n_grouped else "AND NOT is_duplicate"  # there are no groups: only pairs can be missed
+    missed = f"SELECT * FROM ({with_state(f'({true_pairs(case)})')}) WHERE NOT in_one_group {only}"
+    case.scratch.make("missed", f"SELECT *, score IS NOT NULL OR is_equal AS is_measured FROM ({missed})")
+    orders = {"is_measured": "score DESC NULLS FIRST, a, b", "NOT is_measured": "md5(a || ' ' || b), a, b"}
+    measured, never = (
+        case.scratch.query(f"SELECT * FROM missed WHERE {condition} ORDER BY {order} LIMIT {n}").to_pylist()
+        for condition, order in orders.items()
+    )
     n_never = max(n // 2, n - len(measured))
     rows = [*measured[: max(n - n // 2, n - len(never))], *never[:n_never]]
-    return _shown(warehouse, case, rows, _why_missed)
+    return _shown(case, "missed", rows, _why_missed)
 
 
-def _false_edges(case: Case, n: int) -> DataFrame:
-    """(a, b): one false pair of images for each of the `n` best accepted edges that contain a false pair."""
-    edges = (
-        case.edges.where("is_duplicate AND n_judged > n_hit")
-        .orderBy(F.desc("score"), "va", "vb")
-        .limit(n)
-        .select("va", "vb")
+def _false_edges(case: Case, n: int) -> str:
+    """SELECT of (a, b): one false pair of images for each of the `n` best accepted edges that contain a false pair."""
+    unsure = f"AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.verdict = '{AMBIGUOUS}' AND l.a = f.a AND l.b = f.b)"
+    return f"""WITH best AS (
+      SELECT va, vb FROM edges WHERE is_duplicate AND n_judged > n_hit ORDER BY score DESC, va, vb LIMIT {n}
+    ),
+    ends AS (SELECT va AS vertex FROM best UNION SELECT vb FROM best),
+    -- images of many truth groups first, so that the limited number of images contains a false pair
+    placed AS (
+      SELECT i.vertex, i.image_id, i.truth_group,
+        row_number() OVER (PARTITION BY i.vertex, i.truth_group ORDER BY i.image_id) AS place
+      FROM items i JOIN ends ON ends.vertex = i.vertex
+    ),
+    few AS (
+      SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY vertex ORDER BY place, image_id) AS rank FROM placed)
+      WHERE rank <= {_MAX_IMAGES}
+    ),
+    found AS (
+      SELECT e.va, e.vb, least(x.image_id, y.image_id) AS a, greatest(x.image_id, y.image_id) AS b
+      FROM best e JOIN few x ON x.vertex = e.va JOIN few y ON y.vertex = e.vb WHERE x.truth_group <> y.truth_group
     )
-    ends = edges.select(F.explode(F.array("va", "vb")).alias("vertex")).distinct()
-    known = case.items.join(F.broadcast(ends), "vertex").select("vertex", "image_id", "truth_group")
-    # take images of many truth groups first, so that the limited number of images contains a false pair
-    place = F.row_number().over(W.partitionBy("vertex", "truth_group").orderBy("image_id"))
-    rank = F.row_number().over(W.partitionBy("vertex").orderBy("place", "image_id"))
-    few = known.withColumn("place", place).withColumn("rank", rank).where(F.col("rank") <= _MAX_IMAGES)
-    pairs = edges
-    for side in "ab":
-        pairs = pairs.join(
-            few.select(
-                F.col("vertex").alias(f"v{side}"), F.col("image_id").alias(side), F.col("truth_group").alias(f"g{side}")
-            ),
-            f"v{side}",
-        )
-    pairs = pairs.where("ga <> gb").select("va", "vb", F.least("a", "b").alias("a"), F.greatest("a", "b").alias("b"))
-    if case.is_pairs:
-        unsure = case.listed.where(F.col("verdict") == AMBIGUOUS).select("a", "b")
-        pairs = pairs.join(unsure, ["a", "b"], "left_anti")
-    first = pairs.groupBy("va", "vb").agg(F.min(F.struct("a", "b")).alias("pair"))
-    return first.select("pair.a", "pair.b")
+    SELECT a, b FROM (
+      SELECT a, b, row_number() OVER (PARTITION BY va, vb ORDER BY a, b) AS place
+      FROM found f WHERE true {unsure if case.is_pairs else ""}
+    ) WHERE place = 1"""
 
 
-def _false_in_blocks(case: Case) -> DataFrame:
-    """(a, b): false pairs within a found group or a vertex that contains images of several truth groups.
-
-    The truth group of the keeper is paired with each other one. Without a keeper among the items, the largest truth
-    group takes its place. Each truth group is represented by the keeper, else by its smallest image id.
-    """
-    is_keeper = F.coalesce("is_keeper", F.lit(False))
-    blocks = F.array(F.concat(F.lit("vertex "), "vertex"), F.concat(F.lit("group "), "label"))
-    cells = (
-        case.items.select("image_id", "truth_group", is_keeper.alias("is_keeper"), F.explode(blocks).alias("block"))
-        .where("block IS NOT NULL")
-        .groupBy("block", "truth_group")
-        .agg(
-            F.count("*").alias("n"),
-            F.min(F.struct(F.expr("NOT is_keeper").alias("later"), "image_id"))["image_id"].alias("image_id"),
-            F.max("is_keeper").alias("has_keeper"),
-        )
-    )
-    main = cells.groupBy("block").agg(
-        F.max(F.struct("has_keeper", "n", "image_id", "truth_group")).alias("main"), F.count("*").alias("n_cells")
-    )
-    others = cells.join(main.where("n_cells > 1"), "block").where("truth_group <> main.truth_group")
-    return others.select(
-        F.least("image_id", "main.image_id").alias("a"), F.greatest("image_id", "main.image_id").alias("b")
-    )
+# (a, b): false pairs within a found group or a vertex that contains images of several truth groups. The truth group of
+# the keeper is paired with each other one. Without a keeper among the items, the largest truth group takes its place.
+# Each truth group is represented by the keeper, else by its smallest image id.
+_FALSE_IN_BLOCKS = """WITH blocks AS (
+  SELECT image_id, truth_group, CASE WHEN is_keeper THEN 1 ELSE 0 END AS is_keeper, 'vertex ' || vertex AS block
+  FROM items WHERE vertex IS NOT NULL
+  UNION ALL
+  SELECT image_id, truth_group, CASE WHEN is_keeper THEN 1 ELSE 0 END, 'group ' || label
+  FROM items WHERE label IS NOT NULL
+),
+cells AS (
+  SELECT block, truth_group, count(*) AS n, first_value(image_id ORDER BY is_keeper DESC, image_id) AS image_id,
+    max(is_keeper) AS has_keeper
+  FROM blocks GROUP BY block, truth_group
+),
+placed AS (
+  SELECT *, first_value(image_id) OVER best AS main_id, row_number() OVER best AS place
+  FROM cells WINDOW best AS (PARTITION BY block ORDER BY has_keeper DESC, n DESC, image_id DESC, truth_group DESC)
+)
+SELECT least(image_id, main_id) AS a, greatest(image_id, main_id) AS b FROM placed WHERE place > 1"""
 
 
-def _listed_among(case: Case, rows: Sequence[Row]) -> Iterable[Row]:
-    """Lines of the truth that list the pairs of `rows`."""
+def _listed_among(case: Case, rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """Relations of the lines of the truth that list the pairs of `rows`."""
     if not case.is_pairs or not rows:
-        return []
-    few = case.items.sparkSession.createDataFrame([(r["a"], r["b"]) for r in rows], "a string, b string")
-    return case.listed.join(F.broadcast(few), ["a", "b"]).select("a", "b", "relation").collect()  # one a row at most
+        return {}
+    case.scratch.put("asked", _texts(a=[row["a"] for row in rows], b=[row["b"] for row in rows]))
+    found = case.scratch.query("SELECT DISTINCT a, b, relation FROM listed JOIN asked USING (a, b)").to_pylist()
+    return {(row["a"], row["b"]): row["relation"] for row in found}
 
 
 def _why_false(row: Row, listed: dict[tuple[str, str], str], is_pairs: bool) -> tuple[str, str]:
@@ -179,32 +175,25 @@ def _why_missed(row: Row) -> tuple[str, str]:
     return truth, apart
 
 
-def _shown(
-    warehouse: Warehouse, case: Case, rows: Sequence[Row], why: Callable[[Row], tuple[str, str]]
-) -> list[ShownPair]:
-    """`rows` of `with_state` with their evidence and thumbnails."""
+def _shown(case: Case, which: str, rows: Sequence[Row], why: Callable[[Row], tuple[str, str]]) -> list[ShownPair]:
+    """`rows` of `with_state` with their evidence and thumbnails; `which` names them apart from others."""
     if not rows:
         return []
-    spark = warehouse.spark
-    keys = [(r["src_id"], r["dst_id"]) for r in rows if r["src_id"] is not None]
-    evidence: dict[tuple[str, str], dict[str, Any]] = {}
-    if keys:
-        few = spark.createDataFrame(keys, "src_id string, dst_id string").distinct()
-        found = warehouse.read(PAIRS).join(F.broadcast(few), ["src_id", "dst_id"]).collect()  # at most one a row
-        evidence = {(r["src_id"], r["dst_id"]): r.asDict(recursive=True) for r in found}
-    ids = sorted({r[side] for r in rows for side in "ab"})
-    few = spark.createDataFrame([(image_id,) for image_id in ids], "image_id string")
-    images = case.items.join(F.broadcast(few), "image_id").collect()  # at most two a row
-    known = {r["image_id"]: r for r in images}
-    contents = sorted({r["content_id"] for r in images if r["content_id"] is not None})
-    few = spark.createDataFrame([(content_id,) for content_id in contents], "content_id string")
-    thumbnails = {
-        r["content_id"]: bytes(r["bytes"])
-        for r in warehouse.read(THUMBNAILS).join(F.broadcast(few), "content_id").select("content_id", "bytes").collect()
-    }
+    scratch, keys, ids = case.scratch, f"{which}_keys", f"{which}_ids"
+    scratch.put(keys, _texts(**{name: [row[name] for row in rows] for name in ("src_id", "dst_id")}))
+    found = scratch.query(
+        f"SELECT p.* FROM pairs p JOIN (SELECT DISTINCT src_id, dst_id FROM {keys}) k "
+        "ON k.src_id = p.src_id AND k.dst_id = p.dst_id"
+    )
+    evidence = {(row["src_id"], row["dst_id"]): row for row in found.to_pylist()}
+    scratch.put(ids, _texts(image_id=sorted({row[side] for row in rows for side in "ab"})))
+    columns = "i.image_id, i.uri, i.width_px, i.height_px, t.bytes"
+    joined = f"items i JOIN {ids} k ON k.image_id = i.image_id LEFT JOIN thumbnails t ON t.content_id = i.content_id"
+    images = scratch.query(f"SELECT {columns} FROM {joined}").to_pylist()
+    sides = {row["image_id"]: Side(*row.values()) for row in images}
     out = []
     for row in rows:
-        a, b = (_side(known[row[side]], thumbnails) for side in "ab")
+        a, b = sides[row["a"]], sides[row["b"]]
         groups = (row["a_label"], row["b_label"])
         measured = evidence.get((row["src_id"], row["dst_id"]))
         if measured is not None and row["b_picture"] == row["src_picture"]:
@@ -214,5 +203,5 @@ def _shown(
     return out
 
 
-def _side(row: Row, thumbnails: dict[str, bytes]) -> Side:
-    return Side(row["image_id"], row["uri"], row["width_px"], row["height_px"], thumbnails.get(row["content_id"]))
+def _texts(**columns: Sequence[str | None]) -> pa.Table:
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})

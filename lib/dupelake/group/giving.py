@@ -1,6 +1,7 @@
 """The rules of giving verdicts: what is refused, what was said before, and in which order the tables are written.
 
-`pipeline/decisions.py` applies them by Spark (`dupelake decide`), `serve/book.py` by delta-rs (`POST /decisions`).
+`serve/book.py` applies them by delta-rs to local warehouses (`dupelake decide`, `POST /decisions`), and
+`pipeline/decisions.py` by Spark to those of object stores, whose lock needs Hadoop.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from dupelake.errors import ConfigError
-from dupelake.group.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, WITHDRAWN
+from dupelake.group.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, RULE, WITHDRAWN
 
 PAIR_WORDS, WORDS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE), (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN)
 WAIT_S, STALE_S = 600.0, 120.0
@@ -90,6 +91,8 @@ class Book(Protocol):
 
 def faults_of_author(author: str, where: str = "author") -> list[str]:
     """The faults of the name of the person who decides."""
+    if author.strip().startswith(RULE):
+        return [f"{where}: {author.strip()!r} is the author of a rule; give the name of a person"]
     return [] if author.strip() else [f"{where}: is empty; give a name"]
 
 

@@ -29,6 +29,7 @@ DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN = (
     "keeper",
     "withdrawn",
 )
+RULE = "rule:"  # the authors of verdicts that rules gave begin with it
 UNKNOWN_IMAGE, DIFFERENT_SCOPES = "unknown_image", "different_scopes"  # values of Verdict.fault
 SAME_TIME = "same_time"
 NOT_DUPLICATE_OF_DUPLICATE, ALTERNATE_OF_DUPLICATE = "not_duplicate_of_duplicate", "alternate_of_duplicate"
@@ -112,8 +113,8 @@ def current_verdicts(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[C
     """The verdicts that hold: the latest on each pair of vertices, and the latest keeper verdict on each vertex.
 
     If several verdicts of the same microsecond differ, the most careful one holds (not_duplicate before alternate
-    before duplicate), and they are a conflict. `withdrawn` cancels earlier verdicts. Verdicts that cannot be applied
-    are compared by their image ids.
+    before duplicate), and they are a conflict. `withdrawn` cancels earlier verdicts. Verdicts of rules count only where
+    no person said anything. Verdicts that cannot be applied are compared by their image ids.
 
     Returns:
         (verdicts, conflicts), each sorted; `withdrawn` is in neither, except in a conflict of equal time.
@@ -123,10 +124,9 @@ def current_verdicts(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[C
         by_key.setdefault(_key(verdict), []).append(verdict)
     found, conflicts = [], []
     for key in sorted(by_key):
-        latest = max(v.decided_at for v in by_key[key])
-        tied = sorted(
-            (v for v in by_key[key] if v.decided_at == latest), key=lambda v: (_CAUTION[v.verdict], *v.order())
-        )
+        said = [v for v in by_key[key] if not v.author.startswith(RULE)] or by_key[key]
+        latest = max(v.decided_at for v in said)
+        tied = sorted((v for v in said if v.decided_at == latest), key=lambda v: (_CAUTION[v.verdict], *v.order()))
         first = tied[0]
         differing = [v for v in tied if _meaning(v) != _meaning(first)]
         if differing:

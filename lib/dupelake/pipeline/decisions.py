@@ -1,4 +1,4 @@
-"""Verdicts of people: `dupelake decide` adds them to the tables; a night pins, resolves and reports them."""
+"""Verdicts: a CSV of them; how a night pins, resolves and reports them; how they are added in object stores."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_lines(path: Path) -> tuple[list[Line], int]:
 def decide(
     warehouse: Warehouse, lines: Sequence[Line], author: str, *, again: bool = False, now: dt.datetime | None = None
 ) -> Added:
-    """`group.giving.give` in a warehouse, which has a table `images`."""
+    """`group.giving.give` by Spark, for warehouses of object stores. The warehouse has a table `images`."""
     return give(_Book(warehouse), lines, author, again=again, now=now)
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from pyspark.sql import Row
 
+from dupelake.pair_rules import Rule
 from dupelake.pipeline import cluster, embed, hash, lsh_join
 from dupelake.pipeline.command_lines import manifest_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.decisions import pin_decisions
 from dupelake.pipeline.job import Job, Task
 from dupelake.pipeline.options import FullOption, HashOptions
+from dupelake.pipeline.ruling import apply_rules, enabled_rules
 from dupelake.pipeline.versions import note_versions, refuse_other_joins, refuse_other_versions
 from dupelake.runtime.run_record import Run, last_complete, table_versions
 from dupelake.warehouse.schema import DECISIONS
@@ -29,20 +31,24 @@ class Night:
         last: the last complete night, if it had these options and versions and no table has changed since; else None.
         first: the hash job.
         others: the jobs that follow, in order. They are skipped if the first changes nothing and `last` is set.
+        rules: that are applied at the end, unless the jobs are skipped.
     """
 
     last: Row | None
     first: Task
     others: tuple[Task, ...]
+    rules: list[Rule]
 
 
 def check(run: Run, options: HashOptions) -> Night:
     """Check the versions of all jobs before the first of them starts. Checks that `last` made are not repeated.
 
     Raises:
+        ConfigError: rules are enabled, and the warehouse is not local.
         ModelError: the model or the vocabulary cannot be read.
         VersionMixError: the warehouse holds versions that must not mix with those of this run.
     """
+    rules = enabled_rules(run)
     with run.step("versions"):
         versions = note_versions(run)
         last = None if options.full else _valid_last_night(run)
@@ -64,6 +70,7 @@ def check(run: Run, options: HashOptions) -> Night:
             lsh_join.JOB.task(FullOption(options.full), joined),
             cluster.JOB.task(None, None),
         ),
+        rules,
     )
 
 
@@ -76,6 +83,7 @@ def work(run: Run, options: HashOptions, night: Night) -> None:
         return
     for task in night.others:
         task(run)
+    apply_rules(run, night.rules)
 
 
 def _valid_last_night(run: Run) -> Row | None:

@@ -1,22 +1,35 @@
-"""The tables of verdicts by delta-rs, for `group.giving.give`: what `dupelake decide` does, without Spark."""
+"""The tables of verdicts of a local warehouse by delta-rs, for `group.giving.give`: no Spark, no Java.
+
+The server, `dupelake decide` and the rules use it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
-from dupelake.group.giving import STALE_S, Key, Line, Named
+from dupelake.group.giving import STALE_S, Key, Named
 from dupelake.ingest.uris import plain_uri
 from dupelake.runtime.lock import PEOPLE, lock_of
-from dupelake.warehouse.reader import Reader, quoted, quoted_list
-from dupelake.warehouse.schema import DECIDED, DECISIONS, IMAGES, OK
+from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.rules import OK
+from dupelake.warehouse.schema import DECIDED, DECISIONS
+from dupelake.warehouse.scratch import scratch_beside
 from dupelake.warehouse.writer import Writer
 
-_SHOWN = ("image_id", "uri", "content_id", "scope")
+Row = dict[str, Any]
+
+# Names are of this module.
+# ruff: noqa: S608
+
+_READ = f"SELECT image_id, uri, content_id, scope FROM images WHERE status = '{OK}' AND content_id IS NOT NULL"
+_TAIL = "reverse(split_part(reverse(uri), '/', 1))"
+# Folding and percent-decoding change the end of a URI only where it has `%`, `/.` or `//`.
+_ODD = "strpos(uri, '%') > 0 OR strpos(uri, '/.') > 0 OR ends_with(uri, '/')"
 
 
 class DeltaBook:
@@ -33,28 +46,21 @@ class DeltaBook:
 
     def look_up(self, names: Collection[str]) -> Mapping[str, Named]:
         """The images of these names that were read."""
-        found: dict[str, Named] = {}
-        for row in self._images(pc.field("image_id").isin(list(names))):
-            found[row["image_id"]] = Named(row["image_id"], row["content_id"], row["scope"], 1)
-        wanted = {name: plain_uri(name) for name in names if name not in found}
-        by_uri: dict[str, list[dict[str, Any]]] = {plain: [] for plain in wanted.values()}
-        if by_uri:
-            for row in self._images(_may_be_one_of(by_uri)):
-                by_uri.get(plain_uri(row["uri"]), []).append(row)
-        for name, plain in wanted.items():
-            if by_uri[plain]:
-                first = min(by_uri[plain], key=lambda row: str(row["image_id"]))
-                found[name] = Named(first["image_id"], first["content_id"], first["scope"], len(by_uri[plain]))
-        return found
+        with scratch_beside(self._reader) as scratch:
 
-    def _images(self, where: pc.Expression) -> Iterator[dict[str, Any]]:
-        was_read = (pc.field("status") == OK) & pc.field("content_id").is_valid()
-        for batch in self._reader.batches(IMAGES.name, _SHOWN, was_read & where):
-            yield from batch.to_pylist()
+            def rows(table: str, texts: Iterable[str], sql: str) -> list[Row]:
+                scratch.put(table, pa.table({"word": pa.array(sorted(texts), pa.string())}))
+                return scratch.query(sql).to_pylist()
+
+            return _named(
+                names,
+                lambda ids: rows("ids", ids, f"SELECT r.* FROM ({_READ}) r JOIN ids n ON n.word = r.image_id"),
+                lambda plain: rows("tails", {one.rpartition("/")[2] or one for one in plain}, _by_uri(plain)),
+            )
 
     @contextmanager
     def held(self, who: str) -> Iterator[Callable[[], None]]:
-        """The lock that `dupelake decide` and runs hold, too."""
+        """The lock for writing verdicts, which a run holds, too, while it writes them."""
         lock = lock_of(None, self._root, who, self._wait_s, STALE_S, PEOPLE)
         lock.acquire()
         try:
@@ -64,31 +70,63 @@ class DeltaBook:
 
     def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, str]:
         """The latest verdict of an author on each of these images."""
-        columns = ["image_id", "other_image_id", "verdict"]
-        ids = {one for key in keys for one in key if one}
-        mine = f"author = {quoted(author)} AND image_id IN {quoted_list(sorted(ids))}"
-        rows = self._reader.table(DECISIONS.name, columns, mine, "decided_at, verdict")
-        said = {Line("", r["image_id"], r["verdict"], r["other_image_id"]).key: r["verdict"] for r in rows.to_pylist()}
-        return {key: said[key] for key in keys if key in said}
+        with scratch_beside(self._reader) as scratch:
+            low, high = ([key[end] for key in keys] for end in (0, 1))
+            asked = {"author": [author] * len(low), "low": low, "high": high}
+            scratch.put("asked", pa.table({name: pa.array(texts, pa.string()) for name, texts in asked.items()}))
+            rows = scratch.query(_LATEST).to_pylist()
+        return {(row["low"], row["high"]): row["verdict"] for row in rows}
 
-    def pin(self, rows: Sequence[dict[str, Any]]) -> None:
+    def pin(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
         """Add rows to DECIDED but those whose key is stored."""
         self._writer.insert(DECIDED, rows)
 
-    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+    def add(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
         """Add rows to DECISIONS."""
         self._writer.append(DECISIONS, rows)
 
 
-def _may_be_one_of(plain: Collection[str]) -> pc.Expression:
-    """Of `images`: the URIs that may have one of these plain forms. Most others end otherwise.
+_LATEST = """WITH said AS (
+  SELECT least(image_id, coalesce(other_image_id, image_id)) AS low,
+    greatest(image_id, coalesce(other_image_id, '')) AS high, author, verdict, decided_at
+  FROM decisions
+)
+SELECT low, high, verdict FROM (
+  SELECT s.*, row_number() OVER (PARTITION BY s.low, s.high ORDER BY s.decided_at DESC, s.verdict DESC) AS place
+  FROM said s JOIN asked a ON a.low = s.low AND a.high = s.high AND a.author = s.author
+) WHERE place = 1"""
 
-    Folding and percent-decoding change the end of a URI only where it has `%`, `/.` or `//`.
+
+def _named(
+    names: Collection[str],
+    by_ids: Callable[[Iterable[str]], Iterable[Row]],
+    by_plain: Callable[[Collection[str]], Iterable[Row]],
+) -> dict[str, Named]:
+    """The images of names.
+
+    Args:
+        names: ids, or URIs in any spelling.
+        by_ids: the rows of `images` with these ids.
+        by_plain: the rows whose URIs have these plain forms; there may be others among them.
     """
-    uri = pc.field("uri")
-    if any("://" in one and "/" not in one.partition("://")[2] for one in plain):
-        return uri.is_valid()  # a host without a path: its case and port may differ
-    found = pc.match_substring(uri, "%") | pc.match_substring(uri, "/.") | pc.ends_with(uri, "/")
-    for one in plain:
-        found |= pc.ends_with(uri, one.rpartition("/")[2] or one)
+    found: dict[str, Named] = {}
+    for row in by_ids(names):
+        found[row["image_id"]] = Named(row["image_id"], row["content_id"], row["scope"], 1)
+    wanted = {name: plain_uri(name) for name in names if name not in found}
+    by_uri: dict[str, list[Row]] = {plain: [] for plain in wanted.values()}
+    if by_uri:
+        for row in by_plain(by_uri):
+            by_uri.get(plain_uri(row["uri"]), []).append(row)
+    for name, plain in wanted.items():
+        if by_uri[plain]:
+            first = min(by_uri[plain], key=lambda row: str(row["image_id"]))
+            found[name] = Named(first["image_id"], first["content_id"], first["scope"], len(by_uri[plain]))
     return found
+
+
+def _by_uri(plain: Collection[str]) -> str:
+    """SELECT of the images whose URIs may have one of these plain forms."""
+    if any("://" in one and "/" not in one.partition("://")[2] for one in plain):
+        return f"{_READ} AND uri IS NOT NULL"  # a host without a path: its case and port may differ
+    same = f"SELECT r.* FROM (SELECT *, {_TAIL} AS tail FROM ({_READ})) r JOIN tails t ON t.word = r.tail"
+    return f"SELECT image_id, uri, content_id, scope FROM ({same}) WHERE NOT ({_ODD}) UNION ALL {_READ} AND ({_ODD})"

@@ -22,12 +22,12 @@ from dupelake.verify.decision import (
     aligned_model,
     altered_model,
 )
+from dupelake.warehouse.rules import PDQ_MIN_QUALITY
 from dupelake.warehouse.schema import PAIRS, conform
 
 PIXEL = "pixel"  # found_by, kind and join_version of pairs with equal pixels, which no join proposes
 SIMILAR = "similar"
 DECIDE_REVISION = 5  # raise it when a change here decides the same evidence otherwise
-PDQ_MIN_QUALITY = 50  # below it a PDQ hash is unreliable (advice of ThreatExchange)
 # Score by hash bits, for pairs that could not be aligned. PDQ's threshold is ThreatExchange's; both hashes must agree.
 BITS_HALF, BITS_STEP = 31.5, 4.0  # PDQ bits at probability one half, and PDQ bits for one unit of the logit
 PHASH_HALF, PHASH_STEP = 10.5, 1.5  # the same for pHash

@@ -10,6 +10,7 @@ import copy
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +163,31 @@ class Reader:
             NotFoundError: a table or a version of it does not exist.
             QueryError: the query has a fault.
         """
+        with self.faults_of(sql):
+            return without_views(self.stream(sql).read_all())
+
+    def stream(self, sql: str, beside: Mapping[str, DeltaTable] | None = None) -> pa.RecordBatchReader:
+        """The result of a SELECT as a stream; `beside` are more tables that it names. Read it within `faults_of`."""
         if not _SELECT.match(sql):
             raise QueryError(f"only SELECT and WITH are allowed, because tables are only read; not: {sql.strip()}")
         builder = QueryBuilder()
         words = set(re.findall(r"\w+", sql))
         for name in filter(words.__contains__, TABLES):
             builder.register(name, self._table(name))
+        for name in words & (beside or {}).keys():
+            builder.register(name, (beside or {})[name])
+        return pa.RecordBatchReader.from_stream(builder.execute(sql))  # pa.table() would import pandas
+
+    @contextmanager
+    def faults_of(self, sql: str) -> Iterator[None]:
+        """Names the query in the errors of the code inside.
+
+        Raises:
+            NotFoundError: files of the version that is read are gone.
+            QueryError: the query has another fault.
+        """
         try:
-            rows = pa.RecordBatchReader.from_stream(builder.execute(sql))  # pa.table() would import pandas
-            return _without_views(rows.read_all())
+            yield
         except (DeltaError, pa.ArrowException) as error:
             if _GONE.search(str(error)):
                 raise NotFoundError(
@@ -227,6 +244,7 @@ def _local(root: str) -> Path | None:
     return Path(os.path.abspath(os.path.expanduser(root)))  # whatever a cluster's settings, which only Hadoop reads
 
 
-def _without_views(table: pa.Table) -> pa.Table:
+def without_views(table: pa.Table) -> pa.Table:
+    """`table` with texts and bytes of types that pandas and Spark take."""
     fields: list[Any] = [field.with_type(_VIEWS.get(field.type, field.type)) for field in table.schema]
     return table.cast(pa.schema(fields, table.schema.metadata))

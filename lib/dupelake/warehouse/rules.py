@@ -12,6 +12,9 @@ from typing import Any
 OK, FAILED = "ok", "failed"
 """The values of `images.status`."""
 
+PDQ_MIN_QUALITY = 50
+"""Of `hashes` and `pairs`: below it a PDQ hash is unreliable (advice of ThreatExchange)."""
+
 TABLES = (
     "images",
     "hashes",
@@ -53,6 +56,9 @@ LAST_COMPLETE = (
 
 SUCCEEDED = "status = 'succeeded'"
 """Of `runs`."""
+
+LAST_CONFIG = f"SELECT config FROM runs WHERE {SUCCEEDED} ORDER BY started_at DESC LIMIT 1"  # noqa: S608
+"""The options of the last run that succeeded."""
 
 MEMBER_ORDER = "is_keeper DESC, score_to_keeper DESC, image_id"
 """The order in which the members of a group are shown."""

@@ -136,7 +136,8 @@ GROUP_CHANGES = Table(
 
 DECISIONS = Table(
     "decisions",
-    "One row per verdict of a person; rows are only added. The latest verdict on the same contents holds.",
+    "One row per verdict of a person or a rule; rows are only added. The latest verdict on the same contents holds; "
+    "that of a rule only where no person said anything.",
     T.StructType(
         [
             col("image_id", TEXT, "the image; for verdict keeper the one to keep", null=False),
@@ -144,7 +145,7 @@ DECISIONS = Table(
             col(
                 "verdict", TEXT, "duplicate, not_duplicate, alternate, keeper; withdrawn revokes a verdict", null=False
             ),
-            col("author", TEXT, "the person who gave it", null=False),
+            col("author", TEXT, "the person who gave it; rule:NAME for a rule", null=False),
             col("decided_at", TIME, "when (UTC); the later of two verdicts on the same contents holds", null=False),
             col("note", TEXT, "free text of the person; nothing reads it"),
         ]

@@ -28,7 +28,7 @@ class Writer:
     def __init__(self, root: str) -> None:
         self._root = root
 
-    def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    def append(self, table: Table, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
         """Add rows in one commit without looking for their keys: they are known to be absent.
 
         Raises:
@@ -41,7 +41,7 @@ class Writer:
         except (DeltaError, pa.ArrowException, ValueError) as error:
             raise _of(error, table) from error
 
-    def insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert(self, table: Table, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
         """Add the rows whose keys are not stored, in one commit; none if there is no such row.
 
         Raises:
@@ -66,8 +66,11 @@ class Writer:
             ) from error
 
 
-def _arrow(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), to_arrow_schema(table.schema, timezone="UTC"))
+def _arrow(table: Table, rows: pa.Table | Sequence[Mapping[str, Any]]) -> pa.Table:
+    schema = to_arrow_schema(table.schema, timezone="UTC")
+    if isinstance(rows, pa.Table):
+        return rows.select(schema.names).cast(schema)
+    return pa.Table.from_pylist(list(rows), schema)
 
 
 def _of(error: Exception, table: Table) -> Exception:

@@ -1,0 +1,185 @@
+"""What rules would decide, and their verdicts: written, and withdrawn."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dupelake.errors import ConfigError
+from dupelake.group.giving import WAIT_S
+from dupelake.group.verdicts import RULE, WITHDRAWN
+from dupelake.pair_rules import Rule
+from dupelake.report.last_run import options_in
+from dupelake.rules.conditions import TIER
+from dupelake.rules.matching import NEW, STATUSES, make_ruled
+from dupelake.rules.tables import make_tables
+from dupelake.serve.book import DeltaBook
+from dupelake.warehouse.reader import Reader, quoted
+from dupelake.warehouse.rules import LAST_CONFIG
+from dupelake.warehouse.scratch import Scratch, scratch_beside
+
+# Names are of this room.
+# ruff: noqa: S608
+
+_EXAMPLE = ("status", "image_id", "uri", "other_image_id", "other_uri", "kind", "tier", "score")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one rule would decide.
+
+    Attributes:
+        rule: the rule.
+        counts: number of matched pairs by status (`matching.STATUSES`).
+        n_verdicts: number of verdicts that it would add; one for each group of a rule that keeps an image.
+        examples: matched pairs, those that it would decide first, the least certain before others; as dicts.
+    """
+
+    rule: Rule
+    counts: dict[str, int]
+    n_verdicts: int
+    examples: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        told = {"rule": self.rule.name, "verdict": self.rule.verdict, "enabled": self.rule.enabled}
+        return {**told, "matched": sum(self.counts.values()), **self.counts} | {
+            "verdicts": self.n_verdicts,
+            "examples": self.examples,
+        }
+
+
+def preview(reader: Reader, rules: Sequence[Rule], n_examples: int = 3) -> list[Outcome]:
+    """What rules would decide, together, in their order; nothing is written.
+
+    Args:
+        reader: of the warehouse.
+        rules: at least one.
+        n_examples: number of examples of each rule.
+
+    Raises:
+        NotFoundError: the warehouse lacks a table.
+    """
+    with _ruled(reader, rules) as scratch:
+        return _outcomes(scratch, rules, n_examples)
+
+
+def apply(folder: Path, rules: Sequence[Rule], n_examples: int = 3) -> list[Outcome]:
+    """Add the verdicts of rules; returns what `preview` returned just before.
+
+    It reads while it holds the lock for writing verdicts, so that no verdict of a person comes in between.
+
+    Raises:
+        NotFoundError: the warehouse lacks a table.
+        BusyError: others held the lock for too long; nothing is written.
+    """
+    reader, book = Reader(folder), DeltaBook(folder, WAIT_S)
+    with book.held("dupelake rules") as check, _ruled(reader, rules) as scratch:
+        outcomes = _outcomes(scratch, rules, n_examples)
+        if any(outcome.n_verdicts for outcome in outcomes):
+            at = _literal(dt.datetime.now(dt.UTC))
+            pins, verdicts = scratch.query(_PINS.format(at=at)), scratch.query(_VERDICTS.format(at=at))
+            check()
+            book.pin(pins)
+            check()
+            book.add(verdicts)  # last, because it makes the decisions
+    return outcomes
+
+
+def undo(folder: Path, name: str) -> int:
+    """Withdraw all verdicts of the rule `name`; returns their number.
+
+    Raises:
+        ConfigError: no verdict is of this rule.
+        BusyError: others held the lock for too long; nothing is written.
+    """
+    reader, book = Reader(folder), DeltaBook(folder, WAIT_S)
+    author = f"{RULE}{name}"
+    with book.held("dupelake rules") as check, scratch_beside(reader) as scratch:
+        scratch.make("standing", _STANDING.format(author=quoted(author), withdrawn=WITHDRAWN))
+        at = _literal(dt.datetime.now(dt.UTC))
+        verdicts = scratch.query(_WITHDRAWALS.format(at=at, author=quoted(author), withdrawn=WITHDRAWN))
+        if not verdicts.num_rows:
+            rows = scratch.query(
+                f"SELECT DISTINCT author FROM decisions WHERE starts_with(author, '{RULE}') ORDER BY 1"
+            )
+            known = ", ".join(one.removeprefix(RULE) for one in rows["author"].to_pylist()) or "none"
+            raise ConfigError([f"--undo {name}: no verdict of this rule stands; verdicts were given by: {known}"])
+        pins = scratch.query(_OLD_PINS.format(at=at))
+        check()
+        book.pin(pins)
+        check()
+        book.add(verdicts)
+    return int(verdicts.num_rows)
+
+
+@contextmanager
+def _ruled(reader: Reader, rules: Sequence[Rule]) -> Iterator[Scratch]:
+    """The table `ruled` of these rules."""
+    last = reader.query(LAST_CONFIG)["config"].to_pylist()
+    with scratch_beside(reader) as scratch:
+        make_tables(scratch, options_in(last[0] if last else None).lsh)
+        make_ruled(scratch, rules)
+        yield scratch
+
+
+def _outcomes(scratch: Scratch, rules: Sequence[Rule], n_examples: int) -> list[Outcome]:
+    is_new = f"status = '{NEW}'"
+    counted = scratch.query(
+        f"SELECT number, status, count(*) AS n, count(*) FILTER (WHERE {is_new} AND is_first) AS n_verdicts "
+        "FROM ruled GROUP BY number, status"
+    ).to_pylist()
+    shown = scratch.query(_EXAMPLES.format(is_new=is_new, n=n_examples, tier=TIER)).to_pylist()
+    outcomes = []
+    for number, rule in enumerate(rules):
+        found = {row["status"]: row for row in counted if row["number"] == number}
+        counts = {status: found[status]["n"] if status in found else 0 for status in STATUSES}
+        examples = [{name: row[name] for name in _EXAMPLE} for row in shown if row["number"] == number]
+        outcomes.append(Outcome(rule, counts, found[NEW]["n_verdicts"] if NEW in found else 0, examples))
+    return outcomes
+
+
+def _literal(at: dt.datetime) -> str:
+    micros = pa.scalar(at, pa.timestamp("us", tz="UTC")).value
+    return f"arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+
+
+_EXAMPLES = """SELECT r.number, r.status, a.image_id, a.uri, b.image_id AS other_image_id, b.uri AS other_uri, r.kind,
+  {tier} AS tier, r.score
+FROM (
+  SELECT *, row_number() OVER (PARTITION BY number ORDER BY {is_new} DESC, score, image, other) AS place FROM ruled
+) r JOIN shown a ON a.no = r.image JOIN shown b ON b.no = r.other WHERE r.place <= {n} ORDER BY r.number, r.place"""
+
+_WRITTEN = f"SELECT * FROM ruled WHERE status = '{NEW}' AND is_first"
+
+_VERDICTS = f"""SELECT a.image_id, CASE WHEN r.verdict <> 'keeper' THEN b.image_id END AS other_image_id, r.verdict,
+  r.author, {{at}} AS decided_at, CAST(NULL AS VARCHAR) AS note
+FROM ({_WRITTEN}) r JOIN shown a ON a.no = r.image JOIN shown b ON b.no = r.other"""
+
+_PINS = f"""WITH written AS ({_WRITTEN}),
+named AS (SELECT image AS no FROM written UNION SELECT other FROM written WHERE verdict <> 'keeper')
+SELECT s.image_id, {{at}} AS decided_at, s.content_id, s.own_scope AS scope
+FROM shown s JOIN named n ON n.no = s.no"""
+
+_STANDING = """SELECT image_id, other_image_id, decided_at FROM (
+  SELECT *, row_number() OVER (PARTITION BY image_id, other_image_id ORDER BY decided_at DESC) AS place
+  FROM decisions WHERE author = {author}
+) WHERE place = 1 AND verdict <> '{withdrawn}'"""
+
+_WITHDRAWALS = """SELECT image_id, other_image_id, '{withdrawn}' AS verdict, {author} AS author, {at} AS decided_at,
+  CAST(NULL AS VARCHAR) AS note FROM standing"""
+
+# A withdrawal is about what the images showed when the rule decided.
+_OLD_PINS = """WITH named AS (
+  SELECT DISTINCT unnest(make_array(image_id, other_image_id)) AS image_id, decided_at FROM standing
+)
+SELECT image_id, {at} AS decided_at, content_id, scope FROM (
+  SELECT d.*, row_number() OVER (PARTITION BY d.image_id ORDER BY d.decided_at DESC) AS place
+  FROM decided d JOIN named n ON n.image_id = d.image_id AND n.decided_at = d.decided_at
+) WHERE place = 1"""

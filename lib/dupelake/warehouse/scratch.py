@@ -1,0 +1,69 @@
+"""Tables of one question beside those of a warehouse: what SELECTs share, in a temporary folder of this machine.
+
+DataFusion plans, joins and counts in batches on all cores; only results come to Python.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+
+from dupelake.warehouse.reader import Reader, without_views
+from dupelake.warehouse.rules import TABLES
+
+
+class Scratch:
+    """Temporary tables, and SELECTs over them and the tables of a warehouse.
+
+    Args:
+        reader: of the warehouse.
+        folder: for the files.
+    """
+
+    def __init__(self, reader: Reader, folder: str) -> None:
+        self._reader, self._folder = reader, folder
+        self._made: dict[str, DeltaTable] = {}
+
+    def put(self, name: str, rows: pa.Table) -> None:
+        """Make the table `name` of these rows. Delta has no unsigned integers and no nulls without a type."""
+        self._write(name, rows)
+
+    def make(self, name: str, sql: str) -> None:
+        """Make the table `name` of the result of a SELECT, which does not pass through this process's memory.
+
+        Raises:
+            NotFoundError: a table or a version of it does not exist.
+            QueryError: the query has a fault.
+        """
+        with self._reader.faults_of(sql):
+            self._write(name, self._reader.stream(sql, self._made))
+
+    def query(self, sql: str) -> pa.Table:
+        """The result of a SELECT.
+
+        Raises:
+            NotFoundError: a table or a version of it does not exist.
+            QueryError: the query has a fault.
+        """
+        with self._reader.faults_of(sql):
+            return without_views(self._reader.stream(sql, self._made).read_all())
+
+    def _write(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        if name in TABLES or name in self._made:
+            raise ValueError(f"{name}: is a table already")
+        path = f"{self._folder}/{name}"
+        # DataFusion refuses a UNION of a column that may be null and one that may not, so all of these may.
+        nullable = pa.schema([column.with_nullable(True) for column in rows.schema])
+        write_deltalake(path, rows.cast(nullable))
+        self._made[name] = DeltaTable(path)
+
+
+@contextmanager
+def scratch_beside(reader: Reader) -> Iterator[Scratch]:
+    """Temporary tables beside those of `reader`; they are removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="dupelake-") as folder:
+        yield Scratch(reader, folder)
