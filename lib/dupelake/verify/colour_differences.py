@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dupelake.verify.agreement import MARGIN, MIN_CELLS
-from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, whole_cells
+from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, median, whole_cells
 
 _DIFFERENCE_CELL_PX = 4  # at half the resolution
 _MIN_BOX_DIFFERENCE = 0.02  # below it no box is reported
@@ -94,7 +94,7 @@ def _unexplained(remaining: FloatArray, activity: FloatArray) -> float:
     """
     quarter = 3 * len(activity) // 4
     shown = activity > np.partition(activity, quarter)[quarter]
-    return float(max(np.median(remaining), np.median(remaining[shown]) if shown.sum() >= MIN_CELLS else 0.0))
+    return float(max(median(remaining), median(remaining[shown]) if shown.sum() >= MIN_CELLS else 0.0))
 
 
 def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatArray) -> FloatArray:
@@ -105,9 +105,9 @@ def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatAr
 def _explained(deviation: FloatArray, activity: FloatArray, valid: NDArray[np.bool_]) -> FloatArray:
     """Levels that encoding, noise and blur explain in each cell: a base plus a fraction of the cell's activity."""
     d, g = deviation[valid], activity[valid]
-    calm = g <= np.median(g)
-    base = float(np.median(d[calm]))
-    rate = float(np.median(np.maximum(d[~calm] - base, 0.0) / np.maximum(g[~calm], 1.0))) if (~calm).any() else 0.0
+    calm = g <= median(g)
+    base = float(median(d[calm]))
+    rate = float(median(np.maximum(d[~calm] - base, 0.0) / np.maximum(g[~calm], 1.0))) if (~calm).any() else 0.0
     return 2.5 * (base + rate * activity) + 4.0
 
 
@@ -127,7 +127,7 @@ def _predict_colours(src: FloatArray, dst: FloatArray, places: NDArray[np.intp])
         weighted = terms * weight[:, None]
         solution = np.linalg.solve(weighted.T @ terms + damping, weighted.T @ change)
         error = np.square(change - terms @ solution).mean(axis=1)
-        weight = 1.0 / (1.0 + error / np.square(2.0 * np.sqrt(np.median(error)) + 1.0))
+        weight = 1.0 / (1.0 + error / np.square(2.0 * np.sqrt(median(error)) + 1.0))
     unit = (src - np.float32(128.0)) * np.float32(1 / 128)
     linear, square = solution[:3].T, np.column_stack([solution[3:6].T, solution[6]])
     return src + cv2.transform(unit, linear) + cv2.transform(unit * unit, square)
