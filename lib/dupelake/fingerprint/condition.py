@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dupelake.fingerprint.quantiser import cosines, quantised
+from dupelake.fingerprint.slopes import magnitude
 
 Floats = NDArray[Any]  # float32; the stubs of OpenCV promise no type
 
@@ -184,7 +185,7 @@ def _fine(tiles: NDArray[np.uint8]) -> tuple[float, float | None]:
     noise = float(np.quantile(_cells(fine), 0.1) * np.sqrt(np.pi / 2))
     soft = cv2.GaussianBlur(picture, (9, 9), _COARSE_SIGMA)
     gx, gy = (cv2.Sobel(soft, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    slope = cv2.magnitude(gx, gy).reshape(tiles.shape)
+    slope = magnitude(gx, gy).reshape(tiles.shape)
     clear = np.zeros(tiles.shape, np.bool_)
     clear[inner] = slope[inner] >= max(1.0, _steep(slope[inner]))
     edge = np.flatnonzero(clear.ravel())

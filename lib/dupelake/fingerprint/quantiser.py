@@ -52,6 +52,7 @@ _LOW = _low_terms()
 _TABLES = np.stack([[scaled_luma(quality)[row, column] for row, column in _TERMS] for quality in _QUALITIES.tolist()])
 _IS_KNOWN = (_STEPS[0] <= _TABLES) & (_STEPS[-1] >= _TABLES)
 _PLACES = np.clip(_TABLES - _STEPS[0], 0, len(_STEPS) - 1), np.arange(len(_TERMS))  # of the steps of each quality
+_USED = np.nonzero([[step in column for column in _TABLES.T] for step in _STEPS])  # (step, term) that a quality has
 
 
 class Quantised(NamedTuple):
@@ -118,13 +119,19 @@ def _scores(tiles: NDArray[np.uint8], own: int | None = None) -> Floats:
     at = tuple(place[::every] for place in places)
     sample = blocks[at[0], at[1], :, at[2], :].reshape(-1, 64).astype(np.float32)
     coefficients = np.abs((sample - np.float32(128)) @ _LOW)
-    multiples = (
-        coefficients[:, None] * _RATES[:, None]
-    )  # blocks first: numpy sums along the first axis ten times faster
+    multiples = coefficients[:, _USED[1]] * _RATES[_USED[0]]
     counts = (multiples > _LEAST_STEPS).astype(np.float32)
-    cosine = np.cos(multiples * np.float32(2 * np.pi))
-    scores = _by_quality(np.sum(cosine * counts, axis=0), np.sum(counts, axis=0).astype(np.int64))
+    fits = np.cos(multiples * np.float32(2 * np.pi)) * counts
+    # blocks are the first axis: numpy sums along the second of three at a tenth of the speed
+    scores = _by_quality(_spread(fits.sum(axis=0)), _spread(counts.sum(axis=0)).astype(np.int64))
     return scores if own is None else np.maximum(scores, _by_holes(coefficients, own))
+
+
+def _spread(values: Floats) -> Floats:
+    """Values of the used steps as (steps, terms), 0 elsewhere."""
+    out = np.zeros((len(_STEPS), len(_TERMS)), np.float32)
+    out[_USED] = values
+    return out
 
 
 def _by_quality(fits: Floats, weights: Floats) -> Floats:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.fingerprint.slopes import magnitude
 from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, median, whole_cells
 
 MIN_DIFFERENCE = 0.1  # largest local difference from which overlays are searched
@@ -91,7 +92,7 @@ def _by_outline(
     differs: NDArray[np.bool_],
 ) -> AddedShares:
     (ax, ay), (bx, by) = gradients(a), gradients(b)
-    slopes = [cell_means(cv2.magnitude(x, y) * weight, _CELL_PX) / share for x, y in ((ax, ay), (bx, by))]
+    slopes = [cell_means(magnitude(x, y) * weight, _CELL_PX) / share for x, y in ((ax, ay), (bx, by))]
     cross, own, other = (
         cell_means((x * u + y * v) * weight, _CELL_PX)
         for x, y, u, v in ((ax, ay, bx, by), (ax, ay, ax, ay), (bx, by, bx, by))
