@@ -134,8 +134,7 @@ def fingerprint_image(
         grey = to_grey(decoded.rgb)
         levels = np.asarray(grey)  # a copy
         straight, mirrored = hashing.phash_pair(grey, levels)
-        pdq = hashing.pdq(decoded.rgb)
-        thumbnail = make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
+        pdq, thumbnail = hashing.pdq(decoded.rgb), make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
         thumbnail_bytes = encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality)
         is_low = hashing.is_low_information(decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg)
         detail, spectrum = measure_spectrum(levels)
