@@ -1,6 +1,7 @@
 """A soak of `dupelake serve`: clients ask while the index is replaced and processes are killed; counts what goes wrong.
 
     python -m benchmarks.serve --warehouse DIR --images DIR --work DIR --minutes 10
+    python -m benchmarks.serve --warehouse DIR --images DIR --work DIR --minutes 1 --clients 1 --events 0
 
 It builds an index of the warehouse in the work folder and starts a server on loopback. The questions are edits of some
 images of the folder, and broken files. Each answer is compared with that of `dupelake.check` for the same bytes. Ends
@@ -34,8 +35,7 @@ from dupelake.lookup.build import build_index
 from dupelake.lookup.reading import files_of
 
 # ruff: noqa: S311 - what is random here guards nothing
-N_CLIENTS, N_QUESTIONS = 8, 60
-N_SWAPS = N_KILLS = 10
+N_QUESTIONS = 60
 
 
 def questions(images: str, rng: random.Random) -> list[bytes]:
@@ -109,7 +109,7 @@ def children(parent: int) -> list[int]:
 class Clients:
     """Threads that ask random questions, one after the other, and compare what comes back."""
 
-    def __init__(self, port: int, files: Sequence[bytes], wanted: Sequence[dict[str, Any]], most: int) -> None:
+    def __init__(self, port: int, files: Sequence[bytes], wanted: Sequence[dict[str, Any]], most: int, n: int) -> None:
         self._port, self._files, self._wanted, self._most = port, files, wanted, most
         self.statuses: Counter[int] = Counter()
         self.seconds: list[float] = []
@@ -117,7 +117,7 @@ class Clients:
         self.wrong: list[str] = []
         self.built: set[str] = set()
         self.done = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(N_CLIENTS)]
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(n)]
         for one in self._threads:
             one.start()
 
@@ -158,10 +158,11 @@ class Clients:
             self.wrong.append(f"question {at}: {json.dumps(answer)[:500]}")
 
 
-def disturb(server: Server, warehouse: str, index: Path, minutes: float, clients: Clients) -> list[float]:
+def disturb(
+    server: Server, warehouse: str, index: Path, minutes: float, clients: Clients, n_events: int
+) -> list[float]:
     """Replaces the index and kills processes, in turns and evenly over the time; the memory every few seconds."""
     start, memory = time.monotonic(), [server.memory_mb()]
-    n_events = N_SWAPS + N_KILLS
     for event in range(1, n_events + 1):
         while time.monotonic() < start + 60 * minutes * event / (n_events + 1) and not clients.done.is_set():
             time.sleep(1)
@@ -184,6 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--events", type=int, default=20, help="half of them replace the index, half kill a process")
     args = parser.parse_args(argv)
     index = args.work.absolute() / "index"
     index.parent.mkdir(parents=True, exist_ok=True)
@@ -193,8 +196,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{len(files)} questions: {Counter(one['status'] for one in wanted)}", flush=True)
     server = Server(args.warehouse, index, args.work / "serve.log")
     try:
-        clients = Clients(server.port, files, wanted, args.requests)
-        memory = disturb(server, args.warehouse, index, args.minutes, clients)
+        clients = Clients(server.port, files, wanted, args.requests, args.clients)
+        memory = disturb(server, args.warehouse, index, args.minutes, clients, args.events)
         clients.join()
         told = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         told.request("GET", "/metrics")

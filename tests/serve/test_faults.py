@@ -27,9 +27,12 @@ from dupelake.ingest.failure import Failure
 from dupelake.lookup.build import build_index
 from dupelake.lookup.manifest import FOLDER, NAME
 from dupelake.lookup.reading import Item
+from dupelake.serve import book as book_of_serve
 from dupelake.serve import given, pool
 from dupelake.serve.book import DeltaBook
 from dupelake.serve.process import Job
+from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.scratch import scratch_beside
 
 JSON = {"Content-Type": "application/json"}
 PICTURE = encoded(photograph(SCENES[0], 200), "JPEG", quality=80)
@@ -269,3 +272,27 @@ def test_only_the_authors_verdicts_on_these_images_are_read(lake):
         give(book, lines, " ")
     with pytest.raises(ConfigError, match="is about two images; give the second image"):
         give(book, [Line("1", a, "duplicate")], "ann")
+
+
+def test_images_are_looked_up_in_the_index_and_in_the_table_alike(tmp_path, monkeypatch):
+    """By ids and by any spelling of a URI; a URI of two images, one of another night, and one that is not known."""
+    root = tmp_path / "dupes"
+    uris = ("/photos//a.png", "file:///photos/b%20c.png", "S3A://Bucket/x/../d.png", "http://H:80/e?x=1", "/f.png")
+    data = encoded(photograph(SCENES[0], 64))
+    make_night(root, dict.fromkeys(uris, data))
+    make_night(root, {"/photos/./a.png": data}, 2)
+    ids = Reader(root).table("images", ["image_id", "uri"]).to_pylist()
+    names = [row[name] for row in ids for name in row]
+    names += ["/photos/a.png", "/photos/b c.png", "s3a://bucket/d.png", "http://h/e?x=1", "/none.png", "", "%", "/."]
+    index = root / FOLDER
+    assert DeltaBook(root, 10, index).look_up(names)  # without an index
+    build_index(str(root), index)
+    by_table, scans = DeltaBook(root, 10).look_up(names), []
+    monkeypatch.setattr(book_of_serve, "scratch_beside", lambda *given: (scans.append(1), scratch_beside(*given))[1])
+    assert DeltaBook(root, 10, index).look_up(names) == by_table
+    assert not scans
+    assert by_table["/photos/a.png"].n == 2
+    assert by_table.keys() == set(names) - {"/none.png", "", "%", "/."}
+    make_night(root, {"/late.png": data}, 3)  # the index does not show it yet
+    assert DeltaBook(root, 10, index).look_up(["/late.png"])["/late.png"].n == 1
+    assert scans

@@ -14,9 +14,9 @@ from made_lake import make_night
 from pictures import SCENES, photograph
 from serving import Server, children_of, encoded
 
-from dupelake.errors import EnvironmentFault
+from dupelake.errors import EnvironmentFault, VersionMixError
 from dupelake.lookup.build import build_index
-from dupelake.lookup.manifest import FOLDER, NAME
+from dupelake.lookup.manifest import FOLDER, FORMAT, NAME, manifest_of
 from dupelake.lookup.reading import Item
 from dupelake.serve import pool
 from dupelake.serve.process import Job
@@ -113,6 +113,18 @@ def test_a_bad_index_is_not_opened_and_said(lake):
         build_index(str(lake), lake / FOLDER, full=True)
         assert server.check(data).answer["status"] == "copy"
         assert server.get("/ready").json["index_refused"] is None
+
+
+def test_a_build_replaces_an_index_of_another_format(lake):
+    """As the next night does; until then it is refused with the command."""
+    manifest = lake / FOLDER / NAME
+    for text in (manifest.read_text().replace(f'"format": {FORMAT}', '"format": 1'), "{"):
+        manifest.write_text(text, encoding="utf-8")
+        with pytest.raises(VersionMixError, match="build it"):
+            manifest_of(lake / FOLDER)
+        build_index(str(lake), lake / FOLDER)
+        assert manifest_of(lake / FOLDER).format == FORMAT
+        assert len(list((lake / FOLDER).glob("s*-*"))) == 2  # a segment and the rows: nothing of the old one is left
 
 
 def test_a_process_that_hangs_or_dies_elsewhere_than_in_its_child(lake, monkeypatch):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dupelake.fingerprint.quantiser import cosines, quantised
+from dupelake.fingerprint.slopes import magnitude
 
 Floats = NDArray[Any]  # float32; the stubs of OpenCV promise no type
 
@@ -138,29 +139,42 @@ def _trace(tiles: NDArray[np.uint8]) -> float | None:
 def _zeros(tiles: NDArray[np.uint8]) -> float | None:
     n, height, width = tiles.shape
     rows, columns = height // 8, width // 8
-    blocks = tiles[:, : rows * 8, : columns * 8].reshape(n, rows, 8, columns, 8).transpose(0, 1, 3, 2, 4)
-    blocks = blocks.reshape(-1, 8, 8)
-    step = -(-len(blocks) // _BLOCKS)
-    values = blocks[::step].astype(np.float32)
-    spread = np.ptp(values.reshape(len(values), 64), axis=1)
-    values = values[spread > _MIN_RANGE]
+    blocks = tiles[:, : rows * 8, : columns * 8].reshape(n, rows, 8, columns, 8)
+    n_blocks = n * rows * columns
+    at = np.unravel_index(np.arange(0, n_blocks, max(1, -(-n_blocks // _BLOCKS))), (n, rows, columns))
+    values = blocks[at[0], at[1], :, at[2], :].reshape(-1, 64)
+    values = values[np.ptp(values, axis=1) > _MIN_RANGE]
     if len(values) < _MIN_BLOCKS:
         return None
-    coefficients = np.abs((values.reshape(-1, 64) - np.float32(128)) @ _HIGH)
-    return float((coefficients < _ZERO).mean())
+    coefficients = np.abs((values.astype(np.float32) - np.float32(128)) @ _HIGH)
+    return float(np.count_nonzero(coefficients < _ZERO) / coefficients.size)
 
 
 def _blockiness(tiles: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
     """The blockiness of the strongest phase, and the (row, column) at which the grid starts by that phase."""
     found, start = 0.0, []
-    for lines in (tiles.transpose(0, 2, 1), tiles):
-        steps = np.abs(np.diff(lines.astype(np.int16), axis=2))[:, :, : lines.shape[2] // 8 * 8 - 1]
-        mean = np.minimum(steps, 24, out=steps).mean(axis=(0, 1))
+    for mean in _mean_steps(tiles):
         phases = np.array([mean[i::8].mean() for i in range(8)])
         at = int(phases.argmax())
         found += float(phases[at] - np.delete(phases, at).mean()) / 2
         start.append((at + 1) % 8)
     return found, (start[0], start[1])
+
+
+def _mean_steps(tiles: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean differences of at most 24 levels between neighbouring rows, and between columns, of whole blocks."""
+    n, height, width = tiles.shape
+    down = _steps(tiles[:, 1 : height // 8 * 8], tiles[:, : height // 8 * 8 - 1])
+    across = _steps(tiles[:, :, 1 : width // 8 * 8], tiles[:, :, : width // 8 * 8 - 1])
+    # sums of at most 2**24 are exact in float32, in any order
+    of_rows = (down @ np.ones(width, np.float32)).sum(axis=0)
+    of_columns = np.ones(n * height, np.float32) @ across.reshape(n * height, -1)
+    return of_rows.astype(np.float64) / (n * width), of_columns.astype(np.float64) / (n * height)
+
+
+def _steps(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
+    steps = np.maximum(first, second) - np.minimum(first, second)
+    return np.minimum(steps, 24, out=steps).astype(np.float32)
 
 
 def _fine(tiles: NDArray[np.uint8]) -> tuple[float, float | None]:
@@ -171,7 +185,7 @@ def _fine(tiles: NDArray[np.uint8]) -> tuple[float, float | None]:
     noise = float(np.quantile(_cells(fine), 0.1) * np.sqrt(np.pi / 2))
     soft = cv2.GaussianBlur(picture, (9, 9), _COARSE_SIGMA)
     gx, gy = (cv2.Sobel(soft, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    slope = cv2.magnitude(gx, gy).reshape(tiles.shape)
+    slope = magnitude(gx, gy).reshape(tiles.shape)
     clear = np.zeros(tiles.shape, np.bool_)
     clear[inner] = slope[inner] >= max(1.0, _steep(slope[inner]))
     edge = np.flatnonzero(clear.ravel())
@@ -204,17 +218,22 @@ def _cells(fine: Floats) -> Floats:
 def _piled_up(tiles: NDArray[np.uint8]) -> float:
     """Share of pixels in the lowest and the highest levels of grey that are in use, wherever they lie."""
     sample = tiles[:, ::2, ::2].ravel()
-    total = np.cumsum(np.bincount(sample, minlength=256)) / len(sample)
+    total = np.cumsum(_histogram(sample)) / len(sample)
     low, high = (int(np.searchsorted(total, _END_SHARE)), int(np.searchsorted(total, 1.0 - _END_SHARE)))
     below = total[min(255, low + _END_LEVELS - 1)]
     above = 1.0 - (total[high - _END_LEVELS] if high >= _END_LEVELS else 0.0)
     return float(min(1.0, below + above))
 
 
+def _histogram(values: NDArray[np.uint8], channel: int = 0) -> NDArray[np.float64]:
+    """The number of pixels of each level, float64 (256,); exact below 2**24 pixels."""
+    return cv2.calcHist([values], [channel], None, [256], [0, 256]).ravel().astype(np.float64)
+
+
 def _tones(colours: NDArray[np.uint8]) -> tuple[float, float, float]:
     n, height, width, _ = colours.shape
-    flat = colours[:, ::2, ::2].reshape(-1, 3)
-    counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(3)]) / len(flat)
+    flat = colours[:, ::2, ::2].reshape(-1, 1, 3)
+    counts = np.stack([_histogram(flat, channel) for channel in range(3)]) / len(flat)
     inner = counts[:, 2:-2]
     around = sum(counts[:, k : k + 252] for k in range(5)) / 5
     comb = float(np.abs(inner - around).sum() / max(float(inner.sum()), 1e-6))

@@ -132,13 +132,13 @@ def fingerprint_image(
         return replace(decoded, content_id=content_id(data) if data else None, byte_size=len(data))
     try:
         grey = to_grey(decoded.rgb)
-        straight, mirrored = hashing.phash_pair(grey)
-        pdq = hashing.pdq(decoded.rgb)
-        thumbnail = make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
+        levels = np.asarray(grey)  # a copy
+        straight, mirrored = hashing.phash_pair(grey, levels)
+        pdq, thumbnail = hashing.pdq(decoded.rgb), make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
         thumbnail_bytes = encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality)
         is_low = hashing.is_low_information(decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg)
-        detail, spectrum = measure_spectrum(np.asarray(grey))
-        condition = _condition_of(decoded, np.asarray(grey))
+        detail, spectrum = measure_spectrum(levels)
+        condition = _condition_of(decoded, levels)
         features = _features_of(thumbnail, features_cfg, vocabulary or load_vocabulary(features_cfg.vocabulary))
     except MemoryError:
         return Failure("out_of_memory", "not enough memory to hash it", content_id(data), len(data))
@@ -182,8 +182,10 @@ def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: 
     """
     height, width = thumbnail.shape[:2]
     try:
-        grey: Any = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)
-        features = extract_features(grey, cfg.max_keypoints) if cfg.max_words else no_features()
+        features = no_features()
+        if cfg.max_words:
+            grey: Any = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)
+            features = extract_features(grey, cfg.max_keypoints)
         words = make_words(features, vocabulary, cfg.max_words)
         error = None
     except MemoryError:

@@ -59,13 +59,13 @@ def phash(picture: Image.Image | NDArray[np.uint8]) -> np.uint64:
     return phash_pair(image.convert("L"))[0]
 
 
-def phash_pair(grey: Image.Image) -> tuple[np.uint64, np.uint64]:
-    """The pHash of a picture of mode L, and of the same mirrored left to right.
+def phash_pair(grey: Image.Image, levels: NDArray[np.uint8] | None = None) -> tuple[np.uint64, np.uint64]:
+    """The pHash of a picture of mode L, and of the same mirrored left to right; `levels` are its pixels, if at hand.
 
     The 32 x 32 picture is mirrored, not the original. Lanczos is symmetric, so the results are equal except for
     rounding by one grey level in rare cells. Mirroring inverts the sign of every second column of the DCT.
     """
-    small = _shrink_grey(grey)
+    small = _shrink_grey(grey, levels)
     dct = _phash_dct()
     low = dct @ small @ dct.T
     return _phash_bits(low, small), _phash_bits(low * _ALTERNATING, small[:, ::-1])
@@ -153,7 +153,7 @@ def _phash_dct() -> NDArray[np.float64]:
     return 2.0 * np.cos((math.pi / 2 / _PHASH_SIDE) * frequency * (2 * position + 1))
 
 
-def _shrink_grey(grey: Image.Image) -> NDArray[Any]:
+def _shrink_grey(grey: Image.Image, levels: NDArray[np.uint8] | None) -> NDArray[Any]:
     """`grey.resize((32, 32), LANCZOS)` bit for bit, whole numbers (32, 32); BLAS is 4 times as fast.
 
     Pillow (Resample.c, `ImagingResampleHorizontal_8bpc`) sums pixel times coefficient as integers of 22 fractional
@@ -162,7 +162,7 @@ def _shrink_grey(grey: Image.Image) -> NDArray[Any]:
     width, height = grey.size
     if min(width, height) <= 2 * _PHASH_SIDE:
         return np.asarray(grey.resize((_PHASH_SIDE, _PHASH_SIDE), _LANCZOS))
-    pixels = np.asarray(grey)
+    pixels = np.asarray(grey) if levels is None else levels
     rows = np.empty((height, _PHASH_SIDE))
     step = max(1, _BLOCK_BYTES // (8 * width))
     blocks = _lanczos_blocks(width)

@@ -50,6 +50,9 @@ def _low_terms() -> Floats:
 
 _LOW = _low_terms()
 _TABLES = np.stack([[scaled_luma(quality)[row, column] for row, column in _TERMS] for quality in _QUALITIES.tolist()])
+_IS_KNOWN = (_STEPS[0] <= _TABLES) & (_STEPS[-1] >= _TABLES)
+_PLACES = np.clip(_TABLES - _STEPS[0], 0, len(_STEPS) - 1), np.arange(len(_TERMS))  # of the steps of each quality
+_USED = np.nonzero([[step in column for column in _TABLES.T] for step in _STEPS])  # (step, term) that a quality has
 
 
 class Quantised(NamedTuple):
@@ -107,19 +110,28 @@ def _scores(tiles: NDArray[np.uint8], own: int | None = None) -> Floats:
     n, height, width = tiles.shape
     rows, columns = height // 8, width // 8
     blocks = tiles[:, : rows * 8, : columns * 8].reshape(n, rows, 8, columns, 8)
-    clear = np.ptp(blocks[:, :, ::3, :, ::3], axis=(2, 4)) >= _LEAST_RANGE
-    places = np.nonzero(clear)
+    corners = [blocks[:, :, y, :, x] for y in (0, 3, 6) for x in (0, 3, 6)]
+    range_of = functools.reduce(np.maximum, corners) - functools.reduce(np.minimum, corners)
+    places = np.nonzero(range_of >= _LEAST_RANGE)
     if not len(places[0]):
         return np.zeros(len(_QUALITIES))
     every = max(1, len(places[0]) // _BLOCKS)
     at = tuple(place[::every] for place in places)
     sample = blocks[at[0], at[1], :, at[2], :].reshape(-1, 64).astype(np.float32)
     coefficients = np.abs((sample - np.float32(128)) @ _LOW)
-    multiples = coefficients[None] * _RATES[:, None, None]
-    counts = multiples > _LEAST_STEPS
-    fits = np.einsum("sbt,sbt->st", np.cos(multiples * np.float32(2 * np.pi)), counts)
-    scores = _by_quality(fits, counts.sum(axis=1))
+    multiples = coefficients[:, _USED[1]] * _RATES[_USED[0]]
+    counts = (multiples > _LEAST_STEPS).astype(np.float32)
+    fits = np.cos(multiples * np.float32(2 * np.pi)) * counts
+    # blocks are the first axis: numpy sums along the second of three at a tenth of the speed
+    scores = _by_quality(_spread(fits.sum(axis=0)), _spread(counts.sum(axis=0)).astype(np.int64))
     return scores if own is None else np.maximum(scores, _by_holes(coefficients, own))
+
+
+def _spread(values: Floats) -> Floats:
+    """Values of the used steps as (steps, terms), 0 elsewhere."""
+    out = np.zeros((len(_STEPS), len(_TERMS)), np.float32)
+    out[_USED] = values
+    return out
 
 
 def _by_quality(fits: Floats, weights: Floats) -> Floats:
@@ -130,9 +142,7 @@ def _by_quality(fits: Floats, weights: Floats) -> Floats:
 
 def _sums(values: Floats) -> Floats:
     """Sums over the terms, (qualities,), of values (steps, terms) at the steps of each quality."""
-    is_known = (_STEPS[0] <= _TABLES) & (_STEPS[-1] >= _TABLES)
-    at = np.clip(_TABLES - _STEPS[0], 0, len(_STEPS) - 1), np.arange(len(_TERMS))
-    return np.asarray((values[at] * is_known).sum(axis=1))
+    return np.asarray((values[_PLACES] * _IS_KNOWN).sum(axis=1))
 
 
 def _by_holes(coefficients: Floats, own: int) -> Floats:
@@ -142,7 +152,7 @@ def _by_holes(coefficients: Floats, own: int) -> Floats:
     J. Fridrich, Estimation of primary quantization matrix in double compressed JPEG images, DFRWS 2003). The score is
     the share that is missing of what the neighbouring values let expect, -1 to 1.
     """
-    step = np.array([scaled_luma(own)[row, column] for row, column in _TERMS], np.float32)
+    step = _own_steps(own).astype(np.float32)
     level = np.minimum(np.rint(coefficients / step), _LEVELS + 1).astype(np.intp)
     counts = np.stack([np.bincount(column, minlength=_LEVELS + 2)[: _LEVELS + 1] for column in level.T])
     expected = np.sqrt(counts[:, :-2] * counts[:, 2:])
@@ -152,10 +162,15 @@ def _by_holes(coefficients: Floats, own: int) -> Floats:
     return np.where(usual >= _LEAST_EXPECTED, np.maximum(usual - found, -usual) / (usual + _DOUBT), 0.0)
 
 
+def _own_steps(own: int) -> NDArray[np.int64]:
+    table = scaled_luma(own)
+    return np.array([table[row, column] for row, column in _TERMS])
+
+
 @functools.cache
 def _holes(own: int) -> Floats:
     """The multiples of a file's own steps, from 1 on, that earlier steps leave out: float32 (steps, terms, levels)."""
-    step = np.array([scaled_luma(own)[row, column] for row, column in _TERMS])
+    step = _own_steps(own)
     ratio = (_STEPS[:, None] / step)[:, :, None]
     level = np.arange(1, _LEVELS)
     is_left_out = np.abs(np.rint(np.rint(level / ratio) * ratio) - level) > 0.5

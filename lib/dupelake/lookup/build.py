@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from dupelake.config import Config
 from dupelake.embed.stage import FEW_KEYPOINTS
-from dupelake.errors import BusyError, EnvironmentFault, ModelError
+from dupelake.errors import BusyError, EnvironmentFault, ModelError, VersionMixError
 from dupelake.lookup.manifest import Manifest, config_of, place_of, read_manifest, write_manifest
 from dupelake.lookup.segments import MAX_CONTENTS, Segment, SegmentWriter
 from dupelake.lookup.state import StateWriter, columns_of
@@ -186,7 +186,10 @@ def _of_tables(reader: Reader) -> dict[str, set[str]]:
 
 def _usable(folder: Path, night: _Night, warehouse: str) -> Manifest | None:
     """The present index if only contents were added since."""
-    old = read_manifest(folder)
+    try:
+        old = read_manifest(folder)
+    except VersionMixError:  # another release wrote it, or it is damaged; all of it can be made again
+        return None
     if old is None or place_of(old.warehouse) != place_of(warehouse) or len(old.segments) >= _MAX_SEGMENTS:
         return None
     if {**old.versions, "dupelake": None} != {**night.versions, "dupelake": None}:

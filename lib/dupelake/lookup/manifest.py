@@ -14,7 +14,7 @@ from typing import Any
 from dupelake.config import Config, load_config
 from dupelake.errors import ConfigError, VersionMixError
 
-FORMAT = 1
+FORMAT = 2
 """Raise it with every change of the files of an index."""
 NAME = "manifest.json"
 FOLDER = "_dupelake_index"

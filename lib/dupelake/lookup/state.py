@@ -1,7 +1,8 @@
 """The small rows of the index: images, hashes, accepted pairs, groups and decisions, in one SQLite file.
 
 SQLite looks rows up by several keys, reads from several processes and needs no server. The columns are those of the
-Delta tables, without maps.
+Delta tables, without maps. Beside them it holds the plain form of each URI that has another one, so that an image is
+found by any spelling of its URI.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import types as T
 
+from dupelake.ingest.uris import plain_uri
 from dupelake.warehouse.schema import DECIDED, DECISIONS, GROUP_CHANGES, GROUPS, HASHES, IMAGES, JOINED, PAIRS, Table
 
 _KEYS = (
-    (IMAGES, ("image_id", "content_id")),
+    (IMAGES, ("image_id", "content_id", "uri")),
     (HASHES, ("content_id", "pixel_digest")),
     (PAIRS, ("src_id", "dst_id")),
     (GROUPS, ("image_id", "content_id", "group_id")),
@@ -48,6 +50,7 @@ class StateWriter:
         self._held.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")
         for table, _ in _KEYS:
             self._held.execute(f"CREATE TABLE {table.name} ({', '.join(columns_of(table))})")
+        self._held.execute("CREATE TABLE plain_uris (plain, uri)")
 
     def add(self, table: Table, batches: Iterable[pa.RecordBatch]) -> int:
         """Add rows; returns their number."""
@@ -58,6 +61,9 @@ class StateWriter:
             columns = [_to_sql(table, name, batch[name].to_pylist()) for name in names]
             self._held.executemany(f"INSERT INTO {table.name} VALUES ({marks})", zip(*columns, strict=True))  # noqa: S608
             n += batch.num_rows
+            if table is IMAGES:
+                plain = ((plain_uri(uri), uri) for uri in batch["uri"].to_pylist() if uri is not None)
+                self._held.executemany("INSERT INTO plain_uris VALUES (?, ?)", (p for p in plain if p[0] != p[1]))
         return n
 
     def close(self) -> None:
@@ -65,6 +71,7 @@ class StateWriter:
         for table, keys in _KEYS:
             for key in keys:
                 self._held.execute(f"CREATE INDEX {table.name}_{key} ON {table.name} ({key})")
+        self._held.execute("CREATE INDEX plain_uris_plain ON plain_uris (plain)")
         self._held.commit()
         self._held.close()
 
@@ -85,14 +92,7 @@ class State:
         names = columns_of(table)
         query = f"SELECT {', '.join(names)} FROM {table.name}"  # noqa: S608 - names of the schema
         found: list[Sequence[Any]] = []
-        if key is None:
-            found = self._held.execute(query).fetchall()
-        else:
-            wanted = list(dict.fromkeys(values))
-            for start in range(0, len(wanted), _AT_ONCE):
-                some = wanted[start : start + _AT_ONCE]
-                marks = ", ".join("?" * len(some))
-                found += self._held.execute(f"{query} WHERE {key} IN ({marks})", some).fetchall()
+        found = self._held.execute(query).fetchall() if key is None else self._among(f"{query} WHERE {key} IN", values)
         if table.name not in self._readers:
             self._readers[table.name] = [_reader(table, name) for name in names]
         readers = self._readers[table.name]
@@ -103,6 +103,21 @@ class State:
             }
             for row in found
         ]
+
+    def images_at(self, plain: Iterable[str]) -> list[Row]:
+        """The rows of IMAGES whose URIs have one of these plain forms (`ingest.uris.plain_uri`)."""
+        wanted = list(plain)
+        others = self._among("SELECT uri FROM plain_uris WHERE plain IN", wanted)
+        # A plain form is its own plain form.
+        return self.rows(IMAGES, "uri", [*wanted, *(uri for (uri,) in others)])
+
+    def _among(self, query: str, values: Iterable[str]) -> list[Sequence[Any]]:
+        """The rows of a query that ends with IN, for some values at a time."""
+        wanted, found = list(dict.fromkeys(values)), []
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            found += self._held.execute(f"{query} ({', '.join('?' * len(some))})", some).fetchall()
+        return found
 
     def count(self, table: Table) -> int:
         """The number of rows."""

@@ -167,7 +167,7 @@ def _decide(served: Served, given: Decisions) -> Added:
         for number, one in enumerate(given.verdicts, 1)
     ]
     try:
-        return give(DeltaBook(folder, served.cfg.timeout_s), lines, given.author, again=given.again)
+        return give(DeltaBook(folder, served.cfg.timeout_s, served.index), lines, given.author, again=given.again)
     except ConfigError as error:
         raise Refused(422, "bad_verdicts", "; ".join(error.faults), faults=error.faults) from error
     except BusyError as error:

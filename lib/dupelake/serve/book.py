@@ -5,19 +5,25 @@ The server, `dupelake decide` and the rules use it.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from dupelake.errors import VersionMixError
 from dupelake.group.giving import STALE_S, Key, Named
 from dupelake.ingest.uris import plain_uri
+from dupelake.lookup.index import opened
+from dupelake.lookup.manifest import manifest_of, place_of
+from dupelake.lookup.state import State
 from dupelake.runtime.lock import PEOPLE, lock_of
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.rules import OK
-from dupelake.warehouse.schema import DECIDED, DECISIONS
+from dupelake.warehouse.schema import DECIDED, DECISIONS, IMAGES
 from dupelake.warehouse.scratch import scratch_beside
 from dupelake.warehouse.writer import Writer
 
@@ -38,14 +44,19 @@ class DeltaBook:
     Args:
         folder: of the warehouse.
         wait_s: for the lock.
+        index: the folder of its index, or None. While the index shows the newest version of `images`, images are
+            looked up in it; else all of `images` is read.
     """
 
-    def __init__(self, folder: Path, wait_s: float) -> None:
-        self._root, self._wait_s = str(folder), wait_s
+    def __init__(self, folder: Path, wait_s: float, index: Path | None = None) -> None:
+        self._root, self._wait_s, self._index = str(folder), wait_s, index
         self._reader, self._writer = Reader(folder), Writer(str(folder))
 
     def look_up(self, names: Collection[str]) -> Mapping[str, Named]:
         """The images of these names that were read."""
+        found = None if self._index is None else self._in_index(self._index, names)
+        if found is not None:
+            return found
         with scratch_beside(self._reader) as scratch:
 
             def rows(table: str, texts: Iterable[str], sql: str) -> list[Row]:
@@ -57,6 +68,25 @@ class DeltaBook:
                 lambda ids: rows("ids", ids, f"SELECT r.* FROM ({_READ}) r JOIN ids n ON n.word = r.image_id"),
                 lambda plain: rows("tails", {one.rpartition("/")[2] or one for one in plain}, _by_uri(plain)),
             )
+
+    def _in_index(self, index: Path, names: Collection[str]) -> Mapping[str, Named] | None:
+        """What `look_up` gives, by the index; None if the index cannot be used or `images` has changed since."""
+
+        def read(folder: Path) -> Mapping[str, Named] | None:
+            manifest = manifest_of(folder)
+            is_mine = place_of(manifest.warehouse) == place_of(self._root)
+            if not is_mine or manifest.tables.get(IMAGES.name) != self._reader.version(IMAGES.name):
+                return None
+            state = State(folder / manifest.state / "rows.sqlite")
+            try:
+                return _named(names, partial(state.rows, IMAGES, "image_id"), state.images_at)
+            finally:
+                state.close()
+
+        try:
+            return opened(index, read)
+        except (VersionMixError, OSError, sqlite3.Error):
+            return None
 
     @contextmanager
     def held(self, who: str) -> Iterator[Callable[[], None]]:

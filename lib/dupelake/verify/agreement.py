@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, whole_cells
+from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, median, whole_cells
 from dupelake.verify.decision import MIN_AGREEING
 from dupelake.verify.shifts import MAX_SHIFT_PX, cell_shifts
 
@@ -20,6 +20,7 @@ _CELL_PX = (8, 24)
 _CELLS_ACROSS = 14
 _MIN_CELL_SHARE = 0.4  # share of a cell that must be inside the overlap
 _ALIKE_RATIO = 0.35  # ratio of contrasts above which both sides have structure in a differing cell
+_FLAT_SHARE = 0.5  # share of the pixels near one level, above which a picture has a flat background
 _PAPER_SHARPNESS = 3.5  # thin strokes; photographs measure 1.9 to 4.5, but do not have a background of one level
 _PAPER_NCC = 0.8
 _PAPER_WEIGHT = 6.0  # weight of a differing cell
@@ -109,11 +110,12 @@ def _cell_agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agree
     """Agreement of large cells, and whether both sides have a flat background (a page, a drawing, a glyph)."""
     side = int(np.clip(round(max(src.shape) / _CELLS_ACROSS), *_CELL_PX))
     inner = cv2.erode(mask, MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    inside = whole_cells(inner, side, cv2.BORDER_CONSTANT).astype(np.float32)
+    whole = whole_cells(inner, side, cv2.BORDER_CONSTANT)
+    inside = whole.astype(np.float32)
     src, dst = (whole_cells(g, side, cv2.BORDER_REPLICATE) for g in (src, dst))
     a, b = (cv2.GaussianBlur(g, (0, 0), 1.0) for g in (src, dst))
     sharpness = _sharpness(a, inside), _sharpness(b, inside)
-    is_flat = min(_paper_share(g, inside) for g in (src, dst)) > 0.5
+    is_flat = all(_paper_share(g, whole) > _FLAT_SHARE for g in (src, dst))
     is_paper = is_flat and min(sharpness) > _PAPER_SHARPNESS
     a, b = _match_sharpness(a, b, inside, sharpness)
     wide = (2 * side + 1, 2 * side + 1)
@@ -172,7 +174,7 @@ def _median_shift(cells: _Cells, shifts: FloatArray) -> float:
     if both.sum() < MIN_CELLS:
         return MAX_SHIFT_PX
     weight = np.sqrt(cells.src * cells.dst)[both]
-    weight = np.minimum(weight, np.median(weight)) + 1e-9
+    weight = np.minimum(weight, median(weight)) + 1e-9
     moved = shifts[cells.valid][both]
     order = np.argsort(moved, kind="stable")
     middle = int(np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2))
@@ -229,9 +231,10 @@ def _isotropy(src: Gradients, dst: Gradients) -> float:
     return max(0.0, (xx + yy - spread) / max(xx + yy + spread, 1e-9))
 
 
-def _paper_share(grey: FloatArray, inside: FloatArray) -> float:
+def _paper_share(grey: FloatArray, inside: Mask) -> float:
     """Share of the pixels within 6 levels (of 256) of the most common level."""
-    levels = np.bincount((np.clip(grey, 0, 255) * (1 / 4)).astype(np.intp).ravel(), inside.ravel(), 64)
+    quarters = (np.clip(grey, 0, 255) * (1 / 4)).astype(np.uint8)
+    levels = cv2.calcHist([quarters], [0], inside, [64], [0, 64]).ravel().astype(np.float64)
     around = np.convolve(levels, np.ones(3), mode="same")
     return float(around[int(levels.argmax())] / max(levels.sum(), 1.0))
 
@@ -250,13 +253,17 @@ def _correlate(
     bx, by, b_energy = (
         cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_CONSTANT) for image in (bx, by, bx * bx + by * by)
     )
+    along_x, along_y = np.empty_like(ax), np.empty_like(ay)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
             if dx == dy == 0:
                 continue
             here = slice(1 - dy, 1 - dy + h), slice(1 - dx, 1 - dx + w)
             energy = cell_means(b_energy[here], side)
-            product = cell_means(ax * bx[here] + ay * by[here], side)
+            np.multiply(ax, bx[here], out=along_x)
+            np.multiply(ay, by[here], out=along_y)
+            along_x += along_y
+            product = cell_means(along_x, side)
             ncc = np.maximum(ncc, product / np.sqrt(src_energy * energy + 1e-9))
     return ncc, src_energy, dst_energy
 
@@ -271,10 +278,10 @@ def _summarise(cells: _Cells, is_paper: bool) -> Agreement:
     agrees = structured & (n > (_PAPER_NCC if is_paper else AGREEING_NCC))
     counted = agrees if agrees.any() else structured
     weight = np.sqrt(s * d)[counted]
-    weight = np.minimum(weight, np.median(weight)) + 1e-9  # limits the influence of a few strong edges
+    weight = np.minimum(weight, median(weight)) + 1e-9  # limits the influence of a few strong edges
     correlation = float((n[counted] * weight).sum() / weight.sum())
     ratio = np.sqrt(d / np.maximum(s, 1e-6))
-    ratio /= np.median(ratio[counted])  # relative to the usual change of contrast; above 1, dst has more structure
+    ratio /= median(ratio[counted])  # relative to the usual change of contrast; above 1, dst has more structure
     part = n * np.maximum(ratio, 1.0 / np.maximum(ratio, 1e-6))  # share of the weaker side that the stronger contains
     veiled = structured & ~agrees & (n > 0.3) & (part > 0.7) & (part < 1.6)  # under a watermark: does not count
     if is_paper:
@@ -297,5 +304,5 @@ def _structure_threshold(energy: FloatArray, other: FloatArray, ncc: FloatArray)
     """
     mean = float(energy.mean())
     quiet = other <= np.partition(other, len(other) // 4)[len(other) // 4]
-    noise = float(np.median(energy[quiet] * (1.0 - np.square(np.clip(ncc[quiet], 0.0, 1.0)))))
+    noise = float(median(energy[quiet] * (1.0 - np.square(np.clip(ncc[quiet], 0.0, 1.0)))))
     return max(_FLAT_ENERGY, 0.1 * mean, min(3.0 * noise, 0.3 * mean))

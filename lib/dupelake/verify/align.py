@@ -19,6 +19,7 @@ Box = tuple[int, int, int, int]
 
 _REFINE_SIDES_PX = (40, 80, 176)  # coarse to fine; a coarser start corrects a larger misalignment
 _REFINE_SAMPLES = 5000  # pixels
+_PERSPECTIVE = np.array([0, 0, 0, 0, 0, 0, 1, 1])  # terms of a projective map that few pixels determine
 MIN_FRAME_PX = 128  # longer side of the overlap; a smaller overlap is enlarged to this
 MIN_OVERLAP_PX = 24  # shorter side of the overlap; a smaller one shows too little to compare
 _MIN_WHOLE_OVERLAP_PX = 12  # the same where the overlap is nearly the whole of a tiny picture
@@ -168,14 +169,16 @@ def _sample(picture: NDArray[Any], view: Matrix, size: tuple[int, int]) -> NDArr
     """Bilinear resampling of `picture` through `view`; pixels outside repeat the edge."""
     view = view / view[2, 2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    if np.abs(view[2, :2]).max() * max(size) < 1e-5:  # an affine warp takes a third of the time
+    slant = max(abs(float(view[2, 0])), abs(float(view[2, 1])))
+    if slant * max(size) < 1e-5:  # an affine warp takes a third of the time
         return cv2.warpAffine(picture, view[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return cv2.warpPerspective(picture, view, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _area(polygon: Matrix) -> float:
     x, y = polygon.T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+    later = np.concatenate([polygon[1:], polygon[:1]])
+    return float(abs(np.dot(x, later[:, 1]) - np.dot(y, later[:, 0])) / 2)
 
 
 def _intersection(first: Matrix, second: Matrix) -> Matrix | None:
@@ -210,7 +213,10 @@ def refine(frame: FloatArray, other: FloatArray, mask: Mask, start: Matrix, iter
     x, y = ((xs - width / 2) / half).astype(np.float32), ((ys - height / 2) / half).astype(np.float32)
     gx, gy, values = gx.ravel()[places], gy.ravel()[places], template.ravel()[places]
     slope = gx * x + gy * y
-    jacobian = np.stack([gx * x, gx * y, gx, gy * x, gy * y, gy, -slope * x, -slope * y], axis=1) * np.float32(half)
+    # products of rows take a seventh of the time of those of columns
+    rows: FloatArray = np.stack([gx * x, gx * y, gx, gy * x, gy * y, gy, -slope * x, -slope * y])
+    rows *= np.float32(half)
+    jacobian, weighted_rows = cv2.transpose(rows), np.empty_like(rows)
     unit = np.array([[1 / half, 0, -width / 2 / half], [0, 1 / half, -height / 2 / half], [0, 0, 1]])
     unit_inverse = np.linalg.inv(unit)
     best, best_cost, current = start, np.inf, start
@@ -225,16 +231,15 @@ def refine(frame: FloatArray, other: FloatArray, mask: Mask, start: Matrix, iter
         best, best_cost = current, cost
         if step == iterations:
             break
-        weighted = jacobian * weight[:, None]
+        weighted = cv2.transpose(np.multiply(rows, weight, out=weighted_rows))
         normal = (weighted.T @ jacobian).astype(np.float64)
-        normal += np.diag(np.diag(normal) * 1e-3 + 1e-3 * np.trace(normal) / 8 * np.array([0, 0, 0, 0, 0, 0, 1, 1]))
+        diagonal = normal.ravel()[::9]
+        diagonal += diagonal * 1e-3 + 1e-3 * diagonal.sum() / 8 * _PERSPECTIVE
         try:
             delta = np.linalg.solve(normal, (weighted.T @ residual).astype(np.float64))
         except np.linalg.LinAlgError:
             break
-        increment = np.eye(3) + np.array(
-            [[delta[0], delta[1], delta[2]], [delta[3], delta[4], delta[5]], [delta[6], delta[7], 0]]
-        )
+        increment = np.append(delta, 0.0).reshape(3, 3) + np.eye(3)
         try:
             current = current @ unit_inverse @ np.linalg.inv(increment) @ unit
         except np.linalg.LinAlgError:

@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dupelake.verify.agreement import MARGIN, MIN_CELLS
-from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, whole_cells
+from dupelake.verify.cells import (
+    FloatArray,
+    Mask,
+    cell_means,
+    gradients,
+    median,
+    sum_of_channels,
+    times,
+    whole_cells,
+)
 
 _DIFFERENCE_CELL_PX = 4  # at half the resolution
 _MIN_BOX_DIFFERENCE = 0.02  # below it no box is reported
@@ -73,8 +82,9 @@ def difference(src: FloatArray, dst: FloatArray, mask: Mask) -> Difference:
     score = np.clip(excess / FULL_LEVELS, 0.0, 1.0).astype(np.float32)
     largest = float(score.max())
     box = _box(score, side, (mask.shape[1], mask.shape[0])) if largest > _MIN_BOX_DIFFERENCE else None
-    means = cv2.resize(residual * inside[:, :, None], share.shape[::-1], interpolation=cv2.INTER_AREA)
-    remaining = np.sqrt(np.square(means / np.maximum(share, 0.1)[:, :, None]).mean(axis=2))[valid]
+    means = cv2.resize(times(residual, inside), share.shape[::-1], interpolation=cv2.INTER_AREA)
+    squares = np.square(means / np.maximum(share, 0.1)[:, :, None])
+    remaining = np.sqrt(sum_of_channels(squares) / np.float32(3))[valid]
     unexplained = _unexplained(remaining, np.minimum(*activities)[valid])
     coherence = _coherence(cv2.transform(residual, _MEAN_OF_THREE), inside, side)
     return Difference(largest, box, _colour_difference(a, b, places, inside), unexplained, coherence)
@@ -94,7 +104,7 @@ def _unexplained(remaining: FloatArray, activity: FloatArray) -> float:
     """
     quarter = 3 * len(activity) // 4
     shown = activity > np.partition(activity, quarter)[quarter]
-    return float(max(np.median(remaining), np.median(remaining[shown]) if shown.sum() >= MIN_CELLS else 0.0))
+    return float(max(median(remaining), median(remaining[shown]) if shown.sum() >= MIN_CELLS else 0.0))
 
 
 def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatArray) -> FloatArray:
@@ -105,9 +115,9 @@ def _activity(picture: FloatArray, inside: FloatArray, side: int, share: FloatAr
 def _explained(deviation: FloatArray, activity: FloatArray, valid: NDArray[np.bool_]) -> FloatArray:
     """Levels that encoding, noise and blur explain in each cell: a base plus a fraction of the cell's activity."""
     d, g = deviation[valid], activity[valid]
-    calm = g <= np.median(g)
-    base = float(np.median(d[calm]))
-    rate = float(np.median(np.maximum(d[~calm] - base, 0.0) / np.maximum(g[~calm], 1.0))) if (~calm).any() else 0.0
+    calm = g <= median(g)
+    base = float(median(d[calm]))
+    rate = float(median(np.maximum(d[~calm] - base, 0.0) / np.maximum(g[~calm], 1.0))) if (~calm).any() else 0.0
     return 2.5 * (base + rate * activity) + 4.0
 
 
@@ -126,8 +136,8 @@ def _predict_colours(src: FloatArray, dst: FloatArray, places: NDArray[np.intp])
     for _ in range(3):
         weighted = terms * weight[:, None]
         solution = np.linalg.solve(weighted.T @ terms + damping, weighted.T @ change)
-        error = np.square(change - terms @ solution).mean(axis=1)
-        weight = 1.0 / (1.0 + error / np.square(2.0 * np.sqrt(np.median(error)) + 1.0))
+        error = sum_of_channels(np.square(change - terms @ solution)) / 3
+        weight = 1.0 / (1.0 + error / np.square(2.0 * np.sqrt(median(error)) + 1.0))
     unit = (src - np.float32(128.0)) * np.float32(1 / 128)
     linear, square = solution[:3].T, np.column_stack([solution[3:6].T, solution[6]])
     return src + cv2.transform(unit, linear) + cv2.transform(unit * unit, square)
@@ -149,12 +159,12 @@ def _colour_difference(a: FloatArray, b: FloatArray, places: NDArray[np.intp], i
     own = np.bincount(which, a.reshape(-1, 3)[places].ravel(), 32)[filled] / count[filled]
     tone = float(np.sqrt((np.square(mean - own) * count[filled]).sum() / count.sum()))
     curve = np.interp(np.arange(256), np.arange(32)[filled] * 8 + 3.5, np.maximum.accumulate(mean)).astype(np.float32)
-    residual = cv2.transform(b - cv2.LUT(levels, curve), _WITHOUT_MEAN) * inside[:, :, None]
+    residual = times(cv2.transform(b - cv2.LUT(levels, curve), _WITHOUT_MEAN), inside)
     side = int(np.clip(min(inside.shape) // 5, 4, _COLOUR_PATCH_PX))
     size = inside.shape[1] // side, inside.shape[0] // side
     share = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
     means = cv2.resize(residual, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 0.1)[:, :, None]
-    moved = np.square(means).sum(axis=2)[share > 0.5]
+    moved = sum_of_channels(np.square(means))[share > 0.5]
     hue = float(np.sqrt(moved.mean())) if len(moved) else 0.0
     return float(np.clip(max(tone, hue) / FULL_LEVELS, 0.0, 1.0))
 

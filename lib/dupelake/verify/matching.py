@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.verify.cells import median
 from dupelake.words.keypoints import Features
 
 Matches = tuple[NDArray[np.intp], NDArray[np.intp]]  # keypoint indices of the source, and of the destination
@@ -270,8 +271,8 @@ def _guided(
 
 def _close(distances: FloatArray) -> Matches:
     """Pairs of keypoints with descriptors close enough for guided matching: few, so they are selected first."""
-    rows, columns = np.nonzero(distances < _GUIDED_DISTANCE)
-    return rows, columns
+    places = np.flatnonzero(distances < _GUIDED_DISTANCE)  # of a matrix `nonzero` takes five times as long
+    return places // distances.shape[1], places % distances.shape[1]
 
 
 def _predicted(
@@ -326,4 +327,4 @@ def fit_homography(consensus: Consensus) -> Matrix:
 
 def _median_error(transform: Matrix, consensus: Consensus) -> float:
     moved = cv2.perspectiveTransform(consensus.src_xy.astype(np.float64)[None], transform)[0]
-    return float(np.median(np.hypot(*(moved - consensus.dst_xy).T)))
+    return float(median(np.hypot(*(moved - consensus.dst_xy).T)))

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, whole_cells
+from dupelake.fingerprint.slopes import magnitude
+from dupelake.verify.cells import FloatArray, Mask, cell_means, gradients, median, whole_cells
 
 MIN_DIFFERENCE = 0.1  # largest local difference from which overlays are searched
 _CELL_PX = 4  # at half the resolution
@@ -54,7 +55,7 @@ def added_shares(src: FloatArray, dst: FloatArray, mask: Mask) -> AddedShares:
     a, b = (_grey(picture) for picture in (src, dst))
     off = np.minimum(_deviation(a, b, inside, weight), _deviation(b, a, inside, weight)) / share
     off = np.sqrt(off)
-    differs = valid & (off > max(_MIN_LEVELS, _MIN_RATIO_TO_MEDIAN * float(np.median(off[valid]))))
+    differs = valid & (off > max(_MIN_LEVELS, _MIN_RATIO_TO_MEDIAN * float(median(off[valid]))))
     if differs.sum() < _MIN_REGION_CELLS:
         return AddedShares(0.0, 0.0)
     return _by_outline(a, b, weight, share, valid, differs)
@@ -75,7 +76,7 @@ def _deviation(a: FloatArray, b: FloatArray, inside: Mask, weight: FloatArray) -
         count = np.bincount(which[keep], minlength=_BINS)
         mean = np.bincount(which[keep], values[keep], _BINS) / np.maximum(count, 1)
         away = np.abs(values - mean[which])
-        keep = away <= 2.0 * float(np.median(away)) + 4.0
+        keep = away <= 2.0 * float(median(away)) + 4.0
     filled = count > 0
     curve = np.interp(np.arange(256), np.arange(_BINS)[filled] * 8 + 3.5, mean[filled]).astype(np.float32)
     residual = b - cv2.LUT(cv2.convertScaleAbs(a), curve)
@@ -91,13 +92,13 @@ def _by_outline(
     differs: NDArray[np.bool_],
 ) -> AddedShares:
     (ax, ay), (bx, by) = gradients(a), gradients(b)
-    slopes = [cell_means(cv2.magnitude(x, y) * weight, _CELL_PX) / share for x, y in ((ax, ay), (bx, by))]
+    slopes = [cell_means(magnitude(x, y) * weight, _CELL_PX) / share for x, y in ((ax, ay), (bx, by))]
     cross, own, other = (
         cell_means((x * u + y * v) * weight, _CELL_PX)
         for x, y, u, v in ((ax, ay, bx, by), (ax, ay, ax, ay), (bx, by, bx, by))
     )
     plain = valid & ~differs & (np.minimum(*slopes) > 1.0)
-    gain = float(np.median(slopes[1][plain] / slopes[0][plain])) if plain.sum() >= _MIN_CELLS else 1.0
+    gain = float(median(slopes[1][plain] / slopes[0][plain])) if plain.sum() >= _MIN_CELLS else 1.0
     slopes = [slopes[0] * np.sqrt(gain), slopes[1] / np.sqrt(gain)]  # contrast may have changed
     count, labels = cv2.connectedComponents(differs.astype(np.uint8), connectivity=8)
     n_cells = [0, 0]
