@@ -19,6 +19,20 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _NAMESPACES = (' xmlns="http://www.w3.org/2000/svg"', ' xmlns:xlink="http://www.w3.org/1999/xlink"')
 
 
+def charts_of(facts: Facts) -> dict[str, Markup]:
+    """All charts by name; a chart that has nothing to show is left out."""
+    drawn = {}
+    if facts.may_go_by_kind:
+        drawn["freed"] = freed(facts)
+    if facts.n_measured:
+        drawn["scores"] = scores(facts)
+    if facts.recall is not None and facts.recall.edits:
+        drawn["recall"] = recall(facts.recall)
+    if facts.nights:
+        drawn |= {"read": read_images(facts.nights), "copies": copies(facts.nights)}
+    return drawn
+
+
 def draw(name: str, **rows: Iterable[Mapping[str, Any]]) -> Markup:
     """The chart `name` as an SVG element, which escapes all texts.
 

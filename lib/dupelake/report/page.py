@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from dupelake.report import charts
+from dupelake.report.charts import charts_of, freed_unit
 from dupelake.report.facts import Facts, read_facts, tiers_up_to
 from dupelake.report.listing import MEMBERS_LISTED, Listing, columns_of, read_group, read_listing
 from dupelake.report.pictures import PER_BLOCK, Pictures, read_pictures
@@ -84,6 +84,8 @@ def _page(reader: Reader, listing: Listing, facts: Facts | None, max_mb: int, ru
     listing, data = _fitting(listing, int(weight * _TEXT_SHARE))
     told = {
         "facts": facts,
+        "charts": charts_of(facts) if facts is not None else {},
+        "freed_unit": freed_unit(facts)[0] if facts is not None else "",
         "listing": listing,
         "data": data,
         "root": redact_uris(reader.root),
@@ -113,7 +115,7 @@ def _render(told: dict[str, Any]) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     template = environment.get_template("report.html")
     return template.render(
-        **told, script=script, script_digest=digest, charts=charts, members_listed=MEMBERS_LISTED, version=__version__
+        **told, script=script, script_digest=digest, members_listed=MEMBERS_LISTED, version=__version__
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import pyarrow as pa
 from PIL import Image
@@ -15,7 +18,8 @@ from dupelake.warehouse.reader import Reader
 
 SMALL_PX = 160  # longest side of a picture where the stored thumbnails are too heavy together
 _QUALITY = 60
-_SMALL_BYTES = 4500  # of a small picture as text, about: how many contents are worth reading
+_SMALL_BYTES = 3000  # of a small picture as text, at least: how many contents are worth reading
+_AHEAD = 128  # pictures that are reduced together
 PER_BLOCK = 48  # pictures of a script element
 _SMALL_MEMBERS = 6  # images of a group with a small picture
 
@@ -56,10 +60,10 @@ def read_pictures(reader: Reader, members: pa.Table, budget: int) -> Pictures:
     stored = dict(zip(rows["content_id"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
     weight = sum(4 * (len(data) // 3 + 1) for data in stored.values())
     if len(affordable) == len(wanted) and weight + 8 * len(contents) <= budget:
-        return _packed(_lines(contents, stored, _as_text), budget, None)
+        return _packed(_lines(contents, stored, lambda thumbnails: map(_as_text, thumbnails)), budget, None)
     places = _places(members["group_id"].to_pylist())
     few = [content if place < _SMALL_MEMBERS else None for content, place in zip(contents, places, strict=True)]
-    return _packed(_lines(few, stored, lambda data: _as_text(_reduced(data))), budget, SMALL_PX)
+    return _packed(_lines(few, stored, _reduced_texts), budget, SMALL_PX)
 
 
 def _places(group_ids: Sequence[str]) -> Iterator[int]:
@@ -72,18 +76,29 @@ def _places(group_ids: Sequence[str]) -> Iterator[int]:
 
 
 def _lines(
-    contents: Sequence[str | None], stored: Mapping[str, bytes], text_of: Callable[[bytes], str]
+    contents: Sequence[str | None], stored: Mapping[str, bytes], texts_of: Callable[[Iterable[bytes]], Iterator[str]]
 ) -> Iterator[str]:
     """The line of each image, made when it is asked for."""
     first: dict[str, int] = {}
     for number, content in enumerate(contents):
-        if content is None or content not in stored:
+        if content is not None and content in stored:
+            first.setdefault(content, number)
+    texts = texts_of(stored[content] for content in first)
+    for number, content in enumerate(contents):
+        if content is None or content not in first:
             yield ""
-        elif content in first:
+        elif first[content] < number:
             yield f"={first[content]}"
         else:
-            first[content] = number
-            yield text_of(stored[content])
+            yield next(texts)
+
+
+def _reduced_texts(thumbnails: Iterable[bytes]) -> Iterator[str]:
+    """Smaller pictures as text, in the order of the thumbnails; Pillow decodes outside of Python's lock."""
+    thumbnails = iter(thumbnails)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        while batch := list(islice(thumbnails, _AHEAD)):
+            yield from pool.map(lambda data: _as_text(_reduced(data)), batch)
 
 
 def _packed(lines: Iterator[str], budget: int, longest_px: int | None) -> Pictures:

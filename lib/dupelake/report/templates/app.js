@@ -137,7 +137,7 @@ function setUpColours() {
 
 function setUpStrip() {
   const freeing = groups.chosen({ search: "", kind: "", contains: "", scope: "", changed: false, sort: "frees" });
-  const best = freeing.filter((g) => groups.frees(g) > 0).slice(0, 8);
+  const best = freeing.filter((g) => groups.frees(g) > 0).slice(0, 7);
   byId("strip").hidden = best.length === 0;
   byId("strip-list").replaceChildren(...best.map((g) => make(
     "li",
@@ -147,7 +147,7 @@ function setUpStrip() {
       { href: `#group-${groups.columns.id[g]}` },
       pictureOf(groups, groups.first[g], ""),
       make("bdi", { className: "name" }, groups.keeperName(g)),
-      make("span", { className: "soft" }, `${counted(groups.columns.size[g], "image", "images")}, ${bytesInWords(groups.frees(g))}`),
+      make("span", { className: "soft" }, `${bytesInWords(groups.frees(g))}, ${counted(groups.columns.size[g], "image", "images")}`),
     ),
   )));
 }

@@ -44,7 +44,7 @@ function badgesOf(groups, m) {
   const tier = groups.word(groups.members.tier, m);
   const kind = groups.word(groups.members.kind, m);
   const said = { keeper: "Keeper", copy: "Copy", alternate: "Alternate" }[relation];
-  const what = groups.members.removable[m] ? "may go" : relation === "keeper" ? "stays" : "is kept";
+  const what = groups.members.removable[m] ? "may go" : "stays";
   return make(
     "p",
     { className: "badges" },
@@ -81,7 +81,7 @@ function drawDetail(groups, box, g, goBack) {
   const event = groups.event(g);
   const scope = groups.word(columns.scope, g);
   const facts = [
-    event && `${EVENTS[event]} in the last night`,
+    event && `${EVENTS[event]} ${document.body.dataset.night}`,
     scope && `scope ${scope}`,
     ...TIERS.map((tier, place) => {
       const own = columns.frees[place][g] - (place ? columns.frees[place - 1][g] : 0);
