@@ -49,7 +49,7 @@ def photograph(seed: int) -> bytes:
 
 
 def plain_name(group: int, member: int) -> str:
-    return f"/data/photos/2026/{group % 97:02d}/IMG_{group:05d}{('', ' copy', ' (2)', ' edited')[member % 4]} {member}.jpg"
+    return f"/data/photos/{group % 97:02d}/IMG_{group:05d}{('', ' copy', ' (2)', ' edited')[member % 4]} {member}.jpg"
 
 
 def write_lake(
@@ -60,7 +60,7 @@ def write_lake(
     recall: dict[str, Any] | None = RECALL,
     n_photographs: int = 200,
 ) -> Path:
-    """Write a warehouse of `n_groups` groups of 2 to 40 images; each tenth content has the picture of another."""
+    """Write a warehouse of `n_groups` groups of 2 to 40 images, with three failed images and two nights."""
     make_tables(root)
     rng = np.random.default_rng(7)
     sizes = np.minimum(40, 1 + rng.geometric(0.5, n_groups))

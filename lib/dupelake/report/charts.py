@@ -68,7 +68,7 @@ def freed(facts: Facts) -> Markup:
     """Bytes that could be freed, by kind, each bar parted by tier."""
     _, unit = freed_unit(facts)
     return draw(
-        "freed", rows=[row | {"size": row["bytes"] / unit, "place": TIERS.index(row["tier"])}
+        "freed", rows=[{**row, "size": row["bytes"] / unit, "place": TIERS.index(row["tier"])}
                        for row in facts.may_go_by_kind]
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`dupelake report`: the largest groups as a contact sheet (PNG), and a summary of the warehouse as text."""
+"""The summary that `dupelake report` prints, and the largest groups as a contact sheet (PNG)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def describe(reader: Reader, run_id: str | None = None) -> str:
         f"{totals['removable']} removable, {human_bytes(may_go['removable_bytes'])}",
         f"  may go  {tiers_in_words(may_go)}",
     ]
-    lines += [f"  last    {row['job']} {row['run_id']} {row['status']}" for row in reader.query(last_run(run_id)).to_pylist()]
+    for row in reader.query(last_run(run_id)).to_pylist():
+        lines.append(f"  last    {row['job']} {row['run_id']} {row['status']}")
     for row in reader.query(last_recall(run_id)).to_pylist():
         lines.append(f"  recall  {recall_in_words(row['recall'])}, in {row['run_id']}")
     return "\n".join(lines)
