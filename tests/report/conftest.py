@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from report_lake import write_lake
+from scripts.chromium import executable, launched
 
 from dupelake.cli import main
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium, driven by Playwright; the test skips, loudly, where one of them is absent."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is absent: pip install '.[test]'")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    pytest.importorskip("playwright.sync_api", reason="Playwright is absent: pip install '.[test]'")
+    if executable() is None:
         pytest.skip("no browser: install chromium (apt-get install chromium) to test the page of the report")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="session")

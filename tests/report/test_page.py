@@ -23,6 +23,9 @@ from dupelake.report.snapshot import open_tables
 from dupelake.runtime.run_report import human_bytes
 from dupelake.warehouse.reader import Reader
 
+# Queries of tests, made of names of the schema.
+# ruff: noqa: S608
+
 REPO = Path(__file__).parents[2]
 HOSTILE = (
     "</script><script>document.title='owned'</script>.jpg",
@@ -46,7 +49,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bad = "sticker </script><script>document.title='owned'</script>"
     recall = {"all": {"found": 1, "planted": 2, "share": 0.5, "low": 0.1, "high": 0.9}, "legs": {}, "checked": 0}
     share = {"found": 1, "planted": 2, "share": 0.5, "low": 0.1, "high": 0.9}
-    write_lake(folder / "lake", 12, hostile_name, lambda g, m: f"Copy: {HOSTILE[m % 8]}", recall | {"by_edit": {bad: share}})
+    write_lake(
+        folder / "lake", 12, hostile_name, lambda g, m: f"Copy: {HOSTILE[m % 8]}", recall | {"by_edit": {bad: share}}
+    )
     (folder / "report.html").write_text(warehouse_page(open_tables(str(folder / "lake"))).html, encoding="utf-8")
     return folder
 
@@ -89,7 +94,9 @@ def check_figures(reader: Reader, page: Page, until: str | None = None) -> None:
     for low_to_high, verdict, n in scores:
         low, high = map(float, low_to_high.split(" to "))
         inside = f"score >= {low} AND (score < {high} OR {high} = 1.0) AND is_duplicate = {verdict == 'duplicate'}"
-        assert reader.query(f"SELECT count(*) AS n FROM pairs WHERE {inside}")["n"][0].as_py() == int(n.replace(",", ""))
+        assert reader.query(f"SELECT count(*) AS n FROM pairs WHERE {inside}")["n"][0].as_py() == int(
+            n.replace(",", "")
+        )
     reasons = reader.query(
         "SELECT reason, count(*) AS n FROM images WHERE status = 'failed' GROUP BY reason ORDER BY n DESC, reason"
     ).to_pylist()
@@ -113,7 +120,11 @@ def check_groups(reader: Reader, page: Page) -> None:
     assert groups["id"] == list(dict.fromkeys(row["group_id"] for row in rows))
     for m, row in enumerate(rows):
         word = {name: members[name]["words"][members[name]["codes"][m]] for name in ("relation",)}
-        assert (members["id"][m], members["uri"][m], members["reason"][m]) == (row["image_id"], row["uri"], row["reason"])
+        assert (members["id"][m], members["uri"][m], members["reason"][m]) == (
+            row["image_id"],
+            row["uri"],
+            row["reason"],
+        )
         assert (word["relation"], members["removable"][m]) == (row["relation"], row["is_removable"])
         line = page.pictures[m]
         line = page.pictures[int(line[1:])] if line.startswith("=") else line

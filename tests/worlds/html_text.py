@@ -40,7 +40,11 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self.tags.add(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "srcset", "href", "xlink:href", "action", "data", "poster")]
+        self.addresses += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "srcset", "href", "xlink:href", "action", "data", "poster")
+        ]
         if tag not in VOID:
             self.open.append((tag, given))
         if given.get("role") == "region":

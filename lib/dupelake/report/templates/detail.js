@@ -21,7 +21,7 @@ function drawRow(groups, row, g) {
   const event = groups.event(g);
   const frees = groups.frees(g);
   const told = [counted(columns.size[g], "image", "images")];
-  if (frees) told.push(`${bytesInWords(frees)} to free`);
+  if (frees) told.push(`copies weigh ${bytesInWords(frees)}`);
   const chips = [
     event && make("span", { className: "chip new" }, EVENTS[event]),
     columns.goes[g] ? make("span", { className: "chip goes" }, "may go") : null,
@@ -92,7 +92,7 @@ function drawDetail(groups, box, g, goBack) {
   const cards = [];
   for (let m = groups.first[g]; m < groups.first[g + 1]; m += 1) cards.push(cardOf(groups, g, m));
   const hidden = columns.size[g] - columns.listed[g];
-  box.replaceChildren(
+  box.replaceChildren(...[
     goBack && make("button", { type: "button", className: "back quiet", onclick: goBack }, "← All groups"),
     make("h2", { id: "detail-title", tabIndex: -1 }, counted(columns.size[g], "image", "images"), " of one picture"),
     make("p", { className: "soft" }, "Group ", make("code", {}, columns.id[g])),
@@ -101,7 +101,7 @@ function drawDetail(groups, box, g, goBack) {
     hidden > 0
       ? make("p", { className: "none" }, `${counted(hidden, "more image is", "more images are")} not listed here. `
           + `dupelake report --group ${columns.id[g]} lists up to 1,000.`)
-      : "",
-  );
+      : null,
+  ].filter(Boolean));
   box.scrollTop = 0;
 }
