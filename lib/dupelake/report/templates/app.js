@@ -30,7 +30,7 @@ function apply(keep = null) {
 function show(g) {
   shown = g;
   if (g === null) detail.replaceChildren();
-  else drawDetail(groups, detail, g, list && closeDetail);
+  else drawDetail(groups, detail, g, list ? closeDetail : null);
 }
 
 function onChoose(place, isOpened) {
@@ -54,7 +54,7 @@ function closeDetail() {
 
 // The address says what is shown: #overview, #groups, or #group-ID.
 function route() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = location.hash.slice(1);
   const isGroups = name === "groups" || name.startsWith("group-");
   if (!list) {
     show(groups.n ? 0 : null);
@@ -93,6 +93,7 @@ function onKey(event) {
     byId("search").focus();
     byId("search").select();
   } else if (event.key === "Escape" && document.body.classList.contains("at-groups")) {
+    if (event.target.matches("select")) return; // it closes its menu
     if (event.target === byId("search") && event.target.value) return; // the field empties itself
     closeDetail();
   } else if (event.target === list.box) {
@@ -154,7 +155,7 @@ function setUpStrip() {
 
 function setUpList() {
   byId("kind").append(...groups.kinds.map((kind) => make("option", { value: kind }, kind)));
-  byId("scope").append(...groups.scopes.slice(0, 500).map((scope, code) =>
+  byId("scope").append(...groups.scopes.map((scope, code) =>
     make("option", { value: code }, scope === "" ? "none" : scope)));
   byId("scope-label").hidden = groups.scopes.length < 2;
   byId("search").addEventListener("input", () => {

@@ -99,8 +99,8 @@ function drawDetail(groups, box, g, goBack) {
     make("p", { className: "soft" }, facts.join(" · ")),
     make("ol", { className: "members" }, ...cards),
     hidden > 0
-      ? make("p", { className: "none" }, `${counted(hidden, "more image is", "more images are")} not listed here. `
-          + `dupelake report --group ${columns.id[g]} lists up to 1,000.`)
+      ? make("p", { className: "none" }, `${counted(hidden, "more image is", "more images are")} not listed here.`
+          + (goBack ? ` dupelake report --group ${columns.id[g]} lists up to 1,000.` : ""))
       : null,
   ].filter(Boolean));
   box.scrollTop = 0;
