@@ -318,9 +318,8 @@ def _demo(args: argparse.Namespace) -> int:
         if code:
             return code
     print(f"\nBoth nights took {time.monotonic() - start:.0f} s, Spark's start included.\n")
-    code = main(
-        ["report", "--warehouse", str(out / "warehouse"), "--out", str(out / PAGE), "--png", str(out / SHEET)]
-    )
+    shown = ["--warehouse", str(out / "warehouse"), "--out", str(out / PAGE), "--png", str(out / SHEET)]
+    code = _report(_parser().parse_args(["report", *shown]))
     print(f"What was made, to compare with: {truth}")
     return code
 
