@@ -137,4 +137,4 @@ def _percent(share: float) -> str:
     """A share as a percentage; never rounded to 0 % or 100 % where it is neither."""
     text = f"{100 * share:.1f}"
     shown = {"100.0": "100" if share == 1 else "over 99.9", "0.0": "0" if share == 0 else "under 0.1"}.get(text, text)
-    return f"{shown} %"
+    return f"{shown}\N{NO-BREAK SPACE}%"
