@@ -258,6 +258,12 @@ def test_one_group_alone(made_report):
     assert page.data["groups"]["id"] == [group_id]
     assert page.data["members"]["id"] == whole.data["members"]["id"][:size]
     assert len(page.pictures) == size
+    kinds = page.data["members"]["kind"]
+    for m, lines in enumerate(page.data["members"]["measures"]):
+        kind = kinds["words"][kinds["codes"][m]] if kinds["codes"][m] >= 0 else "exact"
+        score = page.data["members"]["score"][m]
+        assert lines == (None if kind == "exact" else [f"score {score:.3f}, {kind}, proposed by words"])
+    assert whole.data["members"]["measures"] == []
     assert Page(group_page(reader, group_id[:8]).html).data == page.data
     with pytest.raises(NotFoundError, match="no group has an id that begins so"):
         group_page(reader, "zz")

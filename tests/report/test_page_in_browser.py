@@ -242,7 +242,8 @@ def test_axe_finds_no_violation(open_page, made_report, tmp_path, size, colours)
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is absent")
     group = tmp_path / "group.html"
     reader = open_tables(str(made_report / "lake"))
-    group.write_text(group_page(reader, "00000001").html, encoding="utf-8")
+    group_id = Page((made_report / "report.html").read_text(encoding="utf-8")).data["groups"]["id"][0]  # the largest
+    group.write_text(group_page(reader, group_id).html, encoding="utf-8")
 
     def check(page: Any) -> None:
         found = axe.Axe().run(page)
@@ -265,6 +266,9 @@ def test_axe_finds_no_violation(open_page, made_report, tmp_path, size, colours)
         check(page)
     alone = open_page(group, "", size, colours)
     check(alone)
+    alone.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    check(alone)
+    assert "proposed by words" in alone.locator(".measures").first.inner_text()
     said = alone.locator("body").inner_text()
     assert "null" not in said
     assert "undefined" not in said

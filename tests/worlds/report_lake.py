@@ -15,7 +15,7 @@ from made_lake import arrow, make_tables
 from PIL import Image
 
 from dupelake.config import Config
-from dupelake.warehouse.schema import ALL_TABLES, GROUP_CHANGES, GROUPS, IMAGES, PAIRS, RUNS, THUMBNAILS
+from dupelake.warehouse.schema import ALL_TABLES, GROUP_CHANGES, GROUPS, HASHES, IMAGES, PAIRS, RUNS, THUMBNAILS
 
 # relation, tier, kind, is_removable, reason of the members after the keeper, in turn
 MEMBERS = (
@@ -32,6 +32,10 @@ RECALL = {
     },
     "legs": {"pdq": {"found": 51, "true": 51, "share": 1.0, "low": 0.93, "high": 1.0}},
     "checked": 21,
+}
+HASH = {
+    **{"phash": 0, "phash_mirrored": 0, "pdq": bytes(32), "pdq_mirrored": bytes(32), "pdq_quality": 100},
+    **{"is_low_information": False, "detail": 1.0, "hash_version": "h"},
 }
 NIGHTS = (dt.datetime(2026, 11, 1, 1, tzinfo=dt.UTC), dt.datetime(2026, 11, 2, 1, tzinfo=dt.UTC))
 Name = Callable[[int, int], str]
@@ -73,6 +77,7 @@ def write_lake(
             content = rows["groups"][-1]["content_id"]
             picture = {"content_id": content, "bytes": pictures[(g + m // 4) % len(pictures)]}
             if m == 0 or MEMBERS[(m - 1) % 4][2] != "exact":  # equal bytes are one content
+                rows["hashes"].append(HASH | {"content_id": content, "pixel_digest": content})
                 rows["thumbnails"].append(picture | {"width_px": 320, "height_px": 240})
         if g % 3 == 0:
             rows["group_changes"].append(
@@ -80,7 +85,7 @@ def write_lake(
                 | {"changed_at": NIGHTS[1], "sequence": 2}
             )
     _add_failures(rows)
-    for table in (IMAGES, GROUPS, PAIRS, THUMBNAILS, GROUP_CHANGES):
+    for table in (IMAGES, HASHES, GROUPS, PAIRS, THUMBNAILS, GROUP_CHANGES):
         write_deltalake(str(root / table.name), arrow(table, rows[table.name]), mode="append")
     _write_runs(root, rows, recall)
     return root

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from dupelake.errors import NotFoundError, QueryError
 from dupelake.group.totals import may_go_by_group, totals_of
 from dupelake.report import questions
 from dupelake.runtime.redaction import redact_uris
+from dupelake.verify.in_words import evidence_lines
 from dupelake.warehouse.reader import Reader
 
 MEMBERS_LISTED = 50  # of a group, on the page of a warehouse
@@ -32,16 +33,19 @@ class Listing:
             the columns of `may_go_by_group`.
         members: the columns of `questions.listed_members`; the images of one group follow each other, keeper first.
         n_groups: groups of the warehouse, listed or not.
+        measures: lines of the evidence by image_id, where they are told.
     """
 
     groups: pa.Table
     members: pa.Table
     n_groups: int
+    measures: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def first(self, n: int) -> Listing:
         """The first `n` groups."""
         groups = self.groups.slice(0, n)
-        return Listing(groups, self.members.slice(0, pc.sum(groups["n_listed"]).as_py() or 0), self.n_groups)
+        members = self.members.slice(0, pc.sum(groups["n_listed"]).as_py() or 0)
+        return replace(self, groups=groups, members=members)
 
 
 def read_listing(reader: Reader, n_groups: int, night: str | None) -> Listing:
@@ -72,7 +76,8 @@ def read_group(reader: Reader, name: str, night: str | None) -> Listing:
     listing = _listing(reader, questions.one_group(group_id), MEMBERS_OF_ONE, night)
     if not listing.groups.num_rows:
         raise NotFoundError(f"--group {name}: it has ended; `dupelake.open(...).history` says when and why")
-    return listing
+    pairs = reader.query(questions.pairs_of_group(group_id)).to_pylist()  # at most one a member
+    return replace(listing, measures={pair["image_id"]: evidence_lines(pair) for pair in pairs})
 
 
 def _listing(reader: Reader, sql: str, n_members: int, night: str | None) -> Listing:
@@ -105,6 +110,7 @@ def columns_of(listing: Listing) -> dict[str, Any]:
 
     A text with few values is `words`, each once, and `codes`, their places; null is -1. `compared` is the place of the
     image of the same group that a member was compared with, -1 where it is not listed. URIs carry no secrets.
+    `measures` is empty where none are told.
     """
     groups, members = listing.groups, listing.members
     ends = np.cumsum(groups["n_listed"].to_numpy())
@@ -134,6 +140,9 @@ def columns_of(listing: Listing) -> dict[str, Any]:
             "height": members["height_px"].to_pylist(),
             "bytes": members["byte_size"].to_pylist(),
             "format": _coded(members["format"]),
+            "measures": [listing.measures.get(image) for image in members["image_id"].to_pylist()]
+            if listing.measures
+            else [],
             "reason": [_cut(reason) for reason in members["reason"].to_pylist()],
         },
         "total": listing.n_groups,

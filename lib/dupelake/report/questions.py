@@ -84,6 +84,23 @@ ORDER BY g.group_size DESC, g.group_id, g.place
 """
 
 
+def pairs_of_group(group_id: str) -> str:
+    """For each member of a group with other pixels than the image it was compared with: image_id, and their pair.
+
+    Equal pixels are measured once, so the pair may be stored for other contents with the pixels of these.
+    """
+    return f"""
+SELECT m.image_id, p.* FROM groups m
+JOIN groups o ON o.image_id = m.compared_with
+JOIN hashes hm ON hm.content_id = m.content_id
+JOIN hashes ho ON ho.content_id = o.content_id
+JOIN hashes am ON am.pixel_digest = hm.pixel_digest
+JOIN hashes ao ON ao.pixel_digest = ho.pixel_digest
+JOIN pairs p ON p.src_id = least(am.content_id, ao.content_id) AND p.dst_id = greatest(am.content_id, ao.content_id)
+WHERE m.group_id = {quoted(group_id)} AND hm.pixel_digest <> ho.pixel_digest
+"""
+
+
 def changed_groups(run_id: str) -> str:
     """(group_id, event) of the groups that this run made or changed: the first of born, split_from, grew, shrank."""
     rank = "CASE event WHEN 'born' THEN 1 WHEN 'split_from' THEN 2 WHEN 'grew' THEN 3 ELSE 4 END"

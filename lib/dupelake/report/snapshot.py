@@ -6,7 +6,7 @@ from dupelake.errors import NotFoundError
 from dupelake.report.questions import run_of
 from dupelake.warehouse.reader import Reader
 
-_READ = ("images", "pairs", "groups", "thumbnails", "group_changes", "runs")
+_READ = ("images", "hashes", "pairs", "groups", "thumbnails", "group_changes", "runs")
 
 
 def open_tables(root: str, run_id: str | None = None) -> Reader:

@@ -54,6 +54,17 @@ function badgesOf(groups, m) {
   );
 }
 
+// The measures of its pair, folded away; on the page of one group only.
+function measuresOf(lines) {
+  if (!lines) return null;
+  return make(
+    "details",
+    {},
+    make("summary", {}, "Measures"),
+    make("ul", { className: "soft measures" }, ...lines.map((line) => make("li", {}, line))),
+  );
+}
+
 function cardOf(groups, g, m) {
   const { members } = groups;
   const isKeeper = groups.word(members.relation, m) === "keeper";
@@ -71,6 +82,7 @@ function cardOf(groups, g, m) {
     make("p", { className: "soft size" }, size),
     make("p", { className: "reason" }, members.reason[m]),
     isKeeper ? null : make("p", { className: "soft" }, `Score ${members.score[m].toFixed(3)} against ${against}`),
+    measuresOf(members.measures[m]),
     make("p", { className: "soft path" }, make("bdi", {}, folder || members.uri[m])),
     make("p", { className: "soft id" }, "id ", make("code", {}, members.id[m])),
   );
