@@ -28,7 +28,7 @@ $(JAR): java/io/dupelake/ReadUri.java $(STAMP)
 	@touch $@
 
 .PHONY: demo
-demo: setup  ## sample images with known copies, two nights, a contact sheet
+demo: setup  ## sample images with known copies, two nights, a report
 	$(BIN)/dupelake demo --out demo-output
 
 .PHONY: test
@@ -65,6 +65,10 @@ jar: $(JAR)  ## the reader jar, for URIs that are not local
 package: setup  ## dist/: the wheel and the reader jar
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	cp $(JAR) dist/
+
+.PHONY: screenshots
+screenshots: dev  ## the pictures of the README again; needs chromium
+	$(BIN)/python scripts/screenshots.py
 
 .PHONY: clean
 clean:  ## remove what was built; leaves the environment

@@ -75,7 +75,7 @@ def test_a_demo_with_something_of_its_users_is_left_alone(made, tmp_path, mine, 
     assert everything(out) == before
 
 
-@pytest.mark.parametrize("name", ["images/holiday.jpg", "warehouse/x", "truth.csv", "contact-sheet.png"])
+@pytest.mark.parametrize("name", ["images/holiday.jpg", "warehouse/x", "truth.csv", "report.html", "contact-sheet.png"])
 @pytest.mark.parametrize("mark", [None, "{}", "no json", '{"made_by": "me", "files": {}}'])
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path, name, mark):
     (tmp_path / name).parent.mkdir(exist_ok=True)

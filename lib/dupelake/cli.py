@@ -16,6 +16,7 @@ from dupelake.errors import DupelakeError
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.pipeline.verdict_commands import add_decide, add_rules, readable
+from dupelake.report.command import PAGE, SHEET, add_report
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
@@ -77,13 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "overlap", help="which sources, partitions, scopes or values of a column share pictures", add_help=False
     )
-    report = commands.add_parser("report", help="the found groups as a contact sheet")
-    report.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
-    report.add_argument("--out", metavar="FILE", help="the PNG (default: contact-sheet.png in the present folder)")
-    report.add_argument(
-        "--groups", type=int, default=30, metavar="N", help="the N groups with most images (default 30)"
-    )
-    report.set_defaults(call=_report)
+    add_report(commands).set_defaults(call=_report)
     add_check(commands)
     add_index(commands)
     add_serve(commands)
@@ -92,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     add_rules(commands)
     _add_review(commands)
     _add_vocabulary(commands)
-    demo = commands.add_parser("demo", help="sample images with known copies, two nights, a contact sheet")
-    demo.add_argument("--out", default="demo-output", metavar="DIR", help="where images, tables and sheet go")
+    demo = commands.add_parser("demo", help="sample images with known copies, two nights, a report")
+    demo.add_argument("--out", default="demo-output", metavar="DIR", help="where images, tables and report go")
     demo.set_defaults(call=_demo)
     jars = commands.add_parser("jars", help="fetch Delta's jars once, for sessions without Maven")
     jars.add_argument(
@@ -132,16 +127,11 @@ def _open(args: argparse.Namespace) -> Warehouse:
 def _report(args: argparse.Namespace) -> int:
     from dupelake.errors import ConfigError
     from dupelake.pipeline.command_lines import faults_of_warehouse
-    from dupelake.report.summary import describe, write_contact_sheet
-    from dupelake.warehouse.reader import Reader
+    from dupelake.report.command import faults_of_report, report
 
-    if faults := faults_of_warehouse(args.warehouse, {}, is_written=False):
+    if faults := [*faults_of_warehouse(args.warehouse, {}, is_written=False), *faults_of_report(args)]:
         raise ConfigError(faults)
-    reader, out = Reader(args.warehouse), Path(args.out or "contact-sheet.png").absolute()
-    write_contact_sheet(reader, out, args.groups)
-    print(describe(reader))
-    print(f"Contact sheet: {out}")
-    return 0
+    return report(args)
 
 
 def _existing(args: argparse.Namespace, faults: list[str], table: Table | None = None) -> Warehouse:
@@ -284,8 +274,8 @@ def _demo(args: argparse.Namespace) -> int:
         if code:
             return code
     print(f"\nBoth nights took {time.monotonic() - start:.0f} s, Spark's start included.\n")
-    shown = {"warehouse": str(out / "warehouse"), "out": str(out / "contact-sheet.png"), "groups": 30}
-    code = _report(argparse.Namespace(**{**vars(args), **shown}))
+    shown = ["--warehouse", str(out / "warehouse"), "--out", str(out / PAGE), "--png", str(out / SHEET)]
+    code = _report(_parser().parse_args(["report", *shown]))
     print(f"What was made, to compare with: {truth}")
     return code
 

@@ -42,7 +42,7 @@ NIGHTS = ("2026-11-01", "2026-11-02")
 MARK = ".dupelake-demo.json"
 """Name of the file in a demo's folder that lists the files which the demo wrote, with their digests."""
 _MADE_BY = "dupelake demo"
-_NAMES = ("images", "warehouse", "truth.csv", "contact-sheet.png")
+_NAMES = ("images", "warehouse", "truth.csv", "report.html", "contact-sheet.png")
 _MAX_NAMES = 3  # foreign names that the error message lists
 
 

@@ -41,15 +41,49 @@ def what_may_go(groups: str = "groups", images: str = "images") -> str:
     ]
     return f"""
 SELECT {", ".join(sums)}, coalesce(sum(CASE WHEN goes THEN size END), 0) AS removable_bytes
-FROM (
-  SELECT max(coalesce(level, {_STAYS})) AS level, count(*) AS n, max(byte_size) AS size, bool_or(is_removable) AS goes
+FROM ({_files(groups, images)}) files
+"""
+
+
+def may_go_by_kind(groups: str = "groups", images: str = "images") -> str:
+    """One row per kind and tier: (kind, tier, n, bytes), as `what_may_go` counts them, but each tier by itself.
+
+    So the bytes of all rows are `copies_bytes` of `what_may_go`. A file is of the kind of the first of its names.
+    """
+    tiers = " ".join(f"WHEN {place} THEN '{tier}'" for place, tier in enumerate(TIERS, start=1))
+    return f"""
+SELECT kind, CASE level {tiers} END AS tier, sum(n) AS n, sum(size) AS bytes
+FROM ({_files(groups, images)}) files WHERE level < {_STAYS} GROUP BY kind, level ORDER BY level, kind
+"""
+
+
+def may_go_by_group(groups: str = "groups", images: str = "images") -> str:
+    """One row per group of which files may go: (group_id, bytes of each tier, with the stricter tiers).
+
+    The sum over all groups is the row of `what_may_go`. A file in several groups counts in the first of them.
+    """
+    sums = [
+        f"coalesce(sum(CASE WHEN level <= {place} THEN size END), 0) AS {tier}_bytes"
+        for place, tier in enumerate(TIERS, start=1)
+    ]
+    return f"""
+SELECT group_id, {", ".join(sums)}, coalesce(sum(CASE WHEN goes THEN size END), 0) AS removable_bytes
+FROM ({_files(groups, images)}) files GROUP BY group_id
+"""
+
+
+def _files(groups: str, images: str) -> str:
+    """One row per file of which a name is a copy: the tier that frees it, its names, its bytes, kind and group."""
+    return f"""
+  SELECT max(coalesce(level, {_STAYS})) AS level, count(*) AS n, max(byte_size) AS size, bool_or(is_removable) AS goes,
+         min(kind) AS kind, min(group_id) AS group_id
   FROM (
     SELECT image_id, content_id, byte_size, {FILE_ID} AS file FROM {images}
     WHERE {LIVE} AND content_id IN (SELECT content_id FROM {groups} WHERE tier IS NOT NULL)
   ) named
   LEFT JOIN (
-    SELECT image_id AS member, CASE tier {_LEVELS} ELSE {_STAYS} END AS level, is_removable FROM {groups}
+    SELECT image_id AS member, CASE tier {_LEVELS} ELSE {_STAYS} END AS level, is_removable, kind, group_id
+    FROM {groups}
   ) known ON member = image_id
   GROUP BY content_id, file
-) files
 """

@@ -16,7 +16,7 @@ from dupelake.notebook.frames import maker_of
 from dupelake.notebook.why import answer_of
 from dupelake.report.contact_sheet import draw_contact_sheet, sheet_groups
 from dupelake.report.last_run import options_in
-from dupelake.report.questions import largest_groups, members_of
+from dupelake.report.questions import groups_named, history_of, largest_groups, members_of, run_of
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.rules import LAST_COMPLETE
 
@@ -61,7 +61,7 @@ class OpenWarehouse(Generic[F]):
         self._make = maker_of(frames)
         self._frames = frames
         newest = Reader(warehouse, storage_options=storage_options)
-        found = newest.query(LAST_COMPLETE if run is None else questions.run_of(run)).to_pylist()
+        found = newest.query(LAST_COMPLETE if run is None else run_of(run)).to_pylist()
         if run is not None and not found:
             raise NotFoundError(f"run {run}: no complete night has this id; the table runs lists them (run_id, tables)")
         self.root = newest.root
@@ -179,7 +179,7 @@ class OpenWarehouse(Generic[F]):
             QueryError: several groups have ids that begin so.
         """
         last = self._reader.last_sequence("groups")
-        return self._frame(self._reader.query(questions.history_of(self._group(group), last)))
+        return self._frame(self._reader.query(history_of(self._group(group), last)))
 
     def show(self, *groups: str) -> Image.Image:
         """A picture of groups, made of the stored thumbnails; a notebook shows it, and `save` writes it to a file.
@@ -212,7 +212,7 @@ class OpenWarehouse(Generic[F]):
 
     def _group(self, name: str) -> str:
         """The id of the only group, present or past, whose id is or begins with `name`."""
-        found = self._reader.query(questions.groups_named(name))["group_id"].to_pylist()
+        found = self._reader.query(groups_named(name))["group_id"].to_pylist()
         if not found or not name:
             raise NotFoundError(f"group {name!r}: no group has an id that begins so; `groups` lists those of now")
         if len(found) > 1 and name not in found:

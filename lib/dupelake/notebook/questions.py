@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dupelake.warehouse.reader import quoted, quoted_list
-from dupelake.warehouse.rules import COMPLETE, FILE_ID, MEMBER_ORDER, SUCCEEDED
+from dupelake.warehouse.rules import FILE_ID, MEMBER_ORDER, SUCCEEDED
 
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
@@ -32,47 +32,6 @@ JOIN images kept ON kept.image_id = k.image_id
 WHERE g.is_removable
 ORDER BY g.group_id, g.image_id
 """
-
-
-def run_of(run_id: str) -> str:
-    """(run_id, tables) of the run, if it left all tables up to date."""
-    return f"SELECT run_id, tables FROM runs WHERE {COMPLETE} AND run_id = {quoted(run_id)}"
-
-
-def history_of(group_id: str, last: int) -> str:
-    """What happened to a group, and to its images, up to the change `last` of `groups`.
-
-    Later events are of a run that was killed before it changed `groups`; the next run makes them again.
-    """
-    group = quoted(group_id)
-    return f"""
-SELECT sequence, changed_at, run_id, group_id, event, image_id, is_keeper, other_group_id, n_images FROM (
-  SELECT 0 AS rank, sequence, changed_at, run_id, group_id, event, CAST(NULL AS STRING) AS image_id,
-         CAST(NULL AS BOOLEAN) AS is_keeper, other_group_id, n_images
-  FROM group_changes WHERE group_id = {group} OR other_group_id = {group}
-  UNION ALL
-  SELECT 1, sequence, changed_at, run_id, {group},
-         CASE WHEN from_group_id IS DISTINCT FROM to_group_id
-              THEN CASE WHEN to_group_id = {group} THEN 'entered' ELSE 'left' END
-              WHEN is_keeper THEN 'became_keeper' ELSE 'was_keeper' END,
-         image_id, is_keeper,
-         CASE WHEN from_group_id IS DISTINCT FROM to_group_id
-              THEN CASE WHEN to_group_id = {group} THEN from_group_id ELSE to_group_id END END,
-         CAST(NULL AS INT)
-  FROM group_moves WHERE from_group_id = {group} OR to_group_id = {group}
-)
-WHERE sequence <= {last}
-ORDER BY sequence, rank, event, group_id, image_id
-"""
-
-
-def groups_named(name: str) -> str:
-    """(group_id) of the groups, present and past, whose id begins with `name`; two at most."""
-    begins = f"starts_with(group_id, {quoted(name)})"
-    return (
-        f"SELECT group_id FROM (SELECT group_id FROM groups WHERE {begins} "
-        f"UNION SELECT group_id FROM group_changes WHERE {begins}) ORDER BY group_id LIMIT 2"
-    )
 
 
 def images_named(name: str, uris: Sequence[str]) -> str:

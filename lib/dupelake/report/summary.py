@@ -1,4 +1,4 @@
-"""`dupelake report`: the largest groups as a contact sheet (PNG), and a summary of the warehouse as text."""
+"""The summary that `dupelake report` prints, and the largest groups as a contact sheet (PNG)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dupelake.group.totals import totals_of, what_may_go
 from dupelake.report.contact_sheet import SheetGroup, draw_contact_sheet, sheet_groups
-from dupelake.report.questions import BY_KIND, BY_REASON, LAST_RECALL, LAST_RUN, largest_groups, members_of
+from dupelake.report.questions import BY_KIND, BY_REASON, largest_groups, last_recall, last_run, members_of
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_report import human_bytes, recall_in_words, tiers_in_words
 from dupelake.warehouse.reader import Reader
@@ -14,8 +14,8 @@ from dupelake.warehouse.reader import Reader
 _MEMBERS_DRAWN = 7
 
 
-def describe(reader: Reader) -> str:
-    """The state of the warehouse in a few lines."""
+def describe(reader: Reader, run_id: str | None = None) -> str:
+    """The state of the warehouse in a few lines; `run_id` is the night whose tables are read, if not the last."""
     by_reason = {row["reason"]: row["n"] for row in reader.query(BY_REASON).to_pylist()}
     n_ok, n_all = by_reason.pop("ok", 0), sum(by_reason.values())
     failed = ", ".join(f"{n} {reason}" for reason, n in by_reason.items())
@@ -30,8 +30,9 @@ def describe(reader: Reader) -> str:
         f"{totals['removable']} removable, {human_bytes(may_go['removable_bytes'])}",
         f"  may go  {tiers_in_words(may_go)}",
     ]
-    lines += [f"  last    {row['job']} {row['run_id']} {row['status']}" for row in reader.query(LAST_RUN).to_pylist()]
-    for row in reader.query(LAST_RECALL).to_pylist():
+    for row in reader.query(last_run(run_id)).to_pylist():
+        lines.append(f"  last    {row['job']} {row['run_id']} {row['status']}")
+    for row in reader.query(last_recall(run_id)).to_pylist():
         lines.append(f"  recall  {recall_in_words(row['recall'])}, in {row['run_id']}")
     return "\n".join(lines)
 
