@@ -6,9 +6,11 @@ from collections import OrderedDict
 from typing import Any
 
 import cv2
+import numpy as np
 
 from dupelake.fingerprint.thumbnails import decode_thumbnail
-from dupelake.verify.pair import Alignment, pair_seed, verify_pair
+from dupelake.verify.align import FloatArray
+from dupelake.verify.pair import Alignment, find_map, pair_seed, verify_pair
 from dupelake.verify.picture import Picture
 from dupelake.words.keypoints import unpack_features
 
@@ -96,6 +98,27 @@ def align_row(row: Row, pictures: PictureCache) -> Row:
     except Exception as error:  # an error in one pair must not fail the others
         return out | {"error_message": f"{type(error).__name__}: {error}"[:500]}
     return out if found is None else out | _values(found, _full_scale(*(pictures.received[one] for one in ids)))
+
+
+def map_of_row(row: Row, pictures: PictureCache) -> FloatArray | None:
+    """The map of the alignment of a pair, in fractions of width and height, so that it holds for pictures of any size.
+
+    Args:
+        row: content_id and dst_id, the ends of the pair, in their order.
+        pictures: received both.
+
+    Returns:
+        float64 (3, 3), a homography from the first to the second; None without an alignment or a thumbnail.
+    """
+    ids = src_id, dst_id = row["content_id"], row["dst_id"]
+    if any(map(pictures.has_no_thumbnail, ids)):
+        return None
+    src, dst = (pictures.get(one) for one in ids)
+    found = find_map(src, dst, pair_seed(src_id, dst_id))
+    if found is None:
+        return None
+    (height, width), (other_height, other_width) = src.rgb.shape[:2], dst.rgb.shape[:2]
+    return np.diag([1 / other_width, 1 / other_height, 1.0]) @ found @ np.diag([float(width), float(height), 1.0])
 
 
 def _full_scale(src: Row, dst: Row) -> float:
