@@ -13,10 +13,10 @@ from dupelake.config import Config
 from dupelake.group.decisions_stage import TWO_KEEPERS
 from dupelake.group.verdicts import DIFFERENT_SCOPES, UNKNOWN_IMAGE
 from dupelake.review.order import CONFLICT, Asked
-from dupelake.review.words import differing_box, headline, how_sure
+from dupelake.review.words import headline, how_sure
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_report import human_bytes
-from dupelake.verify.aligning import PARTS, PictureCache, map_of_row
+from dupelake.verify.aligning import PARTS, Laid, PictureCache, laid_on
 from dupelake.verify.in_words import evidence_lines
 from dupelake.warehouse.reader import Reader, quoted_list
 from dupelake.warehouse.rules import LIVE
@@ -32,7 +32,6 @@ ACTIONS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEP_LEFT, KEEP_RIGHT, WITHDRAW)
 Row = dict[str, Any]
 Given = tuple[str, str | None, str]
 """A verdict: image_id, other_image_id or None, word."""
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -177,10 +176,10 @@ class CardReader:
         return {row["content_id"]: row["bytes"] for row in rows.to_pylist()}
 
     def maps(self, cards: Sequence[Card]) -> dict[str, Row]:
-        """{key of a card: `map` of the right picture on the left one, `left_box` and `right_box`}.
+        """{key of a card: `map` of the right picture on the left one, `left_boxes` and `right_boxes`}.
 
         The map is a list of 9 numbers, a homography row by row in fractions of width and height; None if the two were
-        not aligned. The boxes frame the largest difference (x, y, width, height in fractions), or are None.
+        not aligned. The boxes frame what differs: x, y, width, height in fractions of the picture.
         """
         ends = {card.key: _ends(card) for card in cards}
         pictures = PictureCache()
@@ -188,8 +187,8 @@ class CardReader:
         found: dict[str, Row] = {}
         for card in cards:
             pair = ends[card.key]
-            matrix = None if pair is None else map_of_row({"content_id": pair[0], "dst_id": pair[1]}, pictures)
-            found[card.key] = _placed(card, matrix)
+            laid = None if pair is None else laid_on({"content_id": pair[0], "dst_id": pair[1]}, pictures)
+            found[card.key] = _placed(card, laid)
         return found
 
     def _parts(self, contents: Iterable[str]) -> dict[str, Row]:
@@ -242,7 +241,7 @@ LEFT JOIN groups g ON g.image_id = i.image_id
         said = "One of the two images is not there" if len(names) > 1 else "The image is not there", ""
         if known[0] is not None and (len(known) == 1 or known[1] is not None):
             said = headline(known[0], known[1] if len(known) > 1 else None, measured, left_is_src=left_is_src)
-        sure = how_sure(measured, self._config.decide.min_score)
+        sure = how_sure(measured)
         return Card(asked, shown[0], shown[1] if len(shown) > 1 else None, measured, left_is_src, *said, sure)
 
 
@@ -267,31 +266,14 @@ def _ends(card: Card) -> tuple[str, str] | None:
     return card.evidence["src_id"], card.evidence["dst_id"]
 
 
-def _placed(card: Card, matrix: Any) -> Row:
-    """What `maps` gives, from the map of the source on the destination."""
-    box = differing_box(card.evidence)
-    if matrix is None or card.right is None:
-        return {
-            "map": None,
-            "left_box": box if card.left_is_src else None,
-            "right_box": None if card.left_is_src else box,
-        }
-    on_left = np.linalg.inv(matrix) if card.left_is_src else matrix
-    moved = None if box is None else _moved(box, matrix)
-    boxes = (box, moved) if card.left_is_src else (moved, box)
+def _placed(card: Card, laid: Laid | None) -> Row:
+    """What `maps` gives."""
+    if laid is None:
+        return {"map": None, "left_boxes": [], "right_boxes": []}
+    on_left = np.linalg.inv(laid.on_dst) if card.left_is_src else laid.on_dst
+    boxes = (laid.src_boxes, laid.dst_boxes) if card.left_is_src else (laid.dst_boxes, laid.src_boxes)
     values = (on_left / on_left[2, 2]).ravel().tolist()
-    return {"map": values if np.isfinite(values).all() else None, "left_box": boxes[0], "right_box": boxes[1]}
-
-
-def _moved(box: Box, matrix: Any) -> Box | None:
-    """The upright box around the image of a box, cut at the edges of the picture; None if nothing is left."""
-    x, y, width, height = box
-    corners = np.array([[x, y, 1], [x + width, y, 1], [x, y + height, 1], [x + width, y + height, 1]]) @ matrix.T
-    if (corners[:, 2] <= 0).any():
-        return None
-    points = np.clip(corners[:, :2] / corners[:, 2:], 0.0, 1.0)
-    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-    return (left, top, right - left, bottom - top) if right > left and bottom > top else None
+    return {"map": values if np.isfinite(values).all() else None, "left_boxes": boxes[0], "right_boxes": boxes[1]}
 
 
 def _shown(image_id: str, row: Row | None) -> Shown:

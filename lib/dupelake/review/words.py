@@ -67,10 +67,11 @@ def _changes(link: Row) -> list[str]:
     """What was added to one of the two, and whether their colours differ."""
     box = link["box"]
     place = f" at the {place_of(box)}" if box and 0 < box["width"] * box["height"] < _LOCAL else ""
+    edge = place if place.count(" ") < 4 else place.rpartition(" ")[0]  # a bar runs along the whole edge
     said = []
     for here, there, where in (("", "other_", ""), ("other_", "", " to the left one")):
         if link[f"{here}covers"]:
-            said.append(f"caption or bar added{where}{place}")
+            said.append(f"caption or bar added{where}{edge}")
         elif link[f"{here}added"] >= ADDED and not link[f"{there}covers"]:
             said.append(f"text or logo added{where}{place}")
     if not said and (link["colour"] or 0) >= _COLOUR:
@@ -85,23 +86,13 @@ def _size(facts: Row) -> str:
     return "smaller" if own < other else "larger"
 
 
-def how_sure(evidence: Row | None, min_score: float) -> str:
-    """How sure the program is, and from which score a pair counts as a duplicate; empty if it was not measured."""
+def how_sure(evidence: Row | None) -> str:
+    """How sure the program is; empty if it has not measured the pair."""
     if evidence is None:
         return ""
     share = 100 * evidence["score"]
     shown = "over 99" if 99.5 <= share < 100 else "under 1" if 0 < share < 0.5 else f"{share:.0f}"
-    return f"{shown} % likely made from one picture; counts as a duplicate from {100 * min_score:.0f} %"
-
-
-def differing_box(evidence: Row | None) -> tuple[float, float, float, float] | None:
-    """x, y, width and height of the largest difference in the source, as fractions within it; None if there is none."""
-    box = evidence["difference_box"] if evidence is not None else None
-    if box is None or any(box[name] is None for name in ("x", "y", "width", "height")):
-        return None
-    x, y = (min(max(float(box[name]), 0.0), 1.0) for name in ("x", "y"))
-    right, bottom = (min(max(float(box[a]) + float(box[b]), 0.0), 1.0) for a, b in (("x", "width"), ("y", "height")))
-    return (x, y, right - x, bottom - y) if right > x and bottom > y else None
+    return f"{shown} % sure that it is one picture"
 
 
 def _facts(left: Row, right: Row, evidence: Row, *, left_is_src: bool) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from dupelake.fingerprint.thumbnails import decode_thumbnail
-from dupelake.verify.align import FloatArray
+from dupelake.verify.align import Matrix
+from dupelake.verify.differing import Box, differing_boxes, moved_box
 from dupelake.verify.pair import Alignment, find_map, pair_seed, verify_pair
 from dupelake.verify.picture import Picture
 from dupelake.words.keypoints import unpack_features
@@ -46,6 +47,21 @@ MEASURES = (
 """Columns of schema.PAIRS that the alignment measures."""
 
 Row = dict[str, Any]
+
+
+class Laid(NamedTuple):
+    """Two aligned pictures.
+
+    Attributes:
+        on_dst: float64 (3, 3), the homography from the source to the destination in fractions of width and height, so
+            that it holds for pictures of any size.
+        src_boxes: where they differ, in fractions of the source.
+        dst_boxes: the same in fractions of the destination.
+    """
+
+    on_dst: Matrix
+    src_boxes: list[Box]
+    dst_boxes: list[Box]
 
 
 class PictureCache:
@@ -100,15 +116,15 @@ def align_row(row: Row, pictures: PictureCache) -> Row:
     return out if found is None else out | _values(found, _full_scale(*(pictures.received[one] for one in ids)))
 
 
-def map_of_row(row: Row, pictures: PictureCache) -> FloatArray | None:
-    """The map of the alignment of a pair, in fractions of width and height, so that it holds for pictures of any size.
+def laid_on(row: Row, pictures: PictureCache) -> Laid | None:
+    """How the second picture of a pair lies on the first, for people to look at.
 
     Args:
         row: content_id and dst_id, the ends of the pair, in their order.
         pictures: received both.
 
     Returns:
-        float64 (3, 3), a homography from the first to the second; None without an alignment or a thumbnail.
+        None without an alignment or a thumbnail.
     """
     ids = src_id, dst_id = row["content_id"], row["dst_id"]
     if any(map(pictures.has_no_thumbnail, ids)):
@@ -118,7 +134,10 @@ def map_of_row(row: Row, pictures: PictureCache) -> FloatArray | None:
     if found is None:
         return None
     (height, width), (other_height, other_width) = src.rgb.shape[:2], dst.rgb.shape[:2]
-    return np.diag([1 / other_width, 1 / other_height, 1.0]) @ found @ np.diag([float(width), float(height), 1.0])
+    on_other = np.diag([1 / other_width, 1 / other_height, 1.0]) @ found @ np.diag([float(width), float(height), 1.0])
+    boxes = differing_boxes(src.rgb, dst.rgb, found)
+    moved = [box for one in boxes if (box := moved_box(one, on_other)) is not None]
+    return Laid(on_other, boxes, moved)
 
 
 def _full_scale(src: Row, dst: Row) -> float:

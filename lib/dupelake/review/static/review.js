@@ -54,6 +54,7 @@
   const clock = (micros) =>
     new Date(micros / 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   const newest = (said) => said.reduce((time, one) => Math.max(time, one.at), 0);
+  const nameOf = (who) => (who === store.author ? "you in another window" : who);
   const warning = (text) => {
     const line = document.createElement("p");
     line.className = "notice warn";
@@ -96,7 +97,7 @@
   };
 
   const progress = () => {
-    const others = Object.entries(totals.others).map(([who, n]) => `${n} with ${who}`).join(", ");
+    const others = Object.entries(totals.others).map(([who, n]) => `${n} with ${nameOf(who)}`).join(", ");
     const waiting = Math.max(0, totals.left - outbox.length - sending.length);
     const size = Math.min(BATCH, batch.n + waiting) || 1;
     $("bar").max = size;
@@ -164,7 +165,7 @@
     const done = plural(batch.n, "pair");
     $("done-title").textContent = batch.n ? `${done} judged` : "Nothing needs a look";
     const waiting = totals.left - outbox.length - sending.length;
-    const others = Object.entries(totals.others).map(([who, n]) => `${plural(n, "pair")} with ${who}`).join(", ");
+    const others = Object.entries(totals.others).map(([who, n]) => `${plural(n, "pair")} with ${nameOf(who)}`).join(", ");
     $("done-text").textContent = isEnd
       ? `${batch.n ? "There is no other pair for you now." : "All pairs are judged."}`
         + `${skipped.size ? ` You skipped ${skipped.size}.` : ""}${others ? ` Others look at ${others}.` : ""}`

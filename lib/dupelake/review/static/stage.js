@@ -71,11 +71,35 @@ const stage = (() => {
     return `polygon(${corners.map(([x, y]) => `${(100 * x).toFixed(2)}% ${(100 * y).toFixed(2)}%`).join(",")})`;
   };
 
-  const frame = (element, box) => {
-    element.hidden = !box || !$("boxes").checked;
-    if (!box) return;
-    const names = ["left", "top", "width", "height"];
-    names.forEach((name, i) => { element.style[name] = `${(100 * box[i]).toFixed(2)}%`; });
+  const shape = (name, values, className) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
+    element.setAttribute("class", className);
+    return element;
+  };
+
+  /* Frames of what differs; a dashed line around what the other picture shows, if that is not all. */
+  const mark = (element, boxes, toHere) => {
+    const shapes = [];
+    if ($("boxes").checked) {
+      for (const line of ["rim", "line"]) {
+        for (const [x, y, width, height] of boxes || []) shapes.push(shape("rect", { x, y, width, height }, line));
+      }
+      const corners = toHere ? [[0, 0], [1, 0], [1, 1], [0, 1]].map(([x, y]) => project(toHere, x, y)) : [];
+      const isPart = corners.some(([x, y]) => x > 0.02 && x < 0.98 || y > 0.02 && y < 0.98);
+      if (isPart && corners.every((corner) => corner[2] > 0)) {
+        const points = corners.map(([x, y]) => `${x.toFixed(4)},${y.toFixed(4)}`).join(" ");
+        shapes.push(shape("polygon", { points }, "rim"), shape("polygon", { points }, "line dashed"));
+      }
+    }
+    element.querySelector(".marks").replaceChildren(...shapes);
+  };
+
+  const inverse = (m) => {
+    const [a, b, c, d, e, f, g, h, i] = m;
+    return [e * i - f * h, c * h - b * i, b * f - c * e, f * g - d * i, a * i - c * g, c * d - a * f, d * h - e * g,
+      b * g - a * h, a * e - b * d].map((value) => value / (a * (e * i - f * h) - b * (d * i - f * g)
+        + c * (d * h - e * g)));
   };
 
   const draw = () => {
@@ -86,13 +110,13 @@ const stage = (() => {
     area.querySelector(".layers-frame").hidden = isSide;
     area.querySelector(".pair-frame").hidden = !isSide;
     const width = area.clientWidth;
-    const height = Math.max(180, Math.min(window.innerHeight * 0.62, window.innerHeight - 330));
+    const height = Math.max(200, window.innerHeight - 395); // so that names and verdicts stay in sight
     const placed = card.placed || {};
     if (isSide) {
       sides.right.hidden = !card.right;
       for (const side of ["left", "right"]) fit(sides[side], card[side], (width - 12) / (card.right ? 2 : 1), height);
-      frame(sides.left.querySelector(".box"), placed.left_box);
-      frame(sides.right.querySelector(".box"), placed.right_box);
+      mark(sides.left, placed.left_boxes, placed.map);
+      mark(sides.right, placed.right_boxes, placed.map && inverse(placed.map));
       return;
     }
     const size = fit(stack, card.left, width, height);
@@ -100,7 +124,7 @@ const stage = (() => {
     const image = over.firstElementChild;
     image.style.transform = transformOf(map, ...size);
     layers.style.clipPath = view === "difference" ? outlineOf(map) : "none";
-    frame(stack.querySelector(".box"), placed.left_box);
+    mark(stack, placed.left_boxes, null);
     const isOver = view !== "flicker" || isHeld;
     over.hidden = !isOver;
     const at = Number($("slide").value);

@@ -50,6 +50,7 @@ const serverStore = (author, token) => {
     place: (card) => ask(`maps/${card.key}`),
     thumbnail: (shown) => load(`thumbnails/${encodeURIComponent(shown.content_id)}`),
     full,
+    author,
     isKept: false,
   };
 };
