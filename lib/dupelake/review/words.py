@@ -69,6 +69,8 @@ def _changes(link: Row) -> list[str]:
     place = f" at the {place_of(box)}" if box and 0 < box["width"] * box["height"] < _LOCAL else ""
     edge = place if place.count(" ") < 4 else place.rpartition(" ")[0]  # a bar runs along the whole edge
     said = []
+    if min(link["added"], link["other_added"]) >= ADDED and not link["covers"] and not link["other_covers"]:
+        return [f"text, a logo or the like differs{place}"]
     for here, there, where in (("", "other_", ""), ("other_", "", " to the left one")):
         if link[f"{here}covers"]:
             said.append(f"caption or bar added{where}{edge}")

@@ -18,7 +18,7 @@ _STEP = 4  # of the pixels from which that map is estimated
 _JOIN_PX = 11  # gaps between letters of a caption
 _MIN_SHARE, _MAX_SHARE = 0.0006, 0.5  # of the picture: specks, and a difference that is everywhere
 _MAX_BOXES = 6
-_MARGIN_PX = 2
+_MARGIN_PX = 1
 
 Box = tuple[float, float, float, float]
 _RGB = NDArray[np.uint8]
@@ -46,8 +46,13 @@ def differing_boxes(rgb: _RGB, other: _RGB, to_other: Matrix) -> list[Box]:
     if not shared.any():
         return []
     mine = cv2.GaussianBlur(rgb, (0, 0), _SMOOTH_PX).astype(np.float32)
-    theirs = _recoloured(cv2.GaussianBlur(laid, (0, 0), _SMOOTH_PX).astype(np.float32), mine, shared)
-    differs = (_beyond_shift(mine, theirs) >= _LEVELS) & shared
+    theirs = cv2.GaussianBlur(laid, (0, 0), _SMOOTH_PX).astype(np.float32)
+    # Colours that were cut off at white are explained in one direction only.
+    ways = (
+        _beyond_shift(mine, _recoloured(theirs, mine, shared)),
+        _beyond_shift(_recoloured(mine, theirs, shared), theirs),
+    )
+    differs = (np.minimum(*ways) >= _LEVELS) & shared
     if differs.sum() > _MAX_SHARE * shared.sum():
         return []
     joined = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((_JOIN_PX, _JOIN_PX), np.uint8))
@@ -88,7 +93,7 @@ def _recoloured(theirs: NDArray[Any], mine: NDArray[Any], shared: NDArray[Any]) 
             offset = float(y[keep].mean() - gain * x[keep].mean())
             away = np.abs(gain * x + offset - y)
             keep = away <= np.partition(away, at := int(_ALIKE * (len(away) - 1)))[at]
-        out[..., channel] = gain * theirs[..., channel] + offset
+        out[..., channel] = np.clip(gain * theirs[..., channel] + offset, 0.0, 255.0)
     return out
 
 
