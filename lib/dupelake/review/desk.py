@@ -49,6 +49,16 @@ class Said:
     seen: int
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What a verdict writes, and what would take it back."""
+
+    said: Said
+    card: Card
+    lines: list[Given]
+    restore: list[Given]
+
+
 class _Meanwhile(Exception):
     """Others have said something that the reviewer has not seen."""
 
@@ -71,7 +81,8 @@ class Desk:
         self._reader = Reader(folder)
         self._ledger = Ledger(self._reader, config)
         self.pictures = CardReader(self._reader, config)
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # of what is below, for moments
+        self._writing = threading.Lock()  # held while verdicts are written, so that pairs are handed out meanwhile
         self._cards: dict[str, Card] = {}  # in order; those that were judged stay, for undo
         self._judged: set[str] = set()
         self._leases: dict[str, tuple[str, str, float]] = {}  # key: session, author, until
@@ -163,7 +174,7 @@ class Desk:
         ]
 
     def judge(self, session: str, author: str, said: Sequence[Said]) -> list[Row]:
-        """Store verdicts, each on its own: one that is refused does not hold up the others.
+        """Store verdicts, in one commit if all can be; one that is refused does not hold up the others.
 
         Returns:
             for each its key; status (ADDED, MEANWHILE or REFUSED); faults, why it was refused; said, all verdicts on
@@ -172,62 +183,92 @@ class Desk:
         Raises:
             BusyError: others held the lock for too long.
         """
-        with self._lock:
-            return [self._judge(session, author, one) for one in said]
+        with self._writing:
+            plans = [self._plan(session, one) for one in said]
+            sound = [plan for plan in plans if isinstance(plan, _Plan)]
+            if len(sound) > 1 and len({plan.card.key for plan in sound}) == len(sound):
+                try:
+                    self._write(author, sound)
+                except (_Meanwhile, ConfigError):
+                    pass  # one by one, so that the others are stored
+                else:
+                    return [self._stored(session, author, p) if isinstance(p, _Plan) else p for p in plans]
+            return [self._judge_one(session, author, one) for one in said]
 
-    def _judge(self, session: str, author: str, said: Said) -> Row:
-        card = self._cards.get(said.key)
-        if card is None:
-            return _outcome(said.key, REFUSED, ["the pair is not in the queue; load the page again"])
-        is_undo = said.action == UNDO
-        if not is_undo and said.action not in card.actions():
-            return _outcome(said.key, REFUSED, [f"{said.action} makes no sense of this pair"])
-        lines = self._restoring(session, card) if is_undo else card.lines(said.action)
-        restore = [self._holds_now(card, line) for line in lines]
-        named = [Line(f"verdict {n}", a, verdict, b) for n, (a, b, verdict) in enumerate(lines, 1)]
-        book = _CarefulBook(self._folder, self._wait_s, lambda: self._refuse_unseen(card, said.seen, lines))
+    def _judge_one(self, session: str, author: str, said: Said) -> Row:
+        plan = self._plan(session, said)
+        if not isinstance(plan, _Plan):
+            return plan
         try:
-            # A verdict that others have contradicted since is new, though its author gave it before.
-            give(book, named, author, again=not self._is_known(card, lines, author))
+            self._write(author, [plan])
         except _Meanwhile:
-            return _outcome(said.key, MEANWHILE, [], **self._now(card))
+            return _outcome(said.key, MEANWHILE, [], **self._now(plan.card))
         except ConfigError as error:
-            return _outcome(said.key, REFUSED, error.faults, **self._now(card))
-        if is_undo:
-            self._judged.discard(card.key)
-            self._restore.pop((session, card.key), None)
-            self._leases[card.key] = (session, author, self._clock() + LEASE_S)
-        else:
-            self._restore[session, card.key] = restore
-            self._judged.add(card.key)
-            self._leases.pop(card.key, None)
-        self._ledger.refresh()
-        return _outcome(said.key, ADDED, [], **self._now(card), conflicts=self._ledger.conflicts_with(card.vertices))
+            return _outcome(said.key, REFUSED, error.faults, **self._now(plan.card))
+        return self._stored(session, author, plan)
 
-    def _restoring(self, session: str, card: Card) -> list[Given]:
-        """The verdicts that take back what a session said of a card: what held before holds again."""
-        first, second = card.left.image_id, card.right.image_id if card.right is not None else None
-        return self._restore.get((session, card.key), [(first, second, WITHDRAWN)])
+    def _plan(self, session: str, said: Said) -> _Plan | Row:
+        """What a verdict writes, or its refusal."""
+        with self._lock:
+            card = self._cards.get(said.key)
+            if card is None:
+                return _outcome(said.key, REFUSED, ["the pair is not in the queue; load the page again"])
+            if said.action == UNDO:
+                first, second = card.left.image_id, card.right.image_id if card.right is not None else None
+                lines = self._restore.get((session, card.key), [(first, second, WITHDRAWN)])
+            elif said.action in card.actions():
+                lines = card.lines(said.action)
+            else:
+                return _outcome(said.key, REFUSED, [f"{said.action} makes no sense of this pair"])
+            return _Plan(said, card, lines, [self._holds_now(card, line) for line in lines])
+
+    def _write(self, author: str, plans: Sequence[_Plan]) -> None:
+        lines = [line for plan in plans for line in plan.lines]
+        named = [Line(f"verdict {n}", a, verdict, b) for n, (a, b, verdict) in enumerate(lines, 1)]
+        # A verdict that others have contradicted since is new, though its author gave it before.
+        again = not all(self._is_known(plan, author) for plan in plans)
+        book = _CarefulBook(self._folder, self._wait_s, lambda: self._refuse_unseen(plans))
+        give(book, named, author, again=again)
+
+    def _stored(self, session: str, author: str, plan: _Plan) -> Row:
+        card = plan.card
+        with self._lock:
+            if plan.said.action == UNDO:
+                self._judged.discard(card.key)
+                self._restore.pop((session, card.key), None)
+                self._leases[card.key] = (session, author, self._clock() + LEASE_S)
+            else:
+                self._restore[session, card.key] = plan.restore
+                self._judged.add(card.key)
+                self._leases.pop(card.key, None)
+            self._ledger.refresh()
+            conflicts = self._ledger.conflicts_with(card.vertices)
+            return _outcome(card.key, ADDED, [], **self._now(card), conflicts=conflicts)
 
     def _holds_now(self, card: Card, line: Given) -> Given:
         """The verdict that would restore what holds now on the images of a line."""
         latest = self._ledger.latest(card.vertices_of(line))
         return (line[0], line[1], WITHDRAWN) if latest is None else (*_ids(latest), latest.verdict)
 
-    def _is_known(self, card: Card, lines: Sequence[Given], author: str) -> bool:
+    def _is_known(self, plan: _Plan, author: str) -> bool:
         """Whether the author's verdicts hold already, as after a request that was sent twice."""
-        now = [self._ledger.latest(card.vertices_of(line)) for line in lines]
-        return all(one and (one.verdict, one.author) == (line[2], author) for one, line in zip(now, lines, strict=True))
+        now = [self._ledger.latest(plan.card.vertices_of(line)) for line in plan.lines]
+        pairs = zip(now, plan.lines, strict=True)
+        return all(one is not None and (one.verdict, one.author) == (line[2], author) for one, line in pairs)
 
-    def _refuse_unseen(self, card: Card, seen: int, lines: Sequence[Given]) -> None:
-        """Called with the lock held, before anything is written."""
-        self._ledger.refresh()
-        unseen = [one for one in self._ledger.history(card.vertices) if one.decided_at > seen]
-        if unseen and unseen[-1].verdict not in [verdict for _, _, verdict in lines]:
-            raise _Meanwhile
+    def _refuse_unseen(self, plans: Sequence[_Plan]) -> None:
+        """Called with the lock for writing verdicts held, before anything is written."""
+        with self._lock:
+            self._ledger.refresh()
+            for plan in plans:
+                history = self._ledger.history(plan.card.vertices)
+                unseen = [one for one in history if one.decided_at > plan.said.seen]
+                if unseen and unseen[-1].verdict not in [verdict for _, _, verdict in plan.lines]:
+                    raise _Meanwhile
 
     def _now(self, card: Card) -> Row:
-        history = self._said(card)
+        with self._lock:
+            history = self._said(card)
         return {"said": history, "seen": max((one["at"] for one in history), default=0)}
 
 

@@ -26,7 +26,8 @@
   let sending = [];
   let batch = { n: 0, counts: {} };
   let totals = { left: 0, judged: 0, others: {} };
-  let isFetching = false;
+  let shown = null; // the pair on the screen
+  let isComing = false; // more pairs were asked for
   let isFinished = false; // a batch is done, or there is nothing to judge
   let pause = 0;
 
@@ -136,6 +137,7 @@
   const show = () => {
     const card = queue[0];
     const isOver = isFinished || !card;
+    shown = isOver ? null : card;
     $("pair").hidden = $("verdicts").hidden = isOver;
     $("done").hidden = !isOver;
     progress();
@@ -161,6 +163,12 @@
   };
 
   const finish = () => {
+    const isWaiting = isComing && !queue.length && !isFinished;
+    $("done").classList.toggle("waiting", isWaiting);
+    if (isWaiting) {
+      $("done-title").textContent = "One moment: more pairs are on their way";
+      return;
+    }
     const isEnd = !queue.length;
     const done = plural(batch.n, "pair");
     $("done-title").textContent = batch.n ? `${done} judged` : "Nothing needs a look";
@@ -193,30 +201,39 @@
     }
   };
 
-  const fetchMore = async (n = AHEAD) => {
-    if (isFetching) return;
-    isFetching = true;
+  /* One request after the other, so that no pair is asked for twice. Gives the number of new pairs. */
+  let fetching = Promise.resolve(0);
+  const fetchMore = (n = AHEAD) => {
+    fetching = fetching.catch(() => 0).then(() => fetchNow(n));
+    return fetching;
+  };
+
+  const fetchNow = async (n) => {
     try {
       const answer = await store.lease(n, keysInHand(), [...skipped.keys()]);
       const known = new Set(keysInHand());
-      queue.push(...answer.cards.filter((card) => !known.has(card.key)));
+      const added = answer.cards.filter((card) => !known.has(card.key));
+      queue.push(...added);
       totals = { left: answer.left, judged: answer.judged, others: answer.others };
       heard(answer.said);
+      return added.length;
     } catch (error) {
       if (error.status === 401) throw error;
       notice(`No pairs came: ${error.message}`, "warn");
-    } finally {
-      isFetching = false;
+      return 0;
     }
   };
 
   const topUp = async () => {
-    if (queue.length > AHEAD / 2) return;
-    const before = queue.length;
-    await fetchMore();
-    if (!before && queue.length) show();
+    if (isComing || queue.length > AHEAD / 2) return;
+    isComing = true;
+    const n = await fetchMore();
+    isComing = false;
+    if (!isFinished && (queue[0] || null) !== shown) show();
+    else if (!queue.length) show();
     else progress();
     warm();
+    if (n) topUp();
   };
 
   // ------------------------------------------------------------------ verdicts go
@@ -326,9 +343,9 @@
 
   const next = () => {
     isFinished = batch.n >= BATCH;
+    topUp();
     show();
     flush();
-    topUp();
   };
 
   const undo = () => {
@@ -358,6 +375,7 @@
     isFinished = false;
     if (!queue.length) await fetchMore();
     show();
+    topUp();
   };
 
   // ------------------------------------------------------------------ keys and buttons
