@@ -23,7 +23,7 @@ from dupelake.group.giving import Line
 from dupelake.pipeline.decisions import current_verdicts, decide, pin_decisions, read_lines, write_conflicts
 from dupelake.review.page import CSV_COLUMNS, review
 from dupelake.warehouse.reader import Reader
-from dupelake.warehouse.schema import ALL_TABLES, DECIDED, DECISION_CONFLICTS, DECISIONS, IMAGES
+from dupelake.warehouse.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, IMAGES
 from dupelake.warehouse.tables import Warehouse
 
 EVIL = "file:///d/<script>alert(1)</script>&\"'.png"
@@ -80,13 +80,8 @@ def tables(spark, tmp_path_factory):
     root = tmp_path_factory.mktemp("review") / "wh"
     made = write_tables(spark, root, images, digests, pairs, groups, thumbnails)
     write_run(made, "within")
-    with_all_tables(made)
+    made.ensure()
     return root
-
-
-def with_all_tables(warehouse):
-    for table in ALL_TABLES:
-        warehouse.ensure(table)
 
 
 def shown(warehouse, out, limit):
@@ -140,7 +135,7 @@ def test_the_first_of_each_kind_comes_before_the_second_and_the_limit_holds(ware
 
 def test_an_empty_warehouse_gives_both_files(spark, tmp_path):
     empty = write_tables(spark, tmp_path / "wh", [], {}, [], [])
-    with_all_tables(empty)
+    empty.ensure()
     assert shown(empty, tmp_path / "out", 5) == []
     assert '"cards": []' in (tmp_path / "out" / "review.html").read_text(encoding="utf-8")
     assert (tmp_path / "out" / "review.csv").read_text(encoding="utf-8").splitlines() == [",".join(CSV_COLUMNS)]

@@ -22,8 +22,10 @@ def add_review(commands: Any) -> None:
         "review", help="what most deserves a person's look, in the browser (--serve) or as one page; without Spark"
     )
     review.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
-    way = review.add_mutually_exclusive_group(required=True)
-    way.add_argument("--serve", action="store_true", help="judge pairs in the browser; verdicts are written at once")
+    way = review.add_mutually_exclusive_group()
+    way.add_argument(
+        "--serve", action="store_true", help="judge pairs in the browser; verdicts are written at once (the default)"
+    )
     way.add_argument(
         "--out", metavar="FILE.html|DIR", help="write one page that keeps verdicts; in a folder also review.csv"
     )
@@ -49,7 +51,7 @@ def _review(args: argparse.Namespace) -> int:
         faults.append(f"--limit {args.limit}: allowed is 1 to {MAX_LIMIT}")
     if args.port is not None and not 0 <= args.port < 65_536:
         faults.append(f"--port {args.port}: allowed is 0 to 65535")
-    if not args.serve:
+    if args.out is not None:
         named = [f"--{name}" for name in _OF_SERVER if getattr(args, name) is not None]
         faults += [f"{name}: is an option of --serve; leave it out, or leave --out out" for name in named]
         faults += _faults_of_out(args.out)
@@ -60,7 +62,7 @@ def _review(args: argparse.Namespace) -> int:
     ]
     if faults:
         raise ConfigError(faults)
-    return _serve(args) if args.serve else _write(args)
+    return _serve(args) if args.out is None else _write(args)
 
 
 def _faults_of_out(out: str) -> list[str]:

@@ -59,7 +59,8 @@ def _in_short(facts: Row) -> str:
         turn = link["rotation"]
         return "Same picture, rotated" + ("" if turn is None else f" by {turn:.0f}°")
     if kind in ("edited", "recoloured"):
-        return ", ".join(("Same picture", *_changes(link))) if _changes(link) else "Same picture, edited"
+        first = "Same picture, mirrored" if facts["is_mirrored"] else "Same picture"
+        return ", ".join((first, *(_changes(link) or ["edited"])))
     return f"Same picture, {_size(facts)}"
 
 
@@ -130,6 +131,7 @@ def _facts(left: Row, right: Row, evidence: Row, *, left_is_src: bool) -> dict[s
     sizes = ("width_px", "height_px", "jpeg_quality")
     return {
         "name": LEFT,
+        "is_mirrored": is_mirrored,
         "link": link,
         "kind": evidence["kind"],
         "is_keepers_file": False,

@@ -35,8 +35,9 @@
 
   const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
-  const notice = (text, kind = "info") => {
+  const notice = (text, kind = "info", about = "") => {
     const line = document.createElement("p");
+    line.dataset.about = about;
     line.className = `notice ${kind}`;
     const words = document.createElement("span");
     words.textContent = text;
@@ -150,6 +151,7 @@
     $("headline").textContent = card.headline;
     $("detail").textContent = card.detail;
     showWarnings(card);
+    for (const line of $("notices").querySelectorAll(`[data-about="${card.key}"]`)) line.remove();
     card.seen = newest(card.said || []);
     fillName("left", card.left);
     fillName("right", card.right);
@@ -279,7 +281,7 @@
       ? `Your “${word}” was not stored, because another verdict came in meanwhile.`
       : `Your “${word}” was refused: ${outcome.faults.join("; ")}`;
     giveBack(item, outcome, text);
-    notice(`${name}: ${text} The pair comes next.`, "warn");
+    notice(`${name}: ${text} The pair comes next.`, "warn", card.key);
     if (isFinished || queue.length === 1) {
       isFinished = false;
       show();
@@ -446,6 +448,7 @@
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     });
+    window.addEventListener("pagehide", () => { if (store) store.release(queue.map((card) => card.key)); });
     window.addEventListener("beforeunload", (event) => {
       if (outbox.length || sending.length) event.preventDefault();
     });

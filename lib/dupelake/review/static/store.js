@@ -46,6 +46,12 @@ const serverStore = (author, token) => {
 
   return {
     lease: (n, held, skipped) => ask("lease", { session, author, n, held, skipped }),
+    /* The window goes: others may have its pairs at once. */
+    release: (keys) => {
+      const body = JSON.stringify({ session, author, n: 0, held: [], skipped: keys });
+      const sent = { ...headers, "Content-Type": "application/json" };
+      fetch("lease", { method: "POST", headers: sent, body, keepalive: true }).catch(() => null);
+    },
     judge: (verdicts) => ask("decisions", { session, author, verdicts }).then((value) => value.outcomes),
     place: (card) => ask(`maps/${card.key}`),
     thumbnail: (shown) => load(`thumbnails/${encodeURIComponent(shown.content_id)}`),
@@ -101,6 +107,7 @@ const pageStore = (data) => {
       return { key, status: "added", faults, said: [], seen: 0, conflicts: [] };
     }),
     place: async (card) => card.placed,
+    release: () => {},
     thumbnail: async (shown) => data.thumbnails[shown.content_id] || null,
     full: async () => null,
     isKept: true,
