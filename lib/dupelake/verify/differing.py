@@ -53,9 +53,9 @@ def differing_boxes(rgb: _RGB, other: _RGB, to_other: Matrix) -> list[Box]:
         _beyond_shift(_recoloured(mine, theirs, shared), theirs),
     )
     differs = (np.minimum(*ways) >= _LEVELS) & shared
-    if differs.sum() > _MAX_SHARE * shared.sum():
-        return []
     joined = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((_JOIN_PX, _JOIN_PX), np.uint8))
+    if joined.sum() > _MAX_SHARE * shared.sum():
+        return []
     n, _, stats, _ = cv2.connectedComponentsWithStats(joined)
     found = [stats[i, :5] for i in range(1, n) if stats[i, cv2.CC_STAT_AREA] >= _MIN_SHARE * width * height]
     found.sort(key=lambda one: -int(one[4]))
