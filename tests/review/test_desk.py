@@ -8,14 +8,17 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from made_lake import CONFIG
-from review_world import HOSTILE
+from deltalake import write_deltalake
+from made_lake import CONFIG, arrow
+from review_world import AT, HOSTILE
 from reviewing import Serving, verdicts
 
 from dupelake import cli
 from dupelake.group.giving import Line, give
+from dupelake.review.cards import ACTIONS
 from dupelake.review.desk import ADDED, LEASE_S, MEANWHILE, REFUSED, UNDO, Desk, Said
 from dupelake.serve.book import DeltaBook
+from dupelake.warehouse.schema import DECISION_CONFLICTS
 
 
 class Clock:
@@ -114,6 +117,40 @@ def test_what_makes_no_sense_is_refused_with_the_reason(desk):
     )
     assert [one["status"] for one in (withdrawn, unknown, nobody)] == [REFUSED] * 3
     assert "is empty; give a name" in nobody["faults"][0]
+
+
+CONFLICTS = {
+    "two_keepers": ("keep_left", "keep_right"),
+    "not_duplicate_of_duplicate": ACTIONS,
+    "unknown_image": ("withdrawn",),
+}
+
+
+@pytest.mark.parametrize("kind", CONFLICTS)
+def test_conflicts_come_first_and_end_with_a_verdict_on_them(lake, clock, kind):
+    uris = {row["uri"].rpartition("/")[2]: row["image_id"] for row in _images(lake)}
+    first, second = uris["coffee.png"], "ghost" if kind == "unknown_image" else uris["rocket.png"]
+    word = "keeper" if kind == "two_keepers" else "duplicate"
+    ends = {"image_id": first, "other_image_id": None if word == "keeper" else second}
+    against = {"against_image_id": second, "against_verdict": word, "against_author": "bob"}
+    row = {"conflict_id": "c", "kind": kind, **ends, **against, "verdict": word, "author": "eve", "message": "told"}
+    row |= {"decided_at": AT, "against_decided_at": AT, "since": AT}
+    table = DECISION_CONFLICTS.name
+    write_deltalake(str(lake / table), arrow(DECISION_CONFLICTS, [row]), mode="append")
+    desk = Desk(lake, CONFIG, 1000, 10.0, clock)
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    assert card["what"] == "conflict"
+    assert card["why"] == f"eve says {word}, bob says {word}: told"
+    assert tuple(card["lines"]) == CONFLICTS[kind]
+    action = "withdrawn" if kind == "unknown_image" else "keep_left"
+    (outcome,) = desk.judge("s1", "ann", [Said(card["key"], action, 0)])
+    assert outcome["status"] == ADDED, outcome
+    given = {(row["image_id"], row["other_image_id"], row["verdict"]) for row in verdicts(lake)}
+    assert given == {tuple(line) for line in card["lines"][action]}
+    if kind == "two_keepers":  # the other keeper is withdrawn, or both would still contradict each other
+        assert {verdict for _, _, verdict in given} == {"keeper", "withdrawn"}
+    again = Desk(lake, CONFIG, 1000, 10.0, clock)
+    assert again.hand_out("s1", "ann", 1, [], [])["cards"][0]["what"] != "conflict"
 
 
 @pytest.fixture(scope="module")

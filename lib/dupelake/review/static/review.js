@@ -115,11 +115,14 @@
   // ------------------------------------------------------------------ what is shown
 
   const place = async (card) => {
-    if (card.placed || !card.right) return;
+    if (card.placed || card.isPlacing || !card.right) return;
+    card.isPlacing = true;
     try {
       card.placed = await store.place(card);
     } catch {
       return; // shown side by side; asked for again with the next look at it
+    } finally {
+      card.isPlacing = false;
     }
     if (queue[0] === card) stage.refresh();
   };
