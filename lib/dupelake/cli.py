@@ -17,6 +17,7 @@ from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.pipeline.verdict_commands import add_decide, add_rules, readable
 from dupelake.report.command import PAGE, SHEET, add_report
+from dupelake.review.command_lines import add_review
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     add_decide(commands, _existing)
     add_rules(commands)
-    _add_review(commands)
+    add_review(commands)
     _add_vocabulary(commands)
     demo = commands.add_parser("demo", help="sample images with known copies, two nights, a report")
     demo.add_argument("--out", default="demo-output", metavar="DIR", help="where images, tables and report go")
@@ -154,31 +155,6 @@ def _existing(args: argparse.Namespace, faults: list[str], table: Table | None =
     if not warehouse.exists(table):
         raise ConfigError([f"--warehouse {args.warehouse}: holds no table {table.name}; run `dupelake run` first"])
     return warehouse
-
-
-def _add_review(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    review = commands.add_parser("review", help="what most deserves a person's look, as one HTML page and a CSV")
-    review.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
-    add_spark(review)
-    review.add_argument("--out", required=True, metavar="DIR", help="where review.html and review.csv go")
-    review.add_argument("--limit", type=int, default=60, metavar="N", help="pairs to show (default 60, at most 1000)")
-    review.set_defaults(call=_review)
-
-
-def _review(args: argparse.Namespace) -> int:
-    from dupelake.review.pages import MAX_LIMIT, review
-
-    faults = []
-    if not 0 < args.limit <= MAX_LIMIT:
-        faults.append(f"--limit {args.limit}: allowed is 1 to {MAX_LIMIT}")
-    out = Path(args.out).absolute()
-    if os.path.exists(out) and not os.path.isdir(out):
-        faults.append(f"--out {out}: is a file; give a folder")
-    found = review(_existing(args, faults), out, args.limit)
-    print(f"{len(found)} pairs to look at in {out / 'review.html'}")
-    print(f"Fill in the column verdict of {out / 'review.csv'}, then:")
-    print(f"  dupelake decide --warehouse {args.warehouse} --csv {out / 'review.csv'} --author NAME")
-    return 0
 
 
 def _add_vocabulary(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dupelake.evaluate.files import _is_ours, _mark
-from dupelake.review.pages import CSV_COLUMNS, keep_answers
+from dupelake.review.page import CSV_COLUMNS, keep_answers
 
 HEAD = ",".join(CSV_COLUMNS)
 ROW = "a,b,{verdict},{note},close,why,0.5,near,/a,/b"

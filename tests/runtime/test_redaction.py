@@ -113,11 +113,11 @@ def test_a_refused_command_repeats_no_secret(tmp_path: Path, capsys):
     events = tmp_path / "events"
     wrong = ["--spark", f"fs.s3a.secret.key={SECRET}", "--set", f"run.event_log={events}"]
     assert nightly.main([str(tmp_path / "none"), "--warehouse", str(tmp_path / "wh"), *wrong]) == 2
-    assert main(["review", "--warehouse", str(tmp_path), "--out", str(tmp_path / "r"), *wrong[:2]]) == 2
+    assert main(["vocabulary", "--warehouse", str(tmp_path), "--out", str(tmp_path / "r"), *wrong[:2]]) == 2
     with pytest.raises(SystemExit) as caught:
         main(
             [
-                "review",
+                "vocabulary",
                 "--warehouse",
                 str(tmp_path),
                 "--out",
@@ -139,11 +139,10 @@ def test_spark_settings_and_their_faults():
     assert len(faults) == 2
 
 
-@pytest.mark.parametrize("command", ["review", "decide", "vocabulary", "forget", "maintain", "plan"])
+@pytest.mark.parametrize("command", ["decide", "vocabulary", "forget", "maintain", "plan"])
 def test_every_command_takes_spark_settings_and_names_all_faults(tmp_path: Path, command, capsys):
     """The command is refused before Spark starts, and the faults name the setting."""
     extra = {
-        "review": ["--out", str(tmp_path)],
         "decide": ["--author", " ", "a", "keeper"],
         "vocabulary": ["--out", str(tmp_path / "v.npz"), "--images", "0"],
         "plan": [str(tmp_path / "none")],

@@ -52,7 +52,7 @@ _CONFLICTS_ARROW = pa.schema(
     ]
 )
 TWO_KEEPERS = "two_keepers"
-_MEANING = {
+MEANING = {
     rules.UNKNOWN_IMAGE: "it names an image that no manifest brought, or that was never read; it is not applied, and "
     "nothing is removable in the group of the image that is known",
     rules.DIFFERENT_SCOPES: "it joins images of two scopes, which are never compared; it is not applied, and nothing "
@@ -317,7 +317,7 @@ def keeper_conflicts(competing: DataFrame) -> DataFrame:
 
 def conflict_rows(conflicts: DataFrame) -> DataFrame:
     """Rows of schema.DECISION_CONFLICTS; each id is a hash of the two decisions."""
-    meaning = F.create_map(*(F.lit(text) for item in _MEANING.items() for text in item))
+    meaning = F.create_map(*(F.lit(text) for item in MEANING.items() for text in item))
     identity = F.to_json(F.struct("kind", *_DECISION_COLUMNS, *_AGAINST))
     times = [F.timestamp_micros(F.col(name)).alias(name) for name in ("decided_at", "against_decided_at")]
     latest = F.greatest("decided_at", "against_decided_at")  # greatest ignores null

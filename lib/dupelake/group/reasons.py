@@ -66,7 +66,18 @@ def member_reason(row: Facts) -> str:
     return " ".join(said)
 
 
+def difference_in_words(row: Facts) -> str:
+    """What a picture is relative to another that it was compared with, as part of a sentence.
+
+    Args:
+        row: what `member_reason` reads of a member without verdicts; and name, what to call the other picture.
+    """
+    return _difference(row)
+
+
 def _name(row: Facts) -> str:
+    if "name" in row:
+        return str(row["name"])
     return f"image {row['other']['image_id']}" if row["is_indirect"] else "the keeper"
 
 
@@ -134,12 +145,16 @@ def _place(link: Facts, name: str) -> tuple[str, str]:
     box = link["box"]
     if not box or not 0 < box["width"] * box["height"] < 0.5:
         return "", ""
+    of_other = "" if link["box_is_own"] else f" of {name}"
+    return f" at the {place_of(box)}{of_other}", f" ({_about(box['width'] * box['height'])} of the area)"
+
+
+def place_of(box: Facts) -> str:
+    """Where in a picture a box lies, as `top left`; x, y, width and height are fractions of the picture."""
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     row = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
     column = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
-    of_other = "" if link["box_is_own"] else f" of {name}"
-    place = " ".join(filter(None, (row, column))) or "centre"
-    return f" at the {place}{of_other}", f" ({_about(box['width'] * box['height'])} of the area)"
+    return " ".join(filter(None, (row, column))) or "centre"
 
 
 def _parts(row: Facts) -> list[str]:

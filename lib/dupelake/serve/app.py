@@ -35,8 +35,9 @@ from dupelake.version import __version__
 from dupelake.warehouse.paths import known_local
 
 _MAX_DECIDING = 8  # requests that write verdicts at the same time; they wait for one lock
-_Text = Annotated[str, AfterValidator(checked_text)]
-_LongText = Annotated[_Text, Field(max_length=8_000)]
+Text = Annotated[str, AfterValidator(checked_text)]
+"""A text that can be stored."""
+LongText = Annotated[Text, Field(max_length=8_000)]
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,17 @@ class Verdict(BaseModel):
     """One verdict, as a row of `dupelake decide --csv`."""
 
     model_config = ConfigDict(extra="forbid")
-    image: Annotated[_LongText, Field(description="image_id or uri")]
-    verdict: Annotated[_Text, Field(description=f"one of {', '.join(WORDS)}")]
-    other: Annotated[_LongText | None, Field(description="image_id or uri of the second image")] = None
-    note: _LongText | None = None
+    image: Annotated[LongText, Field(description="image_id or uri")]
+    verdict: Annotated[Text, Field(description=f"one of {', '.join(WORDS)}")]
+    other: Annotated[LongText | None, Field(description="image_id or uri of the second image")] = None
+    note: LongText | None = None
 
 
 class Decisions(BaseModel):
     """Verdicts of one person; all are added, or none."""
 
     model_config = ConfigDict(extra="forbid")
-    author: Annotated[_Text, Field(min_length=1, max_length=200)]
+    author: Annotated[Text, Field(min_length=1, max_length=200)]
     verdicts: Annotated[list[Verdict], Field(min_length=1, max_length=1_000)]
     again: Annotated[bool, Field(description="also add what the author's latest verdict says already")] = False
 
@@ -98,7 +99,7 @@ def build_app(served: Served) -> App:
         redoc_url=None,
         responses={401: examples.REFUSED, 503: examples.REFUSED},
     )
-    _add_errors(app)
+    add_errors(app)
     _add_check(app, served, pool, metrics)
     _add_stored(app, served)
     _add_decisions(app, served)
@@ -216,8 +217,8 @@ def _add_state(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
                 raise Refused(503, "not_ready", "there is no usable index", retry_after_s=30) from None
             shown = None  # its manifest cannot be read; the processes have the old one open
         if not request.scope[IS_TRUSTED]:
-            return _json({"status": "ready"})
-        return _json({"status": "ready", "index": shown, "index_refused": refused and redact_uris(refused)})
+            return as_json({"status": "ready"})
+        return as_json({"status": "ready", "index": shown, "index_refused": refused and redact_uris(refused)})
 
     @app.get("/metrics")
     async def prometheus() -> Response:
@@ -225,7 +226,9 @@ def _add_state(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> No
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_errors(app: FastAPI) -> None:
+def add_errors(app: FastAPI) -> None:
+    """Answer refusals and faults with `Refused.body`."""
+
     async def answer(_: Request, error: Exception) -> Response:
         refused = error if isinstance(error, Refused) else _as_refused(error)
         given = error.headers if isinstance(error, HTTPException) else None  # such as Allow
@@ -255,8 +258,9 @@ def _as_refused(error: Exception) -> Refused:
 def _found(what: str, values: dict[str, Any] | None) -> Response:
     if values is None:
         raise Refused(404, "not_found", f"the index shows no {what} with this id")
-    return _json(values)
+    return as_json(values)
 
 
-def _json(values: dict[str, Any]) -> Response:
+def as_json(values: dict[str, Any]) -> Response:
+    """An answer in JSON; times are of ISO 8601."""
     return Response(json.dumps(values, default=lambda value: value.isoformat()), media_type="application/json")

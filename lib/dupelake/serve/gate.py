@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,10 +45,21 @@ class Gate:
         max_bytes: of a request.
         timeout_s: to receive a request.
         metrics: counts requests.
+        open_paths: paths that need no token.
+        writing: paths that write, or change what others get.
     """
 
-    def __init__(self, app: App, token: str | None, max_bytes: int, timeout_s: float, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(
+        self,
+        app: App,
+        token: str | None,
+        max_bytes: int,
+        timeout_s: float,
+        metrics: Metrics,
+        open_paths: Collection[str] = OPEN,
+        writing: Collection[str] = (DECISIONS,),
+    ) -> None:
+        self._app, self._metrics, self._open, self._writing = app, metrics, open_paths, writing
         self._token = None if token is None else token.encode()
         self._max_bytes, self._timeout_s = max_bytes, timeout_s
 
@@ -98,12 +109,12 @@ class Gate:
             if origin is not None and not _is_of_this_machine(origin.decode("latin-1")):
                 raise Refused(403, "other_origin", "without a token pages of other sites may not ask: header Origin")
         scope[IS_TRUSTED] = self._is_trusted(headers)
-        if not scope[IS_TRUSTED] and scope["path"] not in OPEN:
+        if not scope[IS_TRUSTED] and scope["path"] not in self._open:
             raise Refused(401, "no_token", "give the header Authorization: Bearer TOKEN")
         size = headers.get(b"content-length", b"0")
         if size.isdigit() and int(size) > max_bytes:
             raise _too_large(max_bytes)
-        if scope["method"] == "POST" and scope["path"] == DECISIONS and _kind_of(headers) != b"application/json":
+        if scope["method"] == "POST" and scope["path"] in self._writing and _kind_of(headers) != b"application/json":
             # Of all types this one makes a browser ask first whether a page may send it.
             raise Refused(415, "other_type", "give Content-Type: application/json")
 

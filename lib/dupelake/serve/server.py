@@ -17,7 +17,7 @@ from dupelake.config import ServeConfig
 from dupelake.errors import ConfigError, EnvironmentFault
 from dupelake.lookup.index import Index, opened
 from dupelake.serve.app import Served, build_app
-from dupelake.serve.gate import MAX_HEAD_BYTES, is_loopback
+from dupelake.serve.gate import MAX_HEAD_BYTES, App, is_loopback
 
 TOKEN_VARIABLE = "DUPELAKE_TOKEN"  # noqa: S105 - a name
 _LEAST_TOKEN = 16
@@ -84,7 +84,7 @@ class _Protocol(H11Protocol):
 class _Server(uvicorn.Server):
     """Says where it listens, and takes a signal to stop as the end of its work, not as a fault."""
 
-    has_pages = True
+    greeting = "{url}"
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
@@ -92,9 +92,7 @@ class _Server(uvicorn.Server):
             return
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        # A browser has no token to show, so /docs opens only where none is needed.
-        pages = ", its pages on /docs" if self.has_pages else ", requests need the token"
-        sys.stderr.write(f"dupelake serve: listens on http://{shown}:{port}{pages}\n")
+        sys.stderr.write(f"{self.greeting.format(url=f'http://{shown}:{port}')}\n")
         sys.stderr.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -103,7 +101,7 @@ class _Server(uvicorn.Server):
 
 
 def run(warehouse: str, folder: Path, cfg: ServeConfig, host: str, port: int, n_processes: int) -> int:
-    """Serve until a signal; returns the exit code.
+    """Serve checks until a signal; returns the exit code.
 
     Raises:
         ConfigError: the token is missing or bad.
@@ -113,6 +111,26 @@ def run(warehouse: str, folder: Path, cfg: ServeConfig, host: str, port: int, n_
     token = token_of(cfg, host, os.environ)
     opened(folder, Index).close()  # refused here, with the command that mends it
     app = build_app(Served(warehouse, folder, cfg, n_processes, token))
+    # A browser has no token to show, so /docs opens only where none is needed.
+    pages = ", its pages on /docs" if token is None else ", requests need the token"
+    if not listen(app, cfg, host, port, f"dupelake serve: listens on {{url}}{pages}"):
+        raise EnvironmentFault("the processes that check images did not start; the lines above say why")
+    return 0
+
+
+def listen(app: App, cfg: ServeConfig, host: str, port: int, greeting: str) -> bool:
+    """Serve an application until a signal; returns whether it ever started.
+
+    Args:
+        app: the application, behind its gate.
+        cfg: `timeout_s` is read.
+        host: address to listen on.
+        port: 0 takes a free one.
+        greeting: the line that says where it listens, with {url}.
+
+    Raises:
+        EnvironmentFault: the address cannot be had.
+    """
     server = _Server(
         uvicorn.Config(
             app,
@@ -132,11 +150,9 @@ def run(warehouse: str, folder: Path, cfg: ServeConfig, host: str, port: int, n_
             timeout_graceful_shutdown=max(1, round(cfg.timeout_s)),
         )
     )
-    server.has_pages = token is None
+    server.greeting = greeting
     try:
         server.run()
     except SystemExit as error:  # uvicorn has said why
         raise EnvironmentFault(f"--host {host} --port {port}: cannot listen there") from error
-    if not server.started:
-        raise EnvironmentFault("the processes that check images did not start; the lines above say why")
-    return 0
+    return bool(server.started)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 
 from dupelake.fingerprint.thumbnails import decode_thumbnail
-from dupelake.verify.pair import Alignment, pair_seed, verify_pair
+from dupelake.verify.align import Matrix
+from dupelake.verify.differing import Box, differing_boxes, moved_box
+from dupelake.verify.pair import Alignment, find_map, pair_seed, verify_pair
 from dupelake.verify.picture import Picture
 from dupelake.words.keypoints import unpack_features
 
@@ -44,6 +47,21 @@ MEASURES = (
 """Columns of schema.PAIRS that the alignment measures."""
 
 Row = dict[str, Any]
+
+
+class Laid(NamedTuple):
+    """Two aligned pictures.
+
+    Attributes:
+        on_dst: float64 (3, 3), the homography from the source to the destination in fractions of width and height, so
+            that it holds for pictures of any size.
+        src_boxes: where they differ, in fractions of the source.
+        dst_boxes: the same in fractions of the destination.
+    """
+
+    on_dst: Matrix
+    src_boxes: list[Box]
+    dst_boxes: list[Box]
 
 
 class PictureCache:
@@ -96,6 +114,30 @@ def align_row(row: Row, pictures: PictureCache) -> Row:
     except Exception as error:  # an error in one pair must not fail the others
         return out | {"error_message": f"{type(error).__name__}: {error}"[:500]}
     return out if found is None else out | _values(found, _full_scale(*(pictures.received[one] for one in ids)))
+
+
+def laid_on(row: Row, pictures: PictureCache) -> Laid | None:
+    """How the second picture of a pair lies on the first, for people to look at.
+
+    Args:
+        row: content_id and dst_id, the ends of the pair, in their order.
+        pictures: received both.
+
+    Returns:
+        None without an alignment or a thumbnail.
+    """
+    ids = src_id, dst_id = row["content_id"], row["dst_id"]
+    if any(map(pictures.has_no_thumbnail, ids)):
+        return None
+    src, dst = (pictures.get(one) for one in ids)
+    found = find_map(src, dst, pair_seed(src_id, dst_id))
+    if found is None:
+        return None
+    (height, width), (other_height, other_width) = src.rgb.shape[:2], dst.rgb.shape[:2]
+    on_other = np.diag([1 / other_width, 1 / other_height, 1.0]) @ found @ np.diag([float(width), float(height), 1.0])
+    boxes = differing_boxes(src.rgb, dst.rgb, found)
+    moved = [box for one in boxes if (box := moved_box(one, on_other)) is not None]
+    return Laid(on_other, boxes, moved)
 
 
 def _full_scale(src: Row, dst: Row) -> float:

@@ -115,13 +115,31 @@ def verify_pair(src: Picture, dst: Picture, seed: int) -> Alignment | None:
     straight, mirrored and turned by quarters; then keypoints, straight and mirrored. The first that agrees nearly
     everywhere is taken, else the best.
     """
-    if min(max(one.rgb.shape[:2]) for one in (src, dst)) <= _TINY_PX:
+    if _are_tiny(src, dst):
         src, dst = src.as_whole(), dst.as_whole()
+    fit = _find_fit(src, dst, seed)
+    return None if fit is None else _measure(src, dst, fit)
+
+
+def find_map(src: Picture, dst: Picture, seed: int) -> Matrix | None:
+    """The map of the alignment that `verify_pair` measures: float64 (3, 3), pixels of src to pixels of dst; or None."""
+    if _are_tiny(src, dst):
+        src, dst = src.as_whole(), dst.as_whole()
+    fit = _find_fit(src, dst, seed)
+    return None if fit is None else fit.transform
+
+
+def _are_tiny(src: Picture, dst: Picture) -> bool:
+    return min(max(one.rgb.shape[:2]) for one in (src, dst)) <= _TINY_PX
+
+
+def _find_fit(src: Picture, dst: Picture, seed: int) -> _Fit | None:
+    """The alignment of `verify_pair`."""
     best: _Fit | None = None
     for alike, transform in _direct_transforms(src, dst):
         best = _better(best, _refined_fit(src, dst, transform, None, is_close=alike >= _CLOSE_NCC))
         if best is not None and best.is_sure():
-            return _measure(src, dst, best if best.is_plain() else _with_support(src, dst, best))
+            return _snapped_to_whole(src, dst, best if best.is_plain() else _with_support(src, dst, best))
     for mirrored in (False, True):
         consensus = find_consensus(src.features, dst.features, mirrored, seed)
         if consensus is None or consensus.n_inliers < _MIN_INLIERS:
@@ -134,7 +152,7 @@ def verify_pair(src: Picture, dst: Picture, seed: int) -> Alignment | None:
         best = _better(best, fit)
         if best is not None and best.is_sure():  # do not try the mirror image: a face resembles its own
             break
-    return None if best is None else _measure(src, dst, _with_support(src, dst, best))
+    return None if best is None else _snapped_to_whole(src, dst, _with_support(src, dst, best))
 
 
 class _Fit(NamedTuple):
@@ -274,7 +292,6 @@ def _fit_of(overlap: Overlap, transform: Matrix, consensus: Consensus | None) ->
 
 
 def _measure(src: Picture, dst: Picture, fit: _Fit) -> Alignment:
-    fit = _snapped_to_whole(src, dst, fit)
     overlap = fit.overlap
     size = overlap.mask.shape[1], overlap.mask.shape[0]
     colours, box, additions = find_changes(src, dst, overlap, fit.transform, fit.agreement.share)

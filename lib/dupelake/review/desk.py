@@ -1,0 +1,295 @@
+"""Hands pairs to reviewers and takes their verdicts: leases, what others said meanwhile, undo.
+
+A pair that was handed to one reviewer is leased to her: nobody else gets it until she has judged it or gives no sign of
+life for LEASE_S. A verdict says which verdicts its author had seen; if another came in since, it is not stored but
+shown. That is judged while the lock for writing verdicts is held, so it also holds for `dupelake decide` and for other
+servers of the warehouse.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dupelake.config import Config
+from dupelake.errors import ConfigError
+from dupelake.group.giving import Line, give
+from dupelake.group.verdicts import WITHDRAWN, Verdict
+from dupelake.review.cards import Card, CardReader, Given
+from dupelake.review.ledger import Ledger
+from dupelake.review.order import ordered
+from dupelake.serve.book import DeltaBook
+from dupelake.warehouse.reader import Reader
+
+LEASE_S = 600.0
+UNDO = "undo"
+ADDED, MEANWHILE, REFUSED = "added", "meanwhile", "refused"
+_RELOAD_S = 10.0  # least time between two searches for more pairs
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a reviewer says of a pair.
+
+    Attributes:
+        key: of the card.
+        action: one of `Card.actions`, or UNDO.
+        seen: the time of the newest verdict on the pair that the reviewer has seen, in microseconds; 0 for none.
+    """
+
+    key: str
+    action: str
+    seen: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a verdict writes, and what would take it back."""
+
+    said: Said
+    card: Card
+    lines: list[Given]
+    restore: list[Given]
+
+
+class _Meanwhile(Exception):
+    """Others have said something that the reviewer has not seen."""
+
+
+class Desk:
+    """The pairs of a warehouse that are to be judged, and who judges them. Safe for several threads.
+
+    Args:
+        folder: of the warehouse.
+        config: of the last run.
+        limit: pairs in the queue.
+        wait_s: for the lock for writing verdicts.
+        clock: seconds; for tests.
+    """
+
+    def __init__(
+        self, folder: Path, config: Config, limit: int, wait_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._folder, self._config, self._limit, self._wait_s, self._clock = folder, config, limit, wait_s, clock
+        self._reader = Reader(folder)
+        self._ledger = Ledger(self._reader, config)
+        self.pictures = CardReader(self._reader, config)
+        self._lock = threading.RLock()  # of what is below, for moments
+        self._writing = threading.Lock()  # held while verdicts are written, so that pairs are handed out meanwhile
+        self._cards: dict[str, Card] = {}  # in order; those that were judged stay, for undo
+        self._judged: set[str] = set()
+        self._leases: dict[str, tuple[str, str, float]] = {}  # key: session, author, until
+        self._loaded_at = -float("inf")
+        self._restore: dict[tuple[str, str], list[Given]] = {}  # by session and card: what takes its verdict back
+        self._load()
+
+    def _load(self) -> None:
+        """Add the pairs that deserve a look now, after those that are known."""
+        self._loaded_at = self._clock()
+        asked = ordered(self._reader, self._ledger, self._config, self._limit)
+        for card in self.pictures.cards(asked):
+            self._cards.setdefault(card.key, card)
+
+    def card(self, key: str) -> Card | None:
+        """The card of this key, if it was in the queue."""
+        return self._cards.get(key)
+
+    def hand_out(self, session: str, author: str, n: int, skipped: Sequence[str], held: Sequence[str]) -> Row:
+        """Lease up to `n` more pairs to a session, and renew the leases of those that it holds.
+
+        Args:
+            session: one window of a browser.
+            author: who sits before it.
+            n: 0 only renews.
+            skipped: keys that it does not want now; they are free for others.
+            held: keys that it has not judged yet.
+
+        Returns:
+            cards: new ones, each with `said`; said: by key what others have said of held pairs; counts.
+        """
+        with self._lock:
+            self._ledger.refresh()
+            now = self._clock()
+            for key in skipped:
+                if self._holder(key, now) == session:
+                    del self._leases[key]
+            for key in held:
+                if key in self._cards and self._holder(key, now) in (None, session):
+                    self._leases[key] = (session, author, now + LEASE_S)
+            chosen = self._free(n, {*skipped, *held}, now)
+            if len(chosen) < n and now - self._loaded_at >= _RELOAD_S:
+                self._load()
+                chosen = self._free(n, {*skipped, *held}, now)
+            for card in chosen:
+                self._leases[card.key] = (session, author, now + LEASE_S)
+            return {
+                "cards": [card.as_dict() | {"said": self._said(card)} for card in chosen],
+                "said": {key: self._said(self._cards[key]) for key in held if key in self._cards},
+                **self._counts(session, now),
+            }
+
+    def _holder(self, key: str, now: float) -> str | None:
+        session, _, until = self._leases.get(key, ("", "", 0.0))
+        return session if until > now else None
+
+    def _free(self, n: int, unwanted: set[str], now: float) -> list[Card]:
+        found: list[Card] = []
+        for key, card in self._cards.items():
+            if len(found) >= n:
+                break
+            if key not in unwanted and self._is_open(card) and self._holder(key, now) is None:
+                found.append(card)
+        return found
+
+    def _is_open(self, card: Card) -> bool:
+        """Whether the card waits for a verdict: nobody judged it here, and no verdict settles it elsewhere."""
+        if card.key in self._judged:
+            return False
+        ends = card.vertices
+        if card.asked.conflict is not None or len(ends) != 2:
+            return True
+        return self._ledger.is_undecided({"vertex": ends[0], "other_vertex": ends[1]})
+
+    def _counts(self, session: str, now: float) -> Row:
+        waiting = [card for card in self._cards.values() if self._is_open(card)]
+        others: dict[str, int] = {}
+        for card in waiting:
+            holder, author, until = self._leases.get(card.key, ("", "", 0.0))
+            if until > now and holder != session:
+                others[author] = others.get(author, 0) + 1
+        return {"left": len(waiting), "judged": len(self._cards) - len(waiting), "others": others}
+
+    def _said(self, card: Card) -> list[Row]:
+        """The verdicts on the pair of a card, by time, for people."""
+        return [
+            {"author": one.author, "verdict": one.verdict, "at": one.decided_at}
+            for one in self._ledger.history(card.vertices)
+        ]
+
+    def judge(self, session: str, author: str, said: Sequence[Said]) -> list[Row]:
+        """Store verdicts, in one commit if all can be; one that is refused does not hold up the others.
+
+        Returns:
+            for each its key; status (ADDED, MEANWHILE or REFUSED); faults, why it was refused; said, all verdicts on
+            the pair; seen, the time of the newest; conflicts, contradictions with other verdicts in words.
+
+        Raises:
+            BusyError: others held the lock for too long.
+        """
+        with self._writing:
+            plans = [self._plan(session, one) for one in said]
+            sound = [plan for plan in plans if isinstance(plan, _Plan)]
+            if len(sound) > 1 and len({plan.card.key for plan in sound}) == len(sound):
+                try:
+                    self._write(author, sound)
+                except (_Meanwhile, ConfigError):
+                    pass  # one by one, so that the others are stored
+                else:
+                    return [self._stored(session, author, p) if isinstance(p, _Plan) else p for p in plans]
+            return [self._judge_one(session, author, one) for one in said]
+
+    def _judge_one(self, session: str, author: str, said: Said) -> Row:
+        plan = self._plan(session, said)
+        if not isinstance(plan, _Plan):
+            return plan
+        try:
+            self._write(author, [plan])
+        except _Meanwhile:
+            return _outcome(said.key, MEANWHILE, [], **self._now(plan.card))
+        except ConfigError as error:
+            return _outcome(said.key, REFUSED, error.faults, **self._now(plan.card))
+        return self._stored(session, author, plan)
+
+    def _plan(self, session: str, said: Said) -> _Plan | Row:
+        """What a verdict writes, or its refusal."""
+        with self._lock:
+            card = self._cards.get(said.key)
+            if card is None:
+                return _outcome(said.key, REFUSED, ["the pair is not in the queue; load the page again"])
+            if said.action == UNDO:
+                first, second = card.left.image_id, card.right.image_id if card.right is not None else None
+                lines = self._restore.get((session, card.key), [(first, second, WITHDRAWN)])
+            elif said.action in card.actions():
+                lines = card.lines(said.action)
+            else:
+                return _outcome(said.key, REFUSED, [f"{said.action} makes no sense of this pair"])
+            return _Plan(said, card, lines, [self._holds_now(card, line) for line in lines])
+
+    def _write(self, author: str, plans: Sequence[_Plan]) -> None:
+        lines = [line for plan in plans for line in plan.lines]
+        named = [Line(f"verdict {n}", a, verdict, b) for n, (a, b, verdict) in enumerate(lines, 1)]
+        # A verdict that others have contradicted since is new, though its author gave it before.
+        again = not all(self._is_known(plan, author) for plan in plans)
+        book = _CarefulBook(self._folder, self._wait_s, lambda: self._refuse_unseen(plans))
+        give(book, named, author, again=again)
+
+    def _stored(self, session: str, author: str, plan: _Plan) -> Row:
+        card = plan.card
+        with self._lock:
+            if plan.said.action == UNDO:
+                self._judged.discard(card.key)
+                self._restore.pop((session, card.key), None)
+                self._leases[card.key] = (session, author, self._clock() + LEASE_S)
+            else:
+                self._restore[session, card.key] = plan.restore
+                self._judged.add(card.key)
+                self._leases.pop(card.key, None)
+            self._ledger.refresh()
+            conflicts = self._ledger.conflicts_with(card.vertices)
+            return _outcome(card.key, ADDED, [], **self._now(card), conflicts=conflicts)
+
+    def _holds_now(self, card: Card, line: Given) -> Given:
+        """The verdict that would restore what holds now on the images of a line."""
+        latest = self._ledger.latest(card.vertices_of(line))
+        return (line[0], line[1], WITHDRAWN) if latest is None else (*_ids(latest), latest.verdict)
+
+    def _is_known(self, plan: _Plan, author: str) -> bool:
+        """Whether the author's verdicts hold already, as after a request that was sent twice."""
+        now = [self._ledger.latest(plan.card.vertices_of(line)) for line in plan.lines]
+        pairs = zip(now, plan.lines, strict=True)
+        return all(one is not None and (one.verdict, one.author) == (line[2], author) for one, line in pairs)
+
+    def _refuse_unseen(self, plans: Sequence[_Plan]) -> None:
+        """Called with the lock for writing verdicts held, before anything is written."""
+        with self._lock:
+            self._ledger.refresh()
+            for plan in plans:
+                history = self._ledger.history(plan.card.vertices)
+                unseen = [one for one in history if one.decided_at > plan.said.seen]
+                if unseen and unseen[-1].verdict not in [verdict for _, _, verdict in plan.lines]:
+                    raise _Meanwhile
+
+    def _now(self, card: Card) -> Row:
+        with self._lock:
+            history = self._said(card)
+        return {"said": history, "seen": max((one["at"] for one in history), default=0)}
+
+
+class _CarefulBook(DeltaBook):
+    """A book that looks once more, when it has the lock, whether the verdicts may be written."""
+
+    def __init__(self, folder: Path, wait_s: float, look: Callable[[], None]) -> None:
+        super().__init__(folder, wait_s)
+        self._look = look
+
+    @contextmanager
+    def held(self, who: str) -> Iterator[Callable[[], None]]:
+        with super().held(who) as check:
+            self._look()
+            yield check
+
+
+def _ids(verdict: Verdict) -> tuple[str, str | None]:
+    """The images that a verdict names."""
+    return verdict.image_id, verdict.other_image_id
+
+
+def _outcome(key: str, status: str, faults: Sequence[str], **more: Any) -> Row:
+    return {"key": key, "status": status, "faults": list(faults), "said": [], "seen": 0, "conflicts": []} | more
