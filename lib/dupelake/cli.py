@@ -12,10 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dupelake.errors import DupelakeError
+from dupelake.errors import DupelakeError, unexpected
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
-from dupelake.runtime.interrupts import Interrupted, Interrupts
+from dupelake.runtime.interrupts import GO_ON, Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
 from dupelake.version import __version__
@@ -28,18 +28,35 @@ if TYPE_CHECKING:
 # ruff: noqa: T201
 
 _JOBS = {"run": "nightly", "forget": "forget", "maintain": "maintain", "overlap": "overlap"}
-"""Commands that are jobs of `pipeline/`, with their options."""
+"""Commands that are jobs of `pipeline/`. Their modules import Spark, so their command lines stand elsewhere."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["--debug"]:
+        argv = [*argv[1:2], "--debug", *argv[2:]]  # an option of every command
     if argv and argv[0] in _JOBS:
-        return int(import_module(f"dupelake.pipeline.{_JOBS[argv[0]]}").main(argv[1:], f"dupelake {argv[0]}"))
+        return _job(argv[0], argv[1:])
     if argv and argv[0] == "plan":
         return _plan(argv[1:])
     args = _parser().parse_args(argv)
     return _guarded(args.call, args)
+
+
+def _job(name: str, argv: Sequence[str]) -> int:
+    """Run a job. What it is about is said before Spark and torch are imported."""
+    from dupelake.pipeline.beginning import begin
+    from dupelake.pipeline.job_commands import command_of
+
+    prog = f"dupelake {name}"
+    with Interrupts(prog, GO_ON):
+        begun = begin(_JOBS[name], command_of(_JOBS[name], prog), argv)
+        if isinstance(begun.given, int):
+            return begun.given
+        from dupelake.pipeline.common import run_begun
+
+        return run_begun(import_module(f"dupelake.pipeline.{_JOBS[name]}").JOB, begun)
 
 
 def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -58,7 +75,9 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
                 told = faults[0] if len(faults) == 1 else f"refused:\n{error}" if faults else str(error)
                 print(redactor(f"dupelake {args.command}: {told}"), file=sys.stderr)
                 return error.exit_code
-            print(redactor(traceback.format_exc()), file=sys.stderr)
+            if args.debug:
+                print(redactor(traceback.format_exc()), file=sys.stderr)
+            print(redactor(f"dupelake {args.command}: {unexpected(error)}"), file=sys.stderr)
             return 1
 
 

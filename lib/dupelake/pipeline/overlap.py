@@ -47,8 +47,8 @@ from dupelake.overlap.stage import (
 )
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.job import Job
+from dupelake.pipeline.job_commands import command_of
 from dupelake.pipeline.options import OverlapOptions
-from dupelake.pipeline.overlap_command import overlap_command
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import GROUPS, IMAGES, OVERLAP_SETS, OVERLAPS
 
@@ -288,4 +288,4 @@ JOB = Job("overlap", check, work)
 
 def main(argv: Sequence[str] | None = None, prog: str = "overlap.py") -> int:
     """Entry point of jobs/overlap.py, and of the command `prog`."""
-    return run_job(JOB, overlap_command(prog, __doc__ or ""), argv)
+    return run_job(JOB, command_of(JOB.name, prog), argv)
