@@ -65,6 +65,7 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
     with Interrupts(f"dupelake {args.command}", "nothing is left half done; run it again") as interrupts:
         args.watch = interrupts.watch
         try:
+            _announce(args)
             return int(call(args))
         except (Exception, Interrupted) as error:
             if interrupts.exit_code:  # its Spark jobs were cancelled
@@ -79,6 +80,22 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
                 print(redactor(traceback.format_exc()), file=sys.stderr)
             print(redactor(f"dupelake {args.command}: {unexpected(error)}"), file=sys.stderr)
             return 1
+
+
+def _announce(args: argparse.Namespace) -> None:
+    """The first line of a command that starts Spark, before all that it needs is imported; none if it will not start.
+
+    Raises:
+        ConfigError: nothing can be at --warehouse.
+    """
+    if not hasattr(args, "spark") or not hasattr(args, "warehouse"):
+        return
+    from dupelake.warehouse.paths import known_local
+
+    folder = known_local(args.warehouse, spark_settings(args.spark, []))
+    if folder is None or os.path.isdir(folder):
+        told = f"dupelake {args.command}: warehouse {args.warehouse}; starts Spark, which takes some seconds"
+        print(Redactor()(told), file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,13 +139,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(argv: Sequence[str]) -> int:
     from dupelake.pipeline.command_lines import manifest_command
-    from dupelake.pipeline.plan import describe_plan
 
     parsed = manifest_command("dupelake plan", "What a run would do; nothing is written.").parse(argv)
     parsed.args.command = "plan"
 
     def call(args: argparse.Namespace) -> int:
         given = parsed.check(is_written=False)
+        from dupelake.pipeline.plan import describe_plan
+
         print(describe_plan(_open(args), given.config, given.options))
         return 0
 
@@ -140,7 +158,6 @@ def _open(args: argparse.Namespace) -> Warehouse:
     from dupelake.runtime.session import build_session
     from dupelake.warehouse.tables import Warehouse
 
-    print(f"dupelake {args.command}: starts Spark, which takes some seconds", file=sys.stderr, flush=True)
     spark = build_session(f"dupelake-{args.command}", spark_settings(args.spark, []))
     args.watch(spark)
     return Warehouse(spark, args.warehouse)
@@ -343,7 +360,8 @@ def _demo(args: argparse.Namespace) -> int:
     start = time.monotonic()
     for night in NIGHTS:
         print(f"\nNight {night}", flush=True)
-        code = nightly.main([str(out / "images"), "--warehouse", str(out / "warehouse"), "--partitions", night])
+        asked = [str(out / "images"), "--warehouse", str(out / "warehouse"), "--partitions", night]
+        code = nightly.main([*asked, *(["--debug"] if args.debug else [])], "dupelake demo")
         if code:
             return code
     print(f"\nBoth nights took {time.monotonic() - start:.0f} s, Spark's start included.\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+from screens import screen
+
 from dupelake.lookup.command_lines import _shown
 
 
@@ -20,11 +22,9 @@ def printed(stream):
 
 def test_a_terminal_shows_how_far_a_check_is():
     told = printed(Terminal())
-    assert "] 1 of 3, " in told
-    assert "] 2 of 3, " in told
-    assert "] 3 of 3" not in told
-    left = [line.rpartition("\r\033[K")[2] for line in told.split("\n")]
-    assert left == ["a.jpg: new", "b.jpg: copy", "c.jpg: new", ""], "each bar is removed before the next line"
+    assert "| 1 of 3 images, " in told
+    assert "| 2 of 3 images, " in told
+    assert screen(told) == ["a.jpg: new", "b.jpg: copy", "c.jpg: new"], "each bar is removed before the next line"
 
 
 def test_a_file_gets_the_lines_alone():

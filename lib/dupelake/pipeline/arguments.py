@@ -14,7 +14,8 @@ class _Debug(argparse.Action):
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, *_: Any) -> None:
         namespace.debug = True
-        namespace.spark = ["spark.log.level=WARN", *(getattr(namespace, "spark", None) or [])]
+        if hasattr(namespace, "spark"):
+            namespace.spark = ["spark.log.level=WARN", *namespace.spark]
 
 
 class Parser(argparse.ArgumentParser):

@@ -29,7 +29,6 @@ from dupelake.overlap.sketches import (
     too_many,
 )
 from dupelake.overlap.stage import (
-    EXTRA,
     conflicts_of,
     groups_of_contents,
     in_both,
@@ -50,6 +49,7 @@ from dupelake.pipeline.job import Job
 from dupelake.pipeline.job_commands import command_of
 from dupelake.pipeline.options import OverlapOptions
 from dupelake.runtime.run_record import Run
+from dupelake.warehouse.rules import EXTRA
 from dupelake.warehouse.schema import GROUPS, IMAGES, OVERLAP_SETS, OVERLAPS
 
 log = logging.getLogger(__name__)

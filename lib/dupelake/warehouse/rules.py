@@ -12,6 +12,9 @@ from typing import Any
 OK, FAILED = "ok", "failed"
 """The values of `images.status`."""
 
+EXTRA = "extra."
+"""In `overlaps.sets_by`, before the name of a column of the manifest that `images.extra` holds."""
+
 TABLES = (
     "images",
     "hashes",
