@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import stat
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -40,14 +39,6 @@ def member(relation: str, *, removable: bool = False, thumbnail: bytes | None = 
         removable,
         " ".join(["reason"] * words),
     )
-
-
-def appears(text: Callable[[], str], part: str) -> bool:
-    """Whether `part` is in the text within a minute, however slow the machine."""
-    until = time.monotonic() + 60
-    while part not in text() and time.monotonic() < until:
-        time.sleep(0.01)
-    return part in text()
 
 
 def colours(image: Image.Image) -> set[tuple[int, int, int]]:

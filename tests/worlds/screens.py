@@ -9,7 +9,9 @@ import re
 import struct
 import subprocess
 import termios
+import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 WIDTH = 120
 _CONTROL = re.compile(r"\r|\n|\x1b\[(\d*)([A-Za-z])")
@@ -53,11 +55,24 @@ class Session:
         command: the words.
         env: of the process.
         seen: called with all output so far, whenever there is more; what it returns is typed.
+        cwd: the folder in which it starts.
+
+    Attributes:
+        code: exit code.
+        output: all that was written.
+        times: seconds since the start, and what was written then.
+        lines: what stands on the screen at the end.
     """
 
     def __init__(
-        self, command: Sequence[str], env: Mapping[str, str], seen: Callable[[str], bytes] = lambda _: b""
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        seen: Callable[[str], bytes] = lambda _: b"",
+        cwd: Path | None = None,
     ) -> None:
+        self.times: list[tuple[float, str]] = []
+        start = time.monotonic()
         ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, WIDTH, 0, 0))
 
@@ -66,8 +81,14 @@ class Session:
             fcntl.ioctl(its, termios.TIOCSCTTY, 0)
 
         process = subprocess.Popen(
-            command, stdin=its, stdout=its, stderr=its, env=dict(env), preexec_fn=own_terminal  # noqa: PLW1509
-        )  # fmt: skip
+            command,
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            env=dict(env),
+            cwd=cwd,
+            preexec_fn=own_terminal,  # noqa: PLW1509
+        )
         os.close(its)
         said = b""
         while True:
@@ -78,6 +99,7 @@ class Session:
             if not more:
                 break
             said += more
+            self.times.append((time.monotonic() - start, more.decode("utf-8", "replace")))
             typed = seen(said.decode("utf-8", "replace"))
             if typed:
                 os.write(ours, typed)
