@@ -51,12 +51,18 @@ def _job(name: str, argv: Sequence[str]) -> int:
 
     prog = f"dupelake {name}"
     with Interrupts(prog, GO_ON):
-        begun = begin(_JOBS[name], command_of(_JOBS[name], prog), argv)
-        if isinstance(begun.given, int):
-            return begun.given
-        from dupelake.pipeline.common import run_begun
+        try:
+            begun = begin(_JOBS[name], command_of(_JOBS[name], prog), argv)
+            if isinstance(begun.given, int):
+                return begun.given
+            from dupelake.pipeline.common import run_begun
 
-        return run_begun(import_module(f"dupelake.pipeline.{_JOBS[name]}").JOB, begun)
+            return run_begun(import_module(f"dupelake.pipeline.{_JOBS[name]}").JOB, begun)
+        except Exception as error:  # such as a package that cannot be imported
+            if "--debug" in argv:
+                print(Redactor()(traceback.format_exc()), file=sys.stderr)
+            print(Redactor()(f"{prog}: {unexpected(error)}"), file=sys.stderr)
+            return 1
 
 
 def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from dupelake.runtime.faults import reached
 from dupelake.runtime.interrupts import GO_ON, Interrupted, Interrupts
 from dupelake.runtime.lock import RunLock, lock_of
 from dupelake.runtime.logs import configure_logging
+from dupelake.runtime.progress import Progress
 from dupelake.runtime.redaction import Redactor
 from dupelake.runtime.run_record import START, Run
 from dupelake.runtime.session import build_session
@@ -135,11 +136,21 @@ def _execute(run: Run, job: Job[O, V], begun: Begun[O], options: O, interrupts: 
             told = message if trace is None else unexpected(error)
             log.error("%s stopped: %s", begun.prog, told, exc_info=begun.is_debug)  # noqa: TRY400
     interrupts.settle()
+    with Progress(run.warehouse.spark, "end"):  # no step: its seconds are noted while it lasts
+        code = _end(run, lock, code, message)
+    _tell_collectors(run, code, message, trace)
+    if not interrupts.exit_code:
+        print(run.report(), flush=True)  # noqa: T201
+    return code
+
+
+def _end(run: Run, lock: RunLock, code: int, message: str | None) -> int:
+    """Write the row of the run, give the lock back and update the index; returns the exit code."""
     try:
         run.staging.remove()
         run.finish(message)
     except Exception as error:  # Spark is gone; the exit code must still tell
-        log.error("the run's row could not be written: %s", first_line(error), exc_info=begun.is_debug)  # noqa: TRY400
+        log.error("the run's row could not be written: %s", unexpected(error))  # noqa: TRY400
         code = code or 1
     try:
         lock.release()
@@ -147,9 +158,6 @@ def _execute(run: Run, job: Job[O, V], begun: Begun[O], options: O, interrupts: 
         log.error("the lock could not be given back, and falls by itself: %s", first_line(error, innermost=True))  # noqa: TRY400
     if run.is_complete and run.config.check.index:
         update_index(run)
-    _tell_collectors(run, code, message, trace)
-    if not interrupts.exit_code:
-        print(run.report(), flush=True)  # noqa: T201
     return code
 
 

@@ -64,10 +64,11 @@ def work(run: Run, options: FullOption, model: Model | None) -> None:
     run.is_embedded = True  # set early: a run that fails later is not complete anyway
     if model is None:
         return
-    pending = run.staging.save(_pending(run, model.model_id, options.full), "pending")  # ids: on most nights few
-    met = rows_of_contents(run.warehouse.read(JOIN_KEYS).select("content_id"), pending)  # joined before
-    rows = pending.select("what").unionAll(met.select(F.lit("met"))).groupBy("what").agg(F.count("*").alias("n"))
-    n = {row["what"]: row["n"] for row in rows.collect()}
+    with run.step("embed"):
+        pending = run.staging.save(_pending(run, model.model_id, options.full), "pending")  # ids: on most nights few
+        met = rows_of_contents(run.warehouse.read(JOIN_KEYS).select("content_id"), pending)  # joined before
+        rows = pending.select("what").unionAll(met.select(F.lit("met"))).groupBy("what").agg(F.count("*").alias("n"))
+        n = {row["what"]: row["n"] for row in rows.collect()}
     counts.embed_waiting = n.get(_LATER, 0)
     if not n.get(_LACKING) and not n.get(_FAILED):
         return

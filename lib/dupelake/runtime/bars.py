@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -11,6 +12,9 @@ NAME_CELLS = 9
 """Width of the name before a bar, so that bars stand below each other."""
 _KNOWN = "{desc} {percentage:3.0f}% |{bar:24}| {told}"
 _UNKNOWN = "{desc} {told}"
+
+
+tqdm.set_lock(threading.RLock())  # its own is one of multiprocessing, which no bar here needs
 
 
 class Bar(tqdm):  # type: ignore[misc]

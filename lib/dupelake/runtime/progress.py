@@ -107,7 +107,9 @@ class Progress:
         self._work = work or Work(None, _TASKS, "")
         self._stream = stream or sys.stderr
         self._rows = RowsBack(spark, work.function) if work else None
-        self._tasks_before = 0 if work else self._tasks()
+        self._tasks_before = 0
+        with suppress(Exception):  # Spark is gone; the job itself reports why
+            self._tasks_before = 0 if work else self._tasks()
         self._started, self._stop = time.monotonic(), threading.Event()
         self._bar: Bar | None = None
         self._thread = threading.Thread(target=self._watch, name="dupelake-progress", daemon=True)
