@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dupelake.errors import DupelakeError, unexpected
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
-from dupelake.runtime.interrupts import GO_ON, Interrupted, Interrupts
+from dupelake.pipeline.job_commands import JOBS, run_command
+from dupelake.runtime.interrupts import Interrupts
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
 from dupelake.version import __version__
@@ -27,42 +28,18 @@ if TYPE_CHECKING:
 # This module's business is the terminal.
 # ruff: noqa: T201
 
-_JOBS = {"run": "nightly", "forget": "forget", "maintain": "maintain", "overlap": "overlap"}
-"""Commands that are jobs of `pipeline/`. Their modules import Spark, so their command lines stand elsewhere."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["--debug"]:
         argv = [*argv[1:2], "--debug", *argv[2:]]  # an option of every command
-    if argv and argv[0] in _JOBS:
-        return _job(argv[0], argv[1:])
+    if argv and argv[0] in JOBS:
+        return run_command(argv[0], argv[1:])
     if argv and argv[0] == "plan":
         return _plan(argv[1:])
     args = _parser().parse_args(argv)
     return _guarded(args.call, args)
-
-
-def _job(name: str, argv: Sequence[str]) -> int:
-    """Run a job. What it is about is said before Spark and torch are imported."""
-    from dupelake.pipeline.beginning import begin
-    from dupelake.pipeline.job_commands import command_of
-
-    prog = f"dupelake {name}"
-    with Interrupts(prog, GO_ON):
-        try:
-            begun = begin(_JOBS[name], command_of(_JOBS[name], prog), argv)
-            if isinstance(begun.given, int):
-                return begun.given
-            from dupelake.pipeline.common import run_begun
-
-            return run_begun(import_module(f"dupelake.pipeline.{_JOBS[name]}").JOB, begun)
-        except Exception as error:  # such as a package that cannot be imported
-            if "--debug" in argv:
-                print(Redactor()(traceback.format_exc()), file=sys.stderr)
-            print(Redactor()(f"{prog}: {unexpected(error)}"), file=sys.stderr)
-            return 1
 
 
 def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -73,7 +50,9 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
         try:
             _announce(args)
             return int(call(args))
-        except (Exception, Interrupted) as error:
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt):
+                interrupts.note(signal.SIGINT)
             if interrupts.exit_code:  # its Spark jobs were cancelled
                 print(f"dupelake {args.command}: {interrupts.message}", file=sys.stderr)
                 return interrupts.exit_code

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -70,6 +71,10 @@ def _start(job: Job[O, V], begun: Begun[O], given: Checked[O]) -> int:
             spark = build_session(f"dupelake-{job.name}", given.settings)
         except DupelakeError as error:
             return refused(begun.redactor, given.config, error, f"{begun.prog}: {error}")
+        except KeyboardInterrupt:
+            interrupts.note(signal.SIGINT)
+            print(f"{begun.prog}: {interrupts.message}", file=sys.stderr)  # noqa: T201
+            return interrupts.exit_code
         interrupts.watch(spark)
         redactor = Redactor.of(dict(spark.sparkContext.getConf().getAll()) | given.settings)
         configure_logging(begun.run_id, redact=redactor, is_debug=begun.is_debug)

@@ -63,6 +63,10 @@ class Interrupts:
         self._spark = spark
         self._install()  # PySpark has replaced our handlers
 
+    def note(self, number: signal.Signals) -> None:
+        """Notes a signal that came while PySpark, which starts, had put its own handler in the place of ours."""
+        self._signal = self._signal or number
+
     @property
     def exit_code(self) -> int:
         """As in shells: 130 for SIGINT, 143 for SIGTERM; 0 if there was no signal."""
