@@ -163,6 +163,7 @@ def _end(run: Run, lock: RunLock, code: int, message: str | None) -> int:
         log.error("the lock could not be given back, and falls by itself: %s", first_line(error, innermost=True))  # noqa: TRY400
     if run.is_complete and run.config.check.index:
         update_index(run)
+    run.note_rest()  # what came after the row of the run is on the clock as well
     return code
 
 

@@ -142,7 +142,6 @@ class Run:
 
     def report(self) -> str:
         """The run in words, for the end of the terminal or log."""
-        self.note_rest()  # until now: what came after the row of the run is on the clock as well
         whole = sum(self.seconds.values())
         lines = [f"Run {self.run_id} ({self.job}), {duration(whole)} on the clock"]
         lines += [*in_short(self.counts, self.redactor(self.warehouse.root))]
