@@ -1,14 +1,19 @@
 """Draw the terminal of the README: the first block of docs/first-run.md as docs/images/terminal.svg.
 
-    python scripts/draw_terminal.py
+    python scripts/draw_terminal.py          # the picture alone
+    python scripts/draw_terminal.py --run    # first make the runs of the page, and write what they print into it
 
-The page holds what a run prints, and a test compares them; so this picture needs no run.
+The page holds what a run prints, and a test compares them; so the picture needs no run.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -49,8 +54,35 @@ def draw(lines: list[str]) -> str:
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.S)  # no font from the network
 
 
+def record() -> None:
+    """Make the two runs of the page in an empty folder, and write what they print into its blocks."""
+    sys.path.insert(0, str(REPO / "tests" / "worlds"))
+    import first_run
+    from screens import Session
+
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        first_run.write_photos(home / "photos")
+        first = Session(first_run.command(), first_run.environment(), cwd=home)
+        if first.code:
+            raise SystemExit(first.output)
+        night = subprocess.run(
+            first_run.command(), cwd=home, env=first_run.environment(), text=True, check=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ).stdout.splitlines()  # fmt: skip
+        shown = [["$ " + " ".join(["dupelake", *first_run.COMMAND]), *first.lines], night]
+        blocks = iter("".join(f"{line}\n" for line in lines).replace(folder, first_run.HOME) for lines in shown)
+    text = PAGE.read_text(encoding="utf-8")
+    text = re.sub(r"(?<=^```text\n).*?(?=^```$)", lambda _: next(blocks), text, flags=re.M | re.S)
+    PAGE.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Write the picture."""
+    parser = argparse.ArgumentParser(description="Draw the terminal of the README from docs/first-run.md.")
+    parser.add_argument("--run", action="store_true", help="first make the runs of the page and write what they print")
+    if parser.parse_args().run:
+        record()
     PICTURE.parent.mkdir(exist_ok=True)
     PICTURE.write_text(draw(transcript()), encoding="utf-8")
     print(PICTURE)
