@@ -67,6 +67,40 @@ def test_arguments_are_refused_as_arguments(tmp_path):
     assert "configuration" not in done.stderr
 
 
+HEAVY = ("pyspark", "pyarrow", "numpy", "pandas", "scipy", "torch", "PIL", "cv2", "matplotlib")
+
+
+def heavy_after(code: str, *arguments: str) -> tuple[str, list[str]]:
+    """What `code` says on stderr, and which of HEAVY it imports; each takes seconds on a slow machine."""
+    told = f"import sys\n{code}\nprint(*(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", told, *arguments], capture_output=True, text=True, check=True)
+    return done.stderr, done.stdout.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--version"], ["--help"], *([name, "--help"] for name in ("run", "plan", "forget", "maintain", "overlap"))],
+    ids=" ".join,
+)
+def test_help_imports_nothing_heavy(words):
+    code = "from dupelake.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass"
+    assert heavy_after(code, *words) == ("", [])
+
+
+def test_the_first_line_of_a_run_comes_before_what_is_heavy(tmp_path):
+    code = (
+        "from dupelake.pipeline.beginning import begin\nfrom dupelake.pipeline.job_commands import command_of\n"
+        "begin('nightly', command_of('nightly', 'dupelake run'), sys.argv[1:])"
+    )
+    said, heavy = heavy_after(code, str(tmp_path), str(tmp_path), "--warehouse", "s3a://key:secret-key@bucket/dupes")
+    first, *warnings = said.splitlines()
+    assert "2 paths, warehouse s3a://" in first
+    assert "starts Spark" in first
+    assert "secret-key" not in said
+    assert len(warnings) == 1
+    assert heavy == []
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in JOBS.glob("*.py")))
 def test_a_python_without_what_dupelake_needs_is_told_in_a_line(script):
     """As spark-submit takes the first python3 of the PATH."""

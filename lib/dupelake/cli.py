@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dupelake.errors import DupelakeError
+from dupelake.errors import DupelakeError, unexpected
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
+from dupelake.pipeline.job_commands import JOBS, run_command
 from dupelake.pipeline.verdict_commands import add_decide, add_rules, readable
 from dupelake.report.command import PAGE, SHEET, add_report
 from dupelake.review.command_lines import add_review
-from dupelake.runtime.interrupts import Interrupted, Interrupts
+from dupelake.runtime.interrupts import Interrupts
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
 from dupelake.version import __version__
@@ -30,15 +31,14 @@ if TYPE_CHECKING:
 # This module's business is the terminal.
 # ruff: noqa: T201
 
-_JOBS = {"run": "nightly", "forget": "forget", "maintain": "maintain", "overlap": "overlap"}
-"""Commands that are jobs of `pipeline/`, with their options."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and argv[0] in _JOBS:
-        return int(import_module(f"dupelake.pipeline.{_JOBS[argv[0]]}").main(argv[1:], f"dupelake {argv[0]}"))
+    if argv[:1] == ["--debug"]:
+        argv = [*argv[1:2], "--debug", *argv[2:]]  # an option of every command
+    if argv and argv[0] in JOBS:
+        return run_command(argv[0], argv[1:])
     if argv and argv[0] == "plan":
         return _plan(argv[1:])
     args = _parser().parse_args(argv)
@@ -51,8 +51,11 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
     with Interrupts(f"dupelake {args.command}", "nothing is left half done; run it again") as interrupts:
         args.watch = interrupts.watch
         try:
+            _announce(args)
             return int(call(args))
-        except (Exception, Interrupted) as error:
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt):
+                interrupts.note(signal.SIGINT)
             if interrupts.exit_code:  # its Spark jobs were cancelled
                 print(f"dupelake {args.command}: {interrupts.message}", file=sys.stderr)
                 return interrupts.exit_code
@@ -61,8 +64,26 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
                 told = faults[0] if len(faults) == 1 else f"refused:\n{error}" if faults else str(error)
                 print(redactor(f"dupelake {args.command}: {told}"), file=sys.stderr)
                 return error.exit_code
-            print(redactor(traceback.format_exc()), file=sys.stderr)
+            if args.debug:
+                print(redactor(traceback.format_exc()), file=sys.stderr)
+            print(redactor(f"dupelake {args.command}: {unexpected(error)}"), file=sys.stderr)
             return 1
+
+
+def _announce(args: argparse.Namespace) -> None:
+    """The first line of a command that starts Spark, before all that it needs is imported; none if it will not start.
+
+    Raises:
+        ConfigError: nothing can be at --warehouse.
+    """
+    if not hasattr(args, "spark") or not hasattr(args, "warehouse"):
+        return
+    from dupelake.warehouse.paths import known_local
+
+    folder = known_local(args.warehouse, spark_settings(args.spark, []))
+    if folder is None or os.path.isdir(folder):
+        told = f"dupelake {args.command}: warehouse {args.warehouse}; starts Spark, which takes some seconds"
+        print(Redactor()(told), file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,13 +122,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(argv: Sequence[str]) -> int:
     from dupelake.pipeline.command_lines import manifest_command
-    from dupelake.pipeline.plan import describe_plan
 
     parsed = manifest_command("dupelake plan", "What a run would do; nothing is written.").parse(argv)
     parsed.args.command = "plan"
 
     def call(args: argparse.Namespace) -> int:
         given = parsed.check(is_written=False)
+        from dupelake.pipeline.plan import describe_plan
+
         print(describe_plan(_open(args), given.config, given.options))
         return 0
 
@@ -119,7 +141,6 @@ def _open(args: argparse.Namespace) -> Warehouse:
     from dupelake.runtime.session import build_session
     from dupelake.warehouse.tables import Warehouse
 
-    print(f"dupelake {args.command}: starts Spark, which takes some seconds", file=sys.stderr, flush=True)
     spark = build_session(f"dupelake-{args.command}", spark_settings(args.spark, []))
     args.watch(spark)
     return Warehouse(spark, args.warehouse)
@@ -246,7 +267,8 @@ def _demo(args: argparse.Namespace) -> int:
     start = time.monotonic()
     for night in NIGHTS:
         print(f"\nNight {night}", flush=True)
-        code = nightly.main([str(out / "images"), "--warehouse", str(out / "warehouse"), "--partitions", night])
+        asked = [str(out / "images"), "--warehouse", str(out / "warehouse"), "--partitions", night]
+        code = nightly.main([*asked, *(["--debug"] if args.debug else [])], "dupelake demo")
         if code:
             return code
     print(f"\nBoth nights took {time.monotonic() - start:.0f} s, Spark's start included.\n")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+_TRACEBACK = "Traceback (most recent call last):"
+
 
 class DupelakeError(Exception):
     """Base of all errors below; `exit_code` is the exit code of the job."""
@@ -91,3 +93,14 @@ def first_line(error: BaseException, *, innermost: bool = False) -> str:
         raised = raised.getCause()
     text = str(error if raised is None else raised.toString())
     return (text.strip().splitlines() or [type(error).__name__])[0]
+
+
+def unexpected(error: BaseException) -> str:
+    """One line about an error that is no DupelakeError: its type, its message and how to learn more."""
+    told, text = first_line(error, innermost=True), str(error)
+    if _TRACEBACK in text:  # of a worker of Spark: what follows the last frame names the error
+        after = text.rsplit(_TRACEBACK, maxsplit=1)[-1].splitlines()[1:]
+        told = next((line for line in after if line and not line[0].isspace()), told)
+    elif getattr(error, "java_exception", None) is None:
+        told = f"{type(error).__name__}: {told}"
+    return f"{told} (unexpected; run again with --debug to see where)"

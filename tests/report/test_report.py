@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import logging
 import stat
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -41,14 +39,6 @@ def member(relation: str, *, removable: bool = False, thumbnail: bytes | None = 
         removable,
         " ".join(["reason"] * words),
     )
-
-
-def appears(text: Callable[[], str], part: str) -> bool:
-    """Whether `part` is in the text within a minute, however slow the machine."""
-    until = time.monotonic() + 60
-    while part not in text() and time.monotonic() < until:
-        time.sleep(0.01)
-    return part in text()
 
 
 def colours(image: Image.Image) -> set[tuple[int, int, int]]:
@@ -217,38 +207,6 @@ def test_missing_or_unsuitable_java_is_named_with_what_to_install(tmp_path, monk
     with pytest.raises(EnvironmentFault, match=said) as caught:
         check_java()
     assert "openjdk-17-jdk-headless" in str(caught.value)
-
-
-def test_progress_prints_plain_lines_into_a_log_and_a_bar_on_a_terminal(monkeypatch, caplog):
-    from dupelake.runtime import logs
-
-    class Tracker:
-        def getActiveStageIds(self):
-            return [1]
-
-        def getStageInfo(self, stage):
-            return type("Info", (), {"numCompletedTasks": 3, "numTasks": 6})()
-
-    class Session:
-        sparkContext = type("Context", (), {"statusTracker": staticmethod(Tracker)})()
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(logs, "_REFRESH_SECONDS", 0.01)
-    monkeypatch.setattr(logs, "_LINE_SECONDS", 0.01)
-    terminal = Terminal()
-    with logs.Progress(Session(), "hash", terminal):
-        assert appears(terminal.getvalue, "###############...............")
-    monkeypatch.setattr(logging.getLogger("dupelake"), "propagate", True)
-    with caplog.at_level(logging.INFO, logger="dupelake"), monkeypatch.context() as patch:
-        patch.setattr(Tracker, "getActiveStageIds", lambda self: [])  # no task runs: Spark plans, or Delta commits
-        with logs.Progress(Session(), "hash", io.StringIO()):
-            assert appears(lambda: caplog.text, "hash: planning or committing, after")
-    assert "0 of 0" not in caplog.text
-    with caplog.at_level(logging.INFO, logger="dupelake"), logs.Progress(Session(), "hash", io.StringIO()):
-        assert appears(lambda: caplog.text, "hash: 3 of 6 tasks")
 
 
 def test_errors_of_workers_keep_their_exit_code_and_message():

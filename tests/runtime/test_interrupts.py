@@ -104,6 +104,7 @@ def test_a_run_that_is_stopped_while_spark_starts_says_so(tmp_path: Path):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr is not None
     first = process.stderr.readline()
+    assert "1 path, " in first
     assert "starts Spark" in first
     process.send_signal(signal.SIGTERM)
     rest = process.stderr.read().splitlines()

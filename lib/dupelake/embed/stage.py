@@ -92,10 +92,10 @@ def embed_contents(thumbnails: DataFrame, cfg: EmbedConfig, model_id: str, prepr
         another model (both reach the driver inside Spark's PythonException).
     """
 
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def embed_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield from _embed_batches(batches, cfg, model_id, preprocess_id)
 
-    made = thumbnails.select("content_id", "bytes").mapInArrow(run, _MADE)
+    made = thumbnails.select("content_id", "bytes").mapInArrow(embed_rows, _MADE)
     tried = F.lit(None).cast(_TRIED_AT.dataType).alias(_TRIED_AT.name, metadata=_TRIED_AT.metadata)
     return made.select("*", tried)  # the job sets the time
 

@@ -41,6 +41,7 @@ _RUNS_OWN = ("ingested_at", "deleted_at", "deleted_reason")
 # Transient errors: a failing disk, a restarted file server, a lock, a stale file handle.
 _TRANSIENT = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ETIMEDOUT}
 _MAX_PAUSE_S = 30.0
+_BATCH_S = 1.0
 _RECENT = 32  # contents whose results a task caches: some MB; placeholder images come in thousands
 
 
@@ -165,14 +166,14 @@ def _mapper(
     vocabulary = load_vocabulary(cfg.features.vocabulary)
     access = Access(cfg.fetch, own_roots(paths))
 
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def hash_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         most_bytes = cfg.guard.max_memory_bytes or share_bytes(room or Room())
         with Hasher(cfg, vocabulary, access, most_bytes) as hasher:
             for batch in batches:
                 reached("worker:hash")
                 yield from _hash_batch(batch, cfg, hasher, versions)
 
-    return run
+    return hash_rows
 
 
 class Hasher:
@@ -274,11 +275,14 @@ class Hasher:
 def _hash_batch(
     batch: pa.RecordBatch, cfg: Config, hasher: Hasher, versions: dict[str, str]
 ) -> Iterator[pa.RecordBatch]:
-    """Hashes the rows of one input batch; an output batch ends when it reaches `hash.batch_bytes`."""
+    """Hashes the rows of one input batch.
+
+    An output batch ends when it reaches `hash.batch_bytes`, or after a second, because the driver counts output rows.
+    """
     uris, reasons, messages = (batch.column(name).to_pylist() for name in ("uri", "reason", "error_message"))
     fetched = batch.column("fetched")
     done: list[dict[str, Any]] = []
-    start, held = 0, 0
+    start, held, begun = 0, 0, time.monotonic()
     for at, (uri, reason, message) in enumerate(zip(uris, reasons, messages, strict=True)):
         if reason is not None:
             result: Fingerprint | Failure = Failure(reason, message or reason)
@@ -288,9 +292,9 @@ def _hash_batch(
         values = _values(result, versions) | {"file_id": file_id}
         done.append(values)
         held += sum(len(values.get(name) or b"") for name in _LARGE) + 512  # estimate for the other columns
-        if held >= cfg.hash.batch_bytes:
+        if held >= cfg.hash.batch_bytes or time.monotonic() > begun + _BATCH_S:
             yield _output(batch, start, done)
-            start, held, done = at + 1, 0, []
+            start, held, done, begun = at + 1, 0, [], time.monotonic()
     if done:
         yield _output(batch, start, done)
 

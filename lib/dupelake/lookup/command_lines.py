@@ -157,13 +157,14 @@ def _cells(answer: Answer, action: str) -> list[Any]:
 
 def _shown(answers: Iterable[Answer], n: int, stream: TextIO) -> Iterator[Answer]:
     """The `n` answers. Where the stream is a terminal, a bar shows the rate and the remaining time between them."""
-    started, is_terminal = time.monotonic(), stream.isatty()
+    from dupelake.runtime.bars import Bar, is_terminal
+
+    if not is_terminal(stream):
+        yield from answers
+        return
+    bar = Bar(stream, "check", "images", n)
     for done, answer in enumerate(answers, 1):
-        if is_terminal:
-            stream.write("\r\033[K")  # removes the bar, so that a line can be written
+        bar.clear()  # so that a line can be written
         yield answer
-        if is_terminal and done < n:
-            rate, filled = done / max(1e-3, time.monotonic() - started), 30 * done // n
-            told = f"{done} of {n}, {rate:.1f} a second, {(n - done) / rate:.0f} s left"
-            stream.write(f"[{'#' * filled:<30}] {told}")
-            stream.flush()
+        bar.show(done)
+    bar.end(is_kept=False)

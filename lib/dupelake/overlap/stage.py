@@ -18,9 +18,9 @@ from dupelake.group.components_stage import connected_components
 from dupelake.ingest.live_stage import live_images
 from dupelake.overlap.counting import EXAMPLES, I64, count_shared
 from dupelake.overlap.sketches import Sketches, needed_hits, sketch
+from dupelake.warehouse.rules import EXTRA
 from dupelake.warehouse.schema import OVERLAPS, conform
 
-EXTRA = "extra."
 """Begins the name of a way to make sets from a column of the manifest, as in `overlaps.sets_by`."""
 _PART_ROWS = 500_000  # members that one worker counts at once: 60 MB
 _COUNTS = "a int, b int, n bigint, examples array<string>"

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dupelake.runtime.redaction import Redactor
 
 
+class _Debug(argparse.Action):
+    """Notes --debug, and sets the level of Spark's log, which a later --spark spark.log.level=... may change."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, *_: Any) -> None:
+        namespace.debug = True
+        if hasattr(namespace, "spark"):
+            namespace.spark = ["spark.log.level=WARN", *namespace.spark]
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser whose error messages contain no secrets."""
+    """A parser with the option --debug, whose error messages contain no secrets."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_argument(
+            "--debug", action=_Debug, nargs=0, default=False, help="show tracebacks of errors, and warnings of Spark"
+        )
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""

@@ -70,8 +70,8 @@ def work(run: Run, options: None, versions: None) -> None:
             found = conflict_rows(conflicts_of(verdicts))
             write_conflicts(wh, found, run.staging.save, wh.read(IMAGES).limit(0))
         _group_similar(run, pairs)
-    _count(run)
-    run.is_complete = is_up_to_date(run)
+        _count(run)
+        run.is_complete = is_up_to_date(run)
 
 
 def settle_changes(wh: Warehouse, *, was_killed: bool = True) -> int:

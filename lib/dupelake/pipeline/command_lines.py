@@ -19,8 +19,8 @@ from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.pipeline.options import ForgetOptions, FullOption, HashOptions, MaintainOptions
 from dupelake.profiles import BALANCED, PROFILES
 from dupelake.warehouse.paths import known_local
-from dupelake.warehouse.schema import IMAGES
 
+_IMAGES = "images"  # warehouse/schema.py imports Spark
 MIN_RETAIN_HOURS = 168.0  # Delta's own limit: readers and time travel may need the files of a week
 
 O = TypeVar("O")  # noqa: E741 - as in pipeline.job
@@ -231,8 +231,8 @@ def check_holds_images(args: argparse.Namespace, faults: Faults) -> None:
         folder = known_local(args.warehouse, spark_settings(args.spark, []))
     except ConfigError:
         return
-    if folder is not None and not os.path.isdir(os.path.join(folder, IMAGES.name)):
-        faults.append(f"--warehouse {args.warehouse}: holds no table {IMAGES.name}; give the folder of a warehouse")
+    if folder is not None and not os.path.isdir(os.path.join(folder, _IMAGES)):
+        faults.append(f"--warehouse {args.warehouse}: holds no table {_IMAGES}; give the folder of a warehouse")
 
 
 def _read_names(path: str) -> list[tuple[str | None, str | None]]:

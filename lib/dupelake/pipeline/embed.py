@@ -20,6 +20,7 @@ from dupelake.pipeline.job import Job
 from dupelake.pipeline.lsh_join import current_versions
 from dupelake.pipeline.options import FullOption
 from dupelake.pipeline.rejoin import leave_joined
+from dupelake.runtime.progress import Work
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import EMBEDDINGS, JOIN_KEYS, MODELS, THUMBNAILS
 from dupelake.warehouse.tables import single_row
@@ -63,14 +64,15 @@ def work(run: Run, options: FullOption, model: Model | None) -> None:
     run.is_embedded = True  # set early: a run that fails later is not complete anyway
     if model is None:
         return
-    pending = run.staging.save(_pending(run, model.model_id, options.full), "pending")  # ids: on most nights few
-    met = rows_of_contents(run.warehouse.read(JOIN_KEYS).select("content_id"), pending)  # joined before
-    rows = pending.select("what").unionAll(met.select(F.lit("met"))).groupBy("what").agg(F.count("*").alias("n"))
-    n = {row["what"]: row["n"] for row in rows.collect()}
+    with run.step("embed"):
+        pending = run.staging.save(_pending(run, model.model_id, options.full), "pending")  # ids: on most nights few
+        met = rows_of_contents(run.warehouse.read(JOIN_KEYS).select("content_id"), pending)  # joined before
+        rows = pending.select("what").unionAll(met.select(F.lit("met"))).groupBy("what").agg(F.count("*").alias("n"))
+        n = {row["what"]: row["n"] for row in rows.collect()}
     counts.embed_waiting = n.get(_LATER, 0)
     if not n.get(_LACKING) and not n.get(_FAILED):
         return
-    with run.step("embed"):
+    with run.step("embed", Work(n.get(_LACKING, 0) + n.get(_FAILED, 0), "contents", "embed_rows")):
         thumbnails = run.warehouse.read(THUMBNAILS)
         lacking, failed = (pending.where(F.col("what") == what) for what in (_LACKING, _FAILED))
         if n.get(_LACKING):

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from dupelake.ingest.removals_stage import forgotten, marked, unknown, without_live_image
 from dupelake.pipeline import cluster, lsh_join
-from dupelake.pipeline.command_lines import forget_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.job import Job, Task
+from dupelake.pipeline.job_commands import command_of
 from dupelake.pipeline.options import ForgetOptions, FullOption
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, THUMBNAILS
@@ -111,4 +111,4 @@ JOB = Job("forget", check, work)
 
 def main(argv: Sequence[str] | None = None, prog: str = "forget.py") -> int:
     """Entry point of jobs/forget.py, and of the command `prog`."""
-    return run_job(JOB, forget_command(prog, __doc__ or ""), argv)
+    return run_job(JOB, command_of(JOB.name, prog), argv)

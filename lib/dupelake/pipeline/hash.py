@@ -42,6 +42,7 @@ from dupelake.pipeline.refused import tell_refused
 from dupelake.pipeline.rejoin import drop_derived, leave_joined
 from dupelake.pipeline.selecting import staged, warn_of_many_partitions
 from dupelake.pipeline.versions import is_other, note_versions, refuse_left_out, refuse_other_versions
+from dupelake.runtime.progress import Work
 from dupelake.runtime.run_record import Run
 from dupelake.stage_versions import StageVersions
 from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, OK, THUMBNAILS, Table, conform
@@ -90,7 +91,8 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
     counts.moved = n_moves
     for why in _WHY:
         counts.set(why, numbers.get(why, 0))
-    log.info("%d rows in the manifest, %d to do (%s)", counts.read, n_rows, numbers)
+    by_why = ", ".join(f"{n} {why}" for why, n in numbers.items()) or "nothing has changed"
+    log.info("%d rows in the manifest, %d to do (%s)", counts.read, n_rows, by_why)
     warn_of_many_partitions(wanted, n_rows)
     beside = _beside(run, images, wanted, gone, noted=sum(numbers.get(why, 0) for why in UNREAD))
     if n_rows == 0:
@@ -134,7 +136,8 @@ def _wanted(
 def _hash_part(run: Run, rows: DataFrame, n_rows: int, options: HashOptions) -> DataFrame:
     """HASHED of some rows of WANTED (about `n_rows`), staged."""
     paths = options.manifests
-    with run.step("hash"):
+    work = Work(run.counts.read - run.counts.skipped, "images", "hash_rows", run.counts.hashed + run.counts.failed)
+    with run.step("hash", work):
         n_tasks = max(
             run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.hash.rows_per_task)
         )

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 
 from dupelake.pipeline.cluster import settle_changes
-from dupelake.pipeline.command_lines import maintain_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.job import Job, unversioned
+from dupelake.pipeline.job_commands import command_of
 from dupelake.pipeline.options import MaintainOptions
 from dupelake.runtime.run_record import Run, last_complete, table_versions
 from dupelake.runtime.run_report import human_bytes
@@ -62,4 +62,4 @@ JOB = Job("maintain", unversioned, work)
 
 def main(argv: Sequence[str] | None = None, prog: str = "maintain.py") -> int:
     """Entry point of jobs/maintain.py, and of the command `prog`."""
-    return run_job(JOB, maintain_command(prog, __doc__), argv)
+    return run_job(JOB, command_of(JOB.name, prog), argv)

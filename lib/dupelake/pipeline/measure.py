@@ -21,6 +21,7 @@ from dupelake.propose.bursts_stage import Bursts
 from dupelake.propose.generator_stage import Actions, CandidateGenerator
 from dupelake.propose.stage import NAMES, Filters, candidate_pairs, generators_of, probed_keys
 from dupelake.propose.words_stage import FEW_PAIRS
+from dupelake.runtime.progress import Work
 from dupelake.runtime.run_record import Run
 from dupelake.verify.decide_stage import decide
 from dupelake.verify.score_stage import measure_pairs, with_alignment
@@ -70,7 +71,7 @@ def measure(
             generators = [*generators_of(contents.join, actions), *bursts]
         candidates, n_pairs = _candidates(run, generators, contents, planted)
     check_generators(run, units, hashes, contents.embeddings, candidates)
-    with run.step("align"):
+    with run.step("align", Work(n_pairs, "pairs", "align_rows")):
         decided = _decide(run, candidates, contents, versions, n_pairs)
     return Measured(planted.taken_from(decided), led)
 

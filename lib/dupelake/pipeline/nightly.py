@@ -10,10 +10,10 @@ from pyspark.sql import Row
 
 from dupelake.pair_rules import Rule
 from dupelake.pipeline import cluster, embed, hash, lsh_join
-from dupelake.pipeline.command_lines import manifest_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.decisions import pin_decisions
 from dupelake.pipeline.job import Job, Task
+from dupelake.pipeline.job_commands import command_of
 from dupelake.pipeline.options import FullOption, HashOptions
 from dupelake.pipeline.ruling import apply_rules, enabled_rules
 from dupelake.pipeline.versions import note_versions, refuse_other_joins, refuse_other_versions
@@ -114,4 +114,4 @@ JOB = Job("nightly", check, work)
 
 def main(argv: Sequence[str] | None = None, prog: str = "nightly.py") -> int:
     """Entry point of jobs/nightly.py, and of the command `prog`."""
-    return run_job(JOB, manifest_command(prog, __doc__), argv)
+    return run_job(JOB, command_of(JOB.name, prog), argv)

@@ -29,7 +29,6 @@ from dupelake.overlap.sketches import (
     too_many,
 )
 from dupelake.overlap.stage import (
-    EXTRA,
     conflicts_of,
     groups_of_contents,
     in_both,
@@ -47,9 +46,10 @@ from dupelake.overlap.stage import (
 )
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.job import Job
+from dupelake.pipeline.job_commands import command_of
 from dupelake.pipeline.options import OverlapOptions
-from dupelake.pipeline.overlap_command import overlap_command
 from dupelake.runtime.run_record import Run
+from dupelake.warehouse.rules import EXTRA
 from dupelake.warehouse.schema import GROUPS, IMAGES, OVERLAP_SETS, OVERLAPS
 
 log = logging.getLogger(__name__)
@@ -288,4 +288,4 @@ JOB = Job("overlap", check, work)
 
 def main(argv: Sequence[str] | None = None, prog: str = "overlap.py") -> int:
     """Entry point of jobs/overlap.py, and of the command `prog`."""
-    return run_job(JOB, overlap_command(prog, __doc__ or ""), argv)
+    return run_job(JOB, command_of(JOB.name, prog), argv)

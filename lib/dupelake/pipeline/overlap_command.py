@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 
-from dupelake.ingest.manifest_columns_stage import is_known
-from dupelake.overlap.stage import EXTRA
 from dupelake.pipeline.arguments import Parser
 from dupelake.pipeline.command_lines import Command, Faults, add_common, check_holds_images
 from dupelake.pipeline.options import OverlapOptions, absolute
+from dupelake.warehouse.rules import EXTRA
 
 OF_IMAGES = ("source", "partition", "scope")
 LEAST_SHARE = 0.05
@@ -69,6 +68,8 @@ def _way(flag: str, value: str | None, faults: Faults) -> str | None:
     """`value` as `overlaps.sets_by` has it; adds a fault for a column that makes no sets."""
     if value is None or value in OF_IMAGES:
         return value
+    from dupelake.ingest.manifest_columns_stage import is_known
+
     column = value.removeprefix(EXTRA).strip()
     if not column:
         faults.append(f"{flag}: is empty; give {', '.join(OF_IMAGES)}, or a column of the manifest")

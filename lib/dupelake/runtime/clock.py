@@ -1,8 +1,13 @@
-"""The start time of a job: for the first job of a process the start of the process, to include the start of Spark."""
+"""The start of a job: its id, and its time, which for the first job of a process is the start of the process.
+
+So the start of Spark is included.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import secrets
 import time
 from pathlib import Path
 
@@ -29,3 +34,8 @@ def _age(pid: int) -> float | None:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return None
+
+
+def new_run_id(started_at: dt.datetime) -> str:
+    """Start time and a random suffix: sorts by time, and two runs of one second differ."""
+    return f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
+from dupelake.runtime.bars import is_terminal, write_line
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_CLEAR = "\r\033[K"  # the line of a terminal may contain a bar
 _CANCEL_EVERY_S = 0.5
+_QUIET_S = 2.0  # a job that stops within this time need not say that it is stopping
+GO_ON = "what is committed stands; run the same command again, it goes on from there"
+"""How to continue a job."""
 _PATIENCE_S = 60.0  # then a job that has not reached its next step is ended anyway
 
 
@@ -57,6 +62,10 @@ class Interrupts:
         """From now on a signal cancels the jobs of `spark`; before, it ends the process."""
         self._spark = spark
         self._install()  # PySpark has replaced our handlers
+
+    def note(self, number: signal.Signals) -> None:
+        """Notes a signal that came while PySpark, which starts, had put its own handler in the place of ours."""
+        self._signal = self._signal or number
 
     @property
     def exit_code(self) -> int:
@@ -118,10 +127,11 @@ class Interrupts:
             with suppress(Exception):
                 context.cancelAllJobs()
             waited += _CANCEL_EVERY_S
+            if waited == _QUIET_S and is_terminal():
+                write_line(f"{self._name}: stopping at the next commit; press Ctrl-C again to end it at once")
             if waited > self._patience_s:
                 self._end()
 
     def _end(self) -> None:
-        sys.stderr.write(f"{self._name}: {self.message}\n")
-        sys.stderr.flush()
+        os.write(2, f"{_CLEAR if is_terminal() else ''}{self._name}: {self.message}\n".encode())
         os._exit(self.exit_code)

@@ -1,4 +1,4 @@
-"""Logging of jobs, events for log collectors, and progress: a bar on a terminal, a periodic line in a log."""
+"""Logging of jobs, for a terminal or a log, and events for log collectors. Knows no Spark."""
 
 from __future__ import annotations
 
@@ -7,23 +7,13 @@ import json
 import logging
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
-from pyspark.sql import SparkSession
-
+from dupelake.runtime.bars import is_terminal, write_line
 from dupelake.runtime.redaction import Redactor, redact_uris
 
 log = logging.getLogger(__name__)
-
-_CLEAR = "\r\033[K"  # moves to the start of the line and clears it
-_BAR_CELLS = 30
-_REFRESH_SECONDS = 0.3
-_LINE_SECONDS = 15.0
-_NO_TASK = "planning or committing"  # shown while no task runs, instead of "0 of 0"
 
 
 class _Redacted(logging.Formatter):
@@ -37,19 +27,36 @@ class _Redacted(logging.Formatter):
         return self._redact(super().format(record))
 
 
-def configure_logging(run_id: str, redact: Callable[[str], str] = redact_uris) -> None:
-    """Sends dupelake's log lines to stderr, each with time, zone and run id; other loggers are unchanged.
+class _OnTerminal(logging.Handler):
+    """Writes lines above the bar of a terminal; a short one names the level, and neither time nor run."""
+
+    def __init__(self, *, is_short: bool) -> None:
+        super().__init__()
+        self._is_short = is_short
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        write_line(f"{record.levelname.lower()}: {text}" if self._is_short else text)
+
+
+def configure_logging(run_id: str, redact: Callable[[str], str] = redact_uris, *, is_debug: bool = False) -> None:
+    """Sends dupelake's log lines to stderr; other loggers are unchanged.
+
+    A log gets all of them, each with time, zone and run id. A terminal has bars and the report, so it gets warnings and
+    errors alone, as bare sentences.
 
     Args:
-        run_id: part of each line.
+        run_id: part of each line of a log.
         redact: removes secrets from a line.
+        is_debug: the terminal gets what a log gets.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    start = _CLEAR if sys.stderr.isatty() else ""  # the line may contain a progress bar
-    handler.setFormatter(_Redacted(f"{start}%(asctime)s %(levelname)s [{run_id}] %(message)s", redact))
+    is_short = is_terminal() and not is_debug
+    handler = _OnTerminal(is_short=is_short) if is_terminal() else logging.StreamHandler(sys.stderr)
+    form = "%(message)s" if is_short else f"%(asctime)s %(levelname)s [{run_id}] %(message)s"
+    handler.setFormatter(_Redacted(form, redact))
     root = logging.getLogger("dupelake")
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(logging.WARNING if is_short else logging.INFO)
     root.propagate = False
 
 
@@ -95,60 +102,3 @@ class EventLog:
             if not self._is_broken:
                 log.warning("run.event_log: %s cannot be written: %s", self._target, error)
             self._is_broken = True
-
-
-class Progress:
-    """Shows the progress of Spark's tasks in a step, until the context ends.
-
-    Args:
-        spark: the session whose tasks are counted.
-        step: the name of the step, part of the bar or line.
-        stream: the output; a terminal gets a bar that is redrawn, other streams get plain lines.
-    """
-
-    def __init__(self, spark: SparkSession, step: str, stream: TextIO | None = None) -> None:
-        self._tracker = spark.sparkContext.statusTracker()
-        self._step = step
-        self._stream = stream or sys.stderr
-        self._is_terminal = self._stream.isatty()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="dupelake-progress", daemon=True)
-        self._started = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(timeout=5)
-        if self._is_terminal:
-            self._stream.write(_CLEAR)
-            self._stream.flush()
-
-    def _tasks(self) -> tuple[int, int]:
-        """Completed tasks and all tasks of the Spark stages that run now."""
-        infos = [self._tracker.getStageInfo(stage) for stage in self._tracker.getActiveStageIds()]
-        known = [info for info in infos if info is not None]
-        return sum(info.numCompletedTasks for info in known), sum(info.numTasks for info in known)
-
-    def _watch(self) -> None:
-        wait = _REFRESH_SECONDS if self._is_terminal else _LINE_SECONDS
-        while not self._stop.wait(wait):
-            try:
-                done, total = self._tasks()
-            except Exception:  # the session is ending; the job itself reports why
-                return
-            seconds = time.monotonic() - self._started
-            if self._is_terminal:
-                filled = _BAR_CELLS * done // total if total else 0
-                bar = "#" * filled + "." * (_BAR_CELLS - filled)
-                told = f"{done}/{total} tasks" if total else _NO_TASK
-                self._stream.write(f"{_CLEAR}{self._step:<9} [{bar}] {told} {seconds:5.0f} s")
-                self._stream.flush()
-            elif total:
-                log.info("%s: %d of %d tasks of the running stages done after %.0f s", self._step, done, total, seconds)
-            else:
-                log.info("%s: %s, after %.0f s", self._step, _NO_TASK, seconds)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,8 +16,11 @@ from pyspark.sql import Row
 from pyspark.sql import functions as F
 
 from dupelake.config import Config
+from dupelake.runtime.bars import duration
+from dupelake.runtime.clock import new_run_id
 from dupelake.runtime.counts import Counts
-from dupelake.runtime.logs import EventLog, Progress
+from dupelake.runtime.logs import EventLog
+from dupelake.runtime.progress import Progress, Work
 from dupelake.runtime.redaction import Redactor
 from dupelake.runtime.run_report import in_detail, in_short
 from dupelake.version import __version__
@@ -27,8 +28,6 @@ from dupelake.warehouse.rules import COMPLETE
 from dupelake.warehouse.schema import ALL_TABLES, BESIDE_NIGHTS, DECISIONS, RUNS
 from dupelake.warehouse.staging import Staging
 from dupelake.warehouse.tables import Warehouse
-
-log = logging.getLogger(__name__)
 
 START, REST = "start", "between"
 """Keys of `runs.seconds` beside those of steps: up to the lock (Python's and Spark's start), and what no step took."""
@@ -72,17 +71,16 @@ class Run:
         }
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a step, show its progress, log its start and end; Spark's UI and event log name its jobs by it."""
+    def step(self, name: str, work: Work | None = None) -> Iterator[None]:
+        """Time a step and show its progress through `work`; Spark's UI and event log name its jobs by it."""
         self.at_step()
-        log.info("%s: started", name)
         self.events.emit("step_started", step=name)
         context = self.warehouse.spark.sparkContext
         outer: Any = context.getLocalProperty("spark.job.description")
         start, ok = time.monotonic(), False
         try:
             context.setJobDescription(f"dupelake {name}, run {self.run_id}")
-            with Progress(self.warehouse.spark, name):
+            with Progress(self.warehouse.spark, name, work):
                 yield
             ok = True
         finally:
@@ -91,7 +89,6 @@ class Run:
             self.events.emit("step_finished", step=name, seconds=round(took, 3), ok=ok)
             with suppress(Exception):  # a dead JVM has told its own error by now
                 context.setJobDescription(outer)
-        log.info("%s: done in %.1f s", name, took)
 
     @cached_property
     def last_run_at(self) -> int:
@@ -145,10 +142,12 @@ class Run:
 
     def report(self) -> str:
         """The run in words, for the end of the terminal or log."""
-        lines = [f"Run {self.run_id} ({self.job})", *in_short(self.counts, self.redactor(self.warehouse.root))]
+        whole = sum(self.seconds.values())
+        lines = [f"Run {self.run_id} ({self.job}), {duration(whole)} on the clock"]
+        lines += [*in_short(self.counts, self.redactor(self.warehouse.root))]
         lines += in_detail(self.counts, self.recall)
         took = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
-        lines.append(f"  seconds  {took}; {sum(self.seconds.values()):.1f} in all, on the clock")
+        lines.append(f"  seconds  {took}; {whole:.1f} in all, on the clock")
         lines += [f"  NOTE     {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -162,8 +161,3 @@ def last_complete(warehouse: Warehouse, job: str | None = None) -> Row | None:
     """The newest row of `runs` that left all tables up to date with each other, of `job` or of any."""
     rows = warehouse.read(RUNS).where(COMPLETE)
     return (rows if job is None else rows.where(F.col("job") == job)).orderBy(F.desc("started_at")).first()
-
-
-def new_run_id(started_at: dt.datetime) -> str:
-    """Start time and a random suffix: sorts by time, and two runs of one second differ."""
-    return f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"

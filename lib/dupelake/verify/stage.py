@@ -95,7 +95,7 @@ def _assign_tasks(pairs: DataFrame, n_tasks: int) -> DataFrame:
 
 
 def _mapper() -> Callable[[Batches], Batches]:
-    def run(batches: Batches) -> Batches:
+    def align_rows(batches: Batches) -> Batches:
         pictures = PictureCache()
         for batch in batches:
             reached("worker:align")
@@ -105,7 +105,7 @@ def _mapper() -> Callable[[Batches], Batches]:
                 [pa.array([row.get(field.name) for row in rows], field.type) for field in arrow], schema=arrow
             )
 
-    return run
+    return align_rows
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[Row]:

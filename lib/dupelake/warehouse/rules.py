@@ -14,6 +14,8 @@ OK, FAILED = "ok", "failed"
 
 PDQ_MIN_QUALITY = 50
 """Of `hashes` and `pairs`: below it a PDQ hash is unreliable (advice of ThreatExchange)."""
+EXTRA = "extra."
+"""In `overlaps.sets_by`, before the name of a column of the manifest that `images.extra` holds."""
 
 TABLES = (
     "images",
