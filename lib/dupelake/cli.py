@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dupelake.errors import DupelakeError
+from dupelake.export.command_lines import add_export
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.runtime.interrupts import Interrupted, Interrupts
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add_check(commands)
     add_index(commands)
     add_serve(commands)
+    add_export(commands)
     _add_evaluate(commands)
     _add_decide(commands)
     _add_review(commands)

@@ -10,6 +10,7 @@ import copy
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +163,34 @@ class Reader:
             NotFoundError: a table or a version of it does not exist.
             QueryError: the query has a fault.
         """
+        with self._faults_of(sql):
+            return _without_views(self._run(sql).read_all())
+
+    def stream(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """The rows of `query`, some thousands at a time: what the query does not hold itself need not be in memory.
+
+        Raises:
+            NotFoundError: as `query`.
+            QueryError: as `query`.
+        """
+        with self._faults_of(sql):
+            for batch in self._run(sql):
+                yield from _without_views(pa.Table.from_batches([batch])).to_batches()
+
+    def _run(self, sql: str) -> pa.RecordBatchReader:
         if not _SELECT.match(sql):
             raise QueryError(f"only SELECT and WITH are allowed, because tables are only read; not: {sql.strip()}")
         builder = QueryBuilder()
         words = set(re.findall(r"\w+", sql))
         for name in filter(words.__contains__, TABLES):
             builder.register(name, self._table(name))
+        return pa.RecordBatchReader.from_stream(builder.execute(sql))  # pa.table() would import pandas
+
+    @contextmanager
+    def _faults_of(self, sql: str) -> Iterator[None]:
+        """Raises errors of the engine as ours."""
         try:
-            rows = pa.RecordBatchReader.from_stream(builder.execute(sql))  # pa.table() would import pandas
-            return _without_views(rows.read_all())
+            yield
         except (DeltaError, pa.ArrowException) as error:
             if _GONE.search(str(error)):
                 raise NotFoundError(
