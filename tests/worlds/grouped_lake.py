@@ -34,7 +34,9 @@ class Member:
     scope: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
     source: str = "photos.csv"
+    file_id: str | None = None
     score: float = 1.0
+    is_deleted: bool = False
 
     def content(self) -> dict[str, Any]:
         if self.data is None:
@@ -45,7 +47,9 @@ class Member:
     def as_image(self) -> dict[str, Any]:
         names = {"image_id": self.image_id, "uri": self.uri, "scope": self.scope, "source": self.source}
         when = {"partition": "2026-11-01", "ingested_at": AT, "attempts": 0}
-        return {**names, **when, **self.content(), "extra": list(self.extra.items())}
+        gone = {"deleted_at": AT, "deleted_reason": "tombstone"} if self.is_deleted else {}
+        told = {"extra": list(self.extra.items()), "file_id": self.file_id}
+        return {**names, **when, **self.content(), **gone, **told}
 
     def as_group(self, size: int) -> dict[str, Any]:
         names = {"image_id": self.image_id, "group_id": self.group, "scope": self.scope}

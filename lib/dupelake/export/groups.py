@@ -93,7 +93,8 @@ def _pairs(night: Night, *, is_whole: bool) -> Iterator[tuple[str, Pairs]]:
 
 def _opened(file: TextIO) -> Callable[[], str]:
     """Begin a JSON object; what is returned gives the text before each of its fields."""
-    texts = iter(["{\n"])
+    file.write("{")
+    texts = iter(["\n"])
     return lambda: next(texts, ",\n")
 
 
