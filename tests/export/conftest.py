@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,15 @@ def members_in(folder: Path) -> list[Member]:
         Member("f1", at("broken.png"), None),
         Member("d1", at("deleted.png"), picture(7), is_deleted=True),
     ]
+
+
+def with_columns(members: list[Member], shard: str) -> list[Member]:
+    """The same images of a manifest that names a shard, the key in it, and an asset of immich for each."""
+
+    def columns(name: str) -> dict[str, str]:
+        return {"shard": shard, "key": name, "asset": str(uuid.uuid5(uuid.NAMESPACE_OID, name))}
+
+    return [replace(one, extra=columns(one.image_id)) for one in members]
 
 
 IDENTICAL = {"c1", "c3", "c4"}  # c2 is a name of a file whose other name is only verified

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from grouped_lake import Member, copy, keeper, make_lake, written
 
-from conftest import IDENTICAL, VERIFIED, members_in, picture
+from conftest import IDENTICAL, VERIFIED, members_in, picture, with_columns
 from dupelake.cli import main
 
 
@@ -142,7 +142,8 @@ def test_fiftyone_reads_it(lake, tmp_path, members):
     fields = pq.read_table(export("fiftyone", lake, tmp_path / "x.parquet"))
     paths = fields["filepath"].to_pylist()
     for name in fields.column_names[1:]:
-        dataset.set_values(name, dict(zip(paths, fields[name].to_pylist(), strict=True)), key_field="filepath")
+        values = {path: value for path, value in zip(paths, fields[name].to_pylist(), strict=True) if value is not None}
+        dataset.set_values(name, values, key_field="filepath")
     gone = dataset.match(fiftyone.ViewField("is_removable"))
     assert set(gone.values("filepath")) == uris(members, VERIFIED)
     assert set(dataset.match(fiftyone.ViewField("relation") == "alternate").values("filepath")) == uris(
@@ -155,14 +156,11 @@ def test_fiftyone_reads_it(lake, tmp_path, members):
 
 def immich_world(tmp_path: Path, *, in_column: bool) -> tuple[Path, dict[str, str]]:
     """The warehouse of a manifest that names immich's assets; and image ids by asset."""
-    assets = {one.image_id: str(uuid.uuid5(uuid.NAMESPACE_OID, one.image_id)) for one in members_in(tmp_path)}
-    members = [
-        replace(one, extra={"asset": assets[one.image_id].upper()})
-        if in_column
-        else replace(one, image_id=assets[one.image_id])
-        for one in members_in(tmp_path)
-    ]
-    return make_lake(tmp_path / "lake", members, "verified"), {asset: name for name, asset in assets.items()}
+    members = with_columns(members_in(tmp_path), "train.tar")
+    names = {one.extra["asset"]: one.image_id for one in members}
+    if not in_column:
+        members = [replace(one, image_id=one.extra["asset"]) for one in members]
+    return make_lake(tmp_path / "lake", members, "verified"), names
 
 
 @pytest.mark.parametrize("in_column", [False, True])
