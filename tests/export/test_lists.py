@@ -149,3 +149,21 @@ def test_a_name_that_is_not_utf8_has_a_uri_and_no_path(tmp_path):
     for form in ("jsonl", "parquet"):
         (row,) = export(lake, tmp_path / "x", form)
         assert (row["uri"], row["path"], row["keeper_path"]) == ("file:///a/%FF.jpg", None, "/a/k.jpg")
+
+
+def test_a_folder_that_cannot_be_written_is_told(lake, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main(["export", "csv", "--warehouse", str(lake), "--out", str(tmp_path / "file" / "x.csv")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_tables_that_spark_wrote(spark, small_lake, tmp_path):
+    """The same of two real nights: the other tests draw their tables with delta-rs."""
+    dupes = small_lake / "dupes"
+    expected = dupelake.open(dupes).removable()
+    for form in ("jsonl", "csv", "parquet"):
+        rows = export(dupes, tmp_path / "x", form)
+        assert [row["uri"] for row in rows] == expected["uri"].to_pylist()
+        assert len(rows) == 2
+    assert main(["export", "datasets", "--warehouse", str(dupes), "--out", str(tmp_path / "y")]) == 0
+    assert pq.read_metadata(tmp_path / "y").num_rows == dupelake.open(dupes).images(where="status = 'ok'").num_rows

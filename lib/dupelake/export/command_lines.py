@@ -90,7 +90,10 @@ def _export(args: argparse.Namespace) -> int:
     if out.is_dir():
         raise ConfigError([f"--out {args.out}: is a folder; give a file"])
     night = night_of(args.warehouse, args.tier)
-    written = _writer(args)(night, out)
+    try:
+        written = _writer(args)(night, out)
+    except OSError as error:
+        raise ConfigError([f"--out {args.out}: cannot be written ({error}); nothing was"]) from error
     if night.run is None:
         written.notes.append("no night is complete; the newest tables were read")
     if night.n_later_verdicts:

@@ -15,6 +15,7 @@ from dupelake.errors import ConfigError
 from dupelake.export.files import Written, beside, written_whole
 from dupelake.export.names import path_of
 from dupelake.export.night import Night, Row
+from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_report import human_bytes
 from dupelake.shipped import shipped_asset
 from dupelake.version import __version__
@@ -53,7 +54,7 @@ def write_quarantine(night: Night, out: Path, folder: str) -> Written:
         raise ConfigError(faults)
     n_moves = n_bytes = n_elsewhere = 0
     with written_whole(out) as moves, written_whole(undo) as backs, moves.open("wb") as there, backs.open("wb") as back:
-        what = f"{__version__}, of the run {night.run!a} of the warehouse {night.reader.root!a}"
+        what = f"{__version__}, of the run {night.run!a} of the warehouse {redact_uris(night.reader.root)!a}"
         _begin(there, f"Moves copies to a quarantine; nothing is deleted. Made by dupelake {what}.", folder, "move")
         _begin(back, f"Puts the files back that {out.name!a} moved. Made by dupelake {what}.", folder, "undo")
         for row in _rows(night):

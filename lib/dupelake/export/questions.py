@@ -11,7 +11,7 @@ from dupelake.warehouse.rules import LIVE, MEMBER_ORDER
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
 
-PART_ROWS = 100_000
+PART_ROWS = 200_000
 """Rows of one query: what an export holds in memory at a time."""
 
 
@@ -81,21 +81,13 @@ def value_of(column: str) -> str:
     return f"extra[{quoted(column)}]"
 
 
-def samples_of(part: str, tiers: Sequence[str], shard: str, key: str) -> str:
-    """(shard, key, goes) of the samples of a WebDataset: one row a key, by shard and key.
-
-    Images that could not be read count, and those that are deleted do not. A sample goes if all its images go.
+def samples_of(part: str, shard: str, key: str) -> str:
+    """(image_id, shard, key) of the images of a WebDataset, by shard and key.
 
     Args:
         part: a condition on rows of `images`.
-        tiers: of the images that may go.
         shard: the column of the manifest that names the shard.
         key: the column that names the sample in it.
     """
-    return f"""
-SELECT shard, key, min(CASE WHEN r.image_id IS NULL THEN 0 ELSE 1 END) = 1 AS goes
-FROM (SELECT image_id, {value_of(shard)} AS shard, {value_of(key)} AS key FROM images WHERE {part}) i
-LEFT JOIN (SELECT image_id FROM ({removable_of(tiers=tiers)})) r ON r.image_id = i.image_id
-GROUP BY shard, key
-ORDER BY shard, key
-"""
+    columns = f"image_id, {value_of(shard)} AS shard, {value_of(key)} AS key"
+    return f"SELECT {columns} FROM images WHERE {part} ORDER BY shard, key, image_id"

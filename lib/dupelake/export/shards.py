@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from dupelake.errors import ConfigError
 from dupelake.export.files import Written, written_whole
 from dupelake.export.night import Night, Row
@@ -16,7 +19,8 @@ from dupelake.export.questions import parts_of, samples_of, value_of
 def write_webdataset(night: Night, out: Path, shard: str, key: str) -> Written:
     """Write a line `{"url", "nsamples", "keep"}` for each shard of which samples stay.
 
-    url: the shard. nsamples: how many samples stay. keep: their keys, in text order.
+    url: the shard. nsamples: how many samples stay. keep: their keys, in text order. A sample goes if all its images
+    go.
 
     Args:
         night: the tables.
@@ -30,12 +34,13 @@ def write_webdataset(night: Night, out: Path, shard: str, key: str) -> Written:
     there = f"deleted_at IS NULL AND {value_of(shard)} IS NOT NULL AND {value_of(key)} IS NOT NULL"
     n_shards = n_left = n_kept = n_gone = 0
     with written_whole(out) as path, path.open("w", encoding="utf-8") as file:
-        for url, samples in groupby(_samples(night, there, shard, key), lambda row: row["shard"]):
+        for url, images in groupby(_images(night, there, shard, key), lambda row: row["shard"]):
             keep = []
-            for row in samples:
-                n_gone += row["goes"]
-                if not row["goes"]:
-                    keep.append(row["key"])
+            for name, rows in groupby(images, lambda row: row["key"]):
+                if all(row["goes"] for row in rows):
+                    n_gone += 1
+                else:
+                    keep.append(name)
             n_shards, n_kept = n_shards + 1, n_kept + len(keep)
             if keep:
                 n_left += 1
@@ -54,7 +59,10 @@ def write_webdataset(night: Night, out: Path, shard: str, key: str) -> Written:
     return Written([out], f"{n_kept} samples stay, in {n_left} of {n_shards} shards; {n_gone} go", notes)
 
 
-def _samples(night: Night, there: str, shard: str, key: str) -> Iterator[Row]:
+def _images(night: Night, there: str, shard: str, key: str) -> Iterator[Row]:
+    """Rows of `samples_of`, with `goes`. Images that could not be read count, and those that are deleted do not."""
+    may_go = pa.chunked_array([batch["image_id"] for batch in night.removable()], pa.string())
     for part in parts_of(night.reader, "images", value_of(shard), there):
-        for batch in night.reader.stream(samples_of(part, night.tiers, shard, key)):
+        rows = night.reader.query(samples_of(part, shard, key))
+        for batch in rows.append_column("goes", pc.is_in(rows["image_id"], may_go)).to_batches():
             yield from batch.to_pylist()
