@@ -55,7 +55,7 @@ SELECT g.group_id, g.image_id, {named} AS name, i.uri, g.relation, g.is_keeper, 
        g.tier, g.kind, g.score_to_keeper AS score, g.reason, kept.uri AS keeper_uri
 FROM (SELECT * FROM groups WHERE {part}) g
 JOIN images i ON i.image_id = g.image_id
-JOIN (SELECT image_id, group_id FROM groups WHERE is_keeper) k ON k.group_id = g.group_id
+JOIN (SELECT image_id, group_id FROM groups WHERE is_keeper AND ({part})) k ON k.group_id = g.group_id
 JOIN (SELECT image_id, uri FROM images) kept ON kept.image_id = k.image_id
 LEFT JOIN ({goes}) r ON r.image_id = g.image_id
 ORDER BY g.group_id, {", ".join(f"g.{column}" for column in MEMBER_ORDER.split(", "))}

@@ -33,25 +33,24 @@ def removable_of(part: str = "true", tiers: Sequence[str] = TIERS) -> str:
         freed_bytes), then content_id, keeper_content_id, keeper_byte_size.
     """
     return f"""
-SELECT image_id, uri, group_id, keeper_id, keeper_uri, tier, kind, score_to_keeper, reason, byte_size,
-       CASE WHEN name_number = 1 THEN byte_size ELSE 0 END AS freed_bytes,  -- several names of one file free it once
-       content_id, keeper_content_id, keeper_byte_size
+SELECT g.image_id, g.uri, g.group_id, k.image_id AS keeper_id, kept.uri AS keeper_uri, g.tier, g.kind,
+       g.score_to_keeper, g.reason, g.byte_size,
+       CASE WHEN name_number = 1 THEN g.byte_size ELSE 0 END AS freed_bytes,  -- several names of one file free it once
+       g.content_id, kept.content_id AS keeper_content_id, kept.byte_size AS keeper_byte_size
 FROM (
-  SELECT g.image_id, i.uri, g.group_id, k.image_id AS keeper_id, kept.uri AS keeper_uri, g.tier, g.kind,
-         g.score_to_keeper, g.reason, i.byte_size, i.content_id, kept.content_id AS keeper_content_id,
-         kept.byte_size AS keeper_byte_size,
-         row_number() OVER (PARTITION BY i.content_id, i.file ORDER BY g.image_id) AS name_number,
+  SELECT m.*, i.uri, i.byte_size,
+         row_number() OVER (PARTITION BY i.content_id, i.file ORDER BY m.image_id) AS name_number,
          -- rows of older releases have no tier
-         min(CASE WHEN coalesce(g.tier, '{TIERS[-1]}') IN {quoted_list(tiers)} THEN 1 ELSE 0 END)
+         min(CASE WHEN coalesce(m.tier, '{TIERS[-1]}') IN {quoted_list(tiers)} THEN 1 ELSE 0 END)
            OVER (PARTITION BY i.content_id, i.file) AS goes
-  FROM (SELECT * FROM groups WHERE is_removable
-        -- names of these files may be members of groups of other scopes
-        AND content_id IN (SELECT content_id FROM groups WHERE is_removable AND ({part}))) g
-  JOIN (SELECT image_id, uri, content_id, byte_size, {FILE_ID} AS file FROM images) i ON i.image_id = g.image_id
-  JOIN (SELECT * FROM groups WHERE is_keeper) k ON k.group_id = g.group_id
-  JOIN images kept ON kept.image_id = k.image_id
-)
-WHERE goes = 1 AND ({part})
+  -- names of these files may be members of groups of other scopes
+  FROM (SELECT DISTINCT content_id FROM groups WHERE is_removable AND ({part})) c
+  JOIN (SELECT * FROM groups WHERE is_removable) m ON m.content_id = c.content_id
+  JOIN (SELECT image_id, uri, content_id, byte_size, {FILE_ID} AS file FROM images) i ON i.image_id = m.image_id
+) g
+JOIN (SELECT image_id, group_id FROM groups WHERE is_keeper AND ({part})) k ON k.group_id = g.group_id
+JOIN (SELECT image_id, uri, content_id, byte_size FROM images) kept ON kept.image_id = k.image_id
+WHERE goes = 1
 ORDER BY group_id, image_id
 """
 
