@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dupelake.errors import DupelakeError, unexpected
+from dupelake.export.command_lines import add_export
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.pipeline.job_commands import JOBS, run_command
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add_check(commands)
     add_index(commands)
     add_serve(commands)
+    add_export(commands)
     _add_evaluate(commands)
     add_decide(commands, _existing)
     add_rules(commands)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dupelake.config import TIERS
 from dupelake.warehouse.reader import quoted, quoted_list
 from dupelake.warehouse.rules import FILE_ID, MEMBER_ORDER, SUCCEEDED
 
@@ -19,18 +20,45 @@ ORDER = {
 
 LAST_OPTIONS = f"SELECT config FROM runs WHERE {SUCCEEDED} ORDER BY started_at DESC LIMIT 1"
 
+
+def removable_of(part: str = "true", tiers: Sequence[str] = TIERS) -> str:
+    """The images that may go, each with its keeper: the one text of this rule, for `removable()` and for exports.
+
+    Args:
+        part: a condition on rows of `groups`, whose members are asked for.
+        tiers: of the images. A file goes only if all its names are of these tiers.
+
+    Returns:
+        The query of (image_id, uri, group_id, keeper_id, keeper_uri, tier, kind, score_to_keeper, reason, byte_size,
+        freed_bytes), then content_id, keeper_content_id, keeper_byte_size.
+    """
+    return f"""
+SELECT g.image_id, g.uri, g.group_id, k.image_id AS keeper_id, kept.uri AS keeper_uri, g.tier, g.kind,
+       g.score_to_keeper, g.reason, g.byte_size,
+       CASE WHEN name_number = 1 THEN g.byte_size ELSE 0 END AS freed_bytes,  -- several names of one file free it once
+       g.content_id, kept.content_id AS keeper_content_id, kept.byte_size AS keeper_byte_size
+FROM (
+  SELECT m.*, i.uri, i.byte_size,
+         row_number() OVER (PARTITION BY i.content_id, i.file ORDER BY m.image_id) AS name_number,
+         -- rows of older releases have no tier
+         min(CASE WHEN coalesce(m.tier, '{TIERS[-1]}') IN {quoted_list(tiers)} THEN 1 ELSE 0 END)
+           OVER (PARTITION BY i.content_id, i.file) AS goes
+  -- names of these files may be members of groups of other scopes
+  FROM (SELECT DISTINCT content_id FROM groups WHERE is_removable AND ({part})) c
+  JOIN (SELECT * FROM groups WHERE is_removable) m ON m.content_id = c.content_id
+  JOIN (SELECT image_id, uri, content_id, byte_size, {FILE_ID} AS file FROM images) i ON i.image_id = m.image_id
+) g
+JOIN (SELECT image_id, group_id FROM groups WHERE is_keeper AND ({part})) k ON k.group_id = g.group_id
+JOIN (SELECT image_id, uri, content_id, byte_size FROM images) kept ON kept.image_id = k.image_id
+WHERE goes = 1
+ORDER BY group_id, image_id
+"""
+
+
 REMOVABLE = f"""
-SELECT g.image_id, i.uri, g.group_id, k.image_id AS keeper_id, kept.uri AS keeper_uri,
-       g.tier, g.kind, g.score_to_keeper, g.reason, i.byte_size,
-       -- several names of one file free its bytes once
-       CASE WHEN row_number() OVER (PARTITION BY i.content_id, i.file ORDER BY g.image_id) = 1
-            THEN i.byte_size ELSE 0 END AS freed_bytes
-FROM groups g
-JOIN (SELECT image_id, uri, content_id, byte_size, {FILE_ID} AS file FROM images) i ON i.image_id = g.image_id
-JOIN groups k ON k.group_id = g.group_id AND k.is_keeper
-JOIN images kept ON kept.image_id = k.image_id
-WHERE g.is_removable
-ORDER BY g.group_id, g.image_id
+SELECT image_id, uri, group_id, keeper_id, keeper_uri, tier, kind, score_to_keeper, reason, byte_size, freed_bytes
+FROM ({removable_of()})
+ORDER BY group_id, image_id
 """
 
 

@@ -166,6 +166,17 @@ class Reader:
         with self.faults_of(sql):
             return without_views(self.stream(sql).read_all())
 
+    def batches_of(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """The rows of `query`, some thousands at a time: what the query does not hold itself need not be in memory.
+
+        Raises:
+            NotFoundError: as `query`.
+            QueryError: as `query`.
+        """
+        with self.faults_of(sql):
+            for batch in self.stream(sql):
+                yield from without_views(pa.Table.from_batches([batch])).to_batches()
+
     def stream(self, sql: str, beside: Mapping[str, DeltaTable] | None = None) -> pa.RecordBatchReader:
         """The result of a SELECT as a stream; `beside` are more tables that it names. Read it within `faults_of`."""
         if not _SELECT.match(sql):
