@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dupelake.errors import DupelakeError
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
+from dupelake.pipeline.register_command import add_register
 from dupelake.runtime.interrupts import Interrupted, Interrupts
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add_check(commands)
     add_index(commands)
     add_serve(commands)
+    add_register(commands)
     _add_evaluate(commands)
     _add_decide(commands)
     _add_review(commands)

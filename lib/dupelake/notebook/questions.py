@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dupelake.warehouse.reader import quoted, quoted_list
-from dupelake.warehouse.rules import COMPLETE, FILE_ID, MEMBER_ORDER, SUCCEEDED
+from dupelake.warehouse.rules import COMPLETE, MEMBER_ORDER, SUCCEEDED
 
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
@@ -19,19 +19,7 @@ ORDER = {
 
 LAST_OPTIONS = f"SELECT config FROM runs WHERE {SUCCEEDED} ORDER BY started_at DESC LIMIT 1"
 
-REMOVABLE = f"""
-SELECT g.image_id, i.uri, g.group_id, k.image_id AS keeper_id, kept.uri AS keeper_uri,
-       g.tier, g.kind, g.score_to_keeper, g.reason, i.byte_size,
-       -- several names of one file free its bytes once
-       CASE WHEN row_number() OVER (PARTITION BY i.content_id, i.file ORDER BY g.image_id) = 1
-            THEN i.byte_size ELSE 0 END AS freed_bytes
-FROM groups g
-JOIN (SELECT image_id, uri, content_id, byte_size, {FILE_ID} AS file FROM images) i ON i.image_id = g.image_id
-JOIN groups k ON k.group_id = g.group_id AND k.is_keeper
-JOIN images kept ON kept.image_id = k.image_id
-WHERE g.is_removable
-ORDER BY g.group_id, g.image_id
-"""
+REMOVABLE = "SELECT * FROM removable ORDER BY group_id, image_id"
 
 
 def run_of(run_id: str) -> str:
