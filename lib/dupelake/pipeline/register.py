@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 from pyspark.sql import SparkSession
 
 from dupelake.errors import ConfigError
 from dupelake.runtime.counts import Counts
-from dupelake.warehouse.catalogue import Catalogue
+from dupelake.warehouse.catalogue import Catalogue, Found
 from dupelake.warehouse.schema import ALL_TABLES
 from dupelake.warehouse.tables import Warehouse
 from dupelake.warehouse.views import VIEWS
@@ -51,34 +53,41 @@ def register(spark: SparkSession, warehouse: str, schema: str, catalog: str = "s
             the name of a table or view. It names all faults, and nothing is made.
     """
     lake, where = Warehouse(spark, warehouse), Catalogue(spark, catalog, schema)
-    tables = [table for table in ALL_TABLES if lake.exists(table)]
-    there = {table.name for table in tables}
-    lacking = [name for name in sorted({n for view in VIEWS.values() for n in view.tables}) if name not in there]
-    if lacking:
-        raise ConfigError([f"--warehouse {warehouse}: holds no table {', '.join(lacking)}; run `dupelake run` first"])
-    found = {name: where.find(name) for name in (*there, *VIEWS)} if where.has_schema() else {}
-    faults = []
-    for name, one in found.items():
-        if one is not None:
-            is_view = name in VIEWS
-            faults.append(
-                where.fault_of_view(name, one) if is_view else where.fault_of_table(name, _path(lake, name), one)
-            )
-    if told := sorted(filter(None, faults)):
-        raise ConfigError(told)
+    with ThreadPoolExecutor(max_workers=4) as pool:  # each waits for a log or the catalogue
+        names = [
+            table.name
+            for table, is_there in zip(ALL_TABLES, pool.map(lake.exists, ALL_TABLES), strict=True)
+            if is_there
+        ]
+        lacking = {name for view in VIEWS.values() for name in view.tables}.difference(names)
+        if lacking:
+            told = ", ".join(sorted(lacking))
+            raise ConfigError([f"--warehouse {warehouse}: holds no table {told}; run `dupelake run` first"])
+        named = [*names, *VIEWS]
+        found = (
+            dict(zip(named, pool.map(where.find, named), strict=True)) if where.has_schema() else dict.fromkeys(named)
+        )
+    if faults := _faults(lake, where, found):
+        raise ConfigError(faults)
     where.make_schema()
-    new = [table.name for table in tables if found.get(table.name) is None]
-    for name in new:
-        where.make_table(name, _path(lake, name))
-    changed = [view.name for view in VIEWS.values() if where.make_view(view, _MEANINGS, found.get(view.name))]
-    made = [*new, *(name for name in changed if found.get(name) is None)]
+    new = [name for name in named if found[name] is None]
+    for name in names:
+        if name in new:
+            where.make_table(name, f"{lake.root}/{name}")
+    changed = [view.name for view in VIEWS.values() if where.make_view(view, _MEANINGS, found[view.name])]
     return Registered(
-        made,
-        [name for name in changed if name not in made],
-        [name for name in (*there, *VIEWS) if name not in (*made, *changed)],
-        [table.name for table in ALL_TABLES if table.name not in there],
+        made=new,
+        changed=[name for name in changed if name not in new],
+        kept=[name for name in named if name not in new and name not in changed],
+        missing=[table.name for table in ALL_TABLES if table.name not in names],
     )
 
 
-def _path(lake: Warehouse, name: str) -> str:
-    return f"{lake.root}/{name}"
+def _faults(lake: Warehouse, where: Catalogue, found: Mapping[str, Found | None]) -> list[str]:
+    """What has the name of a table or view of ours and is not it, a sentence each."""
+    there = [(name, one) for name, one in found.items() if one is not None]
+    told = [
+        where.fault_of_view(name, one) if name in VIEWS else where.fault_of_table(name, f"{lake.root}/{name}", one)
+        for name, one in there
+    ]
+    return [fault for fault in told if fault is not None]

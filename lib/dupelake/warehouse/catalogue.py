@@ -42,7 +42,7 @@ class Catalogue:
     """
 
     def __init__(self, spark: SparkSession, catalog: str, schema: str) -> None:
-        self._spark = spark
+        self._spark, self._catalog, self._schema = spark, catalog, schema
         self._where = f"{_quoted(catalog)}.{_quoted(schema)}"
 
     def name(self, name: str) -> str:
@@ -60,7 +60,12 @@ class Catalogue:
         except AnalysisException as error:
             if _is_absent(error):
                 return False
-            raise ConfigError([f"--catalog, --schema {self._where}: {first_line(error)}"]) from error
+            raise ConfigError(
+                [
+                    f"--catalog {self._catalog}: does not take a schema {self._schema} ({first_line(error)}); a "
+                    f"catalogue beside that of the session must be set as spark.sql.catalog.{self._catalog}"
+                ]
+            ) from error
         return True
 
     def make_schema(self) -> None:
@@ -131,7 +136,6 @@ class Catalogue:
         for one in self._spark.sql(query).schema.fields:
             told = view.comments.get(one.name) or one.metadata.get("comment") or meanings[one.name]
             columns.append((one.name, told))
-        is_known = found is not None
         if found is not None and (
             list(found.columns) == columns
             and found.facts.get("View Text") == query
@@ -140,7 +144,7 @@ class Catalogue:
             return False
         told = ", ".join(f"{_quoted(name)} COMMENT {_literal(comment)}" for name, comment in columns)
         self._spark.sql(
-            f"CREATE {'OR REPLACE ' if is_known else ''}VIEW {self.name(view.name)} ({told}) "
+            f"CREATE {'OR REPLACE ' if found else ''}VIEW {self.name(view.name)} ({told}) "
             f"COMMENT {_literal(view.comment)} TBLPROPERTIES ('{_MARK}' = '{_digest(query)}') AS {query}"
         )
         return True
