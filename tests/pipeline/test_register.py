@@ -229,7 +229,7 @@ def test_what_is_not_ours_is_refused_all_at_once_and_nothing_is_made(spark, lake
             dupelake.register(spark, lake, other)
         told = "\n".join(refused.value.faults)
         assert len(refused.value.faults) == len(held)
-        assert f"`runs`: is a table at {elsewhere}, not at {lake}/runs" in told
+        assert f"`runs`: is a table of delta at {elsewhere}, not of delta at {lake}/runs" in told
         assert "`removable`: is a view that dupelake did not make" in told
         assert "`nightly`: is a table; the view needs this name" in told
         assert "`groups`: is a view; the table needs this name" in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pyspark.errors import AnalysisException
@@ -95,12 +96,14 @@ class Catalogue:
             return (
                 f"{self.name(name)}: is a view; the table needs this name, so rename the view or give another --schema"
             )
-        there = qualified(self._spark, found.facts.get("Location", ""))
-        if there == location:
+        there, provider = found.facts.get("Location", ""), found.facts.get("Provider", "").lower()
+        with suppress(ConfigError):  # the session may not know the store of somebody's table
+            there = qualified(self._spark, there)
+        if provider == "delta" and _one_scheme(there) == _one_scheme(location):
             return None
         return (
-            f"{self.name(name)}: is a table at {there}, not at {location}; give another --schema, or drop the table "
-            "yourself (the files of an external table stay)"
+            f"{self.name(name)}: is a table of {provider} at {there}, not of delta at {location}; give another "
+            "--schema, or drop the table yourself (the files of an external table stay)"
         )
 
     def fault_of_view(self, name: str, found: Found) -> str | None:
@@ -152,6 +155,11 @@ class Catalogue:
 
 def _is_absent(error: AnalysisException) -> bool:
     return error.getCondition() in _ABSENT
+
+
+def _one_scheme(path: str) -> str:
+    """A path with one name for S3: catalogues may give another one than the user."""
+    return re.sub(r"^s3[an]://", "s3://", path).rstrip("/")
 
 
 def _digest(query: str) -> str:
