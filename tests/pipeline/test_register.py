@@ -248,7 +248,8 @@ def test_what_is_wrong_is_said(spark, tmp_path, lake, capsys):
         dupelake.register(spark, tmp_path, "nothing")
     with pytest.raises(ConfigError, match=r"--catalog none: .*must be set as spark\.sql\.catalog\.none"):
         dupelake.register(spark, lake, "dupes", "none")
-    spark.sql("DROP SCHEMA IF EXISTS nothing")
+    with pytest.raises(ConfigError, match=r"s3a://\*+\(redacted\)@bucket/wh: holds a secret"):
+        dupelake.register(spark, "s3a://key:secret@bucket/wh", "dupes")
     assert main(["register", "--warehouse", str(tmp_path / "none"), "--schema", "", "--spark", "x"]) == 2
     told = capsys.readouterr().err
     for fault in ("--spark x: must be", "--schema: is empty", "holds no table images", "ends with this command"):

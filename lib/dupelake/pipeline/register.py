@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pyspark.sql import SparkSession
 
 from dupelake.errors import ConfigError
+from dupelake.pipeline.register_command import faults_of_secrets
 from dupelake.runtime.counts import Counts
 from dupelake.warehouse.catalogue import Catalogue, Found
 from dupelake.warehouse.schema import ALL_TABLES
@@ -52,6 +53,8 @@ def register(spark: SparkSession, warehouse: str, schema: str, catalog: str = "s
         ConfigError: the warehouse lacks a table that a view reads, there is no such catalogue, or something else has
             the name of a table or view. It names all faults, and nothing is made.
     """
+    if faults := faults_of_secrets(warehouse):
+        raise ConfigError(faults)
     lake, where = Warehouse(spark, warehouse), Catalogue(spark, catalog, schema)
     with ThreadPoolExecutor(max_workers=4) as pool:  # each waits for a log or the catalogue
         names = [

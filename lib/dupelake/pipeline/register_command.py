@@ -10,6 +10,7 @@ from typing import Any
 
 from dupelake.errors import ConfigError, NotFoundError
 from dupelake.pipeline.arguments import add_spark, spark_settings
+from dupelake.runtime.redaction import redact_uris
 
 # This is a command of a terminal.
 # ruff: noqa: T201
@@ -35,6 +36,13 @@ def add_register(commands: Any) -> None:
     register.set_defaults(call=_register)
 
 
+def faults_of_secrets(warehouse: str) -> list[str]:
+    """The fault of an address with a secret in it, which everybody could read in the catalogue."""
+    if redact_uris(warehouse) == warehouse:
+        return []
+    return [f"--warehouse {redact_uris(warehouse)}: holds a secret, which a catalogue must not; give it as a setting"]
+
+
 def _register(args: argparse.Namespace) -> int:
     from dupelake.pipeline.command_lines import check_holds_images, faults_of_warehouse
 
@@ -44,7 +52,7 @@ def _register(args: argparse.Namespace) -> int:
     found = faults_of_warehouse(args.warehouse, settings, is_written=False)
     if not found:
         check_holds_images(args, found)
-    faults += found
+    faults += found + faults_of_secrets(args.warehouse)
     if not args.printed and "PYSPARK_GATEWAY_PORT" not in os.environ:
         faults += _fault_of_memory(args.catalog, settings.get)
     if faults:
