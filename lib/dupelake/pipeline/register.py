@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pyspark.sql import SparkSession
 
 from dupelake.errors import ConfigError
-from dupelake.pipeline.register_command import faults_of_secrets
+from dupelake.pipeline.arguments import faults_of_secrets
 from dupelake.runtime.counts import Counts
 from dupelake.warehouse.catalogue import Catalogue, Found
 from dupelake.warehouse.schema import ALL_TABLES

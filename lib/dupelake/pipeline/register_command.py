@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dupelake.errors import ConfigError, NotFoundError
-from dupelake.pipeline.arguments import add_spark, spark_settings
-from dupelake.runtime.redaction import redact_uris
+from dupelake.pipeline.arguments import add_spark, faults_of_secrets, spark_settings
 
 # This is a command of a terminal.
 # ruff: noqa: T201
@@ -34,13 +33,6 @@ def add_register(commands: Any) -> None:
     )
     add_spark(register)
     register.set_defaults(call=_register)
-
-
-def faults_of_secrets(warehouse: str) -> list[str]:
-    """The fault of an address with a secret in it, which everybody could read in the catalogue."""
-    if redact_uris(warehouse) == warehouse:
-        return []
-    return [f"--warehouse {redact_uris(warehouse)}: holds a secret, which a catalogue must not; give it as a setting"]
 
 
 def _register(args: argparse.Namespace) -> int:
