@@ -70,8 +70,15 @@ class Catalogue:
         return True
 
     def make_schema(self) -> None:
-        """Make the schema; nothing happens where there is one."""
-        self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._where} COMMENT 'Near-duplicate images, by dupelake'")
+        """Make the schema; nothing happens where there is one.
+
+        Raises:
+            ConfigError: the catalogue does not take the name, or does not let this user.
+        """
+        try:
+            self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._where} COMMENT 'Near-duplicate images, by dupelake'")
+        except AnalysisException as error:
+            raise ConfigError([f"--schema {self._schema}: {first_line(error)}"]) from error
 
     def find(self, name: str) -> Found | None:
         """What is there under a name; None if nothing is."""
