@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
     from dupelake.lookup.answer import Answer
     from dupelake.notebook.opened import OpenWarehouse
+    from dupelake.pipeline.register import Registered
 
 
 @overload
@@ -116,3 +117,26 @@ def check(
     from dupelake.lookup.checker import check as check_all
 
     return check_all(images, warehouse, index=index, scope=scope, profile=profile)
+
+
+def register(
+    spark: SparkSession, warehouse: str | os.PathLike[str], schema: str, catalog: str = "spark_catalog"
+) -> Registered:
+    """Make the tables of a warehouse, and the views for analysts, in a schema of a catalogue that a session knows.
+
+    As `dupelake register` does, for sessions whose catalogue is in memory, and for notebooks (docs/sql.md).
+
+    Args:
+        spark: a session with Delta Lake.
+        warehouse: the folder or object-store prefix of the tables.
+        schema: the schema, which is made if there is none.
+        catalog: the catalogue; by default that of the session.
+
+    Raises:
+        ConfigError: a table is missing, there is no such catalogue, or something else has the name of a table or view.
+    """
+    import os
+
+    from dupelake.pipeline.register import register as register_all
+
+    return register_all(spark, os.fspath(warehouse), schema, catalog)

@@ -17,6 +17,7 @@ from dupelake.export.command_lines import add_export
 from dupelake.lookup.command_lines import add_check, add_index
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
 from dupelake.pipeline.job_commands import JOBS, run_command
+from dupelake.pipeline.register_command import add_register
 from dupelake.pipeline.verdict_commands import add_decide, add_rules, readable
 from dupelake.report.command import PAGE, SHEET, add_report
 from dupelake.review.command_lines import add_review
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add_index(commands)
     add_serve(commands)
     add_export(commands)
+    add_register(commands)
     _add_evaluate(commands)
     add_decide(commands, _existing)
     add_rules(commands)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -23,17 +22,10 @@ from dupelake.report.contact_sheet import sheet_groups
 from dupelake.report.questions import largest_groups, members_of
 from dupelake.report.summary import describe, load_groups
 from dupelake.warehouse.reader import Reader
-from dupelake.warehouse.schema import ALL_TABLES, GROUP_CHANGES, GROUPS, IMAGES, PAIRS, RUNS
+from dupelake.warehouse.schema import GROUP_CHANGES, GROUPS, IMAGES, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse
 
 REPO = Path(__file__).parents[2]
-SQL = {
-    name: [
-        q.strip() for block in re.findall(r"```sql\n(.*?)```", text, flags=re.S) for q in block.split(";") if q.strip()
-    ]
-    for name in ("README.md", "docs/removals.md")
-    if (text := re.sub(r"^ {3}", "", (REPO / name).read_text(encoding="utf-8"), flags=re.M))
-}
 
 
 @pytest.fixture
@@ -46,15 +38,6 @@ def warehouse(spark, small_lake):
     return Warehouse(spark, str(small_lake / "dupes"))
 
 
-@pytest.fixture(scope="module")
-def database(spark, warehouse):
-    spark.sql("CREATE DATABASE dupes")
-    for table in ALL_TABLES:
-        spark.sql(f"CREATE TABLE dupes.{table.name} USING delta LOCATION '{warehouse.path(table)}'")
-    yield
-    spark.sql("DROP DATABASE dupes CASCADE")
-
-
 def named(lake, name: str) -> str:
     """The id of the image whose file has this name."""
     (found,) = lake.images(["image_id", "uri"], where=f"uri LIKE '%/{name}'")["image_id"].to_pylist()
@@ -65,11 +48,11 @@ def answer(lake, a: str, b: str) -> str:
     return lake.why(named(lake, a), named(lake, b))["answer"][0].as_py()
 
 
-@pytest.mark.parametrize("where", ["dupelake", "opened", "docs/python.md"])
+@pytest.mark.parametrize("where", ["dupelake", "opened", "docs/python.md", "docs/sql.md"])
 def test_examples_run(where, small_lake, monkeypatch):
     monkeypatch.chdir(small_lake)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    if where == "docs/python.md":
+    if where.endswith(".md"):
         done = doctest.testfile(str(REPO / where), module_relative=False, optionflags=flags)
     else:
         module = dupelake if where == "dupelake" else opened
@@ -119,10 +102,6 @@ def test_tables_are_what_spark_reads(lake, warehouse, table):
     assert sorted(mine, key=repr) == sorted(theirs, key=repr)
 
 
-def of_database(query: str) -> str:
-    return re.sub(r"\b(FROM|JOIN) (?!dupes\.|\()", r"\1 dupes.", query)
-
-
 def plain(value):
     """A value without what its engine adds: rows and maps as dicts, times without a zone."""
     if hasattr(value, "asDict"):
@@ -130,25 +109,6 @@ def plain(value):
     if isinstance(value, list) and value and isinstance(value[0], tuple):
         value = dict(value)
     return value.replace(tzinfo=None) if hasattr(value, "tzinfo") else value
-
-
-@pytest.mark.parametrize("query", [q for queries in SQL.values() for q in queries], ids=lambda q: q[:40])
-def test_the_documented_queries_run_without_spark_as_well(spark, lake, database, warehouse, query):
-    mine = [tuple(map(plain, row.values())) for row in lake.sql(query.replace("dupes.", "")).to_pylist()]
-    expected = [tuple(map(plain, row)) for row in spark.sql(of_database(query)).collect()]
-    assert sorted(mine, key=repr) == sorted(expected, key=repr)
-
-
-def test_removable_is_what_the_docs_list_and_frees_what_the_run_says(spark, lake, database, warehouse):
-    (query,) = SQL["docs/removals.md"]
-    listed = spark.sql(of_database(query)).collect()
-    rows = lake.removable().to_pylist()
-    assert sorted((r["uri"], r["keeper_uri"], r["tier"], r["reason"]) for r in listed) == sorted(
-        (r["uri"], r["keeper_uri"], r["tier"], r["reason"]) for r in rows
-    )
-    assert len(rows) == 2  # equal bytes, and equal pixels in a BMP
-    counts = dict(lake.table("runs", ["counts"], where=f"run_id = '{lake.run}'")["counts"][0].as_py())
-    assert sum(row["freed_bytes"] for row in rows) == counts["removable_bytes"] > 0
 
 
 def test_why_says_what_the_tables_say(lake, warehouse):

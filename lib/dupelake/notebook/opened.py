@@ -73,10 +73,10 @@ class OpenWarehouse(Generic[F]):
         return f"<warehouse {self.root}, {night}, frames={self._frames!r}>"
 
     def table(self, name: str, columns: Iterable[str] | None = None, where: str | None = None) -> F:
-        """Rows of any table (docs/design.md, section 4).
+        """Rows of any table (docs/design.md, section 4), or of a view (docs/sql.md).
 
         Args:
-            name: the table, such as `hashes` or `runs`.
+            name: the table, such as `hashes` or `runs`, or the view, such as `pairs_explained`.
             columns: names of columns; None for all.
             where: a condition in SQL, such as `"pdq_quality < 50"`.
 
@@ -88,7 +88,7 @@ class OpenWarehouse(Generic[F]):
         return self._frame(found)
 
     def sql(self, query: str) -> F:
-        """The result of a SELECT over the tables, in the SQL of DataFusion; the README has six to begin with.
+        """The result of a SELECT over tables and views, in the SQL of DataFusion; docs/sql.md has some to begin with.
 
         >>> lake.sql("SELECT found_by, count(*) AS n FROM pairs WHERE kind = 'pixel' GROUP BY found_by").to_pylist()
         [{'found_by': 'pixel', 'n': 1}]
@@ -121,11 +121,12 @@ class OpenWarehouse(Generic[F]):
     def removable(self) -> F:
         """The images that may go, each with the keeper that stays.
 
-        `freed_bytes` is the size of the file, and 0 for its further names, so that its sum is what removal frees.
+        They are the rows of the view `removable`. `freed_bytes` is the size of the file, and 0 for its further names,
+        so that its sum is what removal frees.
 
         >>> lake.removable().column_names
         ['image_id', 'uri', 'group_id', 'keeper_id', 'keeper_uri', 'tier', 'kind', 'score_to_keeper', 'reason', \
-'byte_size', 'freed_bytes']
+'byte_size', 'freed_bytes', 'partition', 'scope']
         """
         return self._frame(self._reader.query(questions.REMOVABLE))
 

@@ -20,9 +20,11 @@ ORDER = {
 
 LAST_OPTIONS = f"SELECT config FROM runs WHERE {SUCCEEDED} ORDER BY started_at DESC LIMIT 1"
 
+REMOVABLE = "SELECT * FROM removable ORDER BY group_id, image_id"
+
 
 def removable_of(part: str = "true", tiers: Sequence[str] = TIERS) -> str:
-    """The images that may go, each with its keeper: the one text of this rule, for `removable()` and for exports.
+    """The images that may go, each with its keeper: the view `removable` for a part of the groups, and for some tiers.
 
     Args:
         part: a condition on rows of `groups`, whose members are asked for.
@@ -51,13 +53,6 @@ FROM (
 JOIN (SELECT image_id, group_id FROM groups WHERE is_keeper AND ({part})) k ON k.group_id = g.group_id
 JOIN (SELECT image_id, uri, content_id, byte_size FROM images) kept ON kept.image_id = k.image_id
 WHERE goes = 1
-ORDER BY group_id, image_id
-"""
-
-
-REMOVABLE = f"""
-SELECT image_id, uri, group_id, keeper_id, keeper_uri, tier, kind, score_to_keeper, reason, byte_size, freed_bytes
-FROM ({removable_of()})
 ORDER BY group_id, image_id
 """
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from dupelake.runtime.redaction import Redactor
+from dupelake.runtime.redaction import Redactor, redact_uris
 
 
 class _Debug(argparse.Action):
@@ -52,3 +52,10 @@ def spark_settings(items: Sequence[str], faults: list[str]) -> dict[str, str]:
             faults.append(f"--spark {Redactor()(item)}: must be spark.KEY=VALUE")
         settings[key] = value
     return settings
+
+
+def faults_of_secrets(warehouse: str) -> list[str]:
+    """The fault of an address with a secret in it, which everybody could read in the catalogue."""
+    if redact_uris(warehouse) == warehouse:
+        return []
+    return [f"--warehouse {redact_uris(warehouse)}: holds a secret, which a catalogue must not; give it as a setting"]

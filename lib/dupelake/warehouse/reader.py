@@ -23,11 +23,13 @@ from dupelake.errors import EnvironmentFault, NotFoundError, QueryError, first_l
 from dupelake.warehouse.fence import APP_ID, count_of
 from dupelake.warehouse.paths import known_local
 from dupelake.warehouse.rules import TABLES
+from dupelake.warehouse.views import DATAFUSION, VIEWS
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _GONE = re.compile(r"Object at location .* not found")  # of an object store, a local disk too
 _SELECT = re.compile(r"(\s|--[^\n]*\n)*(SELECT|WITH)\b", re.IGNORECASE)
+_SOURCE = re.compile(r"(?:\bFROM|\bJOIN|,)\s+\"?(\w+)", re.IGNORECASE)  # what a query may read
 _STORES = ("AWS_", "AZURE_", "GOOGLE_")  # variables of the environment that are options of an object store
 _ROWS = 16_384  # of a batch
 # Operations that leave the rows of a table as they are. The names are Delta's own, of Spark and of delta-rs.
@@ -101,7 +103,7 @@ class Reader:
         """Rows of the table `name`.
 
         Args:
-            name: a table of warehouse/schema.py.
+            name: a table of warehouse/schema.py, or a view of warehouse/views.py.
             columns: names of columns; None for all.
             where: a condition in SQL. Files and row groups that cannot hold such a row are not read.
             order: what ORDER BY takes; None for no order.
@@ -110,11 +112,11 @@ class Reader:
             NotFoundError: there is no such table or version.
             QueryError: no such column, or a fault in `where`.
         """
-        if name not in TABLES:
-            raise NotFoundError(f"no table is called {name}; there are {', '.join(TABLES)}")
+        if name not in TABLES and name not in VIEWS:
+            raise NotFoundError(f"no table is called {name}; there are {', '.join([*TABLES, *VIEWS])}")
         chosen = "*" if columns is None else ", ".join(f'"{column}"' for column in columns)
         parts = [
-            f"SELECT {chosen} FROM {name}",  # noqa: S608 - the name is one of TABLES
+            f"SELECT {chosen} FROM {name}",  # noqa: S608 - the name is one of ours
             f"WHERE ({where})" if where else "",
             f"ORDER BY {order}" if order else "",
         ]
@@ -157,7 +159,7 @@ class Reader:
         return len(later) == now - since and all(map(_keeps_rows, later.values()))
 
     def query(self, sql: str) -> pa.Table:
-        """The result of a SELECT of DataFusion over the tables, which it names as warehouse/schema.py does.
+        """The result of a SELECT of DataFusion over our tables and views.
 
         Raises:
             NotFoundError: a table or a version of it does not exist.
@@ -183,10 +185,14 @@ class Reader:
             raise QueryError(f"only SELECT and WITH are allowed, because tables are only read; not: {sql.strip()}")
         builder = QueryBuilder()
         words = set(re.findall(r"\w+", sql))
+        views = [VIEWS[name] for name in VIEWS.keys() & set(_SOURCE.findall(sql))]
+        words.update(name for view in views for name in view.tables)
         for name in filter(words.__contains__, TABLES):
             builder.register(name, self._table(name))
         for name in words & (beside or {}).keys():
             builder.register(name, (beside or {})[name])
+        for view in views:
+            builder.execute(f"CREATE VIEW {view.name} AS {view.sql(DATAFUSION)}")
         return pa.RecordBatchReader.from_stream(builder.execute(sql))  # pa.table() would import pandas
 
     @contextmanager

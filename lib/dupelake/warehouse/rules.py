@@ -44,6 +44,9 @@ TABLES = (
 LIVE = f"status = '{OK}' AND deleted_at IS NULL"
 """Of `images`: it was read and is not deleted. Only live images are compared and grouped."""
 
+FAILING = f"status = '{FAILED}' AND deleted_at IS NULL"
+"""Of `images`: it could not be read, and is not deleted."""
+
 FILE_ID = "coalesce(file_id, uri)"
 """Of `images`: its file. Older releases stored no file_id."""
 
