@@ -81,7 +81,7 @@ def _rows(run: Run, options: HashOptions) -> tuple[dict[str, int], int, int]:
         that a run with --full would leave out).
     """
     wh, paths, partitions, since = run.warehouse, options.manifests, options.partitions, options.since
-    raw = read_manifests(wh.spark, paths, run.config.manifest)
+    raw = read_manifests(wh.spark, paths, run.config.manifest, run.config.fetch)
     images = wh.read(IMAGES) if wh.exists(IMAGES) else None
     rows = normalise(raw, run.config.manifest)
     if partitions is not None or since is not None:

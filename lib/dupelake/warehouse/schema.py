@@ -42,6 +42,7 @@ __all__ = [
     "JOINED",
     "JOIN_KEYS",
     "MANIFEST",
+    "MEMBER_PLACE",
     "MODELS",
     "OK",
     "OVERLAPS",
@@ -55,6 +56,13 @@ __all__ = [
 ]
 
 # The rows of ingest/new_images_stage.normalise; not a stored table.
+MEMBER_PLACE = T.StructType(  # fields of ingest/members.py:MemberPlace
+    [
+        *(T.StructField(name, TEXT) for name in ("file", "version", "kind", "column")),
+        *(T.StructField(name, LONG) for name in ("block", "at", "stored_bytes", "byte_size", "method", "crc")),
+    ]
+)
+
 MANIFEST = T.StructType(
     [
         col("image_id", TEXT, "the manifest's own id, else a digest of the uri", null=False),
@@ -70,6 +78,7 @@ MANIFEST = T.StructType(
         col("source", TEXT, "the manifest, or the root of a tree with a slash at its end", null=False),
         col("is_deleted", BOOL, "the manifest marks the image as deleted", null=False),
         col("n_rows", LONG, "rows of the manifest that it represents", null=False),
+        col("place", MEMBER_PLACE, "of an image inside of another file: where its bytes lie"),
     ]
 )
 
