@@ -27,7 +27,7 @@ from dupelake.replaced_options import REPLACED
 TIERS = ("identical", "verified", "copies")  # of removable copies, the strictest first
 KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
 _LEAST_GUARD_BYTES = 67_108_864
-MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "archive", "directory")
+MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "delta_changes", "archive", "directory")
 
 
 def _opt(
@@ -48,12 +48,9 @@ class ManifestConfig:
     """The manifests."""
 
     format: str = _opt("auto", one_of=MANIFEST_FORMATS)
-    extensions: tuple[str, ...] = _opt(
-        ()
-    )  # of images: () takes every file of a directory, and what ends so in archives
+    extensions: tuple[str, ...] = _opt(())  # () takes every file of a directory, of archives what ends like images
     default_scope: str = _opt("")
-    uri_column: str = _opt("")  # holds the URIs; "" takes `uri`, else the only one of `url`, `path`, `file_name`
-    image_column: str = _opt("")  # of Parquet files, with the bytes of images; "" finds it where there is no `uri`
+    image_column: str = _opt("")  # names images, or in Parquet holds their bytes; "" finds it, `uri` first
     source: str = _opt("")  # name of the source of these images; "" takes the path of the manifest
     max_removed_fraction: float = _opt(0.5, low=0.0, high=1.0)  # of the images that a listing covers; more is refused
 

@@ -435,7 +435,7 @@ class TestRefusals:
             ("m.csv", "uri, URI \n/a,b\n", "twice: uri"),
             ("m.csv", '"uri","x","X"\n/a,b,c\n', "twice: x"),
             ("m.csv", "link,n\n/a,1\n", r"no column `uri` .*; its columns are \['link', 'n'\]"),
-            ("m.csv", "url,path\n/a,1\n", r"url, path; choose one: --set manifest\.uri_column=url"),
+            ("m.csv", "url,path\n/a,1\n", r"url, path; choose one: --set manifest\.image_column=url"),
             ("m.csv", "", "no header line"),
             ("m.csv", "\n\nlink\n/a\n", "no column `uri`"),
             ("m.json", '{"uri": "/a", "URI": "/b"}\n', "(?i)uri"),

@@ -19,7 +19,7 @@ from dupelake.ingest.manifests import read_manifests
 
 
 def found(spark: SparkSession, path: Path, uri_column: str = "") -> list[tuple[str, str | None]]:
-    rows = read_manifests(spark, [str(path)], ManifestConfig(uri_column=uri_column)).collect()
+    rows = read_manifests(spark, [str(path)], ManifestConfig(image_column=uri_column)).collect()
     return sorted((row["uri"], row[EXTRA]) for row in rows)
 
 
@@ -40,7 +40,7 @@ def found(spark: SparkSession, path: Path, uri_column: str = "") -> list[tuple[s
 def test_one_certain_column(names: list[str], asked: str, name: str | None) -> None:
     assert find_uri_column(names, asked) == name
     if name is None:
-        with pytest.raises(ManifestError, match=r"manifest\.uri_column"):
+        with pytest.raises(ManifestError, match=r"manifest\.image_column"):
             check_columns(names, "m.csv", asked)
     else:
         check_columns(names, "m.csv", asked)

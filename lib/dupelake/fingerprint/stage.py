@@ -28,7 +28,7 @@ from dupelake.ingest.access import Access, open_local, own_roots
 from dupelake.ingest.failure import Failure
 from dupelake.ingest.files import local_file_id, remote_file_id
 from dupelake.ingest.member_reader import MemberReader
-from dupelake.ingest.members import MemberPlace, is_member
+from dupelake.ingest.members import MemberPlace, is_member, member_file_id
 from dupelake.ingest.retrying import retried
 from dupelake.ingest.uris import local_path
 from dupelake.ingest.webread import WebReader, is_http
@@ -250,7 +250,8 @@ class Hasher:
         most, seen = self._cfg.decode.max_bytes, list[str]()
         if place is not None:
             read = self._read_member(place, most, seen.append)
-            return read if isinstance(read, Failure) else self._fingerprint(read, note), seen[-1] if seen else None
+            file_id = member_file_id(seen[-1], uri or "") if seen else None
+            return read if isinstance(read, Failure) else self._fingerprint(read, note), file_id
         assert uri is not None  # noqa: S101 - by `fingerprint`
         path = local_path(uri)
         read = self._read_http(uri, most) if path is None else read_local(path, uri, most, self._access, seen.append)

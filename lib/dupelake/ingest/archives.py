@@ -129,12 +129,13 @@ def list_archive(archive: str, wanted: frozenset[str], access: Access) -> Iterat
         return
     with open(opened, "rb") as file:
         info = os.fstat(opened)
-        modified, is_zip = time_text(info.st_mtime_ns), ending(archive) in ("zip", "cbz")
+        modified = time_text(info.st_mtime_ns)
 
         def read(at: int, n_bytes: int) -> bytes:
             file.seek(at)
             return file.read(n_bytes)
 
+        is_zip = ending(archive) in ("zip", "cbz") or read(0, 4) in (b"PK\3\4", b"PK\5\6")
         found, fault = _images(read, info.st_size, wanted, is_zip=is_zip)
     base = MemberPlace(archive, version_of(info), "zip" if is_zip else "tar")
     yield from _rows(found, base, modified)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from itertools import accumulate
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
+from pyspark.sql import window as W
 
 from dupelake.errors import ManifestError
 from dupelake.ingest.access import Access, open_local
@@ -31,6 +32,7 @@ from dupelake.ingest.members import MemberPlace, member_uri, version_of
 from dupelake.ingest.retries_stage import MARKS
 from dupelake.ingest.trees import time_text
 
+_NTH, _GIVEN_URI = "_dupelake_nth", "given_uri"
 FILE, ROW = "_dupelake_file", "_dupelake_row"  # columns: the file of a row, and its number in the file from 0
 _BYTES, _PATH = "bytes", "path"  # fields of Hugging Face's struct
 _FILES = 64  # whose footers a task keeps
@@ -55,10 +57,10 @@ def find_image_column(fields: T.StructType, names: Sequence[str], where: str, as
         fields: the columns that Spark reads.
         names: all columns.
         where: the name of the manifest for the error message.
-        asked: the option manifest.image_column.
+        asked: the option manifest.image_column; it may name a column of URIs instead.
 
     Raises:
-        ManifestError: there are several, or the one that is asked for is none.
+        ManifestError: there are several.
     """
     structs: dict[str, ImageColumn] = {}
     binaries: dict[str, ImageColumn] = {}
@@ -71,22 +73,20 @@ def find_image_column(fields: T.StructType, names: Sequence[str], where: str, as
             structs[plain] = ImageColumn(field.name, f"{field.name}.{_BYTES}", has_path)
     plain_names = {plain_name(name) for name in names}
     if asked:
-        found = {plain_name(asked): (structs | binaries).get(plain_name(asked))}
-        if found[plain_name(asked)] is None:
-            raise ManifestError(
-                f"{where} has no column `{asked}` of image bytes (manifest.image_column), which is binary, or a struct "
-                f"with a binary field `{_BYTES}`; its columns are {list(names)}"
-            )
-    elif URI in plain_names:
+        return _named(structs | binaries, plain_name(asked), where)
+    if URI in plain_names:
         return None
-    else:
-        found = dict(structs or ({} if plain_names & set(OTHER_URI_NAMES) else binaries))
-    chosen = found.get("image") or next(iter(found.values()), None)
-    if chosen is not None and len(found) > 1 and "image" not in found:
+    found = structs or ({} if plain_names & set(OTHER_URI_NAMES) else binaries)
+    if len(found) > 1 and "image" not in found:
         raise ManifestError(
             f"{where} has several columns of image bytes: {', '.join(found)}; choose one: "
-            f"--set manifest.image_column={chosen.name}"
+            f"--set manifest.image_column={next(iter(found))}"
         )
+    return _named(found, "image" if "image" in found else next(iter(found), ""), where)
+
+
+def _named(found: Mapping[str, ImageColumn], name: str, where: str) -> ImageColumn | None:
+    chosen = found.get(name)
     if chosen is not None and "." in chosen.name:
         raise ManifestError(f"{where}: a column of image bytes cannot have a dot in its name; rename {chosen.name}")
     return chosen
@@ -109,12 +109,26 @@ def image_rows(raw: DataFrame, place: Place, image: ImageColumn, access: Access)
         )
     plain = {plain_name(name) for name in raw.columns}
     path = [F.col(quoted(image.name)).getField(_PATH).alias(_PATH)] if image.has_path and _PATH not in plain else []
-    others = [F.col(quoted(name)) for name in raw.columns if name not in (image.name, FOLDER, FILE, ROW)]
+    used = (image.name, FOLDER, FILE, ROW, PLACE)
+    # A column `uri` beside the bytes (with manifest.image_column) says where they came from: it is kept in EXTRA.
+    others = [
+        F.col(quoted(name)).alias(_GIVEN_URI) if plain_name(name) == URI else F.col(quoted(name))
+        for name in raw.columns
+        if name not in used
+    ]
     # The mapper turns the file in URI and the number of the row in PLACE into what they stand for.
     texts = packed(raw.select(F.col(FILE).alias(URI), F.col(ROW).cast("string").alias(PLACE), *others, *path))
     names = [*texts.columns, *(name for name in ("last_modified", "etag", FAULT) if name not in texts.columns)]
     work = partial(_batches, names=names, column=image.bytes, source=place.local.rstrip("/"), access=access)
-    return texts.mapInArrow(work, ", ".join(f"{quoted(name)} string" for name in names))
+    rows = texts.mapInArrow(work, ", ".join(f"{quoted(name)} string" for name in names))
+    if "image_id" not in names:
+        return rows
+    # Rows that repeat an id have URIs of their own, so that they become conflicts (manifest_ids_stage) and no repeats.
+    nth = F.row_number().over(W.Window.partitionBy(URI).orderBy(PLACE, FAULT)) - 1
+    rows = rows.withColumn(_NTH, nth)
+    return rows.withColumn(URI, F.when(F.col(_NTH) > 0, F.concat(URI, F.lit("#"), _NTH)).otherwise(F.col(URI))).drop(
+        _NTH
+    )
 
 
 def _batches(

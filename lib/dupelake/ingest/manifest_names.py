@@ -20,7 +20,7 @@ def find_uri_column(names: Sequence[str], asked: str = "") -> str | None:
 
     Args:
         names: the columns as found.
-        asked: the option manifest.uri_column.
+        asked: the option manifest.image_column.
     """
     plain = {plain_name(name): name for name in names}
     wanted = plain_name(asked)
@@ -36,7 +36,7 @@ def check_columns(names: Sequence[str], where: str, asked: str = "") -> None:
     Args:
         names: the columns as found; of a CSV file those of the header line, because Spark renames repeated columns.
         where: the name of the manifest for the error message.
-        asked: the option manifest.uri_column.
+        asked: the option manifest.image_column.
 
     Raises:
         ManifestError: a column occurs twice, or it is not certain which one holds the URIs.
@@ -46,19 +46,19 @@ def check_columns(names: Sequence[str], where: str, asked: str = "") -> None:
     if find_uri_column(names, asked) is not None:
         return
     if asked and URI in plain:
-        raise ManifestError(f"{where} has a column `uri`, so manifest.uri_column = {asked} cannot be read for it")
+        raise ManifestError(f"{where} has a column `uri`, so manifest.image_column = {asked} cannot be read for it")
     if asked:
-        raise ManifestError(f"{where} has no column `{asked}` (manifest.uri_column); its columns are {list(names)}")
+        raise ManifestError(f"{where} has no column `{asked}` (manifest.image_column); its columns are {list(names)}")
     several = [name for name in OTHER_URI_NAMES if name in plain]
     if several:
         raise ManifestError(
             f"{where} has no column `uri`, and several that may hold the images' places: {', '.join(several)}; "
-            f"choose one: --set manifest.uri_column={several[0]}"
+            f"choose one: --set manifest.image_column={several[0]}"
         )
     hint = "; JSON must be objects" if plain == ["_corrupt_record"] else ""
     raise ManifestError(
         f"{where} has no column `uri` (nor {', '.join(OTHER_URI_NAMES)}); its columns are {list(names)}{hint}. "
-        "If another one holds the images' places, name it: --set manifest.uri_column=NAME"
+        "If another one holds the images' places, name it: --set manifest.image_column=NAME"
     )
 
 

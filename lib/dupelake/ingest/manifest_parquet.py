@@ -47,7 +47,7 @@ def read_parquet_table(spark: SparkSession, place: Place, cfg: ManifestConfig, a
     Args:
         spark: the session; from now on it reads nanosecond times as integers, which affects only manifests.
         place: a file or a folder.
-        cfg: uri_column and image_column.
+        cfg: image_column.
         access: by which files of images are opened.
 
     Raises:
@@ -111,8 +111,8 @@ def _columns(spark: SparkSession, schema: Any, where: str, cfg: ManifestConfig) 
     )
     image = find_image_column(T.StructType(found), names, where, cfg.image_column)
     if image is None:
-        check_columns(names, where, cfg.uri_column)
-    return _Columns(T.StructType(found), unread, nanos, find_uri_column(names, cfg.uri_column) or "", image)
+        check_columns(names, where, cfg.image_column)
+    return _Columns(T.StructType(found), unread, nanos, find_uri_column(names, cfg.image_column) or "", image)
 
 
 def _read(spark: SparkSession, place: Place, paths: Sequence[str], columns: _Columns, where: str) -> DataFrame:

@@ -59,7 +59,7 @@ def read_text_table(spark: SparkSession, place: Place, kind: str, uri_column: st
         spark: the session.
         place: a file or a folder.
         kind: csv or json.
-        uri_column: the option of this name; the column is called `uri` in the result.
+        uri_column: the option manifest.image_column; the column is called `uri` in the result.
 
     Raises:
         ManifestError: a file cannot be read; the message names the file and the fix.

@@ -9,9 +9,10 @@ have no such folder, so a relative `uri` there is a fault of the row.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
+from types import MappingProxyType
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -23,6 +24,7 @@ from dupelake.errors import ManifestError, first_line
 from dupelake.ingest.access import Access, own_roots
 from dupelake.ingest.archives import read_archives
 from dupelake.ingest.manifest_cells_stage import FAULT, FOLDER, RELATIVE, is_relative, quoted
+from dupelake.ingest.manifest_changes import Versions, changed_rows, table_at
 from dupelake.ingest.manifest_columns_stage import ORIGIN, PLACE, packed
 from dupelake.ingest.manifest_names import URI, check_columns, find_uri_column
 from dupelake.ingest.manifest_parquet import read_parquet_table
@@ -43,6 +45,7 @@ def read_manifests(
     paths: Sequence[str],
     cfg: ManifestConfig,
     fetch: FetchConfig = FetchConfig(),  # noqa: B008 - frozen
+    versions: Mapping[str, Versions] = MappingProxyType({}),
 ) -> DataFrame:
     """Several manifests as one; a column that a manifest lacks is null in its rows. All values are text.
 
@@ -59,6 +62,7 @@ def read_manifests(
             `_delta_log`, a folder of manifests if all its names but companion files (README, checksums) are those of
             manifests, or of archives, else a tree of images.
         fetch: access rules, by which archives are opened.
+        versions: of Delta tables, by path; other tables are read in their newest version.
 
     Returns:
         The known columns; manifest_columns_stage.ORIGIN, the root of a tree, or the beginning of the URIs of an archive
@@ -72,10 +76,12 @@ def read_manifests(
     if not paths:
         raise ManifestError("no manifest is given")
     access = Access(fetch, own_roots(paths))
-    return reduce(_united, [packed(_read_manifest(spark, path, cfg, access)) for path in paths])
+    return reduce(_united, [packed(_read_manifest(spark, path, cfg, access, versions.get(path))) for path in paths])
 
 
-def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig, access: Access) -> DataFrame:
+def _read_manifest(
+    spark: SparkSession, path: str, cfg: ManifestConfig, access: Access, versions: Versions | None
+) -> DataFrame:
     place = Place(spark, path)
     kind = place.kind() if cfg.format == "auto" else cfg.format
     log.info("manifest %s is read as %s", path, kind)
@@ -94,22 +100,30 @@ def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig, access: 
         root = (place.local or path).rstrip("/") + ("/" if place.is_folder else SEPARATOR)
         return read_archives(spark, place, cfg.extensions, access).withColumn(ORIGIN, F.lit(root))
     try:
-        raw = _read_table(spark, place, kind, cfg, access)
+        raw = _read_table(spark, place, kind, cfg, access, versions)
     except (PySparkException, Py4JJavaError) as error:
         raise ManifestError(f"{path} cannot be read as {kind}: {first_line(error)}") from error
     check_columns(raw.columns, path)
     return raw.withColumn(ORIGIN, F.lit(redact_uris(cfg.source or place.path.rstrip("/"))))
 
 
-def _read_table(spark: SparkSession, place: Place, kind: str, cfg: ManifestConfig, access: Access) -> DataFrame:
+def _read_table(
+    spark: SparkSession, place: Place, kind: str, cfg: ManifestConfig, access: Access, versions: Versions | None
+) -> DataFrame:
     """The rows as found, with FAULT; the column of URIs is called `uri`, and relative URIs are resolved."""
-    if kind == "delta":
-        return _without_relative(spark.read.format("delta").load(place.hadoop), place.path, cfg.uri_column)
+    if kind in ("delta", "delta_changes"):
+        if versions is None:
+            rows = spark.read.format("delta").load(place.hadoop)
+        elif kind == "delta":
+            rows = table_at(spark, place, versions.now)
+        else:
+            rows = changed_rows(spark, place, versions, cfg.image_column)
+        return _without_relative(rows, place.path, cfg.image_column)
     with _text_partitions(spark):
         if kind != "parquet":
-            return read_text_table(spark, place, kind, cfg.uri_column)
+            return read_text_table(spark, place, kind, cfg.image_column).drop(PLACE)  # as in `_with_uri`
         frames = [
-            raw if PLACE in raw.columns else _in_full(raw, place.path, cfg.uri_column)
+            raw if PLACE in raw.columns else _in_full(raw, place.path, cfg.image_column)
             for raw in read_parquet_table(spark, place, cfg, access)
         ]
     if len(frames) == 1:
@@ -139,6 +153,7 @@ def _without_relative(raw: DataFrame, where: str, uri_column: str) -> DataFrame:
 def _with_uri(raw: DataFrame, where: str, uri_column: str) -> DataFrame:
     """The rows with their column of URIs as the text `uri`."""
     check_columns(raw.columns, where, uri_column)
+    raw = raw.drop(PLACE)  # only this room says where a member lies
     name = find_uri_column(raw.columns, uri_column) or URI
     return raw.withColumn(name, F.col(quoted(name)).cast("string")).withColumnRenamed(name, URI)
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from dupelake.ingest.access import Access, open_local
 from dupelake.ingest.failure import Failure
 from dupelake.ingest.files import local_file_id
-from dupelake.ingest.members import SEPARATOR, MemberPlace, version_of
+from dupelake.ingest.members import MemberPlace, version_of
 from dupelake.ingest.retrying import retried
 from dupelake.ingest.zips import read_zip_member
 
@@ -40,7 +40,7 @@ class MemberReader:
         Args:
             place: of the member.
             max_bytes: larger members are refused, before they are read or unpacked where the archive names their size.
-            tell_file: called with the file id of the member when its file is open.
+            tell_file: called with the file id (ingest/files.py) of the archive when it is open.
 
         Raises:
             MemoryError: the member does not fit.
@@ -60,7 +60,7 @@ class MemberReader:
             if version_of(os.fstat(opened)) != place.version:
                 return Failure("unreadable", f"{place.file} has changed since it was listed in this run")
             if tell_file is not None:
-                tell_file(f"{local_file_id(opened)}{SEPARATOR}{place.at}")
+                tell_file(local_file_id(opened))
             if place.kind == "parquet":
                 return self._row(file, place, max_bytes)
 

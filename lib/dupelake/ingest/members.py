@@ -97,6 +97,11 @@ def member_of(uri: str) -> str:
     return unquote(name.partition("#")[0], errors="surrogateescape")
 
 
+def member_file_id(file_id: str, uri: str) -> str:
+    """The file id of a member: that of its archive, and its name there, which outlives a new version of it."""
+    return file_id + SEPARATOR + uri.rpartition(SEPARATOR)[2]
+
+
 def member_uri(container: str, name: str, nth: int = 0) -> str:
     """The URI of a member.
 

@@ -55,7 +55,8 @@ from dupelake.ingest.manifest_ids_stage import (
     with_image_ids,
 )
 from dupelake.ingest.retries_stage import MARKS, is_transient, marks_differ
-from dupelake.warehouse.schema import FAILED, MANIFEST, MEMBER_PLACE, conform
+from dupelake.warehouse.member_place import MEMBER_PLACE
+from dupelake.warehouse.schema import FAILED, MANIFEST, conform
 
 NEW, CHANGED, RETRIED, RETURNED, AGAIN, NOTED = "new", "changed", "retried", "returned", "again", "noted"
 MOVED = "moved"  # only the scope has changed; the file is not read

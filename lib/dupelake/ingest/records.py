@@ -74,7 +74,7 @@ def csv_layout(head: bytes, name: str, folder: str, uri_column: str = "") -> Lay
         head: the first bytes of the file, or all of them.
         name: of the file in messages.
         folder: of the file.
-        uri_column: the option of this name.
+        uri_column: the option manifest.image_column.
 
     Raises:
         ManifestError: the encoding of the header is not supported.

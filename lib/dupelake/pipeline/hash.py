@@ -36,6 +36,7 @@ from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.command_lines import manifest_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.failures import Failures
+from dupelake.pipeline.feeds import note_versions_read, versions_of
 from dupelake.pipeline.job import Job
 from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.refused import tell_refused
@@ -154,7 +155,9 @@ def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, dict[str, int
     Raises:
         ManifestError: with --listing, if the manifests may not list everything; if no row is of the asked partitions.
     """
-    raw = read_manifests(run.warehouse.spark, options.manifests, run.config.manifest, run.config.fetch)
+    versions = versions_of(run, options)
+    raw = read_manifests(run.warehouse.spark, options.manifests, run.config.manifest, run.config.fetch, versions)
+    note_versions_read(run, options, versions)
     rows = normalise(raw, run.config.manifest)
     counts = {
         "n_rows": F.sum("n_rows"),

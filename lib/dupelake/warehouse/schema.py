@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pyspark.sql import types as T
 
+from dupelake.warehouse.member_place import MEMBER_PLACE
 from dupelake.warehouse.rules import FAILED, OK
 from dupelake.warehouse.schema_groups import (
     CLUSTERED,
@@ -42,7 +43,6 @@ __all__ = [
     "JOINED",
     "JOIN_KEYS",
     "MANIFEST",
-    "MEMBER_PLACE",
     "MODELS",
     "OK",
     "OVERLAPS",
@@ -56,13 +56,6 @@ __all__ = [
 ]
 
 # The rows of ingest/new_images_stage.normalise; not a stored table.
-MEMBER_PLACE = T.StructType(  # fields of ingest/members.py:MemberPlace
-    [
-        *(T.StructField(name, TEXT) for name in ("file", "version", "kind", "column")),
-        *(T.StructField(name, LONG) for name in ("block", "at", "stored_bytes", "byte_size", "method", "crc")),
-    ]
-)
-
 MANIFEST = T.StructType(
     [
         col("image_id", TEXT, "the manifest's own id, else a digest of the uri", null=False),
