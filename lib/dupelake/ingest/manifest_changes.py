@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
-from dupelake.errors import ManifestError
+from dupelake.errors import ManifestError, first_line
 from dupelake.ingest.manifest_cells_stage import quoted
 from dupelake.ingest.manifest_names import URI, check_columns, find_uri_column, plain_name
 from dupelake.ingest.manifest_place import Place
@@ -37,7 +39,7 @@ def changed_rows(spark: SparkSession, place: Place, versions: Versions, uri_colu
     A row is known by its `image_id`, or by its URI and scope. Before the first read all rows are taken.
 
     Raises:
-        ManifestError: the table was made anew since it was read; see `check_columns`.
+        ManifestError: the changes were not recorded or are gone, or the table was made anew; see `check_columns`.
     """
     before, now = versions
     if before is None:
@@ -50,7 +52,14 @@ def changed_rows(spark: SparkSession, place: Place, versions: Versions, uri_colu
     if before == now:
         return table_at(spark, place, now).limit(0)
     feed = spark.read.format("delta").option("readChangeFeed", "true")
-    rows = feed.option("startingVersion", before + 1).option("endingVersion", now).load(place.hadoop)
+    try:
+        rows = feed.option("startingVersion", before + 1).option("endingVersion", now).load(place.hadoop)
+        rows._jdf.queryExecution().executedPlan()  # Delta looks for the changes when it plans
+    except (PySparkException, Py4JJavaError) as error:
+        raise ManifestError(
+            f"{place.path}: its changes since version {before} cannot be read ({first_line(error)}); set its property "
+            "delta.enableChangeDataFeed, and read it whole once: --set manifest.format=delta"
+        ) from error
     return _newest(rows, place.path, uri_column)
 
 
