@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,9 +35,11 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes]], method: int = zi
     return path
 
 
-def write_hf(path: Path, images: Iterable[tuple[bytes | None, str | None]], rows_per_group: int = 3) -> Path:
+def write_hf(
+    path: Path, images: Iterable[tuple[bytes | None, str | None]], rows_per_group: int = 3, **options: Any
+) -> Path:
     """A file as Hugging Face writes it: a struct `image` {bytes, path}, and a label."""
     rows = [{"bytes": data, "path": name} for data, name in images]
     table = pa.table({"image": pa.array(rows, HF), "label": pa.array(range(len(rows)), pa.int64())})
-    pq.write_table(table, path, row_group_size=rows_per_group)
+    pq.write_table(table, path, row_group_size=rows_per_group, **options)
     return path
