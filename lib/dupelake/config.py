@@ -27,7 +27,7 @@ from dupelake.replaced_options import REPLACED
 TIERS = ("identical", "verified", "copies")  # of removable copies, the strictest first
 KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
 _LEAST_GUARD_BYTES = 67_108_864
-MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "directory")
+MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "delta_changes", "archive", "directory")
 
 
 def _opt(
@@ -48,8 +48,9 @@ class ManifestConfig:
     """The manifests."""
 
     format: str = _opt("auto", one_of=MANIFEST_FORMATS)
-    extensions: tuple[str, ...] = _opt(())  # of the files in a directory; () takes every file
+    extensions: tuple[str, ...] = _opt(())  # () takes every file of a directory, of archives what ends like images
     default_scope: str = _opt("")
+    image_column: str = _opt("")  # names images, or in Parquet holds their bytes; "" finds it, `uri` first
     source: str = _opt("")  # name of the source of these images; "" takes the path of the manifest
     max_removed_fraction: float = _opt(0.5, low=0.0, high=1.0)  # of the images that a listing covers; more is refused
 

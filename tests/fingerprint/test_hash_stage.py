@@ -77,6 +77,7 @@ def manifest(spark: SparkSession, rows: list[dict]):
             "source": "m",
             "is_deleted": False,
             "n_rows": 1,
+            "place": None,
             "attempts": 0,
             "fetched": None,
             **row,
@@ -215,6 +216,7 @@ def one_batch(path: Path, n: int) -> pa.RecordBatch:
         "marks": pa.map_(pa.string(), pa.string()),
         "attempts": pa.int32(),
         "fetched": fetched,
+        "place": pa.struct([("file", pa.string())]),
     }
     schema = pa.schema([*((name, pa.string()) for name in texts), *others.items()])
     return pa.RecordBatch.from_pylist(

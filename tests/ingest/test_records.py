@@ -106,9 +106,9 @@ def test_headers_that_cannot_be_read() -> None:
     with pytest.raises(ManifestError, match="header line: it is not UTF-8"):
         csv_layout(b"uri,gr\xf6\xdfe\n/a,1\n", "m.csv", FOLDER)
     assert csv_layout(b"\n \n", "m.csv", FOLDER) is None
-    layout = csv_layout(b"url;n\n", "m.csv", FOLDER)
+    layout = csv_layout(b"link;n\n", "m.csv", FOLDER)
     assert layout is not None
-    assert layout.names == ("url", "n"), "the delimiter that gives most columns, so that the message lists them"
+    assert layout.names == ("link", "n"), "the delimiter that gives most columns, so that the message lists them"
 
 
 OBJECTS = [{"uri": "/a", "n": 1.50, "deep": {"iso": 100, "ä": [None]}}, {"uri": "/b", "n": None, "deep": True}]

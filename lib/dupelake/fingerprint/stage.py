@@ -8,11 +8,11 @@ reads and decodes (fingerprint/isolate.py).
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,9 @@ from dupelake.fingerprint.worker_memory_stage import worker_room
 from dupelake.ingest.access import Access, open_local, own_roots
 from dupelake.ingest.failure import Failure
 from dupelake.ingest.files import local_file_id, remote_file_id
+from dupelake.ingest.member_reader import MemberReader
+from dupelake.ingest.members import MemberPlace, is_member, member_file_id
+from dupelake.ingest.retrying import retried
 from dupelake.ingest.uris import local_path
 from dupelake.ingest.webread import WebReader, is_http
 from dupelake.runtime.faults import reached
@@ -38,9 +41,6 @@ from dupelake.words.vocabulary import Vocabulary, feature_version, load_vocabula
 # Copied from the manifest row.
 _KEPT = ("image_id", "uri", "partition", "scope", "captured_at", "extra", "attempts", "marks", "source")
 _RUNS_OWN = ("ingested_at", "deleted_at", "deleted_reason")
-# Transient errors: a failing disk, a restarted file server, a lock, a stale file handle.
-_TRANSIENT = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ETIMEDOUT}
-_MAX_PAUSE_S = 30.0
 _BATCH_S = 1.0
 _RECENT = 32  # contents whose results a task caches: some MB; placeholder images come in thousands
 
@@ -62,6 +62,8 @@ HASHED = T.StructType(
 )
 """The result of `hash_images`: IMAGES without the columns that the run adds; then HASHES, the thumbnail and FEATURES
 (whose error_message is `features_error` here), which are null in failed rows."""
+
+_Item = tuple[str | None, bytes | None, MemberPlace | None]  # URI; bytes, or None to read them; place of a member
 
 _LARGE = tuple(field.name for field in HASHED.fields if field.dataType == T.BinaryType())
 _NEW = {field.name: field.dataType for field in HASHED.fields if field.name not in _KEPT}
@@ -113,20 +115,13 @@ def read_local(
     Raises:
         MemoryError: the file does not fit.
     """
-    refused, fetch = access.refuse_scheme("file"), access.cfg
+    refused = access.refuse_scheme("file")
     if refused is not None:
         return refused
-    for attempt in range(fetch.retries + 1):
-        try:
-            return _read_local(path, uri, max_bytes, access, tell_file)
-        except (FileNotFoundError, NotADirectoryError):
-            return Failure("missing", f"no file at {path}")
-        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-            if attempt == fetch.retries or getattr(error, "errno", None) not in _TRANSIENT:
-                tries = f" (tried {attempt + 1} times)" if attempt else ""
-                return Failure("unreadable", f"{type(error).__name__}: {error}"[:480] + tries)
-        time.sleep(min(_MAX_PAUSE_S, fetch.backoff_ms / 1000 * 2**attempt))
-    raise AssertionError
+    read = retried(lambda: _read_local(path, uri, max_bytes, access, tell_file), path, access.cfg)
+    if isinstance(read, Failure) and read.reason == "missing" and is_member(uri):
+        return replace(read, message=f"{read.message}; to read images in an archive, name the archive as a PATH")
+    return read
 
 
 def _read_local(
@@ -190,6 +185,7 @@ class Hasher:
         self._cfg = cfg
         self._access = access
         self._read_http = WebReader(access)  # its state lives in the child
+        self._read_member = MemberReader(access)  # its state lives in the child
         self._vocabulary = vocabulary
         self._recent: OrderedDict[str, Fingerprint | Failure] = OrderedDict()  # by content id; filled in the child
         # Failures of contents that have ended a child. Each new child inherits them, so copies do not end another
@@ -204,8 +200,12 @@ class Hasher:
     def __exit__(self, *_: object) -> None:
         self._guard.close()
 
-    def __call__(self, uri: str | None, fetched: pa.StructScalar) -> tuple[Fingerprint | Failure, str | None]:
+    def __call__(
+        self, uri: str | None, fetched: pa.StructScalar, place: pa.StructScalar
+    ) -> tuple[Fingerprint | Failure, str | None]:
         """The fingerprint of one row, or its failure; and the file id, if the file was opened."""
+        if place.is_valid and not fetched.is_valid:
+            return self._ask((uri, None, MemberPlace(**place.as_py())), 0.0)
         if not fetched.is_valid:
             return self.fingerprint(uri, None)
         if fetched["reason"].is_valid:
@@ -230,26 +230,32 @@ class Hasher:
             extra_s = self._cfg.fetch.timeout_s
         elif local_path(uri) is None:
             return Failure("unreadable", "a remote URI whose bytes were not fetched"), None
-        answer: tuple[Fingerprint | Failure, str | None] | Lost = self._guard((uri, data), extra_s)
+        result, file_id = self._ask((uri, data, None), extra_s)
+        return result, file_id if data is None or uri is None else remote_file_id(uri)
+
+    def _ask(self, item: _Item, extra_s: float) -> tuple[Fingerprint | Failure, str | None]:
+        """The answer of the guarded child, or the failure if the child was lost."""
+        answer: tuple[Fingerprint | Failure, str | None] | Lost = self._guard(item, extra_s)
         if not isinstance(answer, Lost):
-            result, file_id = answer
-            return result, file_id if data is None or uri is None else remote_file_id(uri)
+            return answer
         content, byte_size = answer.noted or (None, None)
         failure = Failure(answer.reason, answer.message, content, byte_size)
         if content is not None and answer.reason != FAULT:  # an exception does not end the child
             self._lost[content] = failure
         return failure, None
 
-    def _work(
-        self, item: tuple[str | None, bytes | None], note: Callable[[tuple[str, int]], None]
-    ) -> tuple[Fingerprint | Failure, str | None]:
+    def _work(self, item: _Item, note: Callable[[tuple[str, int]], None]) -> tuple[Fingerprint | Failure, str | None]:
         """In the child: the fingerprint and the file id of a local file. The guard handles MemoryError."""
-        uri, data = item
+        uri, data, place = item
         if data is not None:
             return self._fingerprint(data, note), None
+        most, seen = self._cfg.decode.max_bytes, list[str]()
+        if place is not None:
+            read = self._read_member(place, most, seen.append)
+            file_id = member_file_id(seen[-1], uri or "") if seen else None
+            return read if isinstance(read, Failure) else self._fingerprint(read, note), file_id
         assert uri is not None  # noqa: S101 - by `fingerprint`
-        most, path = self._cfg.decode.max_bytes, local_path(uri)
-        seen: list[str] = []
+        path = local_path(uri)
         read = self._read_http(uri, most) if path is None else read_local(path, uri, most, self._access, seen.append)
         if isinstance(read, Failure):
             return read, seen[-1] if seen else None
@@ -280,7 +286,7 @@ def _hash_batch(
     An output batch ends when it reaches `hash.batch_bytes`, or after a second, because the driver counts output rows.
     """
     uris, reasons, messages = (batch.column(name).to_pylist() for name in ("uri", "reason", "error_message"))
-    fetched = batch.column("fetched")
+    fetched, places = batch.column("fetched"), batch.column("place")
     done: list[dict[str, Any]] = []
     start, held, begun = 0, 0, time.monotonic()
     for at, (uri, reason, message) in enumerate(zip(uris, reasons, messages, strict=True)):
@@ -288,7 +294,7 @@ def _hash_batch(
             result: Fingerprint | Failure = Failure(reason, message or reason)
             file_id = None
         else:
-            result, file_id = hasher(uri, fetched[at])
+            result, file_id = hasher(uri, fetched[at], places[at])
         values = _values(result, versions) | {"file_id": file_id}
         done.append(values)
         held += sum(len(values.get(name) or b"") for name in _LARGE) + 512  # estimate for the other columns

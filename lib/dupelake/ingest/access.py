@@ -21,6 +21,7 @@ from functools import cache
 from dupelake.config import FetchConfig
 from dupelake.fetch_rules import PUBLIC, as_network
 from dupelake.ingest.failure import Failure
+from dupelake.ingest.members import container_of
 from dupelake.ingest.uris import local_path
 
 NOT_ALLOWED = "not_allowed"
@@ -71,6 +72,7 @@ class Access:
         """Whether a URI will be refused, by its text alone: no link is followed and no host name is resolved."""
         if uri is None:
             return False
+        uri = container_of(uri)
         path = local_path(uri)
         if path is None:
             return self.refuse_scheme(uri.partition("://")[0]) is not None

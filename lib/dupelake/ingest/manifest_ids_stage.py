@@ -78,6 +78,7 @@ def unique_ids(rows: DataFrame, *, has_scopes: bool) -> DataFrame:
     pairs = (
         rows.withColumn("_nth", F.row_number().over(pair.orderBy(*order_of_names)))
         .withColumn("marks", F.max_by("marks", last).over(pair))
+        .withColumn("place", F.max_by("place", last).over(pair))
         .withColumn("_last", F.max(F.struct("partition", "is_deleted")).over(pair))
         .withColumn("_n", F.sum("_weight").over(pair))
         .where(F.col("_nth") == 1)

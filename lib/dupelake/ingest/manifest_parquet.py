@@ -16,9 +16,13 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError, first_line
+from dupelake.ingest.access import Access
 from dupelake.ingest.manifest_cells_stage import FOLDER, quoted
-from dupelake.ingest.manifest_columns_stage import check_columns, is_known
+from dupelake.ingest.manifest_columns_stage import is_known
+from dupelake.ingest.manifest_images import FILE, ROW, ImageColumn, find_image_column, image_rows
+from dupelake.ingest.manifest_names import check_columns, check_unique, find_uri_column
 from dupelake.ingest.manifest_place import Place
 from dupelake.warehouse.paths import literal
 
@@ -28,19 +32,23 @@ _NANOS_AS_LONG = "spark.sql.legacy.parquet.nanosAsLong"
 
 
 class _Columns(NamedTuple):
-    """One schema: the fields that Spark reads, the columns that it cannot read, and the nanosecond columns."""
+    """One schema: what Spark reads, what it cannot read, nanosecond columns, the columns of URIs and of image bytes."""
 
     fields: T.StructType
     unread: dict[str, str]
     nanos: frozenset[str]
+    uri_name: str
+    image: ImageColumn | None
 
 
-def read_parquet_table(spark: SparkSession, place: Place) -> list[DataFrame]:
-    """The rows of Parquet files, with FOLDER; one frame for each schema.
+def read_parquet_table(spark: SparkSession, place: Place, cfg: ManifestConfig, access: Access) -> list[DataFrame]:
+    """The rows of Parquet files; one frame for each schema, with FOLDER, or with PLACE where the rows hold images.
 
     Args:
         spark: the session; from now on it reads nanosecond times as integers, which affects only manifests.
         place: a file or a folder.
+        cfg: image_column.
+        access: by which files of images are opened.
 
     Raises:
         ManifestError: a file is not Parquet, has no `uri`, or has a needed column of a type that cannot be read.
@@ -71,14 +79,17 @@ def read_parquet_table(spark: SparkSession, place: Place) -> list[DataFrame]:
     frames = []
     for text, paths in groups.items():
         where = place.readable_path(paths[0])
-        frames.append(_read(spark, place, paths, _columns(spark, schemas[text], where), where))
+        columns = _columns(spark, schemas[text], where, cfg)
+        raw = _read(spark, place, paths, columns, where)
+        frames.append(image_rows(raw, place, columns.image, access) if columns.image else raw.drop(FILE, ROW))
     return frames
 
 
-def _columns(spark: SparkSession, schema: Any, where: str) -> _Columns:
+def _columns(spark: SparkSession, schema: Any, where: str, cfg: ManifestConfig) -> _Columns:
     jvm: Any = spark._jvm
     fields = list(schema.getFields())
-    check_columns([str(field.getName()) for field in fields], where)
+    names = [str(field.getName()) for field in fields]
+    check_unique(names, where)
     converter = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter(
         spark._jsparkSession.sessionState().conf()
     )
@@ -98,11 +109,14 @@ def _columns(spark: SparkSession, schema: Any, where: str) -> _Columns:
         for field in fields
         if field.isPrimitive() and str(field.getLogicalTypeAnnotation()).startswith("TIMESTAMP(NANOS")
     )
-    return _Columns(T.StructType(found), unread, nanos)
+    image = find_image_column(T.StructType(found), names, where, cfg.image_column)
+    if image is None:
+        check_columns(names, where, cfg.image_column)
+    return _Columns(T.StructType(found), unread, nanos, find_uri_column(names, cfg.image_column) or "", image)
 
 
 def _read(spark: SparkSession, place: Place, paths: Sequence[str], columns: _Columns, where: str) -> DataFrame:
-    needed = {name: why for name, why in columns.unread.items() if is_known(name)}
+    needed = {name: why for name, why in columns.unread.items() if is_known(name) or name == columns.uri_name}
     if needed:
         told = "; ".join(f"{name}: {why}" for name, why in needed.items())
         raise ManifestError(f"{where}: columns of types that cannot be read ({told}); write them as text")
@@ -117,12 +131,12 @@ def _read(spark: SparkSession, place: Place, paths: Sequence[str], columns: _Col
         reader = reader.option("basePath", place.hadoop)
     raw = reader.parquet(*[literal(path) for path in paths])
     # Spark's metadata percent-encodes the path of the file, but a plus sign is not an encoded space there.
-    encoded = F.regexp_extract(F.replace("_metadata.file_path", F.lit("+"), F.lit("%2B")), r"(?s)^(.*)/", 1)
-    folder = F.url_decode(encoded)
+    file = F.url_decode(F.replace("_metadata.file_path", F.lit("+"), F.lit("%2B")))
     if place.local is not None:
-        folder = F.regexp_replace(folder, "^file:(//)?(?=/)", "")
+        file = F.regexp_replace(file, "^file:(//)?(?=/)", "")
+    folder = F.regexp_extract(file, r"(?s)^(.*)/", 1)
     times = {name: _time(name) for name in raw.columns if name in columns.nanos}
-    return raw.withColumns({FOLDER: folder, **times})
+    return raw.withColumns({FOLDER: folder, FILE: file, ROW: F.col("_metadata.row_index"), **times})
 
 
 def _time(name: str) -> Column:

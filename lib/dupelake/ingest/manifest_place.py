@@ -14,6 +14,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from dupelake.errors import ManifestError, first_line
+from dupelake.ingest.endings import COMPANIONS, IMAGES, ending
 from dupelake.ingest.trees import is_commit, list_folder
 from dupelake.ingest.uris import local_path
 
@@ -29,15 +30,12 @@ _KINDS = {
     "ndjson": "json",
     "parquet": "parquet",
     "pq": "parquet",
+    "tar": "archive",
+    "tgz": "archive",
+    "zip": "archive",
+    "cbz": "archive",
 }
 PACKED = (".gz", ".bz2", ".zst", ".deflate", ".lz4", ".snappy")
-_IMAGE_ENDINGS = (
-    "jpg jpeg jpe jfif jp2 j2k jxl png apng gif webp avif heic heif tif tiff bmp dib ico svg psd tga pcx "
-    "ppm pgm pbm pnm exr hdr dds dng cr2 cr3 nef arw orf rw2 raf raw dcm "
-)
-# Companion files (README, checksums, logs): a folder of manifests may hold them.
-_COMPANION_ENDINGS = "md txt rst html htm pdf log crc md5 sha1 sha256 sha512 sig asc ini lnk xml yaml yml tmp bak "
-_IMAGES, _COMPANIONS = frozenset(_IMAGE_ENDINGS.split()), frozenset(_COMPANION_ENDINGS.split())
 _COMPANION_NAMES = frozenset(("thumbs.db", "readme", "license", "licence", "changelog", "notice", "authors"))
 _MAX_NAMES = 10_000  # names of a folder that are read to detect its format: enough to decide, few for one machine
 _SHOWN = 5
@@ -97,7 +95,7 @@ class Place:
             if kind is None:
                 raise ManifestError(
                     f"cannot tell the format of {self.path} from its name; set manifest.format to "
-                    "csv, json, parquet or delta, or name a folder of images"
+                    "csv, json, parquet, delta or archive, or name a folder of images"
                 )
             return kind
         return self._kind_of_folder()
@@ -111,7 +109,7 @@ class Place:
             kind, short = kind_of(name), name.rsplit("/", 1)[-1]
             if kind is not None:
                 kinds[kind] += 1
-            elif _ending(short) in _IMAGES:
+            elif ending(short) in IMAGES:
                 images.append(short)
             elif not _is_companion(short):
                 others.append(short)
@@ -240,10 +238,6 @@ def kind_of(path: str) -> str | None:
     return _KINDS.get(name.rsplit(".", 1)[-1]) if "." in name else None
 
 
-def _ending(name: str) -> str:
-    return name.rsplit(".", 1)[-1].lower() if "." in name else ""
-
-
 def _is_companion(name: str) -> bool:
     low = name.lower()
-    return low in _COMPANION_NAMES or _ending(name) in _COMPANIONS
+    return low in _COMPANION_NAMES or ending(name) in COMPANIONS

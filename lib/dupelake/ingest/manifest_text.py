@@ -23,7 +23,9 @@ from pyspark.sql import types as T
 
 from dupelake.errors import ManifestError
 from dupelake.ingest.manifest_cells_stage import EXTRA, FAULT
-from dupelake.ingest.manifest_columns_stage import check_columns, is_known
+from dupelake.ingest.manifest_columns_stage import is_known
+from dupelake.ingest.manifest_names import URI, check_columns, find_uri_column
+from dupelake.ingest.manifest_names import plain_name as _plain
 from dupelake.ingest.manifest_place import PACKED, ManifestFile, Place
 from dupelake.ingest.records import (
     Layout,
@@ -50,13 +52,14 @@ _BATCH_CELLS = 1_000_000
 _MAX_COLUMNS = 20_000
 
 
-def read_text_table(spark: SparkSession, place: Place, kind: str) -> DataFrame:
+def read_text_table(spark: SparkSession, place: Place, kind: str, uri_column: str = "") -> DataFrame:
     """The rows of CSV or JSON files as text: the known columns of all files, FAULT, and all others in EXTRA.
 
     Args:
         spark: the session.
         place: a file or a folder.
         kind: csv or json.
+        uri_column: the option manifest.image_column; the column is called `uri` in the result.
 
     Raises:
         ManifestError: a file cannot be read; the message names the file and the fix.
@@ -64,7 +67,7 @@ def read_text_table(spark: SparkSession, place: Place, kind: str) -> DataFrame:
     files = place.files(kind)
     layouts = {
         file.path: layout
-        for file, layout in zip(files, place.on_each(partial(_layout, place, kind), files), strict=True)
+        for file, layout in zip(files, place.on_each(partial(_layout, place, kind, uri_column), files), strict=True)
         if layout is not None
     }
     if not layouts:
@@ -75,13 +78,17 @@ def read_text_table(spark: SparkSession, place: Place, kind: str) -> DataFrame:
     for end in sorted({layouts[path].line_end for path in by_lines}):
         groups.append(([path for path in by_lines if layouts[path].line_end == end], {"lineSep": end}))
     sources = [_source(spark, place, paths, options) for paths, options in groups]
-    names = _names_of_csv(layouts, place) if kind == "csv" else _names_of_json(sources, layouts, place)
+    if kind == "csv":
+        names = _names_of_csv(layouts, place, uri_column)
+    else:
+        names, uri_name = _names_of_json(sources, layouts, place, uri_column)
+        layouts = {path: layout._replace(uri_name=uri_name) for path, layout in layouts.items()}
     known = [name for name in names if is_known(name)]
     frames = [_parsed(source, kind, layouts, known) for source in sources]
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
 
 
-def _layout(place: Place, kind: str, path: str) -> Layout | None:
+def _layout(place: Place, kind: str, uri_column: str, path: str) -> Layout | None:
     """The layout of a file; None for a blank file."""
     words = place.readable_path(path)
     folder = words.rpartition("/")[0]
@@ -92,7 +99,7 @@ def _layout(place: Place, kind: str, path: str) -> Layout | None:
             text = head.decode(encoding, "replace")
             end = "\r" if "\r" in text and "\n" not in text else "\n"
             return Layout(words, folder, encoding, end) if text.strip("\ufeff \t\r\n\0") else None
-        layout = csv_layout(head, words, folder)
+        layout = csv_layout(head, words, folder, uri_column)
         if layout is not None:
             return layout
         if len(head) < n_bytes:
@@ -165,19 +172,22 @@ def _source(spark: SparkSession, place: Place, paths: Sequence[str], options: di
     )
 
 
-def _names_of_csv(layouts: dict[str, Layout], place: Place) -> list[str]:
+def _names_of_csv(layouts: dict[str, Layout], place: Place, uri_column: str) -> list[str]:
     """The distinct columns of all headers, in order of occurrence."""
     names: dict[str, str] = {}
     for headers in dict.fromkeys(layout.names for layout in layouts.values()):
         one = next(layout.name for layout in layouts.values() if layout.names == headers)
-        check_columns(headers, one if place.is_folder else place.path)
+        asked = uri_column if URI not in map(_plain, headers) else ""  # csv_layout has renamed it
+        check_columns(headers, one if place.is_folder else place.path, asked)
         for name in _named(headers):
             names.setdefault(_plain(name), name)
     return list(names.values())
 
 
-def _names_of_json(sources: Sequence[DataFrame], layouts: dict[str, Layout], place: Place) -> list[str]:
-    """The distinct keys of all objects, sorted.
+def _names_of_json(
+    sources: Sequence[DataFrame], layouts: dict[str, Layout], place: Place, uri_column: str
+) -> tuple[list[str], str]:
+    """The distinct keys of all objects, sorted, with `uri` for the key that holds the URIs; and this key as written.
 
     Raises:
         ManifestError: see check_columns.
@@ -192,17 +202,14 @@ def _names_of_json(sources: Sequence[DataFrame], layouts: dict[str, Layout], pla
             "one common key"
         )
     found = found or {"_corrupt_record"}
-    check_columns(sorted(found), place.path)
-    return sorted(found)
+    check_columns(sorted(found), place.path, uri_column)
+    uri_name = find_uri_column(sorted(found), uri_column) or URI
+    return sorted(URI if name == uri_name else name for name in found), uri_name
 
 
 def _named(headers: Sequence[str]) -> list[str]:
     """The names of a header; a blank name becomes `_c` and its position, as in Spark."""
     return [name if name.strip() else f"_c{at}" for at, name in enumerate(headers)]
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower()
 
 
 def _parsed(source: DataFrame, kind: str, layouts: dict[str, Layout], names: Sequence[str]) -> DataFrame:

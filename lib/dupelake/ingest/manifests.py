@@ -1,4 +1,4 @@
-"""Reads manifests: CSV, JSON lines, Parquet, Delta, or a tree of images. Reads only.
+"""Reads manifests: CSV, JSON lines, Parquet, Delta, tar and ZIP archives, or a tree of images. Reads only.
 
 A path without a scheme is local, on the driver and on every executor, as in a manifest's `uri`. Other paths have their
 scheme (`s3a://`, `hdfs://`). Paths are literal: `*`, `[`, `{`, `%`, `#` and spaces are characters of the name, never
@@ -9,22 +9,28 @@ have no such folder, so a relative `uri` there is a fault of the row.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
+from types import MappingProxyType
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dupelake.config import ManifestConfig
+from dupelake.config import FetchConfig, ManifestConfig
 from dupelake.errors import ManifestError, first_line
+from dupelake.ingest.access import Access, own_roots
+from dupelake.ingest.archives import read_archives
 from dupelake.ingest.manifest_cells_stage import FAULT, FOLDER, RELATIVE, is_relative, quoted
-from dupelake.ingest.manifest_columns_stage import ORIGIN, check_columns, packed
+from dupelake.ingest.manifest_changes import Versions, changed_rows, table_at
+from dupelake.ingest.manifest_columns_stage import ORIGIN, PLACE, packed
+from dupelake.ingest.manifest_names import URI, check_columns, find_uri_column
 from dupelake.ingest.manifest_parquet import read_parquet_table
 from dupelake.ingest.manifest_place import Place
 from dupelake.ingest.manifest_text import read_text_table
+from dupelake.ingest.members import SEPARATOR
 from dupelake.ingest.trees import read_tree
 from dupelake.runtime.redaction import redact_uris
 
@@ -34,7 +40,13 @@ _INFER_PARTITIONS = "spark.sql.sources.partitionColumnTypeInference.enabled"
 _RELATIVE = RELATIVE + ": {} is relative, and rows of a Delta table lie in no folder of theirs; write it in full"
 
 
-def read_manifests(spark: SparkSession, paths: Sequence[str], cfg: ManifestConfig) -> DataFrame:
+def read_manifests(
+    spark: SparkSession,
+    paths: Sequence[str],
+    cfg: ManifestConfig,
+    fetch: FetchConfig = FetchConfig(),  # noqa: B008 - frozen
+    versions: Mapping[str, Versions] = MappingProxyType({}),
+) -> DataFrame:
     """Several manifests as one; a column that a manifest lacks is null in its rows. All values are text.
 
     CSV follows RFC 4180, with a header line; the delimiter is a comma, semicolon, tab or bar; UTF-16 is read too. JSON
@@ -48,12 +60,14 @@ def read_manifests(spark: SparkSession, paths: Sequence[str], cfg: ManifestConfi
         paths: files or folders, see the docstring of this module.
         cfg: with `format: auto` the ending of a file's name gives its format. A folder is Delta if it has a
             `_delta_log`, a folder of manifests if all its names but companion files (README, checksums) are those of
-            manifests, else a tree of images.
+            manifests, or of archives, else a tree of images.
+        fetch: access rules, by which archives are opened.
+        versions: of Delta tables, by path; other tables are read in their newest version.
 
     Returns:
-        The known columns; manifest_columns_stage.ORIGIN, the root of a tree, with a slash at its end, else
-        `manifest.source`, else the path; manifest_cells_stage.FAULT, except in trees; and manifest_cells_stage.EXTRA,
-        all columns that dupelake does not know.
+        The known columns; manifest_columns_stage.ORIGIN, the root of a tree, or the beginning of the URIs of an archive
+        with a slash at its end, else `manifest.source`, else the path; manifest_cells_stage.FAULT, except in trees;
+        manifest_cells_stage.EXTRA, all columns that dupelake does not know; and manifest_columns_stage.PLACE.
 
     Raises:
         ManifestError: no path is given; a path does not exist, its format is unknown or cannot be read, it has no
@@ -61,10 +75,13 @@ def read_manifests(spark: SparkSession, paths: Sequence[str], cfg: ManifestConfi
     """
     if not paths:
         raise ManifestError("no manifest is given")
-    return reduce(_united, [packed(_read_manifest(spark, path, cfg)) for path in paths])
+    access = Access(fetch, own_roots(paths))
+    return reduce(_united, [packed(_read_manifest(spark, path, cfg, access, versions.get(path))) for path in paths])
 
 
-def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig) -> DataFrame:
+def _read_manifest(
+    spark: SparkSession, path: str, cfg: ManifestConfig, access: Access, versions: Versions | None
+) -> DataFrame:
     place = Place(spark, path)
     kind = place.kind() if cfg.format == "auto" else cfg.format
     log.info("manifest %s is read as %s", path, kind)
@@ -79,22 +96,36 @@ def _read_manifest(spark: SparkSession, path: str, cfg: ManifestConfig) -> DataF
             wanted = f" with one of the extensions {list(cfg.extensions)}" if cfg.extensions else ""
             raise ManifestError(f"{path} holds no file{wanted}")
         return raw.withColumn(ORIGIN, F.lit(root.rstrip("/") + "/"))
+    if kind == "archive":
+        root = (place.local or path).rstrip("/") + ("/" if place.is_folder else SEPARATOR)
+        return read_archives(spark, place, cfg.extensions, access).withColumn(ORIGIN, F.lit(root))
     try:
-        raw = _read_table(spark, place, kind)
+        raw = _read_table(spark, place, kind, cfg, access, versions)
     except (PySparkException, Py4JJavaError) as error:
         raise ManifestError(f"{path} cannot be read as {kind}: {first_line(error)}") from error
     check_columns(raw.columns, path)
     return raw.withColumn(ORIGIN, F.lit(redact_uris(cfg.source or place.path.rstrip("/"))))
 
 
-def _read_table(spark: SparkSession, place: Place, kind: str) -> DataFrame:
-    """The rows as found, with FAULT; relative URIs are resolved."""
-    if kind == "delta":
-        return _without_relative(spark.read.format("delta").load(place.hadoop), place.path)
+def _read_table(
+    spark: SparkSession, place: Place, kind: str, cfg: ManifestConfig, access: Access, versions: Versions | None
+) -> DataFrame:
+    """The rows as found, with FAULT; the column of URIs is called `uri`, and relative URIs are resolved."""
+    if kind in ("delta", "delta_changes"):
+        if versions is None:
+            rows = spark.read.format("delta").load(place.hadoop)
+        elif kind == "delta":
+            rows = table_at(spark, place, versions.now)
+        else:
+            rows = changed_rows(spark, place, versions, cfg.image_column)
+        return _without_relative(rows, place.path, cfg.image_column)
     with _text_partitions(spark):
         if kind != "parquet":
-            return read_text_table(spark, place, kind)
-        frames = [_in_full(raw, place.path) for raw in read_parquet_table(spark, place)]
+            return read_text_table(spark, place, kind, cfg.image_column).drop(PLACE)  # as in `_with_uri`
+        frames = [
+            raw if PLACE in raw.columns else _in_full(raw, place.path, cfg.image_column)
+            for raw in read_parquet_table(spark, place, cfg, access)
+        ]
     if len(frames) == 1:
         return frames[0]
     return reduce(_united, [packed(raw) for raw in frames])
@@ -104,23 +135,27 @@ def _united(one: DataFrame, other: DataFrame) -> DataFrame:
     return one.unionByName(other, allowMissingColumns=True)
 
 
-def _in_full(raw: DataFrame, where: str) -> DataFrame:
+def _in_full(raw: DataFrame, where: str, uri_column: str) -> DataFrame:
     """Rows of files with FOLDER; relative URIs are resolved against it."""
-    name = _uri_column(raw, where)
-    uri = F.col(quoted(name)).cast("string")
+    raw = _with_uri(raw, where, uri_column)
+    uri = F.col(URI)
     full = F.when(is_relative(uri), F.concat(F.col(FOLDER), F.lit("/"), uri)).otherwise(uri)
-    return raw.withColumns({name: full, FAULT: F.lit(None).cast("string")}).drop(FOLDER)
+    return raw.withColumns({URI: full, FAULT: F.lit(None).cast("string")}).drop(FOLDER)
 
 
-def _without_relative(raw: DataFrame, where: str) -> DataFrame:
-    uri = F.col(quoted(_uri_column(raw, where))).cast("string")
+def _without_relative(raw: DataFrame, where: str, uri_column: str) -> DataFrame:
+    raw = _with_uri(raw, where, uri_column)
+    uri = F.col(URI)
     before, after = _RELATIVE.split("{}")
     return raw.withColumn(FAULT, F.when(is_relative(uri), F.concat(F.lit(before), uri, F.lit(after))))
 
 
-def _uri_column(raw: DataFrame, where: str) -> str:
-    check_columns(raw.columns, where)
-    return next(name for name in raw.columns if name.strip().lower() == "uri")
+def _with_uri(raw: DataFrame, where: str, uri_column: str) -> DataFrame:
+    """The rows with their column of URIs as the text `uri`."""
+    check_columns(raw.columns, where, uri_column)
+    raw = raw.drop(PLACE)  # only this room says where a member lies
+    name = find_uri_column(raw.columns, uri_column) or URI
+    return raw.withColumn(name, F.col(quoted(name)).cast("string")).withColumnRenamed(name, URI)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ from dupelake.ingest.identity_stage import (
     with_plain,
 )
 from dupelake.ingest.manifest_cells_stage import EXTRA, FAULT, json_of, map_of, partition_name
-from dupelake.ingest.manifest_columns_stage import KNOWN, ORIGIN, as_text
+from dupelake.ingest.manifest_columns_stage import KNOWN, ORIGIN, PLACE, as_text
 from dupelake.ingest.manifest_ids_stage import (
     CONFLICT,
     SUFFIX,
@@ -55,6 +55,7 @@ from dupelake.ingest.manifest_ids_stage import (
     with_image_ids,
 )
 from dupelake.ingest.retries_stage import MARKS, is_transient, marks_differ
+from dupelake.warehouse.member_place import MEMBER_PLACE
 from dupelake.warehouse.schema import FAILED, MANIFEST, conform
 
 NEW, CHANGED, RETRIED, RETURNED, AGAIN, NOTED = "new", "changed", "retried", "returned", "again", "noted"
@@ -125,6 +126,7 @@ def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
         _extra(names, {"captured_at": F.when(time.isNull(), captured), "deleted": unclear}).alias("extra"),
         _marks(text).alias("marks"),
         _given(text, FAULT).alias("fault"),
+        F.from_json(_given(text, PLACE), MEMBER_PLACE).alias("place"),
         plain_uri(F.coalesce(_given(text, ORIGIN), F.lit(""))).alias("source"),
         is_deleted.alias("is_deleted"),
         (is_deleted & uri.isNull() & given_id.isNotNull()).alias("_is_id_tombstone"),

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from dupelake.errors import ManifestError
+from dupelake.ingest.manifest_names import OTHER_URI_NAMES, URI, find_uri_column, plain_name
 
 BAD_ROW = "bad_row"
 DELIMITERS = ",;\t|"
@@ -41,6 +42,7 @@ class Layout(NamedTuple):
     line_end: str
     delimiter: str = ","
     names: tuple[str, ...] = ()
+    uri_name: str = "uri"  # of the key that holds the URIs, for JSON
 
 
 def resolved(uri: str, folder: str) -> str:
@@ -65,13 +67,14 @@ def encoding_of(head: bytes, name: str) -> str:
     return "utf-8"
 
 
-def csv_layout(head: bytes, name: str, folder: str) -> Layout | None:
-    """The layout of a CSV file; None if `head` has no complete header line.
+def csv_layout(head: bytes, name: str, folder: str, uri_column: str = "") -> Layout | None:
+    """The layout of a CSV file, its column of URIs called `uri`; None if `head` has no complete header line.
 
     Args:
         head: the first bytes of the file, or all of them.
         name: of the file in messages.
         folder: of the file.
+        uri_column: the option manifest.image_column.
 
     Raises:
         ManifestError: the encoding of the header is not supported.
@@ -84,7 +87,7 @@ def csv_layout(head: bytes, name: str, folder: str) -> Layout | None:
         names = _header(text, delimiter)
         if names is None:
             continue
-        if "uri" in map(_plain, names):
+        if {plain_name(name) for name in names} & {plain_name(uri_column), URI, *OTHER_URI_NAMES} - {""}:
             best, chosen = names, delimiter
             break
         if len(names) > len(best):
@@ -93,7 +96,9 @@ def csv_layout(head: bytes, name: str, folder: str) -> Layout | None:
         return None
     if not _is_text("".join(best)):
         raise ManifestError(f"{name}, header line: it is not UTF-8, or holds a NUL; save the file as UTF-8")
-    return Layout(name, folder, encoding, line_end, chosen, tuple(best))
+    uri_name = find_uri_column(best, uri_column)
+    named = tuple(URI if one == uri_name else one for one in best)
+    return Layout(name, folder, encoding, line_end, chosen, named)
 
 
 def _header(text: str, delimiter: str) -> list[str] | None:
@@ -214,9 +219,8 @@ def json_rows(lines: Iterator[str], layout: Layout, *, at_start: bool, is_whole:
         if not line.strip():
             continue
         try:
-            yield from _json_values(
-                json.loads(line, parse_float=_NumberAsWritten, object_pairs_hook=_unique_keys), where
-            )
+            value = json.loads(line, parse_float=_NumberAsWritten, object_pairs_hook=_unique_keys)
+            yield from _json_values(value, where, layout.uri_name)
         except ValueError as error:
             yield _bad(f"{where} is not one JSON object ({error}): {line.strip()[:_SHOWN]}")
 
@@ -256,7 +260,7 @@ def _document_rows(text: str, layout: Layout) -> Iterator[Row]:
             value, end = decoder.raw_decode(text, at)
         except ValueError as error:
             raise ManifestError(f"{where} is not JSON ({error}); write one object a line, or correct it") from None
-        yield from _json_values(value, where)
+        yield from _json_values(value, where, layout.uri_name)
         at = space.match(text, end).end()  # type: ignore[union-attr]
     if is_array and (at >= len(text) or text[at + 1 :].strip()):
         raise ManifestError(f"{layout.name}: its array is not closed, or more follows it; write one object a line")
@@ -281,12 +285,12 @@ class _NumberAsWritten(float):
         return number
 
 
-def _json_values(value: Any, where: str) -> Iterator[Row]:
+def _json_values(value: Any, where: str, uri_name: str) -> Iterator[Row]:
     for one in value if isinstance(value, list) else [value]:
         if not isinstance(one, dict):
             yield _bad(f"{where} is not an object: {json.dumps(one)[:_SHOWN]}")
             continue
-        cells = {name: _cell(cell) for name, cell in one.items()}
+        cells = {URI if name == uri_name else name: _cell(cell) for name, cell in one.items()}
         if _is_text("\x1f".join([*cells, *(cell for cell in cells.values() if cell)])):
             yield cells, None
         else:
@@ -304,7 +308,3 @@ def _cell(value: Any) -> str | None:
 def _bad(message: str) -> Row:
     shown = " ".join(message.split()).encode("utf-8", "replace").decode().replace("\0", "\u2400")
     return {}, f"{BAD_ROW}: {shown}"
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower()

@@ -35,7 +35,7 @@ from dupelake.warehouse.paths import literal
 
 log = logging.getLogger(__name__)
 
-_FOLDER = r"(?s)^.*/(?:partition|dt|date)=([^/]+)/"
+FOLDER_OF_PARTITION = r"(?s)^.*/(?:partition|dt|date)=([^/]+)/"
 _MARKERS = ("_SUCCESS", "_temporary", "_delta_log", "_spark_metadata", "_metadata", "_common_metadata")
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"\d{20}\.")
@@ -61,7 +61,7 @@ def read_tree(spark: SparkSession, root: str, extensions: Sequence[str], *, is_l
     if extensions:
         ending = F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1)
         files = files.where(ending.isin([wanted.lower().lstrip(".") for wanted in extensions]))
-    named = F.regexp_extract("uri", _FOLDER, 1)
+    named = F.regexp_extract("uri", FOLDER_OF_PARTITION, 1)
     day = F.coalesce(F.substring("last_modified", 1, 10), F.lit("1970-01-01"))
     return files.select(
         "uri", F.when(named != "", named).otherwise(day).alias("partition"), "last_modified", "byte_size"
@@ -218,11 +218,11 @@ def _file(path: str) -> File:
             info = os.stat(path, follow_symlinks=follow)
         except OSError:
             continue
-        return File(_uri(path), _time(info.st_mtime_ns), info.st_size)
+        return File(_uri(path), time_text(info.st_mtime_ns), info.st_size)
     return File(_uri(path), "1970-01-01 00:00:00.000000", -1)  # deleted since it was listed; reading it will fail
 
 
-def _time(ns: int) -> str:
+def time_text(ns: int) -> str:
     """A UTC time as text without zone; a time that has no date is cut to the first or last possible one."""
     try:
         time = _EPOCH + timedelta(microseconds=ns // 1000)

@@ -36,6 +36,7 @@ from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.command_lines import manifest_command
 from dupelake.pipeline.common import run_job
 from dupelake.pipeline.failures import Failures
+from dupelake.pipeline.feeds import note_versions_read, versions_of
 from dupelake.pipeline.job import Job
 from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.refused import tell_refused
@@ -101,7 +102,7 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
         return
     to_read, failures = wanted.where(~F.col("why").isin(*UNREAD)), Failures()
     is_change = set(numbers) == {NEW} and n_parts(n_rows) == 1  # all rows are new: no comparison needed
-    for part in in_parts(run.staging, to_read, n_rows, "images", "partition", "image_id"):
+    for part in in_parts(run.staging, to_read, n_rows, "images", "partition", "place.file", "place.block", "image_id"):
         with run.staging.passing():
             hashed = _hash_part(run, part, math.ceil(n_rows / n_parts(n_rows)), options)
             with run.step("write"):
@@ -141,7 +142,10 @@ def _hash_part(run: Run, rows: DataFrame, n_rows: int, options: HashOptions) -> 
         n_tasks = max(
             run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_rows / run.config.hash.rows_per_task)
         )
-        spread = rows.repartition(n_tasks, "image_id")  # by key: a retried task gets the same rows
+        # By key: a retried task gets the same rows. Images that lie beside each other in a file are read one by one.
+        file, block = F.col("place.file"), F.col("place.block").cast("string")
+        key = F.coalesce(F.concat(file, F.lit("!"), block), "image_id")
+        spread = rows.repartition(n_tasks, key).sortWithinPartitions("place.file", "place.at")
         fetched = fetch_remote(spread, run.config.decode.max_bytes, run.config.fetch, paths)
         return run.staging.save(hash_images(fetched, run.config, paths), "hashed")
 
@@ -154,7 +158,9 @@ def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, dict[str, int
     Raises:
         ManifestError: with --listing, if the manifests may not list everything; if no row is of the asked partitions.
     """
-    raw = read_manifests(run.warehouse.spark, options.manifests, run.config.manifest)
+    versions = versions_of(run, options)
+    raw = read_manifests(run.warehouse.spark, options.manifests, run.config.manifest, run.config.fetch, versions)
+    note_versions_read(run, options, versions)
     rows = normalise(raw, run.config.manifest)
     counts = {
         "n_rows": F.sum("n_rows"),
@@ -185,7 +191,7 @@ def _check_listing(facts: Mapping[str, int]) -> None:
         n = facts["n_without_uri"]
         why = f"{n} of its rows have no uri that can be used, so nobody knows which images they stand for"
     elif facts["n_closed"]:
-        why = f"{facts['n_closed']} folders of the tree cannot be listed"
+        why = f"{facts['n_closed']} folders or archives cannot be listed to their end"
     if why:
         raise ManifestError(
             f"--listing: {why}; nothing was removed. Mend the manifest, or run without --listing, which removes "

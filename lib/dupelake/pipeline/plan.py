@@ -14,6 +14,7 @@ from dupelake.ingest.access import Access, own_roots
 from dupelake.ingest.manifests import read_manifests
 from dupelake.ingest.new_images_stage import AGAIN, CHANGED, UNREAD, normalise, selected, wanted_rows
 from dupelake.pipeline.embedded import contents_to_embed
+from dupelake.pipeline.feeds import versions_of
 from dupelake.pipeline.lsh_join import current_versions
 from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.planning import plan_join
@@ -81,7 +82,8 @@ def _rows(run: Run, options: HashOptions) -> tuple[dict[str, int], int, int]:
         that a run with --full would leave out).
     """
     wh, paths, partitions, since = run.warehouse, options.manifests, options.partitions, options.since
-    raw = read_manifests(wh.spark, paths, run.config.manifest)
+    versions = versions_of(run, options)
+    raw = read_manifests(wh.spark, paths, run.config.manifest, run.config.fetch, versions)
     images = wh.read(IMAGES) if wh.exists(IMAGES) else None
     rows = normalise(raw, run.config.manifest)
     if partitions is not None or since is not None:

@@ -51,6 +51,7 @@ class Run:
     versions: dict[str, str] = field(default_factory=dict)
     recall: str | None = None
     plan: str | None = None  # as in `runs`
+    inputs: dict[str, int] | None = None  # as in `runs`
     is_complete: bool = False  # all tables are up to date with each other
     is_embedded: bool = False  # this run embedded what there is to embed
     is_joined: bool = False  # this run let all contents meet
@@ -129,6 +130,7 @@ class Run:
             None if error is None else self.redactor(error),
             self._tables() if self.is_complete else None,
             self.plan,
+            self.inputs,
         )
         frame = self.warehouse.spark.createDataFrame([row], RUNS.schema)
         self.warehouse.append(RUNS, frame.coalesce(1))

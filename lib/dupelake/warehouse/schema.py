@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pyspark.sql import types as T
 
+from dupelake.warehouse.member_place import MEMBER_PLACE
 from dupelake.warehouse.rules import FAILED, OK
 from dupelake.warehouse.schema_groups import (
     CLUSTERED,
@@ -70,6 +71,7 @@ MANIFEST = T.StructType(
         col("source", TEXT, "the manifest, or the root of a tree with a slash at its end", null=False),
         col("is_deleted", BOOL, "the manifest marks the image as deleted", null=False),
         col("n_rows", LONG, "rows of the manifest that it represents", null=False),
+        col("place", MEMBER_PLACE, "of an image inside of another file: where its bytes lie"),
     ]
 )
 

@@ -292,6 +292,7 @@ RUNS = Table(
                 TEXT,
                 "JSON: forecast and outcome of each candidate generator in a large join; null if there was no forecast",
             ),
+            col("inputs", COUNTS, "version up to which each Delta table was read as a manifest, by its path"),
         ]
     ),
     key=("run_id",),

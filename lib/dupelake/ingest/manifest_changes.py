@@ -1,0 +1,79 @@
+"""The change feed of a Delta table as a manifest: what was added, changed and removed since a version. Reads only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import window as W
+
+from dupelake.errors import ManifestError, first_line
+from dupelake.ingest.manifest_cells_stage import quoted
+from dupelake.ingest.manifest_names import URI, check_columns, find_uri_column, plain_name
+from dupelake.ingest.manifest_place import Place
+
+_TYPE, _VERSION, _TIME = "_change_type", "_commit_version", "_commit_timestamp"
+_GONE = ("delete", "update_preimage")
+_NTH = "_dupelake_nth"
+
+
+class Versions(NamedTuple):
+    """Of a Delta table: the version up to which it was read before, or None; and the one up to which it is read now."""
+
+    before: int | None
+    now: int
+
+
+def table_at(spark: SparkSession, place: Place, version: int) -> DataFrame:
+    """All rows of a Delta table in a version."""
+    return spark.read.format("delta").option("versionAsOf", version).load(place.hadoop)
+
+
+def changed_rows(spark: SparkSession, place: Place, versions: Versions, uri_column: str) -> DataFrame:
+    """The rows that changed, each in its newest state; a row that is gone says so in `deleted`, as a tombstone does.
+
+    The result is that of all changes together, so a version may be read again: what is known already changes nothing.
+    A row is known by its `image_id`, or by its URI and scope. Before the first read all rows are taken.
+
+    Raises:
+        ManifestError: the changes were not recorded or are gone, or the table was made anew; see `check_columns`.
+    """
+    before, now = versions
+    if before is None:
+        return table_at(spark, place, now)
+    if before > now:
+        raise ManifestError(
+            f"{place.path} is at version {now}, and version {before} was read before: it was made anew. Read it whole: "
+            "--set manifest.format=delta"
+        )
+    if before == now:
+        return table_at(spark, place, now).limit(0)
+    feed = spark.read.format("delta").option("readChangeFeed", "true")
+    try:
+        rows = feed.option("startingVersion", before + 1).option("endingVersion", now).load(place.hadoop)
+        rows._jdf.queryExecution().executedPlan()  # Delta looks for the changes when it plans
+    except (PySparkException, Py4JJavaError) as error:
+        raise ManifestError(
+            f"{place.path}: its changes since version {before} cannot be read ({first_line(error)}); set its property "
+            "delta.enableChangeDataFeed, and read it whole once: --set manifest.format=delta"
+        ) from error
+    return _newest(rows, place.path, uri_column)
+
+
+def _newest(feed: DataFrame, where: str, uri_column: str) -> DataFrame:
+    names = [name for name in feed.columns if name not in (_TYPE, _VERSION, _TIME)]
+    check_columns(names, where, uri_column)
+    plain = {plain_name(name): F.col(quoted(name)).cast("string") for name in names}
+    uri = F.col(quoted(find_uri_column(names, uri_column) or URI)).cast("string")
+    given = F.nullif(F.trim(plain.get("image_id", F.lit(None).cast("string"))), F.lit(""))
+    scope = plain.get("scope", F.lit("").cast("string"))
+    keys = (given, F.when(given.isNull(), uri), F.when(given.isNull(), scope))
+    is_gone = F.col(_TYPE).isin(*_GONE)
+    newest = W.Window.partitionBy(*keys).orderBy(F.desc(_VERSION), is_gone)
+    deleted = F.when(is_gone, F.lit("true")).otherwise(plain.get("deleted", F.lit(None).cast("string")))
+    others = [F.col(quoted(name)) for name in names if plain_name(name) != "deleted"]
+    rows = feed.withColumn(_NTH, F.row_number().over(newest)).where(F.col(_NTH) == 1)
+    return rows.select(*others, deleted.alias("deleted"))

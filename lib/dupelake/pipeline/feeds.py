@@ -1,0 +1,59 @@
+"""Up to which version Delta tables were read as manifests, by earlier runs and by this one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyspark.sql import functions as F
+
+from dupelake.errors import ManifestError
+from dupelake.ingest.manifest_changes import Versions
+from dupelake.ingest.manifest_place import Place
+from dupelake.pipeline.options import HashOptions
+from dupelake.runtime.redaction import redact_uris
+from dupelake.runtime.run_record import Run
+from dupelake.warehouse.delta_log import DeltaLog
+from dupelake.warehouse.schema import RUNS
+
+CHANGES = "delta_changes"
+
+
+def versions_of(run: Run, options: HashOptions) -> dict[str, Versions]:
+    """The versions of the Delta tables among the manifests, by path; nothing unless manifest.format is for Delta.
+
+    `before` is null with --listing and --full, which need the whole table.
+
+    Raises:
+        ManifestError: a path is no Delta table, or only some partitions are asked for, so that others would be lost.
+    """
+    kind = run.config.manifest.format
+    if kind not in ("delta", CHANGES):
+        return {}
+    is_part = options.partitions is not None or options.since is not None
+    if kind == CHANGES and is_part:
+        raise ManifestError(
+            f"manifest.format = {CHANGES} reads what changed since the last run, of all partitions; leave out "
+            "--partitions and --since, or set manifest.format to delta"
+        )
+    found, spark = {}, run.warehouse.spark
+    known = {} if options.full or options.listing or kind != CHANGES else _before(run)
+    for path in options.manifests:
+        place = Place(spark, path)
+        if not place.is_delta:
+            raise ManifestError(f"{path} is no Delta table, but manifest.format is {kind}")
+        found[path] = Versions(known.get(redact_uris(path)), DeltaLog(spark, place.hadoop).version())
+    return found
+
+
+def note_versions_read(run: Run, options: HashOptions, versions: Mapping[str, Versions]) -> None:
+    """Notes for `runs.inputs` what this run reads in full; a run of some partitions reads no table up to a version."""
+    if options.partitions is None and options.since is None:
+        run.inputs = {redact_uris(path): both.now for path, both in versions.items()} or None
+
+
+def _before(run: Run) -> dict[str, int]:
+    """The newest version of each path that a run has read which succeeded."""
+    done = run.warehouse.read(RUNS).where("status = 'succeeded' AND inputs IS NOT NULL")
+    each = done.select("started_at", F.explode("inputs").alias("path", "version"))
+    rows = each.groupBy("path").agg(F.max_by("version", "started_at").alias("version")).collect()  # one row a manifest
+    return {str(row["path"]): int(row["version"]) for row in rows}
