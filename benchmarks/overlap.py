@@ -125,7 +125,7 @@ def run(warehouse: Warehouse, work: Path, name: str, settings: list[str]) -> Non
     counts = row["counts"]
     print(
         f"| {name} | {counts['overlap_sets_changed']:,} | {took:.1f} | {counts['overlap_proposed']:,} | "
-        f"{counts['overlaps']:,} | {counts['overlap_frequent']:,} | {steps} |",
+        f"{counts['overlaps']:,} | {counts.get('overlap_frequent', 0):,} | {steps} |",
         flush=True,
     )
 
