@@ -1,4 +1,4 @@
-"""The terminal in the README: drawn from the page that holds what a first run prints."""
+"""The script that draws the terminal of the README from docs/first-run.md."""
 
 from __future__ import annotations
 
@@ -7,21 +7,12 @@ import importlib.util
 import re
 from pathlib import Path
 
-from first_run import blocks
-
 ROOT = Path(__file__).parents[1]
-PICTURE = ROOT / "docs" / "images" / "terminal.svg"
 
 
 def words(svg: str) -> str:
     """The text of a picture, without its spaces, which are drawn as columns."""
     return re.sub(r"\s", "", html.unescape("".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg))))
-
-
-def test_the_picture_shows_the_page():
-    shown = words(PICTURE.read_text(encoding="utf-8"))
-    for line in blocks()[0]:
-        assert re.sub(r"\s", "", line) in shown, f"run `python scripts/draw_terminal.py`: {line}"
 
 
 def test_the_script_draws_it_without_the_network():
