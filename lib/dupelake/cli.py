@@ -53,7 +53,6 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
     with Interrupts(f"dupelake {args.command}", "nothing is left half done; run it again") as interrupts:
         args.watch = interrupts.watch
         try:
-            _announce(args)
             return int(call(args))
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, KeyboardInterrupt):
@@ -70,22 +69,6 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
                 print(redactor(traceback.format_exc()), file=sys.stderr)
             print(redactor(f"dupelake {args.command}: {unexpected(error)}"), file=sys.stderr)
             return 1
-
-
-def _announce(args: argparse.Namespace) -> None:
-    """The first line of a command that starts Spark, before all that it needs is imported; none if it will not start.
-
-    Raises:
-        ConfigError: nothing can be at --warehouse.
-    """
-    if not hasattr(args, "spark") or not hasattr(args, "warehouse"):
-        return
-    from dupelake.warehouse.paths import known_local
-
-    folder = known_local(args.warehouse, spark_settings(args.spark, []))
-    if folder is None or os.path.isdir(folder):
-        told = f"dupelake {args.command}: warehouse {args.warehouse}; starts Spark, which takes some seconds"
-        print(Redactor()(told), file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,6 +159,8 @@ def _existing(args: argparse.Namespace, faults: list[str], table: Table | None =
     faults += found
     if faults:
         raise ConfigError(faults)
+    told = f"dupelake {args.command}: warehouse {args.warehouse}; starts Spark, which takes some seconds"
+    print(Redactor()(told), file=sys.stderr, flush=True)
     warehouse, table = _open(args), table or IMAGES
     if not warehouse.exists(table):
         raise ConfigError([f"--warehouse {args.warehouse}: holds no table {table.name}; run `dupelake run` first"])

@@ -12,7 +12,7 @@ def test_the_default_options_have_the_versions_of_stored_rows():
     assert versions.feature == "f1-dfa3e287"
     assert versions.verify == "1c3cd0284d526373"
     assert versions.decide == "6bf823648cddf808"
-    assert versions.cluster == "a52ca35b7af3d188"
+    assert versions.cluster == "60756df80b01e836"
 
 
 def test_options_change_the_versions_of_their_stages_alone():
