@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from dupelake.warehouse.schema_types import Table
     from dupelake.warehouse.tables import Warehouse
 
+_WRITING = ("decide", "rules", "evaluate")  # they hold a lock or temporary tables, and start no Spark locally
+
 # This module's business is the terminal.
 # ruff: noqa: T201
 
@@ -50,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Exit code of a command that holds no lock; errors of ours and signals are told in a line."""
     redactor = Redactor.of(spark_settings(getattr(args, "spark", []), []))
-    with Interrupts(f"dupelake {args.command}", "nothing is left half done; run it again") as interrupts:
+    advice, unwinds = "nothing is left half done; run it again", args.command in _WRITING
+    with Interrupts(f"dupelake {args.command}", advice, unwinds=unwinds) as interrupts:
         args.watch = interrupts.watch
         try:
             return int(call(args))

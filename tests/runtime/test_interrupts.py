@@ -50,6 +50,14 @@ def test_a_signal_cancels_jobs_and_stops_at_the_next_step(number, code):
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_without_spark_gives_back_what_it_holds(number, code):
+    with Interrupts("test", "go on", unwinds=True) as interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        assert interrupts.exit_code == code
+
+
 def test_a_signal_at_the_end_changes_nothing():
     session = Session()
     with Interrupts("test", "go on") as interrupts:

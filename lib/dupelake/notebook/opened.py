@@ -18,7 +18,7 @@ from dupelake.report.contact_sheet import draw_contact_sheet, sheet_groups
 from dupelake.report.last_run import options_in
 from dupelake.report.questions import groups_named, history_of, largest_groups, members_of, run_of
 from dupelake.warehouse.reader import Reader
-from dupelake.warehouse.rules import LAST_COMPLETE
+from dupelake.warehouse.rules import LAST_COMPLETE, LAST_CONFIG
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -152,7 +152,7 @@ class OpenWarehouse(Generic[F]):
             pairs = self._reader.table("pairs", where="false")  # its columns, without a row
         else:
             pairs = self._reader.query(questions.pair_of([one["content_id"], other["content_id"]], digests))
-        config = self._reader.query(questions.LAST_OPTIONS).to_pylist()
+        config = self._reader.query(LAST_CONFIG).to_pylist()
         scope = options_in(config[0]["config"] if config else None).lsh.scope
         measured = pairs.to_pylist()
         answer = answer_of(one, other, measured[0] if measured else None, is_scoped=scope == "within")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dupelake.config import TIERS
 from dupelake.warehouse.reader import quoted, quoted_list
-from dupelake.warehouse.rules import FILE_ID, MEMBER_ORDER, SUCCEEDED
+from dupelake.warehouse.rules import FILE_ID, MEMBER_ORDER
 
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
@@ -17,8 +17,6 @@ ORDER = {
     "groups": f"group_size DESC, group_id, {MEMBER_ORDER}",
 }
 """The order of the rows of these tables."""
-
-LAST_OPTIONS = f"SELECT config FROM runs WHERE {SUCCEEDED} ORDER BY started_at DESC LIMIT 1"
 
 REMOVABLE = "SELECT * FROM removable ORDER BY group_id, image_id"
 

@@ -130,6 +130,7 @@ def _execute(run: Run, job: Job[O, V], begun: Begun[O], options: O, interrupts: 
             run.warehouse.ensure()
         job.ready(run, options)(run)
         check_failure_gate(run)
+        interrupts.check()  # a signal that came after the last commit
     except (Exception, Interrupted) as error:
         if interrupts.exit_code:  # the signal cancelled the Spark jobs, so the error itself does not matter
             code, message = interrupts.exit_code, interrupts.message

@@ -80,9 +80,9 @@ def work(run: Run, options: HashOptions, night: Night) -> None:
     last = night.last
     if last is not None and not last["counts"].get("embed_waiting") and last["tables"] == table_versions(run.warehouse):
         _reuse_results(run, last)
-        return
-    for task in night.others:
-        task(run)
+    else:
+        for task in night.others:
+            task(run)
     apply_rules(run, night.rules)
 
 

@@ -27,13 +27,16 @@ def enabled_rules(run: Run) -> list[Rule]:
 
 
 def apply_rules(run: Run, rules: list[Rule]) -> None:
-    """Add the verdicts of `rules`. If others hold the lock for too long, the next night does it."""
+    """Add the verdicts of `rules`. If others hold the lock for too long, the next night does it.
+
+    A night without news applies them, too: the one before may have failed at them.
+    """
     folder = local_folder(run.warehouse.root)
     if not rules or folder is None:
         return
     with run.step("rules"):
         try:
-            outcomes = apply(folder, rules, 0)
+            outcomes = apply(folder, rules, 0, run.config.lsh)
         except BusyError as error:
             run.notes.append(f"the rules were not applied: {error}")
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dupelake.warehouse.reader import quoted, quoted_list
-from dupelake.warehouse.rules import COMPLETE, FILE_ID, LIVE, MEMBER_ORDER, SUCCEEDED
+from dupelake.warehouse.rules import COMPLETE, DECIDING, FILE_ID, LIVE, MEMBER_ORDER, SUCCEEDED
 
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
@@ -150,8 +150,10 @@ ORDER BY started_at DESC LIMIT 1
 
 
 def last_config(until: str | None = None) -> str:
-    """(config) of the newest run that succeeded."""
-    return f"SELECT config FROM runs WHERE {SUCCEEDED} AND {_until(until)} ORDER BY started_at DESC LIMIT 1"
+    """(config) of the newest run that succeeded and made tables."""
+    return f"""
+SELECT config FROM runs WHERE {SUCCEEDED} AND {DECIDING} AND {_until(until)} ORDER BY started_at DESC LIMIT 1
+"""
 
 
 def last_complete(until: str | None = None) -> str:

@@ -22,7 +22,7 @@ from dupelake.review.ledger import Ledger
 from dupelake.review.order import ordered
 from dupelake.runtime.redaction import redact_uris
 from dupelake.warehouse.reader import Reader
-from dupelake.warehouse.rules import SUCCEEDED
+from dupelake.warehouse.rules import LAST_CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +68,8 @@ def review(reader: Reader, out: Path, limit: int) -> list[Card]:
 
 
 def last_config(reader: Reader) -> str | None:
-    """`runs.config` of the last run that succeeded."""
-    sql = f"SELECT config FROM runs WHERE {SUCCEEDED} ORDER BY started_at DESC LIMIT 1"  # noqa: S608
-    rows = reader.query(sql).to_pylist()
+    """`runs.config` of the last run that succeeded and made tables."""
+    rows = reader.query(LAST_CONFIG).to_pylist()
     return rows[0]["config"] if rows else None
 
 

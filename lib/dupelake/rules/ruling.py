@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
 from dupelake.group.giving import WAIT_S
 from dupelake.group.verdicts import RULE, WITHDRAWN
@@ -70,8 +71,8 @@ def preview(reader: Reader, rules: Sequence[Rule], n_examples: int = 3) -> list[
         return _outcomes(scratch, rules, n_examples)
 
 
-def apply(folder: Path, rules: Sequence[Rule], n_examples: int = 3) -> list[Outcome]:
-    """Add the verdicts of rules; returns what `preview` returned just before.
+def apply(folder: Path, rules: Sequence[Rule], n_examples: int = 3, options: LshConfig | None = None) -> list[Outcome]:
+    """Add the verdicts of rules; returns what `preview` returned just before. `options` default to the last run's.
 
     It reads while it holds the lock for writing verdicts, so that no verdict of a person comes in between.
 
@@ -80,7 +81,7 @@ def apply(folder: Path, rules: Sequence[Rule], n_examples: int = 3) -> list[Outc
         BusyError: others held the lock for too long; nothing is written.
     """
     reader, book = Reader(folder), DeltaBook(folder, WAIT_S)
-    with book.held("dupelake rules") as check, _ruled(reader, rules) as scratch:
+    with book.held("dupelake rules") as check, _ruled(reader, rules, options) as scratch:
         outcomes = _outcomes(scratch, rules, n_examples)
         if any(outcome.n_verdicts for outcome in outcomes):
             at = _literal(dt.datetime.now(dt.UTC))
@@ -120,11 +121,11 @@ def undo(folder: Path, name: str) -> int:
 
 
 @contextmanager
-def _ruled(reader: Reader, rules: Sequence[Rule]) -> Iterator[Scratch]:
+def _ruled(reader: Reader, rules: Sequence[Rule], options: LshConfig | None = None) -> Iterator[Scratch]:
     """The table `ruled` of these rules."""
     last = reader.query(LAST_CONFIG)["config"].to_pylist()
     with scratch_beside(reader) as scratch:
-        make_tables(scratch, options_in(last[0] if last else None).lsh)
+        make_tables(scratch, options or options_in(last[0] if last else None).lsh)
         make_ruled(scratch, rules)
         yield scratch
 

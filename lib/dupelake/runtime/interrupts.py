@@ -37,10 +37,12 @@ class Interrupts:
         name: the command, for the printed line.
         advice: how to continue, for the printed line.
         patience_s: seconds that the main thread may take to stop.
+        unwinds: without Spark, the first signal raises KeyboardInterrupt, so that locks are given back and temporary
+            files go; else it ends the process.
     """
 
-    def __init__(self, name: str, advice: str, patience_s: float = _PATIENCE_S) -> None:
-        self._name, self._advice, self._patience_s = name, advice, patience_s
+    def __init__(self, name: str, advice: str, patience_s: float = _PATIENCE_S, *, unwinds: bool = False) -> None:
+        self._name, self._advice, self._patience_s, self._unwinds = name, advice, patience_s, unwinds
         self._signal: signal.Signals | None = None
         self._is_late = False
         self._spark: Any = None
@@ -112,6 +114,8 @@ class Interrupts:
             return
         again = self._signal is not None or self._is_late
         self._signal = self._signal or signal.Signals(number)
+        if self._spark is None and self._unwinds and not again:
+            raise KeyboardInterrupt
         if again or self._spark is None:
             self._end()
         self._told.set()

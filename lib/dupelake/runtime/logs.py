@@ -35,8 +35,11 @@ class _OnTerminal(logging.Handler):
         self._is_short = is_short
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = self.format(record)
-        write_line(f"{record.levelname.lower()}: {text}" if self._is_short else text)
+        try:
+            text = self.format(record)
+            write_line(f"{record.levelname.lower()}: {text}" if self._is_short else text)
+        except Exception:  # the terminal may be gone; the job goes on, as with other handlers
+            self.handleError(record)
 
 
 def configure_logging(run_id: str, redact: Callable[[str], str] = redact_uris, *, is_debug: bool = False) -> None:

@@ -106,10 +106,13 @@ class Progress:
         self._context, self._step = spark.sparkContext, step
         self._work = work or Work(None, _TASKS, "")
         self._stream = stream or sys.stderr
-        self._rows = RowsBack(spark, work.function) if work else None
+        self._rows: RowsBack | None = None
         self._tasks_before = 0
-        with suppress(Exception):  # Spark is gone; the job itself reports why
-            self._tasks_before = 0 if work else self._tasks()
+        with suppress(Exception):  # Spark is gone, which the job itself reports, or forgot a query meanwhile
+            if work:
+                self._rows = RowsBack(spark, work.function)
+            else:
+                self._tasks_before = self._tasks()
         self._started, self._stop = time.monotonic(), threading.Event()
         self._bar: Bar | None = None
         self._thread = threading.Thread(target=self._watch, name="dupelake-progress", daemon=True)

@@ -53,17 +53,24 @@ FILE_ID = "coalesce(file_id, uri)"
 COMPLETE = "tables IS NOT NULL"
 """Of `runs`: the run left all tables up to date with each other; `tables` has their versions."""
 
-LAST_COMPLETE = (
-    f"SELECT run_id, started_at, tables, config FROM runs WHERE {COMPLETE} "  # noqa: S608
-    "ORDER BY started_at DESC LIMIT 1"
-)
-"""The last run that left all tables up to date."""
-
 SUCCEEDED = "status = 'succeeded'"
 """Of `runs`."""
 
-LAST_CONFIG = f"SELECT config FROM runs WHERE {SUCCEEDED} ORDER BY started_at DESC LIMIT 1"  # noqa: S608
-"""The options of the last run that succeeded."""
+DECIDING = "job NOT IN ('maintain', 'forget', 'overlap')"
+"""Of `runs`: jobs whose options made the tables; the others may run without a configuration."""
+
+LAST_COMPLETE = (
+    "SELECT run_id, started_at, tables, "  # noqa: S608
+    f"(SELECT config FROM runs WHERE {COMPLETE} AND {DECIDING} ORDER BY started_at DESC LIMIT 1) AS config "
+    f"FROM runs WHERE {COMPLETE} ORDER BY started_at DESC LIMIT 1"
+)
+"""The last run that left all tables up to date, and the options that made them."""
+
+LAST_CONFIG = (
+    f"SELECT config FROM runs WHERE {SUCCEEDED} AND {DECIDING} "  # noqa: S608
+    "ORDER BY started_at DESC LIMIT 1"
+)
+"""The options of the last run that succeeded and made tables."""
 
 MEMBER_ORDER = "is_keeper DESC, score_to_keeper DESC, image_id"
 """The order in which the members of a group are shown."""
