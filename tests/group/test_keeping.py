@@ -68,6 +68,7 @@ def judge(a: Side, b: Side, scale: float = 1.0, agreement: int = 900) -> tuple[i
         ((0.25, 1.0), (0.0, 0.0), (0.75, 0.0), 2.0, -1),  # the source is a collage
         ((0.5, 1.0), (0.0, 0.0), (0.5, 0.0), 0.5, 0),  # a screen that shows the picture finer than the other has it
         ((0.7, 1.0), (0.2, 0.0), (0.1, 0.0), 1.0, 1),  # framed, and fuller for all that
+        ((0.6, 1.0), (0.19, 0.0), (0.21, 0.0), 1.0, 1),  # one of two cut sides begins along a door, as a frame would
     ],
 )
 def test_the_fuller_picture_is_better_unless_it_is_coarse_and_a_bare_one_than_a_framed_one(
