@@ -96,6 +96,7 @@ class TestNormalise:
                 "source": "",
                 "is_deleted": False,
                 "n_rows": 1,
+                "place": None,
             }
         }
 

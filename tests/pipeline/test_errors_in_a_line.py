@@ -35,7 +35,7 @@ def in_java(run, *_):
     [
         (in_the_driver, "KeyError: 'no such key'"),
         (in_a_worker, "OverflowError: too much, in a worker"),
-        (in_java, 'java.lang.NumberFormatException: For input string: "seven"'),
+        (in_java, 'NumberFormatException: For input string: "seven"'),
     ],
 )
 @pytest.mark.parametrize("is_debug", [False, True])
