@@ -278,20 +278,17 @@ def _combine_pairs(
     chain = _join(joining, {row.duplicate_set for row in by_vertex.values()})
     broken = {chain[a] for a, b in apart if a != b and chain[a] == chain[b]}  # chains of which two sets are kept apart
     disputed = contradictory | {a for a, b in alternate if a == b} | {name for name in chain if chain[name] in broken}
-    by_set = {
-        word: {name: [v for key, found in between.items() if name in key for v in found] for name in _ends(between)}
-        for word, between in by_word.items()
-    }
+    by_set = {word: _by_set(between) for word, between in by_word.items()}
     for row in by_vertex.values():
         own = row.duplicate_set
         row.is_disputed = own in disputed
         row.linked_set = row.vertex if own in contradictory else own if chain[own] in broken else chain[own]
-        row.apart = _others(own, apart)
-        row.alternates = _others(own, alternate)
+        row.apart, row.alternates = (sorted(by_set[word].get(own, ())) for word in (NOT_DUPLICATE, ALTERNATE))
+        said = {word: [v for found in by_set[word].get(own, {}).values() for v in found] for word in by_set}
         if own not in contradictory:
-            row.confirmed_by = _authors(by_set[DUPLICATE].get(own, ()))
-        row.alternate_by = _authors(by_set[ALTERNATE].get(own, ()))
-        row.apart_text = _apart_text(by_set[NOT_DUPLICATE].get(own, ()), own, by_vertex)
+            row.confirmed_by = _authors(said[DUPLICATE])
+        row.alternate_by = _authors(said[ALTERNATE])
+        row.apart_text = _apart_text(said[NOT_DUPLICATE], own, by_vertex)
     last = {name: max(found, key=Verdict.order) for (name, _), found in same.items()}
     latest_in_chain: dict[str, Verdict] = {}
     for a, b in joining:
@@ -309,12 +306,12 @@ def _combine_pairs(
     return conflicts
 
 
-def _ends(between: _Between) -> set[str]:
-    return {name for key in between for name in key}
-
-
-def _others(name: str, between: _Between) -> list[str]:
-    return sorted({b if a == name else a for a, b in between if name in (a, b)})
+def _by_set(between: _Between) -> dict[str, dict[str, list[Verdict]]]:
+    """{duplicate set: {the other set: the verdicts between them}}."""
+    out: dict[str, dict[str, list[Verdict]]] = {}
+    for (a, b), found in between.items():
+        out.setdefault(a, {})[b] = out.setdefault(b, {})[a] = found
+    return out
 
 
 def _authors(verdicts: Iterable[Verdict]) -> str | None:
