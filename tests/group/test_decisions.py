@@ -197,9 +197,21 @@ def conflicts(c, said):
     said("sx", "duplicate", "sy")
 
 
+def overruled(c, said):
+    c.ladder("keeper_of_rule", "kr_a", "kr_b", "kr_c")  # a person chooses another one later
+    for a, b in ("ab", "ac", "bc"):
+        c.pair(f"kr_{a}", f"kr_{b}")
+    said("kr_b", "keeper", author="rule:x")
+    said("kr_c", "keeper")
+    c.ladder("apart_by_rule", "ar_a", "ar_b", "ar_c")  # people confirm both over b
+    said("ar_a", "not_duplicate", "ar_c", "rule:x")
+    said("ar_a", "duplicate", "ar_b")
+    said("ar_b", "duplicate", "ar_c", "bob")
+
+
 def corpus():
     c, said = Corpus(), Said()
-    for tell in (joins, separates, alternates, keepers, conflicts):
+    for tell in (joins, separates, alternates, keepers, conflicts, overruled):
         tell(c, said)
     c.ladder("nobody", "no_a", "no_b")
     c.pair("no_a", "no_b")
@@ -243,6 +255,8 @@ STARS = {
     "equal_apart": {"eqc_1": {"eqc_2"}},
     "inside": {"in_a": {"in_b", "in_c"}},
     "ghost": {"gh_a": {"gh_b"}},
+    "keeper_of_rule": {"kr_c": {"kr_a", "kr_b"}},
+    "apart_by_rule": {"ar_a": {"ar_b", "ar_c"}},
     "scope_x": {},
     "scope_y": {},
     "nobody": {"no_a": {"no_b"}},

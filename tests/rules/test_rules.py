@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from evaluation_world import NOON
 from ruled import Lake, Random, content
 
 from dupelake import cli
@@ -248,6 +249,33 @@ def test_files_of_equal_bytes_have_a_keeper_too(tmp_path):
     assert said(root) == [("rule:archive", "x2", "keeper", None)]
 
 
+def test_two_rules_that_keep_two_files_of_equal_pixels_write_the_choice_of_the_first(tmp_path):
+    lake = Lake(tmp_path / "dupes")
+    for name, folder in (("k", "web"), ("x1", "second"), ("x2", "first")):
+        lake.image(name, f"/{folder}/{name}.jpg", name[0])
+    lake.pair("k", "x1")
+    lake.group(["k", "x1", "x2"], {"x2": "near"})
+    root, rules = lake.write(), rules_of(KEEPS.format("first"), KEEPS.format("second"))
+    outcomes = ruling.apply(root, rules)
+    assert [(one.counts["new"], one.n_verdicts) for one in outcomes] == [(1, 1), (1, 0)]
+    assert said(root) == [("rule:first", "x2", "keeper", None)]
+    assert [one.counts["known"] for one in ruling.apply(root, rules)] == [1, 1]
+
+
+def test_a_pair_that_matches_both_ways_hides_none_that_decides(tmp_path):
+    lake = Lake(tmp_path / "dupes")
+    for name in "abc":
+        lake.image(name, has_exif=name != "c")
+    lake.pair("a", "b")
+    lake.pair("a", "c")
+    lake.group("bac")
+    root = lake.write()
+    rule = "{name: r, verdict: keeper, a: {has_exif: true}, pair: {accepted: true}}"
+    assert statuses(root, rule) == {(0, frozenset("ab")): "both_ways", (0, frozenset("ac")): "new"}
+    assert ruling.apply(root, rules_of(rule))[0].n_verdicts == 1
+    assert said(root) == [("rule:r", "a", "keeper", None)]
+
+
 # --- written and undone
 
 
@@ -281,6 +309,26 @@ def test_undo_withdraws_what_was_decided_though_a_file_has_other_bytes_now(lake)
     assert set(statuses(root, "{name: two, verdict: alternate, a: {path: '*/a3.jpg'}}").values()) == {"conflict"}
     ruling.undo(root, "one")
     assert set(statuses(root, "{name: two, verdict: alternate, a: {path: '*/a3.jpg'}}").values()) == {"new"}
+
+
+def test_a_verdict_on_an_image_that_was_deleted_says_nothing_of_its_former_partner(lake):
+    root = lake.write()
+    ruling.apply(root, rules_of("{name: one, verdict: not_duplicate, a: {path: '*/b.jpg'}, b: {path: '*/c.jpg'}}"))
+    lake.images["c"]["deleted_at"] = NOON
+    lake.write()
+    found = statuses(root, "{name: two, verdict: duplicate, a: {path: '*/a.jpg'}}")
+    assert found == {(0, frozenset("ab")): "new"}
+
+
+def test_images_without_a_group_a_pair_or_a_decision_are_not_looked_at(lake):
+    for name in ("g", "h", "i", "i2", "z"):
+        lake.image(name, of=name[0])
+    root = lake.write()
+    person(root, ("g", "alternate", "h"), ("f", "duplicate", "i"))
+    with scratch_beside(Reader(root)) as scratch:
+        make_rule_tables(scratch, LshConfig())
+        shown = scratch.query("SELECT image_id FROM shown ORDER BY no")["image_id"].to_pylist()
+    assert shown == ["a", "b", "c", "d", "e", "f", "g", "h", "i", "i2"]
 
 
 def test_no_person_decides_between_reading_and_writing(lake, monkeypatch):

@@ -253,6 +253,26 @@ def without_cuts_in_linked_sets(judged_edges: DataFrame, by_vertex: DataFrame) -
     return marked.withColumn("cut", cut).select(judged_edges.columns)
 
 
+def without_overruled_keepers(by_vertex: DataFrame, positions: DataFrame) -> DataFrame:
+    """`by_vertex` without the keepers that rules chose in components in which a person chose one.
+
+    Args:
+        by_vertex: result of `combine_verdicts`.
+        positions: (vertex, component), live images.
+    """
+    is_rule = F.substring("chosen_by", 1, len(rules.RULE)) == rules.RULE
+    by_whom = by_vertex.where(F.col("chosen_by").isNotNull()).select("vertex", is_rule.alias("is_rule"))
+    chosen = positions.select("vertex", "component").join(F.broadcast(by_whom), "vertex")
+    peoples = chosen.where(~F.col("is_rule")).select("component").distinct()
+    overruled = chosen.where("is_rule").join(F.broadcast(peoples), "component", "left_semi")
+    marked = by_vertex.join(F.broadcast(overruled.select("vertex", "is_rule")), "vertex", "left")
+    kept = {name: F.when(F.col("is_rule").isNull(), F.col(name)).alias(name) for name in _CHOSEN}
+    return marked.select(*(kept.get(name, F.col(name)) for name in by_vertex.columns))
+
+
+_CHOSEN = ("chosen_by", "chosen_image", "chosen_at")
+
+
 def competing_keepers(
     by_vertex: DataFrame, members: DataFrame, judged_edges: DataFrame, checkpoint: Callable[[DataFrame], DataFrame]
 ) -> DataFrame:
@@ -267,7 +287,7 @@ def competing_keepers(
     Returns:
         (linked_set, other_set, chosen_*, other_*), one row per pair; the keeper chosen later comes first.
     """
-    chosen = ("linked_set", "chosen_by", "chosen_image", "chosen_at")
+    chosen = ("linked_set", *_CHOSEN)
     there = members.select("vertex").join(F.broadcast(by_vertex), "vertex").select("vertex", *chosen).distinct()
     live = checkpoint(there)
     keepers = live.where("chosen_by IS NOT NULL")

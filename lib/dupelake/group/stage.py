@@ -28,6 +28,7 @@ from dupelake.group.decisions_stage import (
     linking_edges,
     vertex_name,
     without_cuts_in_linked_sets,
+    without_overruled_keepers,
     without_separated,
 )
 from dupelake.group.file_names_stage import file_of, keep_shared_files
@@ -170,6 +171,7 @@ def member_rows(
     positions, judged_edges = judge_edges(components, members, edges, seen["n"] // EDGES_PER_CALL + 1, checkpoint)
     verdict_structs, competing = None, None
     if by_vertex is not None:
+        by_vertex = checkpoint(without_overruled_keepers(by_vertex, positions))
         judged_edges = checkpoint(without_cuts_in_linked_sets(judged_edges, by_vertex))
         competing = checkpoint(competing_keepers(by_vertex, live, judged_edges, checkpoint))
         verdict_structs = checkpoint(_verdict_structs(by_vertex, competing))

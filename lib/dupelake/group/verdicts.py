@@ -154,7 +154,7 @@ def combine(verdicts: Iterable[Verdict]) -> tuple[list[VertexVerdicts], list[Con
 
     In a conflict the careful side holds. A set with a `not_duplicate` inside joins nothing, and all its members are
     kept apart. A chain of alternates of which two are kept apart joins nothing. An alternate inside a set stays in it.
-    All vertices of a conflict are disputed.
+    All vertices of a conflict are disputed. Verdicts of rules change nothing that follows from what people said.
 
     Args:
         verdicts: the whole history, in any order.
@@ -164,16 +164,19 @@ def combine(verdicts: Iterable[Verdict]) -> tuple[list[VertexVerdicts], list[Con
         kind and decision.
     """
     current, conflicts = current_verdicts(verdicts)
+    current, loose = _without_overruled(current)
+    holding = set(current)
+    conflicts = [c for c in conflicts if c.decision in holding]
     by_vertex = {
         name: VertexVerdicts(name, name, name)
         for name in sorted({n for v in current for n in (v.vertex, v.other) if n})
     }
-    pairs = [v for v in current if v.fault is None and v.vertex is not None and v.other is not None]
-    sets = _join([(v.vertex or "", v.other or "") for v in pairs if v.verdict == DUPLICATE], by_vertex)
+    pairs = _on_pairs(current)
+    sets = _join([_two(v) for v in pairs if v.verdict == DUPLICATE], by_vertex)
     for name, row in by_vertex.items():
         row.duplicate_set = sets[name]
     by_word = {word: _between(pairs, word, sets) for word in (DUPLICATE, NOT_DUPLICATE, ALTERNATE)}
-    conflicts += _combine_pairs(by_vertex, by_word)
+    conflicts += _combine_pairs(by_vertex, by_word, loose)
     for verdict in current:
         if verdict.verdict == KEEPER and verdict.fault is None and verdict.vertex is not None:
             row = by_vertex[verdict.vertex]
@@ -188,6 +191,62 @@ def combine(verdicts: Iterable[Verdict]) -> tuple[list[VertexVerdicts], list[Con
     return list(by_vertex.values()), sorted(conflicts, key=lambda c: (c.kind, *c.decision.order()))
 
 
+def _without_overruled(current: Sequence[Verdict]) -> tuple[list[Verdict], set[Verdict]]:
+    """The verdicts without those of rules that contradict what follows from people, and alternates that link nothing.
+
+    A rule does not count between two sets that people joined, kept apart or called alternates. If a contradiction is
+    left in a component in which people named a vertex, no `duplicate` of a rule counts in it. If one is left even then,
+    alternates of rules no longer hold it together, but are alternates still.
+    """
+    pairs = _on_pairs(current)
+    people = [v for v in pairs if not v.author.startswith(RULE)]
+    if not people or len(people) == len(pairs):
+        return list(current), set()
+    named = {end for v in people for end in _two(v)}
+    sets, linked = _join([_two(v) for v in people if v.verdict == DUPLICATE], named), _linked(people, named)
+    said = {frozenset(sets[end] for end in _two(v)) for v in people if v.verdict != DUPLICATE}
+
+    def is_settled(v: Verdict) -> bool:
+        if not named.issuperset(_two(v)):
+            return False
+        is_parting = v.verdict == NOT_DUPLICATE and _is_inside(v, linked)
+        return _is_inside(v, sets) or frozenset(sets[end] for end in _two(v)) in said or is_parting
+
+    rules = [v for v in pairs if v.author.startswith(RULE) and not is_settled(v)]
+    torn = _torn(people + rules, named)
+    rules = [v for v in rules if v.verdict != DUPLICATE or v not in torn]
+    out = set(pairs) - {*people, *rules}
+    loose = {v for v in _torn(people + rules, named) if v.verdict == ALTERNATE and v.author.startswith(RULE)}
+    return [v for v in current if v not in out], loose
+
+
+def _torn(pairs: Sequence[Verdict], named: set[str]) -> set[Verdict]:
+    """The verdicts in components that hold a contradiction and one of the `named` vertices."""
+    names = {end for v in pairs for end in _two(v)}
+    sets, linked = _join([_two(v) for v in pairs if v.verdict == DUPLICATE], names), _linked(pairs, names)
+    inside = {NOT_DUPLICATE: linked, ALTERNATE: sets}
+    torn = {linked[v.vertex or ""] for v in pairs if v.verdict in inside and _is_inside(v, inside[v.verdict])}
+    torn &= {linked[name] for name in named}
+    return {v for v in pairs if linked[_two(v)[0]] in torn}
+
+
+def _linked(pairs: Sequence[Verdict], names: Iterable[str]) -> dict[str, str]:
+    return _join([_two(v) for v in pairs if v.verdict in (DUPLICATE, ALTERNATE)], names)
+
+
+def _is_inside(verdict: Verdict, labels: Mapping[str, str]) -> bool:
+    return len({labels[end] for end in _two(verdict)}) == 1
+
+
+def _on_pairs(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    return [v for v in verdicts if v.fault is None and v.vertex is not None and v.other is not None]
+
+
+def _two(verdict: Verdict) -> tuple[str, str]:
+    """The vertices of a verdict on two known images."""
+    return verdict.vertex or "", verdict.other or ""
+
+
 _Between = dict[tuple[str, str], list[Verdict]]  # (duplicate set, duplicate set), sorted: the verdicts between them
 
 
@@ -195,7 +254,7 @@ def _between(pairs: Sequence[Verdict], word: str, sets: Mapping[str, str]) -> _B
     out: _Between = {}
     for v in pairs:
         if v.verdict == word:
-            a, b = sets[v.vertex or ""], sets[v.other or ""]
+            a, b = (sets[end] for end in _two(v))
             out.setdefault((min(a, b), max(a, b)), []).append(v)
     return {key: sorted(out[key], key=Verdict.order) for key in sorted(out)}
 
@@ -208,28 +267,28 @@ def _join(edges: Sequence[tuple[str, str]], names: Iterable[str]) -> dict[str, s
     return dict(zip(ordered, (ordered[i] for i in smallest_labels(src, dst, len(ordered)).tolist()), strict=True))
 
 
-def _combine_pairs(by_vertex: Mapping[str, VertexVerdicts], by_word: Mapping[str, _Between]) -> list[Conflict]:
-    """Fill in the rows of `by_vertex` from verdicts on pairs; returns the conflicts between these verdicts."""
+def _combine_pairs(
+    by_vertex: Mapping[str, VertexVerdicts], by_word: Mapping[str, _Between], loose: set[Verdict]
+) -> list[Conflict]:
+    """Fill in the rows of `by_vertex` from verdicts on pairs (`loose` ones link nothing); returns their conflicts."""
     same, apart, alternate = by_word[DUPLICATE], by_word[NOT_DUPLICATE], by_word[ALTERNATE]
     contradictory = {a for a, b in apart if a == b}  # sets with a not_duplicate inside
-    joining = [(a, b) for a, b in alternate if a != b and not {a, b} & contradictory]
+    linking = [key for key, found in alternate.items() if not loose.issuperset(found)]
+    joining = [(a, b) for a, b in linking if a != b and not {a, b} & contradictory]
     chain = _join(joining, {row.duplicate_set for row in by_vertex.values()})
     broken = {chain[a] for a, b in apart if a != b and chain[a] == chain[b]}  # chains of which two sets are kept apart
     disputed = contradictory | {a for a, b in alternate if a == b} | {name for name in chain if chain[name] in broken}
-    by_set = {
-        word: {name: [v for key, found in between.items() if name in key for v in found] for name in _ends(between)}
-        for word, between in by_word.items()
-    }
+    by_set = {word: _by_set(between) for word, between in by_word.items()}
     for row in by_vertex.values():
         own = row.duplicate_set
         row.is_disputed = own in disputed
         row.linked_set = row.vertex if own in contradictory else own if chain[own] in broken else chain[own]
-        row.apart = _others(own, apart)
-        row.alternates = _others(own, alternate)
+        row.apart, row.alternates = (sorted(by_set[word].get(own, ())) for word in (NOT_DUPLICATE, ALTERNATE))
+        said = {word: [v for found in by_set[word].get(own, {}).values() for v in found] for word in by_set}
         if own not in contradictory:
-            row.confirmed_by = _authors(by_set[DUPLICATE].get(own, ()))
-        row.alternate_by = _authors(by_set[ALTERNATE].get(own, ()))
-        row.apart_text = _apart_text(by_set[NOT_DUPLICATE].get(own, ()), own, by_vertex)
+            row.confirmed_by = _authors(said[DUPLICATE])
+        row.alternate_by = _authors(said[ALTERNATE])
+        row.apart_text = _apart_text(said[NOT_DUPLICATE], own, by_vertex)
     last = {name: max(found, key=Verdict.order) for (name, _), found in same.items()}
     latest_in_chain: dict[str, Verdict] = {}
     for a, b in joining:
@@ -247,12 +306,12 @@ def _combine_pairs(by_vertex: Mapping[str, VertexVerdicts], by_word: Mapping[str
     return conflicts
 
 
-def _ends(between: _Between) -> set[str]:
-    return {name for key in between for name in key}
-
-
-def _others(name: str, between: _Between) -> list[str]:
-    return sorted({b if a == name else a for a, b in between if name in (a, b)})
+def _by_set(between: _Between) -> dict[str, dict[str, list[Verdict]]]:
+    """{duplicate set: {the other set: the verdicts between them}}."""
+    out: dict[str, dict[str, list[Verdict]]] = {}
+    for (a, b), found in between.items():
+        out.setdefault(a, {})[b] = out.setdefault(b, {})[a] = found
+    return out
 
 
 def _authors(verdicts: Iterable[Verdict]) -> str | None:

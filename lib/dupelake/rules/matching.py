@@ -136,14 +136,18 @@ _CANDIDATES = f"""WITH stated AS (
   WHERE s.grp IS NOT NULL GROUP BY s.grp
 )
 SELECT m.grp, min(m.low) FILTER (WHERE NOT m.is_both) AS lowest, max(m.low) FILTER (WHERE NOT m.is_both) AS highest,
-  min(m.number) FILTER (WHERE NOT m.is_both) AS first,
-  min(CASE WHEN m.image = s.keeper THEN 0 ELSE m.image END) FILTER (WHERE NOT m.is_both) AS image,
+  min(m.first) AS first,
+  min(CASE WHEN m.image = s.keeper THEN 0 ELSE m.image END)
+    FILTER (WHERE NOT m.is_both AND m.number = m.first) AS image,
   min(s.before_low) AS before_low, max(s.before_high) AS before_high, bool_or(s.is_peoples) AS is_peoples
-FROM ({_OF_KEEPERS}) m JOIN stated s ON s.grp = m.grp GROUP BY m.grp"""
-"""Of each group: the vertices that rules would keep, the image (0: the keeper as it is), and what was said before."""
+FROM (
+  SELECT *, min(CASE WHEN NOT is_both THEN number END) OVER (PARTITION BY grp) AS first FROM ({_OF_KEEPERS})
+) m JOIN stated s ON s.grp = m.grp GROUP BY m.grp"""
+"""Of each group: the vertices that rules would keep, the first rule that keeps one, the image that this rule would keep
+(0: the keeper as it is), and what was said before."""
 
 _JUDGED_KEEPERS = f"""SELECT m.*, m.image = c.image AND m.number = c.first
-    AND row_number() OVER (PARTITION BY m.grp, m.image, m.number ORDER BY m.other) = 1 AS is_first, CASE
+    AND row_number() OVER (PARTITION BY m.grp, m.image, m.number, m.is_both ORDER BY m.other) = 1 AS is_first, CASE
   WHEN c.is_peoples THEN '{PEOPLES}' WHEN m.is_both THEN '{BOTH_WAYS}'
   WHEN c.lowest <> c.highest OR c.before_low <> m.low OR c.before_high <> m.low THEN '{CONFLICT}'
   WHEN c.image = 0 OR c.before_low IS NOT NULL THEN '{KNOWN}' ELSE '{NEW}' END AS status

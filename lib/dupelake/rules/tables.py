@@ -24,7 +24,8 @@ known AS (
   FROM named n LEFT JOIN decided d ON d.image_id = n.image_id AND d.decided_at = n.decided_at
   LEFT JOIN (SELECT * FROM images WHERE status = '{ok}' AND content_id IS NOT NULL) i ON i.image_id = n.image_id
 )
-SELECT k.image_id, k.decided_at, coalesce(h.pixel_digest, k.content_id) || '/' || {scope} AS vertex
+SELECT k.image_id, k.decided_at, k.content_id, h.pixel_digest,
+  coalesce(h.pixel_digest, k.content_id) || '/' || {scope} AS vertex
 FROM known k LEFT JOIN hashes h ON h.content_id = k.content_id WHERE k.image_id IS NOT NULL"""
 
 
@@ -52,11 +53,12 @@ def make_tables(scratch: Scratch, lsh: LshConfig) -> None:
     """Make the tables `shown`, `edges`, `equals`, `said`, `ruled_before`, and those of PEOPLE.
 
     Images, places, vertices and groups have numbers (int64), because joins of numbers cost a fraction of joins of
-    texts. The number of an image is its rank by id; the others are named by their lowest image.
+    texts. The number of an image is its rank by id among these; the others are named by their lowest image.
 
-    `shown`: live images: no, image_id, uri, content_id, own_scope, place (the content in the scope in which it is
-    compared), vertex (all images of one scope with equal pixels), partition, captured_at, byte_size, pixels, format,
-    jpeg_quality, has_exif, and of its group grp, tier, keeper (its number), keeper_place (all null without one).
+    `shown`: live images whose content is in a pair, a group or a decision (or has the pixels of one that is): no,
+    image_id, uri, content_id, own_scope, place (the content in the scope in which it is compared), vertex (all images
+    of one scope with equal pixels), partition, captured_at, byte_size, pixels, format, jpeg_quality, has_exif, and of
+    its group grp, tier, keeper (its number), keeper_place (all null without one).
 
     `edges`: measured pairs between two vertices: left, right (places), kind, score, is_duplicate.
 
@@ -69,6 +71,7 @@ def make_tables(scratch: Scratch, lsh: LshConfig) -> None:
     `ruled_before`: the latest verdict of a rule on each low and high (vertices) that was not withdrawn.
     """
     scope = "''" if lsh.scope == "across" else "{}scope"
+    scratch.make("ends", _ENDS.format(ok=OK, scope=scope.format("k.")))
     scratch.make("live", _LIVE.format(live=LIVE, scope=scope.format("i.")))
     for name, keys in (("places", "content_id, scope"), ("vertices", "vertex"), ("grps", "group_id")):
         scratch.make(name, f"SELECT {keys}, min(no) AS lowest FROM live GROUP BY {keys}")
@@ -80,7 +83,6 @@ def make_tables(scratch: Scratch, lsh: LshConfig) -> None:
         "FROM groups g JOIN shown s ON s.image_id = g.image_id "
         "WHERE NOT g.is_keeper AND g.kind IN ('exact', 'pixel') AND s.keeper IS NOT NULL",
     )
-    scratch.make("ends", _ENDS.format(ok=OK, scope=scope.format("k.")))
     scratch.make("said", _SAID)
     scratch.make("ruled_before", _RULED_BEFORE)
     _make_people(scratch)
@@ -117,11 +119,19 @@ def _texts(columns: dict[str, list[str]]) -> pa.Table:
     return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
-_LIVE = """SELECT CAST(row_number() OVER (ORDER BY i.image_id) AS BIGINT) AS no, i.image_id, i.uri, i.content_id,
+_LIVE = """WITH concerned AS (
+  SELECT src_id AS content_id FROM pairs UNION SELECT dst_id FROM pairs
+  UNION SELECT i.content_id FROM images i JOIN groups g ON g.image_id = i.image_id
+  UNION SELECT content_id FROM ends
+  UNION SELECT h.content_id FROM hashes h JOIN ends e ON e.pixel_digest = h.pixel_digest
+)
+SELECT CAST(row_number() OVER (ORDER BY i.image_id) AS BIGINT) AS no, i.image_id, i.uri, i.content_id,
   coalesce(h.pixel_digest, i.content_id) || '/' || {scope} AS vertex, {scope} AS scope, i.scope AS own_scope,
   i.partition, i.captured_at, i.byte_size, CAST(i.width_px AS BIGINT) * i.height_px AS pixels, i.format,
   h.jpeg_quality, h.has_exif, g.group_id, g.is_keeper, g.tier
-FROM (SELECT * FROM images WHERE {live}) i LEFT JOIN hashes h ON h.content_id = i.content_id
+FROM (
+  SELECT * FROM images WHERE {live} AND content_id IN (SELECT content_id FROM concerned)
+) i LEFT JOIN hashes h ON h.content_id = i.content_id
 LEFT JOIN groups g ON g.image_id = i.image_id"""
 
 _SHOWN = """WITH keepers AS (
@@ -153,7 +163,8 @@ LEFT JOIN ends b ON b.image_id = d.other_image_id AND b.decided_at = d.decided_a
 _RULED_BEFORE = f"""WITH numbered AS (
   SELECT least(l.lowest, coalesce(h.lowest, l.lowest)) AS low, greatest(l.lowest, h.lowest) AS high, s.high AS name,
     s.verdict, s.author, s.decided_at
-  FROM said s JOIN vertices l ON l.vertex = s.low LEFT JOIN vertices h ON h.vertex = s.high WHERE s.is_rule
+  FROM said s JOIN vertices l ON l.vertex = s.low LEFT JOIN vertices h ON h.vertex = s.high
+  WHERE s.is_rule AND (s.high IS NULL OR h.lowest IS NOT NULL)  -- greatest(1, NULL) is 1
 )
 SELECT low, CASE WHEN name IS NOT NULL THEN high END AS high, verdict, author FROM (
   SELECT *, row_number() OVER (PARTITION BY low, high, name IS NULL ORDER BY decided_at DESC, verdict, author) AS place
