@@ -169,6 +169,8 @@ def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
         (header(b"a.jpg", b"\x80" + b"\xff" * 11), "truncated"),
         (header(b"x", b"\x80\0\0\0\0\0\0\0\xff\0\0\0", b"x"), "bomb"),
         (header(b"x", b"00000000005", b"x") + b"9999 ".ljust(512, b"\0"), "undecodable"),
+        (header(b"x", b"00000000005", b"x") + b"99999".ljust(512, b"\0"), "undecodable"),  # no space in it
+        (header(b"x", b"00000000036", b"x") + (b"9" * 25 + b" a=b\n").ljust(512, b"\0"), "undecodable"),
         (header(b"x", b"00000000777", b"L"), "truncated"),
     ],
 )

@@ -134,7 +134,7 @@ def _records(text: bytes, at: int) -> dict[bytes, bytes]:
         space = text.find(b" ", start, start + 20)
         length = int(text[start:space]) if space > start and text[start:space].isdigit() else 0
         key, equals, value = text[space + 1 : start + length - 1].partition(b"=")
-        if length <= space - start or not equals:
+        if space < 0 or length <= space - start or not equals:  # a length of 0 would not move on
             raise ArchiveFault("undecodable", f"the pax header at byte {at} cannot be read")
         found[key] = value
         start += length
