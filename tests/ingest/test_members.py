@@ -242,6 +242,35 @@ def test_damaged_zip(tmp_path: Path, changes: list[tuple[bytes, int, bytes]], re
     assert rows[-1].byte_size is None
 
 
+@pytest.mark.parametrize("offset", [1 << 32, 1 << 63, (1 << 64) - 1])
+def test_zip64_directory_beyond_the_end(tmp_path: Path, offset: int) -> None:
+    path = write_zip(tmp_path / "a.zip", [("a.jpg", b"picture")])
+    data = path.read_bytes()
+    at = data.find(END)
+    path.write_bytes(data[:at] + struct.pack("<4sIQI", b"PK\6\7", 0, offset, 1) + data[at:])
+    assert reasons(path) == {"": "undecodable"}
+
+
+def test_zip_member_of_more_bytes_than_a_file_can_have(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jpg", b"picture")
+        info = archive.infolist()[0]
+        info.file_size = 1 << 63  # the directory is written when the archive is closed
+    assert reasons(path) == {"a.jpg": "undecodable"}
+
+
+def test_any_error_of_an_index_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    size = b"\x80" + b"\xff" * 20_000  # not digits, and a number of more digits than Python writes
+    record = b" size=" + size + b"\n"
+    record = b"%d" % (len(record) + 5) + record
+    path.write_bytes(
+        header(b"x", b"%011o" % len(record), b"x") + record.ljust(40 * 512, b"\0") + header(b"a.jpg", b"0")
+    )
+    assert reasons(path) == {"": "undecodable"}
+
+
 def test_zip_of_overlapping_members(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", [("a.jpg", b"x" * 90), ("b.jpg", b"y" * 90), ("c.jpg", b"z")])
     data = bytearray(path.read_bytes())

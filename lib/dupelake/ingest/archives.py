@@ -161,6 +161,8 @@ def _images(read: Read, size: int, wanted: frozenset[str], *, is_zip: bool) -> t
         return found, f"{error.reason}: {error}"
     except OSError as error:
         return found, f"unreadable: {type(error).__name__}: {error}"[:480]
+    except Exception as error:  # one archive must not end the run, which would fail again each night
+        return found, f"undecodable: {type(error).__name__}: {error}"[:480]
     return found, None
 
 

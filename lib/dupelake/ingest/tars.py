@@ -101,7 +101,7 @@ def _checked(header: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _number(field: bytes, base: int, at: int) -> int:
-    if field[:1] == b"\x80":  # GNU: base 256
+    if base == 8 and field[:1] == b"\x80":  # GNU: base 256
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b"\0 ") or b"0"
     if not digits.isdigit():
