@@ -30,7 +30,7 @@ from dupelake.ingest.manifest_names import URI, check_columns, find_uri_column
 from dupelake.ingest.manifest_parquet import read_parquet_table
 from dupelake.ingest.manifest_place import Place
 from dupelake.ingest.manifest_text import read_text_table
-from dupelake.ingest.members import SEPARATOR
+from dupelake.ingest.members import ALL_ARCHIVES, SEPARATOR
 from dupelake.ingest.trees import read_tree
 from dupelake.runtime.redaction import redact_uris
 
@@ -65,8 +65,9 @@ def read_manifests(
         versions: of Delta tables, by path; other tables are read in their newest version.
 
     Returns:
-        The known columns; manifest_columns_stage.ORIGIN, the root of a tree, or the beginning of the URIs of an archive
-        with a slash at its end, else `manifest.source`, else the path; manifest_cells_stage.FAULT, except in trees;
+        The known columns; manifest_columns_stage.ORIGIN, the root of a tree with a slash at its end, an archive with
+        `!/`, or a folder of archives with `/*!/`, else `manifest.source`, else the path; manifest_cells_stage.FAULT,
+        except in trees;
         manifest_cells_stage.EXTRA, all columns that dupelake does not know; and manifest_columns_stage.PLACE.
 
     Raises:
@@ -97,7 +98,7 @@ def _read_manifest(
             raise ManifestError(f"{path} holds no file{wanted}")
         return raw.withColumn(ORIGIN, F.lit(root.rstrip("/") + "/"))
     if kind == "archive":
-        root = (place.local or path).rstrip("/") + ("/" if place.is_folder else SEPARATOR)
+        root = (place.local or path).rstrip("/") + ("/" + ALL_ARCHIVES if place.is_folder else SEPARATOR)
         return read_archives(spark, place, cfg.extensions, access).withColumn(ORIGIN, F.lit(root))
     try:
         raw = _read_table(spark, place, kind, cfg, access, versions)
