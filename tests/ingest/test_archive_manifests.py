@@ -155,6 +155,13 @@ class TestParquet:
         (row,) = rows(spark, tmp_path / "m.parquet", **options).values()
         assert (row["place"] and row["place"]["column"]) == column
 
+    def test_other_columns_of_bytes_are_not_kept(self, spark: SparkSession, tmp_path: Path) -> None:
+        mask = pa.array([{"bytes": b"m", "path": "m.png"}], HF)
+        columns = {"image": pa.array([{"bytes": b"x", "path": "p"}], HF), "mask": mask, "raw": [b"y"], "label": [1]}
+        pq.write_table(pa.table(columns | {"image_id": [b"k"]}), tmp_path / "m.parquet")
+        ((uri, row),) = rows(spark, tmp_path / "m.parquet").items()
+        assert (uri, row["image_id"], row["extra"]) == ("m.parquet!/k", "k", {"label": "1", "path": "p"})
+
     def test_a_linked_file_outside_is_refused(self, spark: SparkSession, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         write_hf(tmp_path / "out.parquet", [(b"a", "a")])

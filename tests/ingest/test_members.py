@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from archives import add, write_hf, write_tar, write_zip
+from pyspark.sql import types as T
 
 from dupelake.config import FetchConfig
 from dupelake.ingest.access import Access
 from dupelake.ingest.archives import list_archive
 from dupelake.ingest.endings import IMAGES
 from dupelake.ingest.failure import Failure
+from dupelake.ingest.manifest_images import without_bytes
 from dupelake.ingest.member_reader import MemberReader
 from dupelake.ingest.members import MemberPlace, container_of, is_member, member_of, member_uri, plain_name, version_of
 from dupelake.ingest.uris import plain_uri
@@ -323,6 +325,19 @@ def test_an_archive_that_changed_since_it_was_listed_is_not_read(tmp_path: Path)
     read = MemberReader(access(tmp_path))(MemberPlace(**json.loads(row.place or "")), MOST)
     assert isinstance(read, Failure)
     assert (read.reason, "changed" in read.message) == ("unreadable", True)
+
+
+def test_columns_without_bytes() -> None:
+    picture = T.StructType().add("bytes", T.BinaryType()).add("path", T.StringType())
+    fields = (
+        T.StructType()
+        .add("image", picture)
+        .add("Mask", picture)
+        .add("thumb", T.BinaryType())
+        .add("label", T.LongType())
+    )
+    fields = fields.add("image_id", T.BinaryType()).add("path", T.StructType().add("x", T.LongType()))
+    assert without_bytes(fields) == ["label", "image_id", "path"]
 
 
 class TestRows:
