@@ -160,7 +160,7 @@ def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "empty"),
+        (b"", "truncated"),
         (b"no tar at all" * 100, "undecodable"),
         (b"\x1f\x8b" + b"x" * 600, "unsupported_archive"),
         (header(b"a.jpg", b"00000002000") + b"x" * 100, "truncated"),
@@ -181,15 +181,22 @@ def test_damaged_tar(tmp_path: Path, data: bytes, reason: str) -> None:
     path.write_bytes(data)
     rows = list(list_archive(str(path), IMAGES, access(tmp_path)))
     assert (rows[-1].uri, (rows[-1].fault or "").partition(":")[0]) == (str(path), reason)
-    assert (rows[-1].byte_size is None) == (data != b"")  # without marks, a full listing is refused
+    assert rows[-1].byte_size is None  # without marks, a full listing is refused
+
+
+@pytest.mark.parametrize("mode", ["w", "w|"])
+def test_empty_tar(tmp_path: Path, mode: str) -> None:
+    tarfile.open(tmp_path / "a.tar", mode).close()
+    (row,) = list_archive(str(tmp_path / "a.tar"), IMAGES, access(tmp_path))
+    assert ((row.fault or "").partition(":")[0], row.byte_size) == ("empty", "10240")
 
 
 def test_tar_without_an_end_and_with_junk_behind_it(tmp_path: Path) -> None:
     whole = write_tar(tmp_path / "a.tar", [("a.jpg", b"x" * 512), ("b.jpg", b"y" * 600)]).read_bytes()
     (tmp_path / "b.tar").write_bytes(whole[: 4 * 512 + 1024 - 512])  # cut exactly behind the last block of b.jpg
     (tmp_path / "c.tar").write_bytes(whole + b"junk")
-    for name in ("b.tar", "c.tar"):
-        assert reasons(tmp_path / name) == {"a.jpg": None, "b.jpg": None}, name
+    assert reasons(tmp_path / "b.tar") == {"a.jpg": None, "b.jpg": None, "": "truncated"}
+    assert reasons(tmp_path / "c.tar") == {"a.jpg": None, "b.jpg": None}
 
 
 def patched(path: Path, *changes: tuple[bytes, int, bytes]) -> Path:

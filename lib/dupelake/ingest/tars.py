@@ -37,7 +37,8 @@ def tar_entries(read: Read, size: int) -> Iterator[Entry]:
         size: of the archive in bytes.
 
     Raises:
-        ArchiveFault: it is no tar archive, is compressed, or is damaged from some header on; earlier members are given.
+        ArchiveFault: it is no tar archive, is compressed, is damaged from some header on, or ends without a block of
+            zeros, which every writer puts at the end; earlier members are given.
     """
     at, n_headers, name = 0, 0, b""
     shared: dict[bytes, bytes] = {}
@@ -75,6 +76,7 @@ def tar_entries(read: Read, size: int) -> Iterator[Entry]:
         if data + stored > size:
             raise ArchiveFault("truncated", f"it ends inside of a member, after {size} bytes")
         at, name, own = data + _padded(stored), b"", {}
+    raise ArchiveFault("truncated", f"it has no mark of its end, so it may be cut off after {size} bytes")
 
 
 def _checked(header: bytes, at: int) -> tuple[bytes, int]:
