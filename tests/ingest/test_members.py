@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -189,6 +190,36 @@ def test_empty_tar(tmp_path: Path, mode: str) -> None:
     tarfile.open(tmp_path / "a.tar", mode).close()
     (row,) = list_archive(str(tmp_path / "a.tar"), IMAGES, access(tmp_path))
     assert ((row.fault or "").partition(":")[0], row.byte_size) == ("empty", "10240")
+
+
+@pytest.mark.parametrize("kind", [b"g", b"x"])
+def test_huge_headers_are_not_held_in_memory(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "a.tar"
+    with path.open("wb") as file:
+        for nth in range(64):
+            text = b"%d %s=%s%d.jpg\n" % (200_000, b"k%d" % nth if kind == b"g" else b"path", b"x" * 200_000, nth)
+            text = text.replace(b"200000", b"%d" % len(text), 1)
+            file.write(header(b"x", b"%011o" % len(text), kind) + text.ljust(-(-len(text) // 512) * 512, b"\0"))
+            file.write(header(b"a.jpg", b"0"))
+        file.write(b"\0" * 1024)
+    tracemalloc.start()
+    try:
+        found = list(list_archive(str(path), IMAGES, access(tmp_path)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000 < path.stat().st_size // 2
+    assert len({row.uri for row in found}) == 64
+    assert {(row.fault or "").partition(":")[0] for row in found} == (
+        {"", "duplicate_member"} if kind == b"g" else {"unsafe_name"}
+    )
+
+
+def test_shared_header_of_a_sparse_member(tmp_path: Path) -> None:
+    path, text = tmp_path / "a.tar", b"22 GNU.sparse.major=1\n"
+    blocks = header(b"x", b"%011o" % len(text), b"g") + text.ljust(512, b"\0") + header(b"a.jpg", b"0")
+    path.write_bytes(blocks + b"\0" * 1024)
+    assert reasons(path) == {"a.jpg": "unsupported_archive"}
 
 
 def test_tar_without_an_end_and_with_junk_behind_it(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ _NO_DATA = {
     b"6": "a pipe",
 }
 _LONG_NAME, _LONG_LINK, _SPARSE = b"L", b"K", b"S"
+_SPARSE_KEY = b"GNU.sparse."  # start of the keys of sparse members in pax headers
 _PAX, _SHARED_PAX = (b"x", b"X"), b"g"
 _PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
 
@@ -57,9 +58,9 @@ def tar_entries(read: Read, size: int) -> Iterator[Entry]:
             if kind == _LONG_NAME:
                 name = text.partition(b"\0")[0]
             elif kind == _SHARED_PAX:
-                shared |= _records(text, at)
+                shared |= _needed(_records(text, at))
             elif kind in _PAX:
-                own = _records(text, at)
+                own = _needed(_records(text, at))
             at = data + _padded(n_bytes)
             continue
         said = shared | own
@@ -143,6 +144,12 @@ def _records(text: bytes, at: int) -> dict[bytes, bytes]:
     return found
 
 
+def _needed(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """The records that are used; one stands for all of a sparse member. Others would fill the memory."""
+    kept = {key: records[key] for key in (b"path", b"size") if key in records}
+    return kept | ({_SPARSE_KEY: b""} if any(key.startswith(_SPARSE_KEY) for key in records) else {})
+
+
 def _after_sparse(read: Read, header: bytes, at: int) -> int:
     """Where the data of an old GNU sparse member begin: after its map."""
     more = header[482:483]
@@ -155,7 +162,7 @@ def _after_sparse(read: Read, header: bytes, at: int) -> int:
 def _fault(kind: bytes, said: dict[bytes, bytes]) -> str | None:
     if kind in _NO_DATA:
         return f"{NOT_A_FILE}: it is {_NO_DATA[kind]} inside of an archive, which is not followed"
-    if kind == _SPARSE or any(key.startswith(b"GNU.sparse.") for key in said):
+    if kind == _SPARSE or _SPARSE_KEY in said:
         return f"{UNSUPPORTED}: a sparse member of a tar archive is not read"
     return None if kind in _FILES else f"{NOT_A_FILE}: a member of the type {kind!r} of tar archives"
 
