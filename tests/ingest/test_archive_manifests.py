@@ -86,6 +86,24 @@ class TestArchives:
         assert (in_tar["place"]["kind"], in_tar["place"]["byte_size"]) == ("tar", 2)
         assert found[f"{base}/none.tar"]["marks"]["byte_size"]
 
+    def test_names_that_start_with_an_underscore(
+        self, spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = tmp_path / "shards"
+        (folder / "_old").mkdir(parents=True)
+        write_tar(folder / "_000.tar", [("a.png", b"1")])
+        write_tar(folder / "_old" / "1.tar", [("b.png", b"2")])
+        assert rows(spark, folder).keys() == {"shards/_000.tar!/a.png", "shards/_old/1.tar!/b.png"}
+        tables = tmp_path / "tables"
+        tables.mkdir()
+        for name in ("_1.parquet", "2.parquet"):
+            write_hf(tables / name, [(b"x", "x.png")])
+        (tables / "_SUCCESS").touch()
+        assert rows(spark, tables).keys() == {"tables/2.parquet!/0"}
+        assert f"1 files are not read, because names in their paths start with _, which Spark hides: {tables}/_1" in (
+            caplog.text
+        )
+
     def test_one_archive_covers_itself_and_options_name_endings(self, spark: SparkSession, tmp_path: Path) -> None:
         path = write_tar(tmp_path / "a.tar", [("a.png", b"1"), ("b.seg", b"2")])
         assert {uri: row["source"] for uri, row in rows(spark, path).items()} == {"a.tar!/a.png": f"{path}!/"}
