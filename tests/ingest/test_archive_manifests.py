@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import tarfile
 import zipfile
@@ -179,6 +180,19 @@ class TestParquet:
         pq.write_table(pa.table(columns | {"image_id": [b"k"]}), tmp_path / "m.parquet")
         ((uri, row),) = rows(spark, tmp_path / "m.parquet").items()
         assert (uri, row["image_id"], row["extra"]) == ("m.parquet!/k", "k", {"label": "1", "path": "p"})
+
+    @pytest.mark.parametrize("name", ["_dupelake_place", " _dupelake_place", "_Dupelake_PLACE "])
+    def test_no_column_says_where_a_member_lies(self, spark: SparkSession, tmp_path: Path, name: str) -> None:
+        place = '{"file": "/etc/passwd", "version": "1-1", "kind": "tar", "at": 0, "byte_size": 100}'
+        pq.write_table(pa.table({"uri": ["/a.png"], name: [place]}), tmp_path / "m.parquet")
+        (row,) = rows(spark, tmp_path / "m.parquet").values()
+        assert (row["uri"], row["place"]) == ("/a.png", None)
+        pq.write_table(pa.table({"image": [b"x"], name: [place]}), tmp_path / "i.parquet")
+        (row,) = rows(spark, tmp_path / "i.parquet").values()
+        assert row["place"]["file"] == str(tmp_path / "i.parquet")
+        (tmp_path / "m.jsonl").write_text(json.dumps({"uri": "/a.png", name: place}))
+        (row,) = rows(spark, tmp_path / "m.jsonl").values()
+        assert (row["uri"], row["place"]) == ("/a.png", None)
 
     def test_a_linked_file_outside_is_refused(self, spark: SparkSession, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()

@@ -19,10 +19,12 @@ from archives import add, write_hf, write_tar, write_zip
 from pyspark.sql import types as T
 
 from dupelake.config import FetchConfig
+from dupelake.frames.frame import Frame
 from dupelake.ingest.access import Access
 from dupelake.ingest.archives import list_archive
 from dupelake.ingest.endings import IMAGES
 from dupelake.ingest.failure import Failure
+from dupelake.ingest.manifest_columns_stage import PLACE, without_place
 from dupelake.ingest.manifest_images import without_bytes
 from dupelake.ingest.member_reader import MemberReader
 from dupelake.ingest.members import MemberPlace, container_of, is_member, member_of, member_uri, plain_name, version_of
@@ -376,6 +378,13 @@ def test_columns_without_bytes() -> None:
     )
     fields = fields.add("image_id", T.BinaryType()).add("path", T.StructType().add("x", T.LongType()))
     assert without_bytes(fields) == ["label", "image_id", "path"]
+
+
+@pytest.mark.parametrize("name", [PLACE, f" {PLACE}", f"{PLACE.upper()}\t", f"\u00a0{PLACE}"])
+def test_no_column_of_a_manifest_says_where_a_member_lies(name: str) -> None:
+    manifest = Frame({"uri": ["/a"], name: ['{"file": "/etc/passwd"}']})
+    assert without_place(manifest).columns == ["uri"]  # type: ignore[arg-type]
+    assert without_place(manifest.drop(name)).columns == ["uri"]  # type: ignore[arg-type]
 
 
 class TestRows:

@@ -20,7 +20,7 @@ from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError, first_line
 from dupelake.ingest.access import Access
 from dupelake.ingest.manifest_cells_stage import FOLDER, quoted
-from dupelake.ingest.manifest_columns_stage import is_known
+from dupelake.ingest.manifest_columns_stage import is_known, without_place
 from dupelake.ingest.manifest_images import FILE, ROW, ImageColumn, find_image_column, image_rows
 from dupelake.ingest.manifest_names import check_columns, check_unique, find_uri_column
 from dupelake.ingest.manifest_place import Place
@@ -136,7 +136,7 @@ def _read(spark: SparkSession, place: Place, paths: Sequence[str], columns: _Col
         file = F.regexp_replace(file, "^file:(//)?(?=/)", "")
     folder = F.regexp_extract(file, r"(?s)^(.*)/", 1)
     times = {name: _time(name) for name in raw.columns if name in columns.nanos}
-    return raw.withColumns({FOLDER: folder, FILE: file, ROW: F.col("_metadata.row_index"), **times})
+    return without_place(raw.withColumns({FOLDER: folder, FILE: file, ROW: F.col("_metadata.row_index"), **times}))
 
 
 def _time(name: str) -> Column:
