@@ -181,6 +181,22 @@ class TestParquet:
         ((uri, row),) = rows(spark, tmp_path / "m.parquet").items()
         assert (uri, row["image_id"], row["extra"]) == ("m.parquet!/k", "k", {"label": "1", "path": "p"})
 
+    def test_a_shard_without_a_footer_is_a_row(self, spark: SparkSession, tmp_path: Path) -> None:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        whole = write_hf(folder / "0.parquet", [(b"x", "x.png")]).read_bytes()
+        (folder / "1.parquet").write_bytes(whole[:-20])
+        (folder / "2.parquet").touch()
+        found = rows(spark, folder)
+        assert {uri: (row["reason"], row["marks"], row["place"] is None) for uri, row in found.items()} == {
+            "data/0.parquet!/0": (None, found["data/0.parquet!/0"]["marks"], False),
+            "data/1.parquet": ("unreadable_file", None, True),
+            "data/2.parquet": ("unreadable_file", None, True),
+        }
+        pq.write_table(pa.table({"uri": ["/a.png"]}), folder / "0.parquet")
+        with pytest.raises(ManifestError, match=r"1\.parquet cannot be read as parquet"):
+            rows(spark, folder)
+
     @pytest.mark.parametrize("name", ["_dupelake_place", " _dupelake_place", "_Dupelake_PLACE "])
     def test_no_column_says_where_a_member_lies(self, spark: SparkSession, tmp_path: Path, name: str) -> None:
         place = '{"file": "/etc/passwd", "version": "1-1", "kind": "tar", "at": 0, "byte_size": 100}'

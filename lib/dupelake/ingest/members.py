@@ -21,6 +21,7 @@ from urllib.parse import unquote
 SEPARATOR = "!/"
 ALL_ARCHIVES = "*!/"  # end of the source of a folder of archives: `/data/shards/*!/`; that of a tree is `/data/shards/`
 UNSAFE_NAME, DUPLICATE, NOT_A_FILE, NESTED = "unsafe_name", "duplicate_member", "not_a_file", "nested_archive"
+UNREADABLE_FILE = "unreadable_file"  # a Parquet file among others whose rows cannot be listed
 ENCRYPTED, UNSUPPORTED, TOO_MANY = "encrypted", "unsupported_archive", "too_many_members"
 MAX_MEMBERS = 2_000_000  # images of one archive; their index is held in the memory of one task, some 500 bytes each
 MAX_NAME_BYTES = 1024
