@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import tarfile
 import zipfile
@@ -69,7 +70,7 @@ class TestArchives:
         found = rows(spark, tmp_path / "shards")
         base = "shards/date=2026-11-01"
         assert {uri: (row["reason"], row["partition"], row["source"]) for uri, row in found.items()} == {
-            f"{base}/{name}": (reason, "2026-11-01", f"{tmp_path}/shards/")
+            f"{base}/{name}": (reason, "2026-11-01", f"{tmp_path}/shards/*!/")
             for name, reason in (
                 ("shard 000.tar!/0001.png", None),
                 ("shard 000.tar!/0002.JPG", None),
@@ -85,6 +86,24 @@ class TestArchives:
         }
         assert (in_tar["place"]["kind"], in_tar["place"]["byte_size"]) == ("tar", 2)
         assert found[f"{base}/none.tar"]["marks"]["byte_size"]
+
+    def test_names_that_start_with_an_underscore(
+        self, spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = tmp_path / "shards"
+        (folder / "_old").mkdir(parents=True)
+        write_tar(folder / "_000.tar", [("a.png", b"1")])
+        write_tar(folder / "_old" / "1.tar", [("b.png", b"2")])
+        assert rows(spark, folder).keys() == {"shards/_000.tar!/a.png", "shards/_old/1.tar!/b.png"}
+        tables = tmp_path / "tables"
+        tables.mkdir()
+        for name in ("_1.parquet", "2.parquet"):
+            write_hf(tables / name, [(b"x", "x.png")])
+        (tables / "_SUCCESS").touch()
+        assert rows(spark, tables).keys() == {"tables/2.parquet!/0"}
+        assert f"1 files are not read, because names in their paths start with _, which Spark hides: {tables}/_1" in (
+            caplog.text
+        )
 
     def test_one_archive_covers_itself_and_options_name_endings(self, spark: SparkSession, tmp_path: Path) -> None:
         path = write_tar(tmp_path / "a.tar", [("a.png", b"1"), ("b.seg", b"2")])
@@ -154,6 +173,42 @@ class TestParquet:
             return
         (row,) = rows(spark, tmp_path / "m.parquet", **options).values()
         assert (row["place"] and row["place"]["column"]) == column
+
+    def test_other_columns_of_bytes_are_not_kept(self, spark: SparkSession, tmp_path: Path) -> None:
+        mask = pa.array([{"bytes": b"m", "path": "m.png"}], HF)
+        columns = {"image": pa.array([{"bytes": b"x", "path": "p"}], HF), "mask": mask, "raw": [b"y"], "label": [1]}
+        pq.write_table(pa.table(columns | {"image_id": [b"k"]}), tmp_path / "m.parquet")
+        ((uri, row),) = rows(spark, tmp_path / "m.parquet").items()
+        assert (uri, row["image_id"], row["extra"]) == ("m.parquet!/k", "k", {"label": "1", "path": "p"})
+
+    def test_a_shard_without_a_footer_is_a_row(self, spark: SparkSession, tmp_path: Path) -> None:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        whole = write_hf(folder / "0.parquet", [(b"x", "x.png")]).read_bytes()
+        (folder / "1.parquet").write_bytes(whole[:-20])
+        (folder / "2.parquet").touch()
+        found = rows(spark, folder)
+        assert {uri: (row["reason"], row["marks"], row["place"] is None) for uri, row in found.items()} == {
+            "data/0.parquet!/0": (None, found["data/0.parquet!/0"]["marks"], False),
+            "data/1.parquet": ("unreadable_file", None, True),
+            "data/2.parquet": ("unreadable_file", None, True),
+        }
+        pq.write_table(pa.table({"uri": ["/a.png"]}), folder / "0.parquet")
+        with pytest.raises(ManifestError, match=r"1\.parquet cannot be read as parquet"):
+            rows(spark, folder)
+
+    @pytest.mark.parametrize("name", ["_dupelake_place", " _dupelake_place", "_Dupelake_PLACE "])
+    def test_no_column_says_where_a_member_lies(self, spark: SparkSession, tmp_path: Path, name: str) -> None:
+        place = '{"file": "/etc/passwd", "version": "1-1", "kind": "tar", "at": 0, "byte_size": 100}'
+        pq.write_table(pa.table({"uri": ["/a.png"], name: [place]}), tmp_path / "m.parquet")
+        (row,) = rows(spark, tmp_path / "m.parquet").values()
+        assert (row["uri"], row["place"]) == ("/a.png", None)
+        pq.write_table(pa.table({"image": [b"x"], name: [place]}), tmp_path / "i.parquet")
+        (row,) = rows(spark, tmp_path / "i.parquet").values()
+        assert row["place"]["file"] == str(tmp_path / "i.parquet")
+        (tmp_path / "m.jsonl").write_text(json.dumps({"uri": "/a.png", name: place}))
+        (row,) = rows(spark, tmp_path / "m.jsonl").values()
+        assert (row["uri"], row["place"]) == ("/a.png", None)
 
     def test_a_linked_file_outside_is_refused(self, spark: SparkSession, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()

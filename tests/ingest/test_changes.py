@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,10 @@ def test_net_changes(spark: SparkSession, tmp_path: Path) -> None:
     assert table.since(5, 5) == set()
     with pytest.raises(ManifestError, match="made anew"):
         table.since(6, 5)
+    for ids, is_refused in (((None, "b"), False), (("b", "b"), False), (("a", "b"), True)):
+        versions = {str(table.path): Versions(4, 5, *ids)}
+        with pytest.raises(ManifestError, match="made anew") if is_refused else nullcontext():
+            read_manifests(spark, [str(table.path)], CFG, versions=versions)
 
 
 def test_without_a_feed(spark: SparkSession, tmp_path: Path) -> None:
@@ -98,4 +104,13 @@ def test_nights(spark: SparkSession, tmp_path: Path) -> None:
     assert (counts["read"], counts["removed"], counts["hashed"]) == (2, 1, 1), "b was not read again"
     assert counts["inputs"] == {str(table.path): 3}
     assert gone() == {"a": "tombstone", "b": None, "c": None}
+    assert night()["read"] == 0
+
+    shutil.rmtree(table.path)  # made anew, with more versions than were read
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    table = Table(spark, table.path, "image_id string, path string")
+    for image_id in "defg":
+        table.do(f"INSERT INTO TABLE VALUES ('{image_id}', '{files}/b')")  # noqa: S608 - paths of this test
+    night(code=2)
+    night("--set", "manifest.format=delta")
     assert night()["read"] == 0

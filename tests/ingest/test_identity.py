@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -123,6 +124,36 @@ def test_an_id_has_one_scope(spark: SparkSession) -> None:
     assert store.run(clash) == {"moved": 1, "new": 1}
     assert store.state() == {("/k", "a", None), ("/k", "b", "image_id_conflict"), ("/m", "a", None)}
     assert store.run(clash) == {}
+
+
+@pytest.mark.parametrize(
+    ("roots", "covered"),
+    [
+        (["/photos/"], {"/photos/a.jpg", "/photos/sub/b.jpg"}),
+        (["/photos/*!/"], {"/photos/x.zip!/c.jpg", "/photos/sub/y.tar!/d.jpg", "/photos/sub/none.tar"}),
+        (["/photos/sub/*!/"], {"/photos/sub/y.tar!/d.jpg", "/photos/sub/none.tar"}),
+        (["/photos/x.zip!/"], {"/photos/x.zip!/c.jpg"}),
+        (["/photos/x.zip!/", "/photos/sub/"], {"/photos/x.zip!/c.jpg", "/photos/sub/b.jpg"}),
+    ],
+)
+def test_a_listing_of_images_covers_no_archive_and_the_reverse(
+    spark: SparkSession, roots: list[str], covered: set[str]
+) -> None:
+    sources = {
+        "/photos/a.jpg": "/photos/",
+        "/photos/sub/b.jpg": "/photos/",
+        "/photos/x.zip!/c.jpg": "/photos/x.zip!/",
+        "/photos/sub/y.tar!/d.jpg": "/photos/sub/*!/",
+        "/photos/sub/none.tar": "/photos/sub/*!/",
+        "/photos/m.parquet!/0": "/photos/m.parquet",
+    }
+    store = Store(spark)
+    store.run(night(spark, *((None, uri) for uri in sources)))
+    for row in store.rows.values():
+        row["source"] = sources[row["uri"]]
+    listing = night(spark, (None, "/elsewhere/x.jpg")).withColumn("source", F.lit(roots[0]))
+    found = expected_in_listing(listing, store.frame(), roots)
+    assert {row["uri"] for row in found.collect()} == covered
 
 
 def test_what_goes_from_a_scope(spark: SparkSession) -> None:

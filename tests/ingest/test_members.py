@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -15,12 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from archives import add, write_hf, write_tar, write_zip
+from pyspark.sql import types as T
 
 from dupelake.config import FetchConfig
+from dupelake.frames.frame import Frame
 from dupelake.ingest.access import Access
 from dupelake.ingest.archives import list_archive
 from dupelake.ingest.endings import IMAGES
 from dupelake.ingest.failure import Failure
+from dupelake.ingest.manifest_columns_stage import PLACE, without_place
+from dupelake.ingest.manifest_images import without_bytes
 from dupelake.ingest.member_reader import MemberReader
 from dupelake.ingest.members import MemberPlace, container_of, is_member, member_of, member_uri, plain_name, version_of
 from dupelake.ingest.uris import plain_uri
@@ -158,7 +163,7 @@ def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "empty"),
+        (b"", "truncated"),
         (b"no tar at all" * 100, "undecodable"),
         (b"\x1f\x8b" + b"x" * 600, "unsupported_archive"),
         (header(b"a.jpg", b"00000002000") + b"x" * 100, "truncated"),
@@ -169,6 +174,8 @@ def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
         (header(b"a.jpg", b"\x80" + b"\xff" * 11), "truncated"),
         (header(b"x", b"\x80\0\0\0\0\0\0\0\xff\0\0\0", b"x"), "bomb"),
         (header(b"x", b"00000000005", b"x") + b"9999 ".ljust(512, b"\0"), "undecodable"),
+        (header(b"x", b"00000000005", b"x") + b"99999".ljust(512, b"\0"), "undecodable"),  # no space in it
+        (header(b"x", b"00000000036", b"x") + (b"9" * 25 + b" a=b\n").ljust(512, b"\0"), "undecodable"),
         (header(b"x", b"00000000777", b"L"), "truncated"),
     ],
 )
@@ -177,15 +184,52 @@ def test_damaged_tar(tmp_path: Path, data: bytes, reason: str) -> None:
     path.write_bytes(data)
     rows = list(list_archive(str(path), IMAGES, access(tmp_path)))
     assert (rows[-1].uri, (rows[-1].fault or "").partition(":")[0]) == (str(path), reason)
-    assert (rows[-1].byte_size is None) == (data != b"")  # without marks, a full listing is refused
+    assert rows[-1].byte_size is None  # without marks, a full listing is refused
+
+
+@pytest.mark.parametrize("mode", ["w", "w|"])
+def test_empty_tar(tmp_path: Path, mode: str) -> None:
+    tarfile.open(tmp_path / "a.tar", mode).close()
+    (row,) = list_archive(str(tmp_path / "a.tar"), IMAGES, access(tmp_path))
+    assert ((row.fault or "").partition(":")[0], row.byte_size) == ("empty", "10240")
+
+
+@pytest.mark.parametrize("kind", [b"g", b"x"])
+def test_huge_headers_are_not_held_in_memory(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "a.tar"
+    with path.open("wb") as file:
+        for nth in range(64):
+            text = b"%d %s=%s%d.jpg\n" % (200_000, b"k%d" % nth if kind == b"g" else b"path", b"x" * 200_000, nth)
+            text = text.replace(b"200000", b"%d" % len(text), 1)
+            file.write(header(b"x", b"%011o" % len(text), kind) + text.ljust(-(-len(text) // 512) * 512, b"\0"))
+            file.write(header(b"a.jpg", b"0"))
+        file.write(b"\0" * 1024)
+    tracemalloc.start()
+    try:
+        found = list(list_archive(str(path), IMAGES, access(tmp_path)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000 < path.stat().st_size // 2
+    assert len({row.uri for row in found}) == 64
+    assert {(row.fault or "").partition(":")[0] for row in found} == (
+        {"", "duplicate_member"} if kind == b"g" else {"unsafe_name"}
+    )
+
+
+def test_shared_header_of_a_sparse_member(tmp_path: Path) -> None:
+    path, text = tmp_path / "a.tar", b"22 GNU.sparse.major=1\n"
+    blocks = header(b"x", b"%011o" % len(text), b"g") + text.ljust(512, b"\0") + header(b"a.jpg", b"0")
+    path.write_bytes(blocks + b"\0" * 1024)
+    assert reasons(path) == {"a.jpg": "unsupported_archive"}
 
 
 def test_tar_without_an_end_and_with_junk_behind_it(tmp_path: Path) -> None:
     whole = write_tar(tmp_path / "a.tar", [("a.jpg", b"x" * 512), ("b.jpg", b"y" * 600)]).read_bytes()
     (tmp_path / "b.tar").write_bytes(whole[: 4 * 512 + 1024 - 512])  # cut exactly behind the last block of b.jpg
     (tmp_path / "c.tar").write_bytes(whole + b"junk")
-    for name in ("b.tar", "c.tar"):
-        assert reasons(tmp_path / name) == {"a.jpg": None, "b.jpg": None}, name
+    assert reasons(tmp_path / "b.tar") == {"a.jpg": None, "b.jpg": None, "": "truncated"}
+    assert reasons(tmp_path / "c.tar") == {"a.jpg": None, "b.jpg": None}
 
 
 def patched(path: Path, *changes: tuple[bytes, int, bytes]) -> Path:
@@ -240,6 +284,35 @@ def test_damaged_zip(tmp_path: Path, changes: list[tuple[bytes, int, bytes]], re
     assert rows[-1].byte_size is None
 
 
+@pytest.mark.parametrize("offset", [1 << 32, 1 << 63, (1 << 64) - 1])
+def test_zip64_directory_beyond_the_end(tmp_path: Path, offset: int) -> None:
+    path = write_zip(tmp_path / "a.zip", [("a.jpg", b"picture")])
+    data = path.read_bytes()
+    at = data.find(END)
+    path.write_bytes(data[:at] + struct.pack("<4sIQI", b"PK\6\7", 0, offset, 1) + data[at:])
+    assert reasons(path) == {"": "undecodable"}
+
+
+def test_zip_member_of_more_bytes_than_a_file_can_have(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jpg", b"picture")
+        info = archive.infolist()[0]
+        info.file_size = 1 << 63  # the directory is written when the archive is closed
+    assert reasons(path) == {"a.jpg": "undecodable"}
+
+
+def test_any_error_of_an_index_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    size = b"\x80" + b"\xff" * 20_000  # not digits, and a number of more digits than Python writes
+    record = b" size=" + size + b"\n"
+    record = b"%d" % (len(record) + 5) + record
+    path.write_bytes(
+        header(b"x", b"%011o" % len(record), b"x") + record.ljust(40 * 512, b"\0") + header(b"a.jpg", b"0")
+    )
+    assert reasons(path) == {"": "undecodable"}
+
+
 def test_zip_of_overlapping_members(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", [("a.jpg", b"x" * 90), ("b.jpg", b"y" * 90), ("c.jpg", b"z")])
     data = bytearray(path.read_bytes())
@@ -292,6 +365,26 @@ def test_an_archive_that_changed_since_it_was_listed_is_not_read(tmp_path: Path)
     read = MemberReader(access(tmp_path))(MemberPlace(**json.loads(row.place or "")), MOST)
     assert isinstance(read, Failure)
     assert (read.reason, "changed" in read.message) == ("unreadable", True)
+
+
+def test_columns_without_bytes() -> None:
+    picture = T.StructType().add("bytes", T.BinaryType()).add("path", T.StringType())
+    fields = (
+        T.StructType()
+        .add("image", picture)
+        .add("Mask", picture)
+        .add("thumb", T.BinaryType())
+        .add("label", T.LongType())
+    )
+    fields = fields.add("image_id", T.BinaryType()).add("path", T.StructType().add("x", T.LongType()))
+    assert without_bytes(fields) == ["label", "image_id", "path"]
+
+
+@pytest.mark.parametrize("name", [PLACE, f" {PLACE}", f"{PLACE.upper()}\t", f"\u00a0{PLACE}"])
+def test_no_column_of_a_manifest_says_where_a_member_lies(name: str) -> None:
+    manifest = Frame({"uri": ["/a"], name: ['{"file": "/etc/passwd"}']})
+    assert without_place(manifest).columns == ["uri"]  # type: ignore[arg-type]
+    assert without_place(manifest.drop(name)).columns == ["uri"]  # type: ignore[arg-type]
 
 
 class TestRows:

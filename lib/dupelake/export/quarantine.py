@@ -15,6 +15,7 @@ from dupelake.errors import ConfigError
 from dupelake.export.files import Written, beside, written_whole
 from dupelake.export.names import path_of
 from dupelake.export.night import Night, Row
+from dupelake.ingest.members import ALL_ARCHIVES
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_report import human_bytes
 from dupelake.shipped import shipped_asset
@@ -115,7 +116,7 @@ def _faults_of_folder(night: Night, folder: str) -> list[str]:
     """A quarantine in a tree of images would be read as new images; hidden folders are not."""
     rows = night.reader.query("SELECT DISTINCT source FROM images WHERE source LIKE '%/' ORDER BY source")
     for tree in filter(None, map(path_of, rows["source"].to_pylist())):
-        inside = (folder + "/").removeprefix(tree)
+        inside = (folder + "/").removeprefix(tree.removesuffix(ALL_ARCHIVES))
         if inside != folder + "/" and not any(name.startswith(".") for name in inside.split("/")):
             return [
                 f"--quarantine {folder}: lies in the tree {tree}, and the next run would read its files as new images; "

@@ -29,6 +29,7 @@ from dupelake.ingest.manifest_place import Place
 from dupelake.ingest.members import (
     DUPLICATE,
     MAX_MEMBERS,
+    MAX_NAME_BYTES,
     NESTED,
     TOO_MANY,
     ArchiveFault,
@@ -154,14 +155,24 @@ def _images(read: Read, size: int, wanted: frozenset[str], *, is_zip: bool) -> t
             kind = ending(entry.name.decode("utf-8", "replace"))
             if kind not in wanted and kind not in ARCHIVES:
                 continue
-            found.append(entry)
+            found.append(_with_short_name(entry))
             if len(found) > MAX_MEMBERS:
                 raise ArchiveFault(TOO_MANY, f"it holds more than {MAX_MEMBERS} images; split it")
     except ArchiveFault as error:
         return found, f"{error.reason}: {error}"
     except OSError as error:
         return found, f"unreadable: {type(error).__name__}: {error}"[:480]
+    except Exception as error:  # one archive must not end the run, which would fail again each night
+        return found, f"undecodable: {type(error).__name__}: {error}"[:480]
     return found, None
+
+
+def _with_short_name(entry: Entry) -> Entry:
+    """The member with its start and a digest for a name that is too long: in a tar archive it may have a megabyte."""
+    if len(entry.name) <= MAX_NAME_BYTES:
+        return entry
+    name, fault = plain_name(entry.name)
+    return entry._replace(name=name.encode(), fault=fault)
 
 
 def _rows(found: Sequence[Entry], base: MemberPlace, modified: str) -> Iterator[_Row]:

@@ -21,10 +21,19 @@ _NTH = "_dupelake_nth"
 
 
 class Versions(NamedTuple):
-    """Of a Delta table: the version up to which it was read before, or None; and the one up to which it is read now."""
+    """Of a Delta table: the version up to which it was read before, or None; and the one up to which it is read now.
+
+    Attributes:
+        before: null before the first read.
+        now: the newest version.
+        id_before: the id in its metadata when it was read before; None if it was not noted.
+        id_now: the id in its metadata.
+    """
 
     before: int | None
     now: int
+    id_before: str | None = None
+    id_now: str = ""
 
 
 def table_at(spark: SparkSession, place: Place, version: int) -> DataFrame:
@@ -41,13 +50,13 @@ def changed_rows(spark: SparkSession, place: Place, versions: Versions, uri_colu
     Raises:
         ManifestError: the changes were not recorded or are gone, or the table was made anew; see `check_columns`.
     """
-    before, now = versions
+    before, now, id_before, id_now = versions
     if before is None:
         return table_at(spark, place, now)
-    if before > now:
+    if before > now or id_before not in (None, id_now):
         raise ManifestError(
-            f"{place.path} is at version {now}, and version {before} was read before: it was made anew. Read it whole: "
-            "--set manifest.format=delta"
+            f"{place.path} is at version {now}, and version {before} was read before, but it was made anew since. Read "
+            "it whole once: --set manifest.format=delta; with --listing, what it does not hold any more is marked"
         )
     if before == now:
         return table_at(spark, place, now).limit(0)

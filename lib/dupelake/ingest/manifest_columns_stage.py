@@ -20,6 +20,15 @@ def is_known(name: str) -> bool:
     return plain_name(name) in KNOWN
 
 
+def without_place(raw: DataFrame) -> DataFrame:
+    """A manifest without PLACE in any spelling: only dupelake says where a member lies, else a manifest names any file.
+
+    Args:
+        raw: the columns as found.
+    """
+    return raw.drop(*[name for name in raw.columns if plain_name(name) == PLACE])
+
+
 def as_text(raw: DataFrame) -> DataFrame:
     """Every column as a string, known columns under their plain names, so that manifests of any format can be united.
 

@@ -6,6 +6,7 @@ Hugging Face writes a struct `image` with the binary field `bytes` and the text 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -25,12 +26,14 @@ from dupelake.errors import ManifestError
 from dupelake.ingest.access import Access, open_local
 from dupelake.ingest.failure import Failure
 from dupelake.ingest.manifest_cells_stage import FAULT, FOLDER, quoted
-from dupelake.ingest.manifest_columns_stage import PLACE, packed
+from dupelake.ingest.manifest_columns_stage import PLACE, is_known, packed
 from dupelake.ingest.manifest_names import OTHER_URI_NAMES, URI, plain_name
 from dupelake.ingest.manifest_place import Place
 from dupelake.ingest.members import MemberPlace, member_uri, version_of
 from dupelake.ingest.retries_stage import MARKS
 from dupelake.ingest.trees import time_text
+
+log = logging.getLogger(__name__)
 
 _NTH, _GIVEN_URI = "_dupelake_nth", "given_uri"
 FILE, ROW = "_dupelake_file", "_dupelake_row"  # columns: the file of a row, and its number in the file from 0
@@ -62,15 +65,7 @@ def find_image_column(fields: T.StructType, names: Sequence[str], where: str, as
     Raises:
         ManifestError: there are several.
     """
-    structs: dict[str, ImageColumn] = {}
-    binaries: dict[str, ImageColumn] = {}
-    for field in fields.fields:
-        plain, kind = plain_name(field.name), field.dataType
-        if isinstance(kind, T.BinaryType):
-            binaries[plain] = ImageColumn(field.name, field.name, has_path=False)
-        elif isinstance(kind, T.StructType) and _BYTES in kind.names and kind[_BYTES].dataType == T.BinaryType():
-            has_path = _PATH in kind.names and kind[_PATH].dataType == T.StringType()
-            structs[plain] = ImageColumn(field.name, f"{field.name}.{_BYTES}", has_path)
+    structs, binaries = _columns_of_bytes(fields)
     plain_names = {plain_name(name) for name in names}
     if asked:
         return _named(structs | binaries, plain_name(asked), where)
@@ -83,6 +78,30 @@ def find_image_column(fields: T.StructType, names: Sequence[str], where: str, as
             f"--set manifest.image_column={next(iter(found))}"
         )
     return _named(found, "image" if "image" in found else next(iter(found), ""), where)
+
+
+def _columns_of_bytes(fields: T.StructType) -> tuple[dict[str, ImageColumn], dict[str, ImageColumn]]:
+    """The structs with bytes, and the binary columns, by their plain names."""
+    structs: dict[str, ImageColumn] = {}
+    binaries: dict[str, ImageColumn] = {}
+    for field in fields.fields:
+        plain, kind = plain_name(field.name), field.dataType
+        if isinstance(kind, T.BinaryType):
+            binaries[plain] = ImageColumn(field.name, field.name, has_path=False)
+        elif isinstance(kind, T.StructType) and _BYTES in kind.names and kind[_BYTES].dataType == T.BinaryType():
+            has_path = _PATH in kind.names and kind[_PATH].dataType == T.StringType()
+            structs[plain] = ImageColumn(field.name, f"{field.name}.{_BYTES}", has_path)
+    return structs, binaries
+
+
+def without_bytes(fields: T.StructType) -> list[str]:
+    """The names of the columns that hold no bytes of images, masks, or the like, so that `extra` stays small.
+
+    Columns that dupelake knows are among them in any type: writers store texts as binary.
+    """
+    structs, binaries = _columns_of_bytes(fields)
+    held = structs | {name: column for name, column in binaries.items() if not is_known(name)}
+    return [field.name for field in fields.fields if plain_name(field.name) not in held]
 
 
 def _named(found: Mapping[str, ImageColumn], name: str, where: str) -> ImageColumn | None:
@@ -109,19 +128,20 @@ def image_rows(raw: DataFrame, place: Place, image: ImageColumn, access: Access)
         )
     plain = {plain_name(name) for name in raw.columns}
     path = [F.col(quoted(image.name)).getField(_PATH).alias(_PATH)] if image.has_path and _PATH not in plain else []
-    used = (image.name, FOLDER, FILE, ROW, PLACE)
+    names = [name for name in without_bytes(raw.schema) if name not in (image.name, FOLDER, FILE, ROW, PLACE)]
+    left_out = sorted(set(raw.columns) - {*names, image.name, FOLDER, FILE, ROW, PLACE})
+    if left_out:
+        log.info("%s: columns of bytes that are not read: %s", place.path, ", ".join(left_out))
     # A column `uri` beside the bytes (with manifest.image_column) says where they came from: it is kept in EXTRA.
     others = [
-        F.col(quoted(name)).alias(_GIVEN_URI) if plain_name(name) == URI else F.col(quoted(name))
-        for name in raw.columns
-        if name not in used
+        F.col(quoted(name)).alias(_GIVEN_URI) if plain_name(name) == URI else F.col(quoted(name)) for name in names
     ]
     # The mapper turns the file in URI and the number of the row in PLACE into what they stand for.
     texts = packed(raw.select(F.col(FILE).alias(URI), F.col(ROW).cast("string").alias(PLACE), *others, *path))
-    names = [*texts.columns, *(name for name in ("last_modified", "etag", FAULT) if name not in texts.columns)]
-    work = partial(_batches, names=names, column=image.bytes, source=place.local.rstrip("/"), access=access)
-    rows = texts.mapInArrow(work, ", ".join(f"{quoted(name)} string" for name in names))
-    if "image_id" not in names:
+    cells = [*texts.columns, *(name for name in ("last_modified", "etag", FAULT) if name not in texts.columns)]
+    work = partial(_batches, names=cells, column=image.bytes, source=place.local.rstrip("/"), access=access)
+    rows = texts.mapInArrow(work, ", ".join(f"{quoted(name)} string" for name in cells))
+    if "image_id" not in cells:
         return rows
     # Rows that repeat an id have URIs of their own, so that they become conflicts (manifest_ids_stage) and no repeats.
     nth = F.row_number().over(W.Window.partitionBy(URI).orderBy(PLACE, FAULT)) - 1

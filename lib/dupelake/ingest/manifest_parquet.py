@@ -19,11 +19,12 @@ from pyspark.sql import types as T
 from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError, first_line
 from dupelake.ingest.access import Access
-from dupelake.ingest.manifest_cells_stage import FOLDER, quoted
-from dupelake.ingest.manifest_columns_stage import is_known
+from dupelake.ingest.manifest_cells_stage import FAULT, FOLDER, quoted
+from dupelake.ingest.manifest_columns_stage import PLACE, is_known, without_place
 from dupelake.ingest.manifest_images import FILE, ROW, ImageColumn, find_image_column, image_rows
-from dupelake.ingest.manifest_names import check_columns, check_unique, find_uri_column
+from dupelake.ingest.manifest_names import URI, check_columns, check_unique, find_uri_column
 from dupelake.ingest.manifest_place import Place
+from dupelake.ingest.members import UNREADABLE_FILE
 from dupelake.warehouse.paths import literal
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ class _Columns(NamedTuple):
 def read_parquet_table(spark: SparkSession, place: Place, cfg: ManifestConfig, access: Access) -> list[DataFrame]:
     """The rows of Parquet files; one frame for each schema, with FOLDER, or with PLACE where the rows hold images.
 
+    Among files of images, a file whose footer cannot be read is a row with its path, FAULT and no marks: one shard that
+    is cut off must not keep the others from being read.
+
     Args:
         spark: the session; from now on it reads nanosecond times as integers, which affects only manifests.
         place: a file or a folder.
@@ -51,12 +55,13 @@ def read_parquet_table(spark: SparkSession, place: Place, cfg: ManifestConfig, a
         access: by which files of images are opened.
 
     Raises:
-        ManifestError: a file is not Parquet, has no `uri`, or has a needed column of a type that cannot be read.
+        ManifestError: a file has no `uri`, or a needed column of a type that cannot be read; or the footer of a file
+            cannot be read, and no other file holds images.
     """
     spark.conf.set(_NANOS_AS_LONG, "true")
     files = place.files("parquet")
 
-    def schema_of(path: str) -> tuple[str, Any]:
+    def schema_of(path: str) -> tuple[str, Any] | str:
         jvm: Any = spark._jvm
         hadoop = jvm.org.apache.parquet.hadoop
         try:
@@ -68,20 +73,29 @@ def read_parquet_table(spark: SparkSession, place: Place, cfg: ManifestConfig, a
             finally:
                 reader.close()
         except (Py4JJavaError, PySparkException) as error:
-            where = place.readable_path(path)
-            raise ManifestError(f"{where} cannot be read as parquet: {first_line(error)}") from error
+            return first_line(error)
 
     groups: dict[str, list[str]] = {}
     schemas: dict[str, Any] = {}
-    for file, (text, schema) in zip(files, place.on_each(schema_of, files), strict=True):
-        groups.setdefault(text, []).append(file.path)
-        schemas.setdefault(text, schema)
+    unread: list[tuple[str, str]] = []
+    for file, found in zip(files, place.on_each(schema_of, files), strict=True):
+        if isinstance(found, str):
+            unread.append((place.readable_path(file.path), found))
+            continue
+        groups.setdefault(found[0], []).append(file.path)
+        schemas.setdefault(*found)
     frames = []
     for text, paths in groups.items():
         where = place.readable_path(paths[0])
         columns = _columns(spark, schemas[text], where, cfg)
         raw = _read(spark, place, paths, columns, where)
         frames.append(image_rows(raw, place, columns.image, access) if columns.image else raw.drop(FILE, ROW))
+    if unread and not any(PLACE in frame.columns for frame in frames):
+        raise ManifestError(f"{unread[0][0]} cannot be read as parquet: {unread[0][1]}")
+    if unread:
+        rows = [(path, f"{UNREADABLE_FILE}: {why}"[:480]) for path, why in unread]
+        frame = spark.createDataFrame(rows, f"{URI} string, {FAULT} string")
+        frames.append(frame.withColumn(PLACE, F.lit(None).cast("string")))
     return frames
 
 
@@ -136,7 +150,7 @@ def _read(spark: SparkSession, place: Place, paths: Sequence[str], columns: _Col
         file = F.regexp_replace(file, "^file:(//)?(?=/)", "")
     folder = F.regexp_extract(file, r"(?s)^(.*)/", 1)
     times = {name: _time(name) for name in raw.columns if name in columns.nanos}
-    return raw.withColumns({FOLDER: folder, FILE: file, ROW: F.col("_metadata.row_index"), **times})
+    return without_place(raw.withColumns({FOLDER: folder, FILE: file, ROW: F.col("_metadata.row_index"), **times}))
 
 
 def _time(name: str) -> Column:

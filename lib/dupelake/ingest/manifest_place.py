@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from dupelake.errors import ManifestError, first_line
 from dupelake.ingest.endings import COMPANIONS, IMAGES, ending
-from dupelake.ingest.trees import is_commit, list_folder
+from dupelake.ingest.trees import is_commit, is_hidden_name, list_folder
 from dupelake.ingest.uris import local_path
 
 log = logging.getLogger(__name__)
@@ -158,28 +158,39 @@ class Place:
         if not found:
             yield from (file.path for file in self._listed())
 
-    def _listed(self) -> list[ManifestFile]:
+    def _listed(self, kind: str = "") -> list[ManifestFile]:
         """The visible files below a folder, or the file itself. Files of Delta tables are left out.
 
-        The files of a Delta table may hold deleted rows, so they must not be read as manifests.
+        The files of a Delta table may hold deleted rows, so they must not be read as manifests. Spark reads no file in
+        whose path below the folder a name starts with `_`; archives are read without it.
         """
         listing = self._files.listFiles(self._jvm.org.apache.hadoop.fs.Path(self.hadoop), True)
-        skip = self._jvm.org.apache.spark.util.HadoopFSUtils.shouldFilterOutPathName
+        of_spark = self._jvm.org.apache.spark.util.HadoopFSUtils.shouldFilterOutPathName
+        skip = is_hidden_name if kind == "archive" else of_spark
         root = len(self._files.makeQualified(self._jvm.org.apache.hadoop.fs.Path(self.hadoop)).toString())
-        found, tables = [], set()
+        found, tables, skipped = [], set(), []
         while listing.hasNext():
             status = listing.next()
             path: str = status.getPath().toString()
             table, _, commit = path.partition("/_delta_log/")
             if is_commit(commit):
                 tables.add(table + "/")
-            if not any(skip(part) for part in path[root:].split("/") if part):
+            parts = [part for part in path[root:].split("/") if part]
+            if not any(map(skip, parts)):
                 found.append(ManifestFile(path, int(status.getLen())))
+            elif not any(map(is_hidden_name, parts)):
+                skipped.append(path)
         if tables and not self.is_delta:
             log.warning(
                 "%s: Delta tables in it are not read; name each as a path: %s", self.path, sorted(tables)[:_SHOWN]
             )
             found = [file for file in found if not file.path.startswith(tuple(tables))]
+        skipped = [path for path in skipped if not path.startswith(tuple(tables))]
+        if skipped and kind:
+            log.warning(
+                "%s: %d files are not read, because names in their paths start with _, which Spark hides: %s",
+                *(self.path, len(skipped), ", ".join(self.readable_path(path) for path in sorted(skipped)[:_SHOWN])),
+            )
         return sorted(found)
 
     def files(self, kind: str) -> list[ManifestFile]:
@@ -190,7 +201,7 @@ class Place:
         Raises:
             ManifestError: there is no such file.
         """
-        found = self._listed()
+        found = self._listed(kind)
         if not self.is_folder:
             return found
         named = [file for file in found if kind_of(file.path) == kind]

@@ -25,12 +25,12 @@ from dupelake.ingest.access import Access, own_roots
 from dupelake.ingest.archives import read_archives
 from dupelake.ingest.manifest_cells_stage import FAULT, FOLDER, RELATIVE, is_relative, quoted
 from dupelake.ingest.manifest_changes import Versions, changed_rows, table_at
-from dupelake.ingest.manifest_columns_stage import ORIGIN, PLACE, packed
+from dupelake.ingest.manifest_columns_stage import ORIGIN, PLACE, packed, without_place
 from dupelake.ingest.manifest_names import URI, check_columns, find_uri_column
 from dupelake.ingest.manifest_parquet import read_parquet_table
 from dupelake.ingest.manifest_place import Place
 from dupelake.ingest.manifest_text import read_text_table
-from dupelake.ingest.members import SEPARATOR
+from dupelake.ingest.members import ALL_ARCHIVES, SEPARATOR
 from dupelake.ingest.trees import read_tree
 from dupelake.runtime.redaction import redact_uris
 
@@ -65,8 +65,9 @@ def read_manifests(
         versions: of Delta tables, by path; other tables are read in their newest version.
 
     Returns:
-        The known columns; manifest_columns_stage.ORIGIN, the root of a tree, or the beginning of the URIs of an archive
-        with a slash at its end, else `manifest.source`, else the path; manifest_cells_stage.FAULT, except in trees;
+        The known columns; manifest_columns_stage.ORIGIN, the root of a tree with a slash at its end, an archive with
+        `!/`, or a folder of archives with `/*!/`, else `manifest.source`, else the path; manifest_cells_stage.FAULT,
+        except in trees;
         manifest_cells_stage.EXTRA, all columns that dupelake does not know; and manifest_columns_stage.PLACE.
 
     Raises:
@@ -97,7 +98,7 @@ def _read_manifest(
             raise ManifestError(f"{path} holds no file{wanted}")
         return raw.withColumn(ORIGIN, F.lit(root.rstrip("/") + "/"))
     if kind == "archive":
-        root = (place.local or path).rstrip("/") + ("/" if place.is_folder else SEPARATOR)
+        root = (place.local or path).rstrip("/") + ("/" + ALL_ARCHIVES if place.is_folder else SEPARATOR)
         return read_archives(spark, place, cfg.extensions, access).withColumn(ORIGIN, F.lit(root))
     try:
         raw = _read_table(spark, place, kind, cfg, access, versions)
@@ -121,7 +122,7 @@ def _read_table(
         return _without_relative(rows, place.path, cfg.image_column)
     with _text_partitions(spark):
         if kind != "parquet":
-            return read_text_table(spark, place, kind, cfg.image_column).drop(PLACE)  # as in `_with_uri`
+            return without_place(read_text_table(spark, place, kind, cfg.image_column))
         frames = [
             raw if PLACE in raw.columns else _in_full(raw, place.path, cfg.image_column)
             for raw in read_parquet_table(spark, place, cfg, access)
@@ -153,7 +154,7 @@ def _without_relative(raw: DataFrame, where: str, uri_column: str) -> DataFrame:
 def _with_uri(raw: DataFrame, where: str, uri_column: str) -> DataFrame:
     """The rows with their column of URIs as the text `uri`."""
     check_columns(raw.columns, where, uri_column)
-    raw = raw.drop(PLACE)  # only this room says where a member lies
+    raw = without_place(raw)
     name = find_uri_column(raw.columns, uri_column) or URI
     return raw.withColumn(name, F.col(quoted(name)).cast("string")).withColumnRenamed(name, URI)
 

@@ -19,10 +19,12 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 SEPARATOR = "!/"
+ALL_ARCHIVES = "*!/"  # end of the source of a folder of archives: `/data/shards/*!/`; that of a tree is `/data/shards/`
 UNSAFE_NAME, DUPLICATE, NOT_A_FILE, NESTED = "unsafe_name", "duplicate_member", "not_a_file", "nested_archive"
+UNREADABLE_FILE = "unreadable_file"  # a Parquet file among others whose rows cannot be listed
 ENCRYPTED, UNSUPPORTED, TOO_MANY = "encrypted", "unsupported_archive", "too_many_members"
 MAX_MEMBERS = 2_000_000  # images of one archive; their index is held in the memory of one task, some 500 bytes each
-_MAX_NAME_BYTES = 1024
+MAX_NAME_BYTES = 1024
 _SHOWN_BYTES = 200
 _DIGITS = 16
 _ESCAPED = re.compile(r"[%!#\x00-\x1f\x7f\ud800-\udfff]")
@@ -127,10 +129,10 @@ def plain_name(raw: bytes) -> tuple[str, str | None]:
 
     Names that are absolute or contain `..` are refused: whoever unpacks the archive by them writes elsewhere.
     """
-    if len(raw) > _MAX_NAME_BYTES:
+    if len(raw) > MAX_NAME_BYTES:
         digest = hashlib.sha256(raw).hexdigest()[:_DIGITS]
         shown = raw[:_SHOWN_BYTES].decode("utf-8", "ignore")
-        return f"{shown}~{digest}", f"{UNSAFE_NAME}: its name has {len(raw)} bytes, more than {_MAX_NAME_BYTES}"
+        return f"{shown}~{digest}", f"{UNSAFE_NAME}: its name has {len(raw)} bytes, more than {MAX_NAME_BYTES}"
     text = raw.decode("utf-8", "surrogateescape")
     parts = re.split(rb"[\\/]", raw)
     if raw.startswith((b"/", b"\\")) or _DRIVE.match(raw) or b".." in parts:

@@ -20,12 +20,13 @@ from dupelake.ingest.identity_stage import (
 )
 from dupelake.ingest.manifest_cells_stage import partition_name
 from dupelake.ingest.manifest_ids_stage import asked_id
+from dupelake.ingest.members import ALL_ARCHIVES, SEPARATOR
 from dupelake.ingest.new_images_stage import FORGOTTEN, selected
 from dupelake.warehouse.schema import IMAGES, conform
 
 TOMBSTONE, NOT_LISTED = "tombstone", "not_listed"
 UNDONE = "undone"  # deleted_reason of a forgotten image that may return
-TREE_END = "/"  # end of the source of a tree of images; the source of a manifest does not end with it
+TREE_END = "/"  # end of the source of a tree of images or of archives; that of a manifest does not end with it
 
 
 def tombstoned(
@@ -64,12 +65,12 @@ def expected_in_listing(
     """The live images that a full listing must name if they still exist.
 
     For a manifest: the images of the same source and of the scopes that it names. For a tree: the images that came from
-    a tree and lie below its root.
+    a tree and lie below its root. For archives: the images that came from archives and lie in these.
 
     Args:
         manifest: the whole result of new_images_stage.normalise.
         images: schema.IMAGES.
-        roots: sources of `manifest` that are trees, each ending in TREE_END.
+        roots: sources of `manifest` that are trees or archives, each ending in TREE_END.
         extensions: file extensions that trees are read for; () is all.
         partitions: only images of these, if the run is restricted to them.
         since: only images of partitions >= this.
@@ -85,8 +86,7 @@ def expected_in_listing(
     listed = live.where(~is_tree).join(feeds, is_fed, "left_semi")
     if not roots:
         return listed
-    below = reduce(Column.__or__, [F.col("_plain").startswith(prefix) for root in roots for prefix in _prefixes(root)])
-    trees = live.where(is_tree & below)
+    trees = live.where(is_tree & reduce(Column.__or__, [_is_of(root) for root in roots]))
     if extensions:
         ending = F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1)
         trees = trees.where(ending.isin([wanted.lower().lstrip(".") for wanted in extensions]))
@@ -191,6 +191,20 @@ def _of_uris(images: DataFrame, rows: DataFrame) -> DataFrame:
 
 def _live(images: DataFrame) -> DataFrame:
     return images.where(F.col("deleted_at").isNull())
+
+
+def _is_of(root: str) -> Column:
+    """Whether an image that came from a tree or from archives is covered by a listing of this root.
+
+    A tree covers what came from trees below it, a folder of archives what came from archives below it.
+    """
+    uri, from_archives = F.col("_plain"), F.col("source").endswith(SEPARATOR)
+    if root.endswith(SEPARATOR) and not root.endswith(ALL_ARCHIVES):
+        # One archive, or a tree whose name ends with an exclamation mark: no archive below it was listed.
+        return from_archives & (F.concat(F.lit(root), F.substring_index(uri, SEPARATOR, -1)) == uri)
+    prefixes = _prefixes(root.removesuffix(ALL_ARCHIVES))
+    is_below = reduce(Column.__or__, [uri.startswith(prefix) for prefix in prefixes])
+    return is_below & (from_archives if root.endswith(ALL_ARCHIVES) else ~from_archives)
 
 
 def _prefixes(root: str) -> list[str]:

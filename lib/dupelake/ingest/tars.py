@@ -25,6 +25,7 @@ _NO_DATA = {
     b"6": "a pipe",
 }
 _LONG_NAME, _LONG_LINK, _SPARSE = b"L", b"K", b"S"
+_SPARSE_KEY = b"GNU.sparse."  # start of the keys of sparse members in pax headers
 _PAX, _SHARED_PAX = (b"x", b"X"), b"g"
 _PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
 
@@ -37,7 +38,8 @@ def tar_entries(read: Read, size: int) -> Iterator[Entry]:
         size: of the archive in bytes.
 
     Raises:
-        ArchiveFault: it is no tar archive, is compressed, or is damaged from some header on; earlier members are given.
+        ArchiveFault: it is no tar archive, is compressed, is damaged from some header on, or ends without a block of
+            zeros, which every writer puts at the end; earlier members are given.
     """
     at, n_headers, name = 0, 0, b""
     shared: dict[bytes, bytes] = {}
@@ -56,9 +58,9 @@ def tar_entries(read: Read, size: int) -> Iterator[Entry]:
             if kind == _LONG_NAME:
                 name = text.partition(b"\0")[0]
             elif kind == _SHARED_PAX:
-                shared |= _records(text, at)
+                shared |= _needed(_records(text, at))
             elif kind in _PAX:
-                own = _records(text, at)
+                own = _needed(_records(text, at))
             at = data + _padded(n_bytes)
             continue
         said = shared | own
@@ -75,6 +77,7 @@ def tar_entries(read: Read, size: int) -> Iterator[Entry]:
         if data + stored > size:
             raise ArchiveFault("truncated", f"it ends inside of a member, after {size} bytes")
         at, name, own = data + _padded(stored), b"", {}
+    raise ArchiveFault("truncated", f"it has no mark of its end, so it may be cut off after {size} bytes")
 
 
 def _checked(header: bytes, at: int) -> tuple[bytes, int]:
@@ -101,7 +104,7 @@ def _checked(header: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _number(field: bytes, base: int, at: int) -> int:
-    if field[:1] == b"\x80":  # GNU: base 256
+    if base == 8 and field[:1] == b"\x80":  # GNU: base 256
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b"\0 ") or b"0"
     if not digits.isdigit():
@@ -134,11 +137,17 @@ def _records(text: bytes, at: int) -> dict[bytes, bytes]:
         space = text.find(b" ", start, start + 20)
         length = int(text[start:space]) if space > start and text[start:space].isdigit() else 0
         key, equals, value = text[space + 1 : start + length - 1].partition(b"=")
-        if length <= space - start or not equals:
+        if space < 0 or length <= space - start or not equals:  # a length of 0 would not move on
             raise ArchiveFault("undecodable", f"the pax header at byte {at} cannot be read")
         found[key] = value
         start += length
     return found
+
+
+def _needed(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """The records that are used; one stands for all of a sparse member. Others would fill the memory."""
+    kept = {key: records[key] for key in (b"path", b"size") if key in records}
+    return kept | ({_SPARSE_KEY: b""} if any(key.startswith(_SPARSE_KEY) for key in records) else {})
 
 
 def _after_sparse(read: Read, header: bytes, at: int) -> int:
@@ -153,7 +162,7 @@ def _after_sparse(read: Read, header: bytes, at: int) -> int:
 def _fault(kind: bytes, said: dict[bytes, bytes]) -> str | None:
     if kind in _NO_DATA:
         return f"{NOT_A_FILE}: it is {_NO_DATA[kind]} inside of an archive, which is not followed"
-    if kind == _SPARSE or any(key.startswith(b"GNU.sparse.") for key in said):
+    if kind == _SPARSE or _SPARSE_KEY in said:
         return f"{UNSUPPORTED}: a sparse member of a tar archive is not read"
     return None if kind in _FILES else f"{NOT_A_FILE}: a member of the type {kind!r} of tar archives"
 

@@ -169,7 +169,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     if _LOG in names and _is_table(folder):
         log.info("a Delta table is left out: %s", folder)
         return []
-    entries = [entry for entry in entries if not _is_hidden(entry.name)]
+    entries = [entry for entry in entries if not is_hidden_name(entry.name)]
     if {"images", "runs"} <= names and _is_table(os.path.join(folder, "images")):
         log.info("the files of a dupelake warehouse are left out: %s", folder)
         return [entry for entry in entries if not entry.name.startswith(_OF_WAREHOUSE)]
@@ -188,7 +188,8 @@ def is_commit(name: str) -> bool:
     return _COMMIT.match(name) is not None
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden_name(name: str) -> bool:
+    """Whether a file or folder of this name is left out of local trees and of folders of archives."""
     return name.startswith((".", *_MARKER_STARTS)) or name in _MARKERS
 
 

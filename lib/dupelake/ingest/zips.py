@@ -32,6 +32,7 @@ _LARGEST_ENTRY = _DIRECTORY.size + 3 * 0xFFFF
 _MAX_DIRECTORY_ENTRIES = 20_000_000
 _FULL_16, _FULL_32 = 0xFFFF, 0xFFFFFFFF
 _STORED, _DEFLATED = 0, 8
+_LARGEST_SIZE = (1 << 63) - 1  # of `byte_size` in schema.MANIFEST
 _MOST_OVERHEAD = 65_536  # bytes by which a deflated member may exceed its size
 _METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 99: "AES"}
 
@@ -79,11 +80,11 @@ def _directory(read: Read, size: int) -> tuple[int, int, int, int]:
     end = tail_at + found
     locator = read(end - _END_64_LOCATOR.size, _END_64_LOCATOR.size) if end >= _END_64_LOCATOR.size else b""
     if locator[:4] == b"PK\6\7":
-        whole = read(_END_64_LOCATOR.unpack(locator)[2], _END_64.size)
+        end = _END_64_LOCATOR.unpack(locator)[2]
+        whole = read(end, _END_64.size) if end < size else b""  # no file can be read at 2^63 or beyond
         if len(whole) < _END_64.size or whole[:4] != b"PK\6\6":
             raise ArchiveFault("undecodable", "its ZIP64 directory is not where it should be")
         _, _, _, _, disk, first_disk, _, n_entries, n_bytes, offset = _END_64.unpack(whole)
-        end = _END_64_LOCATOR.unpack(locator)[2]
     if disk not in (0, _FULL_16) or first_disk not in (0, _FULL_16):
         raise ArchiveFault(UNSUPPORTED, "it is one of several files of a split archive; join them")
     shift = end - n_bytes - offset
@@ -113,6 +114,8 @@ def _entry(held: bytes, first: int, directory_at: int, shift: int) -> tuple[Entr
         fault = "bomb: it is stored in far more bytes than it has"
     elif at + _LOCAL_BYTES + stored > directory_at:
         fault = "truncated: its bytes would reach into the directory of the archive"
+    elif full > _LARGEST_SIZE:
+        fault = "undecodable: no file has its size"
     elif method == _STORED and stored != full:
         fault = "undecodable: it is stored, but its two sizes differ"
     return Entry(name, at, stored, full, method, crc, fault), _DIRECTORY.size + n_name + n_extra + n_comment

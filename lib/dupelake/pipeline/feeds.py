@@ -41,19 +41,23 @@ def versions_of(run: Run, options: HashOptions) -> dict[str, Versions]:
         place = Place(spark, path)
         if not place.is_delta:
             raise ManifestError(f"{path} is no Delta table, but manifest.format is {kind}")
-        found[path] = Versions(known.get(redact_uris(path)), DeltaLog(spark, place.hadoop).version())
+        log = DeltaLog(spark, place.hadoop)
+        before, id_before = known.get(redact_uris(path), (None, None))
+        found[path] = Versions(before, log.version(), id_before, log.table_id())
     return found
 
 
 def note_versions_read(run: Run, options: HashOptions, versions: Mapping[str, Versions]) -> None:
-    """Notes for `runs.inputs` what this run reads in full; a run of some partitions reads no table up to a version."""
+    """Notes for `runs` what this run reads in full; a run of some partitions reads no table up to a version."""
     if options.partitions is None and options.since is None:
-        run.inputs = {redact_uris(path): both.now for path, both in versions.items()} or None
+        run.inputs = {redact_uris(path): each.now for path, each in versions.items()} or None
+        run.input_ids = {redact_uris(path): each.id_now for path, each in versions.items()} or None
 
 
-def _before(run: Run) -> dict[str, int]:
-    """The newest version of each path that a run has read which succeeded."""
+def _before(run: Run) -> dict[str, tuple[int, str | None]]:
+    """The newest version of each path that a run has read which succeeded, and the table's id then, if it was noted."""
     done = run.warehouse.read(RUNS).where("status = 'succeeded' AND inputs IS NOT NULL")
-    each = done.select("started_at", F.explode("inputs").alias("path", "version"))
-    rows = each.groupBy("path").agg(F.max_by("version", "started_at").alias("version")).collect()  # one row a manifest
-    return {str(row["path"]): int(row["version"]) for row in rows}
+    each = done.select("started_at", "input_ids", F.explode("inputs").alias("path", "version"))
+    read = F.struct("version", F.col("input_ids")[F.col("path")].alias("id"))
+    rows = each.groupBy("path").agg(F.max_by(read, "started_at").alias("read")).collect()  # one row a manifest
+    return {str(row["path"]): (int(row["read"]["version"]), row["read"]["id"]) for row in rows}

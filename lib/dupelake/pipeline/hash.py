@@ -19,6 +19,7 @@ from dupelake.ingest.fetch_stage import fetch_remote
 from dupelake.ingest.identity_stage import alternative_ids, is_scopeless, with_plain
 from dupelake.ingest.manifest_cells_stage import RELATIVE, is_shortened
 from dupelake.ingest.manifests import read_manifests
+from dupelake.ingest.members import UNREADABLE_FILE
 from dupelake.ingest.new_images_stage import (
     CHANGED,
     MOVED,
@@ -167,7 +168,9 @@ def _read(run: Run, options: HashOptions) -> tuple[DataFrame, int, dict[str, int
         "n_stones": F.count_if("is_deleted"),
         "n_listed": F.count_if(~F.col("is_deleted")),
         "n_without_uri": F.count_if((F.col("uri").isNull() | (F.col("reason") == RELATIVE)) & ~F.col("is_deleted")),
-        "n_closed": F.count_if(F.col("marks").isNull() & F.col("source").endswith(TREE_END)),
+        "n_closed": F.count_if(
+            (F.col("marks").isNull() & F.col("source").endswith(TREE_END)) | (F.col("reason") == UNREADABLE_FILE)
+        ),
         "n_unclear": F.count_if(F.map_contains_key("extra", F.lit("deleted"))),
         "n_long": F.count_if(is_shortened(F.col("partition"))),
         "n_other_ids": F.count_if(F.size(alternative_ids()) > 0),
@@ -191,7 +194,7 @@ def _check_listing(facts: Mapping[str, int]) -> None:
         n = facts["n_without_uri"]
         why = f"{n} of its rows have no uri that can be used, so nobody knows which images they stand for"
     elif facts["n_closed"]:
-        why = f"{facts['n_closed']} folders or archives cannot be listed to their end"
+        why = f"{facts['n_closed']} folders, archives or Parquet files cannot be listed to their end"
     if why:
         raise ManifestError(
             f"--listing: {why}; nothing was removed. Mend the manifest, or run without --listing, which removes "

@@ -52,6 +52,7 @@ class Run:
     recall: str | None = None
     plan: str | None = None  # as in `runs`
     inputs: dict[str, int] | None = None  # as in `runs`
+    input_ids: dict[str, str] | None = None  # as in `runs`
     is_complete: bool = False  # all tables are up to date with each other
     is_embedded: bool = False  # this run embedded what there is to embed
     is_joined: bool = False  # this run let all contents meet
@@ -131,6 +132,7 @@ class Run:
             self._tables() if self.is_complete else None,
             self.plan,
             self.inputs,
+            self.input_ids,
         )
         frame = self.warehouse.spark.createDataFrame([row], RUNS.schema)
         self.warehouse.append(RUNS, frame.coalesce(1))

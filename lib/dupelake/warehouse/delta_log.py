@@ -62,6 +62,10 @@ class DeltaLog:
         """The number of the newest commit; -1 where there is no table."""
         return int(self._snapshot().version())
 
+    def table_id(self) -> str:
+        """The id in the table's metadata, which a table that is made anew does not share."""
+        return str(self._snapshot().metadata().id())
+
     def is_new(self) -> bool:
         """Whether there is no table, or one without data in its first version."""
         snapshot = self._snapshot()

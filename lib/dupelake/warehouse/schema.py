@@ -68,7 +68,7 @@ MANIFEST = T.StructType(
         col("error_message", TEXT, "null, or the reason in words"),
         col("last_partition", TEXT, "the last partition that names the image; `partition` is the first", null=False),
         col("marks", TEXTS, "etag, last_modified, byte_size from the manifest; a change means other bytes"),
-        col("source", TEXT, "the manifest, or the root of a tree with a slash at its end", null=False),
+        col("source", TEXT, "the manifest, the root of a tree with / at its end, or archives with !/", null=False),
         col("is_deleted", BOOL, "the manifest marks the image as deleted", null=False),
         col("n_rows", LONG, "rows of the manifest that it represents", null=False),
         col("place", MEMBER_PLACE, "of an image inside of another file: where its bytes lie"),
@@ -103,7 +103,9 @@ IMAGES = Table(
             ),
             col("attempts", INT, "failed nights since the image was last read or its marks changed; 0 when ok"),
             col("marks", TEXTS, "etag, last_modified, byte_size that the manifest gave when the image was read"),
-            col("source", TEXT, "the manifest that named it, or the root of a tree with a slash at its end"),
+            col(
+                "source", TEXT, "the manifest that named it, the root of a tree with / at its end, or archives with !/"
+            ),
             col("file_id", TEXT, "id of the file that was read: equal for several names of one file; null if not read"),
         ]
     ),

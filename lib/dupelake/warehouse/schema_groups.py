@@ -293,6 +293,7 @@ RUNS = Table(
                 "JSON: forecast and outcome of each candidate generator in a large join; null if there was no forecast",
             ),
             col("inputs", COUNTS, "version up to which each Delta table was read as a manifest, by its path"),
+            col("input_ids", TEXTS, "id in the metadata of each Delta table in inputs; a table made anew has another"),
         ]
     ),
     key=("run_id",),
