@@ -12,7 +12,7 @@ import pytest
 from grouped_lake import copy, decide, make_lake, write_night
 
 import dupelake
-from conftest import IDENTICAL, VERIFIED
+from conftest import IDENTICAL, VERIFIED, picture
 from dupelake.cli import main
 from dupelake.csv_cells import unescape
 from dupelake.export import questions
@@ -103,7 +103,7 @@ def test_verdicts_and_tables_after_the_night_change_nothing_and_are_told(lake, t
 
     from dupelake.warehouse.schema import GROUPS
 
-    later = copy("s1", "/x", b"", "g1", "identical")
+    later = copy("s1", "/x", picture(6), "g1", "identical")
     write_deltalake(str(lake / "groups"), arrow(GROUPS, [later.as_group(6)]), mode="append")  # a run is at work
     assert export(lake, tmp_path / "x.jsonl") == before
     assert "1 verdicts are newer than the last night; the next run applies them" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from dupelake.errors import ConfigError
@@ -41,7 +41,7 @@ def write_dupe_scanner(night: Night, out: Path, *, is_whole: bool) -> Written:
             copies = _copies_in(members, is_whole=is_whole)
             if copies:
                 n_groups, n_files = n_groups + 1, n_files + 1 + len(copies)
-                names = [name_of(row["uri"], None) for row in (members[0], *copies)]
+                names = [name_of(row["uri"], row["is_member"], None) for row in (members[0], *copies)]
                 file.write(f"{comma()}{json.dumps(f'group-{n_groups}')}: {json.dumps(names, indent=4)}")
         file.write("\n}\n")
     return Written([out], f"{n_groups} groups of {n_files} files")
@@ -50,8 +50,8 @@ def write_dupe_scanner(night: Night, out: Path, *, is_whole: bool) -> Written:
 def write_imagededup(night: Night, out: Path, *, is_whole: bool, folder: str | None) -> Written:
     """Write `{file: [[file, score], ...], ...}`, what imagededup's `find_duplicates(scores=True)` writes as JSON.
 
-    Every live image is a key, keepers before all others, so that `get_files_to_remove` finds the copies of each keeper.
-    A pair is an image and the keeper of its group, and stands under both names.
+    Every live image is a key, keepers before their copies, so that `get_files_to_remove` finds the copies of each
+    keeper. A pair is an image and the keeper of its group, and stands under both names.
 
     Args:
         night: the tables.
@@ -59,36 +59,63 @@ def write_imagededup(night: Night, out: Path, *, is_whole: bool, folder: str | N
         is_whole: as in `write_dupe_scanner`.
         folder: the `image_dir`, to which names are relative; None for absolute paths.
     """
-    shared = night.shared_uris()
-    held: defaultdict[str, Pairs] = defaultdict(list)  # of files that are several images: one key for all of them
     n_pairs = n_files = 0
     with written_whole(out) as path, path.open("w", encoding="utf-8") as file:
         comma = _opened(file)
-        for uri, others in _pairs(night, is_whole=is_whole):
-            named = [[name_of(other, folder), score] for other, score in others]
-            n_pairs += len(named)
-            if uri in shared:
-                held[name_of(uri, folder)] += named
-                continue
-            n_files += 1
-            file.write(f"{comma()}{json.dumps(name_of(uri, folder))}: {json.dumps(named)}")
-        for name, named in held.items():
-            file.write(f"{comma()}{json.dumps(name)}: {json.dumps(named)}")
+        for name, pairs in _pairs_by_file(night, is_whole=is_whole, folder=folder):
+            n_files, n_pairs = n_files + 1, n_pairs + len(pairs)
+            file.write(f"{comma()}{json.dumps(name)}: {json.dumps(pairs)}")
         file.write("\n}\n")
-    return Written([out], f"{n_files + len(held)} files, {n_pairs // 2} pairs")
+    return Written([out], f"{n_files} files, {n_pairs // 2} pairs")
 
 
-def _pairs(night: Night, *, is_whole: bool) -> Iterator[tuple[str, Pairs]]:
-    """(uri, [[uri, score], ...]) of each live image, the pairs of best score first."""
+def _pairs_by_file(night: Night, *, is_whole: bool, folder: str | None) -> Iterator[tuple[str, Pairs]]:
+    """(name, [[name, score], ...]) of each file, once.
+
+    A file of several images is a keeper if one of them is. So its pairs are gathered from all its groups first.
+    """
+    shared = night.shared_uris()
+    stays: defaultdict[str, Pairs] = defaultdict(list)
+    goes: defaultdict[str, Pairs] = defaultdict(list)
+    for file in _pairs(night, is_whole=is_whole, folder=folder) if shared else ():
+        if file.uri in shared:
+            (stays if file.is_kept else goes)[file.name] += file.pairs
+
+    def given(pairs: Pairs) -> Pairs:
+        """Without copies that stay as another image: their file had other bytes when it was read for this one."""
+        return pairs if is_whole else [pair for pair in pairs if pair[0] not in stays]
+
+    for name, pairs in stays.items():
+        yield name, given(pairs) + (goes.pop(name, []) if is_whole else [])
+    for file in _pairs(night, is_whole=is_whole, folder=folder):
+        if file.uri not in shared:
+            yield file.name, given(file.pairs) if file.is_kept else file.pairs
+    for name, pairs in goes.items():
+        if name not in stays:
+            yield name, pairs
+
+
+class _File(NamedTuple):
+    """A live image: its pairs, and whether it is a keeper or has none."""
+
+    uri: str
+    name: str
+    pairs: Pairs
+    is_kept: bool
+
+
+def _pairs(night: Night, *, is_whole: bool, folder: str | None) -> Iterator[_File]:
+    """Each live image, its pairs of best score first."""
     for members in night.groups():
-        keeper = members[0]["uri"]
-        copies = _copies_in(members, is_whole=is_whole)
-        yield keeper, [[row["uri"], row["score"]] for row in copies]
-        given = {row["image_id"] for row in copies}
-        for row in members[1:]:
-            yield row["uri"], [[keeper, row["score"]]] if row["image_id"] in given else []
+        names = [name_of(row["uri"], row["is_member"], folder) for row in members]
+        given = {row["image_id"] for row in _copies_in(members, is_whole=is_whole)}
+        copies = [[name, row["score"]] for name, row in zip(names, members, strict=True) if row["image_id"] in given]
+        yield _File(members[0]["uri"], names[0], copies, is_kept=True)
+        for name, row in zip(names[1:], members[1:], strict=True):
+            is_given = row["image_id"] in given
+            yield _File(row["uri"], name, [[names[0], row["score"]]] if is_given else [], not is_given)
     for row in night.in_no_group():
-        yield row["uri"], []
+        yield _File(row["uri"], name_of(row["uri"], row["is_member"], folder), [], is_kept=True)
 
 
 def _opened(file: TextIO) -> Callable[[], str]:
@@ -103,6 +130,7 @@ def write_immich(night: Night, out: Path, column: str | None) -> Written:
 
     `out` gets those of `PUT /api/assets`: all members of a group, and its duplicate id. A file beside it,
     `...-resolve.jsonl`, gets those of `POST /api/duplicates/resolve`: what to keep, and what to move to the trash.
+    An asset may have several images (an original and its preview): it goes only if all of them go.
 
     Args:
         night: the tables.
@@ -113,23 +141,25 @@ def write_immich(night: Night, out: Path, column: str | None) -> Written:
         ConfigError: no image of a group has a UUID there.
     """
     resolve = beside(out, "-resolve.jsonl")
-    n_groups = n_trash = n_unnamed = 0
+    n_groups = n_trash = n_named = n_unnamed = 0
+    staying = night.shared_names_that_stay(column)
     with written_whole(resolve) as later, written_whole(out) as path, path.open("w") as ids, later.open("w") as ends:
         for members in night.groups(column):
-            assets = [(asset, row) for row in members if (asset := _asset_of(row)) is not None]
-            n_unnamed += len(members) - len(assets)
+            named = [(asset, row) for row in members if (asset := _asset_of(row)) is not None]
+            n_named, n_unnamed = n_named + len(named), n_unnamed + len(members) - len(named)
+            assets = list(dict.fromkeys(asset for asset, _ in named))
             if len(assets) < 2:
                 continue
             n_groups += 1
             duplicate_id = str(uuid5(NAMESPACE_URL, f"dupelake:{members[0]['group_id']}"))
-            ids.write(json.dumps({"ids": [asset for asset, _ in assets], "duplicateId": duplicate_id}) + "\n")
-            trash = [asset for asset, row in assets if row["is_removable"]]
-            if trash and assets[0][1]["is_keeper"]:  # nothing goes whose keeper immich does not have
+            ids.write(json.dumps({"ids": assets, "duplicateId": duplicate_id}) + "\n")
+            keep = dict.fromkeys(asset for asset, row in named if not row["is_removable"] or asset in staying)
+            trash = [asset for asset in assets if asset not in keep]
+            if trash and named[0][1]["is_keeper"]:  # nothing goes whose keeper immich does not have
                 n_trash += len(trash)
-                keep = [asset for asset, row in assets if not row["is_removable"]]
-                group = {"duplicateId": duplicate_id, "keepAssetIds": keep, "trashAssetIds": trash}
+                group = {"duplicateId": duplicate_id, "keepAssetIds": list(keep), "trashAssetIds": trash}
                 ends.write(json.dumps({"groups": [group]}) + "\n")
-        if n_unnamed and not n_groups:
+        if n_unnamed and not n_named:
             where = "image_id" if column is None else f"the column {column} of the manifest"
             raise ConfigError(
                 [f"--id-column: {where} has no UUIDs; immich needs the ids of its assets: name the column with them"]

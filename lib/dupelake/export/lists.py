@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
     [
         ("image_id", _TEXT),
         ("uri", _TEXT),
-        ("path", _TEXT),  # of a local file; null for others, and where the name is not UTF-8
+        ("path", _TEXT),  # of a local file; null for others, members of archives, and where the name is not UTF-8
         ("byte_size", _BYTES),
         ("freed_bytes", _BYTES),  # 0 for further names of one file
         ("content_id", _TEXT),  # first 32 hex digits of the SHA-256 of the bytes
@@ -51,8 +51,10 @@ def write_list(night: Night, out: Path, form: str) -> Written:
 def _row_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Rows of `removable_of` with the columns of SCHEMA."""
     found = {name: batch[name] for name in batch.schema.names} | {"score": batch["score_to_keeper"]}
-    for path, uri in (("path", "uri"), ("keeper_path", "keeper_uri")):
-        found[path] = pa.array(map(text_path_of, batch[uri].to_pylist()), _TEXT)
+    for of in ("", "keeper_"):
+        found[f"{of}path"] = pa.array(
+            map(text_path_of, batch[f"{of}uri"].to_pylist(), batch[f"{of}is_member"].to_pylist()), _TEXT
+        )
     return pa.RecordBatch.from_arrays([found[name].cast(kind) for name, kind in _KINDS], schema=SCHEMA)
 
 

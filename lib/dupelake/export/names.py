@@ -7,26 +7,32 @@ import os
 from dupelake.ingest.uris import local_path
 
 
-def path_of(uri: str) -> str | None:
-    """The absolute path of a local file, with bytes that are not UTF-8 as surrogates; None for other URIs."""
-    path = local_path(uri)
+def path_of(uri: str, *, is_member: bool = False) -> str | None:
+    """The absolute path of a local file, with bytes that are not UTF-8 as surrogates; None for other URIs.
+
+    Args:
+        uri: of an image, a file or a folder.
+        is_member: of an image: it lies inside of another file, so that its URI is no path.
+    """
+    path = None if is_member else local_path(uri)
     return path if path is not None and path.startswith("/") else None
 
 
-def text_path_of(uri: str) -> str | None:
-    """The path of a local file; None for other URIs, and where the name is not UTF-8."""
-    path = path_of(uri)
+def text_path_of(uri: str, is_member: bool) -> str | None:
+    """The path of a local file; None for other images, and where the name is not UTF-8."""
+    path = path_of(uri, is_member=is_member)
     return path if path is not None and is_text(path) else None
 
 
-def name_of(uri: str, folder: str | None) -> str:
+def name_of(uri: str, is_member: bool, folder: str | None) -> str:
     """What a tool calls an image: its path, relative to `folder` if it lies in it; the URI if it is no local file.
 
     Args:
         uri: of the image.
+        is_member: it lies inside of another file.
         folder: an absolute path.
     """
-    path = path_of(uri)
+    path = path_of(uri, is_member=is_member)
     if path is None:
         return uri
     if folder is None:
@@ -35,9 +41,9 @@ def name_of(uri: str, folder: str | None) -> str:
     return path[len(inside) :].lstrip("/") if path.startswith(inside) else path
 
 
-def text_name_of(uri: str, folder: str | None) -> str:
+def text_name_of(uri: str, is_member: bool, folder: str | None) -> str:
     """`name_of`, or the URI where the name is not UTF-8."""
-    name = name_of(uri, folder)
+    name = name_of(uri, is_member, folder)
     return name if is_text(name) else uri
 
 

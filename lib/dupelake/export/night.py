@@ -9,10 +9,11 @@ from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dupelake.config import TIERS, Config
 from dupelake.errors import ConfigError
-from dupelake.export.questions import SHARED_URIS, in_no_group, members_of, parts_of
+from dupelake.export.questions import SHARED_URIS, in_no_group, members_of, parts_of, shared_names
 from dupelake.notebook.questions import removable_of
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.rules import LAST_COMPLETE, LIVE
@@ -60,6 +61,18 @@ class Night:
     def shared_uris(self) -> set[str]:
         """URIs of several live images: few, unless whole sources are listed in several scopes."""
         return {uri for batch in self.reader.batches_of(SHARED_URIS) for uri in batch["uri"].to_pylist()}
+
+    def removable_ids(self) -> pa.ChunkedArray:
+        """The ids of the images that may go."""
+        return pa.chunked_array([batch["image_id"] for batch in self.removable()], pa.string())
+
+    def shared_names_that_stay(self, named_by: str | None) -> set[str]:
+        """Names of several images, in lower case, of which one stays; `named_by` as in `questions.members_of`."""
+        rows = self.reader.query(shared_names(named_by))
+        if not rows.num_rows:
+            return set()
+        stays = pc.invert(pc.is_in(rows["image_id"], self.removable_ids()))
+        return set(rows.filter(stays)["name"].to_pylist())
 
 
 def night_of(warehouse: str, tier: str | None = None) -> Night:

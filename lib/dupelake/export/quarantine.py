@@ -7,6 +7,7 @@ dupelake read (size, and the first 32 hex digits of the SHA-256, which are the c
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -53,15 +54,16 @@ def write_quarantine(night: Night, out: Path, folder: str) -> Written:
     faults += _faults_of_folder(night, folder)
     if faults:
         raise ConfigError(faults)
-    n_moves = n_bytes = n_elsewhere = 0
+    n_moves = n_bytes = 0
+    left_out: Counter[str] = Counter()
     with written_whole(out) as moves, written_whole(undo) as backs, moves.open("wb") as there, backs.open("wb") as back:
         what = f"{__version__}, of the run {night.run!a} of the warehouse {redact_uris(night.reader.root)!a}"
         _begin(there, f"Moves copies to a quarantine; nothing is deleted. Made by dupelake {what}.", folder, "move")
         _begin(back, f"Puts the files back that {out.name!a} moved. Made by dupelake {what}.", folder, "undo")
         for row in _rows(night):
             move = _move_of(row)
-            if move is None:
-                n_elsewhere += 1
+            if isinstance(move, str):
+                left_out[move] += 1
                 continue
             n_moves, n_bytes = n_moves + 1, n_bytes + row["freed_bytes"]
             sizes = (move.byte_size, move.content_id.encode(), move.kept_size, move.kept_content_id.encode())
@@ -71,8 +73,8 @@ def write_quarantine(night: Night, out: Path, folder: str) -> Written:
             back.write(b"back %d %b %b%b\n" % (n_moves, paths[0], sizes[1], place))
         there.write(b"end \"$word\" 'moved before'\n")
         back.write(b"end 'put back' 'in their places'\n")
-    notes = [f"{n_elsewhere} images that may go, or whose kept image, are no local files; left out"]
-    return Written([out, undo], f"{n_moves} files to move, {human_bytes(n_bytes)} in all", notes if n_elsewhere else [])
+    notes = [why.format(n) for why, n in left_out.items()]
+    return Written([out, undo], f"{n_moves} files to move, {human_bytes(n_bytes)} in all", notes)
 
 
 def quoted(name: bytes) -> bytes:
@@ -97,11 +99,20 @@ def _rows(night: Night) -> Iterator[Row]:
         yield from batch.to_pylist()
 
 
-def _move_of(row: Row) -> Move | None:
-    """None if one of both is no local file."""
+_MEMBER = "{} images that may go are members of archives, which no script can move; left out"
+_KEPT_MEMBER = "the kept image of {} images that may go is a member of an archive, which no script can check; left out"
+_ELSEWHERE = "{} images that may go, or whose kept image, are no local files; left out"
+
+
+def _move_of(row: Row) -> Move | str:
+    """Or why there is none, with {} for the number of images."""
     path, kept = path_of(row["uri"]), path_of(row["keeper_uri"])
     if path is None or kept is None:
-        return None
+        return _ELSEWHERE
+    if row["is_member"]:
+        return _MEMBER
+    if row["keeper_is_member"]:
+        return _KEPT_MEMBER
     return Move(
         os.fsencode(path),
         row["byte_size"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dupelake.notebook.questions import removable_of
+from dupelake.notebook.questions import IS_MEMBER, removable_of
 from dupelake.warehouse.reader import Reader, quoted
 from dupelake.warehouse.rules import LIVE, MEMBER_ORDER
 
@@ -46,26 +46,28 @@ def members_of(part: str, tiers: Sequence[str], named_by: str | None = None) -> 
 
     Returns:
         The query of (group_id, image_id, name, uri, relation, is_keeper, is_removable, tier, kind, score, reason,
-        keeper_uri); is_removable: `removable_of` gives the image.
+        keeper_uri, is_member, keeper_is_member); is_removable: `removable_of` gives the image.
     """
-    named = "i.image_id" if named_by is None else f"i.{value_of(named_by)}"
+    named = f"i.{_name_of(named_by)}"
     goes = f"SELECT image_id FROM ({removable_of(part, tiers)})"
     return f"""
 SELECT g.group_id, g.image_id, {named} AS name, i.uri, g.relation, g.is_keeper, r.image_id IS NOT NULL AS is_removable,
-       g.tier, g.kind, g.score_to_keeper AS score, g.reason, kept.uri AS keeper_uri
+       g.tier, g.kind, g.score_to_keeper AS score, g.reason, kept.uri AS keeper_uri,
+       i.is_member, kept.is_member AS keeper_is_member
 FROM (SELECT * FROM groups WHERE {part}) g
-JOIN images i ON i.image_id = g.image_id
+JOIN (SELECT image_id, uri, extra, {IS_MEMBER} AS is_member FROM images) i ON i.image_id = g.image_id
 JOIN (SELECT image_id, group_id FROM groups WHERE is_keeper AND ({part})) k ON k.group_id = g.group_id
-JOIN (SELECT image_id, uri FROM images) kept ON kept.image_id = k.image_id
+JOIN (SELECT image_id, uri, {IS_MEMBER} AS is_member FROM images) kept ON kept.image_id = k.image_id
 LEFT JOIN ({goes}) r ON r.image_id = g.image_id
 ORDER BY g.group_id, {", ".join(f"g.{column}" for column in MEMBER_ORDER.split(", "))}
 """
 
 
 def in_no_group(part: str) -> str:
-    """(image_id, uri) of live images without a group; `part` is a condition on rows of `images`."""
+    """(image_id, uri, is_member) of live images without a group; `part` is a condition on rows of `images`."""
     return f"""
-SELECT i.image_id, i.uri FROM (SELECT image_id, uri FROM images WHERE {LIVE} AND {part}) i
+SELECT i.image_id, i.uri, i.is_member
+FROM (SELECT image_id, uri, {IS_MEMBER} AS is_member FROM images WHERE {LIVE} AND {part}) i
 LEFT JOIN (SELECT image_id FROM groups) g ON g.image_id = i.image_id
 WHERE g.image_id IS NULL
 ORDER BY i.image_id
@@ -74,6 +76,23 @@ ORDER BY i.image_id
 
 SHARED_URIS = f"SELECT uri FROM images WHERE {LIVE} GROUP BY uri HAVING count(*) > 1"
 """URIs of several live images: in several scopes, or with several ids."""
+
+
+def shared_names(named_by: str | None) -> str:
+    """(image_id, name) of images that have a name in common with others, the name in lower case.
+
+    Images that could not be read count, and those that are deleted do not.
+
+    Args:
+        named_by: as in `members_of`.
+    """
+    names = f"SELECT image_id, lower({_name_of(named_by)}) AS name FROM images WHERE deleted_at IS NULL"
+    shared = f"SELECT name FROM ({names}) n GROUP BY name HAVING count(*) > 1"
+    return f"SELECT n.image_id, n.name FROM ({names}) n JOIN ({shared}) s ON s.name = n.name"
+
+
+def _name_of(named_by: str | None) -> str:
+    return "image_id" if named_by is None else value_of(named_by)
 
 
 def value_of(column: str) -> str:

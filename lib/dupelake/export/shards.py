@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupelake.errors import ConfigError
@@ -61,7 +60,7 @@ def write_webdataset(night: Night, out: Path, shard: str, key: str) -> Written:
 
 def _images(night: Night, there: str, shard: str, key: str) -> Iterator[Row]:
     """Rows of `samples_of`, with `goes`. Images that could not be read count, and those that are deleted do not."""
-    may_go = pa.chunked_array([batch["image_id"] for batch in night.removable()], pa.string())
+    may_go = night.removable_ids()
     for part in parts_of(night.reader, "images", value_of(shard), there):
         rows = night.reader.query(samples_of(part, shard, key))
         for batch in rows.append_column("goes", pc.is_in(rows["image_id"], may_go)).to_batches():

@@ -96,7 +96,7 @@ WHERE g.is_removable
     {**_KEPT, "freed_bytes": "bytes of the file, and 0 for its further names: the sum is what removal frees"},
 )
 
-GROUPED, APART, SIMILAR, REJECTED = "grouped", "apart", "similar", "rejected"
+GROUPED, GONE, APART, SIMILAR, REJECTED = "grouped", "gone", "apart", "similar", "rejected"
 """The values of `pairs_explained.outcome`."""
 
 _PAIRS_EXPLAINED = View(
@@ -124,7 +124,9 @@ WITH shown AS (
   ) compared GROUP BY src_id, dst_id
 )
 SELECT p.src_id, p.dst_id, a.image_id, a.uri, b.image_id AS other_image_id, b.uri AS other_uri,
-       CASE WHEN t.group_id IS NOT NULL THEN '{GROUPED}' WHEN p.is_duplicate THEN '{APART}'
+       CASE WHEN t.group_id IS NOT NULL THEN '{GROUPED}'
+            WHEN p.is_duplicate AND (a.image_id IS NULL OR b.image_id IS NULL) THEN '{GONE}'
+            WHEN p.is_duplicate THEN '{APART}'
             WHEN p.kind = 'similar' THEN '{SIMILAR}' ELSE '{REJECTED}' END AS outcome,
        p.score, p.kind, r.reason, t.group_id, p.is_duplicate, p.found_by,
        a.n_images, b.n_images AS n_other_images,
@@ -143,8 +145,9 @@ LEFT JOIN told r ON r.src_id = p.src_id AND r.dst_id = p.dst_id
         "uri": "of image_id",
         "other_image_id": "the image of dst_id with the smallest id; null if all are gone",
         "other_uri": "of other_image_id",
-        "outcome": f"{GROUPED}: both are in group_id; {APART}: accepted, but the groups keep them apart; {SIMILAR}: "
-        f"another shot or version of one thing; {REJECTED}: not accepted",
+        "outcome": f"{GROUPED}: both are in group_id; {GONE}: accepted, but src_id or dst_id has no live image; "
+        f"{APART}: accepted, but the groups keep them apart; {SIMILAR}: another shot or version of one thing; "
+        f"{REJECTED}: not accepted",
         "reason": "explanation of the member that was compared with the other; null if neither was",
         "group_id": "the group that has both; the smallest id if several scopes have one; null if no group has both",
         "n_images": "images of src_id that exist",

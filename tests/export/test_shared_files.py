@@ -1,0 +1,148 @@
+"""Files of several images, and images of one asset: none goes while one of its names stays."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from grouped_lake import Member, copy, keeper, make_lake
+
+from dupelake.cli import main
+from dupelake.notebook.questions import removable_of
+from dupelake.warehouse.reader import Reader
+
+
+def export(form: str, lake: Path, out: Path, *more: str) -> Path:
+    assert main(["export", form, "--warehouse", str(lake), "--out", str(out), *more]) == 0
+    return out
+
+
+def removed_by_imagededup(pairs: dict[str, list[list]]) -> set[str]:
+    """What `get_files_to_remove` of imagededup 0.3 returns: the order of the keys decides."""
+    found: set[str] = set()
+    for name, others in pairs.items():
+        if name not in found:
+            found.update(other for other, _ in others)
+    return found
+
+
+F, G, H = "/f.png", "/g.png", "/h.png"
+
+
+@pytest.mark.parametrize(
+    "of_other_scope",
+    [
+        pytest.param([Member("f-b", F, b"1", scope="b")], id="single"),
+        pytest.param([keeper("f-b", F, b"1", "gb", scope="b"), copy("h-b", H, b"1", "gb", scope="b")], id="keeper"),
+        pytest.param(
+            [keeper("h-b", H, b"1", "gb", scope="b"), Member("f-b", F, b"1", "gb", "alternate", scope="b")],
+            id="alternate",
+        ),
+        pytest.param(
+            [keeper("h-b", H, b"old", "gb", scope="b"), copy("f-b", F, b"old", "gb", scope="b")], id="read earlier"
+        ),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--members", "all")], ids=["removable", "all"])
+def test_imagededup_keeps_the_keeper_that_is_several_images(tmp_path, of_other_scope, more):
+    members = [keeper("f-a", F, b"1", "ga", scope="a"), copy("g-a", G, b"1", "ga", scope="a"), *of_other_scope]
+    found = json.loads(export("imagededup", make_lake(tmp_path / "lake", members), tmp_path / "x", *more).read_text())
+    assert set(found) == {one.uri for one in members}
+    assert {(a, b) for a in found for b, _ in found[a]} == {(b, a) for a in found for b, _ in found[a]}
+    assert [G, 1.0] in found[F]
+    if not more:
+        gone = {one.uri for one in members if one.is_removable}
+        assert removed_by_imagededup(found) == gone - {F}
+
+
+def test_imagededup_finds_a_copy_of_several_scopes(tmp_path):
+    members = [
+        one
+        for scope in "ab"
+        for one in (
+            keeper(f"k-{scope}", f"/{scope}.png", b"1", scope, scope=scope),
+            copy(f"f-{scope}", F, b"1", scope, scope=scope),
+        )
+    ]
+    found = json.loads(export("imagededup", make_lake(tmp_path / "lake", members), tmp_path / "x").read_text())
+    assert found == {"/a.png": [[F, 1.0]], "/b.png": [[F, 1.0]], F: [["/a.png", 1.0], ["/b.png", 1.0]]}
+
+
+def asset(number: int) -> str:
+    return str(uuid.UUID(int=number))
+
+
+def test_immich_keeps_an_asset_of_which_one_file_stays(tmp_path):
+    """1: original and preview. 2: preview in another group. 3: original in no group. 4: it was not read. 5: all go."""
+
+    def of(number: int, image: Member) -> Member:
+        return replace(image, extra={"asset": asset(number)})
+
+    members = [
+        of(1, keeper("k1", "/k1", b"1", "g1")),
+        of(1, copy("c1", "/c1", b"1", "g1")),
+        of(2, copy("c2", "/c2", b"1", "g1")),
+        of(5, copy("c5", "/c5", b"1", "g1")),
+        of(5, copy("d5", "/d5", b"1", "g1")),
+        of(2, keeper("k2", "/k2", b"2", "g2")),
+        of(3, copy("c3", "/c3", b"2", "g2")),
+        of(4, copy("c4", "/c4", b"2", "g2")),
+        replace(Member("s3", "/s3", b"3"), extra={"asset": asset(3).upper()}),
+        of(4, Member("f4", "/f4", None)),
+        of(5, Member("d", "/d", b"5", is_deleted=True)),
+        of(6, keeper("k6", "/k6", b"6", "g6")),
+        of(6, copy("c6", "/c6", b"6", "g6")),
+    ]
+    out = export("immich", make_lake(tmp_path / "lake", members), tmp_path / "x.jsonl", "--id-column", "asset")
+    bodies = [json.loads(line)["ids"] for line in out.read_text().splitlines()]
+    assert bodies == [[asset(n) for n in (1, 2, 5)], [asset(n) for n in (2, 3, 4)]], "each asset once; none alone"
+    ends = [json.loads(line)["groups"][0] for line in (tmp_path / "x-resolve.jsonl").read_text().splitlines()]
+    assert [(end["keepAssetIds"], end["trashAssetIds"]) for end in ends] == [([asset(1), asset(2)], [asset(5)])]
+
+
+def lake_of_several_scopes(tmp_path: Path) -> Path:
+    """Files of several names, in two scopes, of all tiers; each keeper has an image of its own."""
+    both = {"file_id": "inode:1"}
+    members = [
+        keeper("k1", "/k1", b"1", "g1", scope="a"),
+        copy("a1", "/f", b"1", "g1", scope="a", **both),
+        copy("a2", "/link", b"1", "g1", "verified", scope="a", **both),
+        copy("a3", "/alone", b"1", "g1", "copies", scope="a"),
+        Member("a4", "/changed", b"4", "g1", "alternate", scope="a"),
+        keeper("k2", "/k2", b"1", "g2", scope="b"),
+        copy("b1", "/f", b"1", "g2", scope="b", **both),
+        keeper("k3", "/k3", b"3", "g3", scope="b"),
+        copy("b2", "/f3", b"3", "g3", scope="b"),
+        copy("b3", "/f3", b"3", "g3", scope="b"),
+    ]
+    return make_lake(tmp_path / "lake", members, "copies")
+
+
+CHANGES = {
+    "nothing": ("", {}),
+    "a copy was deleted": ("image_id = 'a1'", {"deleted_at": "ingested_at"}),
+    "a copy has other bytes": ("image_id = 'a1'", {"content_id": "'of other bytes'"}),
+    "a copy cannot be read": ("image_id = 'b2'", {"status": "'failed'"}),
+    "a keeper was deleted": ("image_id = 'k1'", {"deleted_at": "ingested_at"}),
+    "a keeper has other bytes": ("image_id = 'k2'", {"content_id": "'of other bytes'"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_exports_and_the_view_say_the_same(tmp_path, change):
+    lake = lake_of_several_scopes(tmp_path)
+    where, values = CHANGES[change]
+    if where:
+        DeltaTable(str(lake / "images")).update(predicate=where, updates=values)
+    reader = Reader(lake)
+    names = ["image_id", "uri", "group_id", "keeper_id", "keeper_uri", "tier", "kind", "score_to_keeper", "reason"]
+    names += ["byte_size", "freed_bytes"]
+    expected = reader.table("removable", names, order="group_id, image_id").to_pylist()
+    assert expected
+    assert reader.query(removable_of()).select(names).to_pylist() == expected
+    parts = [row for n in "123" for row in reader.query(removable_of(f"group_id = 'g{n}'")).select(names).to_pylist()]
+    assert parts == expected
