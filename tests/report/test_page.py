@@ -226,6 +226,14 @@ def test_the_page_keeps_to_its_weight_and_says_what_it_leaves_out(tmp_path):
     assert (few.n_listed, few.n_groups) == (30, 400)
 
 
+def test_pictures_of_25_000_images_are_read_though_no_query_can_name_them(made_report):
+    reader = open_tables(str(made_report / "lake"))
+    stored = reader.table("thumbnails", ("content_id",))["content_id"].to_pylist()
+    contents = [f"none-{n}" for n in range(25_000)] + stored
+    members = pa.table({"group_id": ["g"] * len(contents), "content_id": contents})
+    assert read_pictures(reader, members, 128_000_000).n_shown == len(stored)
+
+
 def test_groups_are_left_out_where_their_texts_are_too_heavy(tmp_path):
     lake = write_lake(tmp_path / "lake", 300, lambda g, m: f"/{g}/{'<' * 400}{m}", n_photographs=4)
     page = warehouse_page(open_tables(str(lake)), max_mb=1)

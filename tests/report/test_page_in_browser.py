@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from html_text import Page
 from report_lake import write_lake
 from test_page import HOSTILE, hostile_name
@@ -180,6 +181,22 @@ def test_a_group_is_shown_side_by_side_with_its_reasons(open_page, made_report):
     assert badges[0] == "Keeper, stays"
     removable = data["members"]["removable"][: len(cards)]
     assert [badge.endswith("may go") for badge in badges] == [bool(goes) for goes in removable]
+
+
+def test_a_member_says_with_which_image_its_score_is(open_page, tmp_path):
+    lake = write_lake(tmp_path / "lake", 60, n_photographs=4)
+    table = DeltaTable(str(lake / "groups"))
+    size = table.to_pyarrow_table(columns=["group_size"])["group_size"].to_numpy()
+    largest = f"group_size = {size.max()}"
+    members = ["image_id LIKE '%-2'", "image_id LIKE '%-3'"]
+    table.update({"compared_with": "replace(image_id, '-2', '-1')"}, predicate=f"{largest} AND {members[0]}")
+    table.update({"compared_with": "'beyond the first 50'"}, predicate=f"{largest} AND {members[1]}")
+    out = tmp_path / "page.html"
+    out.write_text(warehouse_page(open_tables(str(lake))).html, encoding="utf-8")
+    page = open_page(out, "#groups")
+    told = [card.locator("p", has_text="Score ").inner_text() for card in page.locator(".member").all()[1:4]]
+    ends = [text.partition(" against ")[2] for text in told]
+    assert ends == ["the keeper", "image 2 of this group", "an image that is not listed"]
 
 
 def test_addresses_open_views_and_groups(open_page, made_report, rows):

@@ -216,20 +216,21 @@ def _combine_pairs(by_vertex: Mapping[str, VertexVerdicts], by_word: Mapping[str
     chain = _join(joining, {row.duplicate_set for row in by_vertex.values()})
     broken = {chain[a] for a, b in apart if a != b and chain[a] == chain[b]}  # chains of which two sets are kept apart
     disputed = contradictory | {a for a, b in alternate if a == b} | {name for name in chain if chain[name] in broken}
-    by_set = {
-        word: {name: [v for key, found in between.items() if name in key for v in found] for name in _ends(between)}
-        for word, between in by_word.items()
-    }
+    confirmed, alternates, separated = map(_by_set, (same, alternate, apart))
+    confirmed_by = {name: _authors(found) for name, found in confirmed.items()}
+    alternate_by = {name: _authors(found) for name, found in alternates.items()}
+    apart_text = {name: _apart_text(found, name, by_vertex) for name, found in separated.items()}
+    apart_of, alternates_of = _neighbours(apart), _neighbours(alternate)
     for row in by_vertex.values():
         own = row.duplicate_set
         row.is_disputed = own in disputed
         row.linked_set = row.vertex if own in contradictory else own if chain[own] in broken else chain[own]
-        row.apart = _others(own, apart)
-        row.alternates = _others(own, alternate)
+        row.apart = list(apart_of.get(own, ()))
+        row.alternates = list(alternates_of.get(own, ()))
         if own not in contradictory:
-            row.confirmed_by = _authors(by_set[DUPLICATE].get(own, ()))
-        row.alternate_by = _authors(by_set[ALTERNATE].get(own, ()))
-        row.apart_text = _apart_text(by_set[NOT_DUPLICATE].get(own, ()), own, by_vertex)
+            row.confirmed_by = confirmed_by.get(own)
+        row.alternate_by = alternate_by.get(own)
+        row.apart_text = apart_text.get(own)
     last = {name: max(found, key=Verdict.order) for (name, _), found in same.items()}
     latest_in_chain: dict[str, Verdict] = {}
     for a, b in joining:
@@ -247,12 +248,22 @@ def _combine_pairs(by_vertex: Mapping[str, VertexVerdicts], by_word: Mapping[str
     return conflicts
 
 
-def _ends(between: _Between) -> set[str]:
-    return {name for key in between for name in key}
+def _by_set(between: _Between) -> dict[str, list[Verdict]]:
+    """The verdicts on each duplicate set."""
+    out: dict[str, list[Verdict]] = {}
+    for key, found in between.items():
+        for name in set(key):
+            out.setdefault(name, []).extend(found)
+    return out
 
 
-def _others(name: str, between: _Between) -> list[str]:
-    return sorted({b if a == name else a for a, b in between if name in (a, b)})
+def _neighbours(between: _Between) -> dict[str, list[str]]:
+    """The duplicate sets that verdicts name together with each one, sorted."""
+    out: dict[str, set[str]] = {}
+    for a, b in between:
+        out.setdefault(a, set()).add(b)
+        out.setdefault(b, set()).add(a)
+    return {name: sorted(others) for name, others in out.items()}
 
 
 def _authors(verdicts: Iterable[Verdict]) -> str | None:
@@ -264,10 +275,8 @@ def _name_list(names: set[str]) -> str:
     return ", ".join(shown) + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")
 
 
-def _apart_text(verdicts: Sequence[Verdict], duplicate_set: str, by_vertex: Mapping[str, VertexVerdicts]) -> str | None:
+def _apart_text(verdicts: Sequence[Verdict], duplicate_set: str, by_vertex: Mapping[str, VertexVerdicts]) -> str:
     """Text that names the images a set is kept apart from, and the people who decided that."""
-    if not verdicts:
-        return None
     names = set()
     for v in verdicts:
         for end, opposite in ((v.vertex, v.other_image_id), (v.other, v.image_id)):
