@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from html_text import Page
@@ -19,6 +20,7 @@ from dupelake.cli import main
 from dupelake.errors import NotFoundError, QueryError
 from dupelake.group.totals import may_go_by_group, may_go_by_kind, totals_of, what_may_go
 from dupelake.report.page import _percent, group_page, warehouse_page
+from dupelake.report.pictures import read_pictures
 from dupelake.report.snapshot import open_tables
 from dupelake.runtime.run_report import human_bytes
 from dupelake.warehouse.reader import Reader
