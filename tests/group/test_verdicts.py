@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -249,3 +250,14 @@ def test_words_name_who_and_what():
     assert rows["f"].confirmed_by == "ann, bob, cid and 1 more"
     assert (rows["f"].apart_text, rows["z"].apart_text) == ("iz by eve", "ic by eve")
     assert (rows["y"].alternate_by, rows["f"].alternate_by, rows["z"].alternate_by) == ("fay", "fay", None)
+
+
+def test_the_time_grows_with_the_number_of_verdicts_and_not_faster():
+    def seconds(n):
+        given = [says(f"{2 * k:06}", f"{2 * k + 1:06}", WORDS[k % 3], k) for k in range(n)]
+        start = time.process_time()
+        combine(given)
+        return time.process_time() - start
+
+    seconds(500)
+    assert seconds(16_000) < 40 * seconds(1000)  # by the square it would be 256 times

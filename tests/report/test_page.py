@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from html_text import Page
@@ -19,6 +20,7 @@ from dupelake.cli import main
 from dupelake.errors import NotFoundError, QueryError
 from dupelake.group.totals import may_go_by_group, may_go_by_kind, totals_of, what_may_go
 from dupelake.report.page import _percent, group_page, warehouse_page
+from dupelake.report.pictures import read_pictures
 from dupelake.report.snapshot import open_tables
 from dupelake.runtime.run_report import human_bytes
 from dupelake.warehouse.reader import Reader
@@ -224,6 +226,14 @@ def test_the_page_keeps_to_its_weight_and_says_what_it_leaves_out(tmp_path):
     assert "The 30 largest of 400 groups are listed" in few.html
     assert Page(few.html).data["groups"]["id"] == shown.data["groups"]["id"][:30]
     assert (few.n_listed, few.n_groups) == (30, 400)
+
+
+def test_pictures_of_25_000_images_are_read_though_no_query_can_name_them(made_report):
+    reader = open_tables(str(made_report / "lake"))
+    stored = reader.table("thumbnails", ("content_id",))["content_id"].to_pylist()
+    contents = [f"none-{n}" for n in range(25_000)] + stored
+    members = pa.table({"group_id": ["g"] * len(contents), "content_id": contents})
+    assert read_pictures(reader, members, 128_000_000).n_shown == len(stored)
 
 
 def test_groups_are_left_out_where_their_texts_are_too_heavy(tmp_path):

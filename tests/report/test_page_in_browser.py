@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from html_text import Page
 from report_lake import write_lake
 from test_page import HOSTILE, hostile_name
 
 from dupelake.report.page import MAX_MB, group_page, warehouse_page
 from dupelake.report.snapshot import open_tables
+from dupelake.warehouse.reader import Reader
 
 DESKTOP, PHONE = (1360, 900), (390, 844)
 SLOW = 5  # a machine that does other work as well may be so many times slower than the goals
@@ -180,6 +182,30 @@ def test_a_group_is_shown_side_by_side_with_its_reasons(open_page, made_report):
     assert badges[0] == "Keeper, stays"
     removable = data["members"]["removable"][: len(cards)]
     assert [badge.endswith("may go") for badge in badges] == [bool(goes) for goes in removable]
+
+
+def test_a_member_says_with_which_image_its_score_is(open_page, tmp_path):
+    lake = write_lake(tmp_path / "lake", 60, n_photographs=4)
+    table = DeltaTable(str(lake / "groups"))
+    size = table.to_pyarrow_table(columns=["group_size"])["group_size"].to_numpy()
+    largest = f"group_size = {size.max()}"
+    members = ["image_id LIKE '%-2'", "image_id LIKE '%-3'"]
+    table.update(
+        {"compared_with": "left(image_id, char_length(image_id) - 1) || '1'"}, predicate=f"{largest} AND {members[0]}"
+    )
+    table.update({"compared_with": "'beyond the first 50'"}, predicate=f"{largest} AND {members[1]}")
+    out = tmp_path / "page.html"
+    out.write_text(warehouse_page(Reader(lake)).html, encoding="utf-8")
+    page = open_page(out, "#groups")
+    cards = page.locator(".member").all()[1:]
+    told = {
+        card.locator(".id").inner_text()[-2:]: card.locator("p", has_text="Score ")
+        .inner_text()
+        .partition(" against ")[2]
+        for card in cards
+    }
+    assert [told.pop(end) for end in ("-2", "-3")] == ["image 2 of this group", "an image that is not listed"]
+    assert set(told.values()) == {"the keeper"}
 
 
 def test_addresses_open_views_and_groups(open_page, made_report, rows):

@@ -105,6 +105,60 @@ def test_a_verdict_after_a_contradicting_one_is_stored_though_its_author_gave_it
     assert [(row["author"], row["verdict"]) for row in verdicts(lake)][-1] == ("ann", "duplicate")
 
 
+@pytest.mark.parametrize("action", ["keep_left", "keep_right"])
+def test_a_keeper_that_somebody_chose_meanwhile_is_not_overwritten_unseen(desk, lake, action):
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    other = card["right" if action == "keep_left" else "left"]
+    give(DeltaBook(lake, 10), [Line("x", other["image_id"], "keeper")], "eve")
+    (late,) = desk.judge("s1", "ann", [Said(card["key"], action, 0)])
+    side = "right" if action == "keep_left" else "left"
+    assert late["status"] == MEANWHILE
+    assert [(one["author"], one["verdict"], one["side"]) for one in late["said"]] == [("eve", "keeper", side)]
+    assert len(verdicts(lake)) == 1
+    (plain,) = desk.judge("s1", "ann", [Said(card["key"], "duplicate", 0)])  # says nothing of keepers
+    assert plain["status"] == ADDED
+    (seen,) = desk.judge("s1", "ann", [Said(card["key"], action, plain["seen"])])
+    assert seen["status"] == ADDED
+
+
+def test_undo_gives_back_what_held_when_the_verdict_was_written(desk, lake):
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    ends = card["left"]["image_id"], card["right"]["image_id"]
+    give(DeltaBook(lake, 10), [Line("x", ends[0], "duplicate", ends[1])], "eve")  # equal to what ann says
+    (mine,) = desk.judge("s1", "ann", [Said(card["key"], "duplicate", 0)])
+    assert mine["status"] == ADDED
+    (undone,) = desk.judge("s1", "ann", [Said(card["key"], UNDO, mine["seen"])])
+    assert undone["status"] == ADDED
+    assert verdicts(lake)[-1]["verdict"] == "duplicate"
+
+
+def test_undo_after_a_verdict_that_was_sent_twice(desk, lake):
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    for _ in range(2):
+        (mine,) = desk.judge("s1", "ann", [Said(card["key"], "keep_left", 0)])
+    desk.judge("s1", "ann", [Said(card["key"], UNDO, mine["seen"])])
+    assert [row["verdict"] for row in verdicts(lake)][-2:] == ["withdrawn", "withdrawn"]
+    assert len(verdicts(lake)) == 4
+
+
+def test_undo_of_a_verdict_that_the_server_does_not_remember_is_refused(desk, lake, clock):
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    give(DeltaBook(lake, 10), [Line("x", card["left"]["image_id"], "alternate", card["right"]["image_id"])], "eve")
+    seen = desk.hand_out("s1", "ann", 0, [], [card["key"]])["said"][card["key"]][-1]["at"]
+    desk.judge("s1", "ann", [Said(card["key"], "keep_left", seen)])
+    n = len(verdicts(lake))
+    withdrawn = [Line("x", card["left"]["image_id"], "withdrawn", card["right"]["image_id"])]
+    give(DeltaBook(lake, 10), withdrawn, "ann")  # so that the pair is asked again
+    restarted = Desk(lake, CONFIG, 1000, 10.0, clock)
+    newest = {
+        one["key"]: one["said"][-1]["at"] for one in restarted.hand_out("s", "x", 50, [], [])["cards"] if one["said"]
+    }
+    (undone,) = restarted.judge("s1", "ann", [Said(card["key"], UNDO, newest[card["key"]])])
+    assert undone["status"] == REFUSED
+    assert "does not know what held before" in undone["faults"][0]
+    assert len(verdicts(lake)) == n + 1
+
+
 def test_what_makes_no_sense_is_refused_with_the_reason(desk):
     (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
     withdrawn, unknown, nobody = (
@@ -126,8 +180,8 @@ CONFLICTS = {
 }
 
 
-@pytest.mark.parametrize("kind", CONFLICTS)
-def test_conflicts_come_first_and_end_with_a_verdict_on_them(lake, clock, kind):
+def _add_conflict(lake: Path, kind: str) -> str:
+    """Adds a conflict that a night found; returns the word that both people said."""
     uris = {row["uri"].rpartition("/")[2]: row["image_id"] for row in _images(lake)}
     first, second = uris["coffee.png"], "ghost" if kind == "unknown_image" else uris["rocket.png"]
     word = "keeper" if kind == "two_keepers" else "duplicate"
@@ -137,6 +191,29 @@ def test_conflicts_come_first_and_end_with_a_verdict_on_them(lake, clock, kind):
     row |= {"decided_at": AT, "against_decided_at": AT, "since": AT}
     table = DECISION_CONFLICTS.name
     write_deltalake(str(lake / table), arrow(DECISION_CONFLICTS, [row]), mode="append")
+    return word
+
+
+def test_the_keeper_of_another_is_not_withdrawn_unseen(lake, clock):
+    _add_conflict(lake, "two_keepers")
+    desk = Desk(lake, CONFIG, 1000, 10.0, clock)
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    give(DeltaBook(lake, 10), [Line("x", card["right"]["image_id"], "keeper")], "eve")
+    (late,) = desk.judge("s1", "ann", [Said(card["key"], "keep_left", 0)])
+    assert late["status"] == MEANWHILE
+    assert len(verdicts(lake)) == 1
+    (seen,) = desk.judge("s1", "ann", [Said(card["key"], "keep_left", late["seen"])])
+    (undone,) = desk.judge("s1", "ann", [Said(card["key"], UNDO, seen["seen"])])
+    assert undone["status"] == ADDED
+    assert {(row["image_id"], row["verdict"]) for row in verdicts(lake)[-2:]} == {
+        (card["left"]["image_id"], "withdrawn"),
+        (card["right"]["image_id"], "keeper"),
+    }
+
+
+@pytest.mark.parametrize("kind", CONFLICTS)
+def test_conflicts_come_first_and_end_with_a_verdict_on_them(lake, clock, kind):
+    word = _add_conflict(lake, kind)
     desk = Desk(lake, CONFIG, 1000, 10.0, clock)
     (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
     assert card["what"] == "conflict"

@@ -19,6 +19,7 @@ from dupelake.warehouse.reader import Reader
 SMALL_PX = 160  # longest side of a picture where the stored thumbnails are too heavy together
 _QUALITY = 60
 _SMALL_BYTES = 3000  # of a small picture as text, at least: how many contents are worth reading
+_AT_ONCE = 5000  # contents that a query names; delta-rs overflows its stack at some 20,000
 _AHEAD = 128  # pictures that are reduced together
 PER_BLOCK = 48  # pictures of a script element
 _SMALL_MEMBERS = 6  # images of a group with a small picture
@@ -56,7 +57,8 @@ def read_pictures(reader: Reader, members: pa.Table, budget: int) -> Pictures:
     contents = members["content_id"].to_pylist()
     wanted = list(dict.fromkeys(contents))
     affordable = wanted[: max(0, budget) // _SMALL_BYTES]
-    rows = reader.query(thumbnails_of(affordable))
+    parts = [affordable[at : at + _AT_ONCE] for at in range(0, len(affordable) or 1, _AT_ONCE)]
+    rows = pa.concat_tables([reader.query(thumbnails_of(part)) for part in parts])
     stored = dict(zip(rows["content_id"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
     weight = sum(4 * (len(data) // 3 + 1) for data in stored.values())
     if len(affordable) == len(wanted) and weight + 8 * len(contents) <= budget:

@@ -19,7 +19,7 @@ from typing import Any
 from dupelake.config import Config
 from dupelake.errors import ConfigError
 from dupelake.group.giving import Line, give
-from dupelake.group.verdicts import WITHDRAWN, Verdict
+from dupelake.group.verdicts import KEEPER, RULE, WITHDRAWN, Verdict
 from dupelake.review.cards import Card, CardReader, Given
 from dupelake.review.ledger import Ledger
 from dupelake.review.order import ordered
@@ -51,12 +51,11 @@ class Said:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a verdict writes, and what would take it back."""
+    """What a verdict writes."""
 
     said: Said
     card: Card
     lines: list[Given]
-    restore: list[Given]
 
 
 class _Meanwhile(Exception):
@@ -96,6 +95,7 @@ class Desk:
         asked = ordered(self._reader, self._ledger, self._config, self._limit)
         for card in self.pictures.cards(asked):
             self._cards.setdefault(card.key, card)
+        self._ledger.know(vertex for card in self._cards.values() for vertex in card.vertices)
 
     def card(self, key: str) -> Card | None:
         """The card of this key, if it was in the queue."""
@@ -167,18 +167,24 @@ class Desk:
         return {"left": len(waiting), "judged": len(self._cards) - len(waiting), "others": others}
 
     def _said(self, card: Card) -> list[Row]:
-        """The verdicts on the pair of a card, by time, for people."""
+        """The verdicts on a card, by time, for people; side names the image, if a verdict is about one of two."""
+        found = [(one, _side(card, ends)) for ends in _all_ends(card) for one in self._on(card, ends)]
+        found.sort(key=lambda told: told[0].order())
         return [
-            {"author": one.author, "verdict": one.verdict, "at": one.decided_at}
-            for one in self._ledger.history(card.vertices)
+            {"author": one.author, "verdict": one.verdict, "at": one.decided_at, "side": side} for one, side in found
         ]
+
+    def _on(self, card: Card, ends: frozenset[str]) -> list[Verdict]:
+        """The verdicts on both images of a card, or people's on one of them, by time."""
+        history = self._ledger.history(ends)
+        return [one for one in history if _side(card, ends) is None or not one.author.startswith(RULE)]
 
     def judge(self, session: str, author: str, said: Sequence[Said]) -> list[Row]:
         """Store verdicts, in one commit if all can be; one that is refused does not hold up the others.
 
         Returns:
             for each its key; status (ADDED, MEANWHILE or REFUSED); faults, why it was refused; said, all verdicts on
-            the pair; seen, the time of the newest; conflicts, contradictions with other verdicts in words.
+            the pair and its images; seen, the time of the newest; conflicts, contradictions with others in words.
 
         Raises:
             BusyError: others held the lock for too long.
@@ -188,7 +194,7 @@ class Desk:
             sound = [plan for plan in plans if isinstance(plan, _Plan)]
             if len(sound) > 1 and len({plan.card.key for plan in sound}) == len(sound):
                 try:
-                    self._write(author, sound)
+                    self._write(session, author, sound)
                 except (_Meanwhile, ConfigError):
                     pass  # one by one, so that the others are stored
                 else:
@@ -200,7 +206,7 @@ class Desk:
         if not isinstance(plan, _Plan):
             return plan
         try:
-            self._write(author, [plan])
+            self._write(session, author, [plan])
         except _Meanwhile:
             return _outcome(said.key, MEANWHILE, [], **self._now(plan.card))
         except ConfigError as error:
@@ -214,21 +220,37 @@ class Desk:
             if card is None:
                 return _outcome(said.key, REFUSED, ["the pair is not in the queue; load the page again"])
             if said.action == UNDO:
-                first, second = card.left.image_id, card.right.image_id if card.right is not None else None
-                lines = self._restore.get((session, card.key), [(first, second, WITHDRAWN)])
+                lines = self._restore.get((session, card.key), [])
+                if not lines:
+                    told = "the server was started since, and does not know what held before; judge the pair again"
+                    return _outcome(said.key, REFUSED, [told], **self._now(card))
             elif said.action in card.actions():
                 lines = card.lines(said.action)
             else:
                 return _outcome(said.key, REFUSED, [f"{said.action} makes no sense of this pair"])
-            return _Plan(said, card, lines, [self._holds_now(card, line) for line in lines])
+            return _Plan(said, card, lines)
 
-    def _write(self, author: str, plans: Sequence[_Plan]) -> None:
+    def _write(self, session: str, author: str, plans: Sequence[_Plan]) -> None:
         lines = [line for plan in plans for line in plan.lines]
         named = [Line(f"verdict {n}", a, verdict, b) for n, (a, b, verdict) in enumerate(lines, 1)]
         # A verdict that others have contradicted since is new, though its author gave it before.
         again = not all(self._is_known(plan, author) for plan in plans)
-        book = _CarefulBook(self._folder, self._wait_s, lambda: self._refuse_unseen(plans))
-        give(book, named, author, again=again)
+        restore: dict[tuple[str, str], list[Given]] = {}
+
+        def look() -> None:
+            """Called with the lock for writing verdicts held, before anything is written."""
+            with self._lock:
+                self._ledger.refresh()
+                self._refuse_unseen(author, plans)
+                for plan in plans:
+                    key = session, plan.card.key
+                    # After a request that was sent twice, undo gives back what held before the first.
+                    if key not in self._restore or not self._is_known(plan, author):
+                        restore[key] = [self._holds_now(plan.card, line) for line in plan.lines]
+
+        give(_CarefulBook(self._folder, self._wait_s, look), named, author, again=again)
+        with self._lock:
+            self._restore |= restore
 
     def _stored(self, session: str, author: str, plan: _Plan) -> Row:
         card = plan.card
@@ -238,7 +260,6 @@ class Desk:
                 self._restore.pop((session, card.key), None)
                 self._leases[card.key] = (session, author, self._clock() + LEASE_S)
             else:
-                self._restore[session, card.key] = plan.restore
                 self._judged.add(card.key)
                 self._leases.pop(card.key, None)
             self._ledger.refresh()
@@ -248,7 +269,7 @@ class Desk:
     def _holds_now(self, card: Card, line: Given) -> Given:
         """The verdict that would restore what holds now on the images of a line."""
         latest = self._ledger.latest(card.vertices_of(line))
-        return (line[0], line[1], WITHDRAWN) if latest is None else (*_ids(latest), latest.verdict)
+        return (line[0], line[1], WITHDRAWN) if latest is None else _given(latest)
 
     def _is_known(self, plan: _Plan, author: str) -> bool:
         """Whether the author's verdicts hold already, as after a request that was sent twice."""
@@ -256,14 +277,20 @@ class Desk:
         pairs = zip(now, plan.lines, strict=True)
         return all(one is not None and (one.verdict, one.author) == (line[2], author) for one, line in pairs)
 
-    def _refuse_unseen(self, plans: Sequence[_Plan]) -> None:
-        """Called with the lock for writing verdicts held, before anything is written."""
-        with self._lock:
-            self._ledger.refresh()
-            for plan in plans:
-                history = self._ledger.history(plan.card.vertices)
-                unseen = [one for one in history if one.decided_at > plan.said.seen]
-                if unseen and unseen[-1].verdict not in [verdict for _, _, verdict in plan.lines]:
+    def _refuse_unseen(self, author: str, plans: Sequence[_Plan]) -> None:
+        for plan in plans:
+            says = {frozenset(plan.card.vertices_of(line)): line for line in plan.lines}
+            keeps = any(verdict == KEEPER for _, _, verdict in plan.lines)
+            for ends in _all_ends(plan.card):
+                unseen = [one for one in self._on(plan.card, ends) if one.decided_at > plan.said.seen]
+                if _side(plan.card, ends) is not None:  # she knows which keepers she chose on other pairs
+                    unseen = [one for one in unseen if one.author != author]
+                if not unseen:
+                    continue
+                if ends in says and _meaning(_given(unseen[-1])) != _meaning(says[ends]):
+                    raise _Meanwhile
+                # The keeper of the other image contradicts this one.
+                if ends not in says and (len(ends) > 1 or (keeps and unseen[-1].verdict == KEEPER)):
                     raise _Meanwhile
 
     def _now(self, card: Card) -> Row:
@@ -286,9 +313,25 @@ class _CarefulBook(DeltaBook):
             yield check
 
 
-def _ids(verdict: Verdict) -> tuple[str, str | None]:
-    """The images that a verdict names."""
-    return verdict.image_id, verdict.other_image_id
+def _all_ends(card: Card) -> set[frozenset[str]]:
+    """The vertices of a card together, and each alone, about which there may be verdicts."""
+    return {frozenset(card.vertices), *(frozenset((one,)) for one in card.vertices)}
+
+
+def _side(card: Card, ends: frozenset[str]) -> str | None:
+    """The image of a card of which alone a verdict on these vertices is; None if it is about all of the card."""
+    if ends == frozenset(card.vertices):
+        return None
+    return "left" if card.left.vertex in ends else "right"
+
+
+def _given(verdict: Verdict) -> Given:
+    return verdict.image_id, verdict.other_image_id, verdict.verdict
+
+
+def _meaning(given: Given) -> tuple[str, str]:
+    """What a verdict says of its vertices: two images of equal pixels can be keepers in turn."""
+    return given[2], given[0] if given[2] == KEEPER else ""
 
 
 def _outcome(key: str, status: str, faults: Sequence[str], **more: Any) -> Row:

@@ -1,31 +1,70 @@
-"""The verdicts that were given so far, as they hold now: read by delta-rs, resolved by the rules of `group`."""
+"""The verdicts that were given so far, as they hold now: read by delta-rs, resolved by the rules of `group`.
+
+Rules may have given a million verdicts, so only those are read that somebody asks about, and those that may change what
+they mean.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 from dupelake.config import Config
 from dupelake.frames.functions import locally
 from dupelake.group.decisions_stage import MEANING, resolve_decisions
-from dupelake.group.verdicts import KEEPER, WITHDRAWN, Conflict, Verdict, VertexVerdicts, combine
+from dupelake.group.verdicts import (
+    ALTERNATE,
+    DUPLICATE,
+    KEEPER,
+    RULE,
+    WITHDRAWN,
+    Conflict,
+    Verdict,
+    VertexVerdicts,
+    combine,
+)
 from dupelake.lookup.measure import frame_of, rows_of
-from dupelake.warehouse.reader import Reader, quoted_list
+from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.schema import DECIDED, DECISIONS, HASHES, IMAGES
-
-# Names are of the schema, and texts are quoted.
-# ruff: noqa: S608
+from dupelake.warehouse.scratch import Scratch, scratch_beside
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_IMAGE = ("image_id", "content_id", "scope", "status", "deleted_at")
-_HASH = ("content_id", "pixel_digest")
+_READ = (DECISIONS, DECIDED, IMAGES, HASHES)
+_MANY = 1000  # new verdicts; of more, only those are read that were asked about
+_COUNTED = "SELECT count(*) AS n, max(decided_at) AS newest FROM decisions"
+# The images that show pixels of a class now, or showed them when somebody decided.
+_ALIKE = """SELECT word AS content_id FROM asked UNION SELECT content_id FROM hashes WHERE pixel_digest IN (
+  SELECT h.pixel_digest FROM hashes h JOIN asked a ON a.word = h.content_id
+)"""
+_NAMED = """SELECT i.image_id AS word FROM images i JOIN alike a ON a.content_id = i.content_id
+UNION SELECT d.image_id FROM decided d JOIN alike a ON a.content_id = d.content_id"""
+_ON_NAMED = """SELECT d.* FROM decisions d JOIN named n ON n.word = d.image_id
+UNION SELECT d.* FROM decisions d JOIN named n ON n.word = d.other_image_id"""
+_IMAGES = """SELECT i.image_id, i.content_id, i.scope, i.status, i.deleted_at FROM images i
+JOIN ids n ON n.word = i.image_id"""
+_DECIDED = "SELECT d.* FROM decided d JOIN ids n ON n.word = d.image_id"
+_HASHES = """SELECT content_id, pixel_digest FROM hashes WHERE pixel_digest IN (
+  SELECT h.pixel_digest FROM hashes h JOIN contents c ON c.word = h.content_id
+)"""
 
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Connected:
+    """The combined verdicts on all vertices that verdicts connect, directly or over others."""
+
+    vertices: set[str]
+    by_vertex: dict[str, VertexVerdicts]
+    conflicts: list[Conflict]
+
+
 class Ledger:
-    """The verdicts of a warehouse. `refresh` reads them again if there are new ones.
+    """The verdicts of a warehouse. `refresh` reads the new ones; `know` those on some vertices.
 
     Args:
         reader: of the warehouse, at its newest versions.
@@ -34,40 +73,71 @@ class Ledger:
 
     def __init__(self, reader: Reader, config: Config) -> None:
         self._reader, self._config = reader, config
-        self._version = -1
-        self._verdicts: list[Verdict] = []
-        self._by_vertex: dict[str, VertexVerdicts] = {}
-        self._by_ends: dict[frozenset[str], list[Verdict]] = {}
-        self.conflicts: list[Conflict] = []
+        self._now = reader  # at the versions of the last `refresh`
+        self._versions: dict[str, int] = {}
+        self._count, self._newest = 0, None
+        self._known: set[str] = set()  # vertices whose verdicts were read
+        self._clear()
         self.refresh()
 
-    def refresh(self) -> None:
-        """Read the verdicts again, if the table changed."""
-        version = self._reader.version(DECISIONS.name)
-        if version == self._version:
-            return
-        self._verdicts = self._resolved()
-        by_vertex, self.conflicts = combine(self._verdicts)
-        self._by_vertex = {row.vertex: row for row in by_vertex}
-        self._by_ends = {}
-        for verdict in self._verdicts:
-            ends = frozenset(filter(None, (verdict.vertex, verdict.other)))
-            self._by_ends.setdefault(ends, []).append(verdict)
-        self._version = version
+    def _clear(self) -> None:
+        self._by_vertex: dict[str, set[Verdict]] = {}
+        self._by_ends: dict[frozenset[str], list[Verdict]] = {}
+        self._connected: dict[str, _Connected] = {}
 
-    def _resolved(self) -> list[Verdict]:
-        """All verdicts, by time, with the vertices that they are about."""
-        decisions = self._reader.table(DECISIONS.name).to_pylist()
+    def refresh(self) -> None:
+        """Read the new verdicts, if the table changed."""
+        versions = {table.name: self._reader.version(table.name) for table in _READ}
+        if versions == self._versions:
+            return
+        now = self._reader.at(versions)
+        counted = now.query(_COUNTED).to_pylist()[0]
+        new = self._added(now, counted["n"]) if self._versions else None
+        self._now, self._versions, self._count, self._newest = now, versions, counted["n"], counted["newest"]
+        if new is None:
+            known, self._known = self._known, set()
+            self._clear()
+            self.know(known)
+        elif new:
+            verdicts = self._resolved(new)
+            self._add(verdicts)
+            self.know(end for verdict in verdicts for end in _ends(verdict))
+
+    def _added(self, now: Reader, count: int) -> list[Row] | None:
+        """The verdicts that came since the last `refresh`; None if there are many, or what was read changed."""
+        before = self._versions
+        if any(now.versions[name] != before[name] for name in (IMAGES.name, HASHES.name)):
+            return None
+        if count - self._count > _MANY or not now.only_appended(DECISIONS.name, before[DECISIONS.name]):
+            return None
+        since = "true" if self._newest is None else f"decided_at > {_literal(self._newest)}"
+        rows = now.table(DECISIONS.name, where=since).to_pylist()
+        return rows if len(rows) == count - self._count else None  # an earlier time can be given by SQL
+
+    def know(self, vertices: Iterable[str]) -> None:
+        """Read the verdicts on these vertices, and on those that they may make copies or alternates of them."""
+        wanted = set(vertices) - self._known
+        while wanted:
+            with scratch_beside(self._now) as scratch:
+                _put(scratch, "asked", {vertex.partition("/")[0] for vertex in wanted})
+                scratch.make("alike", _ALIKE)
+                scratch.make("named", _NAMED)
+                rows = scratch.query(_ON_NAMED).to_pylist()
+            verdicts = self._resolved(rows)
+            self._add(verdicts)
+            self._known |= wanted
+            joining = (verdict for verdict in verdicts if verdict.verdict in (DUPLICATE, ALTERNATE))
+            wanted = {end for verdict in joining for end in _ends(verdict)} - self._known
+
+    def _resolved(self, decisions: Sequence[Row]) -> list[Verdict]:
+        """Verdicts with the vertices that they are about."""
         if not decisions:
             return []
-        ids = {row[name] for row in decisions for name in ("image_id", "other_image_id")} - {None}
-        images = self._reader.table(IMAGES.name, _IMAGE, f"image_id IN {quoted_list(sorted(ids))}").to_pylist()
-        decided = self._reader.table(DECIDED.name).to_pylist()
-        contents = {row["content_id"] for row in (*images, *decided)} - {None}
-        pixels = f"SELECT pixel_digest FROM hashes WHERE content_id IN {quoted_list(sorted(contents))}"
-        hashes = self._reader.query(
-            f"SELECT {', '.join(_HASH)} FROM hashes WHERE pixel_digest IN ({pixels})"
-        ).to_pylist()
+        with scratch_beside(self._now) as scratch:
+            _put(scratch, "ids", {row[name] for row in decisions for name in ("image_id", "other_image_id")} - {None})
+            images, decided = scratch.query(_IMAGES).to_pylist(), scratch.query(_DECIDED).to_pylist()
+            _put(scratch, "contents", {row["content_id"] for row in (*images, *decided)} - {None})
+            hashes = scratch.query(_HASHES).to_pylist()
         with locally():
             resolved = resolve_decisions(
                 frame_of(decisions, DECISIONS.columns),
@@ -76,42 +146,87 @@ class Ledger:
                 frame_of(hashes, HASHES.columns),
                 self._config,
             )
-            rows = rows_of(resolved)
-        return sorted((_verdict_of(row) for row in rows), key=Verdict.order)
+            return [_verdict_of(row) for row in rows_of(resolved)]
+
+    def _add(self, verdicts: Iterable[Verdict]) -> None:
+        for verdict in verdicts:
+            ends = _ends(verdict)
+            if any(verdict in self._by_vertex.get(end, ()) for end in ends):
+                continue
+            for end in ends:
+                self._by_vertex.setdefault(end, set()).add(verdict)
+                found = self._connected.get(end)
+                for vertex in () if found is None else found.vertices:
+                    del self._connected[vertex]
+            history = self._by_ends.setdefault(ends, [])
+            history.append(verdict)
+            history.sort(key=Verdict.order)
+
+    def _connected_with(self, vertex: str) -> _Connected:
+        if vertex not in self._connected:
+            verdicts: set[Verdict] = set()
+            seen, waiting = {vertex}, [vertex]
+            while waiting:
+                around = self._by_vertex.get(waiting.pop(), set())
+                verdicts |= around
+                new = {end for verdict in around for end in _ends(verdict)} - seen
+                seen |= new
+                waiting += new
+            rows, conflicts = combine(verdicts)
+            connected = _Connected(seen, {row.vertex: row for row in rows}, conflicts)
+            self._connected |= dict.fromkeys(seen, connected)
+        return self._connected[vertex]
+
+    def undecided(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows for which `is_undecided` holds."""
+        self.know(row[name] for row in rows for name in ("vertex", "other_vertex"))
+        return list(filter(self.is_undecided, rows))
 
     def is_undecided(self, row: Mapping[str, Any]) -> bool:
         """Whether no verdict holds between `vertex` and `other_vertex`, directly or through confirmed copies."""
-        own, other = (self._by_vertex.get(row[name]) for name in ("vertex", "other_vertex"))
+        self.know((row["vertex"], row["other_vertex"]))
+        by_vertex = self._connected_with(row["vertex"]).by_vertex
+        own, other = (by_vertex.get(row[name]) for name in ("vertex", "other_vertex"))
         if own is None or other is None:
             return True
         return other.duplicate_set not in (own.duplicate_set, *own.apart, *own.alternates)
 
     def history(self, vertices: Iterable[str]) -> list[Verdict]:
         """All verdicts on exactly these vertices, by time."""
-        return self._by_ends.get(frozenset(vertices), [])
+        ends = frozenset(vertices)
+        self.know(ends)
+        return self._by_ends.get(ends, [])
 
     def latest(self, vertices: Iterable[str]) -> Verdict | None:
         """The verdict that holds on exactly these vertices; None if there is none, or the last one was withdrawn."""
         history = self.history(vertices)
-        return history[-1] if history and history[-1].verdict != WITHDRAWN else None
+        people = [one for one in history if not one.author.startswith(RULE)]
+        last = (people or history)[-1:]
+        return last[0] if last and last[0].verdict != WITHDRAWN else None
 
-    def said_after(self, time: dt.datetime, images: Sequence[str | None]) -> bool:
-        """Whether a verdict on these images, by their ids, came after a time."""
-        ids, since = frozenset(filter(None, images)), micros(time)
-        singles = [frozenset((one,)) for one in ids]
-        return any(
-            verdict.decided_at > since
-            and (named := frozenset(filter(None, (verdict.image_id, verdict.other_image_id)))) in (ids, *singles)
-            and (named == ids or verdict.verdict in (KEEPER, WITHDRAWN))
-            for verdict in self._verdicts
-        )
+    def unanswered(self, conflicts: Sequence[tuple[dt.datetime, frozenset[str]]]) -> list[bool]:
+        """For each time and the ids of its images, whether no verdict on these came after that time."""
+        with scratch_beside(self._now) as scratch:
+            _put(scratch, "named", {name for _, ids in conflicts for name in ids})
+            rows = scratch.query(_ON_NAMED).to_pylist() if conflicts else []
+        on: dict[frozenset[str], list[Row]] = {}
+        for row in rows:
+            on.setdefault(frozenset(filter(None, (row["image_id"], row["other_image_id"]))), []).append(row)
+
+        def answered(since: dt.datetime, ids: frozenset[str]) -> bool:
+            alone = [row for one in ids for row in on.get(frozenset((one,)), ())]
+            about = [*on.get(ids, ()), *(row for row in alone if row["verdict"] in (KEEPER, WITHDRAWN))]
+            return any(micros(row["decided_at"]) > micros(since) for row in about)
+
+        return [not answered(since, ids) for since, ids in conflicts]
 
     def conflicts_with(self, vertices: Iterable[str]) -> list[str]:
         """The contradictions of a verdict on these vertices with others, in words."""
         ends, said = frozenset(vertices), []
-        for conflict in self.conflicts:
+        self.know(ends)
+        for conflict in self._connected_with(min(ends)).conflicts if ends else ():
             both = [one for one in (conflict.decision, conflict.against) if one is not None]
-            if any(frozenset(filter(None, (one.vertex, one.other))) == ends for one in both):
+            if any(_ends(one) == ends for one in both):
                 words = ", ".join(f"{one.author} says {one.verdict} ({_named(one)})" for one in both)
                 said.append(f"{words}: {MEANING[conflict.kind]}")
         return said
@@ -121,6 +236,19 @@ def micros(time: dt.datetime) -> int:
     """Microseconds since 1970; a time without a zone is UTC."""
     aware = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
     return (aware - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def _literal(time: dt.datetime) -> str:
+    return f"arrow_cast({micros(time)}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+
+
+def _put(scratch: Scratch, name: str, texts: Iterable[str]) -> None:
+    """Make the table `name` of the texts, in the column `word`."""
+    scratch.put(name, pa.table({"word": pa.array(sorted(texts), pa.string())}))
+
+
+def _ends(verdict: Verdict) -> frozenset[str]:
+    return frozenset(filter(None, (verdict.vertex, verdict.other)))
 
 
 def _verdict_of(row: Row) -> Verdict:

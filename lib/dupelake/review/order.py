@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 from dupelake.config import Config
@@ -66,17 +67,16 @@ def ordered(reader: Reader, ledger: Ledger, config: Config, limit: int) -> list[
     """
     min_score = config.decide.min_score
     with_classes = _images_sql(config)
-    undecided = ledger.is_undecided
     found = {CONFLICT: _conflicts(reader, ledger)}
     found |= _first(
         lambda n: reader.query(_pairs_sql(with_classes, min_score, n)).to_pylist(),
-        lambda rows: _said_of_pairs(filter(undecided, rows), min_score),
+        lambda rows: _said_of_pairs(ledger.undecided(rows), min_score),
         _OF_PAIRS,
         limit,
     )
     found |= _first(
         lambda n: reader.query(_members_sql(with_classes, n)).to_pylist(),
-        lambda rows: _said_of_groups(filter(undecided, rows)),
+        lambda rows: _said_of_groups(ledger.undecided(rows)),
         _OF_GROUPS,
         limit,
     )
@@ -217,17 +217,17 @@ def _said_of_groups(rows: Iterable[Row]) -> list[Asked]:
 
 def _conflicts(reader: Reader, ledger: Ledger) -> list[Asked]:
     """Conflicts between verdicts that the last night found and no later verdict was about, the newest first."""
+    rows = reader.table("decision_conflicts", order="since DESC, image_id, other_image_id").to_pylist()
+    others = [row["other_image_id"] or row["against_image_id"] for row in rows]
+    both = [(row["since"], row["image_id"], other) for row, other in zip(rows, others, strict=True)]
+    is_open = ledger.unanswered([(since, frozenset(filter(None, ids))) for since, *ids in both])
     found = []
-    for row in reader.table("decision_conflicts", order="since DESC, image_id, other_image_id").to_pylist():
-        other = row["other_image_id"] or row["against_image_id"]
-        if other == row["image_id"]:
-            other = None
-        if ledger.said_after(row["since"], (row["image_id"], other)):
-            continue
+    for row, other in compress(list(zip(rows, others, strict=True)), is_open):
         why = f"{row['author']} says {row['verdict']}"
         if row["against_verdict"] is not None:
             why += f", {row['against_author']} says {row['against_verdict']}"
-        found.append(Asked(CONFLICT, f"{why}: {row['message']}", row["image_id"], other, row["kind"]))
+        other_id = None if other == row["image_id"] else other
+        found.append(Asked(CONFLICT, f"{why}: {row['message']}", row["image_id"], other_id, row["kind"]))
     return found
 
 

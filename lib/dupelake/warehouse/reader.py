@@ -154,7 +154,7 @@ class Reader:
         now = self.version(name)
         if now <= since:
             return now == since
-        history = self._table(name).history()
+        history = self._table(name).history(now - since)
         later = {entry["version"]: entry for entry in history if since < entry["version"] <= now}
         return len(later) == now - since and all(map(_keeps_rows, later.values()))
 

@@ -71,8 +71,8 @@ function cardOf(groups, g, m) {
   const { name, folder } = partsOf(members.uri[m]);
   const size = `${members.width[m]}×${members.height[m]} ${groups.word(members.format, m)}, ${bytesInWords(members.bytes[m])}`;
   const other = members.compared[m];
-  const isIndirect = other > 0 && other < groups.columns.listed[g];
-  const against = isIndirect ? `image ${other + 1} of this group` : "the keeper";
+  const isListed = other >= 0 && other < groups.columns.listed[g];
+  const against = !isListed ? "an image that is not listed" : other ? `image ${other + 1} of this group` : "the keeper";
   return make(
     "li",
     { className: `card member ${members.removable[m] ? "goes" : groups.word(members.relation, m)}` },

@@ -66,8 +66,9 @@
 
   const showWarnings = (card) => {
     const lines = (card.said || []).slice(-3).map((one) =>
-      warning(`${one.author} said “${WORDS[one.verdict] || one.verdict}” (${clock(one.at)}). `
-        + "A verdict of yours replaces it; skip to leave it."));
+      warning(`${one.author} said “${WORDS[one.verdict] || one.verdict}”`
+        + `${one.side ? ` of the ${one.side} picture` : ""} (${clock(one.at)}). `
+        + `${one.side ? "Keep left and keep right replace" : "A verdict of yours replaces"} it; skip to leave it.`));
     if (card.unsaved) lines.unshift(warning(card.unsaved));
     $("warnings").replaceChildren(...lines);
   };
