@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from exported import VERIFIED, members_in, with_columns
 from grouped_lake import make_lake, written
-
-from conftest import VERIFIED, members_in, with_columns
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
 SECTIONS = {

@@ -9,10 +9,10 @@ import duckdb
 import polars
 import pyarrow.parquet as pq
 import pytest
+from exported import IDENTICAL, VERIFIED, picture
 from grouped_lake import copy, decide, make_lake, write_night
 
 import dupelake
-from conftest import IDENTICAL, VERIFIED, picture
 from dupelake.cli import main
 from dupelake.csv_cells import unescape
 from dupelake.export import questions

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from exported import IDENTICAL, VERIFIED, members_in, picture, with_columns
 from grouped_lake import Member, copy, keeper, make_lake, written
 
-from conftest import IDENTICAL, VERIFIED, members_in, picture, with_columns
 from dupelake.cli import main
 
 
