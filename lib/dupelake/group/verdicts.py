@@ -323,8 +323,10 @@ def _name_list(names: set[str]) -> str:
     return ", ".join(shown) + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")
 
 
-def _apart_text(verdicts: Sequence[Verdict], duplicate_set: str, by_vertex: Mapping[str, VertexVerdicts]) -> str:
+def _apart_text(verdicts: Sequence[Verdict], duplicate_set: str, by_vertex: Mapping[str, VertexVerdicts]) -> str | None:
     """Text that names the images a set is kept apart from, and the people who decided that."""
+    if not verdicts:
+        return None
     names = set()
     for v in verdicts:
         for end, opposite in ((v.vertex, v.other_image_id), (v.other, v.image_id)):
