@@ -73,7 +73,7 @@ def record() -> None:
         shown = [["$ " + " ".join(["dupelake", *first_run.COMMAND]), *first.lines], night]
         blocks = iter("".join(f"{line}\n" for line in lines).replace(folder, first_run.HOME) for lines in shown)
     text = PAGE.read_text(encoding="utf-8")
-    text = re.sub(r"(?<=^```text\n).*?(?=^```$)", lambda _: next(blocks), text, flags=re.M | re.S)
+    text = re.sub(r"^```text\n.*?^```$", lambda _: f"```text\n{next(blocks)}```", text, flags=re.M | re.S)
     PAGE.write_text(text, encoding="utf-8")
 
 

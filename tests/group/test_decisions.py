@@ -312,7 +312,7 @@ def test_what_is_removable_has_a_kept_image_with_a_direct_pair_that_passes(judge
     _, c, said, rows, conflicts_found, _ = judged
     keeper_of = {row.group_id: row for row in rows.values() if row.is_keeper}
     confirmed = {frozenset((a, b)) for a, b, verdict, *_ in said.rows if verdict == "duplicate"}
-    confirmed |= {frozenset(p) for p in (("tr_a", "tr_c"), ("eq_1", "eq_3"), ("tg_a", "tg_c"))}
+    confirmed |= {frozenset(p) for p in (("tr_a", "tr_c"), ("eq_1", "eq_3"), ("tg_a", "tg_c"), ("ar_a", "ar_c"))}
     removable = [row for row in rows.values() if row.is_removable]
     for row in removable:
         keeper = keeper_of[row.group_id]
