@@ -69,6 +69,8 @@ package: setup  ## dist/: the wheel and the reader jar
 .PHONY: screenshots
 screenshots: dev  ## the pictures of the README again; needs chromium
 	$(BIN)/python scripts/screenshots.py
+	$(BIN)/python scripts/review_shots.py --warehouse demo-output/warehouse
+	$(BIN)/python scripts/draw_terminal.py
 
 .PHONY: clean
 clean:  ## remove what was built; leaves the environment

@@ -23,10 +23,10 @@ REPO = Path(__file__).resolve().parents[1]
 PAGE, PICTURE = REPO / "docs" / "first-run.md", REPO / "docs" / "images" / "terminal.svg"
 _WIDTH = 120
 _STYLES = (  # the first that matches a whole line colours its groups, which are named after styles
-    (re.compile(r"(?P<bold_green>\$) (?P<bold>.*)"), "none"),
-    (re.compile(r"(?P<cyan>\w+ +)\d+% \|(?P<green>.*)\| .*"), "none"),
-    (re.compile(r"(?P<bold>Run \S+ .*)"), "none"),
-    (re.compile(r"  (?P<cyan>(images|contents|embedded|pairs|recall|groups|may go|seconds|to \w+ .*?:)) .*"), "none"),
+    re.compile(r"(?P<bold_green>\$) (?P<bold>.*)"),
+    re.compile(r"(?P<cyan>\w+ +)\d+% \|(?P<green>.*)\| .*"),
+    re.compile(r"(?P<bold>Run \S+ .*)"),
+    re.compile(r"  (?P<cyan>(images|contents|embedded|pairs|recall|groups|may go|seconds|to \w+ .*?:)) .*"),
 )
 
 
@@ -43,7 +43,7 @@ def draw(lines: list[str]) -> str:
     console = Console(record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True)
     for line in lines:
         text = Text(line)
-        for pattern, _ in _STYLES:
+        for pattern in _STYLES:
             found = pattern.fullmatch(line)
             if found:
                 for style in found.groupdict():

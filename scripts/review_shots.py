@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-DOCS = Path(__file__).parents[1] / "docs"
+REPO = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPO), str(REPO / "lib")]
+
+from scripts.chromium import launched  # noqa: E402 - after the path
+
+DOCS = REPO / "docs"
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 WANTED = "caption"  # in the headline of the pair that is shown
 
@@ -42,9 +46,7 @@ def main() -> None:
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         found = next(filter(None, (re.search(r"open (\S+) in a browser", line) for line in server.stderr or ())))
-        chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        with launched() as browser:
             desk = browser.new_page(viewport={"width": 1280, "height": 850})
             open_pair(desk, found[1])
             desk.screenshot(path=DOCS / "review.jpg", quality=85)
@@ -53,7 +55,6 @@ def main() -> None:
             open_pair(phone, found[1])
             phone.tap("[data-view=slider]")
             phone.screenshot(path=DOCS / "review-phone.jpg", quality=85)
-            browser.close()
     finally:
         server.terminate()
         server.wait(60)

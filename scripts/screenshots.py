@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,10 @@ class Demo:
     Attributes:
         warehouse: of the demo; only read.
         work: an empty folder for pages.
-        closing: ends what a page started, such as a server, when all pictures are made.
     """
 
     warehouse: Path
     work: Path
-    closing: ExitStack
 
 
 @dataclass(frozen=True)
@@ -134,8 +131,8 @@ def main() -> None:
     if not (args.demo / "warehouse").is_dir():
         subprocess.run([sys.executable, "-m", "dupelake.cli", "demo", "--out", str(args.demo)], check=True)
     chosen = [shot for shot in SHOTS if not args.names or shot.name in args.names]
-    with tempfile.TemporaryDirectory() as work, ExitStack() as closing:
-        take(chosen, Demo(args.demo / "warehouse", Path(work), closing), args.out)
+    with tempfile.TemporaryDirectory() as work:
+        take(chosen, Demo(args.demo / "warehouse", Path(work)), args.out)
 
 
 if __name__ == "__main__":

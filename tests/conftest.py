@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -42,6 +43,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.spark)
     with_spark = {item.path for item in items if item.get_closest_marker("spark")}
     items.sort(key=lambda item: (item.path.parent.name != "pipeline", item.path not in with_spark))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, driven by Playwright; the test skips, loudly, where one of them is absent.
+
+    Of one module, because two drivers of Playwright cannot be open in one process.
+    """
+    pytest.importorskip("playwright.sync_api", reason="Playwright is absent: pip install '.[test]'")
+    from scripts.chromium import executable, launched
+
+    if executable() is None:
+        pytest.skip("no browser: install chromium (apt-get install chromium) to test the pages")
+    with launched() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

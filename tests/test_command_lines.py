@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dupelake.cli import main
+
 CONF, JOBS = (Path(__file__).parents[1] / name for name in ("conf", "jobs"))
 
 
@@ -120,3 +122,11 @@ def test_settings_for_clusters():
     assert held["spark.executorEnv.LC_ALL"] == held["spark.yarn.appMasterEnv.LC_ALL"] == "C.UTF-8"
     assert held["spark.kubernetes.driverEnv.LC_ALL"] == "C.UTF-8"
     assert held["spark.log.level"] == "WARN"
+
+
+def test_rules_name_a_wrong_address_beside_other_faults(capsys):
+    base = Path(__file__).parents[1] / "conf" / "base.yaml"
+    assert main(["rules", "--apply", "--config", str(base), "--warehouse", "file://host/x"]) == 2
+    said = capsys.readouterr().err
+    assert "rules.list has no rule" in said
+    assert said.count("it names the host host") == 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dupelake.errors import DupelakeError, unexpected
 from dupelake.export.command_lines import add_export
 from dupelake.lookup.command_lines import add_check, add_index
-from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
+from dupelake.pipeline.arguments import STARTS_SPARK, Parser, add_spark, spark_settings
 from dupelake.pipeline.job_commands import JOBS, run_command
 from dupelake.pipeline.register_command import add_register
 from dupelake.pipeline.verdict_commands import add_decide, add_rules, readable
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from dupelake.warehouse.schema_types import Table
     from dupelake.warehouse.tables import Warehouse
 
-_WRITING = ("decide", "rules", "evaluate")  # they hold a lock or temporary tables, and start no Spark locally
+# They hold a lock or temporary tables, and start no Spark for local warehouses.
+_HOLDING = ("decide", "rules", "evaluate", "review")
 
 # This module's business is the terminal.
 # ruff: noqa: T201
@@ -50,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Exit code of a command that holds no lock; errors of ours and signals are told in a line."""
+    """Exit code of a command that is no job; errors of ours and signals are told in a line."""
     redactor = Redactor.of(spark_settings(getattr(args, "spark", []), []))
-    advice, unwinds = "nothing is left half done; run it again", args.command in _WRITING
+    advice, unwinds = "nothing is left half done; run it again", args.command in _HOLDING
     with Interrupts(f"dupelake {args.command}", advice, unwinds=unwinds) as interrupts:
         args.watch = interrupts.watch
         try:
@@ -155,14 +156,14 @@ def _existing(args: argparse.Namespace, faults: list[str], table: Table | None =
 
     faults = [*faults]
     settings = spark_settings(args.spark, faults)
-    found = faults_of_warehouse(args.warehouse, settings, is_written=args.command == "decide")
+    found = faults_of_warehouse(args.warehouse, settings, is_written=False)
     folder = None if found else known_local(args.warehouse, settings)
     if folder is not None and not os.path.exists(folder):
         found = [f"--warehouse {args.warehouse}: there is no such folder; run `dupelake run` first"]
     faults += found
     if faults:
         raise ConfigError(faults)
-    told = f"dupelake {args.command}: warehouse {args.warehouse}; starts Spark, which takes some seconds"
+    told = f"dupelake {args.command}: warehouse {args.warehouse}; {STARTS_SPARK}"
     print(Redactor()(told), file=sys.stderr, flush=True)
     warehouse, table = _open(args), table or IMAGES
     if not warehouse.exists(table):

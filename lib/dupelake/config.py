@@ -18,13 +18,14 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from dupelake import pair_rules
 from dupelake.errors import ConfigError
 from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
 from dupelake.pair_rules import RulesConfig, hint
 from dupelake.profiles import BALANCED, profile_values
 from dupelake.replaced_options import REPLACED
 
-TIERS = ("identical", "verified", "copies")  # of removable copies, the strictest first
+TIERS = pair_rules.TIERS  # of removable copies, the strictest first
 KEEPER_CRITERIA = ("pixels", "compression", "format", "captured_at", "image_id")
 _LEAST_GUARD_BYTES = 67_108_864
 MANIFEST_FORMATS = ("auto", "csv", "json", "parquet", "delta", "delta_changes", "archive", "directory")

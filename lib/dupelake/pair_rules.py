@@ -12,7 +12,7 @@ from typing import Any
 KEEPER = "keeper"
 VERDICTS = ("duplicate", "not_duplicate", "alternate", KEEPER)
 KINDS = ("exact", "pixel", "near", "crop", "mirrored", "rotated", "edited", "recoloured", "similar", "none")
-TIERS = ("identical", "verified", "copies")
+TIERS = ("identical", "verified", "copies")  # of removable copies, the strictest first
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RATIO = {"low": 0.0, "high": 1e9}
 

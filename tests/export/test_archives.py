@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from exported import export
 from grouped_lake import Member, copy, keeper, make_lake, written
-
-from dupelake.cli import main
 
 
 @pytest.fixture
@@ -37,11 +36,6 @@ def members(tmp_path) -> list[Member]:
 @pytest.fixture
 def lake(tmp_path, members) -> Path:
     return make_lake(tmp_path / "lake", members)
-
-
-def export(form: str, lake: Path, out: Path, *more: str) -> Path:
-    assert main(["export", form, "--warehouse", str(lake), "--out", str(out), *more]) == 0
-    return out
 
 
 def test_the_quarantine_leaves_them_out_and_says_why(lake, tmp_path, capsys):

@@ -186,11 +186,12 @@ def test_interrupted_moves_go_on_and_lose_nothing(tmp_path, shell):
     script, undo = exported(tmp_path, members, "--quarantine", str(quarantine))
     before = files(tmp_path / "b")
     try:
-        for job, word in ((script, "40 moved"), (undo, "40 in their places")):
+        for job, word, left in ((script, "40 moved", 40), (undo, "40 in their places", 0)):
             n_kills = 0
-            for delay in (0.05, 0.15, 0.25, 0.35, 0.45):
+            for n_done in (0, 6, 12, 18, 24):
                 child = subprocess.Popen([shell, job], stdout=subprocess.DEVNULL, start_new_session=True)
-                time.sleep(delay)
+                while child.poll() is None and abs(left - len(os.listdir(tmp_path / "b"))) <= n_done:
+                    time.sleep(0.001)
                 if child.poll() is None:
                     os.killpg(child.pid, signal.SIGKILL)
                     n_kills += 1

@@ -9,16 +9,11 @@ from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
+from exported import export
 from grouped_lake import Member, copy, keeper, make_lake
 
-from dupelake.cli import main
 from dupelake.notebook.questions import removable_of
 from dupelake.warehouse.reader import Reader
-
-
-def export(form: str, lake: Path, out: Path, *more: str) -> Path:
-    assert main(["export", form, "--warehouse", str(lake), "--out", str(out), *more]) == 0
-    return out
 
 
 def removed_by_imagededup(pairs: dict[str, list[list]]) -> set[str]:

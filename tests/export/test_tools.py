@@ -13,15 +13,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from exported import IDENTICAL, VERIFIED, members_in, picture, with_columns
+from exported import IDENTICAL, VERIFIED, export, members_in, picture, with_columns
 from grouped_lake import Member, copy, keeper, make_lake, written
-
-from dupelake.cli import main
-
-
-def export(form: str, lake: Path, out: Path, *more: str, code: int = 0) -> Path:
-    assert main(["export", form, "--warehouse", str(lake), "--out", str(out), *more]) == code
-    return out
 
 
 def uris(members: list[Member], ids) -> set[str]:

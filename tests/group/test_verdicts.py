@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from star_rule import star_cover
 
-from dupelake.group.verdicts import Verdict, combine, current_verdicts, verdict_cover
+from dupelake.group.cover import verdict_cover
+from dupelake.group.verdicts import Verdict, combine, current_verdicts
 
 WORDS = ("duplicate", "not_duplicate", "alternate", "withdrawn")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tarfile
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from archives import HF, add, write_hf, write_tar, write_zip
-from PIL import Image
+from pictures import FASTEST as FAST
+from pictures import png
 from pyspark.sql import SparkSession
 
 from dupelake.config import FetchConfig, ManifestConfig
@@ -27,22 +26,6 @@ from dupelake.ingest.new_images_stage import normalise
 from dupelake.pipeline import hash as job
 from dupelake.warehouse.schema import HASHES, IMAGES, RUNS
 from dupelake.warehouse.tables import Warehouse
-
-OPTIONS = (
-    "embed.model=none",
-    "lsh.words=false",
-    "features.max_words=0",
-    "run.planted_images=0",
-    "run.checked_images=0",
-)
-FAST = [word for option in OPTIONS for word in ("--set", option)]
-
-
-def png(seed: int, side: int = 64) -> bytes:
-    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 9, 3), np.uint8))
-    out = io.BytesIO()
-    coarse.resize((side, side), Image.Resampling.BICUBIC).save(out, "PNG")
-    return out.getvalue()
 
 
 def content(data: bytes) -> str:
@@ -246,7 +229,7 @@ class Lake:
 
 def test_nights_over_all_kinds(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, tmp_path)
-    pictures = {name: png(at) for at, name in enumerate("abcdefgh")}
+    pictures = {name: png(at, 64) for at, name in enumerate("abcdefgh")}
     write_tar(lake.shards / "000.tar", [("a.png", pictures["a"]), ("a.json", b"{}"), ("b.png", pictures["b"])])
     with tarfile.open(lake.shards / "001.tar", "w") as archive:
         add(archive, "c.png", pictures["c"])

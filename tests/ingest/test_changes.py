@@ -9,6 +9,7 @@ from typing import Any
 
 import deltalake
 import pytest
+from pictures import FASTEST as FAST
 from PIL import Image
 from pyspark.sql import SparkSession
 
@@ -20,14 +21,6 @@ from dupelake.pipeline import hash as job
 from dupelake.warehouse.schema import IMAGES, RUNS
 from dupelake.warehouse.tables import Warehouse
 
-OPTIONS = (
-    "embed.model=none",
-    "lsh.words=false",
-    "features.max_words=0",
-    "run.planted_images=0",
-    "run.checked_images=0",
-)
-FAST = [word for option in OPTIONS for word in ("--set", option)]
 CFG = ManifestConfig(format="delta_changes")
 
 

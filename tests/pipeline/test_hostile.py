@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
-import numpy as np
 import pytest
-from PIL import Image
+from pictures import png
 from pyspark.sql import SparkSession
 
 from dupelake.config import FetchConfig
@@ -26,13 +24,6 @@ from dupelake.warehouse.schema import HASHES, IMAGES
 FAULTS = {"segfault": "crash", "killed": "kill", "endless": "hang", "hungry": "memory"}
 REASONS = {"segfault": "crashed", "killed": "crashed", "endless": "timeout", "hungry": "out_of_memory"}
 GOOD = ("fine", "good", "quiet")
-
-
-def png(seed: int) -> bytes:
-    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 9, 3), np.uint8))
-    out = io.BytesIO()
-    coarse.resize((96, 96), Image.Resampling.BICUBIC).save(out, "PNG")
-    return out.getvalue()
 
 
 @pytest.fixture

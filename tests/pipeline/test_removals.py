@@ -8,24 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
-import numpy as np
 import pytest
+from pictures import FAST, png
 from PIL import Image
 from pyspark.sql import SparkSession
 
 from dupelake.pipeline import cluster, forget, hash, lsh_join
 from dupelake.warehouse.schema import FEATURES, GROUPS, HASHES, IMAGES, JOINED, PAIRS, RUNS, THUMBNAILS, Table
 from dupelake.warehouse.tables import Warehouse
-
-OPTIONS = ("embed.model=none", "lsh.words=false", "run.planted_images=0", "run.checked_images=0")
-FAST = [word for option in OPTIONS for word in ("--set", option)]
-
-
-def png(seed: int, side: int = 96) -> bytes:
-    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 9, 3), np.uint8))
-    out = io.BytesIO()
-    coarse.resize((side, side), Image.Resampling.BICUBIC).save(out, "PNG")
-    return out.getvalue()
 
 
 class Lake:

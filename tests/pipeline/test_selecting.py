@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from pathlib import Path
 
 import deltalake
-import numpy as np
 import pytest
-from PIL import Image
+from pictures import FAST, png
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -26,16 +24,7 @@ from dupelake.warehouse.schema import IMAGES
 from dupelake.warehouse.staging import Staging
 from dupelake.warehouse.tables import Warehouse
 
-OPTIONS = ("embed.model=none", "lsh.words=false", "run.planted_images=0", "run.checked_images=0")
-FAST = [word for option in OPTIONS for word in ("--set", option)]
 LONG = "a: free text/" + "ü" * 300
-
-
-def png(seed: int) -> bytes:
-    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 9, 3), np.uint8))
-    out = io.BytesIO()
-    coarse.resize((96, 96), Image.Resampling.BICUBIC).save(out, "PNG")
-    return out.getvalue()
 
 
 def short(partition: str) -> str:

@@ -1,15 +1,12 @@
-"""Warehouses to review, and headless Chromium."""
+"""Warehouses to review."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from review_world import make_many, make_review
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -28,17 +25,3 @@ def many(tmp_path_factory) -> Path:
 def lake(made, tmp_path) -> Path:
     """A copy of `made` that one test may write."""
     return Path(shutil.copytree(made, tmp_path / "lake"))
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
-    """Headless Chromium; the test skips, loudly, where none is installed."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the PATH; apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()

@@ -16,6 +16,7 @@ from serving import Server, children_of, encoded
 
 from dupelake.errors import EnvironmentFault, VersionMixError
 from dupelake.lookup.build import build_index
+from dupelake.lookup.checker import index_folder
 from dupelake.lookup.manifest import FOLDER, FORMAT, NAME, manifest_of
 from dupelake.lookup.reading import Item
 from dupelake.serve import pool
@@ -122,6 +123,7 @@ def test_a_build_replaces_an_index_of_another_format(lake):
         manifest.write_text(text, encoding="utf-8")
         with pytest.raises(VersionMixError, match="build it"):
             manifest_of(lake / FOLDER)
+        assert index_folder(str(lake), lake / FOLDER) == lake / FOLDER  # as `dupelake index --index` asks
         build_index(str(lake), lake / FOLDER)
         assert manifest_of(lake / FOLDER).format == FORMAT
         assert len(list((lake / FOLDER).glob("s*-*"))) == 2  # a segment and the rows: nothing of the old one is left

@@ -10,6 +10,8 @@ from pathlib import Path
 from grouped_lake import Member, copy, keeper
 from PIL import Image
 
+from dupelake.cli import main
+
 
 def picture(number: int, form: str = "PNG") -> bytes:
     """A small picture; equal numbers and forms give equal bytes."""
@@ -55,3 +57,9 @@ def with_columns(members: list[Member], shard: str) -> list[Member]:
 
 IDENTICAL = {"c1", "c3", "c4"}  # c2 is a name of a file whose other name is only verified
 VERIFIED = IDENTICAL | {"v1", "c2", "v2"}
+
+
+def export(form: str, lake: Path, out: Path, *more: str, code: int = 0) -> Path:
+    """Run the command with this exit code; returns `out`."""
+    assert main(["export", form, "--warehouse", str(lake), "--out", str(out), *more]) == code
+    return out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import skimage
 from PIL import Image, ImageOps
 
@@ -14,7 +16,20 @@ OPTIONS = [
     for option in ("embed.model=none", "run.planted_images=0", "run.checked_images=0")
     for word in ("--set", option)
 ]
+_HASH_AND_JOIN = ("embed.model=none", "lsh.words=false", "run.planted_images=0", "run.checked_images=0")
+FAST = [word for option in _HASH_AND_JOIN for word in ("--set", option)]
+"""Options of nights that hash and join by hashes alone."""
+FASTEST = [*FAST, "--set", "features.max_words=0"]
+"""The same, without visual words."""
 SCENES = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "rocket.jpg", "ihc.png", "moon.png")
+
+
+def png(seed: int, side: int = 96) -> bytes:
+    """A smooth picture in random colours; others of other seeds are no copies of it."""
+    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 9, 3), np.uint8))
+    out = io.BytesIO()
+    coarse.resize((side, side), Image.Resampling.BICUBIC).save(out, "PNG")
+    return out.getvalue()
 
 
 def photograph(name: str, longest: int = 400) -> Image.Image:

@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 import time
-import uuid
 from pathlib import Path
 
+import serving
 from deltalake import DeltaTable
 
-LIB = Path(__file__).parents[2] / "lib"
 
-
-class Serving:
+class Serving(serving.Serving):
     """`dupelake review --serve` of a warehouse, as a process; a context."""
 
     def __init__(self, warehouse: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "dupelake.cli", "review", "--serve", "--port", "0", *arguments]
-        self._log = warehouse.parent / f"review-{uuid.uuid4().hex[:6]}.log"
-        with self._log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, "--warehouse", str(warehouse)],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(LIB), **(env or {})},
-            )
-        self.url = self._listening()
-
-    def _listening(self) -> str:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and self.process.poll() is None:
-            if found := re.search(r"open (http://\S+/) in a browser", self.log):
-                return found[1].replace("0.0.0.0", "127.0.0.1")
-            time.sleep(0.1)
-        self.process.kill()
-        raise AssertionError(f"the server did not start:\n{self.log}")
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text(encoding="utf-8")
-
-    def __enter__(self) -> Serving:
-        return self
+        command = ["review", "--serve", "--port", "0", *arguments, "--warehouse", str(warehouse)]
+        super().__init__(warehouse, command, r"open (http://\S+/) in a browser", env)
+        self.url = self.found[1].replace("0.0.0.0", "127.0.0.1")
 
     def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        try:
-            assert self.process.wait(60) == 0
-        finally:
-            self.process.kill()
+        assert self.stop() == 0
 
 
 def verdicts(warehouse: Path) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 
@@ -55,42 +55,39 @@ def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-class Server:
-    """A server of its own process; a context. `set` are options of the section `serve`."""
+class Serving:
+    """A command that serves, as a process; a context.
 
-    def __init__(
-        self,
-        warehouse: Path,
-        *arguments: str,
-        host: str = "127.0.0.1",
-        env: Mapping[str, str] | None = None,
-        **options: Any,
-    ) -> None:
-        command = [sys.executable, "-m", "dupelake.cli", "serve", "--warehouse", str(warehouse), "--port", "0"]
-        command += ["--host", host, *arguments]
-        for name, value in options.items():
-            command += ["--set", f"serve.{name}={json.dumps(value)}"]
+    Args:
+        warehouse: its log lies beside it.
+        command: of `dupelake`.
+        says: a pattern of the line that tells that it listens.
+        env: further variables.
+
+    Attributes:
+        found: what the pattern found.
+    """
+
+    def __init__(self, warehouse: Path, command: Sequence[str], says: str, env: Mapping[str, str] | None) -> None:
         environment = {**os.environ, "PYTHONPATH": str(LIB), **(env or {})}
-        self._log = Path(warehouse).parent / f"serve-{uuid.uuid4().hex[:6]}.log"
+        self._log = Path(warehouse).parent / f"{command[0]}-{uuid.uuid4().hex[:6]}.log"
         with self._log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        self.host, self.port = "127.0.0.1", self._listening()
-
-    def _listening(self) -> int:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dupelake.cli", *command], stdout=log, stderr=log, env=environment
+            )
         until = time.monotonic() + 120
-        while time.monotonic() < until and self.process.poll() is None:
-            found = re.search(r"listens on http://\S+:(\d+),", self.log)
-            if found:
-                return int(found[1])
+        while not (found := re.search(says, self.log)):
+            if time.monotonic() > until or self.process.poll() is not None:
+                self.process.kill()
+                raise AssertionError(f"the server did not start:\n{self.log}")
             time.sleep(0.1)
-        self.process.kill()
-        raise AssertionError(f"the server did not start:\n{self.log}")
+        self.found = found
 
     @property
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8")
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,6 +100,24 @@ class Server:
             return self.process.wait(60)
         finally:
             self.process.kill()
+
+
+class Server(Serving):
+    """A server of checks. `set` are options of the section `serve`."""
+
+    def __init__(
+        self,
+        warehouse: Path,
+        *arguments: str,
+        host: str = "127.0.0.1",
+        env: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        command = ["serve", "--warehouse", str(warehouse), "--port", "0", "--host", host, *arguments]
+        for name, value in options.items():
+            command += ["--set", f"serve.{name}={json.dumps(value)}"]
+        super().__init__(warehouse, command, r"listens on http://\S+:(\d+),", env)
+        self.host, self.port = "127.0.0.1", int(self.found[1])
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Reply:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=120)

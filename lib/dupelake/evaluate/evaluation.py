@@ -11,9 +11,9 @@ from dupelake.evaluate import judgement, matching
 from dupelake.evaluate.scores import BCubed, Scores, average_precision, sweep
 from dupelake.evaluate.truth import Truth
 from dupelake.evaluate.worst import ShownPair, false_pairs, missed_pairs
-from dupelake.report.last_run import options_in
+from dupelake.report.last_run import last_options
 from dupelake.warehouse.reader import Reader
-from dupelake.warehouse.rules import FAILED, LAST_CONFIG
+from dupelake.warehouse.rules import FAILED
 from dupelake.warehouse.scratch import Scratch, scratch_beside
 
 # Names are of this room.
@@ -90,8 +90,7 @@ def evaluate(reader: Reader, truth: Truth, *, by: str, closed: bool, n_shown: in
         ConfigError: no name of the truth matches an image.
         NotFoundError: the warehouse lacks a table.
     """
-    last = reader.query(LAST_CONFIG)["config"].to_pylist()
-    options = options_in(last[0] if last else None)
+    options = last_options(reader)
     with scratch_beside(reader) as scratch:
         judgement.find_present(scratch, options.lsh)
         matching.match_names(scratch, truth.names, by)

@@ -16,7 +16,7 @@ from dupelake.config import LshConfig
 from dupelake.evaluate.matching import MATCHED
 from dupelake.evaluate.scores import BCubed, Scores, Tally
 from dupelake.evaluate.truth import AMBIGUOUS, DIFFERENT, DUPLICATE
-from dupelake.warehouse.rules import OK, PDQ_MIN_QUALITY
+from dupelake.warehouse.rules import OK, PDQ_MIN_QUALITY, scope_in_sql
 from dupelake.warehouse.scratch import Scratch
 
 # Names are of this room and of the schema.
@@ -91,7 +91,7 @@ class FoundPairs:
 
 def find_present(scratch: Scratch, lsh: LshConfig) -> None:
     """Make the table `present`: images that are not deleted, failed ones too (their vertex is null)."""
-    scope = "''" if lsh.scope == "across" else "i.scope"
+    scope = scope_in_sql(lsh.scope, "i")
     picture = "coalesce(h.pixel_digest, i.content_id)"
     scratch.make(
         "present",

@@ -56,7 +56,7 @@ def match_names(scratch: Scratch, names: pa.Table, by: str) -> None:
     is_escaped = f"{_IS_FILE} AND strpos(uri, '%') > 0"  # SQL cannot decode these
     escaped = scratch.query(f"SELECT DISTINCT uri FROM present WHERE {is_escaped}")["uri"].to_pylist()
     decoded = [plain_path(uri) for uri in escaped]
-    scratch.put("decoded", pa.table({"uri": pa.array(escaped, pa.string()), "path": pa.array(decoded, pa.string())}))
+    scratch.put_texts("decoded", uri=escaped, path=decoded)
     scratch.make("matched", _matched(ways, depths, names.column_names))
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from dupelake.evaluate.judgement import Case, true_pairs, with_state
 from dupelake.evaluate.truth import AMBIGUOUS, DIFFERENT, NO_RELATION
 from dupelake.report.pair_state import apart_in_words
@@ -144,7 +142,7 @@ def _listed_among(case: Case, rows: Sequence[Row]) -> dict[tuple[str, str], str]
     """Relations of the lines of the truth that list the pairs of `rows`."""
     if not case.is_pairs or not rows:
         return {}
-    case.scratch.put("asked", _texts(a=[row["a"] for row in rows], b=[row["b"] for row in rows]))
+    case.scratch.put_texts("asked", a=[row["a"] for row in rows], b=[row["b"] for row in rows])
     found = case.scratch.query("SELECT DISTINCT a, b, relation FROM listed JOIN asked USING (a, b)").to_pylist()
     return {(row["a"], row["b"]): row["relation"] for row in found}
 
@@ -180,13 +178,13 @@ def _shown(case: Case, which: str, rows: Sequence[Row], why: Callable[[Row], tup
     if not rows:
         return []
     scratch, keys, ids = case.scratch, f"{which}_keys", f"{which}_ids"
-    scratch.put(keys, _texts(**{name: [row[name] for row in rows] for name in ("src_id", "dst_id")}))
+    scratch.put_texts(keys, **{name: [row[name] for row in rows] for name in ("src_id", "dst_id")})
     found = scratch.query(
         f"SELECT p.* FROM pairs p JOIN (SELECT DISTINCT src_id, dst_id FROM {keys}) k "
         "ON k.src_id = p.src_id AND k.dst_id = p.dst_id"
     )
     evidence = {(row["src_id"], row["dst_id"]): row for row in found.to_pylist()}
-    scratch.put(ids, _texts(image_id=sorted({row[side] for row in rows for side in "ab"})))
+    scratch.put_texts(ids, image_id=sorted({row[side] for row in rows for side in "ab"}))
     columns = "i.image_id, i.uri, i.width_px, i.height_px, t.bytes"
     joined = f"items i JOIN {ids} k ON k.image_id = i.image_id LEFT JOIN thumbnails t ON t.content_id = i.content_id"
     images = scratch.query(f"SELECT {columns} FROM {joined}").to_pylist()
@@ -201,7 +199,3 @@ def _shown(case: Case, which: str, rows: Sequence[Row], why: Callable[[Row], tup
         truth, state = why(row)
         out.append(ShownPair(a, b, truth, state, measured, groups))
     return out
-
-
-def _texts(**columns: Sequence[str | None]) -> pa.Table:
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -84,9 +83,10 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from dupelake.export.names import absolute
     from dupelake.export.night import night_of
 
-    out = Path(os.path.abspath(os.path.expanduser(args.out)))
+    out = Path(absolute(args.out))
     if out.is_dir():
         raise ConfigError([f"--out {args.out}: is a folder; give a file"])
     night = night_of(args.warehouse, args.tier)
@@ -111,9 +111,10 @@ def _export(args: argparse.Namespace) -> int:
 def _writer(args: argparse.Namespace) -> Callable[[Night, Path], Written]:
     """The function that writes the format of a command line, with its options."""
     from dupelake.export import columns, groups, lists, quarantine, shards
+    from dupelake.export.names import absolute
 
     folder = getattr(args, "folder", None)
-    folder = None if folder is None else os.path.abspath(os.path.expanduser(folder))
+    folder = None if folder is None else absolute(folder)
     is_whole = getattr(args, "members", None) == "all"
 
     def write_quarantine(night: Night, out: Path) -> Written:
@@ -122,7 +123,7 @@ def _writer(args: argparse.Namespace) -> Callable[[Night, Path], Written]:
             raise ConfigError(
                 [f"--out {args.out}: has no ending, so the folder would have its name; give --quarantine"]
             )
-        return quarantine.write_quarantine(night, out, os.path.abspath(os.path.expanduser(given)))
+        return quarantine.write_quarantine(night, out, absolute(given))
 
     return {
         **{form: lambda night, out: lists.write_list(night, out, args.format) for form in _LISTS},

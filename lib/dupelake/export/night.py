@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupelake.config import TIERS, Config
+from dupelake.config import TIERS
 from dupelake.errors import ConfigError
 from dupelake.export.questions import SHARED_URIS, in_no_group, members_of, parts_of, shared_names
 from dupelake.notebook.questions import removable_of
+from dupelake.report.last_run import options_in
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.rules import LAST_COMPLETE, LIVE
 
@@ -90,7 +90,7 @@ def night_of(warehouse: str, tier: str | None = None) -> Night:
     found = newest.query(LAST_COMPLETE).to_pylist()
     reader = newest.at(dict(found[0]["tables"])) if found else newest
     if tier is not None and found:
-        made_with = json.loads(found[0]["config"]).get("cluster", {}).get("removable", Config().cluster.removable)
+        made_with = options_in(found[0]["config"]).cluster.removable
         if TIERS.index(tier) > TIERS.index(made_with):
             raise ConfigError(
                 [

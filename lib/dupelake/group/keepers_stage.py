@@ -16,13 +16,12 @@ from pyspark.sql import Column, DataFrame
 from dupelake.config import ClusterConfig
 from dupelake.frames.functions import F, W
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, cut_bridges
-from dupelake.group.cover import comparison_partners, group_cover
+from dupelake.group.cover import comparison_partners, group_cover, verdict_cover
 from dupelake.group.keeper_order import order_of
 from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side
 from dupelake.group.stars import agreement_of
 from dupelake.group.tiers_stage import is_verified
 from dupelake.group.traces import fits_of, levels_of
-from dupelake.group.verdicts import verdict_cover
 from dupelake.verify.decide_stage import TURN_DEGREES, is_aligned
 
 _SHOWN = tuple(f"{end}_{what}" for what in OF_PAIR for end in ("src", "dst"))

@@ -56,7 +56,7 @@ def member_reason(row: Facts) -> str:
             difference, and box_is_own.
     """
     verdicts = row["verdicts"] or {}
-    said = [f"{row['relation'].capitalize()}: {_difference(row)}."]
+    said = [f"{row['relation'].capitalize()}: {difference_in_words(row)}."]
     if row["is_indirect"] and row["kind"] not in ("exact", "pixel"):
         said.append(f"Kept, because it passes as a copy of {_name(row)} only, not of the keeper.")
     if row["in_set"]:
@@ -66,22 +66,18 @@ def member_reason(row: Facts) -> str:
     return " ".join(said)
 
 
-def difference_in_words(row: Facts) -> str:
-    """What a picture is relative to another that it was compared with, as part of a sentence.
-
-    Args:
-        row: what `member_reason` reads of a member without verdicts; and name, what to call the other picture.
-    """
-    return _difference(row)
-
-
 def _name(row: Facts) -> str:
     if "name" in row:
         return str(row["name"])
     return f"image {row['other']['image_id']}" if row["is_indirect"] else "the keeper"
 
 
-def _difference(row: Facts) -> str:
+def difference_in_words(row: Facts) -> str:
+    """What a picture is relative to another that it was compared with, as part of a sentence.
+
+    Args:
+        row: what `member_reason` reads of a member without verdicts; and name, what to call the other picture.
+    """
     link, kind = row["link"], row["kind"]
     if row["is_keepers_file"]:
         return f"the same file as the keeper, image {row['other']['image_id']}, under another name"

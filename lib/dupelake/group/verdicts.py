@@ -1,4 +1,4 @@
-"""People's verdicts: combine them, find conflicts between them, and compute the star cover that obeys them.
+"""People's verdicts: combine them, and find conflicts between them; cover.py has the star cover that obeys them.
 
 The rules are those of hydrus. A *duplicate set* is the vertices that people confirmed to be one picture: `duplicate`
 is transitive. `not_duplicate` and `alternate` between two members hold between all members of both sets. A *linked set*
@@ -15,12 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from dupelake.group.unionfind import smallest_labels
-
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN = (
     "duplicate",
@@ -40,13 +36,13 @@ _MAX_NAMES = 3  # people or images that a text names
 
 @dataclass(frozen=True)
 class Verdict:
-    """One decision of a person, about contents.
+    """One decision of a person or a rule, about contents.
 
     Attributes:
         vertex: vertex of the first image (a class of equal pixels within a scope); None if the image is unknown.
         other: the same for the second image; None for a verdict about one image.
         verdict: one of the five words above.
-        author: person who made it.
+        author: person who made it, or `rule:NAME`.
         decided_at: microseconds since 1970, UTC.
         image_id: the first image, as the person named it.
         other_image_id: the second image, or None.
@@ -61,6 +57,11 @@ class Verdict:
     image_id: str
     other_image_id: str | None
     fault: str | None = None
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether a rule made it."""
+        return self.author.startswith(RULE)
 
     def order(self) -> tuple[int, str, str, str]:
         """Sort key: time, then all else that differs, so that the order of the input has no effect."""
@@ -124,7 +125,7 @@ def current_verdicts(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[C
         by_key.setdefault(_key(verdict), []).append(verdict)
     found, conflicts = [], []
     for key in sorted(by_key):
-        said = [v for v in by_key[key] if not v.author.startswith(RULE)] or by_key[key]
+        said = [v for v in by_key[key] if not v.is_rule] or by_key[key]
         latest = max(v.decided_at for v in said)
         tied = sorted((v for v in said if v.decided_at == latest), key=lambda v: (_CAUTION[v.verdict], *v.order()))
         first = tied[0]
@@ -199,7 +200,7 @@ def _without_overruled(current: Sequence[Verdict]) -> tuple[list[Verdict], set[V
     alternates of rules no longer hold it together, but are alternates still.
     """
     pairs = _on_pairs(current)
-    people = [v for v in pairs if not v.author.startswith(RULE)]
+    people = [v for v in pairs if not v.is_rule]
     if not people or len(people) == len(pairs):
         return list(current), set()
     named = {end for v in people for end in _two(v)}
@@ -212,11 +213,11 @@ def _without_overruled(current: Sequence[Verdict]) -> tuple[list[Verdict], set[V
         is_parting = v.verdict == NOT_DUPLICATE and _is_inside(v, linked)
         return _is_inside(v, sets) or frozenset(sets[end] for end in _two(v)) in said or is_parting
 
-    rules = [v for v in pairs if v.author.startswith(RULE) and not is_settled(v)]
+    rules = [v for v in pairs if v.is_rule and not is_settled(v)]
     torn = _torn(people + rules, named)
     rules = [v for v in rules if v.verdict != DUPLICATE or v not in torn]
     out = set(pairs) - {*people, *rules}
-    loose = {v for v in _torn(people + rules, named) if v.verdict == ALTERNATE and v.author.startswith(RULE)}
+    loose = {v for v in _torn(people + rules, named) if v.verdict == ALTERNATE and v.is_rule}
     return [v for v in current if v not in out], loose
 
 
@@ -333,65 +334,3 @@ def _apart_text(verdicts: Sequence[Verdict], duplicate_set: str, by_vertex: Mapp
             if end is not None and by_vertex[end].duplicate_set == duplicate_set and opposite is not None:
                 names.add(opposite)
     return f"{_name_list(names)} by {_authors(verdicts)}"
-
-
-def verdict_cover(
-    src: Ints,
-    dst: Ints,
-    vertices: Ints,
-    linked_set: Ints,
-    duplicate_set: Ints,
-    chosen: Flags,
-    apart: Iterable[tuple[int, int]],
-) -> Ints:
-    """Greedy star cover that obeys verdicts: the best free vertex takes its linked set and those of its neighbours.
-
-    Without verdicts the best free vertex takes all its free neighbours. With them a linked set is taken as a whole or
-    not at all; it is not taken if it must be kept apart from a member of the star, or if the star would get a second
-    chosen keeper. A linked set with two chosen keepers is split into its vertices.
-
-    Args:
-        src: one end of each edge, out of `vertices`; smaller is better; loops and repeats are allowed.
-        dst: the other end.
-        vertices: int64 (n,), ascending, unique: all vertices.
-        linked_set: int64 (n,), linked set of each vertex; all its vertices are in one component.
-        duplicate_set: int64 (n,), duplicate set of each vertex.
-        chosen: bool (n,), whether a verdict makes the vertex a keeper.
-        apart: pairs of duplicate sets that may not be in one star; (s, s): no two vertices of s may be in one star.
-
-    Returns:
-        int64 (n,): the centre of each vertex; a centre names itself. O(E log E) plus the sizes of the linked sets.
-    """
-    n = len(vertices)
-    linked_sets = np.unique(linked_set, return_inverse=True)[1].astype(np.int64)
-    twice = np.bincount(linked_sets, weights=chosen, minlength=n)[linked_sets] > 1
-    linked_sets[twice] = n + np.nonzero(twice)[0]
-    members: dict[int, list[int]] = {}
-    for v, u in enumerate(linked_sets.tolist()):
-        members.setdefault(u, []).append(v)
-    a, b = np.searchsorted(vertices, src), np.searchsorted(vertices, dst)
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    order = np.lexsort((high, low))
-    near, ends = high[order].tolist(), np.searchsorted(low[order], np.arange(n + 1)).tolist()
-    kept_apart: dict[int, set[int]] = {}
-    for x, y in apart:
-        kept_apart.setdefault(x, set()).add(y)
-        kept_apart.setdefault(y, set()).add(x)
-    set_of, sets, is_chosen = linked_sets.tolist(), duplicate_set.tolist(), chosen.tolist()
-    centre = np.full(n, -1, np.int64)
-    for c in range(n):
-        if centre[c] >= 0:
-            continue
-        star_sets: set[int] = set()
-        has_chosen = False
-        # The own linked set, then those of neighbours. Better vertices are in a star already: worse ones are enough.
-        for w in (c, *near[ends[c] : ends[c + 1]]):
-            new = members[set_of[w]]
-            new_has_chosen = any(is_chosen[v] for v in new)
-            is_separate = any(kept_apart.get(sets[v], set()) & star_sets for v in new)
-            if centre[w] >= 0 or (has_chosen and new_has_chosen) or is_separate:
-                continue
-            centre[new] = c
-            star_sets |= {sets[v] for v in new}
-            has_chosen = has_chosen or new_has_chosen
-    return np.asarray(vertices[centre], np.int64)

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from pyspark.sql import functions as F
 
 from dupelake.errors import ManifestError
 from dupelake.ingest.access import Access, open_local
-from dupelake.ingest.endings import ARCHIVES, IMAGES, ending
+from dupelake.ingest.endings import ARCHIVES, IMAGES, ending, plain_endings
 from dupelake.ingest.failure import Failure
 from dupelake.ingest.manifest_cells_stage import FAULT
 from dupelake.ingest.manifest_columns_stage import PLACE
@@ -41,7 +42,7 @@ from dupelake.ingest.members import (
     version_of,
 )
 from dupelake.ingest.tars import Read, tar_entries
-from dupelake.ingest.trees import FOLDER_OF_PARTITION, time_text
+from dupelake.ingest.trees import partition_of, time_text
 from dupelake.ingest.zips import overlapping, zip_entries
 
 _MAX_TASKS = 10_000
@@ -83,15 +84,13 @@ def read_archives(spark: SparkSession, place: Place, extensions: Sequence[str], 
     paths = [(place.readable_path(file.path),) for file in place.files("archive")]
     tasks = spark.sparkContext.parallelize(paths, min(len(paths), _MAX_TASKS))
     source = spark.createDataFrame(tasks, "archive string")
-    wanted = frozenset(one.lower().lstrip(".") for one in extensions) or IMAGES
+    wanted = plain_endings(extensions) or IMAGES
     rows = source.mapInArrow(
         partial(_batches, wanted=wanted, access=access), ", ".join(f"{name} string" for name in _Row._fields)
     )
-    named = F.regexp_extract("archive", FOLDER_OF_PARTITION, 1)
-    day = F.coalesce(F.substring("modified", 1, 10), F.lit("1970-01-01"))
     return rows.select(
         "uri",
-        F.when(named != "", named).otherwise(day).alias("partition"),
+        partition_of("archive", "modified").alias("partition"),
         F.when(F.col("byte_size").isNotNull(), F.col("modified")).alias("last_modified"),
         "etag",
         "byte_size",
@@ -101,16 +100,10 @@ def read_archives(spark: SparkSession, place: Place, extensions: Sequence[str], 
 
 
 def _batches(batches: Iterable[pa.RecordBatch], *, wanted: frozenset[str], access: Access) -> Iterator[pa.RecordBatch]:
-    held: list[_Row] = []
-    for batch in batches:
-        for archive in batch["archive"].to_pylist():
-            for row in list_archive(archive, wanted, access):
-                held.append(row)
-                if len(held) == _BATCH_ROWS:
-                    yield _batch(held)
-                    held = []
-    if held:
-        yield _batch(held)
+    archives = (archive for batch in batches for archive in batch["archive"].to_pylist())
+    rows = (row for archive in archives for row in list_archive(archive, wanted, access))
+    while some := list(islice(rows, _BATCH_ROWS)):
+        yield _batch(some)
 
 
 def _batch(rows: Sequence[_Row]) -> pa.RecordBatch:

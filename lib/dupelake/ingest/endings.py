@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _IMAGES = (
     "jpg jpeg jpe jfif jp2 j2k jxl png apng gif webp avif heic heif tif tiff bmp dib ico svg psd tga pcx "
     "ppm pgm pbm pnm exr hdr dds dng cr2 cr3 nef arw orf rw2 raf raw dcm"
@@ -15,3 +17,8 @@ IMAGES, COMPANIONS, ARCHIVES = (frozenset(words.split()) for words in (_IMAGES, 
 def ending(name: str) -> str:
     """The ending of a file name in lower case, without its dot; "" if there is none."""
     return name.rsplit(".", 1)[-1].lower() if "." in name else ""
+
+
+def plain_endings(extensions: Iterable[str]) -> frozenset[str]:
+    """Endings as `ending` gives them, of `jpg`, `.JPG` and the like."""
+    return frozenset(one.lower().lstrip(".") for one in extensions)

@@ -22,3 +22,8 @@ class Failure:
     message: str
     content_id: str | None = None
     byte_size: int | None = None
+
+
+def told(error: Exception) -> str:
+    """The message of a Failure by an exception, with room for a few words more."""
+    return f"{type(error).__name__}: {error}"[:480]

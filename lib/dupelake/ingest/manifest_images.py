@@ -24,7 +24,7 @@ from pyspark.sql import window as W
 
 from dupelake.errors import ManifestError
 from dupelake.ingest.access import Access, open_local
-from dupelake.ingest.failure import Failure
+from dupelake.ingest.failure import Failure, told
 from dupelake.ingest.manifest_cells_stage import FAULT, FOLDER, quoted
 from dupelake.ingest.manifest_columns_stage import PLACE, is_known, packed
 from dupelake.ingest.manifest_names import OTHER_URI_NAMES, URI, plain_name
@@ -190,6 +190,6 @@ def _file(path: str, *, access: Access) -> _File | Failure:
             info = os.fstat(opened)
             footer = pq.read_metadata(file)
     except (OSError, ValueError, pa.ArrowException) as error:
-        return Failure("unreadable", f"{type(error).__name__}: {error}"[:480])
+        return Failure("unreadable", told(error))
     rows = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
     return _File(version_of(info), time_text(info.st_mtime_ns), np.array([0, *accumulate(rows)][:-1], np.int64))

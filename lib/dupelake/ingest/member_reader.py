@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dupelake.ingest.access import Access, open_local
-from dupelake.ingest.failure import Failure
+from dupelake.ingest.failure import Failure, told
 from dupelake.ingest.files import local_file_id
 from dupelake.ingest.members import MemberPlace, version_of
 from dupelake.ingest.retrying import retried
@@ -82,14 +82,14 @@ class MemberReader:
             try:
                 rows = _Rows.at_start(os.dup(file.fileno()), key)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, IndexError) as error:
-                return Failure("undecodable", f"{type(error).__name__}: {error}"[:480])
+                return Failure("undecodable", told(error))
         self._rows = None  # after a failure, the next row begins anew
         try:
             value = rows.value(place.at)
         except StopIteration:
             return Failure("truncated", f"the row group ends before row {place.at}")
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, IndexError) as error:  # IndexError: no such column
-            return Failure("undecodable", f"{type(error).__name__}: {error}"[:480])
+            return Failure("undecodable", told(error))
         self._rows = rows
         if not value.is_valid:
             return Failure("empty", "the row holds no bytes of an image", byte_size=0)

@@ -43,7 +43,7 @@ from dupelake.ingest.identity_stage import (
     scopes_agree,
     with_plain,
 )
-from dupelake.ingest.manifest_cells_stage import EXTRA, FAULT, json_of, map_of, partition_name
+from dupelake.ingest.manifest_cells_stage import EXTRA, FAULT, json_of, map_of, partition_name, quoted
 from dupelake.ingest.manifest_columns_stage import KNOWN, ORIGIN, PLACE, as_text
 from dupelake.ingest.manifest_ids_stage import (
     CONFLICT,
@@ -107,7 +107,7 @@ def normalise(raw: DataFrame, cfg: ManifestConfig) -> DataFrame:
     """
     text = as_text(raw)
     names = sorted(text.columns)
-    whole_row = F.to_json(F.struct(*[F.col(_quoted(name)) for name in names]))
+    whole_row = F.to_json(F.struct(*[F.col(quoted(name)) for name in names]))
     uri = F.when(~F.col("uri").rlike(r"^\s*$"), F.col("uri"))
     given_id = _given(text, "image_id")
     captured = _given(text, "captured_at")
@@ -340,7 +340,7 @@ def _extra(names: Sequence[str], unclear: dict[str, Column]) -> Column:
     values = F.map_filter(F.create_map(*unused), lambda _, value: value.isNotNull())
     others = [name for name in names if name not in KNOWN]
     if others:
-        values = F.map_concat(map_of(json_of([F.col(_quoted(name)) for name in others])), values)
+        values = F.map_concat(map_of(json_of([F.col(quoted(name)) for name in others])), values)
     if EXTRA in names:
         values = F.map_concat(map_of(F.col(EXTRA)), values)
     return F.when(F.size(values) > 0, values)
@@ -352,8 +352,3 @@ def _given(text: DataFrame, name: str) -> Column:
         return F.lit(None).cast("string")
     trimmed = F.regexp_replace(F.col(name), r"^\s+|\s+$", "")
     return F.when(trimmed != "", trimmed)
-
-
-def _quoted(name: str) -> str:
-    """A column name quoted for Spark, so that dots and backticks in it are not syntax."""
-    return "`" + name.replace("`", "``") + "`"

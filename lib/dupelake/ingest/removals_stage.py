@@ -22,6 +22,7 @@ from dupelake.ingest.manifest_cells_stage import partition_name
 from dupelake.ingest.manifest_ids_stage import asked_id
 from dupelake.ingest.members import ALL_ARCHIVES, SEPARATOR
 from dupelake.ingest.new_images_stage import FORGOTTEN, selected
+from dupelake.ingest.trees import has_ending
 from dupelake.warehouse.schema import IMAGES, conform
 
 TOMBSTONE, NOT_LISTED = "tombstone", "not_listed"
@@ -88,8 +89,7 @@ def expected_in_listing(
         return listed
     trees = live.where(is_tree & reduce(Column.__or__, [_is_of(root) for root in roots]))
     if extensions:
-        ending = F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1)
-        trees = trees.where(ending.isin([wanted.lower().lstrip(".") for wanted in extensions]))
+        trees = trees.where(has_ending(extensions))
     return listed.unionByName(trees)
 
 

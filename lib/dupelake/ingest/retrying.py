@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from dupelake.config import FetchConfig
-from dupelake.ingest.failure import Failure
+from dupelake.ingest.failure import Failure, told
 
 # Transient errors: a failing disk, a restarted file server, a lock, a stale file handle.
 _TRANSIENT = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ETIMEDOUT}
@@ -30,6 +30,6 @@ def retried(read: Callable[[], bytes | Failure], path: str, fetch: FetchConfig) 
         except (OSError, ValueError) as error:
             if attempt == fetch.retries or getattr(error, "errno", None) not in _TRANSIENT:
                 tries = f" (tried {attempt + 1} times)" if attempt else ""
-                return Failure("unreadable", f"{type(error).__name__}: {error}"[:480] + tries)
+                return Failure("unreadable", told(error) + tries)
         time.sleep(min(_MAX_PAUSE_S, fetch.backoff_ms / 1000 * 2**attempt))
     raise AssertionError

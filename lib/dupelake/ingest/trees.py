@@ -24,6 +24,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,11 +32,12 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from dupelake.ingest.endings import plain_endings
 from dupelake.warehouse.paths import literal
 
 log = logging.getLogger(__name__)
 
-FOLDER_OF_PARTITION = r"(?s)^.*/(?:partition|dt|date)=([^/]+)/"
+_FOLDER_OF_PARTITION = r"(?s)^.*/(?:partition|dt|date)=([^/]+)/"
 _MARKERS = ("_SUCCESS", "_temporary", "_delta_log", "_spark_metadata", "_metadata", "_common_metadata")
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"\d{20}\.")
@@ -59,13 +61,20 @@ def read_tree(spark: SparkSession, root: str, extensions: Sequence[str], *, is_l
     """
     files = _local_files(spark, root) if is_local else _remote_files(spark, root)
     if extensions:
-        ending = F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1)
-        files = files.where(ending.isin([wanted.lower().lstrip(".") for wanted in extensions]))
-    named = F.regexp_extract("uri", FOLDER_OF_PARTITION, 1)
-    day = F.coalesce(F.substring("last_modified", 1, 10), F.lit("1970-01-01"))
-    return files.select(
-        "uri", F.when(named != "", named).otherwise(day).alias("partition"), "last_modified", "byte_size"
-    )
+        files = files.where(has_ending(extensions))
+    partition = partition_of("uri", "last_modified").alias("partition")
+    return files.select("uri", partition, "last_modified", "byte_size")
+
+
+def has_ending(extensions: Iterable[str]) -> Column:
+    """Whether column `uri` ends in one of these (`endings.plain_endings`); a listing and what it covers must agree."""
+    return F.regexp_extract(F.lower("uri"), r"\.([^./]*)$", 1).isin(sorted(plain_endings(extensions)))
+
+
+def partition_of(path: str, modified: str) -> Column:
+    """The innermost folder `partition=`, `dt=` or `date=` of a column of paths, else the day of a column of times."""
+    named = F.regexp_extract(path, _FOLDER_OF_PARTITION, 1)
+    return F.when(named != "", named).otherwise(F.coalesce(F.substring(modified, 1, 10), F.lit("1970-01-01")))
 
 
 def _remote_files(spark: SparkSession, root: str) -> DataFrame:
@@ -122,16 +131,14 @@ class File(NamedTuple):
 
 
 def _list_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    files: list[File] = []
-    for batch in batches:
-        for folder, deep in zip(batch["folder"].to_pylist(), batch["deep"].to_pylist(), strict=True):
-            for file in list_folder(os.fsdecode(folder), deep=deep):
-                files.append(file)
-                if len(files) == _BATCH_ROWS:
-                    yield _batch(files)
-                    files = []
-    if files:
-        yield _batch(files)
+    files = (
+        file
+        for batch in batches
+        for folder, deep in zip(batch["folder"].to_pylist(), batch["deep"].to_pylist(), strict=True)
+        for file in list_folder(os.fsdecode(folder), deep=deep)
+    )
+    while some := list(islice(files, _BATCH_ROWS)):
+        yield _batch(some)
 
 
 def _batch(files: Sequence[File]) -> pa.RecordBatch:

@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 from dupelake.ingest.access import NOT_ALLOWED, Access
-from dupelake.ingest.failure import Failure
+from dupelake.ingest.failure import Failure, told
 
 MAX_REDIRECTS = 5
 _MAX_TIMEOUTS = 3  # consecutive timeouts of a host
@@ -135,7 +135,7 @@ def read_http(uri: str, max_bytes: int, access: Access, *, resolve: Resolve = re
                 return Failure("timeout", f"not read within fetch.timeout_s = {cfg.timeout_s:g} s")
             if attempt == cfg.retries or left <= pause or isinstance(error, ssl.SSLCertVerificationError):
                 tries = f" (tried {attempt + 1} times)" if attempt else ""
-                return Failure("unreadable", f"{type(error).__name__}: {error}"[:480] + tries)
+                return Failure("unreadable", told(error) + tries)
             time.sleep(pause)
     raise AssertionError
 

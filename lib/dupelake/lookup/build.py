@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from dupelake.config import Config
 from dupelake.embed.stage import FEW_KEYPOINTS
 from dupelake.errors import BusyError, EnvironmentFault, ModelError, VersionMixError
-from dupelake.lookup.manifest import Manifest, config_of, place_of, read_manifest, write_manifest
+from dupelake.lookup.manifest import ROWS, Manifest, config_of, place_of, read_manifest, write_manifest
 from dupelake.lookup.segments import MAX_CONTENTS, Segment, SegmentWriter
 from dupelake.lookup.state import StateWriter, columns_of
 from dupelake.lookup.versions import FIX, refuse_others, versions_of
@@ -241,7 +241,7 @@ def _write_segment(folder: Path, ids: Sequence[str], night: _Night, *, is_part: 
 def _write_state(folder: Path, night: _Night) -> tuple[str, int]:
     name = f"state-{uuid.uuid4().hex[:12]}"
     (folder / name).mkdir()
-    writer, n_images = StateWriter(folder / name / "rows.sqlite"), 0
+    writer, n_images = StateWriter(folder / name / ROWS), 0
     conditions = {
         IMAGES.name: (pc.field("status") == OK) & pc.field("content_id").is_valid(),
         HASHES.name: night.rows_of(HASHES),

@@ -85,7 +85,7 @@ class Index:
         for segment in self.segments:
             segment.map_all()
         self._first = np.cumsum([0, *map(len, self.segments)])
-        self.state = State(folder / manifest.state / "rows.sqlite")
+        self.state = State(manifest.rows(folder))
         self._units = np.load(folder / manifest.state / "units.npy", mmap_mode="r")
         self._scopes = json.loads((folder / manifest.state / "scopes.json").read_text(encoding="utf-8"))
         self.are_units = lru_cache(maxsize=16)(self._are_units)

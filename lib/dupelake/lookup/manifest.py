@@ -17,6 +17,7 @@ from dupelake.errors import ConfigError, VersionMixError
 FORMAT = 2
 """Raise it with every change of the files of an index."""
 NAME = "manifest.json"
+ROWS = "rows.sqlite"
 FOLDER = "_dupelake_index"
 """Of the index inside a warehouse."""
 
@@ -55,6 +56,10 @@ class Manifest:
     n_contents: int
     n_images: int
     format: int = FORMAT
+
+    def rows(self, folder: Path) -> Path:
+        """The file of the small rows of the index in `folder`."""
+        return folder / self.state / ROWS
 
     def age_s(self, now: dt.datetime | None = None) -> float:
         """Seconds since the night that the index shows."""

@@ -91,8 +91,9 @@ class State:
         """The rows whose `key` is among the values; without a key all rows."""
         names = columns_of(table)
         query = f"SELECT {', '.join(names)} FROM {table.name}"  # noqa: S608 - names of the schema
-        found: list[Sequence[Any]] = []
-        found = self._held.execute(query).fetchall() if key is None else self._among(f"{query} WHERE {key} IN", values)
+        found: list[Sequence[Any]] = (
+            self._held.execute(query).fetchall() if key is None else self._among(f"{query} WHERE {key} IN", values)
+        )
         if table.name not in self._readers:
             self._readers[table.name] = [_reader(table, name) for name in names]
         readers = self._readers[table.name]

@@ -15,10 +15,10 @@ from dupelake.notebook import questions
 from dupelake.notebook.frames import maker_of
 from dupelake.notebook.why import answer_of
 from dupelake.report.contact_sheet import draw_contact_sheet, sheet_groups
-from dupelake.report.last_run import options_in
+from dupelake.report.last_run import last_options
 from dupelake.report.questions import groups_named, history_of, largest_groups, members_of, run_of
 from dupelake.warehouse.reader import Reader
-from dupelake.warehouse.rules import LAST_COMPLETE, LAST_CONFIG
+from dupelake.warehouse.rules import LAST_COMPLETE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -152,8 +152,7 @@ class OpenWarehouse(Generic[F]):
             pairs = self._reader.table("pairs", where="false")  # its columns, without a row
         else:
             pairs = self._reader.query(questions.pair_of([one["content_id"], other["content_id"]], digests))
-        config = self._reader.query(LAST_CONFIG).to_pylist()
-        scope = options_in(config[0]["config"] if config else None).lsh.scope
+        scope = last_options(self._reader).lsh.scope
         measured = pairs.to_pylist()
         answer = answer_of(one, other, measured[0] if measured else None, is_scoped=scope == "within")
         columns = {"answer": pa.array([answer])}

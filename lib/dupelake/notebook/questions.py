@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dupelake.config import TIERS
 from dupelake.ingest.members import SEPARATOR
 from dupelake.warehouse.reader import quoted, quoted_list
-from dupelake.warehouse.rules import FILE_ID, LIVE, MEMBER_ORDER
+from dupelake.warehouse.rules import FILE_ID, MEMBER_ORDER
+from dupelake.warehouse.views import GOING, WITH_KEEPERS
 
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
@@ -21,7 +22,8 @@ ORDER = {
 
 REMOVABLE = "SELECT * FROM removable ORDER BY group_id, image_id"
 
-IS_MEMBER = f"{FILE_ID} LIKE '%{SEPARATOR}%'"
+_INSIDE = f"{{file}} LIKE '%{SEPARATOR}%'"
+IS_MEMBER = _INSIDE.format(file=FILE_ID)
 """Of `images`: it lies inside of another file. Without a file id, a file in a folder `x!` counts as a member too."""
 
 
@@ -38,26 +40,21 @@ def removable_of(part: str = "true", tiers: Sequence[str] = TIERS) -> str:
         The query of (image_id, uri, group_id, keeper_id, keeper_uri, tier, kind, score_to_keeper, reason, byte_size,
         freed_bytes), then content_id, keeper_content_id, keeper_byte_size, is_member, keeper_is_member (IS_MEMBER).
     """
+    inside, keeper_inside = (_INSIDE.format(file=file) for file in ("i.file", "kept.file"))
     return f"""
-SELECT image_id, uri, group_id, keeper_id, keeper_uri, tier, kind, score_to_keeper, reason, byte_size,
-       CASE WHEN name_number = 1 THEN byte_size ELSE 0 END AS freed_bytes,  -- several names of one file free it once
+SELECT image_id, uri, group_id, keeper_id, keeper_uri, tier, kind, score_to_keeper, reason, byte_size, freed_bytes,
        content_id, keeper_content_id, keeper_byte_size, is_member, keeper_is_member
 FROM (
-  SELECT m.*, i.uri, i.byte_size, i.is_member, kept.image_id AS keeper_id, kept.uri AS keeper_uri,
-         kept.content_id AS keeper_content_id, kept.byte_size AS keeper_byte_size, kept.is_member AS keeper_is_member,
-         row_number() OVER (PARTITION BY i.content_id, i.file ORDER BY m.image_id) AS name_number,
+  SELECT {GOING}, g.content_id, kept.content_id AS keeper_content_id, kept.byte_size AS keeper_byte_size,
+         {inside} AS is_member, {keeper_inside} AS keeper_is_member, g.is_asked,
          -- rows of older releases have no tier
-         min(CASE WHEN coalesce(m.tier, '{TIERS[-1]}') IN {quoted_list(tiers)} THEN 1 ELSE 0 END)
+         min(CASE WHEN coalesce(g.tier, '{TIERS[-1]}') IN {quoted_list(tiers)} THEN 1 ELSE 0 END)
            OVER (PARTITION BY i.content_id, i.file) AS goes
   -- names of these files may be members of groups of other scopes
   FROM (SELECT DISTINCT content_id FROM groups WHERE is_removable AND ({part})) c
-  JOIN (SELECT *, ({part}) AS is_asked FROM groups WHERE is_removable) m ON m.content_id = c.content_id
-  JOIN (SELECT image_id, uri, content_id, byte_size, {FILE_ID} AS file, {IS_MEMBER} AS is_member
-        FROM images WHERE {LIVE}) i ON i.image_id = m.image_id AND i.content_id = m.content_id
-  JOIN (SELECT image_id, group_id, content_id FROM groups WHERE is_keeper) k ON k.group_id = m.group_id
-  JOIN (SELECT image_id, uri, content_id, byte_size, {IS_MEMBER} AS is_member
-        FROM images WHERE {LIVE}) kept ON kept.image_id = k.image_id AND kept.content_id = k.content_id
-) g
+  JOIN (SELECT *, ({part}) AS is_asked FROM groups WHERE is_removable) g ON g.content_id = c.content_id
+  {WITH_KEEPERS.format(groups="groups", images="images")}
+) r
 WHERE goes = 1 AND is_asked
 ORDER BY group_id, image_id
 """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
+from dupelake.errors import ConfigError
 from dupelake.runtime.redaction import Redactor, redact_uris
 
 
@@ -30,6 +31,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
         super().error(Redactor()(message))
+
+
+SESSION = "spark_catalog"
+"""Spark's name of the catalogue of the session."""
+
+STARTS_SPARK = "starts Spark, which takes some seconds"
+"""What a command says before it starts Spark."""
 
 
 def add_spark(parser: argparse.ArgumentParser) -> None:
@@ -59,3 +67,17 @@ def faults_of_secrets(warehouse: str) -> list[str]:
     if redact_uris(warehouse) == warehouse:
         return []
     return [f"--warehouse {redact_uris(warehouse)}: holds a secret, which a catalogue must not; give it as a setting"]
+
+
+def check_tables(warehouse: str, there: Collection[str]) -> None:
+    """Refuse a warehouse that lacks a table which a view reads.
+
+    Raises:
+        ConfigError: it lacks some.
+    """
+    from dupelake.warehouse.views import VIEWS
+
+    lacking = {name for view in VIEWS.values() for name in view.tables}.difference(there)
+    if lacking:
+        told = ", ".join(sorted(lacking))
+        raise ConfigError([f"--warehouse {warehouse}: holds no table {told}; run `dupelake run` first"])

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from dupelake.config import Config
 from dupelake.errors import ConfigError, DupelakeError
+from dupelake.pipeline.arguments import STARTS_SPARK
 from dupelake.pipeline.command_lines import Checked, Command
 from dupelake.runtime import clock
 from dupelake.runtime.bars import is_terminal, write_line
@@ -79,7 +80,7 @@ def _tell(addresses: Sequence[str], redactor: Redactor) -> None:
     """The first line: what goes where. And a warning for each address with a secret."""
     *paths, warehouse = addresses
     what = f"{len(paths)} path{'' if len(paths) == 1 else 's'}, " if paths else ""
-    line = f"dupelake {__version__}: {what}warehouse {warehouse}; starts Spark, which takes some seconds"
+    line = f"dupelake {__version__}: {what}warehouse {warehouse}; {STARTS_SPARK}"
     if is_terminal():
         write_line(redactor(line))
     else:

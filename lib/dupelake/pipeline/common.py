@@ -44,12 +44,17 @@ FULL = (
 
 def run_job(job: Job[O, V], command: Command[O], argv: Sequence[str] | None = None) -> int:
     """Begin the job with its command line, and do it (`run_begun`)."""
-    with Interrupts(command.parser.prog, GO_ON):
-        return run_begun(job, begin(job.name, command, argv))
+    with Interrupts(command.parser.prog, GO_ON) as interrupts:
+        return run_begun(job, begin(job.name, command, argv), interrupts)
 
 
-def run_begun(job: Job[O, V], begun: Begun[O]) -> int:
+def run_begun(job: Job[O, V], begun: Begun[O], interrupts: Interrupts) -> int:
     """Start Spark, run the job, write the row of the run and print the report.
+
+    Args:
+        job: the job.
+        begun: its checked command line.
+        interrupts: the signals of the command; from Spark's start on they cancel its jobs.
 
     Returns:
         The exit code: 0; 2 for configuration, manifest, model or environment faults; 3 for a passed limit (results
@@ -58,35 +63,34 @@ def run_begun(job: Job[O, V], begun: Begun[O]) -> int:
     if isinstance(begun.given, int):
         return begun.given
     try:
-        return _start(job, begun, begun.given)
+        return _start(job, begun, begun.given, interrupts)
     except Exception as error:
         log.error("%s stopped: %s", begun.prog, unexpected(error), exc_info=begun.is_debug)  # noqa: TRY400
         return 1
 
 
-def _start(job: Job[O, V], begun: Begun[O], given: Checked[O]) -> int:
+def _start(job: Job[O, V], begun: Begun[O], given: Checked[O], interrupts: Interrupts) -> int:
     refused = partial(refuse, job.name, begun.run_id)
-    with Interrupts(begun.prog, GO_ON) as interrupts:
-        try:
-            spark = build_session(f"dupelake-{job.name}", given.settings)
-        except DupelakeError as error:
-            return refused(begun.redactor, given.config, error, f"{begun.prog}: {error}")
-        except KeyboardInterrupt:
-            interrupts.note(signal.SIGINT)
-            print(f"{begun.prog}: {interrupts.message}", file=sys.stderr)  # noqa: T201
-            return interrupts.exit_code
-        interrupts.watch(spark)
-        redactor = Redactor.of(dict(spark.sparkContext.getConf().getAll()) | given.settings)
-        configure_logging(begun.run_id, redact=redactor, is_debug=begun.is_debug)
-        try:
-            found = Warehouse(spark, given.warehouse)
-        except ConfigError as error:
-            return refused(redactor, given.config, error, f"{begun.prog}: nothing was started:\n{error}")
-        run = Run(
-            job.name, given.config, found, begun.argv, run_id=begun.run_id, begun=begun.begun, redactor=redactor
-        )  # fmt: skip
-        run.at_step = interrupts.check
-        return _execute(run, job, begun, given.options, interrupts)
+    try:
+        spark = build_session(f"dupelake-{job.name}", given.settings)
+    except DupelakeError as error:
+        return refused(begun.redactor, given.config, error, f"{begun.prog}: {error}")
+    except KeyboardInterrupt:
+        interrupts.note(signal.SIGINT)
+        print(f"{begun.prog}: {interrupts.message}", file=sys.stderr)  # noqa: T201
+        return interrupts.exit_code
+    interrupts.watch(spark)
+    redactor = Redactor.of(dict(spark.sparkContext.getConf().getAll()) | given.settings)
+    configure_logging(begun.run_id, redact=redactor, is_debug=begun.is_debug)
+    try:
+        found = Warehouse(spark, given.warehouse)
+    except ConfigError as error:
+        return refused(redactor, given.config, error, f"{begun.prog}: nothing was started:\n{error}")
+    run = Run(
+        job.name, given.config, found, begun.argv, run_id=begun.run_id, begun=begun.begun, redactor=redactor
+    )  # fmt: skip
+    run.at_step = interrupts.check
+    return _execute(run, job, begun, given.options, interrupts)
 
 
 def _acquire(lock: RunLock, run: Run, begun: Begun[O], interrupts: Interrupts) -> int:

@@ -13,6 +13,7 @@ from dupelake.pipeline.options import HashOptions
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.delta_log import DeltaLog
+from dupelake.warehouse.rules import SUCCEEDED
 from dupelake.warehouse.schema import RUNS
 
 CHANGES = "delta_changes"
@@ -56,7 +57,7 @@ def note_versions_read(run: Run, options: HashOptions, versions: Mapping[str, Ve
 
 def _before(run: Run) -> dict[str, tuple[int, str | None]]:
     """The newest version of each path that a run has read which succeeded, and the table's id then, if it was noted."""
-    done = run.warehouse.read(RUNS).where("status = 'succeeded' AND inputs IS NOT NULL")
+    done = run.warehouse.read(RUNS).where(f"{SUCCEEDED} AND inputs IS NOT NULL")
     each = done.select("started_at", "input_ids", F.explode("inputs").alias("path", "version"))
     read = F.struct("version", F.col("input_ids")[F.col("path")].alias("id"))
     rows = each.groupBy("path").agg(F.max_by(read, "started_at").alias("read")).collect()  # one row a manifest

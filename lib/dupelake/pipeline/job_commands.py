@@ -43,14 +43,14 @@ def run_command(name: str, argv: Sequence[str]) -> int:
     from dupelake.pipeline.beginning import begin
 
     job, prog = JOBS[name], f"dupelake {name}"
-    with Interrupts(prog, GO_ON):
+    with Interrupts(prog, GO_ON) as interrupts:
         try:
             begun = begin(job, command_of(job, prog), argv)
             if isinstance(begun.given, int):
                 return begun.given
             from dupelake.pipeline.common import run_begun
 
-            return run_begun(import_module(f"dupelake.pipeline.{job}").JOB, begun)
+            return run_begun(import_module(f"dupelake.pipeline.{job}").JOB, begun, interrupts)
         except Exception as error:  # such as a package that cannot be imported
             told = traceback.format_exc() if "--debug" in argv else ""
             print(Redactor()(f"{told}{prog}: {unexpected(error)}"), file=sys.stderr)  # noqa: T201

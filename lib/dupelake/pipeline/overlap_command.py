@@ -7,7 +7,7 @@ import os
 
 from dupelake.pipeline.arguments import Parser
 from dupelake.pipeline.command_lines import Command, Faults, add_common, check_holds_images
-from dupelake.pipeline.options import OverlapOptions, absolute
+from dupelake.pipeline.options import OverlapOptions
 from dupelake.warehouse.rules import EXTRA
 
 OF_IMAGES = ("source", "partition", "scope")
@@ -61,7 +61,7 @@ def _options(args: argparse.Namespace, faults: Faults) -> OverlapOptions:
         faults.append(f"--out {args.out}: is a file; give a folder")
     check_holds_images(args, faults)
     between = None if args.between is None else (args.between[0], args.between[1])
-    return OverlapOptions(by, conflicts, between, args.min_share, absolute(out))
+    return OverlapOptions(by, conflicts, between, args.min_share, out)
 
 
 def _way(flag: str, value: str | None, faults: Faults) -> str | None:

@@ -26,6 +26,7 @@ from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_record import Run
 from dupelake.runtime.run_report import human_bytes
 from dupelake.stage_versions import StageVersions
+from dupelake.warehouse.rules import SUCCEEDED
 from dupelake.warehouse.schema import EMBEDDINGS, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse, single_row
 
@@ -187,7 +188,7 @@ def _rates(warehouse: Warehouse) -> Rates:
     )
     rest = F.map_filter("seconds", lambda name, _: ~name.isin(*_OF_IMAGES, *_OF_PAIRS))
     fixed = F.aggregate(F.map_values(rest), F.lit(0.0), lambda sum_, took: sum_ + took).alias("fixed")
-    nights = runs.where("job = 'nightly' AND status = 'succeeded'").orderBy(F.desc("started_at")).limit(_NIGHTS)
+    nights = runs.where(f"job = 'nightly' AND {SUCCEEDED}").orderBy(F.desc("started_at")).limit(_NIGHTS)
     fixed_seconds = single_row(nights.select(fixed).agg(F.median("fixed").alias("fixed")))["fixed"]
     size = single_row(warehouse.read(IMAGES).agg(F.avg("byte_size").alias("n")))["n"]
     return Rates(

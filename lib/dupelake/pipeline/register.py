@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pyspark.sql import SparkSession
 
 from dupelake.errors import ConfigError
-from dupelake.pipeline.arguments import faults_of_secrets
+from dupelake.pipeline.arguments import SESSION, check_tables, faults_of_secrets
 from dupelake.runtime.counts import Counts
 from dupelake.warehouse.catalogue import Catalogue, Found
 from dupelake.warehouse.schema import ALL_TABLES
@@ -37,7 +37,7 @@ class Registered:
     missing: list[str]
 
 
-def register(spark: SparkSession, warehouse: str, schema: str, catalog: str = "spark_catalog") -> Registered:
+def register(spark: SparkSession, warehouse: str, schema: str, catalog: str = SESSION) -> Registered:
     """Make the tables of a warehouse as external tables in a schema, and the views for analysts beside them.
 
     It may be called again: what is there stays, and views of an earlier release are brought up to date. Nothing that
@@ -62,10 +62,7 @@ def register(spark: SparkSession, warehouse: str, schema: str, catalog: str = "s
             for table, is_there in zip(ALL_TABLES, pool.map(lake.exists, ALL_TABLES), strict=True)
             if is_there
         ]
-        lacking = {name for view in VIEWS.values() for name in view.tables}.difference(names)
-        if lacking:
-            told = ", ".join(sorted(lacking))
-            raise ConfigError([f"--warehouse {warehouse}: holds no table {told}; run `dupelake run` first"])
+        check_tables(warehouse, names)
         named = [*names, *VIEWS]
         found = (
             dict(zip(named, pool.map(where.find, named), strict=True)) if where.has_schema() else dict.fromkeys(named)

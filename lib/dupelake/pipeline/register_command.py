@@ -9,13 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from dupelake.errors import ConfigError, NotFoundError
-from dupelake.pipeline.arguments import add_spark, faults_of_secrets, spark_settings
+from dupelake.pipeline.arguments import (
+    SESSION,
+    STARTS_SPARK,
+    add_spark,
+    check_tables,
+    faults_of_secrets,
+    spark_settings,
+)
 
 # This is a command of a terminal.
 # ruff: noqa: T201
-
-SESSION = "spark_catalog"
-"""Spark's name of the catalogue of the session."""
 
 
 def add_register(commands: Any) -> None:
@@ -59,7 +63,7 @@ def _in_spark(args: argparse.Namespace, settings: dict[str, str]) -> int:
     from dupelake.pipeline.register import register
     from dupelake.runtime.session import build_session
 
-    print("dupelake register: starts Spark, which takes some seconds", file=sys.stderr, flush=True)
+    print(f"dupelake register: {STARTS_SPARK}", file=sys.stderr, flush=True)
     spark = build_session("dupelake-register", settings)
     args.watch(spark)
     if faults := _fault_of_memory(args.catalog, lambda key: spark.conf.get(key, None)):
@@ -91,7 +95,6 @@ def _script(root: str, schema: str) -> str:
     from dupelake.warehouse.duckdb_script import duckdb_script
     from dupelake.warehouse.reader import Reader
     from dupelake.warehouse.rules import TABLES
-    from dupelake.warehouse.views import VIEWS
 
     reader, there = Reader(root), []
     for name in TABLES:
@@ -100,9 +103,5 @@ def _script(root: str, schema: str) -> str:
         except NotFoundError:
             continue
         there.append(name)
-    lacking = {name for view in VIEWS.values() for name in view.tables} - set(there)
-    if lacking:
-        raise ConfigError(
-            [f"--warehouse {root}: holds no table {', '.join(sorted(lacking))}; run `dupelake run` first"]
-        )
+    check_tables(root, there)
     return duckdb_script(reader.root, schema, there)

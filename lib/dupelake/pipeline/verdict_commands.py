@@ -155,8 +155,7 @@ def _local_folder(args: argparse.Namespace, faults: list[str]) -> Path | None:
 
     try:
         folder = known_local(args.warehouse)
-    except ConfigError as error:
-        faults += error.faults
+    except ConfigError:  # a fault of the address, which `readable` tells
         return None
     if folder is None:
         faults.append(
@@ -175,12 +174,14 @@ def readable(args: argparse.Namespace, faults: list[str], *, is_written: bool = 
     from dupelake.warehouse.reader import Reader
 
     found = faults_of_warehouse(args.warehouse, {}, is_written=is_written)
+    if found:
+        raise ConfigError([*faults, *found])
     try:
         reader = Reader(args.warehouse)
-        if not faults and not found:
+        if not faults:
             reader.version("images")
     except NotFoundError as error:
-        found.append(f"--{error}")
-    if faults or found:
-        raise ConfigError([*faults, *found])
+        faults = [*faults, f"--{error}"]
+    if faults:
+        raise ConfigError(faults)
     return reader

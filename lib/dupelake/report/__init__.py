@@ -1,1 +1,1 @@
-"""What people look at: contact sheets and summaries."""
+"""What people look at: the report as a page, contact sheets, pair sheets, summaries."""

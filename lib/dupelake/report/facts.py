@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dupelake.config import TIERS, Config
 from dupelake.group.totals import may_go_by_kind, totals_of, what_may_go
 from dupelake.report import questions
+from dupelake.report.last_run import options_in
 from dupelake.runtime.redaction import redact_uris
 from dupelake.warehouse.reader import Reader
 
@@ -50,7 +50,6 @@ class Recall:
 
     Attributes:
         run_id: the run that measured it.
-        started_at: its start (UTC).
         total: found, planted, share, low and high of all planted copies; None where none was planted.
         edits: the same by edit, each with `words`; the edit found least comes first.
         generators: found, true, share, low and high by candidate generator, against brute force.
@@ -58,7 +57,6 @@ class Recall:
     """
 
     run_id: str
-    started_at: datetime
     total: Mapping[str, Any] | None
     edits: Sequence[Mapping[str, Any]]
     generators: Mapping[str, Mapping[str, Any]]
@@ -126,9 +124,8 @@ class Facts:
 
 def read_facts(reader: Reader, until: str | None = None) -> Facts:
     """The figures of the tables that `reader` reads; of `runs` those up to the run `until` (None: all)."""
-    config = reader.query(questions.last_config(until)).to_pylist()
-    used = json.loads(config[0]["config"]) if config else {}
-    defaults = Config()
+    config = reader.query(questions.last_config(until))["config"].to_pylist()
+    used = options_in(config[0] if config else None)
     return Facts(
         images=_row(reader, questions.IMAGES_BY_STATE),
         totals=_row(reader, totals_of()),
@@ -136,17 +133,12 @@ def read_facts(reader: Reader, until: str | None = None) -> Facts:
         may_go_by_kind=reader.query(may_go_by_kind()).to_pylist(),
         pairs=reader.query(questions.PAIRS_BY_KIND).to_pylist(),
         scores=reader.query(questions.scores(BINS)).to_pylist(),
-        min_score=float(used.get("decide", {}).get("min_score", defaults.decide.min_score)),
-        removable=str(used.get("cluster", {}).get("removable", defaults.cluster.removable)),
+        min_score=used.decide.min_score,
+        removable=used.cluster.removable,
         failures=_failures(reader.query(questions.failures(_EXAMPLES)).to_pylist()),
         recall=_recall(reader.query(questions.last_recall(until)).to_pylist()),
         runs=[_run(row) for row in reversed(reader.query(questions.runs_until(until, RUNS_SHOWN)).to_pylist())],
     )
-
-
-def tiers_up_to(tier: str) -> Sequence[str]:
-    """The tiers that `cluster.removable` covers: this one and the stricter ones."""
-    return TIERS[: TIERS.index(tier) + 1]
 
 
 def _row(reader: Reader, sql: str) -> Mapping[str, int]:
@@ -175,7 +167,7 @@ def _recall(rows: Sequence[Mapping[str, Any]]) -> Recall | None:
     edits = [share | {"words": _in_words(edit)} for edit, share in told.get("by_edit", {}).items()]
     edits.sort(key=lambda share: (share["share"], share["words"]))
     generators, checked = told.get("legs", {}), int(told.get("checked", 0))
-    return Recall(rows[0]["run_id"], rows[0]["started_at"], told.get("all"), edits, generators, checked)
+    return Recall(rows[0]["run_id"], told.get("all"), edits, generators, checked)
 
 
 def _in_words(edit: str) -> str:

@@ -145,7 +145,6 @@ def columns_of(listing: Listing) -> dict[str, Any]:
             else [],
             "reason": [_cut(reason) for reason in members["reason"].to_pylist()],
         },
-        "total": listing.n_groups,
     }
 
 

@@ -18,7 +18,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from dupelake.report.charts import charts_of, freed_unit
-from dupelake.report.facts import Facts, read_facts, tiers_up_to
+from dupelake.report.facts import Facts, read_facts
 from dupelake.report.listing import MEMBERS_LISTED, Listing, columns_of, read_group, read_listing
 from dupelake.report.pictures import PER_BLOCK, Pictures, read_pictures
 from dupelake.report.questions import last_complete
@@ -93,7 +93,7 @@ def _page(reader: Reader, listing: Listing, facts: Facts | None, max_mb: int, ru
         "max_mb": max_mb,
         "made_at": datetime.now(UTC),
     }
-    rest = len(_render(told | {"pictures": Pictures([], 0, 0, None)}).encode())
+    rest = len(_render(told | {"pictures": Pictures([], 0, None)}).encode())
     # each script element of pictures has a tag of some 60 bytes
     budget = weight - rest - 1000 - 60 * (listing.members.num_rows // PER_BLOCK + 1)
     pictures = read_pictures(reader, listing.members, budget)
@@ -128,8 +128,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"bytes": human_bytes, "n": "{:,}".format, "percent": _percent, "redacted": redact_uris}
-    environment.globals["tiers_up_to"] = tiers_up_to
+    environment.filters |= {"bytes": human_bytes, "n": "{:,}".format, "percent": _percent}
     return environment
 
 

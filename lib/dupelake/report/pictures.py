@@ -32,13 +32,11 @@ class Pictures:
     Attributes:
         blocks: lines of text, PER_BLOCK images each: a JPEG in base64, `=` and the number of the image that has the
             same picture, or nothing. Numbers begin at 0 with the first listed image.
-        n_images: the images after this number have no line.
         n_shown: the number of images that have a picture.
         longest_px: longest side of the pictures; None if they are as stored.
     """
 
     blocks: Sequence[str]
-    n_images: int
     n_shown: int
     longest_px: int | None
 
@@ -113,7 +111,7 @@ def _packed(lines: Iterator[str], budget: int, longest_px: int | None) -> Pictur
     while taken and not taken[-1]:
         taken.pop()
     blocks = ["\n".join(taken[at : at + PER_BLOCK]) for at in range(0, len(taken), PER_BLOCK)]
-    return Pictures(blocks, len(taken), sum(map(bool, taken)), longest_px)
+    return Pictures(blocks, sum(map(bool, taken)), longest_px)
 
 
 def _as_text(data: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dupelake.warehouse.reader import quoted, quoted_list
-from dupelake.warehouse.rules import COMPLETE, DECIDING, FILE_ID, LIVE, MEMBER_ORDER, SUCCEEDED
+from dupelake.warehouse.rules import COMPLETE, DECIDING, FAILING, FILE_ID, LIVE, MEMBER_ORDER, SUCCEEDED
 
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
@@ -14,7 +14,7 @@ BY_REASON = "SELECT coalesce(reason, 'ok') AS reason, count(*) AS n FROM images 
 BY_KIND = "SELECT kind, count(*) AS n FROM pairs WHERE is_duplicate GROUP BY kind ORDER BY kind"
 IMAGES_BY_STATE = f"""
 SELECT count(*) AS named, count(*) FILTER (WHERE {LIVE}) AS live,
-       count(*) FILTER (WHERE status = 'failed' AND deleted_at IS NULL) AS failed,
+       count(*) FILTER (WHERE {FAILING}) AS failed,
        count(*) FILTER (WHERE deleted_at IS NOT NULL) AS gone,
        (SELECT coalesce(sum(size), 0)
         FROM (SELECT max(byte_size) AS size FROM images WHERE {LIVE} GROUP BY content_id, {FILE_ID})) AS live_bytes
@@ -34,7 +34,7 @@ def failures(n_examples: int) -> str:
 SELECT reason, n, image_id, uri, error_message FROM (
   SELECT reason, image_id, uri, error_message, count(*) OVER (PARTITION BY reason) AS n,
          row_number() OVER (PARTITION BY reason ORDER BY image_id) AS place
-  FROM images WHERE status = 'failed' AND deleted_at IS NULL
+  FROM images WHERE {FAILING}
 ) WHERE place <= {n_examples} ORDER BY n DESC, reason, place
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,17 +13,16 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 
 from dupelake.config import ServeConfig
-from dupelake.errors import BusyError, ConfigError, NotFoundError
-from dupelake.report.last_run import options_in
+from dupelake.errors import ConfigError
+from dupelake.report.last_run import last_options
 from dupelake.review.assets import MIME, SERVED_POLICY, served_page, text_of
 from dupelake.review.cards import ACTIONS
 from dupelake.review.desk import UNDO, Desk, Said
 from dupelake.review.originals import original_of
-from dupelake.review.page import last_config
 from dupelake.serve.app import Text, add_errors, as_json
 from dupelake.serve.gate import DECISIONS, OPEN, App, Gate
 from dupelake.serve.metrics import Metrics
-from dupelake.serve.refused import Refused
+from dupelake.serve.refused import Refused, refusing_faults
 from dupelake.serve.server import listen, token_of
 from dupelake.version import __version__
 from dupelake.warehouse.paths import known_local
@@ -107,7 +106,7 @@ def serve_review(warehouse: str, cfg: ServeConfig, host: str, port: int, limit: 
     if not os.access(folder, os.W_OK | os.X_OK):
         told = f"user {os.getuid()} cannot write there; have its owner allow it, or write a page with --out"
         raise ConfigError([f"--warehouse {warehouse}: {told}"])
-    desk = Desk(folder, options_in(last_config(reader)), limit, cfg.timeout_s)
+    desk = Desk(folder, last_options(reader), limit, cfg.timeout_s)
     app = build_app(Pages(desk, reader, cfg, token))
     says = "" if token is None else "; the page asks for the token"
     listen(app, cfg, host, port, f"dupelake review: open {{url}}/ in a browser{says}; Ctrl-C ends it")
@@ -161,7 +160,8 @@ def _add_verdicts(app: FastAPI, desk: Desk) -> None:
     @app.post(DECISIONS)
     def decisions(given: Verdicts) -> Response:
         said = [Said(one.key, one.action, one.seen) for one in given.verdicts]
-        return as_json({"outcomes": _stored(desk, given, said)})
+        with refusing_faults():
+            return as_json({"outcomes": desk.judge(given.session, given.author, said)})
 
     @app.get("/maps/{key}")
     def placed(key: str) -> Response:
@@ -169,17 +169,6 @@ def _add_verdicts(app: FastAPI, desk: Desk) -> None:
         if card is None:
             raise Refused(404, "not_found", "the pair is not in the queue")
         return as_json(desk.pictures.maps([card])[key])
-
-
-def _stored(desk: Desk, given: Verdicts, said: list[Said]) -> list[dict[str, Any]]:
-    try:
-        return desk.judge(given.session, given.author, said)
-    except BusyError as error:
-        raise Refused(503, "busy", str(error), retry_after_s=5) from error
-    except NotFoundError as error:
-        raise Refused(409, "no_table", str(error)) from error
-    except OSError as error:
-        raise Refused(503, "not_writable", f"the warehouse cannot be written: {error}", retry_after_s=60) from error
 
 
 def _add_pictures(app: FastAPI, desk: Desk, reader: Reader) -> None:

@@ -11,7 +11,15 @@ import numpy as np
 
 from dupelake.config import Config
 from dupelake.group.decisions_stage import TWO_KEEPERS
-from dupelake.group.verdicts import DIFFERENT_SCOPES, UNKNOWN_IMAGE
+from dupelake.group.verdicts import (
+    ALTERNATE,
+    DIFFERENT_SCOPES,
+    DUPLICATE,
+    KEEPER,
+    NOT_DUPLICATE,
+    UNKNOWN_IMAGE,
+    WITHDRAWN,
+)
 from dupelake.review.order import CONFLICT, Asked
 from dupelake.review.words import headline, how_sure
 from dupelake.runtime.redaction import redact_uris
@@ -19,14 +27,13 @@ from dupelake.runtime.run_report import human_bytes
 from dupelake.verify.aligning import PARTS, Laid, PictureCache, laid_on
 from dupelake.verify.in_words import evidence_lines
 from dupelake.warehouse.reader import Reader, quoted_list
-from dupelake.warehouse.rules import LIVE
+from dupelake.warehouse.rules import LIVE, scope_in_sql
 
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
 
-DUPLICATE, NOT_DUPLICATE, ALTERNATE = "duplicate", "not_duplicate", "alternate"
-KEEP_LEFT, KEEP_RIGHT, WITHDRAW = "keep_left", "keep_right", "withdrawn"
-ACTIONS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEP_LEFT, KEEP_RIGHT, WITHDRAW)
+KEEP_LEFT, KEEP_RIGHT = "keep_left", "keep_right"
+ACTIONS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEP_LEFT, KEEP_RIGHT, WITHDRAWN)
 """What a reviewer can say of a pair; `lines` says which verdicts these are."""
 
 Row = dict[str, Any]
@@ -113,24 +120,24 @@ class Card:
         """Which of ACTIONS make sense."""
         kind = self.asked.conflict
         if kind in (UNKNOWN_IMAGE, DIFFERENT_SCOPES) or self.right is None:
-            return (WITHDRAW,)
+            return (WITHDRAWN,)
         if kind == TWO_KEEPERS:
             return KEEP_LEFT, KEEP_RIGHT
         if len(set(self.vertices)) == 1:  # equal pixels are copies, whatever people say
-            return (KEEP_LEFT, KEEP_RIGHT, WITHDRAW) if kind else (KEEP_LEFT, KEEP_RIGHT)
+            return (KEEP_LEFT, KEEP_RIGHT, WITHDRAWN) if kind else (KEEP_LEFT, KEEP_RIGHT)
         return ACTIONS if self.asked.what == CONFLICT else ACTIONS[:-1]
 
     def lines(self, action: str) -> list[Given]:
         """The verdicts (image_id, other_image_id, verdict) that an action of `actions` stands for."""
         first, second = self.left.image_id, self.right.image_id if self.right is not None else None
-        if action == WITHDRAW:
-            return [(first, second, WITHDRAW)]
+        if action == WITHDRAWN:
+            return [(first, second, WITHDRAWN)]
         if action not in (KEEP_LEFT, KEEP_RIGHT):
             return [(first, second, action)]
         kept, other = (first, second) if action == KEEP_LEFT else (second or first, first)
-        keeper: Given = (kept, None, "keeper")
+        keeper: Given = (kept, None, KEEPER)
         if self.asked.conflict == TWO_KEEPERS:
-            return [keeper, (other or first, None, WITHDRAW)]
+            return [keeper, (other or first, None, WITHDRAWN)]
         if len(set(self.vertices)) == 1:
             return [keeper]
         return [(first, second, DUPLICATE), keeper]
@@ -202,7 +209,7 @@ class CardReader:
 
     def _images(self, ids: Iterable[str]) -> dict[str, Row]:
         """{image_id: what is known of a live image}."""
-        scope = "''" if self._config.lsh.scope == "across" else "i.scope"
+        scope = scope_in_sql(self._config.lsh.scope, "i")
         wanted = quoted_list(sorted(ids))
         rows = self._reader.query(f"""
 WITH own AS (SELECT * FROM images WHERE image_id IN {wanted} AND {LIVE}),

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dupelake.errors import ConfigError, EnvironmentFault
+from dupelake.errors import ConfigError
+from dupelake.serve.command_lines import faults_of_server, of_extra
 
 # This module's business is the terminal.
 # ruff: noqa: T201
@@ -49,17 +50,11 @@ def _review(args: argparse.Namespace) -> int:
     faults = []
     if args.limit is not None and not 0 < args.limit <= MAX_LIMIT:
         faults.append(f"--limit {args.limit}: allowed is 1 to {MAX_LIMIT}")
-    if args.port is not None and not 0 <= args.port < 65_536:
-        faults.append(f"--port {args.port}: allowed is 0 to 65535")
     if args.out is not None:
         named = [f"--{name}" for name in _OF_SERVER if getattr(args, name) is not None]
         faults += [f"{name}: is an option of --serve; leave it out, or leave --out out" for name in named]
         faults += _faults_of_out(args.out)
-    faults += [
-        f"--set {one}: nights have set this option; only those of serve can be set here"
-        for one in args.set or ()
-        if not one.startswith("serve.")
-    ]
+    faults += faults_of_server(args.port or 0, args.set or ())
     if faults:
         raise ConfigError(faults)
     return _serve(args) if args.out is None else _write(args)
@@ -78,12 +73,8 @@ def _serve(args: argparse.Namespace) -> int:
     from dupelake.config import load_config
 
     cfg = load_config(args.config, args.set or []).serve
-    try:
+    with of_extra():
         from dupelake.review.app import serve_review
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] == "dupelake":
-            raise
-        raise EnvironmentFault(f"{error.name} is not installed; install it: pip install 'dupelake[serve]'") from error
     port = 8000 if args.port is None else args.port
     return serve_review(args.warehouse, cfg, args.host or "127.0.0.1", port, args.limit or _DEFAULT_QUEUE)
 

@@ -19,7 +19,7 @@ from typing import Any
 from dupelake.config import Config
 from dupelake.errors import ConfigError
 from dupelake.group.giving import Line, give
-from dupelake.group.verdicts import KEEPER, RULE, WITHDRAWN, Verdict
+from dupelake.group.verdicts import KEEPER, WITHDRAWN, Verdict
 from dupelake.review.cards import Card, CardReader, Given
 from dupelake.review.ledger import Ledger
 from dupelake.review.order import ordered
@@ -164,7 +164,7 @@ class Desk:
             holder, author, until = self._leases.get(card.key, ("", "", 0.0))
             if until > now and holder != session:
                 others[author] = others.get(author, 0) + 1
-        return {"left": len(waiting), "judged": len(self._cards) - len(waiting), "others": others}
+        return {"left": len(waiting), "others": others}
 
     def _said(self, card: Card) -> list[Row]:
         """The verdicts on a card, by time, for people; side names the image, if a verdict is about one of two."""
@@ -177,7 +177,7 @@ class Desk:
     def _on(self, card: Card, ends: frozenset[str]) -> list[Verdict]:
         """The verdicts on both images of a card, or people's on one of them, by time."""
         history = self._ledger.history(ends)
-        return [one for one in history if _side(card, ends) is None or not one.author.startswith(RULE)]
+        return [one for one in history if _side(card, ends) is None or not one.is_rule]
 
     def judge(self, session: str, author: str, said: Sequence[Said]) -> list[Row]:
         """Store verdicts, in one commit if all can be; one that is refused does not hold up the others.

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from dupelake.config import Config
 from dupelake.frames.functions import locally
 from dupelake.group.decisions_stage import MEANING, resolve_decisions
@@ -20,7 +18,6 @@ from dupelake.group.verdicts import (
     ALTERNATE,
     DUPLICATE,
     KEEPER,
-    RULE,
     WITHDRAWN,
     Conflict,
     Verdict,
@@ -28,11 +25,10 @@ from dupelake.group.verdicts import (
     combine,
 )
 from dupelake.lookup.measure import frame_of, rows_of
-from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.reader import Reader, micros, time_literal
 from dupelake.warehouse.schema import DECIDED, DECISIONS, HASHES, IMAGES
-from dupelake.warehouse.scratch import Scratch, scratch_beside
+from dupelake.warehouse.scratch import scratch_beside
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _READ = (DECISIONS, DECIDED, IMAGES, HASHES)
 _MANY = 1000  # new verdicts; of more, only those are read that were asked about
 _COUNTED = "SELECT count(*) AS n, max(decided_at) AS newest FROM decisions"
@@ -110,7 +106,7 @@ class Ledger:
             return None
         if count - self._count > _MANY or not now.only_appended(DECISIONS.name, before[DECISIONS.name]):
             return None
-        since = "true" if self._newest is None else f"decided_at > {_literal(self._newest)}"
+        since = "true" if self._newest is None else f"decided_at > {time_literal(self._newest)}"
         rows = now.table(DECISIONS.name, where=since).to_pylist()
         return rows if len(rows) == count - self._count else None  # an earlier time can be given by SQL
 
@@ -119,7 +115,7 @@ class Ledger:
         wanted = set(vertices) - self._known
         while wanted:
             with scratch_beside(self._now) as scratch:
-                _put(scratch, "asked", {vertex.partition("/")[0] for vertex in wanted})
+                scratch.put_texts("asked", word=sorted({vertex.partition("/")[0] for vertex in wanted}))
                 scratch.make("alike", _ALIKE)
                 scratch.make("named", _NAMED)
                 rows = scratch.query(_ON_NAMED).to_pylist()
@@ -134,9 +130,10 @@ class Ledger:
         if not decisions:
             return []
         with scratch_beside(self._now) as scratch:
-            _put(scratch, "ids", {row[name] for row in decisions for name in ("image_id", "other_image_id")} - {None})
+            named = {row[name] for row in decisions for name in ("image_id", "other_image_id")} - {None}
+            scratch.put_texts("ids", word=sorted(named))
             images, decided = scratch.query(_IMAGES).to_pylist(), scratch.query(_DECIDED).to_pylist()
-            _put(scratch, "contents", {row["content_id"] for row in (*images, *decided)} - {None})
+            scratch.put_texts("contents", word=sorted({row["content_id"] for row in (*images, *decided)} - {None}))
             hashes = scratch.query(_HASHES).to_pylist()
         with locally():
             resolved = resolve_decisions(
@@ -200,14 +197,14 @@ class Ledger:
     def latest(self, vertices: Iterable[str]) -> Verdict | None:
         """The verdict that holds on exactly these vertices; None if there is none, or the last one was withdrawn."""
         history = self.history(vertices)
-        people = [one for one in history if not one.author.startswith(RULE)]
+        people = [one for one in history if not one.is_rule]
         last = (people or history)[-1:]
         return last[0] if last and last[0].verdict != WITHDRAWN else None
 
     def unanswered(self, conflicts: Sequence[tuple[dt.datetime, frozenset[str]]]) -> list[bool]:
         """For each time and the ids of its images, whether no verdict on these came after that time."""
         with scratch_beside(self._now) as scratch:
-            _put(scratch, "named", {name for _, ids in conflicts for name in ids})
+            scratch.put_texts("named", word=sorted({name for _, ids in conflicts for name in ids}))
             rows = scratch.query(_ON_NAMED).to_pylist() if conflicts else []
         on: dict[frozenset[str], list[Row]] = {}
         for row in rows:
@@ -230,21 +227,6 @@ class Ledger:
                 words = ", ".join(f"{one.author} says {one.verdict} ({_named(one)})" for one in both)
                 said.append(f"{words}: {MEANING[conflict.kind]}")
         return said
-
-
-def micros(time: dt.datetime) -> int:
-    """Microseconds since 1970; a time without a zone is UTC."""
-    aware = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
-    return (aware - _EPOCH) // dt.timedelta(microseconds=1)
-
-
-def _literal(time: dt.datetime) -> str:
-    return f"arrow_cast({micros(time)}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
-
-
-def _put(scratch: Scratch, name: str, texts: Iterable[str]) -> None:
-    """Make the table `name` of the texts, in the column `word`."""
-    scratch.put(name, pa.table({"word": pa.array(sorted(texts), pa.string())}))
 
 
 def _ends(verdict: Verdict) -> frozenset[str]:

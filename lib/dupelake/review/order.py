@@ -15,7 +15,7 @@ from dupelake.config import Config
 from dupelake.review.ledger import Ledger
 from dupelake.verify.decide_stage import SIMILAR
 from dupelake.warehouse.reader import Reader
-from dupelake.warehouse.rules import LIVE
+from dupelake.warehouse.rules import LIVE, scope_in_sql
 
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
@@ -101,7 +101,7 @@ def _first(
 
 def _images_sql(config: Config) -> str:
     """CTE `named`: live images with the class of their content, the scope of comparison, and their group."""
-    scope = "''" if config.lsh.scope == "across" else "scope"
+    scope = scope_in_sql(config.lsh.scope, "images")
     return f"""
 WITH live AS (SELECT image_id, content_id, byte_size, {scope} AS scope FROM images WHERE {LIVE}),
 classes AS (SELECT content_id, min(content_id) OVER (PARTITION BY pixel_digest) AS class_id FROM hashes),

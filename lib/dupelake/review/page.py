@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from dupelake.csv_cells import write_rows
-from dupelake.report.last_run import options_in
+from dupelake.report.last_run import last_options
 from dupelake.review.assets import whole_page
 from dupelake.review.cards import Card, CardReader
 from dupelake.review.ledger import Ledger
 from dupelake.review.order import ordered
 from dupelake.runtime.redaction import redact_uris
 from dupelake.warehouse.reader import Reader
-from dupelake.warehouse.rules import LAST_CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ def review(reader: Reader, out: Path, limit: int) -> list[Card]:
     Returns:
         The cards of the page, in the order of `order.ordered`.
     """
-    config = options_in(last_config(reader))
+    config = last_options(reader)
     shown = CardReader(reader, config)
     cards = shown.cards(ordered(reader, Ledger(reader, config), config, limit))
     is_page = out.suffix.lower() == ".html"
@@ -65,12 +64,6 @@ def review(reader: Reader, out: Path, limit: int) -> list[Card]:
     page = whole_page(title, _data(reader, shown, cards))
     (out if is_page else out / PAGE).write_text(page, encoding="utf-8", errors="backslashreplace")
     return cards
-
-
-def last_config(reader: Reader) -> str | None:
-    """`runs.config` of the last run that succeeded and made tables."""
-    rows = reader.query(LAST_CONFIG).to_pylist()
-    return rows[0]["config"] if rows else None
 
 
 def _data(reader: Reader, shown: CardReader, cards: Sequence[Card]) -> dict[str, Any]:

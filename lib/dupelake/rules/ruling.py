@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from dupelake.config import LshConfig
 from dupelake.errors import ConfigError
 from dupelake.group.giving import WAIT_S
 from dupelake.group.verdicts import RULE, WITHDRAWN
-from dupelake.pair_rules import Rule
-from dupelake.report.last_run import options_in
+from dupelake.pair_rules import KEEPER, Rule
+from dupelake.report.last_run import last_options
 from dupelake.rules.conditions import TIER
 from dupelake.rules.matching import NEW, STATUSES, make_ruled
 from dupelake.rules.tables import make_tables
 from dupelake.serve.book import DeltaBook
-from dupelake.warehouse.reader import Reader, quoted
-from dupelake.warehouse.rules import LAST_CONFIG
+from dupelake.warehouse.reader import Reader, quoted, time_literal
 from dupelake.warehouse.scratch import Scratch, scratch_beside
 
 # Names are of this room.
@@ -84,7 +81,7 @@ def apply(folder: Path, rules: Sequence[Rule], n_examples: int = 3, options: Lsh
     with book.held("dupelake rules") as check, _ruled(reader, rules, options) as scratch:
         outcomes = _outcomes(scratch, rules, n_examples)
         if any(outcome.n_verdicts for outcome in outcomes):
-            at = _literal(dt.datetime.now(dt.UTC))
+            at = time_literal(dt.datetime.now(dt.UTC))
             pins, verdicts = scratch.query(_PINS.format(at=at)), scratch.query(_VERDICTS.format(at=at))
             check()
             book.pin(pins)
@@ -104,7 +101,7 @@ def undo(folder: Path, name: str) -> int:
     author = f"{RULE}{name}"
     with book.held("dupelake rules") as check, scratch_beside(reader) as scratch:
         scratch.make("standing", _STANDING.format(author=quoted(author), withdrawn=WITHDRAWN))
-        at = _literal(dt.datetime.now(dt.UTC))
+        at = time_literal(dt.datetime.now(dt.UTC))
         verdicts = scratch.query(_WITHDRAWALS.format(at=at, author=quoted(author), withdrawn=WITHDRAWN))
         if not verdicts.num_rows:
             rows = scratch.query(
@@ -123,9 +120,8 @@ def undo(folder: Path, name: str) -> int:
 @contextmanager
 def _ruled(reader: Reader, rules: Sequence[Rule], options: LshConfig | None = None) -> Iterator[Scratch]:
     """The table `ruled` of these rules."""
-    last = reader.query(LAST_CONFIG)["config"].to_pylist()
     with scratch_beside(reader) as scratch:
-        make_tables(scratch, options or options_in(last[0] if last else None).lsh)
+        make_tables(scratch, options or last_options(reader).lsh)
         make_ruled(scratch, rules)
         yield scratch
 
@@ -146,11 +142,6 @@ def _outcomes(scratch: Scratch, rules: Sequence[Rule], n_examples: int) -> list[
     return outcomes
 
 
-def _literal(at: dt.datetime) -> str:
-    micros = pa.scalar(at, pa.timestamp("us", tz="UTC")).value
-    return f"arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
-
-
 _EXAMPLES = """SELECT r.number, r.status, a.image_id, a.uri, b.image_id AS other_image_id, b.uri AS other_uri, r.kind,
   {tier} AS tier, r.score
 FROM (
@@ -159,12 +150,12 @@ FROM (
 
 _WRITTEN = f"SELECT * FROM ruled WHERE status = '{NEW}' AND is_first"
 
-_VERDICTS = f"""SELECT a.image_id, CASE WHEN r.verdict <> 'keeper' THEN b.image_id END AS other_image_id, r.verdict,
+_VERDICTS = f"""SELECT a.image_id, CASE WHEN r.verdict <> '{KEEPER}' THEN b.image_id END AS other_image_id, r.verdict,
   r.author, {{at}} AS decided_at, CAST(NULL AS VARCHAR) AS note
 FROM ({_WRITTEN}) r JOIN shown a ON a.no = r.image JOIN shown b ON b.no = r.other"""
 
 _PINS = f"""WITH written AS ({_WRITTEN}),
-named AS (SELECT image AS no FROM written UNION SELECT other FROM written WHERE verdict <> 'keeper')
+named AS (SELECT image AS no FROM written UNION SELECT other FROM written WHERE verdict <> '{KEEPER}')
 SELECT s.image_id, {{at}} AS decided_at, s.content_id, s.own_scope AS scope
 FROM shown s JOIN named n ON n.no = s.no"""
 

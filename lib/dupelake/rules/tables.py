@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from dupelake.config import LshConfig
 from dupelake.group.verdicts import RULE, WITHDRAWN, Verdict, combine
-from dupelake.warehouse.rules import LIVE, OK
+from dupelake.warehouse.reader import micros
+from dupelake.warehouse.rules import LIVE, OK, scope_in_sql
 from dupelake.warehouse.scratch import Scratch
 
 # Names are of this room and of the schema.
@@ -70,9 +69,8 @@ def make_tables(scratch: Scratch, lsh: LshConfig) -> None:
 
     `ruled_before`: the latest verdict of a rule on each low and high (vertices) that was not withdrawn.
     """
-    scope = "''" if lsh.scope == "across" else "{}scope"
-    scratch.make("ends", _ENDS.format(ok=OK, scope=scope.format("k.")))
-    scratch.make("live", _LIVE.format(live=LIVE, scope=scope.format("i.")))
+    scratch.make("ends", _ENDS.format(ok=OK, scope=scope_in_sql(lsh.scope, "k")))
+    scratch.make("live", _LIVE.format(live=LIVE, scope=scope_in_sql(lsh.scope, "i")))
     for name, keys in (("places", "content_id, scope"), ("vertices", "vertex"), ("grps", "group_id")):
         scratch.make(name, f"SELECT {keys}, min(no) AS lowest FROM live GROUP BY {keys}")
     scratch.make("shown", _SHOWN)
@@ -99,24 +97,23 @@ def _make_people(scratch: Scratch) -> None:
     columns = "low, high, verdict, author, decided_at, image_id"
     rows = scratch.query(f"SELECT {columns} FROM said WHERE NOT is_rule AND high IS NOT NULL").to_pylist()
     by_vertex, _ = combine(
-        Verdict(row["low"], row["high"], row["verdict"], row["author"], _micros(row), row["image_id"], row["high"])
+        Verdict(
+            row["low"],
+            row["high"],
+            row["verdict"],
+            row["author"],
+            micros(row["decided_at"]),
+            row["image_id"],
+            row["high"],
+        )
         for row in rows
     )
-    sets = {"name": [v.vertex for v in by_vertex], "duplicate_set": [v.duplicate_set for v in by_vertex]}
-    scratch.put("named_sets", _texts(sets))
+    sets = [v.duplicate_set for v in by_vertex]
+    scratch.put_texts("named_sets", name=[v.vertex for v in by_vertex], duplicate_set=sets)
     named = "named_sets n JOIN vertices v ON v.vertex = n.name"
     scratch.make(PEOPLE.sets, f"SELECT v.lowest AS vertex, n.duplicate_set FROM {named}")
     apart = sorted({(v.duplicate_set, other) for v in by_vertex for other in (*v.apart, *v.alternates)})
-    scratch.put(PEOPLE.between, _texts({"low": [a for a, _ in apart], "high": [b for _, b in apart]}))
-
-
-def _micros(row: dict[str, object]) -> int:
-    at = row["decided_at"]
-    return int(pa.scalar(at, pa.timestamp("us", tz="UTC")).value)
-
-
-def _texts(columns: dict[str, list[str]]) -> pa.Table:
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    scratch.put_texts(PEOPLE.between, low=[a for a, _ in apart], high=[b for _, b in apart])
 
 
 _LIVE = """WITH concerned AS (
@@ -156,7 +153,7 @@ _SAID = f"""SELECT
   CASE WHEN d.other_image_id IS NULL THEN a.vertex
     WHEN a.vertex IS NOT NULL AND b.vertex IS NOT NULL THEN least(a.vertex, b.vertex) END AS low,
   CASE WHEN a.vertex IS NOT NULL AND b.vertex IS NOT NULL THEN greatest(a.vertex, b.vertex) END AS high,
-  d.image_id, d.other_image_id, d.verdict, d.author, d.decided_at, starts_with(d.author, '{RULE}') AS is_rule
+  d.image_id, d.verdict, d.author, d.decided_at, starts_with(d.author, '{RULE}') AS is_rule
 FROM decisions d LEFT JOIN ends a ON a.image_id = d.image_id AND a.decided_at = d.decided_at
 LEFT JOIN ends b ON b.image_id = d.other_image_id AND b.decided_at = d.decided_at"""
 

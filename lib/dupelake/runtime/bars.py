@@ -67,9 +67,7 @@ def how_far(done: int, total: int | None, unit: str, seconds: float, before: int
     """
     rate = (done - before) / seconds if seconds > 0 else 0.0
     speed = f", {rate:,.1f} a second" if rate else ""
-    if total is None:
-        return f"{done:,} {unit}{speed}, {duration(seconds)}"
-    if done >= total:
+    if total is None or done >= total:
         return f"{done:,} {unit}{speed}, {duration(seconds)}"
     left = f", {duration((total - done) / rate)} left" if rate else f", {duration(seconds)}"
     return f"{done:,} of {total:,} {unit}{speed}{left}"

@@ -2,8 +2,7 @@
 
 A handler must not raise during a call to the JVM, because the connection of the call would be left half read. So it
 only records the signal and cancels Spark's jobs, which ends the call with an error. The code that catches this error
-calls
-`check`. Before the session exists there is no lock, and the process ends at once.
+calls `check`. Before the session exists the process ends at once, or, with `unwinds`, KeyboardInterrupt is raised.
 """
 
 from __future__ import annotations

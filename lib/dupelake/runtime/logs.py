@@ -67,8 +67,9 @@ class EventLog:
     """Writes the events of a run, one JSON object a line: `time` (UTC), `event`, `run_id`, `job`, values of the event.
 
     Events: run_started (arguments, warehouse, versions), step_started (step), step_finished (step, seconds, ok),
-    image_failed (reason, count; one for each reason), run_finished (status, exit_code, seconds, counts, error). A run
-    that does not start has only run_refused (exit_code, error): bad options, no Java, another run at work.
+    image_failed (reason, count; one for each reason), run_finished (status, exit_code, seconds, counts, error, and the
+    traceback of an unexpected one). A run that does not start has only run_refused (exit_code, error): bad options, no
+    Java, another run at work.
 
     Args:
         target: a file to which lines are appended, `-` for stderr, or "" for none.

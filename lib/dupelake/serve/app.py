@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from dupelake.config import ServeConfig
-from dupelake.errors import BusyError, ConfigError, DupelakeError, NotFoundError, SchemaError
+from dupelake.errors import ConfigError, DupelakeError, SchemaError
 from dupelake.group.giving import WORDS, Added, Line, give
 from dupelake.lookup.answer import FAILED
 from dupelake.lookup.manifest import manifest_of
@@ -29,7 +29,7 @@ from dupelake.serve.given import MAX_FETCHES, checked_text, images_of
 from dupelake.serve.metrics import Metrics
 from dupelake.serve.pool import Pool
 from dupelake.serve.process import Job
-from dupelake.serve.refused import Refused
+from dupelake.serve.refused import Refused, refusing_faults
 from dupelake.serve.stored import group_of, image_of
 from dupelake.version import __version__
 from dupelake.warehouse.paths import known_local
@@ -167,16 +167,12 @@ def _decide(served: Served, given: Decisions) -> Added:
         Line.of(f"verdict {number}", one.image, one.verdict, one.other, one.note)
         for number, one in enumerate(given.verdicts, 1)
     ]
-    try:
-        return give(DeltaBook(folder, served.cfg.timeout_s, served.index), lines, given.author, again=given.again)
-    except ConfigError as error:
-        raise Refused(422, "bad_verdicts", "; ".join(error.faults), faults=error.faults) from error
-    except BusyError as error:
-        raise Refused(503, "busy", str(error), retry_after_s=5) from error
-    except NotFoundError as error:
-        raise Refused(409, "no_table", str(error)) from error
-    except OSError as error:
-        raise Refused(503, "not_writable", f"the warehouse cannot be written: {error}", retry_after_s=60) from error
+    book = DeltaBook(folder, served.cfg.timeout_s, served.index)
+    with refusing_faults():
+        try:
+            return give(book, lines, given.author, again=given.again)
+        except ConfigError as error:
+            raise Refused(422, "bad_verdicts", "; ".join(error.faults), faults=error.faults) from error
 
 
 def _add_state(app: FastAPI, served: Served, pool: Pool, metrics: Metrics) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class DeltaBook:
         with scratch_beside(self._reader) as scratch:
 
             def rows(table: str, texts: Iterable[str], sql: str) -> list[Row]:
-                scratch.put(table, pa.table({"word": pa.array(sorted(texts), pa.string())}))
+                scratch.put_texts(table, word=sorted(texts))
                 return scratch.query(sql).to_pylist()
 
             return _named(
@@ -77,11 +77,8 @@ class DeltaBook:
             is_mine = place_of(manifest.warehouse) == place_of(self._root)
             if not is_mine or manifest.tables.get(IMAGES.name) != self._reader.version(IMAGES.name):
                 return None
-            state = State(folder / manifest.state / "rows.sqlite")
-            try:
+            with closing(State(manifest.rows(folder))) as state:
                 return _named(names, partial(state.rows, IMAGES, "image_id"), state.images_at)
-            finally:
-                state.close()
 
         try:
             return opened(index, read)
@@ -102,8 +99,7 @@ class DeltaBook:
         """The latest verdict of an author on each of these images."""
         with scratch_beside(self._reader) as scratch:
             low, high = ([key[end] for key in keys] for end in (0, 1))
-            asked = {"author": [author] * len(low), "low": low, "high": high}
-            scratch.put("asked", pa.table({name: pa.array(texts, pa.string()) for name, texts in asked.items()}))
+            scratch.put_texts("asked", author=[author] * len(low), low=low, high=high)
             rows = scratch.query(_LATEST).to_pylist()
         return {(row["low"], row["high"]): row["verdict"] for row in rows}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dupelake.errors import ConfigError, EnvironmentFault
@@ -30,25 +32,40 @@ def _serve(args: argparse.Namespace) -> int:
     faults = []
     if args.processes is not None and args.processes < 1:
         faults.append(f"--processes {args.processes}: must be 1 or more")
-    if not 0 <= args.port < 65_536:
-        faults.append(f"--port {args.port}: allowed is 0 to 65535")
-    faults += [
-        f"--set {one}: nights have set this option; only those of serve can be set here"
-        for one in args.set
-        if not one.startswith("serve.")
-    ]
+    faults += faults_of_server(args.port, args.set)
     if faults:
         raise ConfigError(faults)
     cfg = load_config(args.config, args.set).serve
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process uses one core; set before numpy is loaded
-    try:
+    with of_extra():
         from dupelake.serve.server import run
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] == "dupelake":
-            raise
-        raise EnvironmentFault(f"{error.name} is not installed; install it: pip install 'dupelake[serve]'") from error
     from dupelake.lookup.checker import index_folder
 
     folder = index_folder(args.warehouse, args.index)
     n_processes = args.processes or len(os.sched_getaffinity(0))
     return run(args.warehouse, folder, cfg, args.host, args.port, n_processes)
+
+
+def faults_of_server(port: int, options: Iterable[str]) -> list[str]:
+    """The faults of --port and --set of a command that serves."""
+    faults = [] if 0 <= port < 65_536 else [f"--port {port}: allowed is 0 to 65535"]
+    return faults + [
+        f"--set {one}: is no option of serve; only those of serve can be set here"
+        for one in options
+        if not one.startswith("serve.")
+    ]
+
+
+@contextmanager
+def of_extra() -> Iterator[None]:
+    """Around imports of what the extra `serve` brings.
+
+    Raises:
+        EnvironmentFault: it is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "dupelake":
+            raise
+        raise EnvironmentFault(f"{error.name} is not installed; install it: pip install 'dupelake[serve]'") from error

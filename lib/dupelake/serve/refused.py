@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from dupelake.errors import BusyError, NotFoundError
 from dupelake.runtime.redaction import redact_uris
 
 
@@ -37,3 +40,16 @@ class Refused(Exception):
     def headers(self) -> dict[str, str]:
         """Of the answer."""
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
+
+@contextmanager
+def refusing_faults() -> Iterator[None]:
+    """Faults of writing verdicts as refusals."""
+    try:
+        yield
+    except BusyError as error:
+        raise Refused(503, "busy", str(error), retry_after_s=5) from error
+    except NotFoundError as error:
+        raise Refused(409, "no_table", str(error)) from error
+    except OSError as error:
+        raise Refused(503, "not_writable", f"the warehouse cannot be written: {error}", retry_after_s=60) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from dupelake.lookup.index import opened
-from dupelake.lookup.manifest import Manifest, manifest_of
+from dupelake.lookup.manifest import manifest_of
 from dupelake.lookup.state import State
 from dupelake.warehouse.rules import member_order
 from dupelake.warehouse.schema import GROUPS, IMAGES
@@ -16,12 +17,10 @@ def image_of(folder: Path, image_id: str) -> dict[str, Any] | None:
     """The row of an image that was read, deleted or not, with its row of GROUPS; None if there is none."""
 
     def read(folder: Path) -> dict[str, Any] | None:
-        manifest, state = _state(folder)
-        try:
+        manifest = manifest_of(folder)
+        with closing(State(manifest.rows(folder))) as state:
             images = state.rows(IMAGES, "image_id", [image_id])
             groups = state.rows(GROUPS, "image_id", [image_id])
-        finally:
-            state.close()
         if not images:
             return None
         return {**images[0], "group": groups[0] if groups else None, "index": manifest.as_dict()}
@@ -33,20 +32,13 @@ def group_of(folder: Path, group_id: str) -> dict[str, Any] | None:
     """A group and its images, the keeper first; None if there is none."""
 
     def read(folder: Path) -> dict[str, Any] | None:
-        manifest, state = _state(folder)
-        try:
+        manifest = manifest_of(folder)
+        with closing(State(manifest.rows(folder))) as state:
             rows = state.rows(GROUPS, "group_id", [group_id])
             images = {one["image_id"]: one for one in state.rows(IMAGES, "image_id", (row["image_id"] for row in rows))}
-        finally:
-            state.close()
         if not rows:
             return None
         members = [{**row, "uri": images[row["image_id"]]["uri"]} for row in sorted(rows, key=member_order)]
         return {"group_id": group_id, "size": len(members), "images": members, "index": manifest.as_dict()}
 
     return opened(folder, read)
-
-
-def _state(folder: Path) -> tuple[Manifest, State]:
-    manifest = manifest_of(folder)
-    return manifest, State(folder / manifest.state / "rows.sqlite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from dupelake.warehouse.reader import quoted
 from dupelake.warehouse.rules import TABLES
 from dupelake.warehouse.views import DUCKDB, VIEWS
 
@@ -23,17 +24,13 @@ def duckdb_script(root: str, schema: str, there: Collection[str]) -> str:
 
     lines = ["INSTALL delta;", "LOAD delta;", f"CREATE SCHEMA IF NOT EXISTS {_quoted(schema)};"]
     for table in filter(there.__contains__, TABLES):
-        scan = f"delta_scan({_literal(f'{root}/{table}')})"
+        scan = f"delta_scan({quoted(f'{root}/{table}')})"
         lines.append(f"CREATE VIEW IF NOT EXISTS {named(table)} AS FROM {scan};")
     for view in VIEWS.values():
         lines.append(f"CREATE VIEW IF NOT EXISTS {named(view.name)} AS\n{view.sql(DUCKDB, named)};")
-        lines.append(f"COMMENT ON VIEW {named(view.name)} IS {_literal(view.comment)};")
+        lines.append(f"COMMENT ON VIEW {named(view.name)} IS {quoted(view.comment)};")
     return "\n".join(lines)
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -7,6 +7,7 @@ out, and delta-rs reads those of users too who turn deletion vectors on.
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ _ROWS = 16_384  # of a batch
 # Operations that leave the rows of a table as they are. The names are Delta's own, of Spark and of delta-rs.
 _KEEPS_ROWS = ("OPTIMIZE", "VACUUM", "CREATE TABLE", "SET TBLPROPERTIES", "ADD COLUMN", "ADD CONSTRAINT", "ADD FEATURE")
 _VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of DataFusion; pandas and Spark take neither
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Reader:
@@ -158,15 +161,15 @@ class Reader:
         later = {entry["version"]: entry for entry in history if since < entry["version"] <= now}
         return len(later) == now - since and all(map(_keeps_rows, later.values()))
 
-    def query(self, sql: str) -> pa.Table:
-        """The result of a SELECT of DataFusion over our tables and views.
+    def query(self, sql: str, beside: Mapping[str, DeltaTable] | None = None) -> pa.Table:
+        """The result of a SELECT of DataFusion over our tables and views; `beside` are more tables that it names.
 
         Raises:
             NotFoundError: a table or a version of it does not exist.
             QueryError: the query has a fault.
         """
         with self.faults_of(sql):
-            return without_views(self.stream(sql).read_all())
+            return _without_views(self.stream(sql, beside).read_all())
 
     def batches_of(self, sql: str) -> Iterator[pa.RecordBatch]:
         """The rows of `query`, some thousands at a time: what the query does not hold itself need not be in memory.
@@ -177,7 +180,7 @@ class Reader:
         """
         with self.faults_of(sql):
             for batch in self.stream(sql):
-                yield from without_views(pa.Table.from_batches([batch])).to_batches()
+                yield from _without_views(pa.Table.from_batches([batch])).to_batches()
 
     def stream(self, sql: str, beside: Mapping[str, DeltaTable] | None = None) -> pa.RecordBatchReader:
         """The result of a SELECT as a stream; `beside` are more tables that it names. Read it within `faults_of`."""
@@ -254,6 +257,17 @@ def quoted_list(texts: Iterable[str]) -> str:
     return f"({', '.join(map(quoted, texts)) or 'NULL'})"
 
 
+def micros(time: dt.datetime) -> int:
+    """Microseconds since 1970; a time without a zone is UTC."""
+    aware = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
+    return (aware - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def time_literal(time: dt.datetime) -> str:
+    """`time` as an expression of SQL."""
+    return f"arrow_cast({micros(time)}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+
+
 def _local(root: str) -> Path | None:
     """The folder of a local warehouse; None where an object store has it."""
     if _SCHEME.match(root):
@@ -261,7 +275,7 @@ def _local(root: str) -> Path | None:
     return Path(os.path.abspath(os.path.expanduser(root)))  # whatever a cluster's settings, which only Hadoop reads
 
 
-def without_views(table: pa.Table) -> pa.Table:
+def _without_views(table: pa.Table) -> pa.Table:
     """`table` with texts and bytes of types that pandas and Spark take."""
     fields: list[Any] = [field.with_type(_VIEWS.get(field.type, field.type)) for field in table.schema]
     return table.cast(pa.schema(fields, table.schema.metadata))

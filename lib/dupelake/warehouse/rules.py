@@ -79,3 +79,8 @@ MEMBER_ORDER = "is_keeper DESC, score_to_keeper DESC, image_id"
 def member_order(row: Mapping[str, Any]) -> tuple[bool, float, str]:
     """The sort key of MEMBER_ORDER for a row of `groups`."""
     return not row["is_keeper"], -row["score_to_keeper"], row["image_id"]
+
+
+def scope_in_sql(scope: str, images: str) -> str:
+    """The scope in which a row of `images`, by that name in the query, is compared; `scope` is `lsh.scope`."""
+    return "''" if scope == "across" else f"{images}.scope"

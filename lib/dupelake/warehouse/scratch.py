@@ -6,13 +6,13 @@ DataFusion plans, joins and counts in batches on all cores; only results come to
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
-from dupelake.warehouse.reader import Reader, without_views
+from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.rules import TABLES
 
 
@@ -32,6 +32,10 @@ class Scratch:
         """Make the table `name` of these rows. Delta has no unsigned integers and no nulls without a type."""
         self._write(name, rows)
 
+    def put_texts(self, name: str, /, **columns: Iterable[str | None]) -> None:
+        """Make the table `name` of columns of texts, all of one length."""
+        self.put(name, pa.table({column: pa.array(list(texts), pa.string()) for column, texts in columns.items()}))
+
     def make(self, name: str, sql: str) -> None:
         """Make the table `name` of the result of a SELECT, which does not pass through this process's memory.
 
@@ -49,8 +53,7 @@ class Scratch:
             NotFoundError: a table or a version of it does not exist.
             QueryError: the query has a fault.
         """
-        with self._reader.faults_of(sql):
-            return without_views(self._reader.stream(sql, self._made).read_all())
+        return self._reader.query(sql, self._made)
 
     def _write(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> None:
         if name in TABLES or name in self._made:

@@ -74,23 +74,31 @@ JOIN {images} kept ON kept.image_id = k.image_id
     _KEPT,
 )
 
+GOING = """g.image_id, i.uri, g.group_id, k.image_id AS keeper_id, kept.uri AS keeper_uri,
+       g.tier, g.kind, g.score_to_keeper, g.reason, i.byte_size,
+       CASE WHEN row_number() OVER (PARTITION BY i.content_id, i.file ORDER BY g.image_id) = 1
+            THEN i.byte_size ELSE 0 END AS freed_bytes"""
+"""What is told of an image that may go. Several names of one file free its bytes once."""
+
+WITH_KEEPERS = f"""
+JOIN (SELECT image_id, uri, partition, content_id, byte_size, {FILE_ID} AS file FROM {{images}} WHERE {LIVE}) i
+  ON i.image_id = g.image_id AND i.content_id = g.content_id
+JOIN {{groups}} k ON k.group_id = g.group_id AND k.is_keeper
+JOIN (SELECT image_id, uri, content_id, byte_size, {FILE_ID} AS file FROM {{images}} WHERE {LIVE}) kept
+  ON kept.image_id = k.image_id AND kept.content_id = k.content_id"""
+"""What rows g of `groups` are joined with: the image i, the row k of the keeper, and the keeper's image.
+
+What a run has changed and not grouped yet is left out.
+"""
+
 _REMOVABLE = View(
     "removable",
     "One row per image that may go under cluster.removable, with the keeper that stays and the bytes that it frees.",
     ("groups", "images"),
-    # Several names of one file free its bytes once. What a run has changed and not grouped yet is left out.
     f"""
-SELECT g.image_id, i.uri, g.group_id, k.image_id AS keeper_id, kept.uri AS keeper_uri,
-       g.tier, g.kind, g.score_to_keeper, g.reason, i.byte_size,
-       CASE WHEN row_number() OVER (PARTITION BY i.content_id, i.file ORDER BY g.image_id) = 1
-            THEN i.byte_size ELSE 0 END AS freed_bytes,
+SELECT {GOING},
        i.partition, g.scope
-FROM {{groups}} g
-JOIN (SELECT image_id, uri, partition, content_id, byte_size, {FILE_ID} AS file FROM {{images}} WHERE {LIVE}) i
-  ON i.image_id = g.image_id AND i.content_id = g.content_id
-JOIN {{groups}} k ON k.group_id = g.group_id AND k.is_keeper
-JOIN (SELECT image_id, uri, content_id FROM {{images}} WHERE {LIVE}) kept
-  ON kept.image_id = k.image_id AND kept.content_id = k.content_id
+FROM {{groups}} g{WITH_KEEPERS}
 WHERE g.is_removable
 """,
     {**_KEPT, "freed_bytes": "bytes of the file, and 0 for its further names: the sum is what removal frees"},

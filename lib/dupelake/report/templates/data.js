@@ -6,7 +6,6 @@ class Groups {
   constructor(data) {
     this.columns = data.groups;
     this.members = data.members;
-    this.total = data.total;
     this.n = data.groups.id.length;
     this.first = new Uint32Array(this.n + 1); // the first image of each group
     for (let g = 0; g < this.n; g += 1) this.first[g + 1] = this.first[g] + data.groups.listed[g];

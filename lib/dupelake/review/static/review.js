@@ -25,7 +25,7 @@
   let outbox = []; // verdicts that were not sent yet
   let sending = [];
   let batch = { n: 0, counts: {} };
-  let totals = { left: 0, judged: 0, others: {} };
+  let totals = { left: 0, others: {} };
   let shown = null; // the pair on the screen
   let isComing = false; // more pairs were asked for
   let isFinished = false; // a batch is done, or there is nothing to judge
@@ -220,7 +220,7 @@
       const known = new Set(keysInHand());
       const added = answer.cards.filter((card) => !known.has(card.key));
       queue.push(...added);
-      totals = { left: answer.left, judged: answer.judged, others: answer.others };
+      totals = { left: answer.left, others: answer.others };
       heard(answer.said);
       return added.length;
     } catch (error) {

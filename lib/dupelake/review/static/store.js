@@ -6,10 +6,10 @@ const serverStore = (author, token) => {
   const session = crypto.randomUUID ? crypto.randomUUID() : `s${Date.now()}-${Math.random()}`;
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
 
-  const ask = async (path, body) => {
+  const ask = async (path, body, more = {}) => {
     const options = body === undefined ? { headers }
       : { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) };
-    const reply = await fetch(path, { ...options, cache: "no-store" });
+    const reply = await fetch(path, { ...options, ...more, cache: "no-store" });
     const value = await reply.json().catch(() => ({ message: `the server answered ${reply.status}` }));
     if (!reply.ok) throw Object.assign(new Error(value.message), { status: reply.status });
     return value;
@@ -47,11 +47,8 @@ const serverStore = (author, token) => {
   return {
     lease: (n, held, skipped) => ask("lease", { session, author, n, held, skipped }),
     /* The window goes: others may have its pairs at once. */
-    release: (keys) => {
-      const body = JSON.stringify({ session, author, n: 0, held: [], skipped: keys });
-      const sent = { ...headers, "Content-Type": "application/json" };
-      fetch("lease", { method: "POST", headers: sent, body, keepalive: true }).catch(() => null);
-    },
+    release: (keys) =>
+      ask("lease", { session, author, n: 0, held: [], skipped: keys }, { keepalive: true }).catch(() => null),
     judge: (verdicts) => ask("decisions", { session, author, verdicts }).then((value) => value.outcomes),
     place: (card) => ask(`maps/${card.key}`),
     thumbnail: (shown) => load(`thumbnails/${encodeURIComponent(shown.content_id)}`),
@@ -98,7 +95,7 @@ const pageStore = (data) => {
     lease: async (n, held, skipped) => {
       const open = data.cards.filter(isOpen);
       const cards = open.filter((card) => !held.includes(card.key) && !skipped.includes(card.key)).slice(0, n);
-      return { cards, said: {}, left: open.length, judged: data.cards.length - open.length, others: {} };
+      return { cards, said: {}, left: open.length, others: {} };
     },
     judge: async (verdicts) => verdicts.map(({ key, action }) => {
       if (action === "undo") delete given[key];
