@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions, requires
-from pathlib import Path
 
 import pillow_heif
 import pytest

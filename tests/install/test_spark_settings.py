@@ -87,9 +87,17 @@ def test_spark_knows_every_setting(jvm, name):
 
 
 def test_a_misspelt_setting_is_seen(jvm):
-    wrong = {"spark.executor.memoryOverhed": "6g", "spark.hadoop.fs.s3a.connection.maximun": "9", "spark.executor.cores": "4g"}
+    wrong = {
+        "spark.executor.memoryOverhed": "6g",
+        "spark.hadoop.fs.s3a.connection.maximun": "9",
+        "spark.executor.cores": "4g",
+    }
     assert len(unknown(jvm, wrong)) == 3
-    right = {"spark.executor.memoryOverhead": "6g", "spark.hadoop.fs.s3a.connection.maximum": "9", "spark.executor.cores": "4"}
+    right = {
+        "spark.executor.memoryOverhead": "6g",
+        "spark.hadoop.fs.s3a.connection.maximum": "9",
+        "spark.executor.cores": "4",
+    }
     assert unknown(jvm, right) == []
 
 

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from built_wheel import REPO, built_wheel, environment_of, environment_with
 from pictures import SCENES, photograph
-from standalone import cluster_of_two
+from standalone import SPARK_HOME, cluster_of_two
 
 from dupelake.runtime.session import jar_folder
 
@@ -36,7 +36,7 @@ def test_a_night_by_the_settings_of_standalone(reader_jar, tmp_path):
     picture.resize((picture.width // 2, picture.height // 2)).save(images / "half.jpg", quality=85)
 
     with cluster_of_two(tmp_path) as master:
-        command = [str(programs / "spark-submit"), "--master", master, "--properties-file", "night.conf"]
+        command = [str(SPARK_HOME / "bin" / "spark-submit"), "--master", master, "--properties-file", "night.conf"]
         command += ["--executor-cores", "1", "--executor-memory", "1g", "--conf", "spark.sql.shuffle.partitions=4"]
         command += ["--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.driver.bindAddress=127.0.0.1"]
         job = [str(REPO / "jobs" / "nightly.py"), str(images), "--warehouse", str(tmp_path / "dupes")]
