@@ -82,6 +82,7 @@ def test_commands_are_those_of_the_wheel(programs, tmp_path):
     assert ran(programs / "dupelake", "--version", cwd=tmp_path).stdout.strip() == __version__
 
 
+@pytest.mark.spark
 def test_a_night_and_a_check(programs, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
