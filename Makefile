@@ -63,6 +63,7 @@ jar: $(JAR)  ## the reader jar, for URIs that are not local
 
 .PHONY: package
 package: setup  ## dist/: the wheel and the reader jar
+	rm -f dist/dupelake-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	cp $(JAR) dist/
 

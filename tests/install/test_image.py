@@ -31,8 +31,9 @@ ALONE = ("unshare", "--net", "--uts", "sh", "-c", 'ip link set lo up && hostname
 
 
 def test_what_the_build_copies_is_let_in():
+    # Docker reads no .containerignore; podman and buildah read both names.
     copied = [path for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.M) for path in line.split()[:-1]]
-    let_in = (REPO / ".containerignore").read_text(encoding="utf-8").split()
+    let_in = (REPO / ".dockerignore").read_text(encoding="utf-8").split()
     assert let_in == ["*", *(f"!{path}" for path in copied)]
     assert re.findall(r"^USER (.+)$", TEXT, re.M)[-1] == "10001"
 
@@ -81,7 +82,7 @@ def base(buildah, tmp_path_factory) -> str:
 def image(buildah, base, reader_jar, tmp_path_factory) -> str:
     context = tmp_path_factory.mktemp("context")
     built_wheel(context / "dist")
-    for name in ("Containerfile", ".containerignore", "constraints.txt", "jobs"):
+    for name in ("Containerfile", ".dockerignore", "constraints.txt", "jobs"):
         put = shutil.copytree if (REPO / name).is_dir() else shutil.copy
         put(REPO / name, context / name)
     buildah.build("dupelake:test", context, "--build-arg", f"BASE={base}")
