@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from built_wheel import REPO
-from pictures import SCENES, photograph
+from built_wheel import REPO, two_images
 
 from dupelake.runtime.session import jar_folder
 
@@ -117,11 +116,7 @@ def test_exit_codes_decide_what_is_tried_again(home, tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_airflow_runs_a_night(home, tmp_path):
-    images = tmp_path / "images"
-    images.mkdir()
-    picture = photograph(SCENES[0])
-    picture.save(images / "whole.png")
-    picture.resize((picture.width // 2, picture.height // 2)).save(images / "half.jpg", quality=85)
+    images = two_images(tmp_path / "images")
     subprocess.run([str(PYTHON.parent / "airflow"), "db", "migrate"], env=home, check=True, capture_output=True)
 
     params = {"dupelake": str(DUPELAKE), "manifests": str(images), "warehouse": str(tmp_path / "dupes")}

@@ -1,14 +1,21 @@
-"""The wheel of this repository, and environments into which nothing but the wheel is installed."""
+"""The wheel of this repository, environments that have nothing but the wheel, and a small night for them."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
+from pictures import SCENES, photograph
+
+from dupelake.runtime.session import jar_folder
+
+READ = "2 read = 2 hashed + 0 skipped + 0 failed"  # what a night on `two_images` says
 REPO = Path(__file__).parents[2]
 
 
@@ -39,3 +46,23 @@ def environment_of(program: Path) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYSPARK_PYTHON")} | {
         "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"
     }
+
+
+def lend_jars(programs: Path) -> None:
+    """Puts Delta's jars where `dupelake jars` of this environment puts them."""
+    shutil.copytree(jar_folder(), programs.parent / "share" / "dupelake" / "jars")
+
+
+def joined_settings(names: Sequence[str], programs: Path) -> str:
+    """Files of conf/, joined as docs/install.md says, for an environment that is not /opt/dupelake."""
+    text = "".join((REPO / "conf" / name).read_text(encoding="utf-8") for name in names)
+    return text.replace("/opt/dupelake", str(programs.parent))
+
+
+def two_images(folder: Path) -> Path:
+    """A new folder with a photograph and a smaller copy of it."""
+    folder.mkdir(parents=True)
+    picture = photograph(SCENES[0])
+    picture.save(folder / "whole.png")
+    picture.resize((picture.width // 2, picture.height // 2)).save(folder / "half.jpg", quality=85)
+    return folder
