@@ -32,6 +32,7 @@ class DupelakeOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("command",)
+    hook: SubprocessHook | None = None
 
     def __init__(self, *, command: list[str], **settings: Any) -> None:
         super().__init__(**settings)
@@ -50,7 +51,8 @@ class DupelakeOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """SIGTERM: the run cancels its jobs, gives back its lock and ends (docs/operations.md)."""
-        self.hook.send_sigterm()
+        if self.hook:
+            self.hook.send_sigterm()
 
 
 with DAG(

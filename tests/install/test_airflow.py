@@ -52,6 +52,14 @@ for name, command in json.loads(sys.argv[2]).items():
         told[name] = "done"
     except Exception as error:
         told[name] = type(error).__name__
+import threading
+stopped = operator(task_id="stopped", command=["sh", "-c", "trap 'exit 143' TERM; sleep 60 & wait"])
+stopped.on_kill()  # before it has begun
+threading.Timer(1, stopped.on_kill).start()
+try:
+    stopped.execute({})
+except Exception as error:
+    told["stopped"] = str(error)
 print("\\n" + json.dumps(told))
 """
 NIGHT = """
@@ -110,6 +118,7 @@ def test_exit_codes_decide_what_is_tried_again(home, tmp_path):
         "4": "AirflowSkipException",
         "143": "AirflowException",
         "refused": "AirflowFailException",
+        "stopped": "dupelake ended with exit code 143",
     }
 
 
