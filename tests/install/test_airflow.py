@@ -82,7 +82,7 @@ def home(tmp_path_factory) -> dict[str, str]:
 
 def answered(home: dict[str, str], script: str, *arguments: str) -> dict:
     command = [str(PYTHON), "-c", HEAD + script, str(DAGS), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=home, check=False, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, env=home, check=False, timeout=1200)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -123,7 +123,7 @@ def test_exit_codes_decide_what_is_tried_again(home, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_airflow_runs_a_night(home, tmp_path):
     images = two_images(tmp_path / "images")
     subprocess.run([str(PYTHON.parent / "airflow"), "db", "migrate"], env=home, check=True, capture_output=True)

@@ -28,7 +28,7 @@ HERE = ("spark.executor.memoryOverhead=1g", "spark.sql.shuffle.partitions=4", "s
 
 @pytest.mark.cluster
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_a_night_by_the_settings_of_yarn(reader_jar, tmp_path):
     programs = environment_with(built_wheel(tmp_path / "dist"), tmp_path / "opt")
     lend_jars(programs)
