@@ -65,7 +65,8 @@ print("\\n" + json.dumps(told))
 NIGHT = """
 import pendulum
 done = dag.test(logical_date=pendulum.datetime(2026, 11, 29, 2, 15, tz="UTC"), run_conf=json.loads(sys.argv[2]))
-print("\\n" + json.dumps({"state": str(done.state), "tasks": {t.task_id: str(t.state) for t in done.task_instances}}))
+states = {task.task_id: str(task.state) for task in done.get_task_instances()}
+print("\\n" + json.dumps({"state": str(done.state), "tasks": states}))
 """
 
 
@@ -75,6 +76,7 @@ def home(tmp_path_factory) -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYSPARK_PYTHON")}
     return clean | {
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "DUPELAKE_JARS": str(jar_folder()),
     }

@@ -82,7 +82,7 @@ def image(buildah, base, reader_jar, tmp_path_factory) -> str:
     context = tmp_path_factory.mktemp("context")
     built_wheel(context / "dist")
     for name in ("Containerfile", ".dockerignore", "constraints.txt", "jobs"):
-        put = shutil.copytree if (REPO / name).is_dir() else shutil.copy
+        put = shutil.copytree if (REPO / name).is_dir() else shutil.copy2  # layers are known by times as well
         put(REPO / name, context / name)
     buildah.build("dupelake:test", context, "--build-arg", f"BASE={base}")
     return "dupelake:test"
