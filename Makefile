@@ -53,7 +53,7 @@ dev: setup  ## linters and type checker into the environment
 
 .PHONY: check
 check: dev  ## lint, types, rules of imports, Markdown
-	$(BIN)/ruff check lib jobs tests benchmarks scripts
+	$(BIN)/ruff check lib jobs tests benchmarks scripts deploy
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_markdown.py
@@ -63,6 +63,7 @@ jar: $(JAR)  ## the reader jar, for URIs that are not local
 
 .PHONY: package
 package: setup  ## dist/: the wheel and the reader jar
+	rm -f dist/dupelake-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	cp $(JAR) dist/
 

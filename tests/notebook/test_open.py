@@ -274,7 +274,7 @@ def test_what_is_wrong_is_said(lake, small_lake, tmp_path, monkeypatch):
     with pytest.raises(QueryError, match="FROM images WHERE"):
         lake.images(where="uri LIKE")
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(EnvironmentFault, match="pip install polars"):
+    with pytest.raises(EnvironmentFault, match=r"pip install 'dupelake\[polars\]'"):
         dupelake.open(small_lake / "dupes", "polars").groups()
 
 

@@ -6,11 +6,10 @@ dependencies in the Python that the workers use; dupelake itself is taken from t
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from built_wheel import built_wheel
 from pictures import SCENES, photograph
 from PIL import Image
 from standalone import cluster_of_two, submit
@@ -60,23 +59,7 @@ def rows(warehouse: Warehouse, table) -> list[tuple]:
 def test_submitted_run_gives_the_tables_of_local_mode(spark, master, images, tmp_path):
     from dupelake.pipeline import nightly
 
-    wheels = tmp_path / "dist"
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--wheel-dir",
-            str(wheels),
-            str(REPO),
-        ],
-        check=True,
-    )
-    wheel = next(wheels.glob("dupelake-*.whl"))
+    wheel = built_wheel(tmp_path / "dist")
     arguments = [str(images), "--warehouse", str(tmp_path / "cluster")]
     done = submit(master, REPO / "jobs" / "nightly.py", arguments, "--py-files", str(wheel), folder=tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]

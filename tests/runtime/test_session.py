@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 START = """
 import sys
 from dupelake.errors import EnvironmentFault
@@ -20,8 +22,8 @@ session.stop()
 """
 
 
-def started(memory: str) -> tuple[int, str]:
-    command = [sys.executable, "-c", START, memory]
+def started(memory: str, *before: str) -> tuple[int, str]:
+    command = [*before, sys.executable, "-c", START, memory]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout
 
@@ -34,3 +36,11 @@ def test_the_reason_of_java_comes_before_the_error():
     code, said = started("1m")
     assert code == 1
     assert 0 <= said.index("Too small") < said.index("Spark did not start")
+
+
+def test_a_machine_whose_name_has_no_address():
+    """As in a container without network."""
+    renamed = ("unshare", "--uts", "sh", "-c", 'hostname nowhere.invalid && exec "$@"', "sh")
+    if subprocess.run([*renamed, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("unshare --uts is not allowed here: run as root to test it")
+    assert started("1g", *renamed) == (0, "a message of Java\n")

@@ -18,19 +18,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from dupelake.config import DecodeConfig
-from dupelake.fingerprint import digest, jpegs, memory, pngs, tiffs
+from dupelake.fingerprint import digest, heif, jpegs, memory, pngs, tiffs
 from dupelake.fingerprint.colour import changes_colours, pixels_to_srgb, render
 from dupelake.fingerprint.encoding import Encoding, read_encoding
 from dupelake.fingerprint.rasters import dark_colours
 from dupelake.fingerprint.tiffs import NotDecodedError, Reading
 from dupelake.ingest.failure import Failure
 
-pillow_heif.register_heif_opener()
+_DECODES_HEIF = heif.can_decode()
 Image.init()
 cv2.setNumThreads(1)  # one task, one core: Spark starts a Python worker for each
 
@@ -117,8 +116,7 @@ def decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None = None) 
     except MemoryError:
         return Failure("out_of_memory", "not enough memory to decode it")
     except UnidentifiedImageError:
-        broken = pngs.fault(data) or "no decoder knows this format, or the header is broken"
-        return Failure("truncated" if broken.startswith("truncated") else "undecodable", broken)
+        return _unidentified(data)
     except Exception as error:
         # On hostile bytes, decoders raise exceptions of any type: struct.error, RecursionError, SyntaxError, ...
         return _failure(error, cfg)
@@ -271,6 +269,13 @@ def _plain_jpeg(opened: Image.Image, data: bytes, scale: int) -> NDArray[np.uint
 def _too_many_pixels(size: str, cfg: DecodeConfig) -> Failure:
     message = f"{size} pixels, more than decode.max_pixels ({cfg.max_pixels}); raise that to have it decoded"
     return Failure("too_large", message)
+
+
+def _unidentified(data: bytes) -> Failure:
+    if not _DECODES_HEIF and heif.is_heif(data):
+        return Failure("no_decoder", heif.NO_DECODER)
+    broken = pngs.fault(data) or "no decoder knows this format, or the header is broken"
+    return Failure("truncated" if broken.startswith("truncated") else "undecodable", broken)
 
 
 def _failure(error: Exception, cfg: DecodeConfig) -> Failure:

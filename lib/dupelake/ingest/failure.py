@@ -11,8 +11,8 @@ class Failure:
 
     Attributes:
         reason: one word. Decoding gives empty, too_large (bytes, pixels or memory; the message names the option), bomb
-            (small data that unpack to a large size), truncated, undecodable, out_of_memory. Reading adds missing,
-            unreadable, not_a_file and others.
+            (small data that unpack to a large size), truncated, undecodable, no_decoder (HEIC without the extra
+            `heif`), out_of_memory. Reading adds missing, unreadable, not_a_file and others.
         message: what happened, at most 500 characters.
         content_id: first 16 bytes of sha256(bytes), hex; None if no bytes were read.
         byte_size: bytes of the file; None if unknown.

@@ -7,14 +7,15 @@ from pyspark.sql import functions as F
 
 MARKS = ("etag", "last_modified", "byte_size")
 
-# Transient reasons: late files, access rights, networks, machines short of memory. Not transient: faults of the bytes
-# (undecodable, too_large, bomb), of the name (not_a_file) or of the manifest (no_uri, image_id_conflict). Such rows are
-# read again only if their marks change, or with --full.
+# Transient reasons: late files, access rights, networks, machines short of memory, what an installation lacks. Not
+# transient: faults of the bytes (undecodable, too_large, bomb), of the name (not_a_file) or of the manifest (no_uri,
+# image_id_conflict). Such rows are read again only if their marks change, or with --full.
 _TRANSIENT = (
     "missing",
     "unreadable",
     "no_filesystem",
     "no_remote_reader",
+    "no_decoder",
     "not_allowed",
     "crashed",
     "timeout",

@@ -18,7 +18,7 @@ def _to_polars(table: pa.Table) -> Any:
     try:
         import polars
     except ImportError as error:
-        raise EnvironmentFault("frames='polars' needs the package polars: pip install polars") from error
+        raise EnvironmentFault("frames='polars' needs the package polars: pip install 'dupelake[polars]'") from error
     return polars.from_arrow(table)
 
 

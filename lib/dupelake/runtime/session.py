@@ -78,6 +78,7 @@ def collect_jars(target: Path) -> int:
         return len(list(target.glob("*.jar")))
     check_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    _stay_local()
     session = (
         SparkSession.builder.appName("dupelake-jars")
         .master("local[1]")
@@ -131,6 +132,8 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
     settings |= dict(extra or {})
     if not submitted:
         _add_jars(settings)
+        if settings.get("spark.master", "").startswith("local"):
+            _stay_local()
     try:
         if not submitted:
             _start_jvm(settings)
@@ -146,6 +149,11 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
         _warn_of_encoding(session)
     _check_delta(session)
     return session
+
+
+def _stay_local() -> None:
+    """Keeps Spark from looking up this machine's name, which has no address in a container without network."""
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
 
 def _local_settings() -> dict[str, str]:
