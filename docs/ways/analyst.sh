@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# analyst
+#
+# text
+set -eu

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# data_engineer
+#
+# text
+set -eu

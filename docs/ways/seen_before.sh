@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# seen_before
+#
+# text
+set -eu
