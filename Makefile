@@ -53,7 +53,7 @@ dev: setup  ## linters and type checker into the environment
 
 .PHONY: check
 check: dev  ## lint, types, rules of imports, Markdown
-	$(BIN)/ruff check lib jobs tests benchmarks scripts
+	$(BIN)/ruff check lib jobs tests benchmarks scripts docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_markdown.py

@@ -1,0 +1,150 @@
+"""docs/tutorial.md and docs/ways: what they say is run, and what the tutorial shows is what is printed.
+
+The short tests take the demo's warehouse from the shared session; the long ones begin with nothing, as a newcomer does.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from demo_lake import make_demo
+from scripts.tutorial import PAGE, Block, blocks, environment, printed_by, settled
+
+from dupelake.pipeline import nightly
+
+WAYS = Path(__file__).parents[2] / "docs" / "ways"
+TUTORIAL = list(blocks(PAGE.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def made(spark, tmp_path_factory) -> Path:
+    """A folder with `demo-output`, as two nights leave it."""
+    folder = tmp_path_factory.mktemp("clone")
+    make_demo(folder / "demo-output")
+    shutil.copytree(folder / "demo-output" / "warehouse", folder / "before")
+    return folder
+
+
+@pytest.fixture
+def clone(made) -> Iterator[Path]:
+    """The same. Afterwards the warehouse is as it was; what a script writes elsewhere stays."""
+    yield made
+    shutil.rmtree(made / "demo-output" / "warehouse")
+    shutil.copytree(made / "before", made / "demo-output" / "warehouse")
+
+
+def way(name: str, folder: Path, *words: str) -> str:
+    """What a script prints that runs in `folder`."""
+    command = ["python" if name.endswith(".py") else "bash", str(WAYS / name), *words]
+    return printed_by(shlex.join(command), folder)
+
+
+def test_each_way_is_tested():
+    names = {path.name for path in WAYS.iterdir()}
+    assert names == {"analyst.sh", "data_engineer.sh", "ml_engineer.py", "seen_before.sh"}
+
+
+def test_the_analysts_way(clone):
+    said = way("analyst.sh", clone)
+    assert "camera original.png and camera half-size.jpg" not in said
+    assert re.search(r"camera original.png and camera mirrored.jpg: in one group: Copy: mirror image", said)
+    assert "camera original.png and coins original.png: never proposed" in said
+    assert "1 verdicts added" in said
+    assert "same bytes, 100 % #1.png" in said
+    assert (clone / "demo-output/images/date=2026-11-02/same bytes, 100 % #1.png").is_file()
+    assert not list((clone / "demo-output" / "analyst" / "quarantine").rglob("*.png"))
+
+
+def test_the_way_of_who_asks_whether_an_image_is_known(clone):
+    said = way("seen_before.sh", clone)
+    known, new = (re.search(rf"^\S*{name}.jpg: .*$", said, flags=re.M) for name in ("known", "new"))
+    assert known is not None
+    assert "coffee original.png" in known[0]
+    assert new is not None
+    assert "new.jpg: new" in new[0]
+    for told in ("new.jpg: committed", "known.jpg: refused", "exit code 10", '"action": "link"'):
+        assert told in said
+
+
+def runs_spark(block: Block) -> list[str] | None:
+    """The words of `dupelake run` that a block begins with; [] for the demo."""
+    words = shlex.split(block.commands.splitlines()[0])
+    if words[:2] == ["dupelake", "demo"]:
+        return []
+    return words[2 : words.index("2>")] if words[:2] == ["dupelake", "run"] else None
+
+
+def test_the_tutorial(clone, monkeypatch, capsys):
+    """Each block prints what the page shows; runs are those of the shared session."""
+    monkeypatch.chdir(clone)
+    for block in TUTORIAL:
+        words = runs_spark(block)
+        if words == []:
+            continue
+        told = ""
+        commands = block.commands
+        if words:
+            assert nightly.main(words) == 0
+            told, commands = capsys.readouterr().out, block.commands.partition("\n")[2]
+        told += printed_by(commands, clone)
+        assert settled(told, clone) == settled(block.printed or "")
+
+
+def test_what_varies_is_settled():
+    given = "Run 20261130T124932-267131 (nightly), 4 min 25 s on the clock\n  seconds  start 1.0\n/clone/a.png 1.5 s\n"
+    assert settled(given, "/clone") == (
+        "Run RUN (nightly), DURATION on the clock\n  seconds\n/home/ana/dupelake/a.png DURATION"
+    )
+    (one, other) = blocks("```bash\nls\n```\n\n```text\na\n```\n\ntext\n\n```bash\nid\n```\n")
+    assert (one, other) == (Block("ls\n", "a\n"), Block("id\n", None))
+
+
+# With nothing there, as in a fresh clone
+
+
+@pytest.mark.spark
+@pytest.mark.long
+def test_the_tutorial_from_nothing(tmp_path):
+    for block in TUTORIAL:
+        assert settled(printed_by(block.commands, tmp_path), tmp_path) == settled(block.printed or "")
+
+
+@pytest.mark.spark
+@pytest.mark.long
+def test_the_data_engineers_way(tmp_path):
+    said = way("data_engineer.sh", tmp_path)
+    assert "3 of 23 images failed" in said
+    assert '"exit_code": 0' in said
+    for told in ("truncated", "undecodable", "empty", "dupelake_run_success"):
+        assert told in said
+    assert (tmp_path / "nightly-output" / "report.html").is_file()
+
+
+@pytest.mark.spark
+@pytest.mark.long
+def test_the_ml_engineers_way(tmp_path):
+    said = way("ml_engineer.py", tmp_path)
+    assert "tea" in said
+    assert "images show a picture that both sets have" in said
+
+
+@pytest.mark.spark
+@pytest.mark.long
+def test_the_other_ways_make_the_demo_where_there_is_none(tmp_path):
+    assert "1 verdicts added" in way("analyst.sh", tmp_path)
+    assert (tmp_path / "demo-output" / "report.html").is_file()
+    done = subprocess.run(
+        ["bash", str(WAYS / "seen_before.sh")],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
