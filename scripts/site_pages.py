@@ -29,6 +29,8 @@ _OUTSIDE = ("README.md", "CONTRIBUTING.md", "benchmarks/*.md")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 _LANGUAGES = {".sh": "bash", ".py": "python"}
 _ITEM = re.compile(r"(?:\d\.|-) ")
+_NAMED = re.compile(r"(?<!\[)`((?:docs|benchmarks)/\w+\.md)`(?!\])")
+"""A page that is named and not linked."""
 _FENCE = re.compile(r"^\s*(```|~~~)")
 
 
@@ -104,10 +106,14 @@ def linked(markdown: str, src_uri: str, known: set[str]) -> str:
                 return f"{mark}[{text}]({posixpath.relpath(inside, here or '.')}{anchor})"
         return text if (REPO / place).exists() else found[0]  # what is nowhere fails the build
 
+    def named(found: re.Match[str]) -> str:
+        place = found[1].removeprefix("docs/") if found[1].startswith("docs/") else f"repository/{found[1]}"
+        return f"[{found[0]}]({posixpath.relpath(place, here or '.')})" if place in known else found[0]
+
     in_fence, out = False, []
     for line in markdown.split("\n"):
         in_fence ^= bool(_FENCE.match(line))
-        out.append(line if in_fence else _LINK.sub(led, line))
+        out.append(line if in_fence else _NAMED.sub(named, _LINK.sub(led, line)))
     return "\n".join(out)
 
 

@@ -140,6 +140,7 @@ KNOWN = {
         ("reference/tables.md", "[x](../a.md#b), [y](#c)", "[x](../a.md#b), [y](#c)"),
         ("a.md", "[the code](../lib/dupelake/cli.py)", "the code"),
         ("a.md", "[x](https://example.org/a.md) [y](none.md)", "[x](https://example.org/a.md) [y](none.md)"),
+        ("repository/README.md", "`docs/a.md`, `docs/no.md`", "[`docs/a.md`](../a.md), `docs/no.md`"),
         ("a.md", "```\n[x](../README.md)\n```", "```\n[x](../README.md)\n```"),
     ],
 )
