@@ -28,8 +28,8 @@ _VARIES = (
     (re.compile(r"\b[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"(\d+ h )?(\d+ min )?\b\d+(\.\d)? (s|min)\b"), "DURATION"),
     (re.compile(r"^  seconds .*$", flags=re.M), "  seconds"),
+    (re.compile(r"^  recall .*\n", flags=re.M), ""),  # of a sample by id, which depends on the folder
     (re.compile(r"\b\d+\.\d hours\b"), "HOURS"),
-    (re.compile(r"\b\d+(\.\d)? (MB|KB|KiB|MiB)(?= )(?=.*report\.html)"), "SIZE"),
 )
 
 

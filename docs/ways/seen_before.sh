@@ -89,4 +89,12 @@ until address=$(grep -o 'http://127[^ ,]*' "$out/serve.log"); do
   kill -0 $server && sleep 1
 done
 until curl --silent --fail "$address/ready" > "$out/ready.json"; do sleep 1; done
-curl --silent --fail -F "image=@$out/known.jpg" "$address/check?on_duplicate=link" | python -m json.tool | head -40
+curl --silent --fail -F "image=@$out/known.jpg" "$address/check?on_duplicate=link" > "$out/answer.json"
+python - "$out/answer.json" <<'END'
+import json
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    (answer,) = json.load(file)["answers"]
+print(f"{answer['image']}: {answer['status']}, action {answer['action']}, use {answer['group']['link_to']['uri']}")
+END
