@@ -61,6 +61,7 @@ def test_the_analysts_way(clone):
     assert not list((clone / "demo-output" / "analyst" / "quarantine").rglob("*.png"))
 
 
+@pytest.mark.skipif(None in map(shutil.which, ("git", "curl")), reason="the way needs git and curl")
 def test_the_way_of_who_asks_whether_an_image_is_known(clone):
     said = way("seen_before.sh", clone)
     known, new = (re.search(rf"^\S*{name}.jpg: .*$", said, flags=re.M) for name in ("known", "new"))
