@@ -86,10 +86,11 @@ print(f"{(images['split'] == 'train').sum()} images to train on; {len(train)} wi
 
 # ## For other tools
 #
-# The same as columns for Hugging Face's `datasets`, and as the duplicates of imagededup. [Exports](../export.md) has
-# more forms.
+# The same as columns for Hugging Face's `datasets`, and as the duplicates of imagededup (with `--members all` those that
+# stay, too). [Exports](../export.md) has more forms.
 run("export", "datasets", "--warehouse", warehouse, "--out", work / "datasets.parquet")
-run("export", "imagededup", "--warehouse", warehouse, "--out", work / "imagededup.json", "--folder", work)
+names = ("--folder", work, "--members", "all")
+run("export", "imagededup", "--warehouse", warehouse, "--out", work / "imagededup.json", *names)
 duplicates = json.loads((work / "imagededup.json").read_text(encoding="utf-8"))
 print(f"imagededup: {sum(map(bool, duplicates.values()))} of {len(duplicates)} files have a duplicate")
 os.environ["HF_HUB_OFFLINE"] = "1"
