@@ -86,8 +86,8 @@ print(f"{(images['split'] == 'train').sum()} images to train on; {len(train)} wi
 
 # ## For other tools
 #
-# The same as columns for Hugging Face's `datasets`, and as the duplicates of imagededup (with `--members all` those that
-# stay, too). [Exports](../export.md) has more forms.
+# The same as columns for Hugging Face's `datasets`, and as the duplicates of imagededup, with those that stay.
+# [Exports](../export.md) has more forms.
 run("export", "datasets", "--warehouse", warehouse, "--out", work / "datasets.parquet")
 names = ("--folder", work, "--members", "all")
 run("export", "imagededup", "--warehouse", warehouse, "--out", work / "imagededup.json", *names)
