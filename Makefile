@@ -53,7 +53,7 @@ dev: setup  ## linters and type checker into the environment
 
 .PHONY: check
 check: dev  ## lint, types, rules of imports, Markdown
-	$(BIN)/ruff check lib jobs tests benchmarks scripts deploy
+	$(BIN)/ruff check lib jobs tests benchmarks scripts docs deploy
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_markdown.py
@@ -67,12 +67,18 @@ package: setup  ## dist/: the wheel and the reader jar
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	cp $(JAR) dist/
 
+.PHONY: docs
+docs: setup  ## the site of docs/ in site/, which needs no network to be read
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html; for the search: $(BIN)/python -m http.server --directory site"
+
 .PHONY: screenshots
-screenshots: dev  ## the pictures of the README again; needs chromium
+screenshots: dev  ## the pictures of the README and of docs/ again; needs chromium
 	$(BIN)/python scripts/screenshots.py
 	$(BIN)/python scripts/review_shots.py --warehouse demo-output/warehouse
 	$(BIN)/python scripts/draw_terminal.py
+	$(BIN)/python scripts/method_pictures.py
 
 .PHONY: clean
 clean:  ## remove what was built; leaves the environment
-	rm -rf dist build demo-output .pytest_cache .mypy_cache .ruff_cache $(JAR)
+	rm -rf dist build site demo-output .pytest_cache .mypy_cache .ruff_cache $(JAR)

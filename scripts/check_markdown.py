@@ -22,7 +22,14 @@ from urllib.parse import unquote
 
 MAX_LINE = 120
 LIBRARY = "lib/dupelake"
-LEFT_OUT = {"build", "demo-output", "dist", "node_modules", "venv"}  # folders; so are those that begin with a dot
+LEFT_OUT = {
+    "build",
+    "demo-output",
+    "dist",
+    "node_modules",
+    "site",
+    "venv",
+}  # folders; so are those that begin with a dot
 
 FENCE = re.compile(r"^\s*(```|~~~)")
 CODE_SPAN = re.compile(r"`([^`]+)`")

@@ -52,6 +52,16 @@ def test_an_earlier_demo_is_removed_and_nothing_beside_it(made, tmp_path):
     assert not (tmp_path / "not there").exists()
 
 
+def test_an_index_of_the_warehouse_goes_with_it(made, tmp_path):
+    """As of the tutorial, which a person may begin again."""
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    (out / "warehouse" / "_dupelake_index").mkdir()
+    (out / "warehouse" / "_dupelake_index" / "manifest.json").write_text("{}", encoding="utf-8")
+    clear(out)
+    assert everything(out) == {}
+
+
 @pytest.mark.parametrize(
     "mine",
     [
@@ -60,6 +70,7 @@ def test_an_earlier_demo_is_removed_and_nothing_beside_it(made, tmp_path):
         "truth.csv",
         "warehouse/letters/dear.txt",
         "warehouse/groups.csv",
+        "warehouse/_dupelake_index/dear.txt",
     ],
 )
 def test_a_demo_with_something_of_its_users_is_left_alone(made, tmp_path, mine, capsys):

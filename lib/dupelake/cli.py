@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command(argv[0], argv[1:])
     if argv and argv[0] == "plan":
         return _plan(argv[1:])
-    args = _parser().parse_args(argv)
+    args = command_parser().parse_args(argv)
     return _guarded(args.call, args)
 
 
@@ -75,7 +75,8 @@ def _guarded(call: Callable[[argparse.Namespace], int], args: argparse.Namespace
             return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; those that are jobs have parsers of their own (pipeline/job_commands.py)."""
     about = "Near-duplicate image detection on Spark and Delta Lake."
     parser: argparse.ArgumentParser = Parser(prog="dupelake", description=about)
     parser.add_argument("--version", action="version", version=__version__)
@@ -266,7 +267,7 @@ def _demo(args: argparse.Namespace) -> int:
             return code
     print(f"\nBoth nights took {time.monotonic() - start:.0f} s, Spark's start included.\n")
     shown = ["--warehouse", str(out / "warehouse"), "--out", str(out / PAGE), "--png", str(out / SHEET)]
-    code = _report(_parser().parse_args(["report", *shown]))
+    code = _report(command_parser().parse_args(["report", *shown]))
     print(f"What was made, to compare with: {truth}")
     return code
 

@@ -18,6 +18,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from dupelake.csv_cells import write_rows
 from dupelake.errors import ConfigError
+from dupelake.lookup.manifest import FOLDER
+from dupelake.lookup.manifest import NAME as MANIFEST
 from dupelake.warehouse.schema import ALL_TABLES
 
 # Each photograph shows another scene. README.txt of skimage/data has the licences.
@@ -110,7 +112,7 @@ def _read_mark(out: Path) -> dict[str, str] | None:
 
 
 def _foreign(out: Path, made: dict[str, str]) -> list[str]:
-    """Files below `out` that differ from those the demo wrote, and folders of the warehouse that are not its tables."""
+    """Files below `out` that differ from those the demo wrote, and what in the warehouse is neither table nor index."""
     found = []
     for path in sorted((out / "images").rglob("*")):
         name = str(path.relative_to(out))
@@ -119,7 +121,8 @@ def _foreign(out: Path, made: dict[str, str]) -> list[str]:
     tables = {table.name for table in ALL_TABLES}
     for path in sorted((out / "warehouse").glob("*")):
         is_table = path.name in tables and (path / "_delta_log").is_dir() and not path.is_symlink()
-        if not is_table and not path.name.startswith(("_staging", "_lock.json", "._lock.json")):
+        is_index = path.name == FOLDER and (path / MANIFEST).is_file() and not path.is_symlink()
+        if not is_table and not is_index and not path.name.startswith(("_staging", "_lock.json", "._lock.json")):
             found.append(str(path.relative_to(out)))
     truth = out / "truth.csv"
     if truth.is_file() and made.get(truth.name) != _digest(truth):

@@ -106,8 +106,41 @@ def agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> Agreement:
     )
 
 
-def _cell_agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, bool]:
-    """Agreement of large cells, and whether both sides have a flat background (a page, a drawing, a glyph)."""
+class Prepared(NamedTuple):
+    """Both sides, equally sharp and without shading, padded to whole cells.
+
+    Attributes:
+        a: float32 (h, w), the source.
+        b: float32 (h, w), the destination.
+        src_gradients: of `a`.
+        dst_gradients: of `b`.
+        inside: float32 (h, w), 1 inside the overlap.
+        side: of a cell, in pixels.
+        is_flat: whether both have a flat background (a page, a drawing, a glyph).
+        is_paper: whether they are pages.
+    """
+
+    a: FloatArray
+    b: FloatArray
+    src_gradients: Gradients
+    dst_gradients: Gradients
+    inside: FloatArray
+    side: int
+    is_flat: bool
+    is_paper: bool
+
+    def cells(self) -> Cells | None:
+        """The cells inside the overlap; None where there are too few."""
+        share = cell_means(self.inside, self.side)
+        return _overlap_cells(*_correlate(self.src_gradients, self.dst_gradients, self.side, share), share)
+
+    def shifts(self) -> tuple[FloatArray, FloatArray]:
+        """The shift of each cell, x and y, in pixels; float32 (rows, columns) each."""
+        return cell_shifts(self.a, self.b, self.src_gradients, self.dst_gradients, self.inside, self.side)
+
+
+def prepared(src: FloatArray, dst: FloatArray, mask: Mask) -> Prepared:
+    """Both sides of an overlap, as their cells are compared; the arguments are those of `agreement`."""
     side = int(np.clip(round(max(src.shape) / _CELLS_ACROSS), *_CELL_PX))
     inner = cv2.erode(mask, MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     whole = whole_cells(inner, side, cv2.BORDER_CONSTANT)
@@ -120,16 +153,21 @@ def _cell_agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agree
     a, b = _match_sharpness(a, b, inside, sharpness)
     wide = (2 * side + 1, 2 * side + 1)
     a, b = (g - cv2.blur(g, wide) for g in (a, b))  # remove shading wider than a cell, such as a vignette
-    share = cell_means(inside, side)
     src_gradients, dst_gradients = (_masked(gradients(g), inside) for g in (a, b))
-    cells = _overlap_cells(*_correlate(src_gradients, dst_gradients, side, share), share)
+    return Prepared(a, b, src_gradients, dst_gradients, inside, side, is_flat, is_paper)
+
+
+def _cell_agreement(src: FloatArray, dst: FloatArray, mask: Mask) -> tuple[Agreement, bool]:
+    """Agreement of large cells, and whether both sides have a flat background."""
+    both = prepared(src, dst, mask)
+    cells = both.cells()
     if cells is None:
-        return Agreement(0.0, 0.0, 0.0), is_flat
-    found = _summarise(cells, is_paper)
+        return Agreement(0.0, 0.0, 0.0), both.is_flat
+    found = _summarise(cells, both.is_paper)
     if found.share >= MIN_AGREEING:
-        shifts = np.hypot(*cell_shifts(a, b, src_gradients, dst_gradients, inside, side))
-        found = found._replace(isotropy=_isotropy(src_gradients, dst_gradients), shift=_median_shift(cells, shifts))
-    return found, is_flat
+        isotropy = _isotropy(both.src_gradients, both.dst_gradients)
+        found = found._replace(isotropy=isotropy, shift=_median_shift(cells, np.hypot(*both.shifts())))
+    return found, both.is_flat
 
 
 Gradients = tuple[FloatArray, FloatArray]  # gradients, 0 outside the overlap
@@ -139,7 +177,7 @@ def _masked(xy: Gradients, inside: FloatArray) -> Gradients:
     return xy[0] * inside, xy[1] * inside
 
 
-class _Cells(NamedTuple):
+class Cells(NamedTuple):
     """The n cells inside the overlap.
 
     Attributes:
@@ -159,16 +197,16 @@ class _Cells(NamedTuple):
     in_dst: NDArray[np.bool_]
 
 
-def _overlap_cells(ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray) -> _Cells | None:
+def _overlap_cells(ncc: FloatArray, src_energy: FloatArray, dst_energy: FloatArray, share: FloatArray) -> Cells | None:
     """The cells inside the overlap; None where there are too few."""
     valid = share > _MIN_CELL_SHARE
     if valid.sum() < MIN_CELLS:
         return None
     n, s, d = ncc[valid], src_energy[valid] / share[valid], dst_energy[valid] / share[valid]
-    return _Cells(valid, n, s, d, s > _structure_threshold(s, d, n), d > _structure_threshold(d, s, n))
+    return Cells(valid, n, s, d, s > _structure_threshold(s, d, n), d > _structure_threshold(d, s, n))
 
 
-def _median_shift(cells: _Cells, shifts: FloatArray) -> float:
+def _median_shift(cells: Cells, shifts: FloatArray) -> float:
     """Weighted median shift of the cells with structure on both sides; strong edges weigh more."""
     both = cells.in_src & cells.in_dst
     if both.sum() < MIN_CELLS:
@@ -268,18 +306,34 @@ def _correlate(
     return ncc, src_energy, dst_energy
 
 
-def _summarise(cells: _Cells, is_paper: bool) -> Agreement:
+class Judged(NamedTuple):
+    """What the cells say, bool (n,) each; `lost` and `gained` are those in which one side lacks what the other shows.
+
+    Attributes:
+        counted: the cells of which `ncc` is the mean.
+        agrees: whether they agree.
+        veiled: under a watermark; they do not count.
+        n_structured: number of cells with structure.
+    """
+
+    counted: NDArray[np.bool_]
+    agrees: NDArray[np.bool_]
+    veiled: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+    gained: NDArray[np.bool_]
+    n_structured: int
+
+
+def judge_cells(cells: Cells, is_paper: bool) -> Judged | None:
+    """Which cells agree, and what the others lack; None where too few have structure."""
     _, n, s, d, in_src, in_dst = cells
     structured = in_src | in_dst
     count = int(structured.sum())
     if count < max(MIN_CELLS, _MIN_STRUCTURED_SHARE * len(n)):
-        return Agreement(0.0, 0.0, 0.0)
+        return None
     # pages made from one template share most of their structure: on paper only close agreement counts
     agrees = structured & (n > (_PAPER_NCC if is_paper else AGREEING_NCC))
     counted = agrees if agrees.any() else structured
-    weight = np.sqrt(s * d)[counted]
-    weight = np.minimum(weight, median(weight)) + 1e-9  # limits the influence of a few strong edges
-    correlation = float((n[counted] * weight).sum() / weight.sum())
     ratio = np.sqrt(d / np.maximum(s, 1e-6))
     ratio /= median(ratio[counted])  # relative to the usual change of contrast; above 1, dst has more structure
     part = n * np.maximum(ratio, 1.0 / np.maximum(ratio, 1e-6))  # share of the weaker side that the stronger contains
@@ -290,11 +344,22 @@ def _summarise(cells: _Cells, is_paper: bool) -> Agreement:
     alike = (ratio > _ALIKE_RATIO) & (ratio < 1 / _ALIKE_RATIO)
     lost = differs & in_src & ((ratio < 1.0) | (in_dst & alike))
     gained = differs & in_dst & ((ratio >= 1.0) | (in_src & alike))
-    clear = max(count // 2, count - int(veiled.sum()))
-    agreeing = float(agrees.sum()) / clear
+    return Judged(counted, agrees, veiled, lost, gained, count)
+
+
+def _summarise(cells: Cells, is_paper: bool) -> Agreement:
+    judged = judge_cells(cells, is_paper)
+    if judged is None:
+        return Agreement(0.0, 0.0, 0.0)
+    weight = np.sqrt(cells.src * cells.dst)[judged.counted]
+    weight = np.minimum(weight, median(weight)) + 1e-9  # limits the influence of a few strong edges
+    correlation = float((cells.ncc[judged.counted] * weight).sum() / weight.sum())
+    count = judged.n_structured
+    clear = max(count // 2, count - int(judged.veiled.sum()))
+    agreeing = float(judged.agrees.sum()) / clear
     if is_paper:
         agreeing = max(0.0, 1.0 - _PAPER_WEIGHT * (1.0 - agreeing))
-    return Agreement(correlation, agreeing, float(min(lost.sum(), gained.sum())) / count)
+    return Agreement(correlation, agreeing, float(min(judged.lost.sum(), judged.gained.sum())) / count)
 
 
 def _structure_threshold(energy: FloatArray, other: FloatArray, ncc: FloatArray) -> float:
