@@ -7,6 +7,7 @@ its own: `make s3` fills it, and DUPELAKE_MOTO names another one.
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import subprocess
@@ -160,6 +161,9 @@ def dupelake(*words: str, env: dict[str, str], seconds: float = 850) -> subproce
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=seconds)
 
 
+_HEAD = re.compile(rb"([A-Z]+) (\S+) HTTP/1.1\r\n")
+
+
 class Relay:
     """Passes connections on to a server, and can be down, silent or slow; a context.
 
@@ -173,11 +177,13 @@ class Relay:
         address: where it listens.
         delay_s: before each piece of an answer is passed on.
         n_bytes: passed on so far, of answers.
+        conditional: (method, path) of requests that write only where nothing is (If-None-Match), so far.
     """
 
     def __init__(self, target: str) -> None:
         self._host, _, port = target.partition(":")
         self._port, self.delay_s, self.n_bytes = int(port), 0.0, 0
+        self.conditional: list[tuple[str, str]] = []
         self._at = free_port()
         self.address = f"127.0.0.1:{self._at}"
         self._silent = threading.Event()
@@ -225,6 +231,8 @@ class Relay:
                         if one is server:
                             self.n_bytes += len(data)
                             time.sleep(self.delay_s)
+                        elif b"if-none-match: *" in data.lower() and (head := _HEAD.match(data)):
+                            self.conditional.append((head[1].decode(), head[2].decode()))
                         (client if one is server else server).sendall(data)
             finally:
                 self._open -= pair

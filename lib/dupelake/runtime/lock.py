@@ -29,8 +29,9 @@ from typing import Any, Protocol
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
-from dupelake.errors import BusyError
+from dupelake.errors import BusyError, EnvironmentFault
 from dupelake.warehouse.paths import local_folder
+from dupelake.warehouse.store_faults import told
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,8 @@ class _HadoopStore:
                 if there is not None:
                     return there == text  # written, although the answer was lost
                 if attempt == 2:  # the lock does not exist, so writing itself fails
-                    raise BusyError(f"the lock {self._text} cannot be written: {_reason(error)}") from error
+                    why = told(error, innermost=True)
+                    raise EnvironmentFault(f"the lock {self._text} cannot be written: {why}") from error
             else:
                 return True
         return False
@@ -203,11 +205,6 @@ class _HadoopStore:
 
 def _is_absent(error: Py4JJavaError) -> bool:
     return error.java_exception.getClass().getSimpleName() in ("FileNotFoundException", "NoSuchFileException")
-
-
-def _reason(error: Py4JJavaError | PySparkException) -> str:
-    text = error.java_exception.toString() if isinstance(error, Py4JJavaError) else str(error)
-    return str(text).splitlines()[0]
 
 
 class RunLock:

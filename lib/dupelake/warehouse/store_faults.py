@@ -13,9 +13,9 @@ _STORE = re.compile(r"Generic \w+ error|Object Store error|Error performing [A-Z
 _CODE = re.compile(r"<Code>([^<]+)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN as well for keys that expire)"
 _KNOWN = (
-    (r"NoSuchBucket|UnknownStoreException", "there is no such bucket; make it, or give another warehouse"),
+    (r"NoSuchBucket|UnknownStoreException", "make the bucket, or give another one"),
     (
-        r"/latest/api/token|NoAwsCredentials|NoAuthWithAWSException|Unable to load credentials",
+        r"/latest/api/token|NoAuthWithAWSException|NoAwsCredentials|Unable to load credentials",
         f"no key of the store was found; set {_KEYS}",
     ),
     (
@@ -23,16 +23,17 @@ _KNOWN = (
         f"the store does not know the key, or its secret or token is wrong; check {_KEYS}",
     ),
     (
-        r"AccessDenied|403 Forbidden|Status Code: 403",
-        "the key may not do this there; have the owner of the bucket allow it",
+        r"403 Forbidden|Status Code: 403|Status Code: 400",  # an answer without a body does not say which
+        f"the store refuses the key, or what it asks for; check {_KEYS}, and what the owner of the bucket allows it",
     ),
     (r"URL scheme is not allowed", "AWS_ENDPOINT_URL has no TLS; set AWS_ALLOW_HTTP=true if that is meant"),
     (
-        r"Connection refused|UnknownHost|dns error|error sending request|timed out|[Tt]imeout|reset by peer"
-        r"|Unable to execute HTTP request",
-        "the store does not answer; check AWS_ENDPOINT_URL, and run it again when the store is there",
+        r"Connection refused|UnknownHost|dns error|error sending request|timed out|[Tt]imeout|[Rr]eset by peer"
+        r"|Unable to execute HTTP request|NoHttpResponse",
+        "the store does not answer; check its address (AWS_ENDPOINT_URL), and run it again when the store is there",
     ),
 )
+_CLASS, _REQUEST = re.compile(r"^[a-z][\w.$]*\.[A-Z]\w+: "), re.compile(r" \(Service: .*$")
 
 
 def told(error: BaseException, *, innermost: bool = False) -> str:
@@ -40,16 +41,17 @@ def told(error: BaseException, *, innermost: bool = False) -> str:
 
     Args:
         error: of the reader or of Spark.
-        innermost: as `first_line`.
+        innermost: as `first_line`; what a store said is taken from the innermost cause anyway.
     """
     text = str(error)
-    line = first_line(error, innermost=innermost)
-    answer = _CODE.search(text)
-    if answer:
+    fix = fix_of(text)
+    line = first_line(error, innermost=innermost or fix is not None)
+    if fix is None:
+        return line
+    if answer := _CODE.search(text):
         line = ": ".join(filter(None, (answer[1], answer[2])))
     line = line.removeprefix("Kernel error -> ")  # of delta-rs, whatever it is
-    fix = fix_of(f"{text}\n{line}")
-    return line if fix is None else f"{line.rstrip('. ')}; {fix}"
+    return f"{_REQUEST.sub('', _CLASS.sub('', line)).rstrip('. ')}; {fix}"
 
 
 def fix_of(text: str) -> str | None:
