@@ -54,6 +54,13 @@ def test_what_hadoop_says(outer: str, inner: str, status: int, line: str) -> Non
     assert "Request ID" not in said
 
 
+def test_a_lock_that_exists_is_no_fault_of_the_store() -> None:
+    """S3 says so to a write on condition; names in the stack say nothing."""
+    text = f"{SDK}.S3Exception: At least one of the pre-conditions did not hold {REQUEST.format(412)}"
+    frame = "\tat software.amazon.awssdk.core.internal.http.pipeline.ApiCallTimeoutTrackingStage.execute(A.java:5)"
+    assert not is_of_store(Thrown(f"RemoteFileChangedException: {text}\n{frame}", f"{text}\n{frame}"))
+
+
 def test_other_errors_stay() -> None:
     other = Thrown("java.lang.NumberFormatException: timeout of 403 Forbidden")
     assert not is_of_store(other)

@@ -117,6 +117,7 @@ def _execute(run: Run, job: Job[O, V], begun: Begun[O], options: O, interrupts: 
     if code := _acquire(lock, run, begun, interrupts):
         return code
     message = trace = None
+    is_store_gone = False
     run.started_at = dt.datetime.now(dt.UTC)  # set while the lock is held, so start times order the runs of a warehouse
     run.seconds[START] = time.monotonic() - run.begun
     run.warehouse.at_commit = partial(_at_commit, lock, interrupts)
@@ -140,16 +141,24 @@ def _execute(run: Run, job: Job[O, V], begun: Begun[O], options: O, interrupts: 
             print(f"{begun.prog}: {message}", file=sys.stderr)  # noqa: T201
         else:
             code, message = explain(error)
+            is_store_gone = is_of_store(error)
             if code == 1 and not message.endswith(AGAIN):  # no message of dupelake
                 trace = traceback.format_exc()
             line = message if trace is None else unexpected(error)
             log.error("%s stopped: %s", begun.prog, line, exc_info=begun.is_debug)  # noqa: TRY400
     interrupts.settle()
     with Progress(run.warehouse.spark, "end"):  # no step: its seconds are noted while it lasts
-        code = _end(run, lock, code, message)
+        code = _leave(lock, code) if is_store_gone else _end(run, lock, code, message)
     _tell_collectors(run, code, message, trace)
     if not interrupts.exit_code:
         print(run.report(), flush=True)  # noqa: T201
+    return code
+
+
+def _leave(lock: RunLock, code: int) -> int:
+    """End a run whose store refuses or does not answer: each try to clean up there would wait for minutes."""
+    lock.abandon()
+    log.warning("the run's lock and its staging folder stay in the store; the next run removes them")
     return code
 
 

@@ -28,11 +28,12 @@ _KNOWN = (
     ),
     (r"URL scheme is not allowed", "AWS_ENDPOINT_URL has no TLS; set AWS_ALLOW_HTTP=true if that is meant"),
     (
-        r"Connection refused|UnknownHost|dns error|error sending request|timed out|[Tt]imeout|[Rr]eset by peer"
+        r"Connection refused|UnknownHost|dns error|error sending request|timed out|Timeout|[Rr]eset by peer"
         r"|Unable to execute HTTP request|NoHttpResponse",
         "the store does not answer; check its address (AWS_ENDPOINT_URL), and run it again when the store is there",
     ),
 )
+_FRAME = re.compile(r"^\s+at .*$", re.MULTILINE)  # of a stack of Java, with names such as ApiCallTimeoutTrackingStage
 _CLASS, _REQUEST = re.compile(r"^[a-z][\w.$]*\.[A-Z]\w+: "), re.compile(r" \(Service: .*$")
 
 
@@ -56,6 +57,7 @@ def told(error: BaseException, *, innermost: bool = False) -> str:
 
 def fix_of(text: str) -> str | None:
     """What to do about an object store that refused or did not answer; None where the text is not of one."""
+    text = _FRAME.sub("", text)
     if not _STORE.search(text):
         return None
     return next((fix for pattern, fix in _KNOWN if re.search(pattern, text)), None)
