@@ -51,8 +51,14 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, address: str, **more: str) 
 def test_what_only_reads_works_from_there(user: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And the secrets are in nothing that was written or said."""
     (user / "new.jpg").write_bytes(encoded(photograph("astronaut.png"), "JPEG", quality=60))
+    rule = "{name: r, verdict: keeper, pair: {accepted: true}, a: {format: PNG}, b: {format: JPEG}}"
+    (user / "rules.yaml").write_text(f"rules:\n  list:\n    - {rule}\n", encoding="utf-8")
+    pair = "s3a://lake/photos/a.png,s3a://lake/photos/c.png,duplicate"
+    (user / "truth.csv").write_text(f"left,right,label\n{pair}\n", encoding="utf-8")
     index = ["--index", str(user / "index")]
     for words in (
+        ["evaluate", "--truth", "truth.csv"],
+        ["rules", "--config", "rules.yaml"],
         ["report"],
         ["report", "--png"],
         ["index", *index],
