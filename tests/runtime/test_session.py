@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pyspark
+
+from dupelake.runtime.session import S3_PACKAGES
 
 START = """
 import sys
@@ -34,3 +39,8 @@ def test_the_reason_of_java_comes_before_the_error():
     code, said = started("1m")
     assert code == 1
     assert 0 <= said.index("Too small") < said.index("Spark did not start")
+
+
+def test_what_reads_s3_is_of_the_hadoop_of_spark():
+    (jar,) = Path(pyspark.__file__).parent.glob("jars/hadoop-client-api-*.jar")
+    assert S3_PACKAGES[0].rpartition(":")[2] == jar.stem.removeprefix("hadoop-client-api-")
