@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyspark
 
-from dupelake.runtime.session import S3_PACKAGES
+from dupelake.runtime.session import DELTA_PACKAGE, S3_PACKAGES, merged
 
 START = """
 import sys
@@ -44,3 +44,13 @@ def test_the_reason_of_java_comes_before_the_error():
 def test_what_reads_s3_is_of_the_hadoop_of_spark():
     (jar,) = Path(pyspark.__file__).parent.glob("jars/hadoop-client-api-*.jar")
     assert S3_PACKAGES[0].rpartition(":")[2] == jar.stem.removeprefix("hadoop-client-api-")
+
+
+def test_packages_of_the_user_come_beside_delta():
+    """Where no jars were fetched, Delta's package is a setting as well."""
+    own = {"spark.jars.packages": DELTA_PACKAGE, "spark.driver.memory": "4g"}
+    asked = {"spark.jars.packages": "org.apache.hadoop:hadoop-aws:3.5.0", "spark.driver.memory": "1g"}
+    both = {"spark.jars.packages": f"{DELTA_PACKAGE},org.apache.hadoop:hadoop-aws:3.5.0", "spark.driver.memory": "1g"}
+    assert merged(own, asked) == both
+    assert merged({}, asked) == asked
+    assert merged(own, {}) == own

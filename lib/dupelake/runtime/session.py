@@ -141,10 +141,7 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
     if not submitted:
         check_java()
         settings |= _local_settings()
-    asked = dict(extra or {})
-    if _PACKAGES in settings and _PACKAGES in asked:  # Delta's, and the user's
-        asked[_PACKAGES] = f"{settings[_PACKAGES]},{asked[_PACKAGES]}"
-    settings |= asked
+    settings = merged(settings, extra or {})
     if not submitted:
         _add_jars(settings)
     try:
@@ -162,6 +159,12 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
         _warn_of_encoding(session)
     _check_delta(session)
     return session
+
+
+def merged(settings: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
+    """`settings` with those that are asked for over them; packages that are asked for come beside Delta's."""
+    packages = [some[_PACKAGES] for some in (settings, asked) if some.get(_PACKAGES)]
+    return {**settings, **asked, **({_PACKAGES: ",".join(packages)} if packages else {})}
 
 
 def _local_settings() -> dict[str, str]:
