@@ -47,6 +47,13 @@ test-long: setup  ## the long tests that begin within MINUTES (default: all)
 test-unit: setup  ## the tests that need no Spark
 	$(BIN)/python -m pytest -q -n 2 -m 'not spark and not long'
 
+S3 := $(VENV)/share/dupelake
+
+.PHONY: s3
+s3: setup  ## what the tests of S3 need: the server moto, and the jars that read S3
+	$(BIN)/python -m pip install --quiet --upgrade --target $(S3)/moto --requirement tests/worlds/moto.txt
+	$(BIN)/dupelake jars --s3 --to $(S3)/s3
+
 .PHONY: dev
 dev: setup  ## linters and type checker into the environment
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,dev]'

@@ -26,9 +26,9 @@ import numpy as np  # noqa: E402
 from matplotlib.patches import Arc, ConnectionPatch, Rectangle  # noqa: E402
 from PIL import Image, ImageFilter  # noqa: E402
 from scripts import method_world as world  # noqa: E402
+from scripts.cell_map import CellMap, cell_map  # noqa: E402
 from scripts.method_world import Seen, cut, judged, laid, ordered, photograph, resized, saved  # noqa: E402
 
-from dupelake.verify.cell_map import CellMap, cell_map  # noqa: E402
 from dupelake.verify.decision import aligned_model  # noqa: E402
 from dupelake.verify.matching import find_consensus  # noqa: E402
 from dupelake.verify.pair import pair_seed  # noqa: E402

@@ -104,10 +104,11 @@ def command_parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="sample images with known copies, two nights, a report")
     demo.add_argument("--out", default="demo-output", metavar="DIR", help="where images, tables and report go")
     demo.set_defaults(call=_demo)
-    jars = commands.add_parser("jars", help="fetch Delta's jars once, for sessions without Maven")
+    jars = commands.add_parser("jars", help="fetch Delta's jars, and S3's, once, for sessions without Maven")
     jars.add_argument(
         "--to", metavar="DIR", help="default: a folder of this Python environment, where it is looked for"
     )
+    jars.add_argument("--s3", action="store_true", help="those that read and write S3 (s3a://) as well, 16 MB")
     jars.set_defaults(call=_jars)
     return parser
 
@@ -276,7 +277,7 @@ def _jars(args: argparse.Namespace) -> int:
     from dupelake.runtime.session import collect_jars, jar_folder
 
     target = Path(args.to) if args.to else jar_folder()
-    print(f"{collect_jars(target)} jars in {target}")
+    print(f"{collect_jars(target, with_s3=args.s3)} jars in {target}")
     return 0
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 _TRACEBACK = "Traceback (most recent call last):"
+_BRANCH, _COLOUR = "↳", re.compile(r"\x1b\[\d*m")
 
 
 class DupelakeError(Exception):
@@ -92,6 +94,9 @@ def first_line(error: BaseException, *, innermost: bool = False) -> str:
     while innermost and raised is not None and raised.getCause() is not None:
         raised = raised.getCause()
     text = str(error if raised is None else raised.toString())
+    if _BRANCH in text:  # delta-rs draws its causes as a tree: the trunk says what failed, the last leaf says why
+        trunk, *_, leaf = (_COLOUR.sub("", part).strip() for part in text.split(_BRANCH))
+        return f"{trunk}: {leaf}".splitlines()[0]
     return (text.strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 from scripts import method_pictures as pictures
 from scripts import method_world as world
-
-from dupelake.verify.cell_map import cell_map
+from scripts.cell_map import cell_map
 
 REPO = Path(__file__).parents[2]
 PAGE = (REPO / "docs" / "method.md").read_text(encoding="utf-8")

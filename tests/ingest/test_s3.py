@@ -1,139 +1,73 @@
-"""A manifest, its images and the warehouse in an S3 server (moto), through hadoop-aws; the secret appears nowhere.
+"""A manifest and its images in an S3 server (moto), and the warehouse as well; the key stands on the command line.
 
-Moto needs other versions of some packages than dupelake, so it runs from a folder of its own:
-`pip install --target FOLDER 'moto[s3]' flask flask-cors`, with DUPELAKE_MOTO=FOLDER. Spark fetches hadoop-aws through
-Maven (690 MB), or takes the jars in the folder that DUPELAKE_S3_JARS names.
+`make s3` fetches the server and the jars. tests/pipeline/test_s3_nights.py has what happens to such a warehouse.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import deltalake
 import pytest
 from pictures import OPTIONS, photograph
-from pyarrow.fs import FileSelector, S3FileSystem
+from s3_server import KEY, PARTS, SECRET, TOKEN, Store, dupelake, environment, need_jars, s3_server, tables_of
 
-KEY, SECRET = "AKIAIOSFODNN7DUPELAKE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYdupelakeKEY"  # of nobody
 TABLES = ("images", "hashes", "thumbnails", "pairs", "groups", "group_changes", "runs")
-NIGHT = """
-import sys
-from dupelake.pipeline import nightly
-sys.exit(nightly.main(sys.argv[1:]))
-"""
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
-    """The address (host:port) of a running server."""
-    folder = os.environ.get("DUPELAKE_MOTO", "")
-    if not Path(folder, "moto").is_dir():
-        pytest.skip(
-            "no S3 server: pip install --target FOLDER 'moto[s3]' flask flask-cors, and set DUPELAKE_MOTO=FOLDER"
-        )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
-    server = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 120
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert server.poll() is None, "the server has ended"
-                assert time.monotonic() < until
-                time.sleep(0.2)
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(30)
+def store() -> Iterator[Store]:
+    with s3_server() as address:
+        yield Store(address)
 
 
-def bucket(address: str) -> S3FileSystem:
-    store = S3FileSystem(
-        access_key=KEY, secret_key=SECRET, endpoint_override=address, scheme="http", region="us-east-1",
-        allow_bucket_creation=True, allow_delayed_open=True,  # the latter: small objects in one request
-    )  # fmt: skip
-    store.create_dir("lake")
-    return store
-
-
-def put(store: S3FileSystem, key: str, data: bytes) -> None:
-    with store.open_output_stream(f"lake/{key}") as stream:
-        stream.write(data)
-
-
-def files(store: S3FileSystem, folder: str) -> list[str]:
-    return [one.path for one in store.get_file_info(FileSelector(f"lake/{folder}", True, True)) if one.is_file]
+def test_the_server_keeps_objects(store: Store) -> None:
+    store.put("photos/a #1 %20.jpg", b"x")
+    assert store.keys("photos") == ["photos/a #1 %20.jpg"]
+    assert store.get("photos/a #1 %20.jpg") == b"x"
 
 
 def settings(address: str) -> list[str]:
-    jars = os.environ.get("DUPELAKE_S3_JARS")
     values = {
         "spark.hadoop.fs.s3a.endpoint": f"http://{address}",
         "spark.hadoop.fs.s3a.endpoint.region": "us-east-1",
         "spark.hadoop.fs.s3a.path.style.access": "true",
-        "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
         "spark.hadoop.fs.s3a.access.key": KEY,
         "spark.hadoop.fs.s3a.secret.key": SECRET,
-        "spark.driver.extraClassPath" if jars else "spark.jars.packages": (
-            f"{jars}/*" if jars else "org.apache.hadoop:hadoop-aws:3.5.0"
-        ),
+        "spark.hadoop.fs.s3a.session.token": TOKEN,
         "spark.sql.shuffle.partitions": "2",
     }
     return [word for key, value in values.items() for word in ("--spark", f"{key}={value}")]
 
 
-def test_the_server_keeps_objects(address: str) -> None:
-    store = bucket(address)
-    put(store, "photos/a.jpg", b"x")
-    assert files(store, "photos") == ["lake/photos/a.jpg"]
-
-
 @pytest.mark.long
 @pytest.mark.spark
 @pytest.mark.timeout(1800)
-def test_two_nights_in_a_bucket(address: str, tmp_path: Path, reader_jar: Path) -> None:
-    store, said = bucket(address), list[str]()
+def test_two_nights_in_a_bucket(store: Store, tmp_path: Path, reader_jar: Path) -> None:
+    said = list[str]()
+    alone = {name: value for name, value in environment(store.address).items() if not name.startswith("AWS_")}
+    env = alone | need_jars()
 
-    def night(qualities: dict[str, int]) -> None:
+    def night(qualities: dict[str, int]) -> subprocess.CompletedProcess[str]:
         """Puts images (JPEG quality by name) and a manifest of all into the bucket, and runs a night."""
         for name, quality in qualities.items():
             scene = "astronaut.png" if name.startswith("a") else "coffee.png"
             photograph(scene).save(tmp_path / name, quality=quality)
-            put(store, f"photos/{name}", (tmp_path / name).read_bytes())
-        rows = [f"s3a://{path}\n" for path in sorted(files(store, "photos"))]
-        put(store, "manifest.csv", "".join(["url\n", *rows, "s3a://lake/photos/none.jpg\n"]).encode())
+            store.put(f"photos/{name}", (tmp_path / name).read_bytes())
+        rows = [f"s3a://lake/{key}\n" for key in store.keys("photos")]
+        store.put("manifest.csv", "".join(["url\n", *rows, "s3a://lake/photos/none.jpg\n"]).encode())
         paths = ["s3a://lake/manifest.csv", "--warehouse", "s3a://lake/dupes"]
         logs = ["--set", f"run.event_log={tmp_path}/events.jsonl", "--set", f"run.metrics_file={tmp_path}/metrics"]
-        done = subprocess.run(
-            [sys.executable, "-c", NIGHT, *paths, *OPTIONS, *logs, *settings(address)],
-            capture_output=True, text=True, check=False, timeout=850,
-        )  # fmt: skip
+        done = dupelake("run", *paths, *OPTIONS, *logs, *settings(store.address), env=env)
         said.append(done.stdout + done.stderr)
         assert done.returncode == 0, said[-1][-4000:]
+        return done
 
     night({"a.jpg": 95, "b.jpg": 95})
     night({"a copy.jpg": 70})
-    options = {
-        "endpoint_url": f"http://{address}", "allow_http": "true", "access_key_id": KEY, "secret_access_key": SECRET,
-        "region": "us-east-1",
-    }  # fmt: skip
-    rows = {
-        name: deltalake.DeltaTable(f"s3://lake/dupes/{name}", storage_options=options).to_pyarrow_table().to_pylist()
-        for name in TABLES
-    }
+    rows = tables_of(store, "dupes", TABLES)
     assert {row["uri"].rpartition("/")[2]: row["reason"] for row in rows["images"]} == {
         "a.jpg": None, "b.jpg": None, "a copy.jpg": None, "none.jpg": "missing",
     }  # fmt: skip
@@ -141,14 +75,12 @@ def test_two_nights_in_a_bucket(address: str, tmp_path: Path, reader_jar: Path) 
     assert len(rows["groups"]) == 2
     last = dict(max(rows["runs"], key=lambda row: row["started_at"])["counts"])
     assert (last["read"], last["hashed"], last["skipped"], last["failed"]) == (4, 1, 2, 1)
-    assert files(store, "dupes/_staging") == [], "what was staged is removed"
-    for path in files(store, "dupes"):
-        with store.open_input_stream(path) as stream:
-            assert SECRET.encode() not in stream.read(), path
-    for what, text in {
-        "tables": json.dumps(rows, default=str),
-        "logs": "".join(said),
-        "events": (tmp_path / "events.jsonl").read_text(),
-        "metrics": (tmp_path / "metrics").read_text(),
-    }.items():
-        assert SECRET not in text, what
+    assert store.keys("dupes/_staging") == [], "what was staged is removed"
+    found = {path: store.get(path) for path in store.keys("dupes")} | {
+        "tables": json.dumps(rows, default=str).encode(),
+        "logs": "".join(said).encode(),
+        "events": (tmp_path / "events.jsonl").read_bytes(),
+        "metrics": (tmp_path / "metrics").read_bytes(),
+    }
+    assert [what for what, data in found.items() for part in PARTS if part.encode() in data] == []
+    assert "*********(redacted)" in json.dumps(rows["runs"][0]["arguments"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -86,6 +87,19 @@ def test_the_users_own_pattern_and_known_values():
     assert redactor.is_secret("spark.hadoop.fs.s3a.secret.key"), "what we know stays hidden beside the user's pattern"
     java = Redactor.of({"spark.redaction.regex": r"\p{Alpha}[", "spark.hadoop.x": "abcdefgh"})  # Python cannot read it
     assert java("abcdefgh") == HIDDEN
+
+
+def test_what_a_store_repeats_from_the_environment(monkeypatch):
+    """S3 answers a token that has expired with the token itself, and a wrong signature with what was signed."""
+    token = "IQoJb3/DupelakeToken+=="  # noqa: S105
+    for name, value in {"AWS_SESSION_TOKEN": token, "AZURE_STORAGE_ACCOUNT_KEY": SECRET, "TOKEN": "else/where"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token")
+    said = f"403: <Token-0>{token}</Token-0> {quote(token, safe='')} {SECRET}"
+    assert Redactor.of({})(said) == f"403: <Token-0>{HIDDEN}</Token-0> {HIDDEN} {HIDDEN}"
+    other = "AKIAIOSFODNN7 may not read else/where or /var/run/token"
+    assert Redactor.of({})(other) == other
 
 
 def test_logs_traces_and_events(tmp_path: Path, capsys):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pyspark
 import pytest
+
+from dupelake.runtime.session import DELTA_PACKAGE, S3_PACKAGES, merged
 
 START = """
 import sys
@@ -44,3 +48,18 @@ def test_a_machine_whose_name_has_no_address():
     if subprocess.run([*renamed, "true"], capture_output=True, check=False).returncode:
         pytest.skip("unshare --uts is not allowed here: run as root to test it")
     assert started("1g", *renamed) == (0, "a message of Java\n")
+
+
+def test_what_reads_s3_is_of_the_hadoop_of_spark():
+    (jar,) = Path(pyspark.__file__).parent.glob("jars/hadoop-client-api-*.jar")
+    assert S3_PACKAGES[0].rpartition(":")[2] == jar.stem.removeprefix("hadoop-client-api-")
+
+
+def test_packages_of_the_user_come_beside_delta():
+    """Where no jars were fetched, Delta's package is a setting as well."""
+    own = {"spark.jars.packages": DELTA_PACKAGE, "spark.driver.memory": "4g"}
+    asked = {"spark.jars.packages": "org.apache.hadoop:hadoop-aws:3.5.0", "spark.driver.memory": "1g"}
+    both = {"spark.jars.packages": f"{DELTA_PACKAGE},org.apache.hadoop:hadoop-aws:3.5.0", "spark.driver.memory": "1g"}
+    assert merged(own, asked) == both
+    assert merged({}, asked) == asked
+    assert merged(own, {}) == own

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, TypeVar
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from dupelake.errors import ManifestError, first_line
+from dupelake.errors import ManifestError
 from dupelake.ingest.endings import COMPANIONS, IMAGES, ending
 from dupelake.ingest.trees import is_commit, is_hidden_name, list_folder
 from dupelake.ingest.uris import local_path
+from dupelake.warehouse.store_faults import told
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Place:
                 jvm.org.apache.hadoop.fs.Path(where, "_delta_log")
             )
         except Py4JJavaError as error:
-            raise ManifestError(f"{path} cannot be reached: {first_line(error)}") from error
+            raise ManifestError(f"{path} cannot be reached: {told(error)}") from error
 
     def kind(self) -> str:
         """The format, by file names.

@@ -30,16 +30,15 @@ from dupelake.runtime.progress import Progress
 from dupelake.runtime.redaction import Redactor
 from dupelake.runtime.run_record import START, Run
 from dupelake.runtime.session import build_session
+from dupelake.warehouse.store_faults import is_of_store, told
 from dupelake.warehouse.tables import Warehouse
 
 log = logging.getLogger(__name__)
 
 O = TypeVar("O")  # noqa: E741 - as in pipeline.job
 V = TypeVar("V")
-FULL = (
-    "a disk is full: the warehouse's, or the one that holds spark.local.dir (/tmp unless set); make room, then run the "
-    "same command again: what is committed stands"
-)
+AGAIN = "then run the same command again: what is committed stands"
+FULL = f"a disk is full: the warehouse's, or the one that holds spark.local.dir (/tmp unless set); make room, {AGAIN}"
 
 
 def run_job(job: Job[O, V], command: Command[O], argv: Sequence[str] | None = None) -> int:
@@ -104,7 +103,7 @@ def _acquire(lock: RunLock, run: Run, begun: Begun[O], interrupts: Interrupts) -
         fault = error
         if not isinstance(fault, DupelakeError):  # the disk or store refuses to write
             fault = EnvironmentFault(
-                f"--warehouse {run.warehouse.root} cannot be written: {first_line(error, innermost=True)}"
+                f"--warehouse {run.warehouse.root} cannot be written: {told(error, innermost=True)}"
             )
         message = f"{begun.prog}: nothing was started: {fault}"
         return refuse(run.job, run.run_id, run.redactor, run.config, fault, message)
@@ -118,6 +117,7 @@ def _execute(run: Run, job: Job[O, V], begun: Begun[O], options: O, interrupts: 
     if code := _acquire(lock, run, begun, interrupts):
         return code
     message = trace = None
+    is_store_gone = False
     run.started_at = dt.datetime.now(dt.UTC)  # set while the lock is held, so start times order the runs of a warehouse
     run.seconds[START] = time.monotonic() - run.begun
     run.warehouse.at_commit = partial(_at_commit, lock, interrupts)
@@ -141,16 +141,24 @@ def _execute(run: Run, job: Job[O, V], begun: Begun[O], options: O, interrupts: 
             print(f"{begun.prog}: {message}", file=sys.stderr)  # noqa: T201
         else:
             code, message = explain(error)
-            if code == 1 and message != FULL:  # no message of dupelake
+            is_store_gone = is_of_store(error)
+            if code == 1 and not message.endswith(AGAIN):  # no message of dupelake
                 trace = traceback.format_exc()
-            told = message if trace is None else unexpected(error)
-            log.error("%s stopped: %s", begun.prog, told, exc_info=begun.is_debug)  # noqa: TRY400
+            line = message if trace is None else unexpected(error)
+            log.error("%s stopped: %s", begun.prog, line, exc_info=begun.is_debug)  # noqa: TRY400
     interrupts.settle()
     with Progress(run.warehouse.spark, "end"):  # no step: its seconds are noted while it lasts
-        code = _end(run, lock, code, message)
+        code = _leave(lock, code) if is_store_gone else _end(run, lock, code, message)
     _tell_collectors(run, code, message, trace)
     if not interrupts.exit_code:
         print(run.report(), flush=True)  # noqa: T201
+    return code
+
+
+def _leave(lock: RunLock, code: int) -> int:
+    """End a run whose store refuses or does not answer: each try to clean up there would wait for minutes."""
+    lock.abandon()
+    log.warning("the run's lock and its staging folder stay in the store; the next run removes them")
     return code
 
 
@@ -183,9 +191,9 @@ def _at_commit(lock: RunLock, interrupts: Interrupts, point: str) -> None:
 def _tell_collectors(run: Run, code: int, message: str | None, trace: str | None) -> None:
     """Write the last event and the metrics, also for failed runs. A fault here does not change the exit code."""
     status = "succeeded" if code == 0 else "failed"
-    told = {"error": message} if trace is None else {"error": message, "traceback": trace}
+    fault = {"error": message} if trace is None else {"error": message, "traceback": trace}
     run.events.emit(
-        "run_finished", status=status, exit_code=code, seconds=run.seconds, counts=dict(run.counts), **told
+        "run_finished", status=status, exit_code=code, seconds=run.seconds, counts=dict(run.counts), **fault
     )  # fmt: skip
     put_metrics(run.config, run.job, code, run.started_at, run.counts, run.seconds)
 
@@ -196,6 +204,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return error.exit_code, str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
         return 1, FULL
+    if is_of_store(error):
+        return 1, f"{told(error, innermost=True)}, {AGAIN}"
     found = re.search(r"dupelake\.errors\.(\w+): (.+)", str(error))
     kind = getattr(errors, found.group(1), None) if found else None
     if found and isinstance(kind, type) and issubclass(kind, DupelakeError):

@@ -9,18 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import Config
 from dupelake.csv_cells import unescape
-from dupelake.errors import ConfigError
+from dupelake.errors import ConfigError, EnvironmentFault
 from dupelake.group.decisions_stage import TWO_KEEPERS, new_decided_rows, resolve_decisions
 from dupelake.group.giving import STALE_S, WAIT_S, Added, Key, Line, Named, give
 from dupelake.ingest.identity_stage import with_plain
 from dupelake.ingest.uris import plain_uri
 from dupelake.runtime.lock import PEOPLE, RunLock, lock_of
 from dupelake.warehouse.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, HASHES, IMAGES, OK, Table
+from dupelake.warehouse.store_faults import told
 from dupelake.warehouse.tables import Warehouse
 
 _COLUMNS = ("image_id", "other_image_id", "verdict", "note")
@@ -103,6 +105,8 @@ def _held(warehouse: Warehouse, who: str) -> Iterator[RunLock]:
         lock.acquire()
     except OSError as error:
         raise ConfigError([f"--warehouse {warehouse.root}: cannot be written ({error}); ask for the right"]) from error
+    except Py4JJavaError as error:  # of a store
+        raise EnvironmentFault(f"--warehouse {warehouse.root}: cannot be written: {told(error)}") from error
     try:
         yield lock
     finally:

@@ -29,8 +29,9 @@ from typing import Any, Protocol
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
-from dupelake.errors import BusyError
+from dupelake.errors import BusyError, EnvironmentFault
 from dupelake.warehouse.paths import local_folder
+from dupelake.warehouse.store_faults import is_of_store, told
 
 log = logging.getLogger(__name__)
 
@@ -138,11 +139,14 @@ class _HadoopStore:
                 out.write(bytearray(text, "utf-8"))
                 out.close()
             except (Py4JJavaError, PySparkException) as error:
+                if is_of_store(error):  # Hadoop has tried for minutes; reading would take as long
+                    raise
                 there = self.read()
                 if there is not None:
                     return there == text  # written, although the answer was lost
                 if attempt == 2:  # the lock does not exist, so writing itself fails
-                    raise BusyError(f"the lock {self._text} cannot be written: {_reason(error)}") from error
+                    why = told(error, innermost=True)
+                    raise EnvironmentFault(f"the lock {self._text} cannot be written: {why}") from error
             else:
                 return True
         return False
@@ -205,11 +209,6 @@ def _is_absent(error: Py4JJavaError) -> bool:
     return error.java_exception.getClass().getSimpleName() in ("FileNotFoundException", "NoSuchFileException")
 
 
-def _reason(error: Py4JJavaError | PySparkException) -> str:
-    text = error.java_exception.toString() if isinstance(error, Py4JJavaError) else str(error)
-    return str(text).splitlines()[0]
-
-
 class RunLock:
     """A lock of one warehouse, held by one run.
 
@@ -267,6 +266,10 @@ class RunLock:
                 f"{self._name}; nothing more is written, start the run again"
             )
 
+    def abandon(self) -> None:
+        """Stops touching the lock and leaves it: the store is not to be reached."""
+        self._done.set()
+
     def release(self) -> None:
         """Releases the lock, if this run still holds it."""
         self._done.set()
@@ -276,8 +279,8 @@ class RunLock:
         try:
             if self._store.read() == self._text:
                 self._store.remove()
-        except Exception:  # Spark or the store is unreachable; the results of the run do not depend on it
-            log.warning("the lock could not be released; it expires after %.0f s", self._stale_s, exc_info=True)
+        except Exception as error:  # Spark or the store is unreachable; the results of the run do not depend on it
+            log.warning("the lock could not be released (%s); it expires after %.0f s", told(error), self._stale_s)
 
     def _keep_fresh(self) -> None:
         while not self._done.wait(min(_BEAT_S, self._stale_s / 4)):
@@ -286,8 +289,8 @@ class RunLock:
                 self._store.touch()
             except BusyError:
                 return  # raised again before the next commit
-            except Exception:
-                log.warning("the lock could not be touched", exc_info=True)
+            except Exception as error:
+                log.warning("the lock could not be touched: %s", told(error))
 
     def _take_over(self, seen: str) -> bool:
         """Removes the lock of a dead run. If it is a newer lock by now, its holder stops before its next commit."""

@@ -1,11 +1,16 @@
-"""Removes secrets from text: the user part of URIs, signatures in their queries, and values of secret settings."""
+"""Removes secrets from text: the user part of URIs, signatures in their queries, and values of secret settings.
+
+The secrets of object stores in the environment are hidden as well: stores repeat a token in the answer that refuses it.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 HIDDEN = "*********(redacted)"
 """Replaces a secret; Spark writes the same text."""
@@ -13,6 +18,8 @@ SPARK_KEY = "spark.redaction.regex"
 _SPARK_DEFAULT = r"(?i)secret|password|token|access[.]?key"
 # Names of Hadoop settings that Spark's default does not match.
 _OURS = re.compile(r"(?i)account[.]?key|private[.]?key|passwd|passphrase|secret|password|token|access[.]?key")
+_STORES = ("AWS_", "AZURE_", "GOOGLE_")  # settings of object stores in the environment begin so
+_OF_STORES = re.compile("(SECRET|TOKEN|PASSWORD|ACCESS_KEY|ACCOUNT_KEY|SAS_KEY)$")  # not AWS_ACCESS_KEY_ID, a name
 _LEAST_VALUE = 8  # characters; a shorter value is hidden only after its name, because it may be an ordinary word
 
 # Valid in Spark's regexp_replace (Java) and in Python; groups 1 and 3 are kept, group 2 is the secret.
@@ -51,14 +58,16 @@ class Redactor:
 
     @classmethod
     def of(cls, settings: Mapping[str, str]) -> Redactor:
-        """A redactor with Spark's pattern, or that of `settings`, and the secrets in `settings`."""
+        """A redactor with Spark's pattern, or that of `settings`, and the secrets in `settings` and the environment."""
         try:
             names = re.compile(settings.get(SPARK_KEY, _SPARK_DEFAULT))
         except re.error:  # a Java pattern that Python does not support: then every setting counts as a secret
             names = re.compile("")
         known = cls(names)
-        secrets = (value for key, value in settings.items() if known.is_secret(key))
-        return cls(names, frozenset(value for value in secrets if len(value) >= _LEAST_VALUE))
+        secrets = [value for key, value in settings.items() if known.is_secret(key)]
+        secrets += [value for name, value in os.environ.items() if name.startswith(_STORES) and _OF_STORES.search(name)]
+        told = {form for value in secrets if len(value) >= _LEAST_VALUE for form in (value, quote(value, safe=""))}
+        return cls(names, frozenset(told))
 
     def is_secret(self, name: str, value: str = "") -> bool:
         """Whether the setting is a secret, by its name, and for Spark's settings also by its value, as in Spark."""

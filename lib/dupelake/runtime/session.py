@@ -26,6 +26,15 @@ from dupelake.runtime.redaction import Redactor
 log = logging.getLogger(__name__)
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
+# Hadoop's own package of S3 depends on the SDK for all of Amazon's services in one jar of 690 MB. These modules of that
+# version are all that S3 takes: 16 MB.
+_SDK = "2.35.4"
+S3_PACKAGES = (
+    "org.apache.hadoop:hadoop-aws:3.5.0",
+    *(f"software.amazon.awssdk:{module}:{_SDK}" for module in ("s3", "s3-transfer-manager", "sts")),
+)
+_WHOLE_SDK = "software.amazon.awssdk:bundle"
+_PACKAGES = "spark.jars.packages"
 _REQUIRED = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -71,10 +80,12 @@ def local_jars() -> list[str]:
     return [str(path) for path in [*delta, *own]]
 
 
-def collect_jars(target: Path) -> int:
-    """Copies Delta's jars, resolved through Maven, into `target`; returns the number of jars there."""
+def collect_jars(target: Path, *, with_s3: bool = False) -> int:
+    """Copies Delta's jars, and those that read S3, resolved through Maven, into `target`; returns the number there."""
     target.mkdir(parents=True, exist_ok=True)
-    if any(target.glob("delta-spark_*.jar")):
+    wanted = {"delta-spark_": (DELTA_PACKAGE,), **({"hadoop-aws-": S3_PACKAGES} if with_s3 else {})}
+    packages = [one for begin, some in wanted.items() if not any(target.glob(f"{begin}*.jar")) for one in some]
+    if not packages:
         return len(list(target.glob("*.jar")))
     check_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -83,7 +94,8 @@ def collect_jars(target: Path) -> int:
         SparkSession.builder.appName("dupelake-jars")
         .master("local[1]")
         .config("spark.ui.enabled", "false")
-        .config("spark.jars.packages", DELTA_PACKAGE)
+        .config(_PACKAGES, ",".join(packages))
+        .config("spark.jars.excludes", _WHOLE_SDK)
         .getOrCreate()
     )
     uris = (session.sparkContext.getConf().get("spark.jars") or "").split(",")
@@ -96,8 +108,9 @@ def collect_jars(target: Path) -> int:
         if _artifact(name) not in shipped:
             shutil.copyfile(jar, target / name)
     session.stop()
-    if not any(target.glob("delta-spark_*.jar")):
-        raise EnvironmentFault(f"Maven gave no delta-spark jar for {DELTA_PACKAGE}; see its messages above")
+    for begin, some in wanted.items():
+        if not any(target.glob(f"{begin}*.jar")):
+            raise EnvironmentFault(f"Maven gave no {begin.rstrip('-_')} jar for {some[0]}; see its messages above")
     return len(list(target.glob("*.jar")))
 
 
@@ -129,7 +142,7 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
     if not submitted:
         check_java()
         settings |= _local_settings()
-    settings |= dict(extra or {})
+    settings = merged(settings, extra or {})
     if not submitted:
         _add_jars(settings)
         if settings.get("spark.master", "").startswith("local"):
@@ -156,6 +169,12 @@ def _stay_local() -> None:
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
 
+def merged(settings: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
+    """`settings` with those that are asked for over them; packages that are asked for come beside Delta's."""
+    packages = [some[_PACKAGES] for some in (settings, asked) if some.get(_PACKAGES)]
+    return {**settings, **asked, **({_PACKAGES: ",".join(packages)} if packages else {})}
+
+
 def _local_settings() -> dict[str, str]:
     """Settings of a session on this machine only."""
     settings = read_properties(conf_file("spark-local.conf"))
@@ -167,7 +186,7 @@ def _local_settings() -> dict[str, str]:
     # There are few rows, and each Python step has so many tasks; more small tasks would cost more than they save.
     settings["spark.sql.shuffle.partitions"] = str(max(4, 2 * (os.cpu_count() or 1)))
     if not any("delta-spark" in jar for jar in local_jars()):
-        settings["spark.jars.packages"] = DELTA_PACKAGE
+        settings[_PACKAGES] = DELTA_PACKAGE
     if not has_name():  # then Java knows no home folder either, in which spark-submit always looks for Ivy's files
         settings["spark.jars.ivy"] = str(Path(tempfile.gettempdir(), f"dupelake-ivy-{os.getuid()}"))
     return settings

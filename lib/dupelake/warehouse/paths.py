@@ -22,6 +22,10 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):(?=/)")  # at least two letter
 _GLOB = frozenset("{}[]*?\\")
 # If one of these is set, Hadoop's default file system may not be that of this machine.
 _CLUSTER = ("PYSPARK_GATEWAY_PORT", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_CONF_DIR")
+_FIXES = {  # where Hadoop has no file system of a scheme
+    "s3": "Hadoop's name of S3 is s3a://",
+    "s3a": "`dupelake jars --s3` fetches what reads S3 on this machine (docs/operations.md, A warehouse on S3)",
+}
 _DEFAULT_FS = "spark.hadoop.fs.defaultFS"
 
 
@@ -69,9 +73,8 @@ def qualified(spark: SparkSession, path: str) -> str:
         whole = where.getFileSystem(conf).makeQualified(where)
     except (Py4JJavaError, PySparkException) as error:
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
-        raise ConfigError(
-            [f"--warehouse {path}: no file system supports it ({reason}); add its package to spark.jars.packages"]
-        ) from error
+        fix = _FIXES.get(scheme.group(1).lower() if scheme else "", "add its package to spark.jars.packages")
+        raise ConfigError([f"--warehouse {path}: no file system supports it ({reason}); {fix}"]) from error
     uri = whole.toUri()
     return str(uri.getPath() if uri.getScheme() == default == "file" else whole.toString())
 

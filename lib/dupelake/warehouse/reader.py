@@ -24,6 +24,7 @@ from dupelake.errors import EnvironmentFault, NotFoundError, QueryError, first_l
 from dupelake.warehouse.fence import APP_ID, count_of
 from dupelake.warehouse.paths import known_local
 from dupelake.warehouse.rules import TABLES
+from dupelake.warehouse.store_faults import is_of_store, told
 from dupelake.warehouse.views import DATAFUSION, VIEWS
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
@@ -94,7 +95,8 @@ class Reader:
 
     def last_sequence(self, name: str) -> int:
         """The number that the last commit to `name` carries (`tables.Warehouse.last_sequence`); 0 without one."""
-        return count_of(self._table(name).transaction_version(APP_ID) or 0)
+        with self._store():
+            return count_of(self._table(name).transaction_version(APP_ID) or 0)
 
     def table(
         self,
@@ -135,13 +137,14 @@ class Reader:
         Raises:
             NotFoundError: there is no such table or version.
         """
-        dataset = self._table(name).to_pyarrow_dataset()
-        there = [column for column in columns if column in dataset.schema.names]
-        for batch in dataset.to_batches(columns=there, filter=where, batch_size=_ROWS):
-            if batch.num_rows:
-                missing = {column: pa.nulls(batch.num_rows) for column in columns if column not in there}
-                found: dict[str, Any] = {column: batch[column] for column in there} | missing
-                yield pa.RecordBatch.from_pydict({column: found[column] for column in columns})
+        with self._store():
+            dataset = self._table(name).to_pyarrow_dataset()
+            there = [column for column in columns if column in dataset.schema.names]
+            for batch in dataset.to_batches(columns=there, filter=where, batch_size=_ROWS):
+                if batch.num_rows:
+                    missing = {column: pa.nulls(batch.num_rows) for column in columns if column not in there}
+                    found: dict[str, Any] = {column: batch[column] for column in there} | missing
+                    yield pa.RecordBatch.from_pydict({column: found[column] for column in columns})
 
     def rows(self, name: str, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
         """All of `batches` as one table."""
@@ -157,7 +160,8 @@ class Reader:
         now = self.version(name)
         if now <= since:
             return now == since
-        history = self._table(name).history(now - since)
+        with self._store():
+            history = self._table(name).history(now - since)
         later = {entry["version"]: entry for entry in history if since < entry["version"] <= now}
         return len(later) == now - since and all(map(_keeps_rows, later.values()))
 
@@ -204,10 +208,12 @@ class Reader:
 
         Raises:
             NotFoundError: files of the version that is read are gone.
+            EnvironmentFault: the object store refuses, or does not answer.
             QueryError: the query has another fault.
         """
         try:
-            yield
+            with self._store():
+                yield
         except (DeltaError, pa.ArrowException) as error:
             if _GONE.search(str(error)):
                 raise NotFoundError(
@@ -215,6 +221,16 @@ class Reader:
                     f"open it again ({first_line(error)})"
                 ) from error
             raise QueryError(f"{first_line(error)}, in: {sql.strip()}") from error
+
+    @contextmanager
+    def _store(self) -> Iterator[None]:
+        """Says what to do where the object store refuses, or does not answer."""
+        try:
+            yield
+        except (DeltaError, pa.ArrowException, OSError) as error:
+            if is_of_store(error) and not _GONE.search(str(error)):
+                raise EnvironmentFault(f"warehouse {self.root} cannot be read: {told(error)}") from error
+            raise
 
     def _table(self, name: str) -> DeltaTable:
         if name in self._loaded:
@@ -234,7 +250,7 @@ class Reader:
                 raise NotFoundError(
                     f"{path}: version {version} does not exist or is gone ({first_line(error)}); read a newer one"
                 ) from error
-            raise EnvironmentFault(f"warehouse {self.root} cannot be read: {first_line(error)}") from error
+            raise EnvironmentFault(f"warehouse {self.root} cannot be read: {told(error)}") from error
         if version is not None:
             self._loaded[name] = table
         return table
