@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from dupelake.group import keeping as rules
-from dupelake.group.keeper_order import DISAGREEMENT_LOSS, MOST_CLASSES, order_of
+from dupelake.group.keeper_order import order_of
 from dupelake.group.keeping import MORE_MARGIN, OF_PAIR, OWN, Side, better_side
 from dupelake.group.stars import agreement_of
 from dupelake.group.traces import LOWEST_QUALITY, N_QUALITIES, fits_of, levels_of
@@ -168,7 +168,8 @@ def test_order_goes_by_better_neighbours_then_agreement_then_number_whatever_the
     order = order_of(a, b, margin, rule, agreement, np.zeros(4, np.bool_), 4)
     assert order.vertices.tolist() == [1, 0, 2, 3]
     assert (order.n_better.tolist(), order.n_fuller.tolist()) == ([1, 0, 1, 1], [0, 0, 0, 0])
-    assert order.doubt.tolist() == [2355, -3 * 645, 2355, 2355]  # ln((1 + exp(3)) / 2), ln((1 + exp(-3)) / 2), 0
+    # means of ln((1 + exp(3)) / 2) = 2.355, ln((1 + exp(-3)) / 2) = -.645, and 0 for level pairs
+    assert order.doubt.tolist() == [785, -645, 785, 785]
     shuffled = np.random.default_rng(1).permutation(6)
     none = np.zeros(4, np.bool_)
     again = order_of(b[shuffled], a[shuffled], -margin[shuffled], rule[shuffled], agreement[shuffled], none, 4)
@@ -182,9 +183,19 @@ def test_the_part_that_agrees_best_is_no_keeper_where_others_show_more():
     margin = np.array([-MORE_MARGIN, 0, 0, 0, 0, 0])  # 1 shows more than 0
     rule = np.array([rules.FULLER] + [rules.LEVEL] * 5, np.int8)
     agreement = np.array([1000, 1000, 1000, 0, 0, 0])  # 0 agrees with all, who agree with none but it
-    assert MORE_MARGIN > DISAGREEMENT_LOSS * MOST_CLASSES
     order = order_of(a, b, margin, rule, agreement, np.zeros(4, np.bool_), 4)
     assert order.vertices.tolist() == [1, 2, 3, 0]
+
+
+def test_a_few_wrong_judgements_do_not_outweigh_the_likeness_to_all_others():
+    """As in groups of many edits: 0 is the plain picture, which loses clearly to two of them; 1 wins, and is edited."""
+    a, b = np.triu_indices(16, 1)
+    margin = np.where(a == 1, 1500, 0)
+    margin[(a == 0) & (b > 13)] = -6000
+    agreement = np.where(a == 0, 900, 500)
+    none = np.zeros(16, np.bool_)
+    order = order_of(a, b, margin, np.full(len(a), rules.BLOCKY, np.int8), agreement, none, 16)
+    assert order.vertices[:2].tolist() == [0, 1]
 
 
 def test_a_clear_judgement_outweighs_several_weak_ones():

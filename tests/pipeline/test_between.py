@@ -14,8 +14,10 @@ import pytest
 from pictures import OPTIONS
 
 from dupelake import cli
+from dupelake.group import touched_stage
 from dupelake.pipeline import nightly
 from dupelake.runtime.lock import NAME, lock_of
+from dupelake.verify import decide_stage
 from dupelake.warehouse.schema import ALL_TABLES, BESIDE_NIGHTS, GROUPS, IMAGES, JOINED, PAIRS, RUNS
 from dupelake.warehouse.tables import Warehouse
 
@@ -113,7 +115,7 @@ def test_a_rerun_of_the_night_changes_no_table(warehouse, images):
 
 
 @pytest.mark.long
-def test_a_night_without_anything_new_stops_after_the_manifest(warehouse, images, capsys):
+def test_a_night_without_anything_new_stops_after_the_manifest(warehouse, images, capsys, monkeypatch):
     def night(*more: str) -> tuple[str, dict[str, int]]:
         arguments = [str(images), "--warehouse", warehouse.root, "--partitions", "2026-11-01", *OPTIONS, *more]
         assert nightly.main(arguments) == 0
@@ -129,3 +131,8 @@ def test_a_night_without_anything_new_stops_after_the_manifest(warehouse, images
     told, _ = night("--set", "decide.min_score=0.9")
     assert "nothing has changed" not in told
     assert versions(warehouse)["pairs"] == before["pairs"] + 1, "other thresholds: pairs are decided again"
+    assert "nothing has changed" in night("--set", "decide.min_score=0.9")[0]
+    for module, number in ((touched_stage, "CLUSTER_REVISION"), (decide_stage, "DECIDE_REVISION")):
+        monkeypatch.setattr(module, number, getattr(module, number) + 1)
+        told, _ = night("--set", "decide.min_score=0.9")
+        assert "nothing has changed" not in told, f"another release, by its {number}"

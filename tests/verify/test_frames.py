@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
@@ -171,3 +172,24 @@ def test_corners_filled_in_any_colour_are_frame(name, fill):
     found = shares_of(turned, full, 0, 0, turn=to_full)
     assert found.beyond < 0.015
     assert found.frame > 0.1
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("degrees", [-5.0, 5.0])
+def test_a_plain_background_around_a_turned_crop_belongs_to_the_picture(name, degrees):
+    """A lawn out of focus is as flat as a filled corner, but it continues across the edges of the crop."""
+    thing = scene(name).resize((180, 130))
+    lawn = np.random.default_rng(1).normal(0, 150, (260, 380))
+    soft = 170 + cv2.GaussianBlur(lawn, (0, 0), 9) + np.linspace(-9, 9, 380)
+    full = Image.fromarray(np.clip(soft, 0, 255).astype(np.uint8)).convert("RGB")
+    full.paste(thing, (100, 65))
+    angle, centre = np.radians(degrees), np.array(full.size) / 2
+    shown = np.floor(np.array(full.size) * 0.8).astype(int)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = shown / 2 - turn @ centre
+    to_crop = np.vstack([np.column_stack([turn, shift]), [0, 0, 1]])
+    crop = Image.fromarray(cv2.warpAffine(np.asarray(full), to_crop[:2], tuple(shown.tolist())))
+    boxes = [(0, 0, *picture.size) for picture in (full, crop)]
+    found = content_shares(grey(np.asarray(full)), boxes[0], grey(np.asarray(crop)), boxes[1], to_crop)
+    assert found.beyond > 0.2
+    assert found.frame == 0

@@ -17,9 +17,9 @@ Flags = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 
-# Thousandths for each class of disagreement, and the most classes that count: a picture that shows more (MORE_MARGIN)
-# outweighs any disagreement.
-DISAGREEMENT_LOSS, MOST_CLASSES = 1_000, 6
+# Thousandths for each class of disagreement, and the most classes that count. Without the bound, one of many crops is
+# kept in place of the one edited picture that shows the whole (benchmarks/quality.md).
+DISAGREEMENT_LOSS, MOST_CLASSES = 300, 6
 
 
 class Order(NamedTuple):
@@ -29,8 +29,8 @@ class Order(NamedTuple):
         vertices: vertices, best first.
         n_fuller: for each vertex, number of neighbours that show more, or the shared part much finer.
         n_better: number of neighbours that are better by another rule.
-        doubt: thousandths; sum over its edges of -ln(2 p), p the probability that it is the better one: 0 for a level
-            pair, however many it has, and at least -693 for a pair.
+        doubt: thousandths; mean over its edges of -ln(2 p), p the probability that it is the better one: 0 if all its
+            pairs are level, and at least -693.
         disagreement: result of `group.stars.component_disagreement`, at most MOST_CLASSES.
     """
 
@@ -46,7 +46,8 @@ def order_of(a: Ints, b: Ints, margin: Ints, rule: Codes, agreement: Ints, chose
 
     Vertices that people chose come first, then the vertex with the least loss, then the smaller number. The loss is the
     doubt plus DISAGREEMENT_LOSS for each class of disagreement: several weak judgements against an image weigh less
-    than a clear one. The result does not depend on the order of the edges.
+    than a clear one. The doubt is a mean, so that it weighs as much beside the disagreement in a group of three as in
+    one of thirty. The result does not depend on the order of the edges.
 
     Args:
         a: one end of each edge, integers in [0, n); no loops, no repeats.
@@ -67,6 +68,8 @@ def order_of(a: Ints, b: Ints, margin: Ints, rule: Codes, agreement: Ints, chose
     doubt = np.zeros(n, np.int64)
     for end, against in ((a, -margin / 1000), (b, margin / 1000)):
         np.add.at(doubt, end, np.rint(1000 * np.log((1 + np.exp(against)) / 2)).astype(np.int64))
+    n_edges = np.bincount(np.concatenate([a, b]), minlength=n)
+    doubt = np.rint(doubt / np.maximum(n_edges, 1)).astype(np.int64)
     disagreement = np.minimum(component_disagreement(a, b, agreement, n), MOST_CLASSES)
     order = np.lexsort((np.arange(n), doubt + DISAGREEMENT_LOSS * disagreement, ~chosen))
     return Order(order.astype(np.int64), n_fuller, n_better, doubt, disagreement)

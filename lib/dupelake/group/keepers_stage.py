@@ -17,6 +17,7 @@ from dupelake.config import ClusterConfig
 from dupelake.frames.functions import F, W
 from dupelake.group.bridges import COMPOSITE_DST, COMPOSITE_SRC, KEPT, WHOLE, cut_bridges
 from dupelake.group.cover import comparison_partners, group_cover, verdict_cover
+from dupelake.group.finer_stage import resolution
 from dupelake.group.keeper_order import order_of
 from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side
 from dupelake.group.stars import agreement_of
@@ -163,21 +164,9 @@ def edges_of(pairs: DataFrame, classes: DataFrame, vertices: DataFrame) -> DataF
     )
     conditions = ("src_condition", "dst_condition")
     best_columns = F.struct(
-        *columns[:-1], "box_of_src", "box", *_DETAILS, _resolution().alias("resolution"), *conditions
+        *columns[:-1], "box_of_src", "box", *_DETAILS, resolution().alias("resolution"), *conditions
     )
     return best.groupBy("src", "dst").agg(F.max(best_columns).alias("best")).select("src", "dst", "best.*")
-
-
-def _resolution() -> Column:
-    """Measured pixels of dst for one of src in the shared part, from scale, overlaps and details.
-
-    Detail is measured over a whole picture. If the pictures show different parts, detail therefore only corrects for
-    enlarging: a sharp corner of a soft picture is not finer than the picture.
-    """
-    scale, both_whole = F.col("scale"), (F.col("src_overlap") >= WHOLE) & (F.col("dst_overlap") >= WHOLE)
-    measured = scale * F.col("detail_dst") / F.col("detail_src")
-    bounded = F.least(F.greatest(measured, F.least(scale, F.lit(1.0))), F.greatest(scale, F.lit(1.0)))
-    return F.when(both_whole, measured).otherwise(bounded)
 
 
 def _accepted_pairs(pairs: DataFrame) -> DataFrame:
@@ -307,9 +296,9 @@ def is_tight() -> Column:
 
 def _judge_bucket(edges: pa.Table) -> pa.Table:
     """The edges of one bucket with their agreement, better end, rule, and whether they are cut."""
-    a, b, scale, resolution = (edges[name].to_numpy() for name in ("a", "b", "scale", "resolution"))
+    a, b, scale, measured = (edges[name].to_numpy() for name in ("a", "b", "scale", "resolution"))
     src, dst = _side(edges, "src"), _side(edges, "dst")
-    cut = cut_bridges(a, b, src.overlap, dst.overlap, scale, resolution)
+    cut = cut_bridges(a, b, src.overlap, dst.overlap, scale, measured)
     agreement = agreement_of(*(edges[name].to_numpy() for name in _AGREES)) * edges["is_upright"].to_numpy()
     judged = better_side(src, dst, scale, agreement)
     found: dict[str, npt.NDArray[np.int8] | npt.NDArray[np.int64]]

@@ -7,10 +7,11 @@ from pyspark.sql.window import WindowSpec
 
 from dupelake.frames.functions import F, text_of_rows
 from dupelake.group.bridges import WHOLE
+from dupelake.group.finer_stage import is_finer
 from dupelake.group.keeper_reasons import PHRASES
 from dupelake.group.keeping import FULLER
 from dupelake.group.reasons import reason_of
-from dupelake.group.tiers_stage import is_finer, is_keepers_file
+from dupelake.group.tiers_stage import is_keepers_file
 
 _OF_ROW = (
     "image_id", "vertex", "width_px", "height_px", "format", "is_keeper", "relation", "kind", "verdicts", "in_set",

@@ -10,7 +10,8 @@ from pyspark.sql import Column
 
 from dupelake.config import TIERS
 from dupelake.frames.functions import F
-from dupelake.group.bridges import FINER, FINER_DETAIL, WHOLE
+from dupelake.group.bridges import FINER, WHOLE
+from dupelake.group.finer_stage import is_finer
 from dupelake.verify.decide_stage import probability_of
 from dupelake.verify.decision import altered_model
 
@@ -40,12 +41,6 @@ def is_verified() -> Column:
         & (framed <= _ADDED)
         & (probability_of(altered_model()) <= _ALTERED)
     )
-
-
-def is_finer() -> Column:
-    """Whether a member is finer than the image it was compared with, by the limits of `group.bridges.is_finer`."""
-    scale, resolution = F.col("link.scale"), F.col("link.resolution")
-    return ((resolution > FINER) & (scale > FINER)) | (resolution > FINER_DETAIL)
 
 
 def shows_no_more() -> Column:

@@ -51,6 +51,8 @@ def check(run: Run, options: HashOptions) -> Night:
     rules = enabled_rules(run)
     with run.step("versions"):
         versions = note_versions(run)
+        # A release that decides or groups in another way does so in a night without new images as well.
+        run.versions |= {"decide": versions.decide, "cluster": versions.cluster}
         last = None if options.full else _valid_last_night(run)
         if last is None:
             pin_decisions(run.warehouse, run.staging.save)  # before manifests may change what people saw

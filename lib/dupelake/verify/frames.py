@@ -28,6 +28,7 @@ _EMPTY_RATIO, _EMPTY_LEVELS = 0.06, 5.0  # deviations along both sides, where on
 _FLAT_LEVELS = 12.0  # range of grey above which a place in a frame has detail
 _MIN_ROTATION_DEGREES = 1.0
 _MARGIN_LEVELS = 32.0  # range of a blank margin after noise, a filter or a watermark
+_ONE_LEVEL = 2.0  # range of a filled area after encoding
 _QUANTILES, _QUANTILES_WHOLE, _QUANTILES_FILLED = (0.05, 0.95), (0.25, 0.75), (0.1, 0.9)  # between them lies the range
 _MAX_MARGIN_DIFFERENCE = 64.0  # between the blank margins of both pictures; light and filters change less
 _MAX_DETAILED_SHARE = 0.05  # share of places with detail above which a frame counts as content
@@ -89,15 +90,9 @@ def content_shares(
     if _is_blank(other_grey, places[gap], grey, points[gap], quantiles):
         blank |= gap
     quad = transform_points(np.linalg.inv(to_other), corners(whole if is_margin_shared else other))
-    sides = []
-    # a rotated copy fills its corners with one colour
-    is_filled = _rotation_degrees(to_other, quad) > _MIN_ROTATION_DEGREES and _is_flat(grey, points[own & ~theirs])
-    for start, end in zip(quad, np.roll(quad, -1, axis=0), strict=True):
-        normal = _outward(start, end, quad.mean(axis=0))
-        beyond = (points - start) @ normal > 0
-        if beyond.any():
-            kind = _Edge.JUNCTION if is_filled else _classify_edge(grey, content, start, end, normal)
-            sides.append((beyond, kind))
+    sides = _sides(grey, content, points, quad)
+    if _rotation_degrees(to_other, quad) > _MIN_ROTATION_DEGREES and _is_filled(grey, points[own & ~theirs], sides):
+        sides = [(beyond, _Edge.JUNCTION) for beyond, _ in sides]
     framed = ~own
     is_cut = any(kind is _Edge.CONTINUES for _, kind in sides)
     for beyond, kind in sides:
@@ -124,12 +119,27 @@ def _is_blank(
     return bool(high - low <= _MARGIN_LEVELS and abs((low + high) / 2 - theirs) <= _MAX_MARGIN_DIFFERENCE)
 
 
-def _is_flat(grey: NDArray[Any], points: Matrix) -> bool:
-    """Whether a picture has one level, up to noise, at these points; False for no points."""
-    if len(points) == 0:
+def _sides(grey: NDArray[Any], content: Box, points: Matrix, quad: Matrix) -> list[tuple[NDArray[np.bool_], _Edge]]:
+    """For each side of the shared part that the picture goes beyond: which points lie there, and the kind of edge."""
+    found = []
+    for start, end in zip(quad, np.roll(quad, -1, axis=0), strict=True):
+        normal = _outward(start, end, quad.mean(axis=0))
+        beyond = (points - start) @ normal > 0
+        if beyond.any():
+            found.append((beyond, _classify_edge(grey, content, start, end, normal)))
+    return found
+
+
+def _is_filled(grey: NDArray[Any], corner_points: Matrix, sides: list[tuple[NDArray[np.bool_], _Edge]]) -> bool:
+    """Whether the corners that a rotation left are filled with one colour; False for no points.
+
+    A plain background, such as a wall or a lawn out of focus, is flat as well. But it continues across the edges.
+    """
+    if len(corner_points) == 0:
         return False
-    low, high = _level_range(grey, points, _QUANTILES_FILLED)
-    return bool(high - low <= _MARGIN_LEVELS)
+    low, high = _level_range(grey, corner_points, _QUANTILES_FILLED)
+    n_apart = sum(kind in (_Edge.JUNCTION, _Edge.OPPOSED) for _, kind in sides)
+    return high - low <= _ONE_LEVEL or (high - low <= _MARGIN_LEVELS and 2 * n_apart >= len(sides))
 
 
 def _level_range(grey: NDArray[Any], points: Matrix, quantiles: tuple[float, float]) -> tuple[float, float]:

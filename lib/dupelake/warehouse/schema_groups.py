@@ -270,7 +270,7 @@ RUNS = Table(
             col("arguments", TEXT, "command line, JSON", null=False),
             col("config_fingerprint", TEXT, "changes when any option changes", null=False),
             col("config", TEXT, "all options, JSON", null=False),
-            col("versions", TEXTS, "of dupelake, the hash, the model, Spark, Delta", null=False),
+            col("versions", TEXTS, "of dupelake, hashes, model, decisions, groups, Spark, Delta", null=False),
             col("counts", COUNTS, "rows in, out, failed by reason, pairs by kind, groups, removable bytes", null=False),
             col("seconds", SECONDS, "wall-clock by stage", null=False),
             col(
