@@ -60,8 +60,11 @@ Change = Callable[[RGB, float, np.random.Generator], planted.Shown]
 MODES = ("as it is", "as it is", "PNG", "as it is", "JPEG 75", "as it is", "JPEG 92", "JPEG 60")
 SAVED = ("PNG", "JPEG 90", "JPEG 95", "WEBP 90", "JPEG 80")
 RESAVED = ("PNG", "JPEG 95", "JPEG 85", "JPEG 75", "JPEG 50", "JPEG 30", "WEBP 95", "WEBP 80", "WEBP 50")
+AS_PNG = ("WEBP 95", "WEBP 80", "WEBP 60", "WEBP 40", "WEBP 10", "JPEG 90", "JPEG 75", "JPEG 50")  # then saved as PNG
 EQUAL = ("resave PNG",)
 RIDGE = 3.0
+# Of these the larger value is the worse. A weight of the other sign would give reasons that are not true.
+WORSE = ("unusual_sharpness", "comb", "blockiness", "web")
 THIRD = 7  # the set on which nothing was chosen: (folder, pattern, originals of 48)
 THIRD_FOLDERS = (
     ("clothing_small", "**/*.jpg", 16),
@@ -193,7 +196,7 @@ def copies(rgb: RGB, seed: int) -> list[tuple[str, bytes]]:
     for i, (name, change, strength) in enumerate(jobs):
         rng = np.random.default_rng([seed, crc32(name.encode())])
         out.append((name, saved(change(rgb, strength, rng).rgb, SAVED[(i + seed) % len(SAVED)])))
-    return out
+    return out + [(f"resave {how} > PNG", saved(opened(saved(rgb, how)), "PNG")) for how in AS_PNG]
 
 
 def read(name: str, data: bytes) -> File:
@@ -305,7 +308,10 @@ def terms(case: Case) -> NDArray[np.float64]:
 
 
 def fitted(values: NDArray[np.float64]) -> dict[str, float]:
-    """Weights for which originals are kept: logistic regression without a constant, with ridge on unit scales."""
+    """Weights for which originals are kept: logistic regression without a constant, with ridge on unit scales.
+
+    Each weight has the sign of what its term stands for.
+    """
     unit = values.std(axis=0) + 1e-6
     scaled = values / unit
 
@@ -314,7 +320,8 @@ def fitted(values: NDArray[np.float64]) -> dict[str, float]:
         slope = 2 * RIDGE * weights - scaled.T @ (1 / (1 + np.exp(logit)))
         return float(np.log1p(np.exp(-logit)).sum() + RIDGE * weights @ weights), slope
 
-    weights = minimize(loss, np.zeros(values.shape[1]), jac=True).x / unit
+    bounds = [(None, 0) if term.name in WORSE else (0, None) for term in keeping.TERMS]
+    weights = minimize(loss, np.zeros(values.shape[1]), jac=True, bounds=bounds).x / unit
     return {term.name: round(float(weight), 4) for term, weight in zip(keeping.TERMS, weights, strict=True)}
 
 

@@ -14,7 +14,7 @@ from dupelake.group.traces import LOWEST_QUALITY, N_QUALITIES, fits_of, levels_o
 
 SOUND = {
     "overlap": 1.0, "beyond": 0.0, "frame": 0.0, "added": 0.0, "area": 160_000.0, "detail": 1.0,
-    "jpeg_quality": 95.0, "is_web_lossy": 0.0, "jpeg_trace": 0.2, "blockiness": 0.2,
+    "jpeg_quality": 95.0, "earlier_quality": float("nan"), "is_web_lossy": 0.0, "jpeg_trace": 0.2, "blockiness": 0.2,
     "noise": 0.5, "sharpness": 1.5, "comb": 0.06, "colourfulness": 12.0,
     "richness": 0.0,
 }  # fmt: skip
@@ -102,7 +102,22 @@ def test_the_richer_of_two_that_are_alike():
 
 def test_a_png_is_better_than_the_jpeg_that_was_made_of_it():
     png = side(jpeg_quality=NAN, jpeg_trace=0.005, blockiness=0.05)
-    assert judge(png, side(jpeg_quality=60.0, jpeg_trace=0.45, blockiness=0.9)) == (1, rules.COMPRESSED)
+    assert judge(png, side(jpeg_quality=60.0, jpeg_trace=0.45, blockiness=0.9)) == (1, rules.BLOCKY)
+
+
+def test_a_png_that_shows_an_earlier_jpeg_is_of_the_quality_of_that():
+    alike = {"spectrum": falling(6.0), "jpeg_trace": 0.4}
+    png = side(**alike, jpeg_quality=NAN, earlier_quality=75.0, fits=fits_at(q75=90))
+    assert judge(side(**alike, jpeg_quality=92.0, fits=fits_at(q92=80)), png, agreement=1000) == (1, rules.LOWER)
+    assert judge(side(**alike, jpeg_quality=50.0, fits=fits_at(q50=80)), png, agreement=1000) == (-1, rules.LOWER)
+
+
+def test_a_png_as_blocky_as_the_jpeg_went_through_another_lossy_format():
+    """WebP leaves no steps in the pixels that could be found. The pixels of a JPEG's source show fewer blocks."""
+    jpeg = side(jpeg_quality=80.0, blockiness=0.3, fits=fits_at(q80=90), spectrum=falling(6.0))
+    png = {"jpeg_quality": NAN, "jpeg_trace": 0.0, "spectrum": falling(6.0)}
+    assert judge(jpeg, side(**png, blockiness=0.2), agreement=1000) == (-1, rules.LOWER)
+    assert judge(jpeg, side(**png, blockiness=0.29), agreement=1000) == (0, rules.LEVEL)
 
 
 def test_a_resave_of_high_quality_does_not_beat_the_poor_jpeg_that_it_was_made_of():
@@ -201,7 +216,7 @@ def test_a_few_wrong_judgements_do_not_outweigh_the_likeness_to_all_others():
 def test_a_clear_judgement_outweighs_several_weak_ones():
     a, b, none = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3]), np.zeros(4, np.bool_)
     margin = np.array([-150, -150, 4000, 0, -150, -150])  # 0 is beaten twice, 1 and 2 once
-    order = order_of(a, b, margin, np.full(6, rules.COMPRESSED, np.int8), np.full(6, 1000), none, 4)
+    order = order_of(a, b, margin, np.full(6, rules.LOWER, np.int8), np.full(6, 1000), none, 4)
     assert (order.vertices[0], order.n_better.tolist()) == (0, [2, 1, 1, 1])
 
 
@@ -213,7 +228,7 @@ def test_pairs_that_are_level_speak_against_no_image():
 
 def test_damage_counts_after_the_agreement_of_several():
     a, b = np.array([0, 0, 1]), np.array([1, 2, 2])
-    margin, rule = np.array([2000, 2000, 0]), np.full(3, rules.COMPRESSED, np.int8)
+    margin, rule = np.array([2000, 2000, 0]), np.full(3, rules.LOWER, np.int8)
     none = np.zeros(3, np.bool_)
     assert order_of(a, b, margin, rule, np.array([1000, 1000, 1000]), none, 3).vertices[0] == 0
     assert order_of(a, b, margin, rule, np.array([600, 600, 1000]), none, 3).vertices[0] == 1

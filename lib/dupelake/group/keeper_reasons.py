@@ -43,7 +43,6 @@ PHRASES = {
     "soft": Phrase(rules.SOFT, "is softer"),
     "sharpened": Phrase(rules.SHARPENED, "is sharper than photographs usually are"),
     "noisy": Phrase(rules.NOISY, "has more noise"),
-    "compressed": Phrase(rules.COMPRESSED, "was compressed with loss", "no trace of JPEG or WebP compression"),
     "web": Phrase(rules.WEB, "is in a lossy web format (WebP, AVIF or GIF)"),
     "blocky": Phrase(rules.BLOCKY, "has stronger marks of compression"),
     "resaved": Phrase(rules.RESAVED, "was saved again from a compressed picture", "the earlier file{quality}"),

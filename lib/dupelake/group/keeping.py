@@ -28,7 +28,7 @@ Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 
 LEVEL, FULLER, FINER, LARGER, ENLARGED, UNFRAMED, CLEAN, COLOURED = range(8)
-SOFT, SHARPENED, NOISY, COMPRESSED, WEB, BLOCKY, RESAVED, COMBED, LOWER, RICHER = range(8, 18)
+SOFT, SHARPENED, NOISY, WEB, BLOCKY, RESAVED, COMBED, LOWER, RICHER = range(8, 17)
 
 MORE = 0.015  # smallest share beyond the overlap for a picture that shows more
 MORE_FRAMED = 0.05  # the same if either has a frame, whose edge may be measured as content
@@ -51,6 +51,7 @@ _GRAINY, _GRAINY_TIMES = 0.4, 1.35  # noise that is measured as detail
 _WAS_JPEG = 0.03  # jpeg_trace of a picture that was a JPEG before
 _QUALITY, _MUCH_QUALITY = 2.0, 6.0  # differences of JPEG quality that count, and that count fully
 _BLOCKS, _BLOCKIER = 0.8, 0.12
+_AS_BLOCKY = 0.9  # ratio of blockiness; of a file without loss to its JPEG of quality 95 it is .77, of 85 .43
 # Fits of an earlier quantiser that count (chance reaches .12) and that count fully; least fit of a file's own
 _FIT, _CLEAR_FIT, _OWN_FIT = 0.12, 0.32, 0.3
 _COMBED = 0.3  # logarithm of a ratio of combs that chance and encoding reach
@@ -75,6 +76,7 @@ class Side:
         area: pixels.
         detail: 0 to 1, share of its linear resolution that carries detail.
         jpeg_quality: 1 to 100; NaN if it is not a JPEG.
+        earlier_quality: of an earlier JPEG that its pixels show; NaN if they show none.
         is_web_lossy: 1 if the file is another lossy format (WebP, AVIF), else 0.
         jpeg_trace: this and the following as in `fingerprint.condition.Condition`.
         richness: number of kinds of camera data that the file still has.
@@ -89,6 +91,7 @@ class Side:
     area: Floats
     detail: Floats
     jpeg_quality: Floats
+    earlier_quality: Floats
     is_web_lossy: Floats
     jpeg_trace: Floats
     blockiness: Floats
@@ -279,13 +282,6 @@ def _is_calm(own: Side, other: Side, scale: Floats) -> Flags:
     return np.asarray((other.noise > least + _NOISE_TIMES * own.noise) & (own.noise < _TEXTURE))
 
 
-def _noise(src: Side, dst: Side, scale: Floats) -> Floats:
-    """Logarithm of the ratio of noise; 0 if compression explains the lower noise."""
-    more = np.log(src.noise + 0.1) - np.log(dst.noise + 0.1)
-    lost = np.where(more < 0, _is_blockier(src, dst), _is_blockier(dst, src))
-    return np.where(lost, 0.0, more)
-
-
 def _is_blockier(one: Side, than: Side) -> Flags:
     return np.asarray(one.blockiness > than.blockiness + _BLOCKIER)
 
@@ -322,13 +318,29 @@ def _is_earlier(own: Side, other: Side, scale: Floats) -> Flags:
 
 
 def _claimed(src: Side, dst: Side, scale: Floats) -> Floats:
-    """Difference of claimed quality, -1 to 1, if the better claim shows no trace of the other, where it would show."""
-    more = _claim(src) - _claim(dst)
+    """Difference of quality, -1 to 1, if the better file shows no trace of the other, where it would show.
+
+    The quality of a file is that which it claims, or that of an earlier JPEG that its pixels show. The pixels of a file
+    that claims no loss, but shows as many blocks as the other, went through another lossy format.
+    """
+    more = _quality(src) - _quality(dst)
     own = [fit_at(one.fits, one.jpeg_quality, _claim(one)) for one in (src, dst)]
     measurable = np.where(more > 0, own[1], own[0]) >= _OWN_FIT
     is_web = (src.is_web_lossy > 0) | (dst.is_web_lossy > 0)
     unrefuted = measurable & ~is_web & (_source(src, dst, scale) == 0)
-    return np.where(unrefuted, np.clip(more / _MUCH_QUALITY, -1.0, 1.0), 0.0)
+    for sign, better, worse in ((1, src, dst), (-1, dst, src)):
+        as_blocky = (_quality(better) == _LOSSLESS) & (better.blockiness > _AS_BLOCKY * worse.blockiness)
+        unrefuted &= ~(as_blocky & (sign * more > 0))
+    return np.where(unrefuted | _shows_earlier(src, dst), np.clip(more / _MUCH_QUALITY, -1.0, 1.0), 0.0)
+
+
+def _shows_earlier(src: Side, dst: Side) -> Flags:
+    """Whether the worse of the two shows the steps of an earlier JPEG: then its quality is measured, not claimed."""
+    return np.asarray(np.where(_quality(src) > _quality(dst), dst.earlier_quality, src.earlier_quality) > 0)
+
+
+def _quality(side: Side) -> Floats:
+    return np.fmin(_claim(side), side.earlier_quality)
 
 
 def _claim(side: Side) -> Floats:
@@ -346,12 +358,6 @@ def _is_richer(own: Side, other: Side, scale: Floats) -> Flags:
     return np.asarray(own.richness > other.richness)
 
 
-def _is_untouched(side: Side) -> Floats:
-    """1 if neither the file nor its pixels show lossy compression, else 0."""
-    is_lossless = np.isnan(side.jpeg_quality) & ~(side.is_web_lossy > 0)
-    return (is_lossless & (side.jpeg_trace < _WAS_JPEG)).astype(np.float64)
-
-
 TERMS = (
     Term("bare", UNFRAMED, _rule_difference(_is_unframed)),
     Term("clean", CLEAN, _rule_difference(_is_clean)),
@@ -361,12 +367,10 @@ TERMS = (
         "unusual_sharpness", SHARPENED, _value_difference(lambda one: np.abs(np.log(one.sharpness / _USUAL_SHARPNESS)))
     ),
     Term("not_noisy", NOISY, _rule_difference(_is_calm)),
-    Term("noise", NOISY, _noise),
     Term("comb", COMBED, _comb),
     Term("source", RESAVED, _source),
     Term("earlier_file", RESAVED, _rule_difference(_is_earlier), of_same=False),
     Term("claim", LOWER, _claimed, of_same=True),
-    Term("untouched", COMPRESSED, _value_difference(_is_untouched)),
     Term("blockiness", BLOCKY, _value_difference(lambda one: np.minimum(one.blockiness, 3.0))),
     Term("web", WEB, _value_difference(lambda one: (one.is_web_lossy > 0).astype(np.float64))),
     Term("richer", RICHER, _rule_difference(_is_richer)),

@@ -97,7 +97,7 @@ def difference_in_words(row: Facts) -> str:
     content = [*_what(row), *_parts(row)]
     is_plain = content[1:] == [] and kind not in ("edited", "recoloured")
     text = f"{', '.join(content)}{' ' if is_plain else ', '}{_size(row)}{encoding and f', {encoding}'}"
-    is_said = encoding and link["rule"] in (rules.COMPRESSED, rules.WEB, rules.LOWER)
+    is_said = encoding and link["rule"] in (rules.WEB, rules.LOWER)
     if link["favours"] < 0 and link["rule"] in _DAMAGE and not is_said:
         text += f"; it {_DAMAGE[link['rule']]}"
     return text + _finer(row)
