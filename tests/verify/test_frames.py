@@ -193,3 +193,19 @@ def test_a_plain_background_around_a_turned_crop_belongs_to_the_picture(name, de
     found = content_shares(grey(np.asarray(full)), boxes[0], grey(np.asarray(crop)), boxes[1], to_crop)
     assert found.beyond > 0.2
     assert found.frame == 0
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("gutter", [(255, 255, 255), (0, 0, 0)])
+def test_a_gutter_tells_the_neighbour_in_a_collage_from_the_rest_of_the_scene(name, gutter):
+    """The neighbour is of the same scene, so that no step is larger across the gutter than beside it."""
+    full = scene(name)
+    width, height = full.size
+    half = full.crop((0, 0, width // 2, height))
+    sheet = Image.new("RGB", (width + 2, height), gutter)
+    sheet.paste(half, (0, 0))
+    sheet.paste(full.crop((width // 2, 0, width, height)), (width // 2 + 2, 0))
+    assert shares_of(full, half, 0, 0).beyond == pytest.approx(0.5, abs=0.03)
+    found = shares_of(sheet, half, 0, 0)
+    assert found.beyond < 0.02
+    assert found.frame == pytest.approx(0.5, abs=0.03)

@@ -25,6 +25,11 @@ _CONTOUR_CORRELATION = 0.6  # correlation of both sides of the edge, above which
 # step misses, and misclassify 1 edge of a crop in 70.
 _ALONG_CORRELATION = 0.4  # correlation of neighbouring lines on the same side of an opposed edge
 _EMPTY_RATIO, _EMPTY_LEVELS = 0.06, 5.0  # deviations along both sides, where only one side is empty
+# A gutter between the pictures of a collage is a level line along the edge, unlike what lies on both sides of it. Of the
+# edits bench it tells 23 of 31 edges of collages that the rules above miss, and none of 772 edges of crops.
+_GUTTER_PX = range(-1, 5)  # where it may run, from the edge outwards
+_GUTTER_ASIDE_PX = 4  # distance of the lines on its sides
+_GUTTER_LEVELS, _GUTTER_RATIO, _GUTTER_STEP = 4.0, 0.5, 20.0  # its deviation, relative to that beside it, and its step
 _FLAT_LEVELS = 12.0  # range of grey above which a place in a frame has detail
 _MIN_ROTATION_DEGREES = 1.0
 _MARGIN_LEVELS = 32.0  # range of a blank margin after noise, a filter or a watermark
@@ -194,7 +199,32 @@ def _classify_edge(grey: NDArray[Any], content: Box, start: Matrix, end: Matrix,
     across = np.abs(over_edge - at_edge).mean()
     step = (np.abs(at_edge - inner).mean() + np.abs(outer - over_edge).mean()) / 2
     is_step = across > _STEP_RATIO * step + _STEP_LEVELS and along_edge < _CONTOUR_CORRELATION
-    return _Edge.JUNCTION if is_step else _Edge.CONTINUES
+    return _Edge.JUNCTION if is_step or _has_gutter(grey, content, along, normal) else _Edge.CONTINUES
+
+
+def _has_gutter(grey: NDArray[Any], content: Box, along: Matrix, normal: Matrix) -> bool:
+    """Whether a gutter runs along the edge.
+
+    Args:
+        grey: uint8 (h, w).
+        content: box of the picture's content.
+        along: float64 (n, 2), points of the edge.
+        normal: outward unit normal.
+    """
+    first, last = _GUTTER_PX[0] - _GUTTER_ASIDE_PX, _GUTTER_PX[-1] + _GUTTER_ASIDE_PX
+    lines = along[None] + np.arange(first, last + 1.0)[:, None, None] * normal
+    usable = np.all([_in_box(line, content) for line in lines], axis=0)
+    if usable.sum() < _MIN_POINTS:
+        return False
+    maps = lines[:, usable].astype(np.float32)
+    seen = cv2.remap(grey, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen, deviation = seen.astype(np.float32), seen.astype(np.float32).std(axis=1)
+    for at in range(_GUTTER_ASIDE_PX, len(seen) - _GUTTER_ASIDE_PX):
+        beside = (at - _GUTTER_ASIDE_PX, at + _GUTTER_ASIDE_PX)
+        is_level = deviation[at] <= min(_GUTTER_LEVELS, _GUTTER_RATIO * max(deviation[k] for k in beside))
+        if is_level and all(np.abs(seen[at] - seen[k]).mean() >= _GUTTER_STEP for k in beside):
+            return True
+    return False
 
 
 def _correlation(first: Matrix, second: Matrix) -> float:
