@@ -66,7 +66,7 @@ def test_the_wheel_requires_what_its_code_imports():
 
 def test_the_page_names_each_extra():
     page = (REPO / "docs" / "install.md").read_text(encoding="utf-8")
-    assert set(FOR_USERS) | {"test", "dev"} == set(PROJECT["optional-dependencies"])
+    assert set(FOR_USERS) | {"test", "dev", "docs"} == set(PROJECT["optional-dependencies"])
     assert set(re.findall(r"^\| `\[(\w+)\]` \|", page, re.M)) == set(FOR_USERS)
 
 
