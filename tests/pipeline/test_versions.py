@@ -10,9 +10,9 @@ def test_the_default_options_have_the_versions_of_stored_rows():
     versions = StageVersions(load_config())
     assert versions.hash == "h4-pillow13-df431853"
     assert versions.feature == "f1-dfa3e287"
-    assert versions.verify == "1c3cd0284d526373"
+    assert versions.verify == "98c290c4e6532fc1"
     assert versions.decide == "6bf823648cddf808"
-    assert versions.cluster == "60756df80b01e836"
+    assert versions.cluster == "82af63f2c71722f4"
 
 
 def test_options_change_the_versions_of_their_stages_alone():
