@@ -181,14 +181,10 @@ def _outward(start: Matrix, end: Matrix, centre: Matrix) -> Matrix:
 def _classify_edge(grey: NDArray[Any], content: Box, start: Matrix, end: Matrix, normal: Matrix) -> _Edge:
     """Classify what the picture shows across one side of the shared part."""
     along = start + np.linspace(0.04, 0.96, _SIDE_POINTS)[:, None] * (end - start)
-    offsets = _LINE_SPACING_PX * np.array([-3.0, -1.0, 1.0, 3.0])
-    lines = along[None] + offsets[:, None, None] * normal
-    usable = np.all([_in_box(line, content) for line in lines], axis=0)
-    if usable.sum() < _MIN_POINTS:
+    seen = _levels_beside(grey, content, along, _LINE_SPACING_PX * np.array([-3.0, -1.0, 1.0, 3.0]), normal)
+    if seen is None:
         return _Edge.NOT_SEEN
-    maps = lines[:, usable].astype(np.float32)
-    seen = cv2.remap(grey, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    inner, at_edge, over_edge, outer = seen.astype(np.float32)
+    inner, at_edge, over_edge, outer = seen
     low, high = sorted((float(at_edge.std()), float(over_edge.std())))
     if high > _EMPTY_LEVELS and low < _EMPTY_RATIO * high:
         return _Edge.JUNCTION
@@ -203,28 +199,39 @@ def _classify_edge(grey: NDArray[Any], content: Box, start: Matrix, end: Matrix,
 
 
 def _has_gutter(grey: NDArray[Any], content: Box, along: Matrix, normal: Matrix) -> bool:
-    """Whether a gutter runs along the edge.
-
-    Args:
-        grey: uint8 (h, w).
-        content: box of the picture's content.
-        along: float64 (n, 2), points of the edge.
-        normal: outward unit normal.
-    """
+    """Whether a gutter runs along the edge; the arguments are those of `_levels_beside`."""
     first, last = _GUTTER_PX[0] - _GUTTER_ASIDE_PX, _GUTTER_PX[-1] + _GUTTER_ASIDE_PX
-    lines = along[None] + np.arange(first, last + 1.0)[:, None, None] * normal
-    usable = np.all([_in_box(line, content) for line in lines], axis=0)
-    if usable.sum() < _MIN_POINTS:
+    seen = _levels_beside(grey, content, along, np.arange(first, last + 1.0), normal)
+    if seen is None:
         return False
-    maps = lines[:, usable].astype(np.float32)
-    seen = cv2.remap(grey, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    seen, deviation = seen.astype(np.float32), seen.astype(np.float32).std(axis=1)
+    deviation = seen.std(axis=1)
     for at in range(_GUTTER_ASIDE_PX, len(seen) - _GUTTER_ASIDE_PX):
         beside = (at - _GUTTER_ASIDE_PX, at + _GUTTER_ASIDE_PX)
         is_level = deviation[at] <= min(_GUTTER_LEVELS, _GUTTER_RATIO * max(deviation[k] for k in beside))
         if is_level and all(np.abs(seen[at] - seen[k]).mean() >= _GUTTER_STEP for k in beside):
             return True
     return False
+
+
+def _levels_beside(
+    grey: NDArray[Any], content: Box, along: Matrix, offsets: NDArray[np.float64], normal: Matrix
+) -> NDArray[np.float32] | None:
+    """Levels on lines beside an edge, float32 (lines, n), where all lines are inside the content; None for too few.
+
+    Args:
+        grey: uint8 (h, w).
+        content: box of the picture's content.
+        along: float64 (n, 2), points of the edge.
+        offsets: float64 (lines,), pixels from the edge outwards.
+        normal: outward unit normal.
+    """
+    lines = along[None] + offsets[:, None, None] * normal
+    usable = np.all([_in_box(line, content) for line in lines], axis=0)
+    if usable.sum() < _MIN_POINTS:
+        return None
+    maps = lines[:, usable].astype(np.float32)
+    seen = cv2.remap(grey, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(seen, np.float32)
 
 
 def _correlation(first: Matrix, second: Matrix) -> float:
