@@ -38,6 +38,10 @@ _PAGE = re.compile(r"\b(docs|benchmarks)/(\w+)\.md\b")
 _TYPES = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
 
 
+def _page(*parts: str) -> str:
+    return "\n\n".join(parts) + "\n"
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     lines += [f"| {' | '.join(_cell(str(value)) for value in row)} |" for row in rows]
@@ -45,12 +49,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", r"\|").replace("\n", " ").replace("<", "&lt;") if "`" not in text else _coded(text)
-
-
-def _coded(text: str) -> str:
-    """A cell with code in it, in which only what breaks the table is escaped."""
-    return text.replace("|", r"\|").replace("\n", " ")
+    one_line = text.replace("|", r"\|").replace("\n", " ")
+    return one_line if "`" in text else one_line.replace("<", "&lt;")  # in code it is literal
 
 
 def _linked(text: str) -> str:
@@ -87,7 +87,7 @@ def tables_page() -> str:
         parts += [f"## {table.name}", table.comment, " ".join(facts), _table(("column", "type", "null", "what"), rows)]
         if table.checks:
             parts += ["What holds for each row:", _table(("constraint", "SQL"), _checks(table.checks))]
-    return "\n\n".join(parts) + "\n"
+    return _page(*parts)
 
 
 def _checks(checks: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -114,7 +114,7 @@ def views_page() -> str:
         ]
         read = ", ".join(f"[`{name}`](tables.md#{name})" for name in view.tables)
         parts += [f"## {view.name}", view.comment, f"Made from {read}.", _table(("column", "type", "what"), rows)]
-    return "\n\n".join(parts) + "\n"
+    return _page(*parts)
 
 
 def _first(comments: Mapping[tuple[str, str], str], tables: Sequence[str], column: str) -> str:
@@ -190,7 +190,7 @@ def options_page() -> str:
         "They are refused, and the message says what to use.",
         _table(("option", "use"), [(_code(name), instead) for name, instead in sorted(REPLACED.items())]),
     ]
-    return "\n\n".join(parts) + "\n"
+    return _page(*parts)
 
 
 def base_comments(text: str) -> dict[str, str]:
@@ -272,7 +272,7 @@ def commands_page() -> str:
         call = getattr(job, "main", None)
         if call is not None:  # register is the command itself
             parts += [f"### jobs/{path.name}", _fenced(_help(call, ["--help"]))]
-    return "\n\n".join(parts) + "\n"
+    return _page(*parts)
 
 
 def _commands(parser: argparse.ArgumentParser, words: list[str]) -> Iterator[list[str]]:
@@ -321,16 +321,11 @@ def exit_codes_page() -> str:
         (143, "", "Stopped by SIGTERM. What is committed stands."),
     ]
     rows = [(code, _code(name) if name else "", what) for code, name, what in sorted(codes)]
-    return (
-        "\n\n".join(
-            [
-                "# Exit codes",
-                "The class of an error decides the exit code. [Running dupelake every night]"
-                "(../operations.md#exit-codes) says what is written in each case.",
-                _table(("code", "error", "when"), rows),
-            ]
-        )
-        + "\n"
+    return _page(
+        "# Exit codes",
+        "The class of an error decides the exit code. [Running dupelake every night](../operations.md#exit-codes) says "
+        "what is written in each case.",
+        _table(("code", "error", "when"), rows),
     )
 
 
@@ -354,28 +349,23 @@ def events_page() -> str:
     told = prometheus_text("nightly", 0, now, now, some, {"hash": 1.0})
     metrics = re.findall(r"^# HELP (\w+) (.*)$", told, flags=re.M)
     labels = {name: sorted(set(re.findall(rf"^{name}{{(.*)}}", told, flags=re.M))) for name, _ in metrics}
-    return (
-        "\n\n".join(
-            [
-                "# Events, counts and metrics",
-                "[Running dupelake every night](../operations.md#events-and-metrics) says how to get them.",
-                "## Events",
-                "One JSON object a line, in the file of `run.event_log`. Each has `time`, `run_id` and `job`, too.",
-                _table(("event", "fields"), [(_code(k), ", ".join(map(_code, v))) for k, v in _events().items()]),
-                "## Counts",
-                "In `runs.counts`, in the event `run_finished`, and as the metric `dupelake_run_count`. A name that "
-                "ends with `*` stands for several counts, such as `failed.truncated`. A count that the run did not "
-                "come to is absent.",
-                _table(("count", "what"), counts),
-                "## Metrics",
-                "In the file of `run.metrics_file`, as gauges.",
-                _table(
-                    ("metric", "labels", "what"),
-                    [(_code(k), ", ".join(re.findall(r"(\w+)=", labels[k][0])), _linked(what)) for k, what in metrics],
-                ),
-            ]
-        )
-        + "\n"
+    return _page(
+        "# Events, counts and metrics",
+        "[Running dupelake every night](../operations.md#events-and-metrics) says how to get them.",
+        "## Events",
+        "One JSON object a line, in the file of `run.event_log`. Each has `time`, `run_id` and `job`, too.",
+        _table(("event", "fields"), [(_code(k), ", ".join(map(_code, v))) for k, v in _events().items()]),
+        "## Counts",
+        "In `runs.counts`, in the event `run_finished`, and as the metric `dupelake_run_count`. A name that "
+        "ends with `*` stands for several counts, such as `failed.truncated`. A count that the run did not "
+        "come to is absent.",
+        _table(("count", "what"), counts),
+        "## Metrics",
+        "In the file of `run.metrics_file`, as gauges.",
+        _table(
+            ("metric", "labels", "what"),
+            [(_code(k), ", ".join(re.findall(r"(\w+)=", labels[k][0])), _linked(what)) for k, what in metrics],
+        ),
     )
 
 

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pictures import SCENES, photograph
+from standalone import SPARK_HOME
 
 from dupelake.runtime.session import jar_folder
 
@@ -46,6 +47,36 @@ def environment_of(program: Path) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYSPARK_PYTHON")} | {
         "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"
     }
+
+
+def environment_for(files: Sequence[str], folder: Path) -> Path:
+    """The programs of an environment in `folder` with the wheel and Delta's jars, and night.conf, `files` joined."""
+    programs = environment_with(built_wheel(folder / "dist"), folder / "opt")
+    lend_jars(programs)
+    (folder / "night.conf").write_text(joined_settings(files, programs), encoding="utf-8")
+    return programs
+
+
+def night_and_refusal(options: Sequence[str], settings: Sequence[str], env: Mapping[str, str], folder: Path) -> str:
+    """Submits a night on two images by `folder`/night.conf, and one of a bad option; what the second one printed."""
+    command = [str(SPARK_HOME / "bin" / "spark-submit"), "--properties-file", "night.conf", *options]
+    here = ("spark.sql.shuffle.partitions=4", "spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1")
+    for setting in (*here, *settings):
+        command += ["--conf", setting]
+    images = two_images(folder / "images")
+    job = [str(REPO / "jobs" / "nightly.py"), str(images), "--warehouse", str(folder / "dupes")]
+    env = {**env, "SPARK_LOCAL_IP": "127.0.0.1"}
+
+    def submitted(*more: str) -> subprocess.CompletedProcess[str]:
+        told = [*command, *job, *more]
+        return subprocess.run(told, capture_output=True, text=True, env=env, check=False, timeout=600, cwd=folder)
+
+    night = submitted()
+    assert night.returncode == 0, night.stderr[-6000:]
+    assert READ in night.stdout
+    refused = submitted("--set", "decide.min_score=7")
+    assert refused.returncode == 2, "spark-submit ends with the code of the run in client mode"
+    return refused.stdout
 
 
 def lend_jars(programs: Path) -> None:
