@@ -28,7 +28,7 @@ def environment(files: Path, home: Path, env: Mapping[str, str]) -> Path:
         pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, env=env)
         subprocess.run([*pip, "--constraint", str(files / "constraints.txt"), f"{wheel}[heif]"], check=True, env=env)
-        subprocess.run([str(program), "jars"], check=True, env=env)
+        subprocess.run([str(program), "jars", "--s3"], check=True, env=env)
     return program
 
 
