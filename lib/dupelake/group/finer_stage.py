@@ -8,8 +8,8 @@ from dupelake.frames.functions import F
 from dupelake.group.bridges import FINER, FINER_DETAIL, WHOLE
 
 # What noise, JPEG's blocks, sharpening and the edge of a frame add to the detail of a soft picture is no detail of the
-# scene. Chosen on every second photograph of the edits bench (benchmarks/quality.md): a blurred copy has a 1.85th of
-# the sharpness of the others or less.
+# scene. A blurred copy of the edits bench has a 1.85th of the sharpness of the others or less. All its photographs were
+# seen when these limits were chosen (benchmarks/quality.md).
 _SHARPER = 1.7  # ratio of sharpness, in pixels of one picture
 _NOISE = 8.0  # levels; grass and gravel have up to 5
 _FRAMED = 0.03  # share; one line of the grid of measured points is .021
