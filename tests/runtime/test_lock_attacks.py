@@ -212,6 +212,6 @@ def test_an_object_store_is_asked_to_write_only_where_nothing_is(spark, tmp_path
     store = hadoop_store(spark, tmp_path)
     assert not store._is_conditional
     store._is_conditional = True
-    with pytest.raises(BusyError, match=r"fs\.option\.create\.conditional\.overwrite"):
+    with pytest.raises(EnvironmentFault, match=r"cannot be written: .*fs\.option\.create\.conditional\.overwrite"):
         store.create("text")
     assert not (tmp_path / NAME).exists()
