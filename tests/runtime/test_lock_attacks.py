@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dupelake.errors import BusyError
+from dupelake.errors import BusyError, EnvironmentFault
 from dupelake.runtime import lock as module
 from dupelake.runtime.lock import NAME, RunLock, lock_of
 
@@ -30,7 +30,7 @@ lock.release()
 """
 TAKE = """
 import sys
-from dupelake.errors import BusyError
+from dupelake.errors import BusyError, EnvironmentFault
 from dupelake.runtime.lock import lock_of
 try:
     lock_of(None, sys.argv[1], "thief", 0, 900).acquire()
