@@ -108,7 +108,7 @@ def test_interrupted_and_run_again(spark, tmp_path: Path, monkeypatch, capsys):
         patch.setenv("TZ", "America/New_York")
         time.tzset()
         where, setting = ["--warehouse", str(root)], ["--spark", "spark.sql.shuffle.partitions=3"]
-        assert main(["report", *where, "--out", str(tmp_path / "sheet.png")]) == 0
+        assert main(["report", *where, "--png", str(tmp_path / "sheet.png")]) == 0
         assert main(["review", *where, "--out", str(tmp_path / "review")]) == 0
         keeper = str(home / "bilder ß" / "a é.png")
         assert main(["decide", keeper, "keeper", *where, *setting, "--author", "ana"]) == 0

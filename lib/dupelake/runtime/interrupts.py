@@ -22,6 +22,8 @@ _CANCEL_EVERY_S = 0.5
 _QUIET_S = 2.0  # a job that stops within this time need not say that it is stopping
 GO_ON = "what is committed stands; run the same command again, it goes on from there"
 """How to continue a job."""
+STOPPING = threading.Event()
+"""Set while a job of this process stops after a signal: what Spark's processes say of being cut off is no news."""
 _PATIENCE_S = 60.0  # then a job that has not reached its next step is ended anyway
 
 
@@ -56,6 +58,7 @@ class Interrupts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._settling.set()
+        STOPPING.clear()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -117,6 +120,7 @@ class Interrupts:
             raise KeyboardInterrupt
         if again or self._spark is None:
             self._end()
+        STOPPING.set()
         self._told.set()
         threading.Thread(target=self._cancel, name="dupelake-cancel", daemon=True).start()
 

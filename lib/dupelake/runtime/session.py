@@ -20,6 +20,7 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from dupelake.errors import EnvironmentFault, first_line
+from dupelake.runtime.interrupts import STOPPING
 from dupelake.runtime.java import check_java
 from dupelake.runtime.redaction import Redactor
 
@@ -241,7 +242,8 @@ def _pass_on(descriptor: int) -> None:
     """Writes each line of the pipe `descriptor` to stderr, until the JVM and its Python workers have ended."""
     with open(descriptor, "rb") as lines:
         for line in lines:
-            if not line.startswith(b"WARNING: Using incubator modules:"):  # Spark asks the JDK for it, always
+            is_usual = line.startswith(b"WARNING: Using incubator modules:")  # Spark asks the JDK for it, always
+            if not is_usual and not STOPPING.is_set():
                 os.write(2, line)
 
 
