@@ -33,7 +33,7 @@ from dupelake.fingerprint.fingerprint import encode_thumbnail, make_thumbnail
 from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.verify.decision import MIN_AGREEING, MIN_OVERLAP, Factor, Model, Term
 from dupelake.verify.pair import Alignment, pair_seed, verify_pair
-from dupelake.verify.picture import Picture
+from dupelake.verify.picture import Picture, stored_picture
 from dupelake.words.keypoints import extract_features, pack_features, unpack_features
 
 SEED = 20261129
@@ -90,7 +90,7 @@ def candidates(warehouse: str) -> Iterator[tuple[str, str, Alignment]]:
     def picture(content: str) -> Picture:
         row = features.loc[content]
         found = unpack_features(row.keypoints or b"", row.descriptors or b"")
-        return Picture(decode_thumbnail(thumbnails.loc[content].bytes), found)
+        return stored_picture(thumbnails.loc[content].bytes, found)
 
     pairs = DeltaTable(f"{warehouse}/pairs").to_pandas(columns=["src_id", "dst_id", "found_by"])
     for src, dst, found_by in pairs.sort_values(["src_id", "dst_id"]).itertuples(index=False):

@@ -43,7 +43,6 @@ from scipy.optimize import minimize
 
 from dupelake.config import ClusterConfig, DecodeConfig, HashConfig
 from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
-from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.group import keeping
 from dupelake.group.keeper_order import order_of
 from dupelake.group.stars import agreement_of
@@ -51,7 +50,7 @@ from dupelake.group.traces import fits_of, levels_of
 from dupelake.ingest.failure import Failure
 from dupelake.recall import edits as planted
 from dupelake.verify.pair import Alignment, pair_seed, verify_pair
-from dupelake.verify.picture import Picture
+from dupelake.verify.picture import Picture, stored_picture
 from dupelake.words.keypoints import unpack_features
 
 RGB = NDArray[np.uint8]
@@ -203,7 +202,7 @@ def read(name: str, data: bytes) -> File:
     mark = fingerprint_image(data, DecodeConfig(), HashConfig())
     if isinstance(mark, Failure):
         raise SystemExit(f"{name}: {mark.message}")
-    picture = Picture(decode_thumbnail(mark.thumbnail_bytes), unpack_features(mark.keypoints, mark.descriptors))
+    picture = stored_picture(mark.thumbnail_bytes, unpack_features(mark.keypoints, mark.descriptors))
     return File(name, mark, picture)
 
 

@@ -40,13 +40,12 @@ from dupelake.config import Config, EmbedConfig, load_config
 from dupelake.embed.embedding import FloatArray, get_embedder, limit_threads
 from dupelake.embed.stage import FEW_KEYPOINTS
 from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
-from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.profiles import PROFILES
 from dupelake.propose.word_blocks_stage import proposed
 from dupelake.recall.brute_force import near_codes, near_vectors
 from dupelake.verify.decision import copy_probability
 from dupelake.verify.pair import pair_seed, verify_pair
-from dupelake.verify.picture import Picture
+from dupelake.verify.picture import stored_picture
 from dupelake.words.keypoints import unpack_features
 from dupelake.words.vocabulary import PACKED_HEADER, load_vocabulary
 from dupelake.words.votes import LEFT, RIGHT, unpack_block
@@ -168,9 +167,7 @@ def as_codes(values: Sequence[Any]) -> np.ndarray:
 
 def accepted(prints: Sequence[Fingerprint], pairs: Pairs, config: Config) -> Pairs:
     pictures = {
-        i: Picture(
-            decode_thumbnail(prints[i].thumbnail_bytes), unpack_features(prints[i].keypoints, prints[i].descriptors)
-        )
+        i: stored_picture(prints[i].thumbnail_bytes, unpack_features(prints[i].keypoints, prints[i].descriptors))
         for i in {i for pair in pairs for i in pair}
     }
     kept: Pairs = set()

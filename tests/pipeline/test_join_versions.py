@@ -11,12 +11,12 @@ from dupelake.stage_versions import StageVersions
 BY_KEYS, NO_WORDS = "lsh.word_join=keys", "lsh.words=false"
 # options, and the versions (of the join, of stored keys) without a model
 PINNED = [
-    ((), "faaf456448f82e9f", "7de7b80e264440ed"),
-    ((BY_KEYS,), "73e63e98faa92850", "0909a33f22b58ed8"),
-    ((NO_WORDS,), "0579e3a39aa3d03d", "7de7b80e264440ed"),
-    ((NO_WORDS, BY_KEYS), "1c2f89c5e9825eab", "7de7b80e264440ed"),
-    (("lsh.burst_min_images=20",), "faaf456448f82e9f", "7de7b80e264440ed"),
-    (("lsh.scope=across", "lsh.pdq_max_bits=20"), "b36eba86af9f72fb", "7de7b80e264440ed"),
+    ((), "949b65ba73e96bb2", "7de7b80e264440ed"),
+    ((BY_KEYS,), "b2651b6efb308bef", "0909a33f22b58ed8"),
+    ((NO_WORDS,), "23bf22aed07cf139", "7de7b80e264440ed"),
+    ((NO_WORDS, BY_KEYS), "6f8b21a29610e019", "7de7b80e264440ed"),
+    (("lsh.burst_min_images=20",), "949b65ba73e96bb2", "7de7b80e264440ed"),
+    (("lsh.scope=across", "lsh.pdq_max_bits=20"), "b529e0ef8737088b", "7de7b80e264440ed"),
 ]
 
 

@@ -20,6 +20,7 @@ from dupelake.pipeline.failures import Failures
 from dupelake.recall.edits import PLANTED
 from dupelake.warehouse.schema import (
     ALL_TABLES,
+    BESIDE_NIGHTS,
     EMBEDDINGS,
     FEATURES,
     GROUP_CHANGES,
@@ -53,7 +54,7 @@ def partition(warehouse: Warehouse) -> set[frozenset[str]]:
 
 
 def versions(warehouse: Warehouse) -> dict[str, int]:
-    return {t.name: warehouse.version(t) for t in ALL_TABLES if t is not RUNS}
+    return {t.name: warehouse.version(t) for t in ALL_TABLES if t not in BESIDE_NIGHTS}
 
 
 @pytest.fixture(scope="module")

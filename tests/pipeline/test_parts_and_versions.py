@@ -18,6 +18,7 @@ from dupelake.fingerprint.hashing import hash_version
 from dupelake.pipeline import cluster, embed, hash, lsh_join, nightly
 from dupelake.warehouse.schema import (
     ALL_TABLES,
+    BESIDE_NIGHTS,
     EMBEDDINGS,
     FEATURES,
     GROUPS,
@@ -89,7 +90,7 @@ def last(warehouse: Warehouse) -> dict[str, Any]:
 
 
 def versions(warehouse: Warehouse) -> dict[str, int]:
-    return {table.name: warehouse.version(table) for table in ALL_TABLES if table is not RUNS}
+    return {table.name: warehouse.version(table) for table in ALL_TABLES if table not in BESIDE_NIGHTS}
 
 
 def equal_but_for_history(one: Warehouse, other: Warehouse, *tables: Table) -> None:

@@ -76,6 +76,7 @@ class Decoded:
         pixel_digest: 32 hex digits; equal for files that every viewer shows alike (see fingerprint/digest.py).
         scale: 1, or the factor 2, 4 or 8 by which the JPEG decoder reduced both sides.
         encoding: quality, chroma and other properties of the file.
+        profile: the ICC profile that the colours were converted from; None if they were not, or not from RGB.
     """
 
     rgb: NDArray[np.uint8]
@@ -85,6 +86,7 @@ class Decoded:
     pixel_digest: str
     scale: int = 1
     encoding: Encoding = field(default_factory=Encoding)
+    profile: bytes | None = None
 
     @property
     def image(self) -> Image.Image:
@@ -186,6 +188,7 @@ def _decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Dec
         profile = profile if isinstance(profile, bytes) else None
         plain = is_jpeg or _is_plain(opened, data)
         encoding = read_encoding(opened, data)
+        converted = profile if opened.mode == "RGB" and changes_colours(profile, "RGB") else None
         shown, orientation, samples = _pixels(opened, data, scale, profile, reading, plain and scale == 1)
     if scale == 1:
         height, width = shown.shape[:2]
@@ -199,7 +202,7 @@ def _decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Dec
         identity = pngs.stream_digest(data, orientation) if name == "PNG" else digest.file_digest(data)
     else:
         identity = samples or digest.pixel_digest(shown)
-    return Decoded(shown, width, height, name, identity, scale, encoding)
+    return Decoded(shown, width, height, name, identity, scale, encoding, converted)
 
 
 def _pixels(

@@ -20,6 +20,7 @@ from dupelake.fingerprint import hashing
 from dupelake.fingerprint.condition import Condition, measure_condition
 from dupelake.fingerprint.decode import Decoded, decode
 from dupelake.fingerprint.detail import measure_spectrum
+from dupelake.fingerprint.thumbnails import keep_profile
 from dupelake.ingest.failure import Failure
 from dupelake.words.keypoints import extract_features, no_features, pack_features
 from dupelake.words.vocabulary import Vocabulary, load_vocabulary, make_words, no_words, pack_words
@@ -48,7 +49,7 @@ class Fingerprint:
         spectrum: power of 64 bands of frequencies (fingerprint/detail.py); null if not measured.
         jpeg_quality: and the next five as in Encoding (fingerprint/encoding.py).
         jpeg_trace: and the next nine as in Condition (fingerprint/condition.py); null if not measured.
-        thumbnail_bytes: JPEG, 4:4:4, without metadata.
+        thumbnail_bytes: JPEG, 4:4:4; its only metadata is the profile of `thumbnails.keep_profile`.
         thumbnail_width_px: longest side at most `HashConfig.thumbnail_side_px`.
         thumbnail_height_px: the other side, at least 1.
         n_keypoints: of the thumbnail; a flat one has 0.
@@ -135,7 +136,7 @@ def fingerprint_image(
         levels = np.asarray(grey)  # a copy
         straight, mirrored = hashing.phash_pair(grey, levels)
         pdq, thumbnail = hashing.pdq(decoded.rgb), make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
-        thumbnail_bytes = encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality)
+        thumbnail_bytes = keep_profile(encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality), decoded.profile)
         is_low = hashing.is_low_information(decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg)
         detail, spectrum = measure_spectrum(levels)
         condition = _condition_of(decoded, levels)

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from dupelake.fingerprint.thumbnails import decode_thumbnail
 from dupelake.verify.align import Matrix
 from dupelake.verify.differing import Box, differing_boxes, moved_box
 from dupelake.verify.pair import Alignment, find_map, pair_seed, verify_pair
-from dupelake.verify.picture import Picture
+from dupelake.verify.picture import Picture, stored_picture
 from dupelake.words.keypoints import unpack_features
 
 cv2.setNumThreads(1)  # one task, one core: a process that only aligns does not import fingerprint/decode.py
@@ -89,7 +88,7 @@ class PictureCache:
         if picture is None:
             received = self.received[content_id]
             features = unpack_features(received.get("keypoints", b""), received.get("descriptors", b""))
-            picture = self._prepared[content_id] = Picture(decode_thumbnail(received["thumbnail"]), features)
+            picture = self._prepared[content_id] = stored_picture(received["thumbnail"], features)
             if len(self._prepared) > _MAX_PREPARED:
                 self._prepared.popitem(last=False)
         else:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from dupelake.fingerprint.colour import pixels_to_srgb
 from dupelake.verify.align import Matrix, Overlap, find_overlap, overlap_shares, transform_points, warp
 from dupelake.verify.cells import FloatArray, Mask
 from dupelake.verify.colour_differences import FULL_LEVELS, Difference, difference
@@ -20,6 +22,7 @@ _MORE_WITH_MARGINS = 1.02  # ratio of the overlap of whole pictures to that of c
 _DOUBLE = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
 """Pixels of a picture of half the size to pixels of the picture."""
 
+RGB = NDArray[np.uint8]
 Fractions = tuple[float, float, float, float]
 """A box: x, y, width, height, as fractions of a picture."""
 
@@ -28,6 +31,9 @@ def find_changes(
     src: Picture, dst: Picture, overlap: Overlap, transform: Matrix, agreeing_share: float
 ) -> tuple[Difference, Fractions, AddedShares]:
     """What differs between two aligned pictures, the box of it in the source, and what is laid over each.
+
+    If only one of them has a colour profile, the other may be a copy that lost it, so that its colours look changed. It
+    is compared as it is and under that profile, and the smaller change of colours counts.
 
     Args:
         src: the source.
@@ -40,12 +46,24 @@ def find_changes(
         everywhere = 0.0, 0.0, overlap.mask.shape[1] / 2, overlap.mask.shape[0] / 2
         colours = Difference(1.0, everywhere, 0.0, FULL_LEVELS, 1.0)
         return colours, _box_in_src(everywhere, overlap, src), AddedShares(0.0, 0.0)
-    shown = _colours_of(src, dst, overlap)
+    margins = _with_margins(src, dst, transform)
+    found = _changes(src, (src.rgb, dst.rgb), overlap, margins)
+    if (src.profile is None) == (dst.profile is None):
+        return found
+    under = pixels_to_srgb(src.rgb, dst.profile), pixels_to_srgb(dst.rgb, src.profile)
+    with_profile = _changes(src, under, overlap, margins)
+    return min(found, with_profile, key=lambda one: one[0].colour)
+
+
+def _changes(
+    src: Picture, rgbs: tuple[RGB, RGB], overlap: Overlap, margins: Overlap | None
+) -> tuple[Difference, Fractions, AddedShares]:
+    """The changes between the colours `rgbs` of the two pictures."""
+    shown = _colours_of(rgbs, overlap)
     colours = difference(*shown)
     box = _box_in_src(colours.box, overlap, src)
-    margins = _with_margins(src, dst, transform)
     if margins is not None:
-        with_margins = _colours_of(src, dst, margins)
+        with_margins = _colours_of(rgbs, margins)
         there = difference(*with_margins)
         if there.largest > colours.largest:
             shown, box = with_margins, _box_in_src(there.box, margins, src)
@@ -54,12 +72,12 @@ def find_changes(
     return colours, box, additions
 
 
-def _colours_of(src: Picture, dst: Picture, overlap: Overlap) -> tuple[FloatArray, FloatArray, Mask]:
+def _colours_of(rgbs: tuple[RGB, RGB], overlap: Overlap) -> tuple[FloatArray, FloatArray, Mask]:
     """Both pictures in colour over the overlap, and its mask, at half of its resolution."""
     half = max(1, overlap.mask.shape[1] // 2), max(1, overlap.mask.shape[0] // 2)
     return (
-        warp(src.rgb, overlap.src_view @ _DOUBLE, half),
-        warp(dst.rgb, overlap.dst_view @ _DOUBLE, half),
+        warp(rgbs[0], overlap.src_view @ _DOUBLE, half),
+        warp(rgbs[1], overlap.dst_view @ _DOUBLE, half),
         cv2.resize(overlap.mask, half, interpolation=cv2.INTER_NEAREST),
     )
 

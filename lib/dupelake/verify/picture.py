@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dupelake.fingerprint.thumbnails import decode_thumbnail, profile_of
 from dupelake.verify.align import Box, FloatArray, Matrix
 from dupelake.words.keypoints import Features
 
@@ -35,10 +36,12 @@ class Picture:
     Attributes:
         rgb: uint8 (h, w, 3), the decoded thumbnail.
         features: its keypoints, in pixels of `rgb`.
+        profile: the ICC profile that the colours were converted from, if there is one.
     """
 
     rgb: NDArray[np.uint8]
     features: Features
+    profile: bytes | None = None
 
     @cached_property
     def grey(self) -> NDArray[Any]:
@@ -57,7 +60,7 @@ class Picture:
 
     def as_whole(self) -> Picture:
         """The same picture with its uniform borders counted as content."""
-        other = Picture(self.rgb, self.features)
+        other = Picture(self.rgb, self.features, self.profile)
         known = self.__dict__ | {"content": self.whole, "shown": self.whole}
         other.__dict__.update(known)  # includes the cached values
         return other
@@ -92,6 +95,15 @@ class Picture:
             ways = [np.rot90(plain if k < 4 else plain[:, ::-1], -(k % 4)).ravel() for k in range(8)]
             self._turned[box] = np.stack(ways)
         return self._turned[box]
+
+
+def stored_picture(thumbnail: bytes, features: Features) -> Picture:
+    """The picture of a thumbnail as the hash stage encoded it.
+
+    Raises:
+        ValueError: the bytes are not a picture.
+    """
+    return Picture(decode_thumbnail(thumbnail), features, profile_of(thumbnail))
 
 
 def content_box(rgb: NDArray[np.uint8]) -> Box:
