@@ -60,7 +60,7 @@ nights = lake.sql("SELECT status, hashed, failed, copies, removable, seconds FRO
 print(nights.to_string(index=False))
 END
 
-# Repair the file, and run again: it is read, since it failed before. An ordinary night has nothing else to do.
+# Repair the file, and run again: it is read, because its size and time have changed. An ordinary night has nothing else to do.
 cp "$work/images/date=2026-11-01/astronaut original.png" "$work/images/date=2026-11-02/truncated.png"
 night 2>> "$work/nightly.log"
 
