@@ -200,6 +200,21 @@ def test_the_kept_file_is_checked_before_each_move(tmp_path, shell):
     assert (first.exists(), second.read_bytes()) == (False, b"picture")
 
 
+def test_a_file_in_the_root_folder_goes_and_comes_back(tmp_path, shell):
+    name = Path("/", f"dupelake-test-{os.getpid()}.jpg")
+    if not os.access("/", os.W_OK):
+        pytest.skip("this user may not write in /")
+    members = [keeper("k", str(tmp_path / "k.jpg"), b"1", "g"), copy("c", str(name), b"1", "g")]
+    try:
+        script, undo = exported(tmp_path, written(members))
+        run(shell, script)
+        assert not name.exists()
+        assert "1 put back, 0 in their places, 0 refused" in run(shell, undo).stdout
+        assert name.read_bytes() == b"1"
+    finally:
+        name.unlink(missing_ok=True)
+
+
 def other_disk() -> Path:
     """A folder on another file system than the temporary one."""
     place = Path("/dev/shm")  # noqa: S108
