@@ -1,8 +1,9 @@
 """Builds the index of a warehouse from its Delta tables, at the versions of the last complete night.
 
-Contents never change: those that the index lacks become a new segment. All is made anew if a table of contents had
-another change than added rows, if a version or an option changed, or if there are many segments. Everything is written
-beside the present index and becomes valid when the manifest is replaced, so a crash leaves the old index.
+Contents never change: those that the index lacks become a new segment. A segment is made anew if contents of it were
+embedded since. All is made anew if a table of contents had another change than added rows, if a version or an option
+changed, or if there are many segments. Everything is written beside the present index and becomes valid when the
+manifest is replaced, so a crash leaves the old index.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dupelake.config import Config
 from dupelake.embed.stage import FEW_KEYPOINTS
 from dupelake.errors import BusyError, EnvironmentFault, ModelError, VersionMixError
 from dupelake.lookup.manifest import ROWS, Manifest, config_of, place_of, read_manifest, write_manifest
-from dupelake.lookup.segments import MAX_CONTENTS, Segment, SegmentWriter
+from dupelake.lookup.segments import MAX_CONTENTS, Segment, SegmentWriter, keys_of, places_of
 from dupelake.lookup.state import StateWriter, columns_of
 from dupelake.lookup.versions import FIX, refuse_others, versions_of
 from dupelake.propose.srp import embedding_plan
@@ -113,7 +114,7 @@ def build_index(warehouse: str, folder: Path, *, full: bool = False, told: Told 
         if old is not None and old.tables == night.tables:
             told(f"index {folder}: it shows the last night already ({old.run_id})")
             return old
-        kept = old.segments if old is not None else []
+        kept = _complete(folder, night, old) if old is not None else []
         segments = [*kept, *_new_segments(folder, night, [Segment(folder / name) for name in kept], told)]
         state, n_images = _write_state(folder, night)
         n_contents = sum(len(Segment(folder / name)) for name in segments)
@@ -199,6 +200,24 @@ def _usable(folder: Path, night: _Night, warehouse: str) -> Manifest | None:
         if since is None or not night.reader.only_appended(table.name, since):
             return None
     return old
+
+
+def _complete(folder: Path, night: _Night, old: Manifest) -> list[str]:
+    """The segments that have all embeddings of their contents; the contents of the others are written anew.
+
+    A content may get its first embedding long after its hashes: from the first night with a GPU (embed.contents: auto),
+    or by embed.contents=all.
+    """
+    if night.centre is None or old.tables[EMBEDDINGS.name] == night.tables[EMBEDDINGS.name]:
+        return old.segments
+    segments = {name: Segment(folder / name) for name in old.segments}
+    n_embedded = dict.fromkeys(segments, 0)
+    is_there = pc.field("error_message").is_null()  # the embeddings themselves need not be read
+    for batch in night.reader.batches(EMBEDDINGS.name, ["content_id"], is_there & night.rows_of(EMBEDDINGS)):
+        keys = keys_of(batch["content_id"])
+        for name, segment in segments.items():
+            n_embedded[name] += int(np.count_nonzero(places_of(keys, segment.ids) >= 0))
+    return [name for name, segment in segments.items() if n_embedded[name] == len(segment.coded)]
 
 
 def _new_segments(folder: Path, night: _Night, kept: Sequence[Segment], told: Told) -> list[str]:
