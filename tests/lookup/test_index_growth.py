@@ -1,11 +1,13 @@
-"""What an index gets from a later night."""
+"""What an index gets from a later night, and what a build holds in memory."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from deltalake import write_deltalake
 from made_lake import arrow, make_night, make_tables
 from pictures import SCENES, photograph
@@ -15,6 +17,7 @@ from dupelake.config import Config
 from dupelake.lookup.build import build_index
 from dupelake.lookup.index import Index
 from dupelake.lookup.manifest import FOLDER
+from dupelake.lookup.segments import ids_of, keys_of, places_of
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.schema import EMBEDDINGS, IMAGES, MODELS
 
@@ -81,3 +84,38 @@ def test_contents_that_are_embedded_later_are_embedded_in_the_index_too(tmp_path
     assert two.segments[0] not in after.segments
     night(root, 6)
     assert build_index(str(root), root / FOLDER).segments == after.segments
+
+
+def test_ids_that_end_in_zeros_are_whole_and_are_found():
+    ids = ["00" * 16, "ab" + "00" * 15, "ab" * 16]
+    keys = keys_of(pa.array(ids))
+    assert ids_of(np.concatenate([np.empty(0, "S16"), np.sort(keys[::-1])])) == ids
+    assert places_of(keys_of(pa.array([*ids, "ac" + "00" * 15])), keys).tolist() == [0, 1, 2, -1]
+    assert len(keys_of(pa.array([], pa.string()))) == 0
+
+
+def test_a_build_holds_a_few_batches_of_images_and_not_all(tmp_path, monkeypatch):
+    root = tmp_path / "lake"
+    make_night(root, {f"/photos/{SCENES[0]}": encoded(photograph(SCENES[0], 64))})
+    (row,) = Reader(root).table(IMAGES.name).to_pylist()
+    rows = [
+        row | {"image_id": str(n), "uri": f"/{n}.png", "deleted_at": None if n % 3 else row["ingested_at"]}
+        for n in range(100_000)
+    ]
+    write_deltalake(str(root / IMAGES.name), arrow(IMAGES, rows), mode="append")
+    make_night(root, {}, 2)
+    seen: list[weakref.ref] = []
+    alive: list[int] = []
+    read = Reader.batches
+
+    def watched(self, name, *more):
+        for batch in read(self, name, *more):
+            if name == IMAGES.name:
+                seen.append(weakref.ref(batch))
+                alive.append(sum(one() is not None for one in seen))
+            yield batch
+
+    monkeypatch.setattr(Reader, "batches", watched)
+    assert build_index(str(root), root / FOLDER).n_images == 1 + 66_666
+    assert len(alive) > 6
+    assert max(alive) <= 3

@@ -40,6 +40,12 @@ def keys_of(content_ids: pa.Array) -> Keys:
     return np.frombuffer(bytes.fromhex("".join(content_ids.to_pylist())), _IDS)
 
 
+def ids_of(keys: Keys) -> list[str]:
+    """The content ids of keys; the array drops zero bytes at the end of a key, and its memory does not."""
+    digits = keys.tobytes().hex()
+    return [digits[start : start + 32] for start in range(0, len(digits), 32)]
+
+
 def places_of(keys: Keys, ids: Keys) -> Places:
     """The places of keys, int64 (k,), among ascending ids; -1 for those that are not there."""
     at = np.minimum(np.searchsorted(ids, keys), max(0, len(ids) - 1))
