@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -161,6 +162,57 @@ def test_what_changed_since_is_refused_and_the_rest_goes(tmp_path, shell):
     clash.unlink()
     run(shell, undo, code=1)  # 4.jpg is nowhere
     assert files(tmp_path / "a") | files(tmp_path / "b") == before
+
+
+def test_a_kept_path_that_was_read_twice_with_other_bytes_is_checked_for_both(tmp_path, shell):
+    """One URI is listed for two tenants, and its bytes changed between their nights: one path keeps two contents."""
+    kept, old, new = tmp_path / "p" / "k.jpg", b"old picture", b"new picture"
+    members = [
+        keeper("kB", str(kept), new, "g1", scope="B"),
+        copy("cB", str(tmp_path / "p" / "b.jpg"), new, "g1", scope="B"),
+        keeper("kA", str(kept), old, "g2", scope="A"),
+        copy("cA", str(tmp_path / "p" / "a.jpg"), old, "g2", scope="A"),
+    ]
+    script, _ = exported(tmp_path, written(members))
+    kept.write_bytes(new)
+    told = run(shell, script, code=1)
+    assert "1 moved, 0 moved before, 1 refused" in told.stdout
+    assert f"of the kept file {kept}, it has changed since dupelake read it" in told.stderr
+    assert files(tmp_path / "p").keys() == {os.fsencode(tmp_path / "p" / name) for name in ("k.jpg", "a.jpg")}
+
+
+def test_the_kept_file_is_checked_before_each_move(tmp_path, shell):
+    """It changes while the first of two copies is moved. A pipe in the place of that move holds the script there."""
+    kept, first, second = (tmp_path / "p" / name for name in ("k.jpg", "1.jpg", "2.jpg"))
+    copies = [copy(path.name, str(path), b"picture", "g") for path in (first, second)]
+    script, _ = exported(tmp_path, written([keeper("k", str(kept), b"picture", "g"), *copies]))
+    pipe = tmp_path / "move it's" / "moving" / str(first)[1:]
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    with subprocess.Popen([shell, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        with pipe.open("wb"):  # waits until the script reads it, after the checks of the first copy
+            kept.write_bytes(b"another")
+        while child.poll() is None:
+            with contextlib.suppress(OSError):  # nobody reads it, or it is gone
+                os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        assert "1 moved, 0 moved before, 1 refused" in child.stdout.read()
+        assert f"of the kept file {kept}, it has changed since dupelake read it: {second}" in child.stderr.read()
+    assert (first.exists(), second.read_bytes()) == (False, b"picture")
+
+
+def test_a_file_in_the_root_folder_goes_and_comes_back(tmp_path, shell):
+    name = Path("/", f"dupelake-test-{os.getpid()}.jpg")
+    if not os.access("/", os.W_OK):
+        pytest.skip("this user may not write in /")
+    members = [keeper("k", str(tmp_path / "k.jpg"), b"1", "g"), copy("c", str(name), b"1", "g")]
+    try:
+        script, undo = exported(tmp_path, written(members))
+        run(shell, script)
+        assert not name.exists()
+        assert "1 put back, 0 in their places, 0 refused" in run(shell, undo).stdout
+        assert name.read_bytes() == b"1"
+    finally:
+        name.unlink(missing_ok=True)
 
 
 def other_disk() -> Path:

@@ -38,16 +38,30 @@ def make_tables(root: Path) -> None:
             made.alter.add_constraint(table.checks)
 
 
-def make_night(root: Path, pictures: Mapping[str, bytes], number: int = 1) -> None:
-    """Add these pictures, by URI, in one more night; the first one makes the tables."""
+def make_night(
+    root: Path,
+    pictures: Mapping[str, bytes],
+    number: int = 1,
+    config: Config = CONFIG,
+    model: tuple[str | None, str | None] = (None, None),
+) -> None:
+    """Add these pictures, by URI, in one more night; the first one makes the tables.
+
+    Args:
+        root: of the warehouse.
+        pictures: bytes by URI.
+        number: of the night.
+        config: of the night.
+        model: model_id and preprocess_id whose embeddings it compared; it writes none.
+    """
     if not root.exists():
         make_tables(root)
-    versions, vocabulary = StageVersions(CONFIG), load_vocabulary("default")
+    versions, vocabulary = StageVersions(config), load_vocabulary("default")
     made = {"hash_version": versions.hash, "feature_version": versions.feature}
     at = dt.datetime(2026, 11, number, 1, tzinfo=dt.UTC)
     rows: dict[str, list[dict[str, Any]]] = {table.name: [] for table in ALL_TABLES}
     for uri, data in pictures.items():
-        shown = fingerprint_image(data, CONFIG.decode, CONFIG.hash, CONFIG.features, vocabulary)
+        shown = fingerprint_image(data, config.decode, config.hash, config.features, vocabulary)
         assert isinstance(shown, Fingerprint)
         values = vars(shown) | made
         named = {"image_id": image_id_of(uri, "", ""), "uri": uri, "partition": str(at.date()), "scope": ""}
@@ -56,12 +70,12 @@ def make_night(root: Path, pictures: Mapping[str, bytes], number: int = 1) -> No
         rows["features"].append(values)
         size = {"width_px": shown.thumbnail_width_px, "height_px": shown.thumbnail_height_px}
         rows["thumbnails"].append({"content_id": shown.content_id, "bytes": shown.thumbnail_bytes, **size})
-        joined = {"scope": "", "content_id": shown.content_id, "join_version": versions.join(None, None)}
+        joined = {"scope": "", "content_id": shown.content_id, "join_version": versions.join(*model)}
         rows["joined"].append(joined)
     for table in (IMAGES, HASHES, FEATURES, THUMBNAILS, JOINED):
         write_deltalake(str(root / table.name), arrow(table, rows[table.name]), mode="append")
     tables = {table.name: DeltaTable(str(root / table.name)).version() for table in ALL_TABLES}
     run = {"run_id": f"night-{number}", "job": "nightly", "status": "succeeded", "started_at": at, "finished_at": at}
     empty = {"arguments": "", "config_fingerprint": "", "versions": [], "counts": [], "seconds": []}
-    told = {"config": json.dumps(CONFIG.as_dict()), "tables": list(tables.items())}
+    told = {"config": json.dumps(config.as_dict()), "tables": list(tables.items())}
     write_deltalake(str(root / RUNS.name), arrow(RUNS, [run | empty | told]), mode="append")

@@ -2,7 +2,6 @@ if [ "${1-}" = "--dry-run" ]; then is_dry=yes word="can be moved"; elif [ $# -eq
     echo "usage: sh $0 [--dry-run]" >&2
     exit 2
 fi
-last_kept=""
 
 # take PATH: move it by way of $between to $there, or only count it.
 take() {
@@ -20,12 +19,9 @@ move() {
     elif [ -L "$1" ]; then refuse "it is a symbolic link" "$1"
     elif ! is_unchanged "$1" "$2" "$3"; then refuse "$why" "$1"
     elif [ "$1" -ef "$4" ]; then refuse "it is the kept file under another name" "$1"
-    elif ! { [ "$4" = "$last_kept" ] && [ -f "$4" ]; } && ! is_unchanged "$4" "$5" "$6"; then
-        refuse "of the kept file $4, $why" "$1"
-    else
-        last_kept=$4
-        take "$1"
-    fi
+    # The kept file is read again for each of its copies: it may change between two moves.
+    elif ! is_unchanged "$4" "$5" "$6"; then refuse "of the kept file $4, $why" "$1"
+    else take "$1"; fi
 }
 
 if [ -z "$is_dry" ] && ! mkdir -p -- "$quarantine/files" "$quarantine/moving"; then exit 2; fi

@@ -38,19 +38,20 @@ is_unchanged() {
 }
 
 # carry FROM BETWEEN TO: rename FROM to TO over BETWEEN, which lies on the disk of TO. If FROM lies on another disk, mv
-# copies; when that is interrupted, BETWEEN holds the beginning of FROM, and the next start copies again.
+# copies; when that is interrupted, BETWEEN holds the beginning of FROM, and the next start copies again. The folder of a
+# file in / is an empty text but for the slash.
 carry() {
     if is_there "$1"; then
         if is_there "$2" && ! head -c "$(($(wc -c <"$2")))" <"$1" | cmp -s - "$2"; then
             why="an earlier move left other bytes in $2"
             return 1
         fi
-        if ! mkdir -p -- "${2%/*}" "${3%/*}" || ! mv -f -- "$1" "$2"; then
+        if ! mkdir -p -- "${2%/*}/" "${3%/*}/" || ! mv -f -- "$1" "$2"; then
             why="it cannot be moved"
             return 1
         fi
     fi
-    if is_there "$3" || ! mkdir -p -- "${3%/*}" || ! mv -n -- "$2" "$3" || is_there "$2"; then
+    if is_there "$3" || ! mkdir -p -- "${3%/*}/" || ! mv -n -- "$2" "$3" || is_there "$2"; then
         why="it cannot be moved to $3; it is now $2"
         return 1
     fi

@@ -1,8 +1,9 @@
 """Builds the index of a warehouse from its Delta tables, at the versions of the last complete night.
 
-Contents never change: those that the index lacks become a new segment. All is made anew if a table of contents had
-another change than added rows, if a version or an option changed, or if there are many segments. Everything is written
-beside the present index and becomes valid when the manifest is replaced, so a crash leaves the old index.
+Contents never change: those that the index lacks become a new segment. A segment is made anew if contents of it were
+embedded since. All is made anew if a table of contents had another change than added rows, if a version or an option
+changed, or if there are many segments. Everything is written beside the present index and becomes valid when the
+manifest is replaced, so a crash leaves the old index.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dupelake.config import Config
 from dupelake.embed.stage import FEW_KEYPOINTS
 from dupelake.errors import BusyError, EnvironmentFault, ModelError, VersionMixError
 from dupelake.lookup.manifest import ROWS, Manifest, config_of, place_of, read_manifest, write_manifest
-from dupelake.lookup.segments import MAX_CONTENTS, Segment, SegmentWriter
+from dupelake.lookup.segments import MAX_CONTENTS, Keys, Segment, SegmentWriter, ids_of, keys_of, places_of
 from dupelake.lookup.state import StateWriter, columns_of
 from dupelake.lookup.versions import FIX, refuse_others, versions_of
 from dupelake.propose.srp import embedding_plan
@@ -113,7 +114,7 @@ def build_index(warehouse: str, folder: Path, *, full: bool = False, told: Told 
         if old is not None and old.tables == night.tables:
             told(f"index {folder}: it shows the last night already ({old.run_id})")
             return old
-        kept = old.segments if old is not None else []
+        kept = _complete(folder, night, old) if old is not None else []
         segments = [*kept, *_new_segments(folder, night, [Segment(folder / name) for name in kept], told)]
         state, n_images = _write_state(folder, night)
         n_contents = sum(len(Segment(folder / name)) for name in segments)
@@ -201,19 +202,44 @@ def _usable(folder: Path, night: _Night, warehouse: str) -> Manifest | None:
     return old
 
 
+def _complete(folder: Path, night: _Night, old: Manifest) -> list[str]:
+    """The segments that have all embeddings of their contents; the contents of the others are written anew.
+
+    A content may get its first embedding long after its hashes: from the first night with a GPU (embed.contents: auto),
+    or by embed.contents=all.
+    """
+    if night.centre is None or old.tables[EMBEDDINGS.name] == night.tables[EMBEDDINGS.name]:
+        return old.segments
+    segments = {name: Segment(folder / name) for name in old.segments}
+    n_embedded = dict.fromkeys(segments, 0)
+    is_there = pc.field("error_message").is_null()  # the embeddings themselves need not be read
+    for batch in night.reader.batches(EMBEDDINGS.name, ["content_id"], is_there & night.rows_of(EMBEDDINGS)):
+        keys = keys_of(batch["content_id"])
+        for name, segment in segments.items():
+            n_embedded[name] += int(np.count_nonzero(places_of(keys, segment.ids) >= 0))
+    return [name for name, segment in segments.items() if n_embedded[name] == len(segment.coded)]
+
+
 def _new_segments(folder: Path, night: _Night, kept: Sequence[Segment], told: Told) -> list[str]:
-    hashes = night.reader.rows(HASHES.name, ["content_id"], night.rows_of(HASHES))
-    ids = hashes["content_id"].to_pylist()
-    new = sorted(one for one in ids if all(segment.place(one) is None for segment in kept)) if kept else sorted(ids)
+    new = np.sort(np.concatenate([np.empty(0, "S16"), *_lacking(night, kept)]))  # all of a large table: no Python texts
     names = []
     for start in range(0, len(new), MAX_CONTENTS):
-        some = new[start : start + MAX_CONTENTS]
+        some = ids_of(new[start : start + MAX_CONTENTS])
         told(f"index {folder}: writes {len(some)} contents")
         name = f"segment-{uuid.uuid4().hex[:12]}"
         (folder / name).mkdir()
         _write_segment(folder / name, some, night, is_part=bool(kept) or len(new) > len(some))
         names.append(name)
     return names
+
+
+def _lacking(night: _Night, kept: Sequence[Segment]) -> Iterator[Keys]:
+    """The contents that no segment has, some at a time."""
+    for batch in night.reader.batches(HASHES.name, ["content_id"], night.rows_of(HASHES)):
+        keys = keys_of(batch["content_id"])
+        for segment in kept:
+            keys = keys[places_of(keys, segment.ids) < 0]
+        yield keys
 
 
 def _write_segment(folder: Path, ids: Sequence[str], night: _Night, *, is_part: bool) -> None:
@@ -249,11 +275,10 @@ def _write_state(folder: Path, night: _Night) -> tuple[str, int]:
         GROUP_CHANGES.name: pc.field("event") == "born",
     }
     for table in (IMAGES, HASHES, PAIRS, GROUPS, GROUP_CHANGES, JOINED, DECISIONS, DECIDED):
-        batches = night.reader.batches(table.name, columns_of(table), conditions.get(table.name))
-        if table is IMAGES:
-            batches = list(batches)  # type: ignore[assignment]
-            n_images = sum(batch["deleted_at"].null_count for batch in batches)
-        writer.add(table, batches)
+        for batch in night.reader.batches(table.name, columns_of(table), conditions.get(table.name)):
+            writer.add(table, [batch])
+            if table is IMAGES:
+                n_images += batch["deleted_at"].null_count
     writer.close()
     _write_units(folder / name, night)
     return name, n_images
@@ -263,8 +288,8 @@ def _write_units(folder: Path, night: _Night) -> None:
     """The joined contents of each scope, sorted: units.npy has their ids, scopes.json where each scope is in it."""
     rows = night.reader.rows(JOINED.name, ["scope", "content_id"])
     rows = rows.sort_by([("scope", "ascending"), ("content_id", "ascending")])
-    ids = rows["content_id"].to_pylist()
-    np.save(folder / "units.npy", np.frombuffer(bytes.fromhex("".join(ids)), "S16") if ids else np.empty(0, "S16"))
+    keys = (keys_of(batch["content_id"]) for batch in rows.to_batches(max_chunksize=MAX_CONTENTS))
+    np.save(folder / "units.npy", np.concatenate([np.empty(0, "S16"), *keys]))
     counts = rows.group_by("scope", use_threads=False).aggregate([([], "count_all")])
     bounds, until = {}, 0
     for scope, n in zip(counts["scope"].to_pylist(), counts["count_all"].to_pylist(), strict=True):

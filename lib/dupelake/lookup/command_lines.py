@@ -49,7 +49,8 @@ def add_check(commands: Any) -> None:
         "--on-duplicate",
         choices=(REPORT, REJECT, LINK),
         default=REPORT,
-        help="what the field action says of copies; with reject the exit code is 10 if any image is a copy",
+        help="the action of each image that would be in a group (a copy, an alternate or the new keeper) or is a copy "
+        "of an earlier IMAGE; with reject the exit code is 10 if there is one, else 3 if an image could not be read",
     )
     check.add_argument("--processes", type=int, metavar="N", help="processes that check (default: one a core)")
     check.set_defaults(call=_check)
@@ -108,7 +109,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def action_of(answer: Answer, on_duplicate: str) -> str:
-    """What to do with the image: `accept`, or for a copy `reject` or `link`; `skip` if it cannot be read."""
+    """What to do with the image: `accept`, or `reject` or `link` if it `is_copy`; `skip` if it cannot be read."""
     if answer.status == FAILED:
         return "skip"
     return on_duplicate if answer.is_copy and on_duplicate != REPORT else "accept"
@@ -141,7 +142,7 @@ def _writer(args: argparse.Namespace) -> Callable[[Answer, str], None]:
 def _line(answer: Answer, action: str) -> str:
     if action == LINK and answer.group is not None:
         return f"{answer.describe()}; link to {answer.group.link_to[1] or answer.group.link_to[0]}"
-    return answer.describe()
+    return f"{answer.describe()}; {REJECT}" if action == REJECT else answer.describe()
 
 
 def _cells(answer: Answer, action: str) -> list[Any]:

@@ -69,14 +69,18 @@ def item_of(source: Source, number: int) -> Item:
 
 
 def files_of(paths: Sequence[str], extensions: Sequence[str]) -> Iterator[str]:
-    """The given files, and the files below the given folders, as a run would list them."""
+    """The given files, and the files below the given folders, as a run would list them.
+
+    A folder that cannot be listed is among them: reading it fails, so that it is not left out silently.
+    """
     endings = tuple(f".{one.lower().lstrip('.')}" for one in extensions)
     for path in paths:
         if not os.path.isdir(path):
             yield path
             continue
         for file in list_folder(os.path.abspath(path), deep=True):
-            if file.byte_size is not None and (not endings or file.uri.lower().endswith(endings)):
+            is_closed = file.byte_size is None
+            if is_closed or not endings or file.uri.lower().endswith(endings):
                 yield file.uri
 
 

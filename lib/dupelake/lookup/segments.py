@@ -31,6 +31,25 @@ _IDS = np.dtype("S16")
 
 Places = npt.NDArray[np.int64]
 Cells = npt.NDArray[np.uint32]
+Keys = npt.NDArray[np.bytes_]
+"""Content ids, S16."""
+
+
+def keys_of(content_ids: pa.Array) -> Keys:
+    """Content ids of 32 hex digits, in their order."""
+    return np.frombuffer(bytes.fromhex("".join(content_ids.to_pylist())), _IDS)
+
+
+def ids_of(keys: Keys) -> list[str]:
+    """The content ids of keys; the array drops zero bytes at the end of a key, and its memory does not."""
+    digits = keys.tobytes().hex()
+    return [digits[start : start + 32] for start in range(0, len(digits), 32)]
+
+
+def places_of(keys: Keys, ids: Keys) -> Places:
+    """The places of keys, int64 (k,), among ascending ids; -1 for those that are not there."""
+    at = np.minimum(np.searchsorted(ids, keys), max(0, len(ids) - 1))
+    return np.where(ids[at] == keys, at, -1) if len(ids) else np.full(len(keys), -1)
 
 
 @dataclass(frozen=True)
@@ -168,9 +187,7 @@ class SegmentWriter:
 
     def places(self, content_ids: pa.Array) -> Places:
         """The places of contents, int64 (k,); -1 for those of other segments."""
-        keys = np.frombuffer(bytes.fromhex("".join(content_ids.to_pylist())), _IDS)
-        at = np.minimum(np.searchsorted(self.ids, keys), max(0, len(self.ids) - 1))
-        return np.where(self.ids[at] == keys, at, -1) if len(self.ids) else np.full(len(keys), -1)
+        return places_of(keys_of(content_ids), self.ids)
 
     def add_hashes(self, batch: pa.RecordBatch) -> None:
         """Take the rows of HASHES of this segment."""
