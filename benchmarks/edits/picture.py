@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from dupelake.recall.edits import font
 
 FIELD_W, FIELD_H, LEFT, TOP, GAP = 30, 17, 150, 64, 18
+LEAST_WIDTH = 640  # of the title and the legend
 # From white at 0 over yellow and green to blue at 1: light to dark, so that grey prints read too (after viridis).
 _STOPS = ((253, 231, 37), (122, 209, 81), (34, 168, 132), (42, 120, 142), (65, 68, 135))
 
@@ -30,7 +31,8 @@ def draw(found: Found, path: Path) -> None:
     edits = [name for name in EDITS if any(cell[0] == name for cell in found[0][1].cells)]
     columns = max(len(EDITS[name].strengths) for name in edits)
     block = columns * FIELD_W + GAP
-    image = Image.new("RGB", (LEFT + block * len(found) + GAP, TOP + FIELD_H * len(edits) + 44), (255, 255, 255))
+    width = max(LEFT + block * len(found) + GAP, LEAST_WIDTH)
+    image = Image.new("RGB", (width, TOP + FIELD_H * len(edits) + 44), (255, 255, 255))
     pen = ImageDraw.Draw(image)
     pen.text(
         (8, 8), "Copies found in one group with their original, by edit and strength (mild to strong)", 0, font(14)
