@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError
 from dupelake.ingest.manifest_changes import Versions
 from dupelake.ingest.manifests import read_manifests
+from dupelake.ingest.new_images_stage import normalise
 from dupelake.pipeline import hash as job
 from dupelake.warehouse.schema import IMAGES, RUNS
 from dupelake.warehouse.tables import Warehouse
@@ -59,6 +61,28 @@ def test_net_changes(spark: SparkSession, tmp_path: Path) -> None:
         versions = {str(table.path): Versions(4, 5, *ids)}
         with pytest.raises(ManifestError, match="made anew") if is_refused else nullcontext():
             read_manifests(spark, [str(table.path)], CFG, versions=versions)
+
+
+def test_a_row_that_gains_or_loses_its_scope_or_is_respelled_stays(spark: SparkSession, tmp_path: Path) -> None:
+    table = Table(spark, tmp_path / "t", "uri string, scope string")
+    table.do(
+        "INSERT INTO TABLE VALUES ('/given', null), ('/spelled', null), ('/both', ' '), ('/taken', 's'), "
+        "('/other', 's'), ('/gone', null)"
+    )
+    table.do("UPDATE TABLE SET scope = 's' WHERE uri = '/given'")
+    table.do("UPDATE TABLE SET uri = 'file:///spelled' WHERE uri = '/spelled'")
+    table.do("UPDATE TABLE SET uri = '/./both', scope = 's' WHERE uri = '/both'")
+    table.do("UPDATE TABLE SET scope = null WHERE uri = '/taken'")
+    table.do("UPDATE TABLE SET scope = 't' WHERE uri = '/other'")
+    table.do("DELETE FROM TABLE WHERE uri = '/gone'")
+
+    def rows(cfg: ManifestConfig) -> set[tuple[str, str, bool]]:
+        raw = read_manifests(spark, [str(table.path)], cfg, versions={str(table.path): Versions(1, 7)})
+        return {(row["uri"], row["scope"], row["is_deleted"]) for row in normalise(raw, cfg).collect()}
+
+    moved = {("/given", "s", False), ("file:///spelled", "", False), ("/./both", "s", False), ("/taken", "", False)}
+    assert rows(CFG) == moved | {("/other", "s", True), ("/other", "t", False), ("/gone", "", True)}
+    assert ("/given", "s", False) in rows(replace(CFG, default_scope="s")), "the scope that it had before"
 
 
 def test_without_a_feed(spark: SparkSession, tmp_path: Path) -> None:
