@@ -330,6 +330,13 @@ def test_any_error_of_an_index_is_a_row(tmp_path: Path) -> None:
     assert reasons(path) == {"": "undecodable"}
 
 
+def test_an_archive_whose_first_bytes_cannot_be_read_is_a_row() -> None:
+    path = Path(f"/proc/{os.getpid()}/mem")  # a regular file that can be opened, and gives EIO where it is read
+    [row] = list_archive(str(path), IMAGES, access(path.parent))
+    assert (row.fault or "").startswith("unreadable: OSError: [Errno 5]")
+    assert row.byte_size is None
+
+
 def test_zip_of_overlapping_members(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", [("a.jpg", b"x" * 90), ("b.jpg", b"y" * 90), ("c.jpg", b"z")])
     data = bytearray(path.read_bytes())
