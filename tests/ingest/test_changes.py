@@ -99,9 +99,9 @@ def test_nights(spark: SparkSession, tmp_path: Path) -> None:
     for name in "abc":
         Image.new("RGB", (40 + ord(name), 40), (9, ord(name), 200)).save(files / name, "PNG")
 
-    def night(*options: str, code: int = 0) -> dict[str, Any]:
+    def night(*options: str, code: int = 0, path: str = "") -> dict[str, Any]:
         setting = ("--set", "manifest.format=delta_changes", "--set", f"fetch.allowed_roots=[{files}]")
-        assert job.main([str(table.path), "--warehouse", root, *FAST, *setting, *options]) == code
+        assert job.main([path or str(table.path), "--warehouse", root, *FAST, *setting, *options]) == code
         rows = deltalake.DeltaTable(Warehouse(spark, root).path(RUNS)).to_pyarrow_table().to_pylist()
         row: dict[str, Any] = max(rows, key=lambda one: one["started_at"])
         return dict(row["counts"] or ()) | {"inputs": row["inputs"] and dict(row["inputs"])}
@@ -122,6 +122,17 @@ def test_nights(spark: SparkSession, tmp_path: Path) -> None:
     assert counts["inputs"] == {str(table.path): 3}
     assert gone() == {"a": "tombstone", "b": None, "c": None}
     assert night()["read"] == 0
+
+    table.do("DELETE FROM TABLE WHERE image_id = 'b'")  # version 4
+    for whole in (("--set", "manifest.format=delta"), ("--full",)):
+        assert night(*whole)["inputs"] == {str(table.path): 3}, "it cannot tell what is gone"
+    assert night(path=f"file://{table.path.parent}//{table.path.name}/")["inputs"] == {str(table.path): 4}
+    assert gone() == {"a": "tombstone", "b": "tombstone", "c": None}
+    table.do("DELETE FROM TABLE WHERE image_id = 'c'")
+    table.do(f"INSERT INTO TABLE VALUES ('a', '{files}/a')")  # noqa: S608 - paths of this test
+    listing = ("--listing", "--set", "manifest.max_removed_fraction=1", "--set", "manifest.format=delta")
+    assert night(*listing)["inputs"] == {str(table.path): 6}
+    assert gone() == {"a": None, "b": "tombstone", "c": "not_listed"}
 
     shutil.rmtree(table.path)  # made anew, with more versions than were read
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()

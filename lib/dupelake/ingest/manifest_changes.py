@@ -71,7 +71,8 @@ def changed_rows(spark: SparkSession, place: Place, versions: Versions, cfg: Man
     except (PySparkException, Py4JJavaError) as error:
         raise ManifestError(
             f"{place.path}: its changes since version {before} cannot be read ({first_line(error)}); set its property "
-            "delta.enableChangeDataFeed, and read it whole once: --set manifest.format=delta"
+            "delta.enableChangeDataFeed, and read it whole once, so that what is gone is marked, and the next feed "
+            "starts there: --listing --set manifest.format=delta"
         ) from error
     return _newest(rows, place.path, cfg)
 
