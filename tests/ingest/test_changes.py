@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError
 from dupelake.ingest.manifest_changes import Versions
 from dupelake.ingest.manifests import read_manifests
+from dupelake.ingest.new_images_stage import normalise
 from dupelake.pipeline import hash as job
 from dupelake.warehouse.schema import IMAGES, RUNS
 from dupelake.warehouse.tables import Warehouse
@@ -61,6 +63,28 @@ def test_net_changes(spark: SparkSession, tmp_path: Path) -> None:
             read_manifests(spark, [str(table.path)], CFG, versions=versions)
 
 
+def test_a_row_that_gains_or_loses_its_scope_or_is_respelled_stays(spark: SparkSession, tmp_path: Path) -> None:
+    table = Table(spark, tmp_path / "t", "uri string, scope string")
+    table.do(
+        "INSERT INTO TABLE VALUES ('/given', null), ('/spelled', null), ('/both', ' '), ('/taken', 's'), "
+        "('/other', 's'), ('/gone', null)"
+    )
+    table.do("UPDATE TABLE SET scope = 's' WHERE uri = '/given'")
+    table.do("UPDATE TABLE SET uri = 'file:///spelled' WHERE uri = '/spelled'")
+    table.do("UPDATE TABLE SET uri = '/./both', scope = 's' WHERE uri = '/both'")
+    table.do("UPDATE TABLE SET scope = null WHERE uri = '/taken'")
+    table.do("UPDATE TABLE SET scope = 't' WHERE uri = '/other'")
+    table.do("DELETE FROM TABLE WHERE uri = '/gone'")
+
+    def rows(cfg: ManifestConfig) -> set[tuple[str, str, bool]]:
+        raw = read_manifests(spark, [str(table.path)], cfg, versions={str(table.path): Versions(1, 7)})
+        return {(row["uri"], row["scope"], row["is_deleted"]) for row in normalise(raw, cfg).collect()}
+
+    moved = {("/given", "s", False), ("file:///spelled", "", False), ("/./both", "s", False), ("/taken", "", False)}
+    assert rows(CFG) == moved | {("/other", "s", True), ("/other", "t", False), ("/gone", "", True)}
+    assert ("/given", "s", False) in rows(replace(CFG, default_scope="s")), "the scope that it had before"
+
+
 def test_without_a_feed(spark: SparkSession, tmp_path: Path) -> None:
     table = Table(spark, tmp_path / "t", "uri string", feed=False)
     table.do("INSERT INTO TABLE VALUES ('/a')")
@@ -75,9 +99,9 @@ def test_nights(spark: SparkSession, tmp_path: Path) -> None:
     for name in "abc":
         Image.new("RGB", (40 + ord(name), 40), (9, ord(name), 200)).save(files / name, "PNG")
 
-    def night(*options: str, code: int = 0) -> dict[str, Any]:
+    def night(*options: str, code: int = 0, path: str = "") -> dict[str, Any]:
         setting = ("--set", "manifest.format=delta_changes", "--set", f"fetch.allowed_roots=[{files}]")
-        assert job.main([str(table.path), "--warehouse", root, *FAST, *setting, *options]) == code
+        assert job.main([path or str(table.path), "--warehouse", root, *FAST, *setting, *options]) == code
         rows = deltalake.DeltaTable(Warehouse(spark, root).path(RUNS)).to_pyarrow_table().to_pylist()
         row: dict[str, Any] = max(rows, key=lambda one: one["started_at"])
         return dict(row["counts"] or ()) | {"inputs": row["inputs"] and dict(row["inputs"])}
@@ -98,6 +122,17 @@ def test_nights(spark: SparkSession, tmp_path: Path) -> None:
     assert counts["inputs"] == {str(table.path): 3}
     assert gone() == {"a": "tombstone", "b": None, "c": None}
     assert night()["read"] == 0
+
+    table.do("DELETE FROM TABLE WHERE image_id = 'b'")  # version 4
+    for whole in (("--set", "manifest.format=delta"), ("--full",)):
+        assert night(*whole)["inputs"] == {str(table.path): 3}, "it cannot tell what is gone"
+    assert night(path=f"file://{table.path.parent}//{table.path.name}/")["inputs"] == {str(table.path): 4}
+    assert gone() == {"a": "tombstone", "b": "tombstone", "c": None}
+    table.do("DELETE FROM TABLE WHERE image_id = 'c'")
+    table.do(f"INSERT INTO TABLE VALUES ('a', '{files}/a')")  # noqa: S608 - paths of this test
+    listing = ("--listing", "--set", "manifest.max_removed_fraction=1", "--set", "manifest.format=delta")
+    assert night(*listing)["inputs"] == {str(table.path): 6}
+    assert gone() == {"a": None, "b": "tombstone", "c": "not_listed"}
 
     shutil.rmtree(table.path)  # made anew, with more versions than were read
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()

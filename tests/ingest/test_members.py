@@ -118,6 +118,22 @@ def test_zip64(tmp_path: Path) -> None:
     assert listed(path) == [("big.jpg", None, b"picture")]
 
 
+def test_zip_of_many_members_without_zip64(tmp_path: Path) -> None:
+    """Older writers note how many members there are modulo 65,536."""
+    path, n_members = tmp_path / "a.zip", 65_538
+    names = [b"%d.txt" % number for number in range(n_members - 1)] + [b"z.jpg"]
+    with path.open("wb") as file:
+        file.write(struct.pack("<4sHHHHHIIIHH", LOCAL, 10, 0, 0, 0, 0, 0, 0, 0, 5, 0) + names[-1])
+        start = file.tell()
+        for name in names:
+            file.write(struct.pack("<4sBBHHHHHIIIHHHHHII", ENTRY, 10, 0, 10, *[0] * 7, len(name), *[0] * 6) + name)
+        n_bytes = file.tell() - start
+        file.write(struct.pack("<4sHHHHIIH", END, 0, 0, n_members % 65_536, n_members % 65_536, n_bytes, start, 0))
+    assert reasons(path) == {"z.jpg": "empty"}
+    patched(path, (END, 10, struct.pack("<H", 3)))
+    assert reasons(path) == {"z.jpg": "empty", "": "truncated"}
+
+
 def test_hostile_tar_members(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:
@@ -274,6 +290,7 @@ def test_hostile_zip_members(tmp_path: Path, changes: list[tuple[bytes, int, byt
         ([(END, 4, b"\2\0\1\0")], "unsupported_archive"),
         ([(END, 16, b"\0\0\xff\xff")], "truncated"),
         ([(END, 10, b"\xff\xfe")], "truncated"),
+        ([(END, 10, b"\0\0")], "truncated"),  # it names fewer members than it has
         ([(ENTRY, 0, b"PK\0\0")], "truncated"),
     ],
 )
@@ -311,6 +328,13 @@ def test_any_error_of_an_index_is_a_row(tmp_path: Path) -> None:
         header(b"x", b"%011o" % len(record), b"x") + record.ljust(40 * 512, b"\0") + header(b"a.jpg", b"0")
     )
     assert reasons(path) == {"": "undecodable"}
+
+
+def test_an_archive_whose_first_bytes_cannot_be_read_is_a_row() -> None:
+    path = Path(f"/proc/{os.getpid()}/mem")  # a regular file that can be opened, and gives EIO where it is read
+    [row] = list_archive(str(path), IMAGES, access(path.parent))
+    assert (row.fault or "").startswith("unreadable: OSError: [Errno 5]")
+    assert row.byte_size is None
 
 
 def test_zip_of_overlapping_members(tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ import json
 import pytest
 
 from dupelake.errors import ManifestError
-from dupelake.ingest.records import csv_layout, csv_rows, encoding_of, json_rows, lines_of, resolved, text_lines
+from dupelake.ingest.records import (
+    csv_layout,
+    csv_rows,
+    encoding_of,
+    is_document,
+    json_rows,
+    lines_of,
+    resolved,
+    text_lines,
+)
 
 FOLDER = "/m"
 
@@ -145,7 +154,36 @@ def test_a_json_line_that_is_not_one_object_is_a_row_with_its_reason(line: str, 
 
 
 @pytest.mark.parametrize(
-    "text", ['[\n{"uri": "/a"},\n{"uri":\n', '[\n{"uri": "/a"}\n', '{\n"uri": "/a"\n}\n{\n"uri"\n']
+    "deep", ["[" * 200_000 + "]" * 200_000, '{"a":' * 200_000 + "1" + "}" * 200_000, "[" * 200_000]
+)
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_json_line_that_is_nested_too_deeply_is_a_row_with_its_reason(deep: str, is_whole: bool) -> None:
+    for line in (deep, f'{{"uri": "/x", "n": {deep}}}'):
+        for text in (f'{line}\n{{"uri": "/b"}}\n', f"{line}\n", f"{line}\n{line}"):
+            bad, *rest = read_json(text, is_whole=is_whole)
+            assert isinstance(bad, str)
+            assert bad.startswith("bad_row: m.json, line 1")
+            assert len(bad) < 1000
+            assert len(rest) == text.strip().count("\n")
+    assert is_document(line.encode(), "m.json") is False
+
+
+def test_json_that_can_be_read_but_not_written_is_a_row_with_its_reason() -> None:
+    """Nesting up to the limit of the parser; the writer's limit is another."""
+    for depth in range(900, 1000):
+        line = f'{{"uri": "/x", "n": {"[" * depth}{"]" * depth}}}'
+        [row] = read_json(line)
+        assert isinstance(row, dict) or row.startswith("bad_row: m.json, line 1")
+        try:
+            [row] = read_json(f"[\n{line}\n]")
+        except ManifestError:
+            continue
+        assert isinstance(row, dict) or row.startswith("bad_row: m.json, line 2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[\n{"uri": "/a"},\n{"uri":\n', '[\n{"uri": "/a"}\n', '{\n"uri": "/a"\n}\n{\n"uri"\n', "[\n" + "[" * 200_000],
 )
 def test_json_that_breaks_off_is_refused(text: str) -> None:
     with pytest.raises(ManifestError, match=r"m\.json"):

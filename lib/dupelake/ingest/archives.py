@@ -129,8 +129,7 @@ def list_archive(archive: str, wanted: frozenset[str], access: Access) -> Iterat
             file.seek(at)
             return file.read(n_bytes)
 
-        is_zip = ending(archive) in ("zip", "cbz") or read(0, 4) in (b"PK\3\4", b"PK\5\6")
-        found, fault = _images(read, info.st_size, wanted, is_zip=is_zip)
+        found, fault, is_zip = _images(read, info.st_size, wanted, is_named_zip=ending(archive) in ("zip", "cbz"))
     base = MemberPlace(archive, version_of(info), "zip" if is_zip else "tar")
     yield from _rows(found, base, modified)
     if fault is not None:
@@ -140,10 +139,14 @@ def list_archive(archive: str, wanted: frozenset[str], access: Access) -> Iterat
         yield _Row(archive, archive, modified, base.version, str(info.st_size), why[:480], None)
 
 
-def _images(read: Read, size: int, wanted: frozenset[str], *, is_zip: bool) -> tuple[list[Entry], str | None]:
-    """The members that are images by their names, or archives; and why the index is not complete, or None."""
+def _images(
+    read: Read, size: int, wanted: frozenset[str], *, is_named_zip: bool
+) -> tuple[list[Entry], str | None, bool]:
+    """The members that are images by their names, or archives; why the index is not complete, or None; is it a ZIP."""
     found: list[Entry] = []
+    is_zip = is_named_zip
     try:
+        is_zip = is_named_zip or read(0, 4) in (b"PK\3\4", b"PK\5\6")
         for entry in zip_entries(read, size) if is_zip else tar_entries(read, size):
             kind = ending(entry.name.decode("utf-8", "replace"))
             if kind not in wanted and kind not in ARCHIVES:
@@ -152,12 +155,14 @@ def _images(read: Read, size: int, wanted: frozenset[str], *, is_zip: bool) -> t
             if len(found) > MAX_MEMBERS:
                 raise ArchiveFault(TOO_MANY, f"it holds more than {MAX_MEMBERS} images; split it")
     except ArchiveFault as error:
-        return found, f"{error.reason}: {error}"
+        fault = f"{error.reason}: {error}"
     except OSError as error:
-        return found, f"unreadable: {type(error).__name__}: {error}"[:480]
+        fault = f"unreadable: {type(error).__name__}: {error}"[:480]
     except Exception as error:  # one archive must not end the run, which would fail again each night
-        return found, f"undecodable: {type(error).__name__}: {error}"[:480]
-    return found, None
+        fault = f"undecodable: {type(error).__name__}: {error}"[:480]
+    else:
+        return found, None, is_zip
+    return found, fault, is_zip
 
 
 def _with_short_name(entry: Entry) -> Entry:

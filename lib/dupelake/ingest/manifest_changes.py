@@ -6,18 +6,21 @@ from typing import NamedTuple
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
+from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError, first_line
+from dupelake.ingest.identity_stage import plain_uri
 from dupelake.ingest.manifest_cells_stage import quoted
 from dupelake.ingest.manifest_names import URI, check_columns, find_uri_column, plain_name
 from dupelake.ingest.manifest_place import Place
 
 _TYPE, _VERSION, _TIME = "_change_type", "_commit_version", "_commit_timestamp"
 _GONE = ("delete", "update_preimage")
-_NTH = "_dupelake_nth"
+_ID, _URI, _SCOPE = "_dupelake_id", "_dupelake_uri", "_dupelake_scope"  # as `normalise` tells rows apart
+_NTH, _STAYS = "_dupelake_nth", "_dupelake_stays"
 
 
 class Versions(NamedTuple):
@@ -41,11 +44,12 @@ def table_at(spark: SparkSession, place: Place, version: int) -> DataFrame:
     return spark.read.format("delta").option("versionAsOf", version).load(place.hadoop)
 
 
-def changed_rows(spark: SparkSession, place: Place, versions: Versions, uri_column: str) -> DataFrame:
+def changed_rows(spark: SparkSession, place: Place, versions: Versions, cfg: ManifestConfig) -> DataFrame:
     """The rows that changed, each in its newest state; a row that is gone says so in `deleted`, as a tombstone does.
 
     The result is that of all changes together, so a version may be read again: what is known already changes nothing.
-    A row is known by its `image_id`, or by its URI and scope. Before the first read all rows are taken.
+    A row is known by its `image_id`, or by its scope and its URI in any spelling. Before the first read all rows are
+    taken.
 
     Raises:
         ManifestError: the changes were not recorded or are gone, or the table was made anew; see `check_columns`.
@@ -67,22 +71,36 @@ def changed_rows(spark: SparkSession, place: Place, versions: Versions, uri_colu
     except (PySparkException, Py4JJavaError) as error:
         raise ManifestError(
             f"{place.path}: its changes since version {before} cannot be read ({first_line(error)}); set its property "
-            "delta.enableChangeDataFeed, and read it whole once: --set manifest.format=delta"
+            "delta.enableChangeDataFeed, and read it whole once, so that what is gone is marked, and the next feed "
+            "starts there: --listing --set manifest.format=delta"
         ) from error
-    return _newest(rows, place.path, uri_column)
+    return _newest(rows, place.path, cfg)
 
 
-def _newest(feed: DataFrame, where: str, uri_column: str) -> DataFrame:
+def _newest(feed: DataFrame, where: str, cfg: ManifestConfig) -> DataFrame:
     names = [name for name in feed.columns if name not in (_TYPE, _VERSION, _TIME)]
-    check_columns(names, where, uri_column)
+    check_columns(names, where, cfg.image_column)
     plain = {plain_name(name): F.col(quoted(name)).cast("string") for name in names}
-    uri = F.col(quoted(find_uri_column(names, uri_column) or URI)).cast("string")
-    given = F.nullif(F.trim(plain.get("image_id", F.lit(None).cast("string"))), F.lit(""))
-    scope = plain.get("scope", F.lit("").cast("string"))
-    keys = (given, F.when(given.isNull(), uri), F.when(given.isNull(), scope))
+    uri = F.col(quoted(find_uri_column(names, cfg.image_column) or URI)).cast("string")
+    nothing = F.lit(None).cast("string")
+    given = _unless_blank(plain.get("image_id", nothing))
+    scope = F.coalesce(_unless_blank(plain.get("scope", nothing)), F.lit(cfg.default_scope))
+    has_none = given.isNull()
+    keyed = feed.withColumns({_ID: given, _URI: F.when(has_none, plain_uri(uri)), _SCOPE: F.when(has_none, scope)})
     is_gone = F.col(_TYPE).isin(*_GONE)
-    newest = W.Window.partitionBy(*keys).orderBy(F.desc(_VERSION), is_gone)
-    deleted = F.when(is_gone, F.lit("true")).otherwise(plain.get("deleted", F.lit(None).cast("string")))
+    newest = W.Window.partitionBy(_ID, _URI, _SCOPE).orderBy(F.desc(_VERSION), is_gone)
+    rows = keyed.withColumn(_NTH, F.row_number().over(newest)).where(F.col(_NTH) == 1)
+    # An UPDATE that gives a row a scope, or takes it, leaves a row that is gone. It would delete the image that lives
+    # on, because a row without a scope refers to all images of its URI.
+    one = W.Window.partitionBy(_ID, _URI)
+    is_open = F.col(_SCOPE) == ""
+    stays = F.max(~is_gone & is_open).over(one) | (is_open & F.max(~is_gone).over(one))
+    rows = rows.withColumn(_STAYS, stays).where(~is_gone | ~F.coalesce(F.col(_STAYS), F.lit(False)))
+    deleted = F.when(is_gone, F.lit("true")).otherwise(plain.get("deleted", nothing))
     others = [F.col(quoted(name)) for name in names if plain_name(name) != "deleted"]
-    rows = feed.withColumn(_NTH, F.row_number().over(newest)).where(F.col(_NTH) == 1)
     return rows.select(*others, deleted.alias("deleted"))
+
+
+def _unless_blank(text: Column) -> Column:
+    trimmed = F.regexp_replace(text, r"^\s+|\s+$", "")
+    return F.nullif(trimmed, F.lit(""))

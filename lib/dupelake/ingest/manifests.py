@@ -118,7 +118,7 @@ def _read_table(
         elif kind == "delta":
             rows = table_at(spark, place, versions.now)
         else:
-            rows = changed_rows(spark, place, versions, cfg.image_column)
+            rows = changed_rows(spark, place, versions, cfg)
         return _without_relative(rows, place.path, cfg.image_column)
     with _text_partitions(spark):
         if kind != "parquet":

@@ -221,7 +221,7 @@ def json_rows(lines: Iterator[str], layout: Layout, *, at_start: bool, is_whole:
         try:
             value = json.loads(line, parse_float=_NumberAsWritten, object_pairs_hook=_unique_keys)
             yield from _json_values(value, where, layout.uri_name)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter: it is nested too deeply
             yield _bad(f"{where} is not one JSON object ({error}): {line.strip()[:_SHOWN]}")
 
 
@@ -241,6 +241,8 @@ def _is_json(line: str) -> bool:
         json.loads(line)
     except ValueError:
         return False
+    except RecursionError:
+        pass  # one line of JSON as far as it was read
     return True
 
 
@@ -258,7 +260,7 @@ def _document_rows(text: str, layout: Layout) -> Iterator[Row]:
         where = f"{layout.name}, line {line}"
         try:
             value, end = decoder.raw_decode(text, at)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ManifestError(f"{where} is not JSON ({error}); write one object a line, or correct it") from None
         yield from _json_values(value, where, layout.uri_name)
         at = space.match(text, end).end()  # type: ignore[union-attr]
@@ -287,14 +289,20 @@ class _NumberAsWritten(float):
 
 def _json_values(value: Any, where: str, uri_name: str) -> Iterator[Row]:
     for one in value if isinstance(value, list) else [value]:
-        if not isinstance(one, dict):
-            yield _bad(f"{where} is not an object: {json.dumps(one)[:_SHOWN]}")
-            continue
-        cells = {URI if name == uri_name else name: _cell(cell) for name, cell in one.items()}
-        if _is_text("\x1f".join([*cells, *(cell for cell in cells.values() if cell)])):
-            yield cells, None
-        else:
-            yield _bad(f"{where}: it is not UTF-8, or holds a NUL; save the file as UTF-8")
+        try:
+            row = _json_row(one, where, uri_name)
+        except RecursionError as error:  # it could be read, but a cell is nested too deeply to be written as text
+            row = _bad(f"{where}: a cell is nested too deeply ({error})")
+        yield row
+
+
+def _json_row(value: Any, where: str, uri_name: str) -> Row:
+    if not isinstance(value, dict):
+        return _bad(f"{where} is not an object: {json.dumps(value)[:_SHOWN]}")
+    cells = {URI if name == uri_name else name: _cell(cell) for name, cell in value.items()}
+    if _is_text("\x1f".join([*cells, *(cell for cell in cells.values() if cell)])):
+        return cells, None
+    return _bad(f"{where}: it is not UTF-8, or holds a NUL; save the file as UTF-8")
 
 
 def _cell(value: Any) -> str | None:

@@ -6,8 +6,8 @@ other filesystems Spark's lister hides them, so they are NOT found.
 
 Symbolic links (local trees): a linked file is listed under the name of the link, and is read if it lies in the tree or
 in fetch.allowed_roots. A linked folder is not entered: links may form a circle, and its files would be listed twice. A
-dangling link and a folder that cannot be listed are rows too, so that they fail with a reason and are not left out
-silently. A name that is not UTF-8 becomes a percent-encoded `file://` URI.
+dangling link and a folder that cannot be listed, or not to its end, are rows too, so that they fail with a reason and
+are not left out silently. A name that is not UTF-8 becomes a percent-encoded `file://` URI.
 
 Delta tables: a folder with commits in a `_delta_log` holds rows, not images, and is not entered. If a tree contains a
 dupelake warehouse, the warehouse's `_staging` and lock are left out too.
@@ -60,8 +60,8 @@ def read_tree(spark: SparkSession, root: str, extensions: Sequence[str], *, is_l
             Other trees are listed by Spark's binaryFile reader, which keeps the list in the driver's memory.
     """
     files = _local_files(spark, root) if is_local else _remote_files(spark, root)
-    if extensions:
-        files = files.where(has_ending(extensions))
+    if extensions:  # a folder that cannot be listed has none, and must not be left out
+        files = files.where(has_ending(extensions) | F.col("byte_size").isNull())
     partition = partition_of("uri", "last_modified").alias("partition")
     return files.select("uri", partition, "last_modified", "byte_size")
 
@@ -123,7 +123,10 @@ def _local_files(spark: SparkSession, root: str) -> DataFrame:
 
 
 class File(NamedTuple):
-    """One file of a tree, or a folder that cannot be listed, whose `last_modified` (UTC) and `byte_size` are None."""
+    """One file of a tree, or a folder that cannot be listed to its end: then `last_modified` and `byte_size` are None.
+
+    Times are UTC.
+    """
 
     uri: str
     last_modified: str | None
@@ -148,21 +151,31 @@ def _batch(files: Sequence[File]) -> pa.RecordBatch:
 
 
 def list_folder(folder: str, *, deep: bool) -> Iterator[File]:
-    """The files of a folder, with those of its sub-folders when `deep`."""
+    """The files of a folder, with those of its sub-folders when `deep`.
+
+    A folder that cannot be listed, or with an entry of which cannot be told what it is, is given too.
+    """
     waiting = [folder]
     while waiting:
         here = waiting.pop()
+        is_whole = True
         try:
             entries = _entries(here)
         except OSError:
-            yield File(_uri(here), None, None)
-            continue
+            is_whole, entries = False, []
         for entry in entries:
-            if _is_folder(entry):
-                if deep:
-                    waiting.append(entry.path)
-            elif _is_file(entry):
+            try:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                is_file = not is_folder and _is_file(entry)
+            except OSError:
+                is_whole = False
+                continue
+            if is_folder and deep:
+                waiting.append(entry.path)
+            elif is_file:
                 yield _file(entry.path)
+        if not is_whole:
+            yield File(_uri(here), None, None)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -201,15 +214,26 @@ def is_hidden_name(name: str) -> bool:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False)
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False  # `list_folder` tells of it
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a regular file, a link to one, or a dangling link. Reading pipes or devices could hang."""
+    """Whether an entry is a regular file, a link to one, or a dangling link. Reading pipes or devices could hang.
+
+    Raises:
+        OSError: it cannot be told, as in a folder that may be read but not searched.
+    """
     try:
         return stat.S_ISREG(entry.stat().st_mode)
-    except OSError:
+    except FileNotFoundError:
         return entry.is_symlink()
+    except OSError:
+        if entry.is_symlink():  # what it leads to cannot be reached; reading it tells why
+            return True
+        raise
 
 
 def _uri(path: str) -> str:

@@ -48,25 +48,32 @@ def zip_entries(read: Read, size: int) -> Iterator[Entry]:
         ArchiveFault: it is no ZIP archive, is cut off or of several files, or its directory is damaged; earlier members
             are given.
     """
-    start, n_bytes, n_entries, shift = _directory(read, size)
-    if n_entries > _MAX_DIRECTORY_ENTRIES:
-        raise ArchiveFault(TOO_MANY, f"more than {_MAX_DIRECTORY_ENTRIES} members")
+    start, n_bytes, n_entries, modulus, shift = _directory(read, size)
     held, first, at, end = b"", 0, start, start + n_bytes  # `first` is where the next entry begins in `held`
-    for nth in range(n_entries):
+    nth = 0
+    while True:
         if len(held) - first < _LARGEST_ENTRY and at < end:
             more = read(at, min(_CHUNK, end - at))
             at = at + len(more) if more else end
             held, first = held[first:] + more, 0
         if len(held) - first < _DIRECTORY.size or held[first : first + 4] != b"PK\1\2":
-            raise ArchiveFault("truncated", f"its directory ends after {nth} of {n_entries} members")
+            break
+        if nth == _MAX_DIRECTORY_ENTRIES:
+            raise ArchiveFault(TOO_MANY, f"more than {_MAX_DIRECTORY_ENTRIES} members")
+        nth += 1
         entry, length = _entry(held, first, start, shift)
         first += length
         if not entry.name.endswith((b"/", b"\\")):
             yield entry
+    if nth % modulus != n_entries:
+        raise ArchiveFault("truncated", f"its directory has {nth} members, but its end names {n_entries}")
 
 
-def _directory(read: Read, size: int) -> tuple[int, int, int, int]:
-    """(start, bytes, entries, bytes before the archive proper) of the central directory."""
+def _directory(read: Read, size: int) -> tuple[int, int, int, int, int]:
+    """(start, bytes, entries modulo a number, this number, bytes before the archive proper) of the central directory.
+
+    Writers without ZIP64 note 16 bits of the number of entries, however many there are.
+    """
     tail_at = max(0, size - _MAX_COMMENT_BYTES - _END.size)
     tail = read(tail_at, size - tail_at)
     found = tail.rfind(b"PK\5\6")
@@ -77,10 +84,10 @@ def _directory(read: Read, size: int) -> tuple[int, int, int, int]:
         raise ArchiveFault(*(("truncated", "it is cut off: the directory at its end is missing") if is_zip else
                              ("undecodable", "it is no ZIP archive")))  # fmt: skip
     _, disk, first_disk, _, n_entries, n_bytes, offset, _ = _END.unpack_from(tail, found)
-    end = tail_at + found
+    end, modulus = tail_at + found, 1 << 16
     locator = read(end - _END_64_LOCATOR.size, _END_64_LOCATOR.size) if end >= _END_64_LOCATOR.size else b""
     if locator[:4] == b"PK\6\7":
-        end = _END_64_LOCATOR.unpack(locator)[2]
+        end, modulus = _END_64_LOCATOR.unpack(locator)[2], 1 << 64
         whole = read(end, _END_64.size) if end < size else b""  # no file can be read at 2^63 or beyond
         if len(whole) < _END_64.size or whole[:4] != b"PK\6\6":
             raise ArchiveFault("undecodable", "its ZIP64 directory is not where it should be")
@@ -90,7 +97,7 @@ def _directory(read: Read, size: int) -> tuple[int, int, int, int]:
     shift = end - n_bytes - offset
     if shift < 0:
         raise ArchiveFault("truncated", "its directory begins before the file does")
-    return offset + shift, n_bytes, n_entries, shift
+    return offset + shift, n_bytes, n_entries, modulus, shift
 
 
 def _entry(held: bytes, first: int, directory_at: int, shift: int) -> tuple[Entry, int]:

@@ -292,7 +292,7 @@ RUNS = Table(
                 TEXT,
                 "JSON: forecast and outcome of each candidate generator in a large join; null if there was no forecast",
             ),
-            col("inputs", COUNTS, "version up to which each Delta table was read as a manifest, by its path"),
+            col("inputs", COUNTS, "version after which the next change feed of each Delta table starts, by its path"),
             col("input_ids", TEXTS, "id in the metadata of each Delta table in inputs; a table made anew has another"),
         ]
     ),
