@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from dupelake.fingerprint.isolate import Guard, Lost, fail_on_purpose
@@ -36,6 +38,19 @@ def work(item: Any, note: Callable[[Any], None]) -> Any:
 def guard() -> Iterator[Guard]:
     with Guard(work, 2.0, LIMIT) as made:
         yield made
+
+
+def test_what_a_decoder_writes_about_a_damaged_file_reaches_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    done, picture = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8))
+    assert done
+    cut = picture.tobytes()[:-400]
+    cv2.imdecode(np.frombuffer(cut, np.uint8), cv2.IMREAD_COLOR)
+    assert "premature end" in capfd.readouterr().err, "libjpeg writes to the descriptor itself"
+    with Guard(
+        lambda data, note: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None, 20.0, LIMIT
+    ) as guard:
+        assert guard(cut) is not None
+    assert capfd.readouterr().err == ""
 
 
 def test_one_child_serves_all_and_is_another_process(guard: Guard) -> None:

@@ -180,6 +180,10 @@ def _prepare_child(pipe: int, parent: int, max_memory_bytes: int) -> None:
     highest = max((int(name) for name in os.listdir("/dev/fd") if name.isdigit()), default=limit - 1)
     os.closerange(3, pipe)
     os.closerange(pipe + 1, highest + 1)
+    # Decoders write to stderr about damaged files and do not say which file it is; the answer does.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     held = _address_space()
     if held is not None:
