@@ -14,6 +14,7 @@ from dupelake.pipeline.common import run_job
 from dupelake.pipeline.job import Job, Task
 from dupelake.pipeline.job_commands import command_of
 from dupelake.pipeline.options import ForgetOptions, FullOption
+from dupelake.pipeline.versions import refuse_other_options
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, THUMBNAILS
 
@@ -33,10 +34,11 @@ def check(run: Run, options: ForgetOptions) -> Tasks:
 
     Raises:
         ModelError: as the join.
-        VersionMixError: as the join.
+        VersionMixError: as the join, and as `refuse_other_options`.
     """
     if options.undo or run.warehouse.read(JOINED).isEmpty():
         return ()
+    refuse_other_options(run)
     return lsh_join.JOB.ready(run, FullOption()), cluster.JOB.ready(run, None)
 
 
