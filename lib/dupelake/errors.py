@@ -30,6 +30,10 @@ class ConfigError(DupelakeError):
         super().__init__("\n".join(f"- {fault}" for fault in self.faults))
 
 
+class ChangedError(ConfigError):
+    """Verdicts are about pictures that changed since their author saw them; nothing is written."""
+
+
 class ManifestError(DupelakeError):
     """A whole manifest cannot be used (no column `uri`, a repeated column, no such path)."""
 

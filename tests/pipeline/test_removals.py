@@ -240,9 +240,15 @@ def test_forget_purge_and_undo_through_pairs_and_groups(lake: Lake, capsys) -> N
     contents = {name: row["content_id"] for name, row in lake.images().items()}
     capsys.readouterr()
 
+    call = ["--warehouse", lake.root, *FAST]
+    before = [lake.version(table) for table in (IMAGES, PAIRS, GROUPS, JOINED)]
+    for option, told in (("decide.min_score=0.9", "is 0.9, was 0.5"), ("cluster.removable=copies", "is 'copies', was")):
+        assert forget.main([*call, "--image", "pixels", "--set", option]) == 2, "it would decide and group all anew"
+        assert f"{option.partition('=')[0]} {told}" in lake.last()["error_message"]
+        assert [lake.version(table) for table in (IMAGES, PAIRS, GROUPS, JOINED)] == before
+
     listed = lake.folder / "takedown.csv"
     listed.write_text("image_id\nlone\nnobody\n", encoding="utf-8")
-    call = ["--warehouse", lake.root, *FAST]
     named = ["--image", "pixels", "--uri", uris["keeper.png"], "--csv", str(listed)]
     assert forget.main([*call, *named, "--purge"]) == 3
     said = capsys.readouterr().out

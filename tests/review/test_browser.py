@@ -13,6 +13,7 @@ from dupelake import cli
 from dupelake.group.giving import Line, give
 from dupelake.pipeline.decisions import read_lines
 from dupelake.serve.book import DeltaBook
+from dupelake.warehouse.reader import Reader
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 SHOWN = "#pair:not([hidden])"
@@ -231,6 +232,8 @@ def test_the_page_keeps_verdicts_and_its_csv_is_accepted(browser, made, lake, tm
     words = sorted(line.verdict for line in lines)
     assert words == ["alternate", "alternate", *["duplicate"] * 3, "keeper", "keeper", "not_duplicate"]
     assert n_blank == 0
+    shown = {row["image_id"]: row["content_id"] for row in Reader(lake).table("images").to_pylist()}
+    assert all((line.content, line.other_content) == (shown[line.image], shown.get(line.other)) for line in lines)
     assert give(DeltaBook(lake, 10), lines, "ann").added == len(lines)
     assert len(verdicts(lake)) == len(lines)
 
@@ -321,6 +324,4 @@ def _image(window: Window, side: str) -> str:
 
 
 def _images(lake: Path) -> list[str]:
-    from dupelake.warehouse.reader import Reader
-
     return sorted(Reader(os.fspath(lake)).table("images", ["image_id"])["image_id"].to_pylist())

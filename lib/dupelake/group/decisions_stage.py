@@ -72,8 +72,8 @@ MEANING = {
 def new_decided_rows(decisions: DataFrame, decided: DataFrame, images: DataFrame) -> DataFrame:
     """New rows of `decided`: what the images named by decisions show now.
 
-    Call it before a night reads manifests, and merge it into `decided`, which is never updated. So a verdict stays with
-    the bytes that the person saw.
+    Call it before a night reads manifests, and merge it into `decided`, whose rows only `moved_pins` changes. So a
+    verdict stays with the picture that the person saw.
 
     Args:
         decisions: schema.DECISIONS.
@@ -86,6 +86,30 @@ def new_decided_rows(decisions: DataFrame, decided: DataFrame, images: DataFrame
     named = _named_images(decisions).join(decided, ["image_id", "decided_at"], "left_anti")
     contents = _read_images(images).select("image_id", "content_id", "scope")
     return conform(contents.join(F.broadcast(named), "image_id"), DECIDED.schema)
+
+
+def moved_pins(decided: DataFrame, hashes: DataFrame, gone: DataFrame) -> DataFrame:
+    """The rows of `decided` on contents that a purge deletes, moved to the smallest content of equal pixels that stays.
+
+    Without its row in `hashes` nobody knows which contents have the pixels of a content, and the verdict would hold for
+    none of them.
+
+    Args:
+        decided: schema.DECIDED.
+        hashes: schema.HASHES before the purge.
+        gone: (content_id) of the contents that it deletes.
+
+    Returns:
+        schema.DECIDED; a row without such a content is left out.
+    """
+    pinned = decided.join(gone, "content_id", "left_semi")
+    contents = F.broadcast(pinned.select("content_id").distinct())
+    digests = hashes.select("content_id", "pixel_digest").join(contents, "content_id")
+    equal = hashes.join(F.broadcast(digests.select("pixel_digest").distinct()), "pixel_digest")
+    stays = pixel_representatives(equal.join(gone, "content_id", "left_anti"))
+    moved = digests.join(stays, "pixel_digest").select("content_id", "class_id")
+    rows = pinned.join(moved, "content_id").withColumn("content_id", F.col("class_id"))
+    return conform(rows, DECIDED.schema)
 
 
 def resolve_decisions(

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from dupelake.errors import ConfigError
+from dupelake.errors import ChangedError, ConfigError
 from dupelake.group.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, RULE, WITHDRAWN
 
 PAIR_WORDS, WORDS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE), (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN)
@@ -25,19 +25,24 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """One verdict as somebody wrote it; images by id or uri. `where` names the place for messages."""
+    """One verdict as somebody wrote it; images by id or uri. `where` names the place for messages.
+
+    `content` and `other_content` are the content ids that the images showed to the author, where that is known.
+    """
 
     where: str
     image: str
     verdict: str
     other: str | None = None
     note: str | None = None
+    content: str | None = None
+    other_content: str | None = None
 
     @classmethod
-    def of(cls, where: str, image: str | None, verdict: str | None, other: str | None, note: str | None) -> Line:
-        """The line of texts as they were given: without spaces around them; an empty second image or note is none."""
-        parts = [(text or "").strip() for text in (image, verdict, other, note)]
-        return cls(where, parts[0], parts[1], parts[2] or None, parts[3] or None)
+    def of(cls, where: str, image: str | None, verdict: str | None, *more: str | None) -> Line:
+        """The line of texts as they were given: without spaces around them. Empty texts after `verdict` are none."""
+        parts = [(text or "").strip() for text in (image, verdict, *more)]
+        return cls(where, parts[0], parts[1], *(text or None for text in parts[2:]))
 
     @property
     def key(self) -> Key:
@@ -132,6 +137,8 @@ def give(
         ConfigError: the author is empty, a line has a fault (`faults_of`), an image is unknown or was never read, a uri
             belongs to several images, a line names one image twice, or two verdicts contradict each other. All faults
             are named at once, and nothing is written.
+        ChangedError: an image shows another content than its line says that the author saw, and there is no other
+            fault.
         BusyError: others held the lock for too long; nothing is written.
     """
     author = author.strip()
@@ -145,8 +152,9 @@ def give(
         first = by_key.setdefault(line.key, line)
         if first.verdict != line.verdict:
             faults.append(f"{first.where} and {line.where} differ on the same images; leave one")
-    if faults:
-        raise ConfigError(faults)
+    changed = _changed(lines, found)
+    if faults or changed:
+        raise (ConfigError if faults else ChangedError)([*faults, *changed])
     with book.held(f"decide of {author}") as check:
         latest = {} if again else book.latest(author, by_key)
         new = [line for key, line in by_key.items() if latest.get(key) != line.verdict]
@@ -158,6 +166,17 @@ def give(
             check()
             book.add([_decision(line, author, at) for line in new])
     return Added(len(new), len(by_key) - len(new))
+
+
+def _changed(lines: Iterable[Line], found: Mapping[str, Named]) -> list[str]:
+    """A fault for each image that shows another content than the author of the line saw. Its pin would be wrong."""
+    return [
+        f"{line.where}: {name!r} shows another picture than when the page was made; make the page again, or leave the "
+        "row out"
+        for line in lines
+        for name, seen in ((line.image, line.content), (line.other, line.other_content))
+        if name and seen and name in found and found[name].content_id != seen
+    ]
 
 
 def _decision(line: Line, author: str, at: dt.datetime) -> Row:

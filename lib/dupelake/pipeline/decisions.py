@@ -25,13 +25,13 @@ from dupelake.warehouse.schema import DECIDED, DECISION_CONFLICTS, DECISIONS, HA
 from dupelake.warehouse.store_faults import told
 from dupelake.warehouse.tables import Warehouse
 
-_COLUMNS = ("image_id", "other_image_id", "verdict", "note")
+_COLUMNS = ("image_id", "verdict", "other_image_id", "note", "content_id", "other_content_id")
 
 Checkpoint = Callable[[DataFrame], DataFrame]
 
 
 def read_lines(path: Path) -> tuple[list[Line], int]:
-    """Verdicts of a CSV file with the columns image_id, verdict, other_image_id and note; others are not read.
+    """Verdicts of a CSV file with the columns `_COLUMNS`, of which the first two must be there; others are not read.
 
     Returns:
         (lines, number of rows without a verdict).
@@ -42,14 +42,14 @@ def read_lines(path: Path) -> tuple[list[Line], int]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in ("image_id", "verdict") if name not in (reader.fieldnames or ())]
+            missing = [name for name in _COLUMNS[:2] if name not in (reader.fieldnames or ())]
             if missing:
                 raise ConfigError([f"--csv {path}: no column {' and no column '.join(missing)}; name them in row 1"])
             lines, n_blank = [], 0
             for number, row in enumerate(reader, start=2):
-                image, other, verdict, note = (unescape((row.get(name) or "").strip()) for name in _COLUMNS)
-                if verdict:
-                    lines.append(Line.of(f"row {number}", image, verdict, other, note))
+                cells = [unescape((row.get(name) or "").strip()) for name in _COLUMNS]
+                if cells[1]:
+                    lines.append(Line.of(f"row {number}", *cells))
                 else:
                     n_blank += 1
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from dupelake.group.decisions_stage import moved_pins
 from dupelake.ingest.removals_stage import forgotten, marked, unknown, without_live_image
 from dupelake.pipeline import cluster, lsh_join
 from dupelake.pipeline.common import run_job
+from dupelake.pipeline.decisions import pin_decisions
 from dupelake.pipeline.job import Job, Task
 from dupelake.pipeline.job_commands import command_of
 from dupelake.pipeline.options import ForgetOptions, FullOption
+from dupelake.pipeline.versions import refuse_other_options
 from dupelake.runtime.run_record import Run
-from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, THUMBNAILS
+from dupelake.warehouse.schema import DECIDED, EMBEDDINGS, FEATURES, HASHES, IMAGES, JOIN_KEYS, JOINED, THUMBNAILS
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +36,11 @@ def check(run: Run, options: ForgetOptions) -> Tasks:
 
     Raises:
         ModelError: as the join.
-        VersionMixError: as the join.
+        VersionMixError: as the join, and as `refuse_other_options`.
     """
     if options.undo or run.warehouse.read(JOINED).isEmpty():
         return ()
+    refuse_other_options(run)
     return lsh_join.JOB.ready(run, FullOption()), cluster.JOB.ready(run, None)
 
 
@@ -82,11 +86,24 @@ def _forget(run: Run, options: ForgetOptions) -> None:
 
 def _purge(run: Run) -> None:
     images = run.warehouse.read(IMAGES)
+    _move_pins(run)
     for table in CONTENT_TABLES:
         stored = run.warehouse.read(table)
         gone = run.staging.save(without_live_image(stored, images).select(*table.key), "purged")
         report = run.warehouse.merge(table, stored.limit(0), delete=gone)
         run.counts.purged_by_table[table.name] = report.deleted
+
+
+def _move_pins(run: Run) -> None:
+    """Before hashes go: verdicts on their contents hold on for contents of equal pixels."""
+    wh = run.warehouse
+    pin_decisions(wh, run.staging.save)
+    if wh.is_empty(DECIDED):
+        return
+    hashes = wh.read(HASHES)
+    gone = run.staging.save(without_live_image(hashes, wh.read(IMAGES)).select("content_id"), "gone")
+    moved = run.staging.save(moved_pins(wh.read(DECIDED), hashes, gone), "pins")
+    wh.merge(DECIDED, moved, update_when="t.content_id <> s.content_id")
 
 
 def _vacuum_advice(run: Run) -> str:

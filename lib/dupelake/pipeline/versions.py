@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from dupelake.errors import VersionMixError
 from dupelake.ingest.live_stage import live_images
 from dupelake.runtime.run_record import Run
 from dupelake.stage_versions import StageVersions
-from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, JOINED, PAIRS
+from dupelake.warehouse.rules import COMPLETE, DECIDING
+from dupelake.warehouse.schema import FEATURES, HASHES, IMAGES, JOINED, PAIRS, RUNS
 from dupelake.warehouse.tables import single_row
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,32 @@ def refuse_other_joins(run: Run, join_version: str, full: bool) -> None:
             f"stored pairs were joined by version {other['join_version']}{made}, this run would join "
             f"by {join_version} ({run.versions}); they are never mixed: run with --full to join "
             "everything again, or take back the options (lsh.*, embed.*) that changed"
+        )
+
+
+def refuse_other_options(run: Run) -> None:
+    """Stop a run that is no night if other options decided the stored pairs and made the groups.
+
+    It would decide all pairs and make all groups anew. Options that the last complete night did not know do not count.
+
+    Raises:
+        VersionMixError: names the options and the fix.
+    """
+    last = run.warehouse.read(RUNS).where(f"{COMPLETE} AND {DECIDING}").orderBy(F.desc("started_at")).first()
+    if last is None:
+        return
+    made, given = json.loads(last["config"]), run.redactor.deep(run.config.as_dict())
+    differing = [
+        f"{section}.{name} is {value!r}, was {made[section][name]!r}"
+        for section in ("decide", "cluster")
+        for name, value in given[section].items()
+        if made.get(section, {}).get(name, value) != value
+    ]
+    if differing:
+        raise VersionMixError(
+            f"these options are not those of run {last['run_id']}, which made the pairs and groups: "
+            f"{'; '.join(differing)}. All would be decided and grouped anew, so nothing was changed; give the "
+            "configuration of the nights (--config, --set)"
         )
 
 

@@ -101,14 +101,20 @@ class Card:
 
     @property
     def key(self) -> str:
-        """Names the card in requests: a digest of its images and its kind of conflict."""
-        named = "\n".join((*sorted(self.asked.key), self.asked.conflict or ""))
+        """Names the card in requests: a digest of its images, of what they show, and of its kind of conflict."""
+        shown = (f"{name}\n{content}" for name, content in sorted(self.contents.items()))
+        named = "\n".join((*shown, self.asked.conflict or ""))
         return hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
     @property
     def vertices(self) -> tuple[str, ...]:
         """What the verdict is about."""
         return tuple(one.vertex for one in (self.left, self.right) if one is not None and one.vertex is not None)
+
+    @property
+    def contents(self) -> dict[str, str | None]:
+        """{image_id: content id that is shown, None for an image that is not there}."""
+        return {one.image_id: one.content_id for one in (self.left, self.right) if one is not None}
 
     def vertices_of(self, line: Given) -> tuple[str, ...]:
         """What a verdict on images of this card is about."""

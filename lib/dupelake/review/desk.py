@@ -3,7 +3,7 @@
 A pair that was handed to one reviewer is leased to her: nobody else gets it until she has judged it or gives no sign of
 life for LEASE_S. A verdict says which verdicts its author had seen; if another came in since, it is not stored but
 shown. That is judged while the lock for writing verdicts is held, so it also holds for `dupelake decide` and for other
-servers of the warehouse.
+servers of the warehouse. A verdict on an image whose content is not that of the card is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dupelake.config import Config
-from dupelake.errors import ConfigError
+from dupelake.errors import ChangedError, ConfigError
 from dupelake.group.giving import Line, give
 from dupelake.group.verdicts import KEEPER, WITHDRAWN, Verdict
 from dupelake.review.cards import Card, CardReader, Given
@@ -29,6 +29,7 @@ from dupelake.warehouse.reader import Reader
 LEASE_S = 600.0
 UNDO = "undo"
 ADDED, MEANWHILE, REFUSED = "added", "meanwhile", "refused"
+_CHANGED = "the picture changed since it was shown; load the page again"
 _RELOAD_S = 10.0  # least time between two searches for more pairs
 
 Row = dict[str, Any]
@@ -209,9 +210,20 @@ class Desk:
             self._write(session, author, [plan])
         except _Meanwhile:
             return _outcome(said.key, MEANWHILE, [], **self._now(plan.card))
+        except ChangedError:
+            self._drop_changed()
+            return _outcome(said.key, REFUSED, [_CHANGED], **self._now(plan.card))
         except ConfigError as error:
             return _outcome(said.key, REFUSED, error.faults, **self._now(plan.card))
         return self._stored(session, author, plan)
+
+    def _drop_changed(self) -> None:
+        """Drop the cards whose pictures are not those that they show, so that a page loaded again shows others."""
+        with self._lock:
+            now = self.pictures.cards([card.asked for card in self._cards.values()])
+            same = {card.key for card in now}
+            self._cards = {key: card for key, card in self._cards.items() if key in same}
+            self._loaded_at = -float("inf")
 
     def _plan(self, session: str, said: Said) -> _Plan | Row:
         """What a verdict writes, or its refusal."""
@@ -231,8 +243,11 @@ class Desk:
             return _Plan(said, card, lines)
 
     def _write(self, session: str, author: str, plans: Sequence[_Plan]) -> None:
-        lines = [line for plan in plans for line in plan.lines]
-        named = [Line(f"verdict {n}", a, verdict, b) for n, (a, b, verdict) in enumerate(lines, 1)]
+        lines = [(plan.card.contents, *line) for plan in plans for line in plan.lines]
+        named = [
+            Line(f"verdict {n}", a, verdict, b, None, shown.get(a), shown.get(b or ""))
+            for n, (shown, a, b, verdict) in enumerate(lines, 1)
+        ]
         # A verdict that others have contradicted since is new, though its author gave it before.
         again = not all(self._is_known(plan, author) for plan in plans)
         restore: dict[tuple[str, str], list[Given]] = {}

@@ -32,6 +32,8 @@ CSV_COLUMNS = (
     "other_image_id",
     "verdict",
     "note",
+    "content_id",
+    "other_content_id",
     "what",
     "why",
     "score",
@@ -114,5 +116,6 @@ def _csv_row(card: Card) -> list[Any]:
     measured = card.evidence or {}
     score = f"{measured['score']:.3f}" if measured else ""
     ids = (card.left.image_id, card.right.image_id if card.right else "")
+    contents = (card.left.content_id or "", (card.right and card.right.content_id) or "")
     uris = (card.left.uri, card.right.uri if card.right else "")
-    return [*ids, "", "", card.asked.what, card.asked.why, score, measured.get("kind") or "", *uris]
+    return [*ids, "", "", *contents, card.asked.what, card.asked.why, score, measured.get("kind") or "", *uris]

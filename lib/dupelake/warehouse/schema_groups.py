@@ -161,7 +161,7 @@ DECISIONS = Table(
 
 DECIDED = Table(
     "decided",
-    "What the images of decisions showed when each decision was first seen; written once, never changed.",
+    "What the images of decisions showed when each decision was first seen; only a purge changes it.",
     T.StructType(
         [
             col("image_id", TEXT, "an image that a decision names", null=False),

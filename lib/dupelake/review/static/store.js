@@ -86,9 +86,13 @@ const pageStore = (data) => {
     return `"${(isFormula && !isNumber ? `'${text}` : text).replaceAll('"', '""')}"`;
   };
   const csv = () => {
-    const rows = data.cards.filter((card) => !isOpen(card)).flatMap((card) => card.lines[given[card.key]] || []);
-    const lines = rows.map(([image, other, verdict]) => [image, other || "", verdict].map(cell).join(","));
-    return ["image_id,other_image_id,verdict", ...lines, ""].join("\r\n");
+    const lines = data.cards.filter((card) => !isOpen(card)).flatMap((card) => {
+      const sides = [card.left, card.right].filter(Boolean);
+      const contents = new Map(sides.map((one) => [one.image_id, one.content_id]));
+      return (card.lines[given[card.key]] || []).map(([image, other, verdict]) =>
+        [image, other || "", verdict, contents.get(image) || "", contents.get(other) || ""].map(cell).join(","));
+    });
+    return ["image_id,other_image_id,verdict,content_id,other_content_id", ...lines, ""].join("\r\n");
   };
 
   return {

@@ -1,0 +1,95 @@
+"""A night commits other bytes under one URI after a pair was shown: no verdict is about pictures that nobody saw."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from made_lake import CONFIG
+from reviewing import verdicts
+
+from dupelake import cli
+from dupelake.review.desk import ADDED, REFUSED, UNDO, Desk, Said
+from dupelake.warehouse.reader import Reader
+
+
+def change(lake: Path, image_id: str, *but: str) -> str:
+    """Let the image show the content of another image, as a night does after its file got other bytes."""
+    contents = {row["content_id"] for row in Reader(lake).table("images").to_pylist()}
+    other = max(contents - {*but})
+    table = DeltaTable(str(lake / "images"))
+    table.update(predicate=f"image_id = '{image_id}'", updates={"content_id": f"'{other}'"})
+    return other
+
+
+def pins(lake: Path) -> dict[str, str]:
+    return {row["image_id"]: row["content_id"] for row in Reader(lake).table("decided").to_pylist()}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("action", ["duplicate", "keep_left", "keep_right"])
+def test_the_desk_refuses_a_verdict_on_a_picture_that_changed(lake, side, action):
+    desk = Desk(lake, CONFIG, 1000, 10.0)
+    changed, sound = desk.hand_out("s", "ann", 2, [], [])["cards"]
+    shown = {changed[end]["image_id"]: changed[end]["content_id"] for end in ("left", "right")}
+    now = change(lake, changed[side]["image_id"], *shown.values())
+    asked = [Said(changed["key"], action, 0), Said(sound["key"], "alternate", 0)]
+    refused, added = desk.judge("s", "ann", asked)
+    assert (refused["status"], added["status"]) == (REFUSED, ADDED)
+    assert refused["faults"] == ["the picture changed since it was shown; load the page again"]
+    assert [row["verdict"] for row in verdicts(lake)] == ["alternate"]
+    assert pins(lake) == {sound[end]["image_id"]: sound[end]["content_id"] for end in ("left", "right")}
+    cards = desk.hand_out("t", "ann", 50, [], [])["cards"]  # the page is loaded again
+    (late,) = desk.judge("s", "ann", [asked[0]])  # the window that still shows the old picture
+    assert (late["status"], len(verdicts(lake))) == (REFUSED, 1)
+    again = {card[end]["image_id"]: card[end]["content_id"] for card in cards for end in ("left", "right")}
+    assert again.get(changed[side]["image_id"], now) == now
+
+
+def test_a_server_that_was_started_since_does_not_take_an_old_card_for_its_own(lake):
+    (card,) = Desk(lake, CONFIG, 1000, 10.0).hand_out("s", "ann", 1, [], [])["cards"]
+    change(lake, card["right"]["image_id"], card["left"]["content_id"], card["right"]["content_id"])
+    (late,) = Desk(lake, CONFIG, 1000, 10.0).judge("s", "ann", [Said(card["key"], "duplicate", 0)])
+    assert late["faults"] == ["the pair is not in the queue; load the page again"]
+    assert verdicts(lake) == []
+
+
+def test_undo_is_not_written_about_a_picture_that_changed(lake):
+    desk = Desk(lake, CONFIG, 1000, 10.0)
+    (card,) = desk.hand_out("s", "ann", 1, [], [])["cards"]
+    (mine,) = desk.judge("s", "ann", [Said(card["key"], "duplicate", 0)])
+    before = pins(lake)
+    change(lake, card["right"]["image_id"], card["left"]["content_id"], card["right"]["content_id"])
+    (undone,) = desk.judge("s", "ann", [Said(card["key"], UNDO, mine["seen"])])
+    assert undone["status"] == REFUSED
+    assert (len(verdicts(lake)), pins(lake)) == (1, before)
+
+
+def test_a_file_made_before_a_night_is_compared_with_what_is_there(lake, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["review", "--warehouse", str(lake), "--out", str(out)]) == 0
+    path = out / "review.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    rows = [row | {"verdict": "duplicate"} for row in rows[:2]]
+
+    def give(without: tuple[str, ...] = ()) -> int:
+        columns = [name for name in rows[0] if name not in without]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        return cli.main(["decide", "--warehouse", str(lake), "--author", "ann", "--csv", str(path)])
+
+    ids = rows[1]["image_id"], rows[1]["other_image_id"]
+    change(lake, ids[1], rows[1]["content_id"], rows[1]["other_content_id"])
+    capsys.readouterr()
+    assert give() == 2
+    told = capsys.readouterr().err
+    assert f"row 3: {ids[1]!r} shows another picture than when the page was made" in told
+    assert "row 2" not in told
+    assert verdicts(lake) == []
+    assert give(("content_id", "other_content_id")) == 0, "files without the columns keep working"
+    assert len(verdicts(lake)) == 2
