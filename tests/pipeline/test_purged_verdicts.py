@@ -1,4 +1,4 @@
-"""A verdict on a picture holds for its files of equal pixels after a purge of the one that it named."""
+"""A verdict holds for files of equal pixels, also where the file that it names is purged or not hashed again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from dupelake.config import Config
 from dupelake.frames.functions import locally
-from dupelake.group.decisions_stage import moved_pins
+from dupelake.group.decisions_stage import moved_pins, resolve_decisions
 from dupelake.lookup.measure import frame_of, rows_of
 from dupelake.pipeline import forget
 from dupelake.pipeline.decisions import current_verdicts
@@ -35,6 +35,29 @@ def test_a_pin_on_a_content_that_goes_moves_to_equal_pixels_that_stay():
         given = (frame_of(rows, table.columns) for rows, table in ((pins, DECIDED), (hashes, HASHES)))
         moved = rows_of(moved_pins(*given, frame_of([{"content_id": one} for one in (A, LONE)], ["content_id"])))
         assert moved == [row(DECIDED, image_id="a.png", decided_at=NOON, content_id=TWIN, scope="s")]
+
+
+def test_a_verdict_on_a_content_that_was_not_hashed_again_holds_for_its_pixels():
+    def frame(table: Table, *rows: dict[str, Any]) -> Any:
+        return frame_of([{name: row.get(name) for name in table.columns} for row in rows], table.columns)
+
+    said = {"image_id": "a.png", "other_image_id": "b.jpg", "verdict": "not_duplicate", "author": "ann"}
+    pins = [{"image_id": name, "content_id": one, "scope": ""} for name, one in (("a.png", A), ("b.jpg", B))]
+    images = [
+        {"image_id": name, "content_id": one, "scope": "", "status": "ok"}
+        for name, one in (("a.png", A), ("a.bmp", TWIN), ("b.jpg", B))
+    ]
+    old, new = {"content_id": A, "pixel_digest": "d1"}, {"content_id": TWIN, "pixel_digest": "d1"}
+    other = {"content_id": B, "pixel_digest": "d2"}
+    with locally():
+        given = [
+            frame(DECISIONS, said | {"decided_at": NOON}),
+            frame(DECIDED, *(pin | {"decided_at": NOON} for pin in pins)),
+            frame(IMAGES, *images),
+            frame(HASHES, new, other),
+        ]
+        (verdict,) = rows_of(resolve_decisions(*given, Config(), frame(HASHES, old, new, other)))
+    assert {verdict["vertex"], verdict["other_vertex"]} == {f"{TWIN}/", f"{B}/"}
 
 
 @pytest.mark.long

@@ -113,7 +113,12 @@ def moved_pins(decided: DataFrame, hashes: DataFrame, gone: DataFrame) -> DataFr
 
 
 def resolve_decisions(
-    decisions: DataFrame, decided: DataFrame, images: DataFrame, hashes: DataFrame, cfg: Config
+    decisions: DataFrame,
+    decided: DataFrame,
+    images: DataFrame,
+    hashes: DataFrame,
+    cfg: Config,
+    of_all_versions: DataFrame | None = None,
 ) -> DataFrame:
     """Decisions with the vertices that they are about; input of `build_groups`.
 
@@ -121,8 +126,10 @@ def resolve_decisions(
         decisions: schema.DECISIONS, the whole history. People's verdicts are few, so they are broadcast.
         decided: schema.DECIDED; without a row in it the image's present content counts.
         images: schema.IMAGES, all rows: an image that is not in it counts as unknown.
-        hashes: schema.HASHES, all rows: contents of equal pixels get one name.
+        hashes: schema.HASHES, all rows of the version that is grouped: contents of equal pixels get one name.
         cfg: `lsh.scope` is read.
+        of_all_versions: all rows of schema.HASHES, where `hashes` are a part. A content that is gone was not hashed
+            again, and a verdict that names it holds for its pixels all the same.
 
     Returns:
         VERDICTS, one row per decision. fault is null, or unknown_image (the image was never read), or
@@ -145,7 +152,8 @@ def resolve_decisions(
         .select("image_id", "decided_at", "shown.content_id", F.coalesce("now", "shown.scope").alias("scope"))
     )
     scope = scope_of(cfg.lsh)
-    vertices = shown.join(F.broadcast(_classes_of(shown, hashes)), "content_id", "left").select(
+    classes = _classes_of(shown, hashes, hashes if of_all_versions is None else of_all_versions)
+    vertices = shown.join(F.broadcast(classes), "content_id", "left").select(
         "image_id", "decided_at", scope, vertex_name(F.coalesce("class_id", "content_id"), scope)
     )
     ends = [
@@ -187,9 +195,9 @@ def _named_images(decisions: DataFrame) -> DataFrame:
     return rows.select("image_id", "decided_at").union(others).distinct()
 
 
-def _classes_of(shown: DataFrame, hashes: DataFrame) -> DataFrame:
+def _classes_of(shown: DataFrame, hashes: DataFrame, of_all_versions: DataFrame) -> DataFrame:
     """(content_id, class_id) of the contents in `shown`; the class is the smallest content id of equal pixels."""
-    digests = hashes.select("content_id", "pixel_digest").join(
+    digests = of_all_versions.select("content_id", "pixel_digest").join(
         F.broadcast(shown.select("content_id").distinct()), "content_id"
     )
     lowest = pixel_representatives(hashes.join(F.broadcast(digests.select("pixel_digest").distinct()), "pixel_digest"))

@@ -195,9 +195,10 @@ def current_verdicts(
     decisions = warehouse.read(DECISIONS, version)
     if decisions.isEmpty():
         return None
-    decided, images = warehouse.read(DECIDED), warehouse.read(IMAGES)
-    hashes = warehouse.read(HASHES) if hashes is None else hashes
-    return checkpoint(resolve_decisions(decisions, decided, images, hashes, config))
+    decided, images, stored = (warehouse.read(table) for table in (DECIDED, IMAGES, HASHES))
+    return checkpoint(
+        resolve_decisions(decisions, decided, images, stored if hashes is None else hashes, config, stored)
+    )
 
 
 def write_conflicts(
