@@ -108,6 +108,17 @@ def test_frequent_pictures_propose_nothing_by_sample(monkeypatch):
     assert needed_hits(np.zeros(100, np.int64), 1, 0.5).tolist() == [20]
 
 
+def test_a_picture_that_very_many_sets_have_does_not_end_the_run(monkeypatch):
+    monkeypatch.setattr(sketches, "FREQUENT_SETS", 30)
+    monkeypatch.setattr(sketches, "MAX_PROPOSALS", 100)
+    rng = np.random.default_rng(5)
+    own = rng.integers(1 << 40, 2**64, (60, 19), dtype=np.uint64)
+    own[1] = own[0]  # these two share all
+    packed = [sketch(np.append(one, np.uint64(7))) for one in own]  # one picture in all sets
+    pairs = ensemble_pairs(Sketches.of([20] * 60, packed), np.ones(60, bool), 0.3)
+    assert [0, 1] in pairs.tolist()
+
+
 def test_too_many_pairs_are_refused_with_the_fix(monkeypatch):
     monkeypatch.setattr(sketches, "MAX_PROPOSALS", 5)
     one = sketch(np.arange(50, dtype=np.uint64) << np.uint64(32))

@@ -14,9 +14,9 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from datasketch import MinHash, MinHashLSHEnsemble
@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from dupelake.config import fingerprint
 from dupelake.errors import ConfigError
-from dupelake.ranges import ranges
+from dupelake.ranges import bounded_slices, ranges
 
-REVISION = 1  # raise it with a change that gives other sketches or other proposals
+REVISION = 2  # raise it with a change that gives other sketches or other proposals
 NUM_PERM = 256
 SAMPLED = 128
 MAX_SETS = 50_000
@@ -34,7 +34,7 @@ MAX_SETS = 50_000
 MAX_PROPOSALS = 10_000_000
 """Pairs of sets of one run. The driver and each worker hold their numbers: 8 bytes each."""
 FREQUENT_SETS = 2_000
-"""A picture that more samples than this hold proposes no pair by sample: it would propose all pairs of them."""
+"""A picture that more sets have than this proposes no pair, by sample or MinHash: it would propose all of them."""
 _SLACK = 0.4  # a pair is proposed from this part of the wanted share on, because a sample only estimates the share
 _LONGEST_BAND = 2  # rows of a band, so that a band is one number of 32 or 64 bits
 _WEIGHTS = (0.05, 0.95)  # of wrong and of missed proposals; wrong ones cost time, the exact counts drop them
@@ -45,6 +45,8 @@ _BUFFERED = 4_000_000  # proposals before they are made distinct
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
+Keeps = Callable[[I64, I64], NDArray[np.bool_]]
+"""Which pairs, given by their two indices, are kept."""
 
 
 def overlap_version(min_share: float) -> str:
@@ -157,36 +159,44 @@ def ensemble_pairs(given: Sketches, is_changed: NDArray[np.bool_], min_share: fl
     Raises:
         ConfigError: there are more than MAX_PROPOSALS.
     """
-    met = ensemble_answers(given, is_changed, min_share)
-    a, b = (given.sizes[met[:, end]] for end in (0, 1))
+    return ensemble_answers(given, is_changed, min_share, partial(_agree, given, min_share))
+
+
+def _agree(given: Sketches, min_share: float, low: I64, high: I64) -> NDArray[np.bool_]:
+    """Which pairs of sets have MinHashes that agree in as many places as `min_share` makes likely, bool (m,)."""
+    a, b = given.sizes[low], given.sizes[high]
     jaccard = min_share / (1 + np.maximum(a, b) / np.minimum(a, b) - min_share)
     wanted = NUM_PERM * jaccard - _BELOW * np.sqrt(NUM_PERM * jaccard * (1 - jaccard))
-    agreeing = np.empty(len(met), np.int64)
-    for start in range(0, len(met), _ROWS):
-        part = met[start : start + _ROWS]
-        agreeing[start : start + _ROWS] = (given.minhashes[part[:, 0]] == given.minhashes[part[:, 1]]).sum(axis=1)
-    return met[agreeing >= wanted]
+    agreeing = np.empty(len(low), np.int64)
+    for start in range(0, len(low), _ROWS):
+        part = slice(start, start + _ROWS)
+        agreeing[part] = (given.minhashes[low[part]] == given.minhashes[high[part]]).sum(axis=1)
+    return np.asarray(agreeing >= wanted)
 
 
-def ensemble_answers(given: Sketches, is_changed: NDArray[np.bool_], min_share: float) -> I64:
-    """The answers of LSH Ensemble; arguments and result are those of `ensemble_pairs`.
+def ensemble_answers(
+    given: Sketches, is_changed: NDArray[np.bool_], min_share: float, keeps: Keeps | None = None
+) -> I64:
+    """The answers of LSH Ensemble; the other arguments and the result are those of `ensemble_pairs`.
 
     A set is in the partition of its size: partition k has the sizes above 2^(k-1) up to 2^k. So an answer depends on
     the two sets alone. datasketch's own index makes the partitions from all sizes, and looks up each key in Python;
-    this gives the pairs that its index with these partitions gives, by sorting the keys of each band.
+    this gives the pairs that its index with these partitions gives, by sorting the keys of each band. But a key that
+    more than FREQUENT_SETS sets have gives no pair: it stands for one picture that they all have.
     """
     found: list[I64] = []
     for n_rows, n_bands in _bands(min_share):
         for band in range(n_bands):
             keys = _keys(given.minhashes[:, band * n_rows : (band + 1) * n_rows])
-            low, high = _equal_pairs(keys, min_share)
-            met = is_changed[low] | is_changed[high]
-            low, high = low[met], high[met]
-            bands, rows = _parameters(given.sizes[low], given.sizes[high], min_share)
-            asked = (rows == n_rows) & (band < bands)
-            found.append(low[asked] << 32 | high[asked])
-            if sum(map(len, found)) > _BUFFERED:
-                found = [_distinct(found, min_share)]
+            for pairs in _equal_pairs(keys):
+                met = pairs[:, is_changed[pairs].any(axis=0)]
+                bands, rows = _parameters(given.sizes[met[0]], given.sizes[met[1]], min_share)
+                asked = met[:, (rows == n_rows) & (band < bands)]
+                # Before they are counted: one common picture lets all pairs of sets meet.
+                kept = asked if keeps is None else asked[:, keeps(asked[0], asked[1])]
+                found.append(kept[0] << 32 | kept[1])
+                if sum(map(len, found)) > _BUFFERED:
+                    found = [_distinct(found, min_share)]
     return _unpacked(_distinct(found, min_share))
 
 
@@ -236,17 +246,16 @@ def _keys(band: U32) -> U32 | U64:
     return whole.ravel() if band.shape[1] == 1 else whole.view(np.uint64).ravel()
 
 
-def _equal_pairs(keys: U32 | U64, min_share: float) -> tuple[I64, I64]:
-    """All pairs of indices with equal keys, the smaller index first."""
+def _equal_pairs(keys: U32 | U64) -> Iterator[I64]:
+    """All pairs of indices with equal keys, int64 (2, m), the smaller index first, some at a time; no frequent keys."""
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    n_pairs = int((counts * (counts - 1) // 2).sum())
-    if n_pairs > MAX_PROPOSALS:
-        raise too_many(n_pairs, min_share)
     order = np.argsort(inverse, kind="stable")
     ends = np.cumsum(counts)[inverse[order]]
     following = ends - np.arange(len(order)) - 1  # members of the same bucket after this one
-    first = np.repeat(np.arange(len(order)), following)
-    return order[first], order[ranges(np.arange(len(order)) + 1, following)]
+    following[counts[inverse[order]] > FREQUENT_SETS] = 0
+    for part in bounded_slices(following, _BUFFERED):
+        places, n = np.arange(part.start, part.stop), following[part]
+        yield np.stack([order[np.repeat(places, n)], order[ranges(places + 1, n)]])
 
 
 def _distinct(found: Sequence[I64], min_share: float) -> I64:

@@ -225,7 +225,7 @@ def propose(run: Run, members: DataFrame, sets: _Sets, given: Sketches, min_shar
     if run.counts.overlap_frequent:
         run.notes.append(
             f"{run.counts.overlap_frequent} pictures are each in the samples of more than {FREQUENT_SETS} sets; they "
-            "count, but only LSH Ensemble proposes pairs by them, so small sets that share little else may be missed"
+            "count, but propose no pairs, so sets that share little else may be missed"
         )
     by_sample = np.empty((0, 2), np.int64)
     if samples.num_rows:
