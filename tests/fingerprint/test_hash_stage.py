@@ -244,6 +244,26 @@ def test_output_batches_are_bounded_in_bytes(tmp_path: Path):
     assert abs(first.num_rows - (1 << 20) / (weight + 512)) < 2
 
 
+def test_names_that_are_not_utf_8_may_be_in_the_message_of_a_failure(tmp_path: Path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(name)
+    os.symlink(os.fsencode(tmp_path) + b"/gone\xe9.jpg", name + b".jpg")
+    (tmp_path / "in").mkdir()
+    Path(os.fsdecode(name + b".png")).write_bytes(png(1))
+    os.symlink(name + b".png", tmp_path / "in" / "link.png")
+    for uri, roots, reason in (
+        (f"file://{tmp_path}/gone%E9.jpg", ["/"], "missing"),
+        (f"file://{tmp_path}/caf%E9.jpg", ["/"], "missing"),
+        (f"file://{tmp_path}/caf%E9", ["/"], "not_a_file"),
+        (f"file://{tmp_path}/in/link.png", [f"{tmp_path}/in"], "not_allowed"),
+    ):
+        batch = one_batch(Path("x"), 1)
+        batch = batch.set_column(batch.schema.get_field_index("uri"), "uri", pa.array([uri]))
+        (out,) = _mapper(Config(), roots)(iter([batch]))
+        assert out.column("reason").to_pylist() == [reason], uri
+        assert "\\udce9" in out.column("error_message").to_pylist()[0], uri
+
+
 def test_equal_bytes_are_decoded_once_in_a_task(tmp_path: Path, monkeypatch):
     def counted(*args):
         with (tmp_path / "calls").open("a", encoding="utf-8") as file:  # it runs in the child
