@@ -54,6 +54,13 @@ def test_what_a_decoder_writes_about_a_damaged_file_reaches_no_terminal(capfd: p
     assert capfd.readouterr().err == ""
 
 
+def test_an_item_that_is_larger_than_the_limit_is_named_as_that(guard: Guard) -> None:
+    lost = guard(bytes(LIMIT + (64 << 20)))
+    assert isinstance(lost, Lost)
+    assert (lost.reason, "guard.max_memory_bytes" in lost.message) == ("out_of_memory", True)
+    assert guard("large") == LIMIT // 2, "the next child serves"
+
+
 def test_one_child_serves_all_and_is_another_process(guard: Guard) -> None:
     pids = {guard("pid") for _ in range(50)}
     assert len(pids) == 1

@@ -34,6 +34,7 @@ BAD_IMAGE_VARIABLE = "DUPELAKE_BAD_IMAGE"
 
 _DONE, _NOTE = "done", "note"
 _REAP_SECONDS = 5.0
+_NO_MEMORY_CODE = 12  # ENOMEM: exit code of a child that cannot take its item
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -117,7 +118,10 @@ class Guard:
                 return Lost(kind, value, noted)
         except (EOFError, OSError):
             self._child = None
-            return Lost(CRASHED, f"the process that worked on it {_ending(self._kill(child, after_s=1.0))}", noted)
+            status = self._kill(child, after_s=1.0)
+            if status is not None and os.waitstatus_to_exitcode(status) == _NO_MEMORY_CODE:
+                return Lost(OUT_OF_MEMORY, self._too_much("its bytes alone are more"), noted)
+            return Lost(CRASHED, f"the process that worked on it {_ending(status)}", noted)
         self.close()
         return Lost(TIMEOUT, f"it took longer than {self._timeout_s:g} s", noted)
 
@@ -146,16 +150,18 @@ class Guard:
                 item = pipe.recv()
             except EOFError:
                 os._exit(0)
+            except MemoryError:  # the parent may still be sending, so an answer would not reach it
+                os._exit(_NO_MEMORY_CODE)
             try:
                 answer = (_DONE, self._work(item, lambda value: pipe.send((_NOTE, value))))
             except MemoryError as error:
-                answer = (
-                    OUT_OF_MEMORY,
-                    f"more than {self._max_memory_bytes} bytes (guard.max_memory_bytes) were wanted; {error}"[:500],
-                )
+                answer = OUT_OF_MEMORY, self._too_much(error)
             except Exception as error:
                 answer = (FAULT, f"{type(error).__name__}: {error}"[:500])
             pipe.send(answer)
+
+    def _too_much(self, why: object) -> str:
+        return f"more than {self._max_memory_bytes} bytes (guard.max_memory_bytes) were wanted; {why}"[:500]
 
     @staticmethod
     def _kill(child: _Child, after_s: float = 0.0) -> int | None:
