@@ -86,6 +86,13 @@ def test_a_thumbnail_keeps_a_profile_that_changes_colours():
     assert profile_of(fingerprint(file(image.convert("L"), icc_profile=wide_profile())).thumbnail_bytes) is None
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_pictures_of_other_modes_whose_colours_are_converted_keep_it_too(mode):
+    out = io.BytesIO()
+    photograph("coffee.png", 300).convert(mode).save(out, "PNG", icc_profile=wide_profile())
+    assert profile_of(fingerprint(out.getvalue()).thumbnail_bytes) == wide_profile()
+
+
 def test_other_bytes_are_no_profile():
     plain = fingerprint(file(photograph("coffee.png", 200))).thumbnail_bytes
     assert keep_profile(plain, None) == plain

@@ -42,6 +42,7 @@ _PILLOW_SWITCHES = threading.Lock()
 
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, 4.6.4 A, tag 274: the transform that makes the stored picture upright.
+_RGB_MODES = ("RGB", "RGBA", "P", "PA")  # an RGB profile is applied to them, and not to grey, CMYK and Lab
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], Any]] = {
     2: lambda rgb: cv2.flip(rgb, 1),
     3: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_180),
@@ -188,7 +189,7 @@ def _decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Dec
         profile = profile if isinstance(profile, bytes) else None
         plain = is_jpeg or _is_plain(opened, data)
         encoding = read_encoding(opened, data)
-        converted = profile if opened.mode == "RGB" and changes_colours(profile, "RGB") else None
+        converted = profile if opened.mode in _RGB_MODES and changes_colours(profile, "RGB") else None
         shown, orientation, samples = _pixels(opened, data, scale, profile, reading, plain and scale == 1)
     if scale == 1:
         height, width = shown.shape[:2]
