@@ -80,7 +80,11 @@ with DAG(
         command=[_PROGRAM, "plan", "{{ params.manifests }}", _WAREHOUSE, _CONFIG],
         doc_md="What the run will do, in the log; a fault of options or manifests ends the night here.",
     )
-    run = DupelakeOperator(task_id="run", command=[_PROGRAM, "run", "{{ params.manifests }}", _WAREHOUSE, _CONFIG])
+    # A run that was killed on another host leaves a lock that holds for run.lock_stale_s (900).
+    _WAIT = "--set=run.lock_wait_s=1200"
+    run = DupelakeOperator(
+        task_id="run", command=[_PROGRAM, "run", "{{ params.manifests }}", _WAREHOUSE, _CONFIG, _WAIT]
+    )
     is_sunday = BranchDayOfWeekOperator(
         task_id="is_sunday",
         week_day="Sunday",

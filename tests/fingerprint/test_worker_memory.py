@@ -28,7 +28,6 @@ class Settings:
     ("settings", "room"),
     [
         ({"master": "local[6]", "driver_memory": "4g"}, Room(6, 4 * GIB)),
-        ({"master": "local[*]"}, Room(0, GIB)),
         ({"master": "local"}, Room(1, GIB)),
         ({"master": "spark://m:7077", "executor_memory": "6g"}, Room(0, 6 * GIB)),
         ({"master": "spark://m:7077", "executor_memory": "6g", "executor_cores": "4"}, Room(4, 6 * GIB)),
@@ -49,6 +48,14 @@ class Settings:
 )
 def test_rooms_of_spark_settings(settings, room):
     assert worker_room(Settings(**settings)) == room
+
+
+def test_a_local_session_has_as_many_tasks_as_the_jvm_counts_processors(spark):
+    """The JVM obeys the limits of a container; `os.cpu_count` names the processors of the machine."""
+    settings = Settings(master="local[*]", driver_memory="2g")
+    settings._jvm = spark._jvm
+    processors = spark._jvm.java.lang.Runtime.getRuntime().availableProcessors()
+    assert worker_room(settings) == Room(processors, 2 * GIB)
 
 
 def test_the_share_of_an_image(monkeypatch):

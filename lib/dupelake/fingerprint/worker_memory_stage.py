@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -23,9 +24,9 @@ def worker_room(spark: SparkSession) -> Room:
         return spark.conf.get(name, default) or default
 
     master = setting("spark.master", "local[*]")
-    local = re.match(r"local(?:-cluster)?\[([^,\]]+)", master)
     if master.startswith("local"):
-        cores = int(local.group(1)) if local and local.group(1).isdigit() else (0 if local else 1)
+        given = re.match(r"local(?:-cluster)?\[([^,\]]+)", master)
+        cores = 1 if given is None else int(given.group(1)) if given.group(1).isdigit() else _processors(spark)
         return Room(cores, size_bytes(setting("spark.driver.memory", "1g")))
     per_task = int(setting("spark.task.cpus", "1"))
     managed = master.startswith(("yarn", "k8s"))
@@ -40,6 +41,12 @@ def worker_room(spark: SparkSession) -> Room:
     factor = float(setting("spark.executor.memoryOverheadFactor", "0.1"))
     overhead = size_bytes(setting("spark.executor.memoryOverhead", "0"))
     return Room(tasks, heap, overhead or max(_LEAST_OVERHEAD, int(heap * factor)))
+
+
+def _processors(spark: SparkSession) -> int:
+    """The processors that the JVM counts, which starts a task for each: those that a container may use."""
+    jvm: Any = spark._jvm
+    return int(jvm.java.lang.Runtime.getRuntime().availableProcessors())
 
 
 def size_bytes(text: str) -> int:
