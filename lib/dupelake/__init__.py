@@ -66,7 +66,7 @@ def open(
     >>> lake.groups().num_rows
     18
     >>> dupelake.open("dupes", "pandas").groups()["relation"].value_counts().to_dict()
-    {'copy': 10, 'keeper': 7, 'alternate': 1}
+    {'copy': 11, 'keeper': 7}
 
     Args:
         warehouse: the folder or object-store prefix of the tables.

@@ -32,7 +32,9 @@ def pins(lake: Path) -> dict[str, str]:
 @pytest.mark.parametrize("action", ["duplicate", "keep_left", "keep_right"])
 def test_the_desk_refuses_a_verdict_on_a_picture_that_changed(lake, side, action):
     desk = Desk(lake, CONFIG, 1000, 10.0)
-    changed, sound = desk.hand_out("s", "ann", 2, [], [])["cards"]
+    changed, *others = desk.hand_out("s", "ann", 50, [], [])["cards"]
+    changing = changed[side]["image_id"]
+    sound = next(one for one in others if changing not in (one["left"]["image_id"], one["right"]["image_id"]))
     shown = {changed[end]["image_id"]: changed[end]["content_id"] for end in ("left", "right")}
     now = change(lake, changed[side]["image_id"], *shown.values())
     asked = [Said(changed["key"], action, 0), Said(sound["key"], "alternate", 0)]

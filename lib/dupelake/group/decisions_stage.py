@@ -128,29 +128,14 @@ def resolve_decisions(
         images: schema.IMAGES, all rows: an image that is not in it counts as unknown.
         hashes: schema.HASHES, all rows of the version that is grouped: contents of equal pixels get one name.
         cfg: `lsh.scope` is read.
-        of_all_versions: all rows of schema.HASHES, where `hashes` are a part. A content that is gone was not hashed
-            again, and a verdict that names it holds for its pixels all the same.
+        of_all_versions: all rows of schema.HASHES, where `hashes` are a part: contents that are gone were not hashed
+            again.
 
     Returns:
         VERDICTS, one row per decision. fault is null, or unknown_image (the image was never read), or
         different_scopes (duplicate or alternate between scopes that are not compared).
     """
-    named = _named_images(decisions)
-    present = _read_images(images).select("image_id", "content_id", "scope").join(F.broadcast(named), "image_id")
-    pinned = decided.select("image_id", "content_id", "scope", "decided_at").join(
-        F.broadcast(named), ["image_id", "decided_at"]
-    )
-    columns = ["image_id", "decided_at", "content_id", "scope"]
-    both = pinned.select(*columns, F.lit(0).alias("way")).union(present.select(*columns, F.lit(1)))
-    shown = (
-        both.groupBy("image_id", "decided_at")
-        .agg(
-            F.min(F.struct("way", "content_id", "scope")).alias("shown"),
-            F.max(F.when(F.col("way") == 1, F.col("scope"))).alias("now"),
-        )
-        # If an image changes its scope, the verdict follows it.
-        .select("image_id", "decided_at", "shown.content_id", F.coalesce("now", "shown.scope").alias("scope"))
-    )
+    shown = _shown_contents(decisions, decided, images)
     scope = scope_of(cfg.lsh)
     classes = _classes_of(shown, hashes, hashes if of_all_versions is None else of_all_versions)
     vertices = shown.join(F.broadcast(classes), "content_id", "left").select(
@@ -170,11 +155,30 @@ def resolve_decisions(
     )
     is_unknown = F.col("vertex").isNull() | (F.col("other_image_id").isNotNull() & F.col("other_vertex").isNull())
     joins = F.col("verdict").isin(rules.DUPLICATE, rules.ALTERNATE)
-    fault = F.when(is_unknown, rules.UNKNOWN_IMAGE).when(
-        joins & (F.col("vertex_scope") != F.col("other_vertex_scope")), rules.DIFFERENT_SCOPES
-    )
+    apart = joins & (F.col("vertex_scope") != F.col("other_vertex_scope"))
+    fault = F.when(is_unknown, rules.UNKNOWN_IMAGE).when(apart, rules.DIFFERENT_SCOPES)
     return joined.withColumn("fault", fault).select(
         "vertex", "other_vertex", "verdict", "author", "decided_at", "image_id", "other_image_id", "fault"
+    )
+
+
+def _shown_contents(decisions: DataFrame, decided: DataFrame, images: DataFrame) -> DataFrame:
+    """(image_id, decided_at, content_id, scope): what each image of a decision shows; what is pinned comes first."""
+    named = _named_images(decisions)
+    present = _read_images(images).select("image_id", "content_id", "scope").join(F.broadcast(named), "image_id")
+    pinned = decided.select("image_id", "content_id", "scope", "decided_at").join(
+        F.broadcast(named), ["image_id", "decided_at"]
+    )
+    columns = ["image_id", "decided_at", "content_id", "scope"]
+    both = pinned.select(*columns, F.lit(0).alias("way")).union(present.select(*columns, F.lit(1)))
+    return (
+        both.groupBy("image_id", "decided_at")
+        .agg(
+            F.min(F.struct("way", "content_id", "scope")).alias("shown"),
+            F.max(F.when(F.col("way") == 1, F.col("scope"))).alias("now"),
+        )
+        # If an image changes its scope, the verdict follows it.
+        .select("image_id", "decided_at", "shown.content_id", F.coalesce("now", "shown.scope").alias("scope"))
     )
 
 
