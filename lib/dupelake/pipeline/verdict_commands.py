@@ -64,13 +64,19 @@ def _decide(args: argparse.Namespace, existing: Existing) -> int:
 
 
 def _give(args: argparse.Namespace, lines: list[Line], faults: list[str], existing: Existing) -> Added:
-    """Add verdicts: by delta-rs if the warehouse is local, else by Spark, because the lock there needs Hadoop."""
+    """Add verdicts: by delta-rs if the warehouse is local and its path allows that, else by Spark.
+
+    The lock of another warehouse needs Hadoop.
+    """
     from dupelake.group.giving import WAIT_S, faults_of, give
     from dupelake.serve.book import DeltaBook
     from dupelake.warehouse.paths import known_local
+    from dupelake.warehouse.writer import can_write
 
     try:
         folder = known_local(args.warehouse, spark_settings(args.spark, []))
+        if folder is not None and not can_write(str(folder)):
+            folder = None
         if folder is None:
             warehouse = existing(args, faults)
         else:

@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from dupelake.errors import BusyError, NotFoundError, SchemaError, first_line
+from dupelake.errors import BusyError, EnvironmentFault, NotFoundError, SchemaError, first_line
 from dupelake.warehouse.schema_types import Table
 
 
@@ -23,9 +23,17 @@ class Writer:
 
     Args:
         root: the folder of the warehouse.
+
+    Raises:
+        EnvironmentFault: not `can_write`.
     """
 
     def __init__(self, root: str) -> None:
+        if not can_write(root):
+            raise EnvironmentFault(
+                f"warehouse {root}: delta-rs cannot write below a folder whose name has one of [ ] ^ |; use `dupelake "
+                "decide`, which then writes by Spark, or rename the folder"
+            )
         self._root = root
 
     def append(self, table: Table, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
@@ -64,6 +72,11 @@ class Writer:
             raise NotFoundError(
                 f"warehouse {self._root}: holds no table {table.name}; the next run of `dupelake run` makes it"
             ) from error
+
+
+def can_write(root: str) -> bool:
+    """Whether delta-rs can write below this folder; it takes the path for the host of a URL, and panics otherwise."""
+    return not set(root) & set("[]^|")
 
 
 def _arrow(table: Table, rows: pa.Table | Sequence[Mapping[str, Any]]) -> pa.Table:
