@@ -42,7 +42,6 @@ _PILLOW_SWITCHES = threading.Lock()
 
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, 4.6.4 A, tag 274: the transform that makes the stored picture upright.
-_RGB_MODES = ("RGB", "RGBA", "P", "PA")  # an RGB profile is applied to them, and not to grey, CMYK and Lab
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], Any]] = {
     2: lambda rgb: cv2.flip(rgb, 1),
     3: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_180),
@@ -52,6 +51,7 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], Any]] = {
     7: lambda rgb: cv2.rotate(cv2.transpose(rgb), cv2.ROTATE_180),
     8: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
+_RGB_MODES = ("RGB", "RGBA", "P", "PA")  # an RGB profile is applied to them, and not to grey, CMYK and Lab
 # 16, 32 and 64 are the scale bits of IMREAD_REDUCED_COLOR_2, _4 and _8, which request BGR
 _JPEG_FLAGS = {
     scale: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | reduced

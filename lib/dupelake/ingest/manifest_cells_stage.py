@@ -44,6 +44,12 @@ def text_of(value: Column, kind: T.DataType, *, is_known: bool) -> Column:
     return value.cast("string")
 
 
+def unless_blank(text: Column) -> Column:
+    """A text without surrounding white space; null if nothing is left."""
+    trimmed = F.regexp_replace(text, r"^\s+|\s+$", "")
+    return F.when(trimmed != "", trimmed)
+
+
 def partition_name(partition: Column) -> Column:
     """A partition name that `images` can store, whose partitions are folders.
 

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
 from dupelake.config import ManifestConfig
 from dupelake.errors import ManifestError, first_line
 from dupelake.ingest.identity_stage import plain_uri
-from dupelake.ingest.manifest_cells_stage import quoted
+from dupelake.ingest.manifest_cells_stage import quoted, unless_blank
 from dupelake.ingest.manifest_names import URI, check_columns, find_uri_column, plain_name
 from dupelake.ingest.manifest_place import Place
 
@@ -83,8 +83,8 @@ def _newest(feed: DataFrame, where: str, cfg: ManifestConfig) -> DataFrame:
     plain = {plain_name(name): F.col(quoted(name)).cast("string") for name in names}
     uri = F.col(quoted(find_uri_column(names, cfg.image_column) or URI)).cast("string")
     nothing = F.lit(None).cast("string")
-    given = _unless_blank(plain.get("image_id", nothing))
-    scope = F.coalesce(_unless_blank(plain.get("scope", nothing)), F.lit(cfg.default_scope))
+    given = unless_blank(plain.get("image_id", nothing))
+    scope = F.coalesce(unless_blank(plain.get("scope", nothing)), F.lit(cfg.default_scope))
     has_none = given.isNull()
     keyed = feed.withColumns({_ID: given, _URI: F.when(has_none, plain_uri(uri)), _SCOPE: F.when(has_none, scope)})
     is_gone = F.col(_TYPE).isin(*_GONE)
@@ -99,8 +99,3 @@ def _newest(feed: DataFrame, where: str, cfg: ManifestConfig) -> DataFrame:
     deleted = F.when(is_gone, F.lit("true")).otherwise(plain.get("deleted", nothing))
     others = [F.col(quoted(name)) for name in names if plain_name(name) != "deleted"]
     return rows.select(*others, deleted.alias("deleted"))
-
-
-def _unless_blank(text: Column) -> Column:
-    trimmed = F.regexp_replace(text, r"^\s+|\s+$", "")
-    return F.nullif(trimmed, F.lit(""))

@@ -43,7 +43,7 @@ from dupelake.ingest.identity_stage import (
     scopes_agree,
     with_plain,
 )
-from dupelake.ingest.manifest_cells_stage import EXTRA, FAULT, json_of, map_of, partition_name, quoted
+from dupelake.ingest.manifest_cells_stage import EXTRA, FAULT, json_of, map_of, partition_name, quoted, unless_blank
 from dupelake.ingest.manifest_columns_stage import KNOWN, ORIGIN, PLACE, as_text
 from dupelake.ingest.manifest_ids_stage import (
     CONFLICT,
@@ -350,5 +350,4 @@ def _given(text: DataFrame, name: str) -> Column:
     """A known column without surrounding white space; null if it is blank or missing."""
     if name not in text.columns:
         return F.lit(None).cast("string")
-    trimmed = F.regexp_replace(F.col(name), r"^\s+|\s+$", "")
-    return F.when(trimmed != "", trimmed)
+    return unless_blank(F.col(name))
