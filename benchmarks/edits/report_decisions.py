@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.edits import reliability
 from benchmarks.edits import tiers as removal
+from benchmarks.edits import words
 from benchmarks.edits.keepers import KeeperScore
 from benchmarks.edits.registry import EDITS
 from benchmarks.edits.score import Result, Score, Share
@@ -23,7 +24,7 @@ def table(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
 
 def sections(result: Result, one: Score, keeper: KeeperScore | None) -> list[str]:
     """All of them, of one result."""
-    return [relations(one), keepers(one, keeper), tiers(result, one), scores(one)]
+    return [relations(one), keepers(one, keeper), tiers(result, one), reasons(one), scores(one)]
 
 
 def relations(one: Score) -> str:
@@ -85,6 +86,15 @@ def tiers(result: Result, one: Score) -> str:
         " alternate, or what shows more than the kept one. No fault found: rule of three.\n\n"
         + table(removal.HEADER, removal.lines(one.tiers))
         + ("\nWrong ones:\n\n" + "\n".join(examples) + "\n" if examples else "")
+    )
+
+
+def reasons(one: Score) -> str:
+    """Whether what reasons say is true."""
+    return (
+        f"### What reasons say: {one.label}\n\nOf copies whose group is kept by their original, and were compared with"
+        " it. Whether a statement is true is known from the edit. Of some edits that made nothing of the kind it is true"
+        " all the same: sharpening brings noise.\n\n" + table(words.HEADER, words.lines(one.statements))
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.edits import reliability
 from benchmarks.edits import tiers as removal
+from benchmarks.edits import words
 from benchmarks.edits.corpus import AMBIGUOUS, ORIGINAL, Row
 from benchmarks.edits.registry import EDITS
 from benchmarks.pair_scores import Pair, unordered
@@ -116,6 +117,7 @@ class Score:
         kept: groups whose keeper is the original or equal to it, of those that hold an original.
         not_beaten: copies, by edit, that are not kept instead of their original, of those in one group with it.
         tiers: what each tier of removal would lose; empty where the tool names none.
+        statements: what reasons say of copies whose keeper is their original; empty where the tool gives none.
         bins: measured pairs by score, with the share of true ones.
         similar: pairs of kind `similar` by what the truth says of them.
     """
@@ -142,6 +144,7 @@ class Score:
     kept: Share = field(default_factory=Share)
     not_beaten: defaultdict[str, Share] = field(default_factory=lambda: defaultdict(Share))
     tiers: dict[str, removal.Tier] = field(default_factory=dict)
+    statements: dict[str, words.Words] = field(default_factory=dict)
     bins: list[reliability.Bin] = field(default_factory=list)
     similar: Counter[str] = field(default_factory=Counter)
 
@@ -265,6 +268,7 @@ def _score_relation(out: Score, result: Result, rows: dict[str, Row]) -> None:
         first = original.get(rows[image].group, "")
         if rows[image].group.startswith("photo") and result.groups.get(first) == group:
             out.kept.add(image == first or result.rows[first].get("kind") in ("exact", "pixel"))
+    told: list[tuple[str, str]] = []
     for image, found in result.rows.items():
         row = rows[image]
         if is_edited(row) and result.groups.get(original[row.group]) == found["group"]:
@@ -274,6 +278,8 @@ def _score_relation(out: Score, result: Result, rows: dict[str, Row]) -> None:
         out.relation[(row.relation, found["relation"])] += 1
         out.relation_cells[(row.edit, row.strength)].add(row.relation != found["relation"])
         out.wrongly_removable += row.relation == "alternate" and found["is_removable"] == "True"
+        told.append((row.edit, found.get("reason") or ""))
+    out.statements = words.tally(told)
 
 
 def _score_tiers(out: Score, result: Result, rows: dict[str, Row], unscored: Collection[Pair]) -> None:

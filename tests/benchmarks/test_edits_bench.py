@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from benchmarks.edits import words
 from benchmarks.edits.corpus import Row, chosen_edits, collage_tiles
 from benchmarks.edits.registry import grid
 from benchmarks.edits.report import section, write_section
@@ -93,6 +94,24 @@ def test_relations_are_read_where_the_original_is_the_keeper():
     assert {edit: (s.hits, s.n) for edit, s in one.not_beaten.items()} == {"jpeg": (1, 2), "sticker": (1, 1)}
     rows["b"]["kind"] = "pixel"  # equal to the keeper: as good as kept
     assert score(result({image: r["group"] for image, r in rows.items()}, rows=rows), TRUTH).kept.hits == 2
+
+
+def test_statements_of_reasons_are_false_of_what_the_edit_did_not_do():
+    told = [
+        ("sticker", "Alternate: something is laid over it (text, a logo or the like), at the same size."),
+        ("sticker", "Alternate: other colours, brightness or contrast, at the same size."),
+        ("grey", "Alternate: other colours, brightness or contrast, at the same size; it is grey or tinted."),
+        ("letterbox", "Copy: same picture, a frame around the picture (border, bar or screen) takes up 17 %."),
+        ("screenshot_phone", "Alternate: shows more than the keeper, a frame around the picture takes up 65 %."),
+        ("crop", "Copy: mirror image. Kept, because it passes as a copy of image b only, not of the keeper."),
+    ]
+    found = words.tally(told)
+    assert {what: (one.n, dict(one.wrong)) for what, one in found.items() if one.wrong.total()} == {
+        "other colours or light": (2, {"sticker": 1, "grey": 0}),
+        "shows more": (1, {"screenshot_phone": 1}),
+    }
+    assert words.lines(found)[-1] == ("all", 7, 2, "")
+    assert "is mirrored" not in found
 
 
 def test_wilson_against_published_values():

@@ -53,6 +53,15 @@ def judge(a: Side, b: Side, scale: float = 1.0, agreement: int = 900) -> tuple[i
     return int(found.better[0]), int(found.rule[0])
 
 
+def test_an_uneven_histogram_is_named_only_where_nothing_else_is():
+    # bars, text and strong compression make a histogram uneven, too
+    framed = {"frame": 0.2, "comb": 0.9, "colourfulness": 0.1}
+    assert judge(side(), side(**framed)) == (1, rules.UNFRAMED)  # grey bars hide colours, too: it is not called grey
+    assert judge(side(), side(added=0.05, comb=0.9)) == (1, rules.CLEAN)
+    assert judge(side(), side(blockiness=1.5, comb=0.9)) == (1, rules.BLOCKY)
+    assert judge(side(), side(comb=0.9, blockiness=0.3)) == (1, rules.COMBED)
+
+
 @pytest.mark.parametrize(
     ("overlap", "beyond", "frame", "scale", "better"),
     [

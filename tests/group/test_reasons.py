@@ -11,7 +11,7 @@ from dupelake.group.reasons import reason_of
 LINK = {
     "favours": -1, "rule": rules.LOWER, "overlap": 1.0, "other_overlap": 1.0, "frame": 0.0, "other_frame": 0.0,
     "added": 0.0, "other_added": 0.0, "covers": False, "other_covers": False, "scale": 1.0, "rotation": None,
-    "aligned": True, "pdq_bits": 4, "phash_bits": 2, "colour": 0.0, "box": None, "box_is_own": True,
+    "is_upright": True, "aligned": True, "pdq_bits": 4, "phash_bits": 2, "colour": 0.0, "box": None, "box_is_own": True,
 }  # fmt: skip
 ROW = {
     "image_id": "m", "vertex": "m/", "width_px": 640, "height_px": 480, "format": "JPEG", "jpeg_quality": 60.0,
@@ -54,6 +54,22 @@ def keeper(
         ({"kind": "edited", "relation": "alternate", "other_overlap": 0.94, "frame": 0.06, "covers": True,
           "jpeg_quality": None, "format": "PNG", "rule": rules.FULLER},
          "Alternate: a bar over an edge hides about 6 % of the picture, at the same size."),
+        # what the bar hides is measured as if it lay over the keeper, and the bar changes the colours
+        ({"kind": "edited", "relation": "alternate", "other_overlap": 0.94, "frame": 0.06, "covers": True,
+          "other_added": 0.02, "added": 0.02, "colour": 0.2, "rule": rules.FULLER},
+         "Alternate: a bar over an edge hides about 6 % of the picture, at the same size, JPEG quality about 60."),
+        # a caption below the picture, or a screen around it, is nothing of the picture that the keeper lacks
+        ({"kind": "crop", "relation": "alternate", "overlap": 0.75, "frame": 0.25, "height_px": 640,
+          "rule": rules.UNFRAMED},
+         "Alternate: same picture, a frame around the picture (border, bar or screen) takes up 25 %, at the same "
+         "resolution (640x640), JPEG quality about 60."),
+        ({"kind": "crop", "overlap": 0.96, "rule": rules.RICHER},
+         "Copy: same picture at the same size, JPEG quality about 60; it has less camera data, colour profile or bit "
+         "depth."),
+        ({"kind": "edited", "relation": "alternate", "added": 0.05, "colour": 0.3, "is_upright": False,
+          "rule": rules.CLEAN},
+         "Alternate: mirrored, something is laid over it (text, a logo or the like), at the same size, JPEG quality "
+         "about 60."),
     ],
 )  # fmt: skip
 def test_whole_sentences_about_members(differs, reason):
@@ -89,14 +105,21 @@ def test_whole_sentences_about_keepers():
         ("bar over an edge of the keeper", {"kind": "edited"},
          {"kind": "edited", "other_covers": True, "other_frame": 0.1}),
         ("laid over it", {"kind": "edited", "added": 0.001}, {"kind": "edited", "added": 0.01}),
-        ("laid over the keeper", {"kind": "edited", "added": 0.01}, {"kind": "edited", "other_added": 0.01}),
+        ("lacks what is laid over the keeper", {"kind": "edited", "other_added": 0.01},
+         {"kind": "edited", "other_added": 0.01, "favours": 1}),
+        ("text, a logo or the like differs", {"kind": "edited", "added": 0.01},
+         {"kind": "edited", "other_added": 0.01}),
+        ("text, a logo or the like differs", {"kind": "edited", "other_added": 0.01, "favours": 1},
+         {"kind": "edited", "other_added": 0.01, "added": 0.01, "favours": 1}),
+        ("rotated by 90 degrees", {"kind": "edited"}, {"kind": "edited", "rotation": 90.0, "is_upright": False}),
+        ("other colours", {"kind": "edited", "colour": 0.2, "added": 0.01}, {"kind": "edited", "colour": 0.2}),
         ("other colours", {"kind": "edited", "colour": 0.01}, {"kind": "edited", "colour": 0.2}),
         ("other colours", {"kind": "recoloured", "box": CORNER},
          {"kind": "recoloured", "colour": 0.2}),
         ("at the bottom left (about 2 %", {"kind": "edited", "box": dict.fromkeys(CORNER, 0.0)},
          {"kind": "edited", "box": CORNER}),
-        ("of the keeper (about", {"kind": "edited", "box": CORNER},
-         {"kind": "edited", "box": CORNER, "box_is_own": False}),
+        ("of the keeper (about", {"kind": "edited", "box": CORNER, "box_is_own": False},
+         {"kind": "edited", "box": CORNER, "box_is_own": False, "other_overlap": 0.8}),
         ("crop", {}, {"kind": "crop", "other_overlap": 0.9}),
         ("shows more than the keeper", {"kind": "crop", "other_overlap": 0.9}, {"kind": "crop", "overlap": 0.9}),
         ("10 % of it is not in the keeper", {"overlap": 0.96}, {"overlap": 0.9}),

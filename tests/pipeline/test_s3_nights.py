@@ -175,6 +175,40 @@ def test_verdicts_and_another_run_beside_a_night(world: World) -> None:
     assert not [key for key in world.store.keys("dupes") if "_lock" in key]
 
 
+TURNS = """
+import sys, threading
+from dupelake.runtime.lock import lock_of
+from dupelake.runtime.session import build_session
+spark = build_session("locks", dict(one.split("=", 1) for one in sys.argv[2:]))
+inside, faults = [], []
+
+def hold(name):
+    try:
+        for turn in range(12):
+            lock = lock_of(spark, sys.argv[1], f"{name}{turn}", wait_s=240, stale_s=600)
+            lock.acquire()
+            inside.append(name)
+            assert inside == [name], inside
+            inside.remove(name)
+            lock.release()
+    except BaseException as error:
+        faults.append(repr(error))
+
+threads = [threading.Thread(target=hold, args=(name,)) for name in ("a", "b", "c")]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(faults)
+"""
+
+
+def test_holders_of_the_lock_take_turns(world: World) -> None:
+    """The lock may go between any two requests of those who wait for it."""
+    command = [sys.executable, "-c", TURNS, "s3a://lake/locks", *SPARK[1::2]]
+    done = subprocess.run(command, env=world.env, capture_output=True, text=True, check=False, timeout=600)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout[-2000:] + done.stderr[-2000:]
+    assert not world.store.keys("locks")
+
+
 @contextmanager
 def running(world: World, words: list[str]) -> Iterator[subprocess.Popen[str]]:
     """The command while it runs; what it said is kept."""

@@ -47,7 +47,7 @@ PHRASES = {
     "blocky": Phrase(rules.BLOCKY, "has stronger marks of compression"),
     "resaved": Phrase(rules.RESAVED, "was saved again from a compressed picture", "the earlier file{quality}"),
     "lower": Phrase(rules.LOWER, "was saved in lower quality"),
-    "combed": Phrase(rules.COMBED, "has more gaps in its range of tones"),
+    "combed": Phrase(rules.COMBED, "has a less even histogram"),
     "poorer": Phrase(rules.RICHER, "has less camera data, colour profile or bit depth"),
 }
 _LEADS = 2  # statements about the keeper

@@ -3,7 +3,7 @@
 The picture that shows more is kept, unless it has only a fraction of the other's resolution. Else the larger one is
 kept, unless it was enlarged (`group/traces.py`). Else a linear model decides on frames, overlays, colours, blur, noise,
 compression, gaps in the histogram and camera data. `benchmarks/keeper.py` fits its weights (`assets/keeper.json`). The
-reason is the term with the largest contribution. If both are nearly equal, neither is better.
+reason is the term with the largest contribution that a person can see. If both are nearly equal, neither is better.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ _BLOCKS, _BLOCKIER = 0.8, 0.12
 _AS_BLOCKY = 0.9  # ratio of blockiness; of a file without loss to its JPEG of quality 95 it is .77, of 85 .43
 # Fits of an earlier quantiser that count (chance reaches .12) and that count fully; least fit of a file's own
 _FIT, _CLEAR_FIT, _OWN_FIT = 0.12, 0.32, 0.3
+_NAMED = 0.5  # contribution to the logit from which a rule is named before an uneven histogram
 _COMBED = 0.3  # logarithm of a ratio of combs that chance and encoding reach
 # Limits within which two pictures differ by their encoding only
 _SAME_AGREEMENT, _SAME_OVERLAP, _SAME_FRAME, _SAME_ADDED, _SAME_SCALE = 990, 0.99, 0.01, 0.001, 0.003
@@ -137,8 +138,7 @@ def better_side(src: Side, dst: Side, scale: Floats, agreement: Ints) -> Judgeme
     contributions = terms_of(src, dst, scale, agreement) * weights
     logit = contributions.sum(axis=1)
     sign = np.where(np.abs(logit) < _LEVEL, 0, np.sign(logit)).astype(np.int8)
-    most = (contributions * sign[:, None]).argmax(axis=1)
-    codes = np.array([term.code for term in TERMS], np.int8)[most]
+    codes = _codes_of(contributions * sign[:, None])
     kept_sharper = np.where(sign > 0, src.sharpness > dst.sharpness, dst.sharpness > src.sharpness)
     codes = np.where((codes == SHARPENED) & kept_sharper, SOFT, codes)
     is_open = better == 0
@@ -149,6 +149,20 @@ def better_side(src: Side, dst: Side, scale: Floats, agreement: Ints) -> Judgeme
         np.where(is_open, np.where(sign == 0, LEVEL, codes), by).astype(np.int8),
         np.where(is_open, by_model, by_rule),
     )
+
+
+def _codes_of(contributions: Floats) -> Codes:
+    """The rule that says most for the better end, int8 (E,); a histogram is named where nothing else says much.
+
+    Frames, overlays and compression make histograms uneven, too, and are what a person sees.
+
+    Args:
+        contributions: float64 (E, len(TERMS)), to the logit that the better end is better.
+    """
+    codes = np.array([term.code for term in TERMS], np.int8)
+    others = np.where(codes == COMBED, -np.inf, contributions)
+    named = np.where(others.max(axis=1, keepdims=True) >= _NAMED, others, contributions)
+    return codes[named.argmax(axis=1)]
 
 
 def by_content_and_size(src: Side, dst: Side, scale: Floats) -> tuple[Codes, Codes]:
@@ -267,7 +281,9 @@ def _is_clean(own: Side, other: Side, scale: Floats) -> Flags:
 
 
 def _is_coloured(own: Side, other: Side, scale: Floats) -> Flags:
-    return np.asarray((own.colourfulness >= _COLOURS) & (other.colourfulness <= _COLOURLESS))
+    """The other has no colours. A grey frame hides those of a picture, so a framed one is not judged."""
+    is_grey = (other.colourfulness <= _COLOURLESS) & (other.frame < FRAMED)
+    return np.asarray((own.colourfulness >= _COLOURS) & is_grey)
 
 
 def _is_sharp(own: Side, other: Side, scale: Floats) -> Flags:

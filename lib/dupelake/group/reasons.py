@@ -11,12 +11,14 @@ from typing import Any
 from dupelake.group import keeping as rules
 from dupelake.group.bridges import FINER, WHOLE
 from dupelake.group.keeper_reasons import PHRASES, keeper_reason
+from dupelake.verify.decide_stage import TURN_DEGREES
 from dupelake.verify.decision import CROP_OVERLAP
 
 Facts = Mapping[str, Any]
 
 _COLOUR = 0.03  # colour_difference above what encoding causes
 _SAME_SCALE = 0.02  # ratio of resolutions that counts as none
+_ALL = 0.995  # share of a picture that rounds to all of it
 _SAME_SHAPE = 0.02  # ratio of width to height, relative to the other's, that rounding explains
 _SCALES = {0.25: "a quarter of", 1 / 3: "a third of", 0.5: "half", 2.0: "twice", 3.0: "three times", 4.0: "four times"}
 # What the keeper lacks is said of the member, unless other words say so already (size, part, frame, what is over it).
@@ -51,9 +53,9 @@ def member_reason(row: Facts) -> str:
             has too: image_id, width_px, height_px and jpeg_quality. `link` is the pair from the member's side, None if
             there is no pair: favours (1: the member is the better keeper, -1: the other is) and rule of
             `group.keeping`; overlap, frame and added (see `group.keeping.Side`), covers (its frame is a bar over an
-            edge), and the same of the other as other_*; scale and rotation relative to the other; aligned, whether the
-            pair was aligned; phash_bits, pdq_bits; colour, as colour_difference of schema.PAIRS; box, of the largest
-            difference, and box_is_own.
+            edge), and the same of the other as other_*; scale and rotation relative to the other; is_upright, neither
+            mirrored nor rotated; aligned, whether the pair was aligned; phash_bits, pdq_bits; colour, as
+            colour_difference of schema.PAIRS; box, of the largest difference, and box_is_own.
     """
     verdicts = row["verdicts"] or {}
     said = [f"{row['relation'].capitalize()}: {difference_in_words(row)}."]
@@ -106,6 +108,8 @@ def difference_in_words(row: Facts) -> str:
 def _what(row: Facts) -> list[str]:
     link, kind, name = row["link"], row["kind"], _name(row)
     if kind == "crop":
+        if is_whole_in_frame(link) or (link["overlap"] >= WHOLE and link["other_overlap"] >= _ALL):
+            return ["same picture"]
         if link["overlap"] >= WHOLE:
             return [f"crop that shows {_percent(link['other_overlap'])} of {name}"]
         is_more = link["other_overlap"] >= WHOLE
@@ -118,22 +122,44 @@ def _what(row: Facts) -> list[str]:
     return ["same picture" if kind == "near" else "mirror image"]
 
 
+def is_whole_in_frame(link: Facts) -> bool:
+    """Whether it shows the whole other picture, and nothing besides but a frame around it (border, bar or screen)."""
+    is_framed = link["frame"] - link["other_frame"] >= rules.FRAMED
+    return bool(is_framed and link["other_overlap"] >= WHOLE and link["overlap"] + link["frame"] >= WHOLE)
+
+
 def _changes(row: Facts) -> list[str]:
-    """What was changed in one of the two."""
-    link, name, said = row["link"], _name(row), []
+    """What was changed in one of the two.
+
+    A bar, text or a logo changes the measured colours as well, and what a bar hides is measured as if it lay over the
+    other picture: where one of these is named, the rest is not. Which of two has an overlay is not said where the
+    evidence names both, or the one that is better all the same.
+    """
+    link, name = row["link"], _name(row)
+    said, where, share = _turned(link), *_place(link, name)
+    named = []
     if link["covers"]:
-        said.append(f"a bar over an edge hides {_about(link['frame'])} of the picture")
+        named.append(f"a bar over an edge hides {_about(link['frame'])} of the picture")
     if link["other_covers"]:
-        said.append(f"shows what a bar over an edge of {name} hides ({_about(link['other_frame'])})")
-    where, share = _place(link, name)
-    if link["added"] >= rules.ADDED:
-        said.append(f"something is laid over it (text, a logo or the like){where}{share}")
-    if link["other_added"] >= rules.ADDED:
-        said.append(f"lacks what is laid over {name} (text, a logo or the like){where}{share}")
-    if (link["colour"] or 0) >= _COLOUR:
-        is_local = where and row["kind"] == "edited" and not link["added"] and not link["other_added"]
-        said.append("other colours, brightness or contrast" + (f", most{where}" if is_local else ""))
-    return said or ["edited" + (f", most{where}{share}" if where else "")]
+        named.append(f"shows what a bar over an edge of {name} hides ({_about(link['other_frame'])})")
+    if not named and max(link["added"], link["other_added"]) >= rules.ADDED:
+        if link["other_added"] < rules.ADDED:
+            named.append(f"something is laid over it (text, a logo or the like){where}{share}")
+        elif link["added"] < rules.ADDED and link["favours"] >= 0:
+            named.append(f"lacks what is laid over {name} (text, a logo or the like){where}{share}")
+        else:
+            named.append(f"text, a logo or the like differs{where}{share}")
+    if not named and (link["colour"] or 0) >= _COLOUR:
+        named.append("other colours, brightness or contrast" + (f", most{where}" if row["kind"] == "edited" else ""))
+    return [*said, *(named or ["edited" + (f", most{where}{share}" if where else "")])]
+
+
+def _turned(link: Facts) -> list[str]:
+    """Says that an edited copy is rotated or mirrored."""
+    turn = link["rotation"] or 0
+    if turn > TURN_DEGREES:
+        return [f"rotated by {turn:.0f} degrees"]
+    return [] if link["is_upright"] else ["mirrored"]
 
 
 def _place(link: Facts, name: str) -> tuple[str, str]:
@@ -141,7 +167,9 @@ def _place(link: Facts, name: str) -> tuple[str, str]:
     box = link["box"]
     if not box or not 0 < box["width"] * box["height"] < 0.5:
         return "", ""
-    of_other = "" if link["box_is_own"] else f" of {name}"
+    is_whole = min(link["overlap"], link["other_overlap"]) >= WHOLE and link["is_upright"]
+    is_one_place = link["box_is_own"] or (is_whole and max(link["frame"], link["other_frame"]) < rules.FRAMED)
+    of_other = "" if is_one_place else f" of {name}"
     return f" at the {place_of(box)}{of_other}", f" ({_about(box['width'] * box['height'])} of the area)"
 
 
@@ -159,7 +187,7 @@ def _parts(row: Facts) -> list[str]:
     if row["kind"] != "crop" and link["other_overlap"] < CROP_OVERLAP and not link["covers"]:
         said.append(f"shows {_percent(link['other_overlap'])} of {name}")
     if link["frame"] - link["other_frame"] >= rules.FRAMED and not link["covers"]:
-        said.append(f"a frame around the picture takes up {_percent(link['frame'])}")
+        said.append(f"a frame around the picture (border, bar or screen) takes up {_percent(link['frame'])}")
     elif link["overlap"] < WHOLE and not link["other_covers"]:
         said.append(f"{_percent(1 - link['overlap'])} of it is not in {name}")
     return said

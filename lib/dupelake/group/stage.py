@@ -346,6 +346,7 @@ def _link_of(end: str) -> Column:
         covers_edge(f"{other}_frame", f"{mine}_beyond").alias("other_covers"),
         *inverted,
         "rotation",
+        "is_upright",
         "aligned",
         "pdq_bits",
         "phash_bits",

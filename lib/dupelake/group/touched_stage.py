@@ -29,7 +29,7 @@ from dupelake.verify.decision import altered_model
 from dupelake.warehouse.counted import counted
 from dupelake.warehouse.schema import CLUSTERED, conform
 
-CLUSTER_REVISION = 8  # raise it with a change to group/ that gives other rows of `groups`, reasons included
+CLUSTER_REVISION = 9  # raise it with a change to group/ that gives other rows of `groups`, reasons included
 
 _IMAGE = ("image_id", "scope", "byte_size", "width_px", "height_px", "format", "captured_at")
 _PAIR = (

@@ -7,8 +7,8 @@ from typing import Any
 
 from dupelake.group.bridges import WHOLE
 from dupelake.group.keeping import ADDED
-from dupelake.group.reasons import difference_in_words, place_of
-from dupelake.verify.decide_stage import COVERED, SIMILAR
+from dupelake.group.reasons import difference_in_words, is_whole_in_frame, place_of
+from dupelake.verify.decide_stage import COVERED, SIMILAR, TURN_DEGREES
 
 Row = Mapping[str, Any]
 
@@ -50,6 +50,8 @@ def headline(left: Row, right: Row | None, evidence: Row | None, *, left_is_src:
 def _in_short(facts: Row) -> str:
     link, kind = facts["link"], facts["kind"]
     if kind == "crop":
+        if is_whole_in_frame(link):
+            return "Same picture, with a frame, a bar or a screen around it"
         if link["overlap"] >= WHOLE:
             return "A crop of the left picture"
         return "Shows more than the left picture" if link["other_overlap"] >= WHOLE else "Two parts of one picture"
@@ -121,6 +123,7 @@ def _facts(left: Row, right: Row, evidence: Row, *, left_is_src: bool) -> dict[s
         "other_covers": other_frame >= COVERED and abs(other_frame - beyond) <= COVERED,
         "scale": scale,
         "rotation": None if evidence["rotation_degrees"] is None else abs(evidence["rotation_degrees"]),
+        "is_upright": not is_mirrored and abs(evidence["rotation_degrees"] or 0.0) <= TURN_DEGREES,
         "aligned": evidence["aligned_ncc"] is not None,
         "pdq_bits": evidence["pdq_mirrored_bits" if is_mirrored else "pdq_bits"],
         "phash_bits": evidence["phash_mirrored_bits" if is_mirrored else "phash_bits"],

@@ -154,14 +154,14 @@ class _HadoopStore:
     def read(self) -> str | None:
         try:
             stream = self._fs.open(self._path)
+            try:  # on S3 the object is asked for here, so that it may be gone only now
+                return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)).decode("utf-8", "replace")
+            finally:
+                stream.close()
         except Py4JJavaError as error:
             if _is_absent(error):
                 return None
             raise
-        try:
-            return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)).decode("utf-8", "replace")
-        finally:
-            stream.close()
 
     def age(self) -> float | None:
         touched = max((at for at in (self._modified(""), self._modified(".beat")) if at is not None), default=None)
