@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 
 _TRACEBACK = "Traceback (most recent call last):"
+_UNREAD = re.compile(r"\[FAILED_READ_FILE\S*\] Encountered error while reading file (\S.*?)\.  ?SQLSTATE")
 _BRANCH, _COLOUR = "↳", re.compile(r"\x1b\[\d*m")
 
 
@@ -102,6 +104,22 @@ def first_line(error: BaseException, *, innermost: bool = False) -> str:
         trunk, *_, leaf = (_COLOUR.sub("", part).strip() for part in text.split(_BRANCH))
         return f"{trunk}: {leaf}".splitlines()[0]
     return (text.strip().splitlines() or [type(error).__name__])[0]
+
+
+def unread_file(error: BaseException) -> tuple[str, str] | None:
+    """The path of the file that a task of Spark could not read, and why; None for any other error."""
+    found = _UNREAD.search(str(error))
+    if found is None:
+        return None
+    return unquote(re.sub("^file:(//)?(?=/)", "", found[1])), first_line(error, innermost=True)
+
+
+def unread_manifest(path: str, why: str) -> str:
+    """The message about a manifest that Spark began to read; for a ManifestError."""
+    return (
+        f"{path} cannot be read to its end ({why}): it is damaged or was cut off; write it again, or leave it out, and "
+        "run again"
+    )
 
 
 def unexpected(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -288,6 +289,26 @@ class TestText:
         with pytest.raises(Exception, match=r"m\.csv, line 3: a quoted cell that begins here") as caught:
             read(spark, tmp_path / "m.csv")
         assert explain(caught.value)[0] == 2
+
+
+@pytest.mark.parametrize("name", ["cut off.csv.gz", "cut off.jsonl.gz", "damaged.parquet"])
+def test_a_file_that_cannot_be_read_to_its_end_is_named(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    uris = [f"/{hashlib.sha256(str(n).encode()).hexdigest()}.jpg" for n in range(20_000)]
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        pq.write_table(pa.table({"uri": uris}), path)
+        pages = bytearray(path.read_bytes())
+        pages[1000:-5000:37] = bytes(len(pages[1000:-5000:37]))
+        path.write_bytes(pages)
+    else:
+        lines = ["uri", *uris] if ".csv" in name else [json.dumps({"uri": uri}) for uri in uris]
+        path.write_bytes(gzip.compress("\n".join(lines).encode())[:-100_000])  # its head can be read
+    with pytest.raises(Exception, match=r".") as caught:
+        read(spark, path)
+    code, message = explain(caught.value, str(tmp_path / "dupes"))
+    assert code == 2
+    assert message.startswith(f"{path} cannot be read to its end (")
+    assert explain(caught.value, str(tmp_path))[0] == (2 if "jsonl" in name else 1)  # a file of a table is no manifest
 
 
 class TestParquet:

@@ -12,7 +12,7 @@ def test_the_default_options_have_the_versions_of_stored_rows():
     assert versions.feature == "f1-dfa3e287"
     assert versions.verify == "58a9d0a226af07ff"
     assert versions.decide == "6bf823648cddf808"
-    assert versions.cluster == "82af63f2c71722f4"
+    assert versions.cluster == "37418cf56bd45815"
 
 
 def test_options_change_the_versions_of_their_stages_alone():

@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.config import FetchConfig, ManifestConfig
-from dupelake.errors import ManifestError, first_line
+from dupelake.errors import ManifestError, first_line, unread_file, unread_manifest
 from dupelake.ingest.access import Access, own_roots
 from dupelake.ingest.archives import read_archives
 from dupelake.ingest.manifest_cells_stage import FAULT, FOLDER, RELATIVE, is_relative, quoted
@@ -103,7 +103,9 @@ def _read_manifest(
     try:
         raw = _read_table(spark, place, kind, cfg, access, versions)
     except (PySparkException, Py4JJavaError) as error:
-        raise ManifestError(f"{path} cannot be read as {kind}: {first_line(error)}") from error
+        unread = unread_file(error)
+        told = unread_manifest(*unread) if unread else f"{path} cannot be read as {kind}: {first_line(error)}"
+        raise ManifestError(told) from error
     check_columns(raw.columns, path)
     return raw.withColumn(ORIGIN, F.lit(redact_uris(cfg.source or place.path.rstrip("/"))))
 

@@ -16,7 +16,17 @@ from functools import partial
 from typing import TypeVar
 
 from dupelake import errors
-from dupelake.errors import ConfigError, DupelakeError, EnvironmentFault, GateError, first_line, unexpected
+from dupelake.errors import (
+    ConfigError,
+    DupelakeError,
+    EnvironmentFault,
+    GateError,
+    ManifestError,
+    first_line,
+    unexpected,
+    unread_file,
+    unread_manifest,
+)
 from dupelake.pipeline.beginning import Begun, begin, put_metrics, refuse
 from dupelake.pipeline.command_lines import Checked, Command
 from dupelake.pipeline.decisions import alone
@@ -140,7 +150,7 @@ def _execute(run: Run, job: Job[O, V], begun: Begun[O], options: O, interrupts: 
             code, message = interrupts.exit_code, interrupts.message
             print(f"{begun.prog}: {message}", file=sys.stderr)  # noqa: T201
         else:
-            code, message = explain(error)
+            code, message = explain(error, run.warehouse.root)
             is_store_gone = is_of_store(error)
             if code == 1 and not message.endswith(AGAIN):  # no message of dupelake
                 trace = traceback.format_exc()
@@ -198,14 +208,21 @@ def _tell_collectors(run: Run, code: int, message: str | None, trace: str | None
     put_metrics(run.config, run.job, code, run.started_at, run.counts, run.seconds)
 
 
-def explain(error: BaseException) -> tuple[int, str]:
-    """Exit code and message of an error. Spark wraps the errors of dupelake that a worker raises."""
+def explain(error: BaseException, root: str = "") -> tuple[int, str]:
+    """Exit code and message of an error. Spark wraps the errors of dupelake that a worker raises.
+
+    Args:
+        error: any.
+        root: of the warehouse; other files that cannot be read are manifests.
+    """
     if isinstance(error, DupelakeError):
         return error.exit_code, str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
         return 1, FULL
     if is_of_store(error):
         return 1, f"{told(error, innermost=True)}, {AGAIN}"
+    if (unread := unread_file(error)) and not (root and unread[0].startswith(root)):
+        return ManifestError.exit_code, unread_manifest(*unread)
     found = re.search(r"dupelake\.errors\.(\w+): (.+)", str(error))
     kind = getattr(errors, found.group(1), None) if found else None
     if found and isinstance(kind, type) and issubclass(kind, DupelakeError):
