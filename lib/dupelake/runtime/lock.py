@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -144,6 +145,8 @@ class _HadoopStore:
                 there = self.read()
                 if there is not None:
                     return there == text  # written, although the answer was lost
+                if _is_taken(error):  # and given back since
+                    return False
                 if attempt == 2:  # the lock does not exist, so writing itself fails
                     why = told(error, innermost=True)
                     raise EnvironmentFault(f"the lock {self._text} cannot be written: {why}") from error
@@ -207,6 +210,11 @@ class _HadoopStore:
 
 def _is_absent(error: Py4JJavaError) -> bool:
     return error.java_exception.getClass().getSimpleName() in ("FileNotFoundException", "NoSuchFileException")
+
+
+def _is_taken(error: Exception) -> bool:
+    """Whether the file was not written because it existed, or because another write of it came first."""
+    return re.search(r"FileAlreadyExists|Status Code: (409|412)\b", str(error)) is not None
 
 
 class RunLock:
