@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from benchmarks.edits import reliability
+from benchmarks.edits import reliability, words
 from benchmarks.edits import tiers as removal
-from benchmarks.edits import words
 from benchmarks.edits.keepers import KeeperScore
 from benchmarks.edits.registry import EDITS
 from benchmarks.edits.score import Result, Score, Share
@@ -93,8 +92,8 @@ def reasons(one: Score) -> str:
     """Whether what reasons say is true."""
     return (
         f"### What reasons say: {one.label}\n\nOf copies whose group is kept by their original, and were compared with"
-        " it. Whether a statement is true is known from the edit. Of some edits that made nothing of the kind it is true"
-        " all the same: sharpening brings noise.\n\n" + table(words.HEADER, words.lines(one.statements))
+        " it. Whether a statement is true is known from the edit. Of some other edits it is true all the same:"
+        " sharpening brings noise.\n\n" + table(words.HEADER, words.lines(one.statements))
     )
 
 

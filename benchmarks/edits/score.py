@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from math import comb
 from pathlib import Path
 
-from benchmarks.edits import reliability
+from benchmarks.edits import reliability, words
 from benchmarks.edits import tiers as removal
-from benchmarks.edits import words
 from benchmarks.edits.corpus import AMBIGUOUS, ORIGINAL, Row
 from benchmarks.edits.registry import EDITS
 from benchmarks.pair_scores import Pair, unordered

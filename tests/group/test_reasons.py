@@ -63,6 +63,10 @@ def keeper(
           "rule": rules.UNFRAMED},
          "Alternate: same picture, a frame around the picture (border, bar or screen) takes up 25 %, at the same "
          "resolution (640x640), JPEG quality about 60."),
+        ({"kind": "crop", "other_overlap": 0.25, "other_frame": 0.75, "width_px": 320, "height_px": 240,
+          "rule": rules.LARGER},
+         "Copy: same picture without the frame around the keeper (border, bar or screen) at the same resolution "
+         "(320x240), JPEG quality about 60."),
         ({"kind": "crop", "overlap": 0.96, "rule": rules.RICHER},
          "Copy: same picture at the same size, JPEG quality about 60; it has less camera data, colour profile or bit "
          "depth."),

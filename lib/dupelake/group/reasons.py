@@ -106,14 +106,9 @@ def difference_in_words(row: Facts) -> str:
 
 
 def _what(row: Facts) -> list[str]:
-    link, kind, name = row["link"], row["kind"], _name(row)
+    link, kind = row["link"], row["kind"]
     if kind == "crop":
-        if is_whole_in_frame(link) or (link["overlap"] >= WHOLE and link["other_overlap"] >= _ALL):
-            return ["same picture"]
-        if link["overlap"] >= WHOLE:
-            return [f"crop that shows {_percent(link['other_overlap'])} of {name}"]
-        is_more = link["other_overlap"] >= WHOLE
-        return [f"shows more than {name}" if is_more else f"shows {_percent(link['other_overlap'])} of {name}"]
+        return [_crop(link, _name(row))]
     if kind == "rotated":
         turn = link["rotation"]
         return ["rotated" if turn is None else f"rotated by {turn:.0f} degrees"]
@@ -122,10 +117,29 @@ def _what(row: Facts) -> list[str]:
     return ["same picture" if kind == "near" else "mirror image"]
 
 
-def is_whole_in_frame(link: Facts) -> bool:
-    """Whether it shows the whole other picture, and nothing besides but a frame around it (border, bar or screen)."""
-    is_framed = link["frame"] - link["other_frame"] >= rules.FRAMED
-    return bool(is_framed and link["other_overlap"] >= WHOLE and link["overlap"] + link["frame"] >= WHOLE)
+def _crop(link: Facts, name: str) -> str:
+    """How much each of two shows of the other; a frame is no part of the picture."""
+    if is_whole_in_frame(link) or (link["overlap"] >= WHOLE and link["other_overlap"] >= _ALL):
+        return "same picture"
+    if is_whole_in_frame(link, other=True):
+        return f"same picture without the frame around {name} (border, bar or screen)"
+    if link["overlap"] >= WHOLE:
+        return f"crop that shows {_percent(link['other_overlap'])} of {name}"
+    if link["other_overlap"] >= WHOLE:
+        return f"shows more than {name}"
+    return f"shows {_percent(link['other_overlap'])} of {name}"
+
+
+def is_whole_in_frame(link: Facts, *, other: bool = False) -> bool:
+    """Whether one of two shows the whole other picture, and nothing else but a frame (border, bar, screen).
+
+    Args:
+        link: as of `member_reason`.
+        other: ask this of the other picture.
+    """
+    own, than = ("other_", "") if other else ("", "other_")
+    is_framed = link[f"{own}frame"] - link[f"{than}frame"] >= rules.FRAMED
+    return bool(is_framed and link[f"{than}overlap"] >= WHOLE and link[f"{own}overlap"] + link[f"{own}frame"] >= WHOLE)
 
 
 def _changes(row: Facts) -> list[str]:

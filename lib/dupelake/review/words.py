@@ -50,11 +50,7 @@ def headline(left: Row, right: Row | None, evidence: Row | None, *, left_is_src:
 def _in_short(facts: Row) -> str:
     link, kind = facts["link"], facts["kind"]
     if kind == "crop":
-        if is_whole_in_frame(link):
-            return "Same picture, with a frame, a bar or a screen around it"
-        if link["overlap"] >= WHOLE:
-            return "A crop of the left picture"
-        return "Shows more than the left picture" if link["other_overlap"] >= WHOLE else "Two parts of one picture"
+        return _in_short_of_crop(link)
     if kind == "mirrored":
         return "Mirror image of the left picture"
     if kind == "rotated":
@@ -64,6 +60,16 @@ def _in_short(facts: Row) -> str:
         first = "Same picture, mirrored" if facts["is_mirrored"] else "Same picture"
         return ", ".join((first, *(_changes(link) or ["edited"])))
     return f"Same picture, {_size(facts)}"
+
+
+def _in_short_of_crop(link: Row) -> str:
+    if is_whole_in_frame(link):
+        return "Same picture, with a frame, a bar or a screen around it"
+    if is_whole_in_frame(link, other=True):
+        return "Same picture, without the frame, bar or screen around the left one"
+    if link["overlap"] >= WHOLE:
+        return "A crop of the left picture"
+    return "Shows more than the left picture" if link["other_overlap"] >= WHOLE else "Two parts of one picture"
 
 
 def _changes(link: Row) -> list[str]:
