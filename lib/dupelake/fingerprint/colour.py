@@ -87,7 +87,8 @@ def _on(band: Image.Image, profile: bytes | None, level: int) -> tuple[Image.Ima
     """`band` composited on grey of `level`, and whether `band` is opaque."""
     full = rgba(band)
     alpha = full.getchannel("A")
-    rgb = _apply_profile(full.convert("RGB"), profile)
+    grey = band.mode in ("L", "LA", "La")  # has a profile of grey
+    rgb = _apply_profile(full.getchannel("R") if grey else full.convert("RGB"), profile)
     if alpha.getextrema() == (255, 255):
         return rgb, True
     under = Image.new("RGB", rgb.size, (level, level, level))

@@ -73,21 +73,18 @@ def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], jpeg_qual
     """The condition of a picture, from its decoded pixels at full size.
 
     Args:
-        rgb: uint8 (h, w, 3).
-        grey: uint8 (h, w), the same picture in grey.
+        rgb: uint8 (h, w, 3); may be reduced, for only tones and colours are read from it.
+        grey: uint8 (h, w), the same picture in grey, at full size.
         jpeg_quality: 1 to 100, of the file; None if it is not a JPEG.
 
     Raises:
-        ValueError: the two differ in size, or are not uint8 pictures.
+        ValueError: grey is smaller, or they are not uint8 pictures.
     """
-    if rgb.dtype != np.uint8 or grey.dtype != np.uint8 or rgb.shape != (*grey.shape, 3):
-        raise ValueError(f"uint8 (h, w, 3) and uint8 (h, w) of one size, not {rgb.shape} and {grey.shape}")
-    if min(grey.shape) < _LEAST_PX:
+    if rgb.dtype != np.uint8 or grey.dtype != np.uint8 or rgb.ndim != 3 or grey.ndim != 2 or grey.size * 3 < rgb.size:
+        raise ValueError(f"uint8 (h, w, 3) and uint8 (h, w), not smaller, not {rgb.shape} and {grey.shape}")
+    if min(*grey.shape, *rgb.shape[:2]) < _LEAST_PX:
         return Condition()
-    places = _places(grey.shape[0]), _places(grey.shape[1])
-    sides = min(_TILE, grey.shape[0] // 8 * 8), min(_TILE, grey.shape[1] // 8 * 8)
-    tiles = np.stack([grey[y : y + sides[0], x : x + sides[1]] for y in places[0] for x in places[1]])
-    colours = np.stack([rgb[y : y + sides[0], x : x + sides[1]] for y in places[0] for x in places[1]])
+    tiles, colours = _tiles_of(grey), _tiles_of(rgb)
     noise, sharpness = _fine(tiles)
     comb, contrast, colourfulness = _tones(colours)
     clipped = _piled_up(tiles)
@@ -109,6 +106,12 @@ def measure_condition(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], jpeg_qual
         contrast,
         colourfulness,
     )
+
+
+def _tiles_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    sides = min(_TILE, height // 8 * 8), min(_TILE, width // 8 * 8)
+    return np.stack([picture[y : y + sides[0], x : x + sides[1]] for y in _places(height) for x in _places(width)])
 
 
 def _places(side: int) -> list[int]:

@@ -29,7 +29,7 @@ _FLAT = 4.0  # mean power per sample (8-bit levels squared); a flatter picture i
 _CLIFF_DB = 3.5  # every bin in the third of an octave above a cliff lies so far below the mean of the octave under it
 _MARGIN = 0.84  # filters roll off above the old resolution; with this step an enlarged copy rarely measures more
 _STEPS_AN_OCTAVE = 4
-_LOWEST = 2.0**-2.5  # measure of all softer photographs, so that the larger of two soft ones ranks higher
+LOWEST_DETAIL = 2.0**-2.5  # measure of all softer photographs, so that the larger of two soft ones ranks higher
 _PROFILE = 1024  # differences along a row or column in which repeated pixels are searched
 # Measured on the same photographs: 99 % of originals have no such period; 95 % of those with pixels repeated 2 or 3
 # times (JPEG 50) have one
@@ -74,7 +74,7 @@ def measure_spectrum(grey: NDArray[np.uint8]) -> tuple[float, bytes | None]:
     if share >= 1:
         return 1.0, spectrum
     steps = np.floor(_STEPS_AN_OCTAVE * np.log2(share) + 1e-9)
-    return float(max(2.0 ** (steps / _STEPS_AN_OCTAVE), _LOWEST)), spectrum
+    return float(max(2.0 ** (steps / _STEPS_AN_OCTAVE), LOWEST_DETAIL)), spectrum
 
 
 def _lines(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

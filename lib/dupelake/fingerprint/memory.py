@@ -20,6 +20,7 @@ _RGB = 3.7  # bytes a pixel: the picture that is hashed, and the bands in memory
 _HASHING = 6.3  # bytes a pixel: that picture, its grey, and the copy of the grey for pHash
 # Total bytes a pixel, by format, of decoders that hold several copies of the picture.
 _HUNGRY = {"WEBP": 16.5, "AVIF": 16.0, "HEIF": 19.0, "JPEG2000": 25.0}
+_IN_FULL = 4  # bytes a pixel: RGB, and the grey that is kept while the reduced picture is hashed
 _COEFFICIENTS = 6.2  # bytes a full-size pixel of a progressive JPEG, at any scale; a third more with four components
 _BASE = 32 * MIB  # for any picture
 _WORKER = 384 * MIB  # of a Python worker without pictures: its libraries, and memory that it keeps
@@ -41,13 +42,14 @@ class Room:
     python_bytes: int | None = None
 
 
-def needed_bytes(opened: Image.Image, data: bytes, scale: int) -> int:
+def needed_bytes(opened: Image.Image, data: bytes, scale: int, *, in_full: bool = False) -> int:
     """The estimated peak memory for decoding and hashing an opened picture, in bytes, including its file.
 
     Args:
         opened: not yet loaded; its size is the full size divided by `scale`.
         data: of its file.
-        scale: factor by which the sides of a JPEG are reduced while decoding.
+        scale: factor by which the sides of a JPEG are reduced.
+        in_full: it is decoded in full before it is reduced.
     """
     name, mode = opened.format or "", opened.mode
     stored = _STORED.get(mode, 4)
@@ -55,6 +57,8 @@ def needed_bytes(opened: Image.Image, data: bytes, scale: int) -> int:
     whole = shown * scale * scale
     each = max(_HUNGRY.get(name, stored + _RGB), _HASHING)
     needed = shown * each
+    if in_full:
+        needed = max(whole * _IN_FULL + shown * 3, whole + needed)
     if name in ("JPEG", "MPO") and jpegs.is_progressive(data):
         needed += whole * _COEFFICIENTS * (4 / 3 if mode == "CMYK" else 1)
     elif name == "TIFF":

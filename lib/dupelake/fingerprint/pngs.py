@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 from blake3 import blake3
 
@@ -70,6 +71,22 @@ def shows_more(data: bytes) -> bool:
             continue
         return True
     return len(data[found[-1][2] + 4 :].strip(b"\0\xff\r\n ")) > _IDLE_TRAILER_BYTES
+
+
+def mend_transparency(info: dict[Any, Any], data: bytes) -> None:
+    """Gives the transparent colour of tRNS the scale of Pillow's samples, which have 8 bits; Pillow leaves it as it is.
+
+    Of 16-bit colours only the upper byte can be compared.
+
+    Args:
+        info: of the opened picture; changed.
+        data: of the file.
+    """
+    key, (depth, colours) = info.get("transparency"), data[24:26]
+    if colours == 0 and depth in (2, 4) and isinstance(key, int):
+        info["transparency"] = key * (255 // (2**depth - 1))
+    elif colours == 2 and depth == 16 and isinstance(key, tuple):
+        info["transparency"] = tuple(value >> 8 for value in key)
 
 
 def _numbers(body: bytes) -> tuple[int, ...]:

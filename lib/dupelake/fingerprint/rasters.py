@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dupelake.fingerprint.pngs import SIGNATURE
 from dupelake.fingerprint.tiffs import Reading
 
 _BAND_PIXELS = 1 << 20  # some MB in memory besides the whole picture, for any mode
@@ -109,8 +110,13 @@ def dark_colours(data: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8] | Non
         data: of the file.
         shape: (height, width, 3) of Pillow's picture.
     """
-    try:  # BGR, because OpenCV 4.14 gives wrong values for a 16-bit TIFF in RGB
-        deep: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    flags = (
+        cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    )  # BGR, because OpenCV 4.14 gives wrong values for a 16-bit TIFF in RGB
+    if data.startswith(SIGNATURE):  # Pillow turns a TIFF while it loads it, and no PNG
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        deep: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError(str(error)) from error

@@ -45,7 +45,16 @@ class Reading:
     inverted: bool = False
 
 
-def prepare(opened: TiffImagePlugin.TiffImageFile, data: bytes) -> Reading:
+def count_pages(opened: TiffImagePlugin.TiffImageFile) -> int:
+    """The number of pages, 2 where a later page is damaged. Call it before `prepare`, because Pillow seeks for it."""
+    try:
+        return int(opened.n_frames)
+    except Exception:  # of any type; what the first page shows is whole
+        opened.seek(0)
+        return 2
+
+
+def prepare(opened: TiffImagePlugin.TiffImageFile, data: bytes, pages: int) -> Reading:
     """Prepares `opened` (not yet loaded), so that it loads the full-size picture with the samples of the file.
 
     Raises:
@@ -57,7 +66,7 @@ def prepare(opened: TiffImagePlugin.TiffImageFile, data: bytes) -> Reading:
     if _is_reduced(tags):
         if _SUB_IFDS in tags:
             raise NotDecodedError(_RAW)
-        _seek_full_size(opened)
+        _seek_full_size(opened, pages)
         tags = opened.tag_v2
     photometric, bits = tags.get(_PHOTOMETRIC, 0), tags.get(_BITS, (1,))[0]
     if photometric == 5 and tags.get(_INK_SET, 1) != 1:
@@ -79,14 +88,14 @@ def prepare(opened: TiffImagePlugin.TiffImageFile, data: bytes) -> Reading:
     )
 
 
-def shows_more(opened: TiffImagePlugin.TiffImageFile) -> bool:
+def shows_more(opened: TiffImagePlugin.TiffImageFile, pages: int) -> bool:
     """Whether a prepared file shows more than the samples of its first page as Pillow gives them.
 
     Examples: more pages, nested pictures, Photoshop's layers, samples that Pillow cuts to 8 bits or drops, a colour
     space that is not given by a profile, pixels that are not square.
     """
     tags: Any = opened.tag_v2
-    if opened.n_frames > 1 or any(tag in tags for tag in (_SUB_IFDS, _PHOTOSHOP_LAYERS, *_OWN_COLOURS)):
+    if pages > 1 or any(tag in tags for tag in (_SUB_IFDS, _PHOTOSHOP_LAYERS, *_OWN_COLOURS)):
         return True
     if tags.get(282, 1) != tags.get(283, 1):
         return True
@@ -107,9 +116,9 @@ def _is_reduced(tags: Any) -> bool:
     return bool(tags.get(_SUBFILE, 0) & 1) or tags.get(_OLD_SUBFILE) == 2
 
 
-def _seek_full_size(opened: TiffImagePlugin.TiffImageFile) -> None:
+def _seek_full_size(opened: TiffImagePlugin.TiffImageFile, pages: int) -> None:
     """Seeks the first page that is not a reduced picture; stays on the first page if there is none."""
-    for page in range(1, min(opened.n_frames, _MAX_PAGES)):
+    for page in range(1, min(pages, _MAX_PAGES)):
         try:
             opened.seek(page)
         except Exception as error:
