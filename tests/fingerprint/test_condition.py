@@ -120,8 +120,8 @@ def test_what_is_tiny_or_flat_is_not_measured():
     flat = measure_condition(np.full((200, 200, 3), 90, np.uint8), np.full((200, 200), 90, np.uint8))
     assert (flat.jpeg_trace, flat.sharpness, flat.contrast) == (None, None, 0.0)
     assert flat.noise == pytest.approx(0.0, abs=1e-3)
-    with pytest.raises(ValueError, match="one size"):
-        measure_condition(np.zeros((40, 40, 3), np.uint8), np.zeros((40, 41), np.uint8))
+    with pytest.raises(ValueError, match="not smaller"):
+        measure_condition(np.zeros((40, 40, 3), np.uint8), np.zeros((40, 39), np.uint8))
 
 
 @pytest.mark.parametrize("quality", [5, 30, 60, 75, 90, 100])
@@ -151,16 +151,21 @@ def test_camera_data_and_profiles(picture):
     assert decoded(file(picture, "JPEG", icc_profile=profile)).encoding.has_icc
 
 
-def test_a_fingerprint_carries_them_and_leaves_out_what_a_reduced_jpeg_cannot_tell(picture):
+def test_a_fingerprint_carries_them_of_the_full_size(picture, monkeypatch):
     mark = fingerprint_image(file(picture, "JPEG", quality=75), DecodeConfig(), HashConfig())
     assert isinstance(mark, Fingerprint)
     assert (mark.jpeg_quality, mark.jpeg_trace > 0.03, mark.contrast > 0) == (75, True, True)
-    reduced = fingerprint_image(
-        file(picture, "JPEG", quality=75), replace(DecodeConfig(), reduced_jpeg_min_side_px=100), HashConfig()
-    )
+    cfg = replace(DecodeConfig(), reduced_jpeg_min_side_px=100)
+    reduced = fingerprint_image(file(picture, "JPEG", quality=75), cfg, HashConfig())
     assert isinstance(reduced, Fingerprint)
-    assert (reduced.jpeg_quality, reduced.jpeg_trace, reduced.noise, reduced.sharpness) == (75, None, None, None)
-    assert reduced.contrast > 0
+    for name in ("jpeg_trace", "blockiness", "noise", "sharpness"):
+        assert getattr(reduced, name) == pytest.approx(getattr(mark, name), rel=0.02, abs=0.01), name
+    assert (reduced.detail, reduced.quantiser_fits) == (mark.detail, mark.quantiser_fits)
+    monkeypatch.setattr("dupelake.fingerprint.decode._MEASURED_PIXELS", 0)  # as of the largest
+    unknown = fingerprint_image(file(picture, "JPEG", quality=75), cfg, HashConfig())
+    assert isinstance(unknown, Fingerprint)
+    assert (unknown.jpeg_quality, unknown.jpeg_trace, unknown.noise, unknown.sharpness) == (75, None, None, None)
+    assert unknown.contrast > 0
 
 
 def test_measures_have_the_same_bits_wherever_their_arrays_lie(picture):

@@ -8,7 +8,7 @@ from dupelake.stage_versions import StageVersions
 
 def test_the_default_options_have_the_versions_of_stored_rows():
     versions = StageVersions(load_config())
-    assert versions.hash == "h5-pillow13-df431853"
+    assert versions.hash == "h6-pillow13-df431853"
     assert versions.feature == "f1-dfa3e287"
     assert versions.verify == "58a9d0a226af07ff"
     assert versions.decide == "6bf823648cddf808"

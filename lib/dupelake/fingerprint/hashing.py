@@ -22,7 +22,7 @@ from PIL import Image
 from dupelake.config import Config, HashConfig, fingerprint
 from dupelake.fingerprint.detail import DETAIL_VERSION
 
-_REVISION = 5  # raise it with any change in this room that changes a hash, a flag, a digest or a thumbnail
+_REVISION = 6  # raise it with any change in this room that changes a hash, a flag, a digest or a thumbnail
 
 _LANCZOS = Image.Resampling.LANCZOS
 _PHASH_SIDE = 32  # imagehash: hash_size 8 times highfreq_factor 4

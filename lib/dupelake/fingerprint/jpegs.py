@@ -120,8 +120,8 @@ def _behind(data: bytes, end: int) -> bytes:
 def stream_digest(data: bytes, orientation: int, icc_profile: bytes | None, beside: list[bytes]) -> str:
     """Digest of everything that determines the pixels of a JPEG: stream without metadata, orientation, ICC profile.
 
-    For a JPEG decoded at reduced scale a digest of the pixels would be wrong: two pictures that differ only in the
-    dropped coefficients would be equal. Equal streams give equal pictures, and edits of metadata (EXIF, XMP, comments)
+    For a reduced JPEG a digest of the pixels would be wrong: two pictures that differ only in the dropped detail would
+    be equal. Equal streams give equal pictures, and edits of metadata (EXIF, XMP, comments)
     do not change the stream. The drawback: equal pixels stored in another way (PNG, optimised Huffman tables) have
     other digests; their pHash and PDQ differ by 0 bits. `beside` is the result of `extras`, which is hashed as well.
 
