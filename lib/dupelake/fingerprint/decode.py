@@ -107,8 +107,8 @@ def decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None = None) 
 
     A JPEG is reduced to 1/2, 1/4 or 1/8: the largest reduction that leaves the short side at
     `cfg.reduced_jpeg_min_side_px` or more. pHash and PDQ shrink to 32 and 64 px and change by a few bits at most. It is
-    decoded in full all the same, because traces of compression and enlargement are only there; that takes a fifth more
-    time than decoding at 1/2. Only a JPEG of unusual form or size is reduced by its DCT.
+    decoded in full all the same, because traces of compression and enlargement are only there. Only a JPEG of unusual
+    form or size is reduced by its DCT.
 
     Args:
         data: of the file.
