@@ -14,7 +14,7 @@ from typing import Any
 from dupelake.config import Config, load_config
 from dupelake.errors import ConfigError, VersionMixError
 
-FORMAT = 2
+FORMAT = 3
 """Raise it with every change of the files of an index."""
 NAME = "manifest.json"
 ROWS = "rows.sqlite"
@@ -32,6 +32,8 @@ class Manifest:
         as_of: start of the last complete night that it shows, UTC, ISO 8601.
         run_id: of that night.
         tables: the version of each table.
+        table_ids: Delta's id of the tables that are compared with those of a later build: a table that was made anew
+            has another one.
         versions: hash, feature, verify, join, decide, cluster, model, preprocess, and the library.
         config: the options of that night, as in its row of `runs`.
         embeds_all: whether all contents have an embedding, or only those with few words.
@@ -47,6 +49,7 @@ class Manifest:
     as_of: str
     run_id: str
     tables: dict[str, int]
+    table_ids: dict[str, str]
     versions: dict[str, str | None]
     config: dict[str, dict[str, Any]]
     embeds_all: bool

@@ -75,7 +75,8 @@ class DeltaBook:
         def read(folder: Path) -> Mapping[str, Named] | None:
             manifest = manifest_of(folder)
             is_mine = place_of(manifest.warehouse) == place_of(self._root)
-            if not is_mine or manifest.tables.get(IMAGES.name) != self._reader.version(IMAGES.name):
+            shown = manifest.tables.get(IMAGES.name), manifest.table_ids.get(IMAGES.name)
+            if not is_mine or shown != (self._reader.version(IMAGES.name), self._reader.table_id(IMAGES.name)):
                 return None
             with closing(State(manifest.rows(folder))) as state:
                 return _named(names, partial(state.rows, IMAGES, "image_id"), state.images_at)

@@ -93,6 +93,14 @@ class Reader:
         """
         return int(self._table(name).version())
 
+    def table_id(self, name: str) -> str:
+        """Delta's id of the table `name`, which a table that is made anew does not have.
+
+        Raises:
+            NotFoundError: there is no such table.
+        """
+        return str(self._table(name).metadata().id)
+
     def last_sequence(self, name: str) -> int:
         """The number that the last commit to `name` carries (`tables.Warehouse.last_sequence`); 0 without one."""
         with self._store():
