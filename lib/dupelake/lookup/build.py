@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from dupelake.config import Config
 from dupelake.embed.stage import FEW_KEYPOINTS
 from dupelake.errors import BusyError, EnvironmentFault, ModelError, VersionMixError
-from dupelake.lookup.manifest import ROWS, Manifest, config_of, place_of, read_manifest, write_manifest
+from dupelake.lookup.manifest import ROWS, Manifest, config_of, read_manifest, write_manifest
 from dupelake.lookup.segments import MAX_CONTENTS, Keys, Segment, SegmentWriter, ids_of, keys_of, places_of
 from dupelake.lookup.state import StateWriter, columns_of
 from dupelake.lookup.versions import FIX, refuse_others, versions_of
@@ -111,7 +111,7 @@ def build_index(warehouse: str, folder: Path, *, full: bool = False, told: Told 
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         night = _last_night(newest)
-        old = None if full else _usable(folder, night, warehouse)
+        old = None if full else _usable(folder, night)
         if old is not None and (old.run_id, old.tables) == (night.run_id, night.tables):
             told(f"index {folder}: it shows the last night already ({old.run_id})")
             return old
@@ -120,7 +120,7 @@ def build_index(warehouse: str, folder: Path, *, full: bool = False, told: Told 
         state, n_images = _write_state(folder, night)
         n_contents = sum(len(Segment(folder / name)) for name in segments)
         manifest = Manifest(
-            warehouse=warehouse,
+            warehouse=newest.root,
             built_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             as_of=night.as_of,
             run_id=night.run_id,
@@ -189,13 +189,13 @@ def _of_tables(reader: Reader) -> dict[str, set[str]]:
     return found
 
 
-def _usable(folder: Path, night: _Night, warehouse: str) -> Manifest | None:
+def _usable(folder: Path, night: _Night) -> Manifest | None:
     """The present index if only contents were added since."""
     try:
         old = read_manifest(folder)
     except VersionMixError:  # another release wrote it, or it is damaged; all of it can be made again
         return None
-    if old is None or place_of(old.warehouse) != place_of(warehouse) or len(old.segments) >= _MAX_SEGMENTS:
+    if old is None or old.warehouse != night.reader.root or len(old.segments) >= _MAX_SEGMENTS:
         return None
     if old.table_ids != night.table_ids or {**old.versions, "dupelake": None} != {**night.versions, "dupelake": None}:
         return None

@@ -38,7 +38,7 @@ def index_folder(warehouse: str, index: str | os.PathLike[str] | None) -> Path:
             held = read_manifest(folder)
         except VersionMixError:  # whoever opens it refuses it; a build replaces it
             return folder
-        if held is not None and place_of(held.warehouse) != place_of(warehouse):
+        if held is not None and held.warehouse != place_of(warehouse):
             raise VersionMixError(f"the index {folder} is of the warehouse {held.warehouse}; give another folder")
         return folder
     local = known_local(warehouse)

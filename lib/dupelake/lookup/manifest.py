@@ -13,6 +13,7 @@ from typing import Any
 
 from dupelake.config import Config, load_config
 from dupelake.errors import ConfigError, VersionMixError
+from dupelake.warehouse.paths import local_folder
 
 FORMAT = 3
 """Raise it with every change of the files of an index."""
@@ -27,7 +28,7 @@ class Manifest:
     """What an index holds.
 
     Attributes:
-        warehouse: of the index, as it was given.
+        warehouse: of the index, as `place_of` gives it.
         built_at: when the index was made, UTC, ISO 8601.
         as_of: start of the last complete night that it shows, UTC, ISO 8601.
         run_id: of that night.
@@ -127,8 +128,9 @@ def _fixed(section: str) -> set[str]:
 
 
 def place_of(warehouse: str) -> str:
-    """A warehouse's folder or URI in one spelling."""
-    return warehouse.rstrip("/") if "://" in warehouse else os.path.abspath(warehouse)
+    """A warehouse's absolute folder, or its URI, in one spelling: that of `warehouse.reader.Reader.root`."""
+    folder = local_folder(warehouse)
+    return warehouse.rstrip("/") if folder is None else str(folder)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
