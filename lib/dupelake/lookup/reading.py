@@ -14,17 +14,16 @@ from dupelake.embed.stage import has_few_words
 from dupelake.errors import VersionMixError
 from dupelake.fingerprint.fingerprint import Fingerprint
 from dupelake.fingerprint.memory import Room, share_bytes
-from dupelake.fingerprint.stage import Hasher
+from dupelake.fingerprint.stage import Hasher, told_message
 from dupelake.frames.frame import Frame
 from dupelake.frames.functions import F, locally
 from dupelake.ingest.access import Access
 from dupelake.ingest.failure import Failure
 from dupelake.ingest.identity_stage import uri_id
 from dupelake.ingest.trees import list_folder
-from dupelake.ingest.uris import local_path, plain_uri
+from dupelake.ingest.uris import local_path, plain_uri, text_uri
 from dupelake.lookup.index import Index
 from dupelake.lookup.night import Given
-from dupelake.runtime.redaction import redact_uris
 from dupelake.words.vocabulary import load_vocabulary
 
 Source = Any
@@ -36,7 +35,7 @@ class Item:
     """One image to check.
 
     Attributes:
-        name: as the answer names it.
+        name: as the answer names it: as it was given, or its `uri` if that is no text.
         uri: that a manifest would give it; None for pixels and bytes.
         data: the bytes; None to read the file.
     """
@@ -53,8 +52,8 @@ def item_of(source: Source, number: int) -> Item:
         TypeError: it is no image.
     """
     if isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        return Item(str(path), os.path.abspath(local_path(str(path)) or str(path)), None)
+        path = os.fsdecode(source)
+        return Item(text_uri(path), text_uri(os.path.abspath(local_path(path) or path)), None)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Item(f"image {number}", None, bytes(source))
     from PIL import Image
@@ -111,7 +110,7 @@ class Reader:
         """The image with its fingerprint and embedding, or why it cannot be read."""
         shown, file_id = self._hasher.fingerprint(item.uri, item.data)
         if isinstance(shown, Failure):
-            return Failure(shown.reason, redact_uris(shown.message), shown.content_id, shown.byte_size)
+            return Failure(shown.reason, told_message(shown.message), shown.content_id, shown.byte_size)
         uri = item.uri or f"check:{shown.content_id}"
         image_id = image_id_of(uri, scope, self._config.manifest.default_scope)
         return Given(item.name, image_id, uri, scope, file_id, shown, self._embedding(shown))
