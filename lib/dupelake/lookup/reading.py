@@ -26,6 +26,9 @@ from dupelake.lookup.index import Index
 from dupelake.lookup.night import Given
 from dupelake.words.vocabulary import load_vocabulary
 
+_OF_PNG = ("1", "L", "LA", "I;16", "I;16B", "P", "RGB", "RGBA")  # the modes that Pillow writes
+_WHITE = 255
+
 Source = Any
 """A path, bytes, a PIL image, or uint8 (h, w, 3) or (h, w) pixels."""
 
@@ -46,7 +49,7 @@ class Item:
 
 
 def item_of(source: Source, number: int) -> Item:
-    """The item of one source; pixels are encoded as PNG, which keeps them.
+    """The item of one source; pixels are encoded as PNG, which keeps those of its modes.
 
     Raises:
         TypeError: it is no image.
@@ -58,13 +61,32 @@ def item_of(source: Source, number: int) -> Item:
         return Item(f"image {number}", None, bytes(source))
     from PIL import Image
 
+    fix = "give a path, bytes, a PIL image or a numpy array (uint8)"
+    if not isinstance(source, (np.ndarray, Image.Image)):
+        raise TypeError(f"image {number} is a {type(source).__name__}; {fix}")
+    try:
+        data = _png_of(source)
+    except (OSError, TypeError, ValueError) as error:
+        raise TypeError(f"image {number} cannot be taken ({error}); {fix}") from error
+    file = os.fsdecode(getattr(source, "filename", ""))
+    return Item(text_uri(file) if file else f"image {number}", None, data)
+
+
+def _png_of(source: Any) -> bytes:
+    """An array, or a PIL image turned as its EXIF data say, as PNG."""
+    from PIL import Image, ImageOps
+
     if isinstance(source, np.ndarray):
-        source = Image.fromarray(source)
-    if isinstance(source, Image.Image):
-        buffer = io.BytesIO()
-        source.save(buffer, "PNG")
-        return Item(getattr(source, "filename", "") or f"image {number}", None, buffer.getvalue())
-    raise TypeError(f"image {number} is a {type(source).__name__}; give a path, bytes, a PIL image or a numpy array")
+        picture = Image.fromarray(source)
+    else:
+        picture = ImageOps.exif_transpose(source)
+        if picture.mode in ("I", "F") and not all(0 <= end <= _WHITE for end in cast(Any, picture.getextrema())):
+            raise ValueError(f"samples of mode {picture.mode} are not between 0 and {_WHITE}")
+        if picture.mode not in _OF_PNG:
+            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def files_of(paths: Sequence[str], extensions: Sequence[str]) -> Iterator[str]:
