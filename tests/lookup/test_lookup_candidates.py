@@ -84,8 +84,9 @@ def made(folder: Path, contents: list[Fingerprint], scopes: dict[str, list[str]]
     np.save(folder / "state-1" / "units.npy", np.frombuffer(bytes.fromhex("".join(units)), "S16"))
     (folder / "state-1" / "scopes.json").write_text(json.dumps(bounds), encoding="utf-8")
     now = "2026-11-01T00:00:00+00:00"
-    held = {"tables": {}, "versions": versions_of(config, None, None), "config": config.as_dict(), "embeds_all": False}
+    held = {"versions": versions_of(config, None, None), "config": config.as_dict(), "embeds_all": False}
     names = {"segments": ["segment-0", "segment-1"], "state": "state-1", "n_contents": len(contents), "n_images": 0}
+    names |= {"tables": {}, "table_ids": {}}
     write_manifest(folder, Manifest("wh", now, now, "run", centre="", **held, **names))
     return Index(folder)
 

@@ -20,7 +20,18 @@ from dupelake.config import Config, EmbedConfig
 from dupelake.fingerprint.fingerprint import Fingerprint, fingerprint_image
 from dupelake.lookup.reading import image_id_of
 from dupelake.stage_versions import StageVersions
-from dupelake.warehouse.schema import ALL_TABLES, DECISIONS, FEATURES, HASHES, IMAGES, JOINED, RUNS, THUMBNAILS, Table
+from dupelake.warehouse.schema import (
+    ALL_TABLES,
+    BESIDE_NIGHTS,
+    DECISIONS,
+    FEATURES,
+    HASHES,
+    IMAGES,
+    JOINED,
+    RUNS,
+    THUMBNAILS,
+    Table,
+)
 from dupelake.words.vocabulary import load_vocabulary
 
 CONFIG = replace(Config(), embed=EmbedConfig(model="none"))
@@ -44,6 +55,8 @@ def make_night(
     number: int = 1,
     config: Config = CONFIG,
     model: tuple[str | None, str | None] = (None, None),
+    *,
+    is_unchanged: bool = False,
 ) -> None:
     """Add these pictures, by URI, in one more night; the first one makes the tables.
 
@@ -53,6 +66,7 @@ def make_night(
         number: of the night.
         config: of the night.
         model: model_id and preprocess_id whose embeddings it compared; it writes none.
+        is_unchanged: the night writes no table but `runs`.
     """
     if not root.exists():
         make_tables(root)
@@ -72,9 +86,11 @@ def make_night(
         rows["thumbnails"].append({"content_id": shown.content_id, "bytes": shown.thumbnail_bytes, **size})
         joined = {"scope": "", "content_id": shown.content_id, "join_version": versions.join(*model)}
         rows["joined"].append(joined)
-    for table in (IMAGES, HASHES, FEATURES, THUMBNAILS, JOINED):
+    for table in () if is_unchanged else (IMAGES, HASHES, FEATURES, THUMBNAILS, JOINED):
         write_deltalake(str(root / table.name), arrow(table, rows[table.name]), mode="append")
-    tables = {table.name: DeltaTable(str(root / table.name)).version() for table in ALL_TABLES}
+    tables = {
+        table.name: DeltaTable(str(root / table.name)).version() for table in ALL_TABLES if table not in BESIDE_NIGHTS
+    }
     run = {"run_id": f"night-{number}", "job": "nightly", "status": "succeeded", "started_at": at, "finished_at": at}
     empty = {"arguments": "", "config_fingerprint": "", "versions": [], "counts": [], "seconds": []}
     told = {"config": json.dumps(config.as_dict()), "tables": list(tables.items())}

@@ -89,6 +89,8 @@ def _export(args: argparse.Namespace) -> int:
     out = Path(absolute(args.out))
     if out.is_dir():
         raise ConfigError([f"--out {args.out}: is a folder; give a file"])
+    if out.exists() and not out.is_file():  # a regular file would replace it, be it /dev/null or a pipe
+        raise ConfigError([f"--out {args.out}: is no regular file; give a file"])
     night = night_of(args.warehouse, args.tier)
     try:
         written = _writer(args)(night, out)

@@ -26,7 +26,11 @@ class Written:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Gives the path of a file to write, which replaces `path` at the end, unless there was an error."""
+    """Gives the path of a file to write, which replaces `path` at the end, unless there was an error.
+
+    A link stays: the file that it leads to is replaced.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:

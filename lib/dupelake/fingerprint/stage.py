@@ -311,16 +311,19 @@ def _values(result: Fingerprint | Failure, versions: dict[str, str]) -> dict[str
         return {
             "status": FAILED,
             "reason": result.reason,
-            "error_message": _as_text(redact_uris(result.message)),
+            "error_message": told_message(result.message),
             "content_id": result.content_id,
             "byte_size": result.byte_size,
         }
     return {**vars(result), **versions, "status": OK}
 
 
-def _as_text(message: str) -> str:
-    """The message as Arrow takes it: names that are not UTF-8 have their bytes escaped."""
-    return message.encode("utf-8", "backslashreplace").decode("utf-8")
+def told_message(message: str) -> str:
+    """The message of a failure as it is told: without secrets, and with the bytes of names escaped that are no UTF-8.
+
+    Arrow and terminals take no others.
+    """
+    return redact_uris(message).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _output(batch: pa.RecordBatch, start: int, done: list[dict[str, Any]]) -> pa.RecordBatch:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from dupelake.errors import ChangedError, ConfigError
 from dupelake.group.verdicts import ALTERNATE, DUPLICATE, KEEPER, NOT_DUPLICATE, RULE, WITHDRAWN
+from dupelake.ingest.uris import text_uri
 
 PAIR_WORDS, WORDS = (DUPLICATE, NOT_DUPLICATE, ALTERNATE), (DUPLICATE, NOT_DUPLICATE, ALTERNATE, KEEPER, WITHDRAWN)
 WAIT_S, STALE_S = 600.0, 120.0
@@ -142,6 +143,8 @@ def give(
         BusyError: others held the lock for too long; nothing is written.
     """
     author = author.strip()
+    # A file whose name is not UTF-8 is named by its URI, as in the tables.
+    lines = [replace(one, image=text_uri(one.image), other=one.other and text_uri(one.other)) for one in lines]
     found = book.look_up({name for line in lines for name in (line.image, line.other) if name})
     named, unknown = _named(lines, found)
     faults = faults_of_author(author) + faults_of(lines) + unknown

@@ -25,7 +25,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -33,6 +32,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dupelake.ingest.endings import plain_endings
+from dupelake.ingest.uris import text_uri
 from dupelake.warehouse.paths import literal
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def list_folder(folder: str, *, deep: bool) -> Iterator[File]:
             elif is_file:
                 yield _file(entry.path)
         if not is_whole:
-            yield File(_uri(here), None, None)
+            yield File(text_uri(here), None, None)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -236,22 +236,14 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         raise
 
 
-def _uri(path: str) -> str:
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return Path(path).as_uri()
-    return path
-
-
 def _file(path: str) -> File:
     for follow in (True, False):  # a dangling link has a time and a size of its own
         try:
             info = os.stat(path, follow_symlinks=follow)
         except OSError:
             continue
-        return File(_uri(path), time_text(info.st_mtime_ns), info.st_size)
-    return File(_uri(path), "1970-01-01 00:00:00.000000", -1)  # deleted since it was listed; reading it will fail
+        return File(text_uri(path), time_text(info.st_mtime_ns), info.st_size)
+    return File(text_uri(path), "1970-01-01 00:00:00.000000", -1)  # deleted since it was listed; reading it will fail
 
 
 def time_text(ns: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
@@ -32,6 +33,15 @@ def local_path(uri: str) -> str | None:
         # file://name without a path belongs to no other filesystem, so it is a (missing) local file.
         return uri if uri[:5].lower() == "file:" else None
     return uri
+
+
+def text_uri(path: str) -> str:
+    """`path` as it is; the percent-encoded URI of the file where the name is not UTF-8, and so no text for a table."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return Path(os.path.abspath(path)).as_uri()
+    return path
 
 
 def plain_uri(uri: str) -> str:

@@ -85,7 +85,7 @@ class Answer:
         scope: the scope in which it was compared.
         content_id: of its bytes; None if they could not be read.
         is_stored: whether the warehouse has an image of this scope with these bytes, under any name.
-        reason: why it failed; else None.
+        reason: why it failed, or `forgotten`: a night leaves it out, because its image was forgotten; else None.
         message: the reason in words; else None.
         group: the group; None unless it is a copy.
         pairs: all measured pairs, the best first; also those that are no duplicates.
@@ -135,7 +135,8 @@ class Answer:
         if self.status == FAILED:
             return f"{self.image}: failed, {self.reason}: {self.message}"
         if self.group is None:
-            return f"{self.image}: new{folder}"
+            why = f", {self.reason}: {self.message}" if self.reason else ""
+            return f"{self.image}: new{why}{folder}"
         group = self.group
         name = f"group {group.group_id}" if group.group_id else "a new group"
         if group.row["relation"] == "keeper":

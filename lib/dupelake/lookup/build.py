@@ -1,9 +1,9 @@
 """Builds the index of a warehouse from its Delta tables, at the versions of the last complete night.
 
 Contents never change: those that the index lacks become a new segment. A segment is made anew if contents of it were
-embedded since. All is made anew if a table of contents had another change than added rows, if a version or an option
-changed, or if there are many segments. Everything is written beside the present index and becomes valid when the
-manifest is replaced, so a crash leaves the old index.
+embedded since. All is made anew if a table of contents was made anew or had another change than added rows, if a
+version or an option changed, or if there are many segments. Everything is written beside the present index and becomes
+valid when the manifest is replaced, so a crash leaves the old index.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from dupelake.config import Config
 from dupelake.embed.stage import FEW_KEYPOINTS
 from dupelake.errors import BusyError, EnvironmentFault, ModelError, VersionMixError
-from dupelake.lookup.manifest import ROWS, Manifest, config_of, place_of, read_manifest, write_manifest
+from dupelake.lookup.manifest import ROWS, Manifest, config_of, read_manifest, write_manifest
 from dupelake.lookup.segments import MAX_CONTENTS, Keys, Segment, SegmentWriter, ids_of, keys_of, places_of
 from dupelake.lookup.state import StateWriter, columns_of
 from dupelake.lookup.versions import FIX, refuse_others, versions_of
@@ -72,6 +72,7 @@ class _Night:
     run_id: str
     as_of: str
     tables: dict[str, int]
+    table_ids: dict[str, str]
     options: dict[str, dict[str, object]]
     config: Config
     versions: dict[str, str | None]
@@ -110,8 +111,8 @@ def build_index(warehouse: str, folder: Path, *, full: bool = False, told: Told 
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         night = _last_night(newest)
-        old = None if full else _usable(folder, night, warehouse)
-        if old is not None and old.tables == night.tables:
+        old = None if full else _usable(folder, night)
+        if old is not None and (old.run_id, old.tables) == (night.run_id, night.tables):
             told(f"index {folder}: it shows the last night already ({old.run_id})")
             return old
         kept = _complete(folder, night, old) if old is not None else []
@@ -119,11 +120,12 @@ def build_index(warehouse: str, folder: Path, *, full: bool = False, told: Told 
         state, n_images = _write_state(folder, night)
         n_contents = sum(len(Segment(folder / name)) for name in segments)
         manifest = Manifest(
-            warehouse=warehouse,
+            warehouse=newest.root,
             built_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             as_of=night.as_of,
             run_id=night.run_id,
             tables=night.tables,
+            table_ids=night.table_ids,
             versions=night.versions | {"dupelake": __version__},
             config=night.options,
             embeds_all=_embeds_all(night),
@@ -161,7 +163,9 @@ def _last_night(newest: Reader) -> _Night:
     stored = _of_tables(reader)
     versions, centre = _compared(reader, config, stored["join"])
     refuse_others(versions, stored, f"the warehouse {newest.root}")
-    return _Night(reader, last["run_id"], last["started_at"].isoformat(), tables, options, config, versions, centre)
+    ids = {table.name: reader.table_id(table.name) for table in (IMAGES, *_OF_CONTENTS)}
+    as_of = last["started_at"].isoformat()
+    return _Night(reader, last["run_id"], as_of, tables, ids, options, config, versions, centre)
 
 
 def _compared(
@@ -185,15 +189,15 @@ def _of_tables(reader: Reader) -> dict[str, set[str]]:
     return found
 
 
-def _usable(folder: Path, night: _Night, warehouse: str) -> Manifest | None:
+def _usable(folder: Path, night: _Night) -> Manifest | None:
     """The present index if only contents were added since."""
     try:
         old = read_manifest(folder)
     except VersionMixError:  # another release wrote it, or it is damaged; all of it can be made again
         return None
-    if old is None or place_of(old.warehouse) != place_of(warehouse) or len(old.segments) >= _MAX_SEGMENTS:
+    if old is None or old.warehouse != night.reader.root or len(old.segments) >= _MAX_SEGMENTS:
         return None
-    if {**old.versions, "dupelake": None} != {**night.versions, "dupelake": None}:
+    if old.table_ids != night.table_ids or {**old.versions, "dupelake": None} != {**night.versions, "dupelake": None}:
         return None
     for table in _OF_CONTENTS:
         since = old.tables.get(table.name)

@@ -38,7 +38,7 @@ def index_folder(warehouse: str, index: str | os.PathLike[str] | None) -> Path:
             held = read_manifest(folder)
         except VersionMixError:  # whoever opens it refuses it; a build replaces it
             return folder
-        if held is not None and place_of(held.warehouse) != place_of(warehouse):
+        if held is not None and held.warehouse != place_of(warehouse):
             raise VersionMixError(f"the index {folder} is of the warehouse {held.warehouse}; give another folder")
         return folder
     local = known_local(warehouse)
@@ -90,11 +90,12 @@ class Checker:
         return self.check_item(item_of(source, number))[0]
 
     def check_item(self, item: Item) -> tuple[Answer, Given | None]:
-        """The answer for one image, and the image if it could be read."""
+        """The answer for one image, and the image if it could be read and a night would take it in."""
         given = self._reader.read(item, self.scope)
         if isinstance(given, Failure):
             return self.failed(item, given), None
-        return self._dated(Night(self.index, given).answer()), given
+        answer = self._dated(Night(self.index, given).answer())
+        return answer, None if answer.reason else given
 
     def failed(self, item: Item, failure: Failure) -> Answer:
         """The answer for an image that could not be read."""

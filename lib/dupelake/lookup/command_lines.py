@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
-from dupelake.csv_cells import escape
+from dupelake.csv_cells import line_of, write_rows
 from dupelake.errors import ConfigError
 from dupelake.lookup.answer import FAILED, Answer
 from dupelake.profiles import PROFILES
@@ -22,6 +22,7 @@ from dupelake.profiles import PROFILES
 REPORT, REJECT, LINK = "report", "reject", "link"
 FOUND, UNREAD = 10, 3
 """Exit codes with --on-duplicate reject: an image is a copy; none is, but an image could not be read."""
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")  # a name may end the line, or command the terminal
 _COLUMNS = (
     "image", "status", "action", "group_id", "relation", "kind", "score", "keeper_id", "keeper_uri", "link_to_uri",
     "reason", "copy_in_check",
@@ -128,15 +129,9 @@ def _writer(args: argparse.Namespace) -> Callable[[Answer, str], None]:
     if args.json:
         return lambda answer, action: print(json.dumps(answer.as_dict() | {"action": action}), flush=True)
     if not args.csv:
-        return lambda answer, action: print(_line(answer, action), flush=True)
-    rows = csv.writer(sys.stdout)
-    rows.writerow(_COLUMNS)
-
-    def write(answer: Answer, action: str) -> None:
-        rows.writerow([escape(str(value)) if isinstance(value, str) else value for value in _cells(answer, action)])
-        sys.stdout.flush()
-
-    return write
+        return lambda answer, action: print(_CONTROL.sub("?", _line(answer, action)), flush=True)
+    write_rows(sys.stdout, _COLUMNS, ())
+    return lambda answer, action: print(line_of(_cells(answer, action)), end="\r\n", flush=True)
 
 
 def _line(answer: Answer, action: str) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 
 from dupelake.config import Config, load_config
 from dupelake.errors import ConfigError, VersionMixError
+from dupelake.warehouse.paths import local_folder
 
-FORMAT = 2
+FORMAT = 3
 """Raise it with every change of the files of an index."""
 NAME = "manifest.json"
 ROWS = "rows.sqlite"
@@ -27,11 +28,13 @@ class Manifest:
     """What an index holds.
 
     Attributes:
-        warehouse: of the index, as it was given.
+        warehouse: of the index, as `place_of` gives it.
         built_at: when the index was made, UTC, ISO 8601.
         as_of: start of the last complete night that it shows, UTC, ISO 8601.
         run_id: of that night.
         tables: the version of each table.
+        table_ids: Delta's id of the tables that are compared with those of a later build: a table that was made anew
+            has another one.
         versions: hash, feature, verify, join, decide, cluster, model, preprocess, and the library.
         config: the options of that night, as in its row of `runs`.
         embeds_all: whether all contents have an embedding, or only those with few words.
@@ -47,6 +50,7 @@ class Manifest:
     as_of: str
     run_id: str
     tables: dict[str, int]
+    table_ids: dict[str, str]
     versions: dict[str, str | None]
     config: dict[str, dict[str, Any]]
     embeds_all: bool
@@ -124,8 +128,9 @@ def _fixed(section: str) -> set[str]:
 
 
 def place_of(warehouse: str) -> str:
-    """A warehouse's folder or URI in one spelling."""
-    return warehouse.rstrip("/") if "://" in warehouse else os.path.abspath(warehouse)
+    """A warehouse's absolute folder, or its URI, in one spelling: that of `warehouse.reader.Reader.root`."""
+    folder = local_folder(warehouse)
+    return warehouse.rstrip("/") if folder is None else str(folder)
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from dupelake.frames.functions import locally
 from dupelake.group.decisions_stage import resolve_decisions
 from dupelake.group.ids_stage import inherited_ids
 from dupelake.group.stage import member_rows
+from dupelake.ingest.new_images_stage import FORGOTTEN
+from dupelake.ingest.uris import plain_uri
 from dupelake.lookup.answer import COPY, NEW, Answer, Group, Pair
 from dupelake.lookup.by_profile import FAST
 from dupelake.lookup.candidates import Probe, candidates
@@ -41,6 +43,7 @@ from dupelake.warehouse.schema import (
 
 log = logging.getLogger(__name__)
 _OF_FAST = frozenset(("pixel", "phash", "pdq"))  # of `pairs.found_by`
+_FORGOTTEN = "`dupelake forget` took this image out, and no night takes it in again; undo it with --undo"
 Row = dict[str, Any]
 Key = tuple[str, str]
 
@@ -89,8 +92,32 @@ class Night:
     def answer(self) -> Answer:
         """The answer."""
         with locally():
+            if self._is_forgotten():
+                return replace(self._answer(NEW), reason=FORGOTTEN, message=_FORGOTTEN)
             new_pairs = self._pairs()
             return self._grouped(new_pairs)
+
+    def _is_forgotten(self) -> bool:
+        """Whether the image at this URI was forgotten, so that no night takes it in (`new_images_stage`)."""
+        stored = self._state.images_at([plain_uri(self.given.uri or "")])
+        stored = [row for row in stored if "" in (row["scope"], self.given.scope) or row["scope"] == self.given.scope]
+        own = [row for row in stored if row["image_id"] == self.given.image_id] or stored
+        return bool(own) and all(row["deleted_at"] is not None and row["deleted_reason"] == FORGOTTEN for row in own)
+
+    def _answer(self, status: str) -> Answer:
+        """An answer without a group."""
+        own = self.given.shown.content_id
+        return Answer(
+            image=self.given.name,
+            status=status,
+            image_id=self.given.image_id,
+            scope=self.given.scope,
+            content_id=own,
+            is_stored=any(
+                row["deleted_at"] is None and self._compared_in(row["scope"]) == self._compared_in(self.given.scope)
+                for row in self._state.rows(IMAGES, "content_id", [own])
+            ),
+        )
 
     def _compared_in(self, scope: str) -> str:
         return "" if self._config.lsh.scope == "across" else scope
@@ -174,7 +201,6 @@ class Night:
         return out
 
     def _grouped(self, new: dict[Key, Row]) -> Answer:
-        own = self.given.shown.content_id
         accepted = {key: row for key, row in new.items() if row["is_duplicate"]}
         hashes, pairs = self._component(accepted)
         images = self._images_of(hashes)
@@ -191,19 +217,8 @@ class Night:
             )
             rows = rows_of(members.rows)
         mine = next((row for row in rows if row["image_id"] == self.given.image_id), None)
-        return Answer(
-            image=self.given.name,
-            status=NEW if mine is None else COPY,
-            image_id=self.given.image_id,
-            scope=self.given.scope,
-            content_id=own,
-            is_stored=any(
-                row["deleted_at"] is None and self._compared_in(row["scope"]) == self._compared_in(self.given.scope)
-                for row in self._state.rows(IMAGES, "content_id", [own])
-            ),
-            group=None if mine is None else self._group(mine, rows, images),
-            pairs=self._told(new),
-        )
+        group = None if mine is None else self._group(mine, rows, images)
+        return replace(self._answer(NEW if mine is None else COPY), group=group, pairs=self._told(new))
 
     def _component(self, accepted: dict[Key, Row]) -> tuple[dict[str, Row], dict[Key, Row]]:
         """HASHES of the contents that pairs, equal pixels or verdicts connect with the image, and their pairs."""

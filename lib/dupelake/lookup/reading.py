@@ -14,18 +14,20 @@ from dupelake.embed.stage import has_few_words
 from dupelake.errors import VersionMixError
 from dupelake.fingerprint.fingerprint import Fingerprint
 from dupelake.fingerprint.memory import Room, share_bytes
-from dupelake.fingerprint.stage import Hasher
+from dupelake.fingerprint.stage import Hasher, told_message
 from dupelake.frames.frame import Frame
 from dupelake.frames.functions import F, locally
 from dupelake.ingest.access import Access
 from dupelake.ingest.failure import Failure
 from dupelake.ingest.identity_stage import uri_id
 from dupelake.ingest.trees import list_folder
-from dupelake.ingest.uris import local_path, plain_uri
+from dupelake.ingest.uris import local_path, plain_uri, text_uri
 from dupelake.lookup.index import Index
 from dupelake.lookup.night import Given
-from dupelake.runtime.redaction import redact_uris
 from dupelake.words.vocabulary import load_vocabulary
+
+_OF_PNG = ("1", "L", "LA", "I;16", "I;16B", "P", "RGB", "RGBA")  # the modes that Pillow writes
+_WHITE = 255
 
 Source = Any
 """A path, bytes, a PIL image, or uint8 (h, w, 3) or (h, w) pixels."""
@@ -36,7 +38,7 @@ class Item:
     """One image to check.
 
     Attributes:
-        name: as the answer names it.
+        name: as the answer names it: as it was given, or its `uri` if that is no text.
         uri: that a manifest would give it; None for pixels and bytes.
         data: the bytes; None to read the file.
     """
@@ -47,25 +49,44 @@ class Item:
 
 
 def item_of(source: Source, number: int) -> Item:
-    """The item of one source; pixels are encoded as PNG, which keeps them.
+    """The item of one source; pixels are encoded as PNG, which keeps those of its modes.
 
     Raises:
         TypeError: it is no image.
     """
     if isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        return Item(str(path), os.path.abspath(local_path(str(path)) or str(path)), None)
+        path = os.fsdecode(source)
+        return Item(text_uri(path), text_uri(os.path.abspath(local_path(path) or path)), None)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Item(f"image {number}", None, bytes(source))
     from PIL import Image
 
+    fix = "give a path, bytes, a PIL image or a numpy array (uint8)"
+    if not isinstance(source, (np.ndarray, Image.Image)):
+        raise TypeError(f"image {number} is a {type(source).__name__}; {fix}")
+    try:
+        data = _png_of(source)
+    except (OSError, TypeError, ValueError) as error:
+        raise TypeError(f"image {number} cannot be taken ({error}); {fix}") from error
+    file = os.fsdecode(getattr(source, "filename", ""))
+    return Item(text_uri(file) if file else f"image {number}", None, data)
+
+
+def _png_of(source: Any) -> bytes:
+    """An array, or a PIL image turned as its EXIF data say, as PNG."""
+    from PIL import Image, ImageOps
+
     if isinstance(source, np.ndarray):
-        source = Image.fromarray(source)
-    if isinstance(source, Image.Image):
-        buffer = io.BytesIO()
-        source.save(buffer, "PNG")
-        return Item(getattr(source, "filename", "") or f"image {number}", None, buffer.getvalue())
-    raise TypeError(f"image {number} is a {type(source).__name__}; give a path, bytes, a PIL image or a numpy array")
+        picture = Image.fromarray(source)
+    else:
+        picture = ImageOps.exif_transpose(source)
+        if picture.mode in ("I", "F") and not all(0 <= end <= _WHITE for end in cast(Any, picture.getextrema())):
+            raise ValueError(f"samples of mode {picture.mode} are not between 0 and {_WHITE}")
+        if picture.mode not in _OF_PNG:
+            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def files_of(paths: Sequence[str], extensions: Sequence[str]) -> Iterator[str]:
@@ -111,7 +132,7 @@ class Reader:
         """The image with its fingerprint and embedding, or why it cannot be read."""
         shown, file_id = self._hasher.fingerprint(item.uri, item.data)
         if isinstance(shown, Failure):
-            return Failure(shown.reason, redact_uris(shown.message), shown.content_id, shown.byte_size)
+            return Failure(shown.reason, told_message(shown.message), shown.content_id, shown.byte_size)
         uri = item.uri or f"check:{shown.content_id}"
         image_id = image_id_of(uri, scope, self._config.manifest.default_scope)
         return Given(item.name, image_id, uri, scope, file_id, shown, self._embedding(shown))

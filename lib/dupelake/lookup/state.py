@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -80,7 +81,8 @@ class State:
     """The file, opened for reading."""
 
     def __init__(self, path: Path) -> None:
-        self._held = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        uri = Path(os.path.abspath(path)).as_uri()
+        self._held = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True, check_same_thread=False)
         self._readers: dict[str, list[Callable[[Any], Any] | None]] = {}
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pyarrow as pa
 
 from dupelake.errors import NotFoundError, QueryError
-from dupelake.ingest.uris import plain_uri
+from dupelake.ingest.uris import plain_uri, text_uri
 from dupelake.notebook import questions
 from dupelake.notebook.frames import maker_of
 from dupelake.notebook.why import answer_of
@@ -221,6 +221,7 @@ class OpenWarehouse(Generic[F]):
 
     def _image(self, name: str) -> dict[str, Any]:
         """The row of `questions.images_named` of the image with this id, or else with this uri."""
+        name = text_uri(name)
         plain = plain_uri(name)
         uris = {name, plain, *([Path(plain).as_uri(), f"file:{plain}"] if plain.startswith("/") else [])}
         found: list[dict[str, Any]] = self._reader.query(questions.images_named(name, sorted(uris))).to_pylist()

@@ -18,7 +18,7 @@ from dupelake.errors import VersionMixError
 from dupelake.group.giving import STALE_S, Key, Named
 from dupelake.ingest.uris import plain_uri
 from dupelake.lookup.index import opened
-from dupelake.lookup.manifest import manifest_of, place_of
+from dupelake.lookup.manifest import manifest_of
 from dupelake.lookup.state import State
 from dupelake.runtime.lock import PEOPLE, lock_of
 from dupelake.warehouse.reader import Reader
@@ -74,8 +74,9 @@ class DeltaBook:
 
         def read(folder: Path) -> Mapping[str, Named] | None:
             manifest = manifest_of(folder)
-            is_mine = place_of(manifest.warehouse) == place_of(self._root)
-            if not is_mine or manifest.tables.get(IMAGES.name) != self._reader.version(IMAGES.name):
+            is_mine = manifest.warehouse == self._reader.root
+            shown = manifest.tables.get(IMAGES.name), manifest.table_ids.get(IMAGES.name)
+            if not is_mine or shown != (self._reader.version(IMAGES.name), self._reader.table_id(IMAGES.name)):
                 return None
             with closing(State(manifest.rows(folder))) as state:
                 return _named(names, partial(state.rows, IMAGES, "image_id"), state.images_at)

@@ -80,10 +80,16 @@ def qualified(spark: SparkSession, path: str) -> str:
 
 
 def local_folder(root: str) -> Path | None:
-    """The local folder of a path from `qualified`; None if it is not local."""
+    """The local folder of a path from `qualified`, or of one for readers without Spark; None if it is not local.
+
+    A path without a scheme is local whatever the settings of a cluster, which only Hadoop reads.
+
+    Raises:
+        ConfigError: as `known_local`.
+    """
     scheme = _SCHEME.match(root)
     if scheme is None:
-        return Path(root)
+        return Path(_absolute(root))
     return Path(_of_file_uri(root, scheme)) if scheme.group(1).lower() == "file" else None
 
 

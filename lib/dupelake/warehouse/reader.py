@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,12 +21,11 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from dupelake.errors import EnvironmentFault, NotFoundError, QueryError, first_line
 from dupelake.warehouse.fence import APP_ID, count_of
-from dupelake.warehouse.paths import known_local
+from dupelake.warehouse.paths import local_folder
 from dupelake.warehouse.rules import TABLES
 from dupelake.warehouse.store_faults import is_of_store, told
 from dupelake.warehouse.views import DATAFUSION, VIEWS
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _GONE = re.compile(r"Object at location .* not found")  # of an object store, a local disk too
 _SELECT = re.compile(r"(\s|--[^\n]*\n)*(SELECT|WITH)\b", re.IGNORECASE)
@@ -65,7 +63,7 @@ class Reader:
         versions: Mapping[str, int] | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
-        folder = _local(os.fspath(root))
+        folder = local_folder(os.fspath(root))
         self.root = os.fspath(root).rstrip("/") if folder is None else str(folder)
         self.versions = dict(versions or {})
         self._loaded: dict[str, DeltaTable] = {}  # tables at a given version, which never changes
@@ -92,6 +90,14 @@ class Reader:
             NotFoundError: there is no such table.
         """
         return int(self._table(name).version())
+
+    def table_id(self, name: str) -> str:
+        """Delta's id of the table `name`, which a table that is made anew does not have.
+
+        Raises:
+            NotFoundError: there is no such table.
+        """
+        return str(self._table(name).metadata().id)
 
     def last_sequence(self, name: str) -> int:
         """The number that the last commit to `name` carries (`tables.Warehouse.last_sequence`); 0 without one."""
@@ -282,13 +288,6 @@ def micros(time: dt.datetime) -> int:
 def time_literal(time: dt.datetime) -> str:
     """`time` as an expression of SQL."""
     return f"arrow_cast({micros(time)}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
-
-
-def _local(root: str) -> Path | None:
-    """The folder of a local warehouse; None where an object store has it."""
-    if _SCHEME.match(root):
-        return known_local(root)
-    return Path(os.path.abspath(os.path.expanduser(root)))  # whatever a cluster's settings, which only Hadoop reads
 
 
 def _without_views(table: pa.Table) -> pa.Table:
