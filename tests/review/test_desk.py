@@ -292,6 +292,13 @@ def test_only_the_bytes_that_were_compared_are_shown(served, made):
     status, headers, data = ask(served, f"pictures/{image['image_id']}")
     assert (status, headers["Content-Type"]) == (200, "image/jpeg")
     assert data == path.read_bytes()
+    assert headers["Cache-Control"] == "no-store"
+    of_content = f"pictures/{image['image_id']}?content="
+    status, headers, data = ask(served, of_content + image["content_id"])
+    assert (status, headers["Cache-Control"], data) == (200, "private, max-age=3600", path.read_bytes())
+    for other in ("0" * 32, ""):
+        status, headers, data = ask(served, of_content + other)
+        assert (status, headers["Cache-Control"], data) == (204, "no-store", b"")
     try:
         path.write_bytes(bytes(len(data)))  # other bytes of the same size
         assert ask(served, f"pictures/{image['image_id']}")[0] == 204

@@ -181,8 +181,11 @@ def _add_pictures(app: FastAPI, desk: Desk, reader: Reader) -> None:
         return _picture(thumbnail_of(content_id), "image/jpeg")
 
     @app.get("/pictures/{image_id:path}")
-    def picture(image_id: str) -> Response:
-        return _picture(*original_of(reader, image_id))
+    def picture(image_id: str, content: str | None = None) -> Response:
+        reply = _picture(*original_of(reader, image_id, content))
+        if content is None:  # the same address shows other bytes when the file got them
+            reply.headers["Cache-Control"] = "no-store"
+        return reply
 
 
 def _picture(data: bytes | None, kind: str) -> Response:
