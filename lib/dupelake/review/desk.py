@@ -3,7 +3,7 @@
 A pair that was handed to one reviewer is leased to her: nobody else gets it until she has judged it or gives no sign of
 life for LEASE_S. A verdict says which verdicts its author had seen; if another came in since, it is not stored but
 shown. That is judged while the lock for writing verdicts is held, so it also holds for `dupelake decide` and for other
-servers of the warehouse. A verdict on an image whose content is not that of the card is refused.
+servers of the warehouse. A verdict on an image that is gone, or whose content is not that of the card, is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dupelake.warehouse.reader import Reader
 LEASE_S = 600.0
 UNDO = "undo"
 ADDED, MEANWHILE, REFUSED = "added", "meanwhile", "refused"
-_CHANGED = "the picture changed since it was shown; load the page again"
+_CHANGED = "the picture changed or is gone since it was shown; load the page again"
 _RELOAD_S = 10.0  # least time between two searches for more pairs
 
 Row = dict[str, Any]
@@ -88,6 +88,7 @@ class Desk:
         self._leases: dict[str, tuple[str, str, float]] = {}  # key: session, author, until
         self._loaded_at = -float("inf")
         self._restore: dict[tuple[str, str], list[Given]] = {}  # by session and card: what takes its verdict back
+        self._images_version = self._ledger.images_version  # for which the cards were made, or looked through
         self._load()
 
     def _load(self) -> None:
@@ -116,7 +117,7 @@ class Desk:
             cards: new ones, each with `said`; said: by key what others have said of held pairs; counts.
         """
         with self._lock:
-            self._ledger.refresh()
+            self._refresh()
             now = self._clock()
             for key in skipped:
                 if self._holder(key, now) == session:
@@ -217,6 +218,13 @@ class Desk:
             return _outcome(said.key, REFUSED, error.faults, **self._now(plan.card))
         return self._stored(session, author, plan)
 
+    def _refresh(self) -> None:
+        """Read the new verdicts, and drop cards if images changed or are gone."""
+        self._ledger.refresh()
+        if self._images_version != self._ledger.images_version:
+            self._images_version = self._ledger.images_version
+            self._drop_changed()
+
     def _drop_changed(self) -> None:
         """Drop the cards whose pictures are not those that they show, so that a page loaded again shows others."""
         with self._lock:
@@ -255,7 +263,9 @@ class Desk:
         def look() -> None:
             """Called with the lock for writing verdicts held, before anything is written."""
             with self._lock:
-                self._ledger.refresh()
+                self._refresh()
+                if any(plan.card.key not in self._cards for plan in plans):
+                    raise ChangedError([_CHANGED])
                 self._refuse_unseen(author, plans)
                 for plan in plans:
                     key = session, plan.card.key

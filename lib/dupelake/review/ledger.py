@@ -81,6 +81,11 @@ class Ledger:
         self._by_ends: dict[frozenset[str], list[Verdict]] = {}
         self._connected: dict[str, _Connected] = {}
 
+    @property
+    def images_version(self) -> int:
+        """The version of the table `images` at the last `refresh`."""
+        return self._versions[IMAGES.name]
+
     def refresh(self) -> None:
         """Read the new verdicts, if the table changed."""
         versions = {table.name: self._reader.version(table.name) for table in _READ}
