@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from made_lake import CONFIG, arrow
 from review_world import AT, HOSTILE
 from reviewing import Serving, verdicts
@@ -180,7 +181,7 @@ CONFLICTS = {
 }
 
 
-def _add_conflict(lake: Path, kind: str) -> str:
+def _add_conflict(lake: Path, kind: str, at: dt.datetime = AT) -> str:
     """Adds a conflict that a night found; returns the word that both people said."""
     uris = {row["uri"].rpartition("/")[2]: row["image_id"] for row in _images(lake)}
     first, second = uris["coffee.png"], "ghost" if kind == "unknown_image" else uris["rocket.png"]
@@ -188,7 +189,7 @@ def _add_conflict(lake: Path, kind: str) -> str:
     ends = {"image_id": first, "other_image_id": None if word == "keeper" else second}
     against = {"against_image_id": second, "against_verdict": word, "against_author": "bob"}
     row = {"conflict_id": "c", "kind": kind, **ends, **against, "verdict": word, "author": "eve", "message": "told"}
-    row |= {"decided_at": AT, "against_decided_at": AT, "since": AT}
+    row |= {"decided_at": at, "against_decided_at": AT, "since": at}
     table = DECISION_CONFLICTS.name
     write_deltalake(str(lake / table), arrow(DECISION_CONFLICTS, [row]), mode="append")
     return word
@@ -228,6 +229,52 @@ def test_conflicts_come_first_and_end_with_a_verdict_on_them(lake, clock, kind):
         assert {verdict for _, _, verdict in given} == {"keeper", "withdrawn"}
     again = Desk(lake, CONFIG, 1000, 10.0, clock)
     assert again.hand_out("s1", "ann", 1, [], [])["cards"][0]["what"] != "conflict"
+
+
+@pytest.mark.parametrize("word", ["keeper", "withdrawn"])
+def test_a_verdict_on_one_image_does_not_answer_a_conflict_about_two(lake, clock, word):
+    _add_conflict(lake, "not_duplicate_of_duplicate")
+    (card,) = Desk(lake, CONFIG, 1000, 10.0, clock).hand_out("s1", "ann", 1, [], [])["cards"]
+    for side in ("left", "right"):
+        give(DeltaBook(lake, 10), [Line("x", card[side]["image_id"], word)], "eve")
+    (still,) = Desk(lake, CONFIG, 1000, 10.0, clock).hand_out("s1", "ann", 1, [], [])["cards"]
+    assert still["key"] == card["key"]
+
+
+def test_a_conflict_that_somebody_makes_again_is_asked_again(lake, clock):
+    _add_conflict(lake, "not_duplicate_of_duplicate")
+    desk = Desk(lake, CONFIG, 1000, 10.0, clock)
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    desk.judge("s1", "ann", [Said(card["key"], "duplicate", 0)])
+    clock.now += LEASE_S
+    assert card["key"] not in _all_keys(desk)
+    give(DeltaBook(lake, 10), [Line("x", card["left"]["image_id"], "not_duplicate", card["right"]["image_id"])], "eve")
+    DeltaTable(str(lake / DECISION_CONFLICTS.name)).delete()
+    _add_conflict(lake, "not_duplicate_of_duplicate", verdicts(lake)[-1]["decided_at"])  # as a night does
+    clock.now += LEASE_S
+    found = desk.hand_out("s2", "bob", 50, [], [])["cards"][0]
+    assert (found["key"], found["what"]) == (card["key"], "conflict")
+    (again,) = desk.judge("s2", "bob", [Said(card["key"], "duplicate", found["said"][-1]["at"])])
+    assert (again["status"], verdicts(lake)[-1]["author"]) == (ADDED, "bob")
+    assert card["key"] not in _all_keys(desk)
+
+
+def test_a_pair_whose_verdict_somebody_withdrew_is_asked_again(desk, lake, clock):
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    desk.judge("s1", "ann", [Said(card["key"], "keep_left", 0)])
+    clock.now += LEASE_S
+    assert card["key"] not in _all_keys(desk)
+    give(DeltaBook(lake, 10), [Line("x", card["left"]["image_id"], "withdrawn", card["right"]["image_id"])], "eve")
+    assert card["key"] in _all_keys(desk)
+
+
+def _all_keys(desk: Desk) -> list[str]:
+    """The keys of all cards that wait for a verdict and that nobody has; they are free again afterwards."""
+    found: list[str] = []
+    while new := keys(desk.hand_out("all", "all", 50, [], found)):
+        found += new
+    desk.hand_out("all", "all", 0, found, [])
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ servers of the warehouse. A verdict on an image that is gone, or whose content i
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from dupelake.review.cards import Card, CardReader, Given
 from dupelake.review.ledger import Ledger
 from dupelake.review.order import ordered
 from dupelake.serve.book import DeltaBook
-from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.reader import Reader, micros
 
 LEASE_S = 600.0
 UNDO = "undo"
@@ -84,7 +85,7 @@ class Desk:
         self._lock = threading.RLock()  # of what is below, for moments
         self._writing = threading.Lock()  # held while verdicts are written, so that pairs are handed out meanwhile
         self._cards: dict[str, Card] = {}  # in order; those that were judged stay, for undo
-        self._judged: set[str] = set()
+        self._judged: dict[str, int] = {}  # key: when, in microseconds
         self._leases: dict[str, tuple[str, str, float]] = {}  # key: session, author, until
         self._loaded_at = -float("inf")
         self._restore: dict[tuple[str, str], list[Given]] = {}  # by session and card: what takes its verdict back
@@ -96,7 +97,9 @@ class Desk:
         self._loaded_at = self._clock()
         asked = ordered(self._reader, self._ledger, self._config, self._limit)
         for card in self.pictures.cards(asked):
-            self._cards.setdefault(card.key, card)
+            known = self._cards.setdefault(card.key, card)
+            if known.asked.since < card.asked.since:  # its sides stay where reviewers see them
+                self._cards[card.key] = replace(known, asked=card.asked)
         self._ledger.know(vertex for card in self._cards.values() for vertex in card.vertices)
 
     def card(self, key: str) -> Card | None:
@@ -151,12 +154,10 @@ class Desk:
         return found
 
     def _is_open(self, card: Card) -> bool:
-        """Whether the card waits for a verdict: nobody judged it here, and no verdict settles it elsewhere."""
-        if card.key in self._judged:
-            return False
+        """Whether the card waits for a verdict: no verdict settles the pair; nobody judged the conflict here since."""
         ends = card.vertices
-        if card.asked.conflict is not None or len(ends) != 2:
-            return True
+        if card.asked.conflict is not None or len(set(ends)) != 2:
+            return card.key not in self._judged or self._judged[card.key] < card.asked.since
         return self._ledger.is_undecided({"vertex": ends[0], "other_vertex": ends[1]})
 
     def _counts(self, session: str, now: float) -> Row:
@@ -259,6 +260,7 @@ class Desk:
         # A verdict that others have contradicted since is new, though its author gave it before.
         again = not all(self._is_known(plan, author) for plan in plans)
         restore: dict[tuple[str, str], list[Given]] = {}
+        judged: dict[str, int] = {}
 
         def look() -> None:
             """Called with the lock for writing verdicts held, before anything is written."""
@@ -267,7 +269,9 @@ class Desk:
                 if any(plan.card.key not in self._cards for plan in plans):
                     raise ChangedError([_CHANGED])
                 self._refuse_unseen(author, plans)
+                now = micros(dt.datetime.now(dt.UTC))  # with the lock: what others say from now on is later
                 for plan in plans:
+                    judged[plan.card.key] = now
                     key = session, plan.card.key
                     # After a request that was sent twice, undo gives back what held before the first.
                     if key not in self._restore or not self._is_known(plan, author):
@@ -276,16 +280,16 @@ class Desk:
         give(_CarefulBook(self._folder, self._wait_s, look), named, author, again=again)
         with self._lock:
             self._restore |= restore
+            self._judged |= judged
 
     def _stored(self, session: str, author: str, plan: _Plan) -> Row:
         card = plan.card
         with self._lock:
             if plan.said.action == UNDO:
-                self._judged.discard(card.key)
+                self._judged.pop(card.key, None)
                 self._restore.pop((session, card.key), None)
                 self._leases[card.key] = (session, author, self._clock() + LEASE_S)
             else:
-                self._judged.add(card.key)
                 self._leases.pop(card.key, None)
             self._ledger.refresh()
             conflicts = self._ledger.conflicts_with(card.vertices)
