@@ -18,8 +18,10 @@ from dupelake import cli
 from dupelake.group.giving import Line, give
 from dupelake.review.cards import ACTIONS
 from dupelake.review.desk import ADDED, LEASE_S, MEANWHILE, REFUSED, UNDO, Desk, Said
+from dupelake.review.ledger import Ledger
 from dupelake.serve.book import DeltaBook
-from dupelake.warehouse.schema import DECISION_CONFLICTS
+from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.schema import DECISION_CONFLICTS, IMAGES
 
 
 class Clock:
@@ -231,6 +233,59 @@ def test_conflicts_come_first_and_end_with_a_verdict_on_them(lake, clock, kind):
     assert again.hand_out("s1", "ann", 1, [], [])["cards"][0]["what"] != "conflict"
 
 
+def _twin(lake: Path) -> tuple[dict[str, object], str]:
+    """An image, and the id of another one of equal pixels that is added to the warehouse."""
+    image = next(row for row in _images(lake) if row["uri"].endswith("coffee.png"))
+    twin = image | {"image_id": "twin", "uri": "/x/twin.png", "file_id": None}
+    write_deltalake(str(lake / IMAGES.name), arrow(IMAGES, [twin]), mode="append")
+    return image, "twin"
+
+
+def test_withdrawing_from_two_keepers_of_equal_pixels_withdraws_both(lake, clock):
+    image, twin = _twin(lake)
+    one = image["image_id"]
+    give(DeltaBook(lake, 10), [Line("1", one, "keeper"), Line("2", twin, "keeper")], "ann", now=AT)
+    row = {"conflict_id": "c", "kind": "same_time", "image_id": one, "other_image_id": None, "against_image_id": twin}
+    said = {"verdict": "keeper", "author": "ann", "decided_at": AT}
+    row |= said | {f"against_{name}": value for name, value in said.items()} | {"message": "told", "since": AT}
+    write_deltalake(str(lake / DECISION_CONFLICTS.name), arrow(DECISION_CONFLICTS, [row]), mode="append")
+    vertices = [f"{image['content_id']}/{image['scope']}"]
+    assert Ledger(Reader(lake), CONFIG).conflicts_with(vertices)
+    desk = Desk(lake, CONFIG, 1000, 10.0, clock)
+    (card,) = desk.hand_out("s1", "bob", 1, [], [])["cards"]
+    assert {name for name, _, _ in card["lines"]["withdrawn"]} == {one, twin}
+    seen = max(told["at"] for told in card["said"])
+    (outcome,) = desk.judge("s1", "bob", [Said(card["key"], "withdrawn", seen)])
+    assert (outcome["status"], outcome["conflicts"]) == (ADDED, [])
+    assert Ledger(Reader(lake), CONFIG).latest(vertices, of_pair=False) is None
+    (undone,) = desk.judge("s1", "bob", [Said(card["key"], UNDO, outcome["seen"])])
+    assert undone["status"] == ADDED
+    assert Ledger(Reader(lake), CONFIG).latest(vertices, of_pair=False).verdict == "keeper"
+
+
+@pytest.mark.parametrize("action", ["keep_left", "withdrawn"])
+def test_a_verdict_that_parts_equal_pixels_ends_with_the_answer_and_comes_back_with_undo(lake, clock, action):
+    image, twin = _twin(lake)
+    one = image["image_id"]
+    give(DeltaBook(lake, 10), [Line("1", one, "not_duplicate", twin)], "ann", now=AT)
+    row = {"conflict_id": "c", "kind": "not_duplicate_of_duplicate", "image_id": one, "other_image_id": twin}
+    row |= {"verdict": "not_duplicate", "author": "ann", "decided_at": AT, "message": "told", "since": AT}
+    write_deltalake(str(lake / DECISION_CONFLICTS.name), arrow(DECISION_CONFLICTS, [row]), mode="append")
+    desk = Desk(lake, CONFIG, 1000, 10.0, clock)
+    (card,) = desk.hand_out("s1", "bob", 1, [], [])["cards"]
+    assert (card["what"], *card["lines"]) == ("conflict", "keep_left", "keep_right", "withdrawn")
+    seen = max(told["at"] for told in card["said"])
+    (outcome,) = desk.judge("s1", "bob", [Said(card["key"], action, seen)])
+    assert (outcome["status"], outcome["conflicts"]) == (ADDED, [])
+    restarted = Desk(lake, CONFIG, 1000, 10.0, clock)
+    assert restarted.hand_out("s2", "eve", 1, [], [])["cards"][0]["what"] != "conflict"
+    (undone,) = desk.judge("s1", "bob", [Said(card["key"], UNDO, outcome["seen"])])
+    assert undone["status"] == ADDED
+    ledger, vertices = Ledger(Reader(lake), CONFIG), [f"{image['content_id']}/{image['scope']}"]
+    assert ledger.latest(vertices, of_pair=True).verdict == "not_duplicate"
+    assert ledger.latest(vertices, of_pair=False) is None
+
+
 @pytest.mark.parametrize("word", ["keeper", "withdrawn"])
 def test_a_verdict_on_one_image_does_not_answer_a_conflict_about_two(lake, clock, word):
     _add_conflict(lake, "not_duplicate_of_duplicate")
@@ -354,8 +409,6 @@ def test_only_the_bytes_that_were_compared_are_shown(served, made):
 
 
 def _images(lake: Path) -> list[dict[str, object]]:
-    from dupelake.warehouse.reader import Reader
-
     return Reader(lake).table("images").to_pylist()
 
 

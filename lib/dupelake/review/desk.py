@@ -297,12 +297,15 @@ class Desk:
 
     def _holds_now(self, card: Card, line: Given) -> Given:
         """The verdict that would restore what holds now on the images of a line."""
-        latest = self._ledger.latest(card.vertices_of(line))
+        latest = self._holding(card, line)
         return (line[0], line[1], WITHDRAWN) if latest is None else _given(latest)
+
+    def _holding(self, card: Card, line: Given) -> Verdict | None:
+        return self._ledger.latest(card.vertices_of(line), of_pair=line[1] is not None)
 
     def _is_known(self, plan: _Plan, author: str) -> bool:
         """Whether the author's verdicts hold already, as after a request that was sent twice."""
-        now = [self._ledger.latest(plan.card.vertices_of(line)) for line in plan.lines]
+        now = [self._holding(plan.card, line) for line in plan.lines]
         pairs = zip(now, plan.lines, strict=True)
         return all(one is not None and (one.verdict, one.author) == (line[2], author) for one, line in pairs)
 

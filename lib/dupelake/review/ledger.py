@@ -199,9 +199,14 @@ class Ledger:
         self.know(ends)
         return self._by_ends.get(ends, [])
 
-    def latest(self, vertices: Iterable[str]) -> Verdict | None:
-        """The verdict that holds on exactly these vertices; None if there is none, or the last one was withdrawn."""
-        history = self.history(vertices)
+    def latest(self, vertices: Iterable[str], *, of_pair: bool) -> Verdict | None:
+        """The verdict that holds on exactly these vertices; None if there is none, or the last one was withdrawn.
+
+        Args:
+            vertices: one or two.
+            of_pair: of verdicts that name two images, else of those that name one; two may have equal pixels.
+        """
+        history = [one for one in self.history(vertices) if (one.other_image_id is not None) == of_pair]
         people = [one for one in history if not one.is_rule]
         last = (people or history)[-1:]
         return last[0] if last and last[0].verdict != WITHDRAWN else None
