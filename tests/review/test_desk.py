@@ -162,6 +162,20 @@ def test_undo_of_a_verdict_that_the_server_does_not_remember_is_refused(desk, la
     assert len(verdicts(lake)) == n + 1
 
 
+def test_undo_of_a_verdict_that_was_not_stored_or_is_taken_back_says_so(desk, lake):
+    told = ["no verdict of this window is stored on the pair, so there is nothing to take back"]
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    give(DeltaBook(lake, 10), [Line("x", card["left"]["image_id"], "alternate", card["right"]["image_id"])], "eve")
+    (late,) = desk.judge("s1", "ann", [Said(card["key"], "duplicate", 0)])
+    (undone,) = desk.judge("s1", "ann", [Said(card["key"], UNDO, late["seen"])])
+    assert (late["status"], undone["status"], undone["faults"]) == (MEANWHILE, REFUSED, told)
+    (mine,) = desk.judge("s1", "ann", [Said(card["key"], "duplicate", late["seen"])])
+    (undone,) = desk.judge("s1", "ann", [Said(card["key"], UNDO, mine["seen"])])
+    assert [verdicts(lake)[-1][name] for name in ("author", "verdict")] == ["ann", "alternate"]
+    (again,) = desk.judge("s1", "ann", [Said(card["key"], UNDO, undone["seen"])])
+    assert (undone["status"], again["faults"], len(verdicts(lake))) == (ADDED, told, 3)
+
+
 def test_what_makes_no_sense_is_refused_with_the_reason(desk):
     (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
     withdrawn, unknown, nobody = (

@@ -88,7 +88,8 @@ class Desk:
         self._judged: dict[str, int] = {}  # key: when, in microseconds
         self._leases: dict[str, tuple[str, str, float]] = {}  # key: session, author, until
         self._loaded_at = -float("inf")
-        self._restore: dict[tuple[str, str], list[Given]] = {}  # by session and card: what takes its verdict back
+        # By session and card: what takes its verdict back; empty where nothing of it is stored.
+        self._restore: dict[tuple[str, str], list[Given]] = {}
         self._images_version = self._ledger.images_version  # for which the cards were made, or looked through
         self._load()
 
@@ -211,6 +212,7 @@ class Desk:
         try:
             self._write(session, author, [plan])
         except _Meanwhile:
+            self._restore.setdefault((session, said.key), [])
             return _outcome(said.key, MEANWHILE, [], **self._now(plan.card))
         except ChangedError:
             self._drop_changed()
@@ -241,9 +243,11 @@ class Desk:
             if card is None:
                 return _outcome(said.key, REFUSED, ["the pair is not in the queue; load the page again"])
             if said.action == UNDO:
-                lines = self._restore.get((session, card.key), [])
+                lines = self._restore.get((session, card.key))
                 if not lines:
                     told = "the server was started since, and does not know what held before; judge the pair again"
+                    if lines is not None:
+                        told = "no verdict of this window is stored on the pair, so there is nothing to take back"
                     return _outcome(said.key, REFUSED, [told], **self._now(card))
             elif said.action in card.actions():
                 lines = card.lines(said.action)
@@ -274,7 +278,7 @@ class Desk:
                     judged[plan.card.key] = now
                     key = session, plan.card.key
                     # After a request that was sent twice, undo gives back what held before the first.
-                    if key not in self._restore or not self._is_known(plan, author):
+                    if not self._restore.get(key) or not self._is_known(plan, author):
                         restore[key] = [self._holds_now(plan.card, line) for line in plan.lines]
 
         give(_CarefulBook(self._folder, self._wait_s, look), named, author, again=again)
@@ -287,7 +291,7 @@ class Desk:
         with self._lock:
             if plan.said.action == UNDO:
                 self._judged.pop(card.key, None)
-                self._restore.pop((session, card.key), None)
+                self._restore[session, card.key] = []
                 self._leases[card.key] = (session, author, self._clock() + LEASE_S)
             else:
                 self._leases.pop(card.key, None)
