@@ -262,6 +262,27 @@ def test_two_rules_that_keep_two_files_of_equal_pixels_write_the_choice_of_the_f
     assert [one.counts["known"] for one in ruling.apply(root, rules)] == [1, 1]
 
 
+def test_a_rule_that_would_keep_another_file_of_equal_pixels_than_an_earlier_rule_is_in_conflict(tmp_path):
+    lake = Lake(tmp_path / "dupes")
+    for name, folder in (("x1", "web"), ("x2", "archive")):
+        lake.image(name, f"/{folder}/{name}.jpg", "x")
+    lake.group(["x1", "x2"], {"x2": "exact"}, "identical")
+    root, web, archive = lake.write(), *(KEEPS.format(name) for name in ("web", "archive"))
+    ours, key = frozenset(("x1", "x2")), "{{name: other, verdict: keeper, a: {{path: '*/{0}/*'}}}}"
+    assert statuses(root, web) == {(0, ours): "known"}  # it is the keeper
+    assert ruling.apply(root, rules_of(archive))[0].n_verdicts == 1
+    for keeper, other in (("x1", "x2"), ("x2", "x1")):  # before and after a night obeyed
+        lake.groups = []
+        lake.group([keeper, other], {other: "exact"}, "identical")
+        lake.write()
+        assert statuses(root, archive) == {(0, ours): "known"}
+        assert statuses(root, key.format("archive")) == {(0, ours): "known"}, "another rule that keeps the same file"
+        assert statuses(root, web) == {(0, ours): "conflict"}
+        assert statuses(root, archive, web) == {(0, ours): "known", (1, ours): "known"}
+    ruling.undo(root, "archive")
+    assert statuses(root, web) == {(0, ours): "new"}
+
+
 def test_a_pair_that_matches_both_ways_hides_none_that_decides(tmp_path):
     lake = Lake(tmp_path / "dupes")
     for name in "abc":
