@@ -21,7 +21,9 @@ from dupelake.errors import NotFoundError, QueryError
 from dupelake.group.totals import may_go_by_group, may_go_by_kind, totals_of, what_may_go
 from dupelake.report.page import _percent, group_page, warehouse_page
 from dupelake.report.pictures import read_pictures
+from dupelake.report.questions import IMAGES_BY_STATE
 from dupelake.report.snapshot import open_tables
+from dupelake.report.summary import describe
 from dupelake.runtime.run_report import human_bytes
 from dupelake.warehouse.reader import Reader
 
@@ -152,6 +154,18 @@ def test_figures_and_groups_are_those_of_the_tables(made_report):
     assert "made 32 edited copies" in page.texts["Recall by planted edit"]
     assert "found 30: 93.8 % (95 % interval 79.8 % to 98.3 %)" in page.texts["Recall by planted edit"]
     assert page.tables["Table of generators"][1] == ["pdq", "51 of 51", "100 %", "93.0 % to 100 %"]
+
+
+def test_the_summary_counts_images_that_are_gone_on_their_own(tmp_path):
+    write_lake(tmp_path, 5)
+    assert "images  19, 16 ok, failed: 1 empty, 2 truncated\n" in describe(Reader(tmp_path))
+    table = DeltaTable(str(tmp_path / "images"))
+    gone = "image_id LIKE 'image-4-%' OR image_id = 'failed-0'"
+    table.update(predicate=gone, updates={"deleted_at": "now()", "deleted_reason": "'tombstone'"})
+    told = describe(Reader(tmp_path))
+    (found,) = Reader(tmp_path).query(IMAGES_BY_STATE).to_pylist()
+    assert f"images  19, {found['live']} ok, {found['gone']} gone, failed: 1 empty, 1 truncated" in told
+    assert found["named"] == found["live"] + found["gone"] + found["failed"]
 
 
 def test_figures_of_a_real_warehouse_and_of_its_first_night(small_lake):

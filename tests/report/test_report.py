@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import stat
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from dupelake.errors import EnvironmentFault
-from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet
+from dupelake.report.contact_sheet import Member, SheetGroup, draw_contact_sheet, fit_text
 from dupelake.runtime.counts import Counts
 from dupelake.runtime.java import check_java, parse_major
 from dupelake.runtime.redaction import Redactor
@@ -70,6 +71,13 @@ def test_a_longer_reason_has_more_lines_up_to_a_limit():
 def test_sheet_without_groups_and_with_broken_thumbnails_is_drawn():
     assert draw_contact_sheet([], "none").height > 50
     draw_contact_sheet([SheetGroup("g", 2, [member("keeper", thumbnail=b"no jpeg"), member("copy")])], "broken")
+
+
+@pytest.mark.parametrize("name", ["a\nb.jpg", "a\r\n b.jpg", "a\u2028b.jpg", "\n", f"{'x' * 90}\n{'y' * 90}.jpg"])
+def test_a_name_with_a_line_end_is_drawn_in_one_line(name):
+    sheet = draw_contact_sheet([SheetGroup("g", 2, [replace(member("keeper"), name=name), member("copy")])], "one")
+    assert sheet.size == draw_contact_sheet([SheetGroup("g", 2, [member("keeper"), member("copy")])], "one").size
+    assert len(fit_text(ImageDraw.Draw(sheet), name, 190, 12).splitlines()) <= 1
 
 
 def test_human_bytes():

@@ -136,6 +136,16 @@ def test_a_verdict_that_contradicts_others_is_told(browser, served, lake):
         assert "ann says not_duplicate" in ann.text("#notices")
 
 
+def test_the_address_of_a_picture_names_the_bytes_that_it_shows(browser, served, lake):
+    with Window(browser, served.url) as ann:
+        ann.is_loaded()
+        asked = ann.page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
+    named = {one.partition("/pictures/")[2] for one in asked} - {""}
+    rows = Reader(lake).table("images").to_pylist()
+    assert named
+    assert named <= {f"{row['image_id']}?content={row['content_id']}" for row in rows}
+
+
 def test_the_pictures_lie_on_each_other_and_what_differs_is_framed(browser, served):
     with Window(browser, served.url) as ann:
         while "sticker" not in ann.files[1]:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
+from fastapi.testclient import TestClient
 from made_lake import CONFIG
 from reviewing import verdicts
 
 from dupelake import cli
+from dupelake.config import Config
+from dupelake.review.app import Pages, build_app
 from dupelake.review.desk import ADDED, REFUSED, UNDO, Desk, Said
 from dupelake.warehouse.reader import Reader
 
@@ -40,7 +43,7 @@ def test_the_desk_refuses_a_verdict_on_a_picture_that_changed(lake, side, action
     asked = [Said(changed["key"], action, 0), Said(sound["key"], "alternate", 0)]
     refused, added = desk.judge("s", "ann", asked)
     assert (refused["status"], added["status"]) == (REFUSED, ADDED)
-    assert refused["faults"] == ["the picture changed since it was shown; load the page again"]
+    assert refused["faults"] == ["the picture changed or is gone since it was shown; load the page again"]
     assert [row["verdict"] for row in verdicts(lake)] == ["alternate"]
     assert pins(lake) == {sound[end]["image_id"]: sound[end]["content_id"] for end in ("left", "right")}
     cards = desk.hand_out("t", "ann", 50, [], [])["cards"]  # the page is loaded again
@@ -56,6 +59,40 @@ def test_a_server_that_was_started_since_does_not_take_an_old_card_for_its_own(l
     (late,) = Desk(lake, CONFIG, 1000, 10.0).judge("s", "ann", [Said(card["key"], "duplicate", 0)])
     assert late["faults"] == ["the pair is not in the queue; load the page again"]
     assert verdicts(lake) == []
+
+
+def forget(lake: Path, image_id: str, content: str) -> None:
+    """As `dupelake forget --purge` of an image and of its content leave the tables."""
+    gone = {"deleted_at": "now()", "deleted_reason": "'forgotten'"}
+    DeltaTable(str(lake / "images")).update(predicate=f"image_id = '{image_id}'", updates=gone)
+    for name in ("thumbnails", "hashes", "features"):
+        DeltaTable(str(lake / name)).delete(f"content_id = '{content}'")
+    DeltaTable(str(lake / "pairs")).delete(f"src_id = '{content}' OR dst_id = '{content}'")
+    DeltaTable(str(lake / "groups")).delete(f"image_id = '{image_id}'")
+
+
+def test_a_running_server_shows_no_forgotten_image_and_takes_no_verdict_on_it(lake):
+    desk = Desk(lake, CONFIG, 1000, 10.0)
+    client = TestClient(build_app(Pages(desk, desk._reader, Config().serve, None)), base_url="http://127.0.0.1")
+    held, free, other = desk.hand_out("s", "ann", 3, [], [])["cards"]
+    desk.hand_out("s", "ann", 0, [free["key"]], [held["key"], other["key"]])
+    gone = {card[side]["image_id"]: card[side]["content_id"] for card in (held, free) for side in ("left", "right")}
+    addresses = [f"/thumbnails/{content}" for content in gone.values()]
+    assert [client.get(one).status_code for one in addresses] == [200] * len(gone)
+    for image_id, content in gone.items():
+        forget(lake, image_id, content)
+    (late,) = desk.judge("s", "ann", [Said(held["key"], "duplicate", 0)])  # before any window asks for more
+    assert late["status"] == REFUSED
+    assert late["faults"] == ["the picture changed or is gone since it was shown; load the page again"]
+    assert verdicts(lake) == []
+    cards = desk.hand_out("t", "bob", 50, [], [])["cards"]
+    assert cards
+    assert not gone.keys() & {card[side]["image_id"] for card in cards for side in ("left", "right")}
+    (late,) = desk.judge("t", "bob", [Said(free["key"], "duplicate", 0)])
+    assert (late["status"], verdicts(lake)) == (REFUSED, [])
+    assert [client.get(one).status_code for one in addresses] == [204] * len(gone)
+    sound = next(card for card in cards if card["right"])
+    assert desk.judge("t", "bob", [Said(sound["key"], "alternate", 0)])[0]["status"] == ADDED
 
 
 def test_undo_is_not_written_about_a_picture_that_changed(lake):

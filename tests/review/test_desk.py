@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from made_lake import CONFIG, arrow
 from review_world import AT, HOSTILE
 from reviewing import Serving, verdicts
@@ -17,8 +18,10 @@ from dupelake import cli
 from dupelake.group.giving import Line, give
 from dupelake.review.cards import ACTIONS
 from dupelake.review.desk import ADDED, LEASE_S, MEANWHILE, REFUSED, UNDO, Desk, Said
+from dupelake.review.ledger import Ledger
 from dupelake.serve.book import DeltaBook
-from dupelake.warehouse.schema import DECISION_CONFLICTS
+from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.schema import DECISION_CONFLICTS, IMAGES
 
 
 class Clock:
@@ -159,6 +162,20 @@ def test_undo_of_a_verdict_that_the_server_does_not_remember_is_refused(desk, la
     assert len(verdicts(lake)) == n + 1
 
 
+def test_undo_of_a_verdict_that_was_not_stored_or_is_taken_back_says_so(desk, lake):
+    told = ["no verdict of this window is stored on the pair, so there is nothing to take back"]
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    give(DeltaBook(lake, 10), [Line("x", card["left"]["image_id"], "alternate", card["right"]["image_id"])], "eve")
+    (late,) = desk.judge("s1", "ann", [Said(card["key"], "duplicate", 0)])
+    (undone,) = desk.judge("s1", "ann", [Said(card["key"], UNDO, late["seen"])])
+    assert (late["status"], undone["status"], undone["faults"]) == (MEANWHILE, REFUSED, told)
+    (mine,) = desk.judge("s1", "ann", [Said(card["key"], "duplicate", late["seen"])])
+    (undone,) = desk.judge("s1", "ann", [Said(card["key"], UNDO, mine["seen"])])
+    assert [verdicts(lake)[-1][name] for name in ("author", "verdict")] == ["ann", "alternate"]
+    (again,) = desk.judge("s1", "ann", [Said(card["key"], UNDO, undone["seen"])])
+    assert (undone["status"], again["faults"], len(verdicts(lake))) == (ADDED, told, 3)
+
+
 def test_what_makes_no_sense_is_refused_with_the_reason(desk):
     (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
     withdrawn, unknown, nobody = (
@@ -180,7 +197,7 @@ CONFLICTS = {
 }
 
 
-def _add_conflict(lake: Path, kind: str) -> str:
+def _add_conflict(lake: Path, kind: str, at: dt.datetime = AT) -> str:
     """Adds a conflict that a night found; returns the word that both people said."""
     uris = {row["uri"].rpartition("/")[2]: row["image_id"] for row in _images(lake)}
     first, second = uris["coffee.png"], "ghost" if kind == "unknown_image" else uris["rocket.png"]
@@ -188,7 +205,7 @@ def _add_conflict(lake: Path, kind: str) -> str:
     ends = {"image_id": first, "other_image_id": None if word == "keeper" else second}
     against = {"against_image_id": second, "against_verdict": word, "against_author": "bob"}
     row = {"conflict_id": "c", "kind": kind, **ends, **against, "verdict": word, "author": "eve", "message": "told"}
-    row |= {"decided_at": AT, "against_decided_at": AT, "since": AT}
+    row |= {"decided_at": at, "against_decided_at": AT, "since": at}
     table = DECISION_CONFLICTS.name
     write_deltalake(str(lake / table), arrow(DECISION_CONFLICTS, [row]), mode="append")
     return word
@@ -228,6 +245,105 @@ def test_conflicts_come_first_and_end_with_a_verdict_on_them(lake, clock, kind):
         assert {verdict for _, _, verdict in given} == {"keeper", "withdrawn"}
     again = Desk(lake, CONFIG, 1000, 10.0, clock)
     assert again.hand_out("s1", "ann", 1, [], [])["cards"][0]["what"] != "conflict"
+
+
+def _twin(lake: Path) -> tuple[dict[str, object], str]:
+    """An image, and the id of another one of equal pixels that is added to the warehouse."""
+    image = next(row for row in _images(lake) if row["uri"].endswith("coffee.png"))
+    twin = image | {"image_id": "twin", "uri": "/x/twin.png", "file_id": None}
+    write_deltalake(str(lake / IMAGES.name), arrow(IMAGES, [twin]), mode="append")
+    return image, "twin"
+
+
+def test_withdrawing_from_two_keepers_of_equal_pixels_withdraws_both(lake, clock):
+    image, twin = _twin(lake)
+    one = image["image_id"]
+    give(DeltaBook(lake, 10), [Line("1", one, "keeper"), Line("2", twin, "keeper")], "ann", now=AT)
+    row = {"conflict_id": "c", "kind": "same_time", "image_id": one, "other_image_id": None, "against_image_id": twin}
+    said = {"verdict": "keeper", "author": "ann", "decided_at": AT}
+    row |= said | {f"against_{name}": value for name, value in said.items()} | {"message": "told", "since": AT}
+    write_deltalake(str(lake / DECISION_CONFLICTS.name), arrow(DECISION_CONFLICTS, [row]), mode="append")
+    vertices = [f"{image['content_id']}/{image['scope']}"]
+    assert Ledger(Reader(lake), CONFIG).conflicts_with(vertices)
+    desk = Desk(lake, CONFIG, 1000, 10.0, clock)
+    (card,) = desk.hand_out("s1", "bob", 1, [], [])["cards"]
+    assert {name for name, _, _ in card["lines"]["withdrawn"]} == {one, twin}
+    seen = max(told["at"] for told in card["said"])
+    (outcome,) = desk.judge("s1", "bob", [Said(card["key"], "withdrawn", seen)])
+    assert (outcome["status"], outcome["conflicts"]) == (ADDED, [])
+    assert Ledger(Reader(lake), CONFIG).latest(vertices, of_pair=False) is None
+    (undone,) = desk.judge("s1", "bob", [Said(card["key"], UNDO, outcome["seen"])])
+    assert undone["status"] == ADDED
+    assert Ledger(Reader(lake), CONFIG).latest(vertices, of_pair=False).verdict == "keeper"
+
+
+@pytest.mark.parametrize("action", ["keep_left", "withdrawn"])
+def test_a_verdict_that_parts_equal_pixels_ends_with_the_answer_and_comes_back_with_undo(lake, clock, action):
+    image, twin = _twin(lake)
+    one = image["image_id"]
+    give(DeltaBook(lake, 10), [Line("1", one, "not_duplicate", twin)], "ann", now=AT)
+    row = {"conflict_id": "c", "kind": "not_duplicate_of_duplicate", "image_id": one, "other_image_id": twin}
+    row |= {"verdict": "not_duplicate", "author": "ann", "decided_at": AT, "message": "told", "since": AT}
+    write_deltalake(str(lake / DECISION_CONFLICTS.name), arrow(DECISION_CONFLICTS, [row]), mode="append")
+    desk = Desk(lake, CONFIG, 1000, 10.0, clock)
+    (card,) = desk.hand_out("s1", "bob", 1, [], [])["cards"]
+    assert (card["what"], *card["lines"]) == ("conflict", "keep_left", "keep_right", "withdrawn")
+    seen = max(told["at"] for told in card["said"])
+    (outcome,) = desk.judge("s1", "bob", [Said(card["key"], action, seen)])
+    assert (outcome["status"], outcome["conflicts"]) == (ADDED, [])
+    restarted = Desk(lake, CONFIG, 1000, 10.0, clock)
+    assert restarted.hand_out("s2", "eve", 1, [], [])["cards"][0]["what"] != "conflict"
+    (undone,) = desk.judge("s1", "bob", [Said(card["key"], UNDO, outcome["seen"])])
+    assert undone["status"] == ADDED
+    ledger, vertices = Ledger(Reader(lake), CONFIG), [f"{image['content_id']}/{image['scope']}"]
+    assert ledger.latest(vertices, of_pair=True).verdict == "not_duplicate"
+    assert ledger.latest(vertices, of_pair=False) is None
+
+
+@pytest.mark.parametrize("word", ["keeper", "withdrawn"])
+def test_a_verdict_on_one_image_does_not_answer_a_conflict_about_two(lake, clock, word):
+    _add_conflict(lake, "not_duplicate_of_duplicate")
+    (card,) = Desk(lake, CONFIG, 1000, 10.0, clock).hand_out("s1", "ann", 1, [], [])["cards"]
+    for side in ("left", "right"):
+        give(DeltaBook(lake, 10), [Line("x", card[side]["image_id"], word)], "eve")
+    (still,) = Desk(lake, CONFIG, 1000, 10.0, clock).hand_out("s1", "ann", 1, [], [])["cards"]
+    assert still["key"] == card["key"]
+
+
+def test_a_conflict_that_somebody_makes_again_is_asked_again(lake, clock):
+    _add_conflict(lake, "not_duplicate_of_duplicate")
+    desk = Desk(lake, CONFIG, 1000, 10.0, clock)
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    desk.judge("s1", "ann", [Said(card["key"], "duplicate", 0)])
+    clock.now += LEASE_S
+    assert card["key"] not in _all_keys(desk)
+    give(DeltaBook(lake, 10), [Line("x", card["left"]["image_id"], "not_duplicate", card["right"]["image_id"])], "eve")
+    DeltaTable(str(lake / DECISION_CONFLICTS.name)).delete()
+    _add_conflict(lake, "not_duplicate_of_duplicate", verdicts(lake)[-1]["decided_at"])  # as a night does
+    clock.now += LEASE_S
+    found = desk.hand_out("s2", "bob", 50, [], [])["cards"][0]
+    assert (found["key"], found["what"]) == (card["key"], "conflict")
+    (again,) = desk.judge("s2", "bob", [Said(card["key"], "duplicate", found["said"][-1]["at"])])
+    assert (again["status"], verdicts(lake)[-1]["author"]) == (ADDED, "bob")
+    assert card["key"] not in _all_keys(desk)
+
+
+def test_a_pair_whose_verdict_somebody_withdrew_is_asked_again(desk, lake, clock):
+    (card,) = desk.hand_out("s1", "ann", 1, [], [])["cards"]
+    desk.judge("s1", "ann", [Said(card["key"], "keep_left", 0)])
+    clock.now += LEASE_S
+    assert card["key"] not in _all_keys(desk)
+    give(DeltaBook(lake, 10), [Line("x", card["left"]["image_id"], "withdrawn", card["right"]["image_id"])], "eve")
+    assert card["key"] in _all_keys(desk)
+
+
+def _all_keys(desk: Desk) -> list[str]:
+    """The keys of all cards that wait for a verdict and that nobody has; they are free again afterwards."""
+    found: list[str] = []
+    while new := keys(desk.hand_out("all", "all", 50, [], found)):
+        found += new
+    desk.hand_out("all", "all", 0, found, [])
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +408,13 @@ def test_only_the_bytes_that_were_compared_are_shown(served, made):
     status, headers, data = ask(served, f"pictures/{image['image_id']}")
     assert (status, headers["Content-Type"]) == (200, "image/jpeg")
     assert data == path.read_bytes()
+    assert headers["Cache-Control"] == "no-store"
+    of_content = f"pictures/{image['image_id']}?content="
+    status, headers, data = ask(served, of_content + image["content_id"])
+    assert (status, headers["Cache-Control"], data) == (200, "private, max-age=3600", path.read_bytes())
+    for other in ("0" * 32, ""):
+        status, headers, data = ask(served, of_content + other)
+        assert (status, headers["Cache-Control"], data) == (204, "no-store", b"")
     try:
         path.write_bytes(bytes(len(data)))  # other bytes of the same size
         assert ask(served, f"pictures/{image['image_id']}")[0] == 204
@@ -300,8 +423,6 @@ def test_only_the_bytes_that_were_compared_are_shown(served, made):
 
 
 def _images(lake: Path) -> list[dict[str, object]]:
-    from dupelake.warehouse.reader import Reader
-
     return Reader(lake).table("images").to_pylist()
 
 

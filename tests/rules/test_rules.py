@@ -262,6 +262,27 @@ def test_two_rules_that_keep_two_files_of_equal_pixels_write_the_choice_of_the_f
     assert [one.counts["known"] for one in ruling.apply(root, rules)] == [1, 1]
 
 
+def test_a_rule_that_would_keep_another_file_of_equal_pixels_than_an_earlier_rule_is_in_conflict(tmp_path):
+    lake = Lake(tmp_path / "dupes")
+    for name, folder in (("x1", "web"), ("x2", "archive")):
+        lake.image(name, f"/{folder}/{name}.jpg", "x")
+    lake.group(["x1", "x2"], {"x2": "exact"}, "identical")
+    root, web, archive = lake.write(), *(KEEPS.format(name) for name in ("web", "archive"))
+    ours, key = frozenset(("x1", "x2")), "{{name: other, verdict: keeper, a: {{path: '*/{0}/*'}}}}"
+    assert statuses(root, web) == {(0, ours): "known"}  # it is the keeper
+    assert ruling.apply(root, rules_of(archive))[0].n_verdicts == 1
+    for keeper, other in (("x1", "x2"), ("x2", "x1")):  # before and after a night obeyed
+        lake.groups = []
+        lake.group([keeper, other], {other: "exact"}, "identical")
+        lake.write()
+        assert statuses(root, archive) == {(0, ours): "known"}
+        assert statuses(root, key.format("archive")) == {(0, ours): "known"}, "another rule that keeps the same file"
+        assert statuses(root, web) == {(0, ours): "conflict"}
+        assert statuses(root, archive, web) == {(0, ours): "known", (1, ours): "known"}
+    ruling.undo(root, "archive")
+    assert statuses(root, web) == {(0, ours): "new"}
+
+
 def test_a_pair_that_matches_both_ways_hides_none_that_decides(tmp_path):
     lake = Lake(tmp_path / "dupes")
     for name in "abc":
@@ -309,6 +330,39 @@ def test_undo_withdraws_what_was_decided_though_a_file_has_other_bytes_now(lake)
     assert set(statuses(root, "{name: two, verdict: alternate, a: {path: '*/a3.jpg'}}").values()) == {"conflict"}
     ruling.undo(root, "one")
     assert set(statuses(root, "{name: two, verdict: alternate, a: {path: '*/a3.jpg'}}").values()) == {"new"}
+
+
+def test_undo_withdraws_each_verdict_on_the_same_images_pinned_to_its_own_bytes(lake):
+    for name in ("a2", "a3"):
+        lake.image(name, of="a")  # other files of the first bytes of a
+    lake.group(["a2", "a3"], {"a3": "exact"}, "identical")
+    root = lake.write()
+    ab = "{name: one, verdict: not_duplicate, a: {path: '*/a.jpg'}, b: {path: '*/b.jpg'}}"
+    assert ruling.apply(root, rules_of(ab))[0].n_verdicts == 1
+    lake.images["a"]["content_id"] = content("other")
+    lake.hashes[content("other")] = {}
+    for name in "bc":
+        lake.pair("a", name)
+    lake.write()
+    more = "{name: one, verdict: not_duplicate, a: {path: '*/a.jpg'}}"
+    assert ruling.apply(root, rules_of(more))[0].n_verdicts == 2  # a-b again, and a-c
+    others = ["{name: two, verdict: alternate, a: {path: '*/a*.jpg'}}", SAYS["duplicate"]]
+    for other in others:
+        found = statuses(root, other)
+        assert {found[0, key] for key in (frozenset(("a2", "b")), *pairs_of("ab", "ac"))} == {"conflict"}
+    assert ruling.undo(root, "one") == 3
+    for other in others:
+        found = statuses(root, other)
+        assert {found[0, key] for key in (frozenset(("a2", "b")), *pairs_of("ab", "ac"))} == {"new"}
+    with pytest.raises(ConfigError, match="no verdict of this rule stands"):
+        ruling.undo(root, "one")
+    pins = {
+        (row["image_id"], row["decided_at"]): row["content_id"] for row in Reader(root).table("decided").to_pylist()
+    }
+    rows = Reader(root).table("decisions", order="decided_at, other_image_id").to_pylist()
+    told = [(pins[row["image_id"], row["decided_at"]], row["other_image_id"]) for row in rows]
+    first, *later = [(content("a"), "b"), (content("other"), "b"), (content("other"), "c")]
+    assert told == [first, *later] * 2, "each withdrawal is about the contents of its verdict"
 
 
 def test_a_verdict_on_an_image_that_was_deleted_says_nothing_of_its_former_partner(lake):

@@ -175,7 +175,8 @@ def load_thumbnail(data: bytes | None, side_px: int) -> Image.Image | None:
 
 
 def fit_text(draw: ImageDraw.ImageDraw, line: str, width_px: int, size: int) -> str:
-    """`line`, with its middle removed if it is wider than `width_px` in a font of `size` pixels."""
+    """`line` as one line, with its middle removed if it is wider than `width_px` in a font of `size` pixels."""
+    line = " ".join(line.splitlines())  # a file name may have line ends, which Pillow does not measure
     if draw.textlength(line, font(size)) <= width_px:
         return line
     keep = len(line) // 2

@@ -10,7 +10,10 @@ from dupelake.warehouse.rules import COMPLETE, DECIDING, FAILING, FILE_ID, LIVE,
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
 
-BY_REASON = "SELECT coalesce(reason, 'ok') AS reason, count(*) AS n FROM images GROUP BY 1 ORDER BY 1"
+BY_REASON = """
+SELECT CASE WHEN deleted_at IS NOT NULL THEN 'gone' ELSE coalesce(reason, 'ok') END AS reason, count(*) AS n
+FROM images GROUP BY 1 ORDER BY 1
+"""
 BY_KIND = "SELECT kind, count(*) AS n FROM pairs WHERE is_duplicate GROUP BY kind ORDER BY kind"
 IMAGES_BY_STATE = f"""
 SELECT count(*) AS named, count(*) FILTER (WHERE {LIVE}) AS live,

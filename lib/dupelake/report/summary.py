@@ -17,14 +17,14 @@ _MEMBERS_DRAWN = 7
 def describe(reader: Reader, run_id: str | None = None) -> str:
     """The state of the warehouse in a few lines; `run_id` is the night whose tables are read, if not the last."""
     by_reason = {row["reason"]: row["n"] for row in reader.query(BY_REASON).to_pylist()}
-    n_ok, n_all = by_reason.pop("ok", 0), sum(by_reason.values())
+    n_all, n_ok, n_gone = sum(by_reason.values()), by_reason.pop("ok", 0), by_reason.pop("gone", 0)
     failed = ", ".join(f"{n} {reason}" for reason, n in by_reason.items())
     kinds = ", ".join(f"{row['n']} {row['kind']}" for row in reader.query(BY_KIND).to_pylist())
     (totals,) = reader.query(totals_of()).to_pylist()
     (may_go,) = reader.query(what_may_go()).to_pylist()
     lines = [
         f"Warehouse {redact_uris(reader.root)}",
-        f"  images  {n_all + n_ok}, {n_ok} ok" + (f", failed: {failed}" if failed else ""),
+        f"  images  {n_all}, {n_ok} ok{f', {n_gone} gone' if n_gone else ''}{f', failed: {failed}' if failed else ''}",
         f"  pairs   {kinds or 'no duplicates'}",
         f"  groups  {totals['groups']} of {totals['images_grouped']} images, {totals['copies']} copies; "
         f"{totals['removable']} removable, {human_bytes(may_go['removable_bytes'])}",

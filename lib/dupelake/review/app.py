@@ -27,6 +27,7 @@ from dupelake.serve.server import listen, token_of
 from dupelake.version import __version__
 from dupelake.warehouse.paths import known_local
 from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.schema import THUMBNAILS
 
 LEASE = "/lease"
 _STATIC = "/static/"
@@ -173,16 +174,19 @@ def _add_verdicts(app: FastAPI, desk: Desk) -> None:
 
 def _add_pictures(app: FastAPI, desk: Desk, reader: Reader) -> None:
     @lru_cache(maxsize=_THUMBNAILS)
-    def thumbnail_of(content_id: str) -> bytes | None:
+    def thumbnail_of(content_id: str, version: int) -> bytes | None:  # one that was purged is not in the next version
         return desk.pictures.thumbnails([content_id]).get(content_id)
 
     @app.get("/thumbnails/{content_id}")
     def thumbnail(content_id: str) -> Response:
-        return _picture(thumbnail_of(content_id), "image/jpeg")
+        return _picture(thumbnail_of(content_id, reader.version(THUMBNAILS.name)), "image/jpeg")
 
     @app.get("/pictures/{image_id:path}")
-    def picture(image_id: str) -> Response:
-        return _picture(*original_of(reader, image_id))
+    def picture(image_id: str, content: str | None = None) -> Response:
+        reply = _picture(*original_of(reader, image_id, content))
+        if content is None:  # the same address shows other bytes when the file got them
+            reply.headers["Cache-Control"] = "no-store"
+        return reply
 
 
 def _picture(data: bytes | None, kind: str) -> Response:

@@ -125,7 +125,7 @@ class Card:
     def actions(self) -> tuple[str, ...]:
         """Which of ACTIONS make sense."""
         kind = self.asked.conflict
-        if kind in (UNKNOWN_IMAGE, DIFFERENT_SCOPES) or self.right is None:
+        if kind in (UNKNOWN_IMAGE, DIFFERENT_SCOPES) or len(self.vertices) < 2:
             return (WITHDRAWN,)
         if kind == TWO_KEEPERS:
             return KEEP_LEFT, KEEP_RIGHT
@@ -137,14 +137,16 @@ class Card:
         """The verdicts (image_id, other_image_id, verdict) that an action of `actions` stands for."""
         first, second = self.left.image_id, self.right.image_id if self.right is not None else None
         if action == WITHDRAWN:
-            return [(first, second, WITHDRAWN)]
+            if second is None or self.asked.is_of_pair:
+                return [(first, second, WITHDRAWN)]
+            return [(first, None, WITHDRAWN), (second, None, WITHDRAWN)]  # each is the keeper of somebody
         if action not in (KEEP_LEFT, KEEP_RIGHT):
             return [(first, second, action)]
         kept, other = (first, second) if action == KEEP_LEFT else (second or first, first)
         keeper: Given = (kept, None, KEEPER)
         if self.asked.conflict == TWO_KEEPERS:
             return [keeper, (other or first, None, WITHDRAWN)]
-        if len(set(self.vertices)) == 1:
+        if len(set(self.vertices)) == 1 and not self.asked.is_of_pair:
             return [keeper]
         return [(first, second, DUPLICATE), keeper]
 

@@ -3,16 +3,17 @@
 A pair that was handed to one reviewer is leased to her: nobody else gets it until she has judged it or gives no sign of
 life for LEASE_S. A verdict says which verdicts its author had seen; if another came in since, it is not stored but
 shown. That is judged while the lock for writing verdicts is held, so it also holds for `dupelake decide` and for other
-servers of the warehouse. A verdict on an image whose content is not that of the card is refused.
+servers of the warehouse. A verdict on an image that is gone, or whose content is not that of the card, is refused.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from dupelake.review.cards import Card, CardReader, Given
 from dupelake.review.ledger import Ledger
 from dupelake.review.order import ordered
 from dupelake.serve.book import DeltaBook
-from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.reader import Reader, micros
 
 LEASE_S = 600.0
 UNDO = "undo"
 ADDED, MEANWHILE, REFUSED = "added", "meanwhile", "refused"
-_CHANGED = "the picture changed since it was shown; load the page again"
+_CHANGED = "the picture changed or is gone since it was shown; load the page again"
 _RELOAD_S = 10.0  # least time between two searches for more pairs
 
 Row = dict[str, Any]
@@ -84,10 +85,12 @@ class Desk:
         self._lock = threading.RLock()  # of what is below, for moments
         self._writing = threading.Lock()  # held while verdicts are written, so that pairs are handed out meanwhile
         self._cards: dict[str, Card] = {}  # in order; those that were judged stay, for undo
-        self._judged: set[str] = set()
+        self._judged: dict[str, int] = {}  # key: when, in microseconds
         self._leases: dict[str, tuple[str, str, float]] = {}  # key: session, author, until
         self._loaded_at = -float("inf")
-        self._restore: dict[tuple[str, str], list[Given]] = {}  # by session and card: what takes its verdict back
+        # By session and card: what takes its verdict back; empty where nothing of it is stored.
+        self._restore: dict[tuple[str, str], list[Given]] = {}
+        self._images_version = self._ledger.images_version  # for which the cards were made, or looked through
         self._load()
 
     def _load(self) -> None:
@@ -95,7 +98,9 @@ class Desk:
         self._loaded_at = self._clock()
         asked = ordered(self._reader, self._ledger, self._config, self._limit)
         for card in self.pictures.cards(asked):
-            self._cards.setdefault(card.key, card)
+            known = self._cards.setdefault(card.key, card)
+            if known.asked.since < card.asked.since:  # its sides stay where reviewers see them
+                self._cards[card.key] = replace(known, asked=card.asked)
         self._ledger.know(vertex for card in self._cards.values() for vertex in card.vertices)
 
     def card(self, key: str) -> Card | None:
@@ -116,7 +121,7 @@ class Desk:
             cards: new ones, each with `said`; said: by key what others have said of held pairs; counts.
         """
         with self._lock:
-            self._ledger.refresh()
+            self._refresh()
             now = self._clock()
             for key in skipped:
                 if self._holder(key, now) == session:
@@ -150,12 +155,10 @@ class Desk:
         return found
 
     def _is_open(self, card: Card) -> bool:
-        """Whether the card waits for a verdict: nobody judged it here, and no verdict settles it elsewhere."""
-        if card.key in self._judged:
-            return False
+        """Whether the card waits for a verdict: no verdict settles the pair; nobody judged the conflict here since."""
         ends = card.vertices
-        if card.asked.conflict is not None or len(ends) != 2:
-            return True
+        if card.asked.conflict is not None or len(set(ends)) != 2:
+            return card.key not in self._judged or self._judged[card.key] < card.asked.since
         return self._ledger.is_undecided({"vertex": ends[0], "other_vertex": ends[1]})
 
     def _counts(self, session: str, now: float) -> Row:
@@ -209,6 +212,7 @@ class Desk:
         try:
             self._write(session, author, [plan])
         except _Meanwhile:
+            self._restore.setdefault((session, said.key), [])
             return _outcome(said.key, MEANWHILE, [], **self._now(plan.card))
         except ChangedError:
             self._drop_changed()
@@ -216,6 +220,13 @@ class Desk:
         except ConfigError as error:
             return _outcome(said.key, REFUSED, error.faults, **self._now(plan.card))
         return self._stored(session, author, plan)
+
+    def _refresh(self) -> None:
+        """Read the new verdicts, and drop cards if images changed or are gone."""
+        self._ledger.refresh()
+        if self._images_version != self._ledger.images_version:
+            self._images_version = self._ledger.images_version
+            self._drop_changed()
 
     def _drop_changed(self) -> None:
         """Drop the cards whose pictures are not those that they show, so that a page loaded again shows others."""
@@ -232,9 +243,11 @@ class Desk:
             if card is None:
                 return _outcome(said.key, REFUSED, ["the pair is not in the queue; load the page again"])
             if said.action == UNDO:
-                lines = self._restore.get((session, card.key), [])
+                lines = self._restore.get((session, card.key))
                 if not lines:
                     told = "the server was started since, and does not know what held before; judge the pair again"
+                    if lines is not None:
+                        told = "no verdict of this window is stored on the pair, so there is nothing to take back"
                     return _outcome(said.key, REFUSED, [told], **self._now(card))
             elif said.action in card.actions():
                 lines = card.lines(said.action)
@@ -251,31 +264,36 @@ class Desk:
         # A verdict that others have contradicted since is new, though its author gave it before.
         again = not all(self._is_known(plan, author) for plan in plans)
         restore: dict[tuple[str, str], list[Given]] = {}
+        judged: dict[str, int] = {}
 
         def look() -> None:
             """Called with the lock for writing verdicts held, before anything is written."""
             with self._lock:
-                self._ledger.refresh()
+                self._refresh()
+                if any(plan.card.key not in self._cards for plan in plans):
+                    raise ChangedError([_CHANGED])
                 self._refuse_unseen(author, plans)
+                now = micros(dt.datetime.now(dt.UTC))  # with the lock: what others say from now on is later
                 for plan in plans:
+                    judged[plan.card.key] = now
                     key = session, plan.card.key
                     # After a request that was sent twice, undo gives back what held before the first.
-                    if key not in self._restore or not self._is_known(plan, author):
+                    if not self._restore.get(key) or not self._is_known(plan, author):
                         restore[key] = [self._holds_now(plan.card, line) for line in plan.lines]
 
         give(_CarefulBook(self._folder, self._wait_s, look), named, author, again=again)
         with self._lock:
             self._restore |= restore
+            self._judged |= judged
 
     def _stored(self, session: str, author: str, plan: _Plan) -> Row:
         card = plan.card
         with self._lock:
             if plan.said.action == UNDO:
-                self._judged.discard(card.key)
-                self._restore.pop((session, card.key), None)
+                self._judged.pop(card.key, None)
+                self._restore[session, card.key] = []
                 self._leases[card.key] = (session, author, self._clock() + LEASE_S)
             else:
-                self._judged.add(card.key)
                 self._leases.pop(card.key, None)
             self._ledger.refresh()
             conflicts = self._ledger.conflicts_with(card.vertices)
@@ -283,12 +301,15 @@ class Desk:
 
     def _holds_now(self, card: Card, line: Given) -> Given:
         """The verdict that would restore what holds now on the images of a line."""
-        latest = self._ledger.latest(card.vertices_of(line))
+        latest = self._holding(card, line)
         return (line[0], line[1], WITHDRAWN) if latest is None else _given(latest)
+
+    def _holding(self, card: Card, line: Given) -> Verdict | None:
+        return self._ledger.latest(card.vertices_of(line), of_pair=line[1] is not None)
 
     def _is_known(self, plan: _Plan, author: str) -> bool:
         """Whether the author's verdicts hold already, as after a request that was sent twice."""
-        now = [self._ledger.latest(plan.card.vertices_of(line)) for line in plan.lines]
+        now = [self._holding(plan.card, line) for line in plan.lines]
         pairs = zip(now, plan.lines, strict=True)
         return all(one is not None and (one.verdict, one.author) == (line[2], author) for one, line in pairs)
 

@@ -81,6 +81,11 @@ class Ledger:
         self._by_ends: dict[frozenset[str], list[Verdict]] = {}
         self._connected: dict[str, _Connected] = {}
 
+    @property
+    def images_version(self) -> int:
+        """The version of the table `images` at the last `refresh`."""
+        return self._versions[IMAGES.name]
+
     def refresh(self) -> None:
         """Read the new verdicts, if the table changed."""
         versions = {table.name: self._reader.version(table.name) for table in _READ}
@@ -194,28 +199,39 @@ class Ledger:
         self.know(ends)
         return self._by_ends.get(ends, [])
 
-    def latest(self, vertices: Iterable[str]) -> Verdict | None:
-        """The verdict that holds on exactly these vertices; None if there is none, or the last one was withdrawn."""
-        history = self.history(vertices)
+    def latest(self, vertices: Iterable[str], *, of_pair: bool) -> Verdict | None:
+        """The verdict that holds on exactly these vertices; None if there is none, or the last one was withdrawn.
+
+        Args:
+            vertices: one or two.
+            of_pair: of verdicts that name two images, else of those that name one; two may have equal pixels.
+        """
+        history = [one for one in self.history(vertices) if (one.other_image_id is not None) == of_pair]
         people = [one for one in history if not one.is_rule]
         last = (people or history)[-1:]
         return last[0] if last and last[0].verdict != WITHDRAWN else None
 
-    def unanswered(self, conflicts: Sequence[tuple[dt.datetime, frozenset[str]]]) -> list[bool]:
-        """For each time and the ids of its images, whether no verdict on these came after that time."""
+    def unanswered(self, conflicts: Sequence[tuple[dt.datetime, frozenset[str], bool]]) -> list[bool]:
+        """For each conflict, whether no verdict on its images came after it began.
+
+        A verdict on one image alone does not answer a conflict about two: it may be about other pairs of this image.
+
+        Args:
+            conflicts: since when, the ids of the images, and whether the verdict in conflict names two images.
+        """
         with scratch_beside(self._now) as scratch:
-            scratch.put_texts("named", word=sorted({name for _, ids in conflicts for name in ids}))
+            scratch.put_texts("named", word=sorted({name for _, ids, _ in conflicts for name in ids}))
             rows = scratch.query(_ON_NAMED).to_pylist() if conflicts else []
         on: dict[frozenset[str], list[Row]] = {}
         for row in rows:
             on.setdefault(frozenset(filter(None, (row["image_id"], row["other_image_id"]))), []).append(row)
 
-        def answered(since: dt.datetime, ids: frozenset[str]) -> bool:
-            alone = [row for one in ids for row in on.get(frozenset((one,)), ())]
+        def answered(since: dt.datetime, ids: frozenset[str], is_of_pair: bool) -> bool:
+            alone = [row for one in ids for row in on.get(frozenset((one,)), ()) if not is_of_pair]
             about = [*on.get(ids, ()), *(row for row in alone if row["verdict"] in (KEEPER, WITHDRAWN))]
             return any(micros(row["decided_at"]) > micros(since) for row in about)
 
-        return [not answered(since, ids) for since, ids in conflicts]
+        return [not answered(*conflict) for conflict in conflicts]
 
     def conflicts_with(self, vertices: Iterable[str]) -> list[str]:
         """The contradictions of a verdict on these vertices with others, in words."""

@@ -14,7 +14,7 @@ from typing import Any
 from dupelake.config import Config
 from dupelake.review.ledger import Ledger
 from dupelake.verify.decide_stage import SIMILAR
-from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.reader import Reader, micros
 from dupelake.warehouse.rules import LIVE, scope_in_sql
 
 # Names are of the schema, and texts are quoted.
@@ -42,6 +42,8 @@ class Asked:
         image_id: of one image.
         other_image_id: of the other; None if a verdict names one image only.
         conflict: the kind of the conflict (`decision_conflicts.kind`); None for what is none.
+        is_of_pair: whether the verdict in conflict names two images; False, too, for what is no conflict.
+        since: when the conflict began, in microseconds; 0 for what is none.
     """
 
     what: str
@@ -49,6 +51,8 @@ class Asked:
     image_id: str
     other_image_id: str | None
     conflict: str | None = None
+    is_of_pair: bool = False
+    since: int = 0
 
     @property
     def key(self) -> frozenset[str]:
@@ -219,15 +223,21 @@ def _conflicts(reader: Reader, ledger: Ledger) -> list[Asked]:
     """Conflicts between verdicts that the last night found and no later verdict was about, the newest first."""
     rows = reader.table("decision_conflicts", order="since DESC, image_id, other_image_id").to_pylist()
     others = [row["other_image_id"] or row["against_image_id"] for row in rows]
-    both = [(row["since"], row["image_id"], other) for row, other in zip(rows, others, strict=True)]
-    is_open = ledger.unanswered([(since, frozenset(filter(None, ids))) for since, *ids in both])
+    both = list(zip(rows, others, strict=True))
+    is_open = ledger.unanswered(
+        [
+            (row["since"], frozenset(filter(None, (row["image_id"], other))), row["other_image_id"] is not None)
+            for row, other in both
+        ]
+    )
     found = []
-    for row, other in compress(list(zip(rows, others, strict=True)), is_open):
+    for row, other in compress(both, is_open):
         why = f"{row['author']} says {row['verdict']}"
         if row["against_verdict"] is not None:
             why += f", {row['against_author']} says {row['against_verdict']}"
         other_id = None if other == row["image_id"] else other
-        found.append(Asked(CONFLICT, f"{why}: {row['message']}", row["image_id"], other_id, row["kind"]))
+        why, is_of_pair = f"{why}: {row['message']}", row["other_image_id"] is not None
+        found.append(Asked(CONFLICT, why, row["image_id"], other_id, row["kind"], is_of_pair, micros(row["since"])))
     return found
 
 

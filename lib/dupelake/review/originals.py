@@ -20,15 +20,16 @@ _MAX_BYTES = 64 << 20
 Picture = tuple[bytes | None, str]
 
 
-def original_of(reader: Reader, image_id: str) -> Picture:
+def original_of(reader: Reader, image_id: str, content: str | None = None) -> Picture:
     """(bytes, type) of a live image; no bytes where the stored thumbnail must do.
 
     That is so where the file is not on this machine, cannot be read, is larger than 64 MiB, has a format that browsers
-    do not show, or no longer holds the bytes that were compared.
+    do not show, or no longer holds the bytes that were compared. It is so, too, where `content` is given, and a night
+    has read other bytes than these of the image.
     """
     where = f"image_id = {quoted(image_id)} AND {LIVE}"
     rows = reader.table("images", ("uri", "content_id", "byte_size", "format"), where).to_pylist()
-    if not rows:
+    if not rows or content not in (None, rows[0]["content_id"]):
         return None, ""
     row = rows[0]
     kind, path = _MIME.get(row["format"] or ""), local_path(row["uri"] or "")

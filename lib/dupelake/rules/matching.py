@@ -27,7 +27,8 @@ def make_ruled(scratch: Scratch, rules: Sequence[Rule]) -> None:
     this row is the one to write, of those that say the same), status:
 
     - `new`: the rule would decide it;
-    - `known`: a rule has said so, or the image is the keeper already;
+    - `known`: a rule has said so (of two files of equal pixels one of these rules may have kept the other), or the
+      image is the keeper already;
     - `people`: a person has said something about these pictures, or it follows from what people said;
     - `both_ways`: a rule that keeps a image matches with either image as a;
     - `conflict`: another rule, another pair of one group, or what follows from copies says otherwise.
@@ -39,11 +40,12 @@ def make_ruled(scratch: Scratch, rules: Sequence[Rule]) -> None:
     for number, rule in enumerate(rules):
         scratch.make(f"matched_{number}", _keepers(number, rule) if rule.verdict == KEEPER else _pairs(number, rule))
     every = " UNION ALL ".join(f"SELECT {_COLUMNS}, is_both FROM matched_{number}" for number in range(len(rules)))
-    authors = " ".join(f"WHEN {number} THEN '{RULE}{rule.name}'" for number, rule in enumerate(rules))
+    names = [f"'{RULE}{rule.name}'" for rule in rules]
+    authors = " ".join(f"WHEN {number} THEN {name}" for number, name in enumerate(names))
     scratch.make("matched_all", f"SELECT *, CASE number {authors} END AS author FROM ({every})")
     scratch.make("agreed", _AGREED)
     scratch.make("judged_pairs", _JUDGED_PAIRS)
-    scratch.make("candidates", _CANDIDATES)
+    scratch.make("candidates", _CANDIDATES.format(authors=", ".join(names)))
     scratch.make("judged_keepers", _JUDGED_KEEPERS)
     scratch.put("torn", torn_pairs(scratch))
     columns = ", ".join(f"j.{name}" for name in (*_COLUMNS.split(", "), "author", "is_first"))
@@ -130,7 +132,8 @@ LEFT JOIN (SELECT * FROM ruled_before WHERE high IS NOT NULL) r ON r.low = m.low
 
 _CANDIDATES = f"""WITH stated AS (
   SELECT s.grp, min(s.keeper) AS keeper, min(r.low) AS before_low, max(r.low) AS before_high,
-    count(p.vertex) > 0 AS is_peoples
+    min(s.no) FILTER (WHERE s.image_id = r.image_id) AS before_image,
+    bool_or(r.author NOT IN ({{authors}})) AS is_others, count(p.vertex) > 0 AS is_peoples
   FROM shown s LEFT JOIN {PEOPLE.of_keepers} p ON p.vertex = s.vertex
   LEFT JOIN (SELECT * FROM ruled_before WHERE high IS NULL) r ON r.low = s.vertex
   WHERE s.grp IS NOT NULL GROUP BY s.grp
@@ -139,7 +142,8 @@ SELECT m.grp, min(m.low) FILTER (WHERE NOT m.is_both) AS lowest, max(m.low) FILT
   min(m.first) AS first,
   min(CASE WHEN m.image = s.keeper THEN 0 ELSE m.image END)
     FILTER (WHERE NOT m.is_both AND m.number = m.first) AS image,
-  min(s.before_low) AS before_low, max(s.before_high) AS before_high, bool_or(s.is_peoples) AS is_peoples
+  min(s.before_low) AS before_low, max(s.before_high) AS before_high, bool_or(s.is_peoples) AS is_peoples,
+  min(s.keeper) AS keeper, min(s.before_image) AS before_image, bool_or(s.is_others) AS is_others
 FROM (
   SELECT *, min(CASE WHEN NOT is_both THEN number END) OVER (PARTITION BY grp) AS first FROM ({_OF_KEEPERS})
 ) m JOIN stated s ON s.grp = m.grp GROUP BY m.grp"""
@@ -150,5 +154,6 @@ _JUDGED_KEEPERS = f"""SELECT m.*, m.image = c.image AND m.number = c.first
     AND row_number() OVER (PARTITION BY m.grp, m.image, m.number, m.is_both ORDER BY m.other) = 1 AS is_first, CASE
   WHEN c.is_peoples THEN '{PEOPLES}' WHEN m.is_both THEN '{BOTH_WAYS}'
   WHEN c.lowest <> c.highest OR c.before_low <> m.low OR c.before_high <> m.low THEN '{CONFLICT}'
+  WHEN c.is_others AND c.before_image IS DISTINCT FROM coalesce(nullif(c.image, 0), c.keeper) THEN '{CONFLICT}'
   WHEN c.image = 0 OR c.before_low IS NOT NULL THEN '{KNOWN}' ELSE '{NEW}' END AS status
 FROM ({_OF_KEEPERS}) m JOIN candidates c ON c.grp = m.grp"""

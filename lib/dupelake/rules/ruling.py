@@ -17,9 +17,9 @@ from dupelake.pair_rules import KEEPER, Rule
 from dupelake.report.last_run import last_options
 from dupelake.rules.conditions import TIER
 from dupelake.rules.matching import NEW, STATUSES, make_ruled
-from dupelake.rules.tables import make_tables
+from dupelake.rules.tables import make_ends, make_tables
 from dupelake.serve.book import DeltaBook
-from dupelake.warehouse.reader import Reader, quoted, time_literal
+from dupelake.warehouse.reader import Reader, micros, quoted, time_literal
 from dupelake.warehouse.scratch import Scratch, scratch_beside
 
 # Names are of this room.
@@ -100,16 +100,17 @@ def undo(folder: Path, name: str) -> int:
     reader, book = Reader(folder), DeltaBook(folder, WAIT_S)
     author = f"{RULE}{name}"
     with book.held("dupelake rules") as check, scratch_beside(reader) as scratch:
-        scratch.make("standing", _STANDING.format(author=quoted(author), withdrawn=WITHDRAWN))
-        at = time_literal(dt.datetime.now(dt.UTC))
-        verdicts = scratch.query(_WITHDRAWALS.format(at=at, author=quoted(author), withdrawn=WITHDRAWN))
+        make_ends(scratch, last_options(reader).lsh)
+        now = micros(dt.datetime.now(dt.UTC))
+        scratch.make("standing", _STANDING.format(author=quoted(author), withdrawn=WITHDRAWN, now=now))
+        verdicts = scratch.query(_WITHDRAWALS.format(author=quoted(author), withdrawn=WITHDRAWN))
         if not verdicts.num_rows:
             rows = scratch.query(
                 f"SELECT DISTINCT author FROM decisions WHERE starts_with(author, '{RULE}') ORDER BY 1"
             )
             known = ", ".join(one.removeprefix(RULE) for one in rows["author"].to_pylist()) or "none"
             raise ConfigError([f"--undo {name}: no verdict of this rule stands; verdicts were given by: {known}"])
-        pins = scratch.query(_OLD_PINS.format(at=at))
+        pins = scratch.query(_OLD_PINS)
         check()
         book.pin(pins)
         check()
@@ -159,19 +160,28 @@ named AS (SELECT image AS no FROM written UNION SELECT other FROM written WHERE 
 SELECT s.image_id, {{at}} AS decided_at, s.content_id, s.own_scope AS scope
 FROM shown s JOIN named n ON n.no = s.no"""
 
-_STANDING = """SELECT image_id, other_image_id, decided_at FROM (
-  SELECT *, row_number() OVER (PARTITION BY image_id, other_image_id ORDER BY decided_at DESC) AS place
-  FROM decisions WHERE author = {author}
+# One verdict for each two vertices: the same images may have been decided again after a file got other bytes. An image
+# has one content at each time, so the verdicts of each time are withdrawn at a time of their own, `at`.
+_STANDING = """WITH said AS (
+  SELECT d.*, coalesce(a.vertex, d.image_id) AS one, coalesce(b.vertex, d.other_image_id) AS two
+  FROM decisions d LEFT JOIN ends a ON a.image_id = d.image_id AND a.decided_at = d.decided_at
+  LEFT JOIN ends b ON b.image_id = d.other_image_id AND b.decided_at = d.decided_at
+  WHERE d.author = {author}
+)
+SELECT image_id, other_image_id, decided_at, arrow_cast(
+  {now} + CAST(dense_rank() OVER (ORDER BY decided_at) AS BIGINT) - 1, 'Timestamp(Microsecond, Some("UTC"))'
+) AS at FROM (
+  SELECT *, row_number() OVER (
+    PARTITION BY least(one, two), greatest(one, two), two IS NULL ORDER BY decided_at DESC  -- least('x', NULL) is 'x'
+  ) AS place FROM said
 ) WHERE place = 1 AND verdict <> '{withdrawn}'"""
 
-_WITHDRAWALS = """SELECT image_id, other_image_id, '{withdrawn}' AS verdict, {author} AS author, {at} AS decided_at,
+_WITHDRAWALS = """SELECT image_id, other_image_id, '{withdrawn}' AS verdict, {author} AS author, at AS decided_at,
   CAST(NULL AS VARCHAR) AS note FROM standing"""
 
 # A withdrawal is about what the images showed when the rule decided.
 _OLD_PINS = """WITH named AS (
-  SELECT DISTINCT unnest(make_array(image_id, other_image_id)) AS image_id, decided_at FROM standing
+  SELECT DISTINCT unnest(make_array(image_id, other_image_id)) AS image_id, decided_at, at FROM standing
 )
-SELECT image_id, {at} AS decided_at, content_id, scope FROM (
-  SELECT d.*, row_number() OVER (PARTITION BY d.image_id ORDER BY d.decided_at DESC) AS place
-  FROM decided d JOIN named n ON n.image_id = d.image_id AND n.decided_at = d.decided_at
-) WHERE place = 1"""
+SELECT d.image_id, n.at AS decided_at, d.content_id, d.scope
+FROM decided d JOIN named n ON n.image_id = d.image_id AND n.decided_at = d.decided_at"""

@@ -67,9 +67,10 @@ def make_tables(scratch: Scratch, lsh: LshConfig) -> None:
     `said`: decisions with low and high (names of vertices, high null for a keeper; null where an image is unknown),
     image_id, verdict, author, decided_at, is_rule.
 
-    `ruled_before`: the latest verdict of a rule on each low and high (vertices) that was not withdrawn.
+    `ruled_before`: the latest verdict of a rule on each low and high (vertices) that was not withdrawn, and its
+    image_id.
     """
-    scratch.make("ends", _ENDS.format(ok=OK, scope=scope_in_sql(lsh.scope, "k")))
+    make_ends(scratch, lsh)
     scratch.make("live", _LIVE.format(live=LIVE, scope=scope_in_sql(lsh.scope, "i")))
     for name, keys in (("places", "content_id, scope"), ("vertices", "vertex"), ("grps", "group_id")):
         scratch.make(name, f"SELECT {keys}, min(no) AS lowest FROM live GROUP BY {keys}")
@@ -84,6 +85,11 @@ def make_tables(scratch: Scratch, lsh: LshConfig) -> None:
     scratch.make("said", _SAID)
     scratch.make("ruled_before", _RULED_BEFORE)
     _make_people(scratch)
+
+
+def make_ends(scratch: Scratch, lsh: LshConfig) -> None:
+    """Make the table `ends`: what each image of a decision shows: image_id, decided_at, content_id, vertex (name)."""
+    scratch.make("ends", _ENDS.format(ok=OK, scope=scope_in_sql(lsh.scope, "k")))
 
 
 def _make_people(scratch: Scratch) -> None:
@@ -159,11 +165,11 @@ LEFT JOIN ends b ON b.image_id = d.other_image_id AND b.decided_at = d.decided_a
 
 _RULED_BEFORE = f"""WITH numbered AS (
   SELECT least(l.lowest, coalesce(h.lowest, l.lowest)) AS low, greatest(l.lowest, h.lowest) AS high, s.high AS name,
-    s.verdict, s.author, s.decided_at
+    s.verdict, s.author, s.image_id, s.decided_at
   FROM said s JOIN vertices l ON l.vertex = s.low LEFT JOIN vertices h ON h.vertex = s.high
   WHERE s.is_rule AND (s.high IS NULL OR h.lowest IS NOT NULL)  -- greatest(1, NULL) is 1
 )
-SELECT low, CASE WHEN name IS NOT NULL THEN high END AS high, verdict, author FROM (
+SELECT low, CASE WHEN name IS NOT NULL THEN high END AS high, verdict, author, image_id FROM (
   SELECT *, row_number() OVER (PARTITION BY low, high, name IS NULL ORDER BY decided_at DESC, verdict, author) AS place
   FROM numbered
 ) WHERE place = 1 AND verdict <> '{WITHDRAWN}'"""

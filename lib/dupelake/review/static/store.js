@@ -32,7 +32,8 @@ const serverStore = (author, token) => {
   };
 
   const full = async (shown) => {
-    const url = await load(`pictures/${encodeURIComponent(shown.image_id)}`);
+    const [image_id, content] = [shown.image_id, shown.content_id].map(encodeURIComponent);
+    const url = await load(`pictures/${image_id}?content=${content}`); // other bytes of the image have another address
     if (!url) return null;
     const image = new Image();
     image.src = url;
