@@ -17,7 +17,7 @@ from PIL import Image
 
 from dupelake.config import DecodeConfig, FeaturesConfig, HashConfig
 from dupelake.fingerprint import hashing
-from dupelake.fingerprint.condition import Condition, measure_condition
+from dupelake.fingerprint.condition import measure_condition
 from dupelake.fingerprint.decode import Decoded, decode
 from dupelake.fingerprint.detail import LOWEST_DETAIL, measure_spectrum
 from dupelake.fingerprint.thumbnails import keep_profile
@@ -138,9 +138,7 @@ def fingerprint_image(
         pdq, thumbnail = hashing.pdq(decoded.rgb), make_thumbnail(decoded.rgb, hash_cfg.thumbnail_side_px)
         thumbnail_bytes = keep_profile(encode_thumbnail(thumbnail, hash_cfg.thumbnail_quality), decoded.profile)
         is_low = hashing.is_low_information(decoded.width_px, decoded.height_px, int(straight), pdq.quality, hash_cfg)
-        full_grey = levels if decoded.scale == 1 else decoded.full_grey
-        detail, spectrum = _detail_of(full_grey, levels, decoded.scale)
-        condition = _condition_of(decoded, full_grey, levels)
+        measured = _measures_of(decoded, levels)
         features = _features_of(thumbnail, features_cfg, vocabulary or load_vocabulary(features_cfg.vocabulary))
     except MemoryError:
         return Failure("out_of_memory", "not enough memory to hash it", content_id(data), len(data))
@@ -157,9 +155,7 @@ def fingerprint_image(
         pdq_mirrored=pdq.mirrored,
         pdq_quality=pdq.quality,
         is_low_information=is_low,
-        detail=detail,
-        spectrum=spectrum,
-        **(vars(decoded.encoding) | vars(condition)),
+        **(vars(decoded.encoding) | measured),
         thumbnail_bytes=thumbnail_bytes,
         thumbnail_width_px=thumbnail.shape[1],
         thumbnail_height_px=thumbnail.shape[0],
@@ -167,23 +163,21 @@ def fingerprint_image(
     )
 
 
-def _detail_of(
-    full_grey: NDArray[np.uint8] | None, levels: NDArray[np.uint8], scale: int
-) -> tuple[float, bytes | None]:
-    """As `measure_spectrum`. Of a picture that is known reduced only, what is finer than its pixels is not known."""
+def _measures_of(decoded: Decoded, levels: NDArray[np.uint8]) -> dict[str, Any]:
+    """`detail`, `spectrum` and the condition, of the full size. `levels` is the grey of `decoded.rgb`.
+
+    Of a JPEG that is known reduced only, what is finer than its pixels is not known.
+    """
+    full_grey = levels if decoded.scale == 1 else decoded.full_grey
     if full_grey is not None:
-        return measure_spectrum(full_grey)
+        detail, spectrum = measure_spectrum(full_grey)
+        condition = measure_condition(decoded.rgb, full_grey, decoded.encoding.jpeg_quality)
+        return {"detail": detail, "spectrum": spectrum} | vars(condition)
     detail, _ = measure_spectrum(levels)
-    return max(detail / scale, LOWEST_DETAIL) if detail < 1 else 1.0, None
-
-
-def _condition_of(decoded: Decoded, full_grey: NDArray[np.uint8] | None, levels: NDArray[np.uint8]) -> Condition:
-    """The condition of the pixels; without those at full size only measures independent of the scale."""
-    if full_grey is not None:
-        return measure_condition(decoded.rgb, full_grey, decoded.encoding.jpeg_quality)
-    found = measure_condition(decoded.rgb, levels, decoded.encoding.jpeg_quality)
+    detail = max(detail / decoded.scale, LOWEST_DETAIL) if detail < 1 else 1.0
+    condition = measure_condition(decoded.rgb, levels, decoded.encoding.jpeg_quality)
     scaled = ("jpeg_trace", "earlier_quality", "quantiser_fits", "blockiness", "noise", "sharpness")
-    return replace(found, **dict.fromkeys(scaled))
+    return {"detail": detail, "spectrum": None} | vars(condition) | dict.fromkeys(scaled)
 
 
 def _features_of(thumbnail: NDArray[np.uint8], cfg: FeaturesConfig, vocabulary: Vocabulary) -> dict[str, Any]:

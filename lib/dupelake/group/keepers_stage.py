@@ -23,7 +23,8 @@ from dupelake.group.keeping import OF_PAIR, OWN, Side, better_side
 from dupelake.group.stars import agreement_of
 from dupelake.group.tiers_stage import is_verified
 from dupelake.group.traces import fits_of, levels_of
-from dupelake.verify.decide_stage import TURN_DEGREES, is_aligned
+from dupelake.verify.decide_stage import is_aligned
+from dupelake.verify.decision import TURN_DEGREES
 
 _SHOWN = tuple(f"{end}_{what}" for what in OF_PAIR for end in ("src", "dst"))
 _AGREES = ("aligned_ncc", "agreeing_share", "largest_local_difference", "colour_difference")

@@ -11,8 +11,7 @@ from typing import Any
 from dupelake.group import keeping as rules
 from dupelake.group.bridges import FINER, WHOLE
 from dupelake.group.keeper_reasons import PHRASES, keeper_reason
-from dupelake.verify.decide_stage import TURN_DEGREES
-from dupelake.verify.decision import CROP_OVERLAP
+from dupelake.verify.decision import CROP_OVERLAP, TURN_DEGREES
 
 Facts = Mapping[str, Any]
 

@@ -101,8 +101,8 @@ class Card:
 
     @property
     def key(self) -> str:
-        """Names the card in requests: a digest of its images, of what they show, and of its kind of conflict."""
-        shown = (f"{name}\n{content}" for name, content in sorted(self.contents.items()))
+        """Names the card in requests: a digest of its images, left first, of what they show, and of its conflict."""
+        shown = (f"{name}\n{content}" for name, content in self.contents.items())  # a verdict may name a side
         named = "\n".join((*shown, self.asked.conflict or ""))
         return hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 

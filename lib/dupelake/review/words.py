@@ -8,7 +8,8 @@ from typing import Any
 from dupelake.group.bridges import WHOLE
 from dupelake.group.keeping import ADDED
 from dupelake.group.reasons import difference_in_words, is_whole_in_frame, place_of
-from dupelake.verify.decide_stage import COVERED, SIMILAR, TURN_DEGREES
+from dupelake.verify.decide_stage import COVERED, SIMILAR
+from dupelake.verify.decision import TURN_DEGREES
 
 Row = Mapping[str, Any]
 

@@ -18,6 +18,7 @@ from dupelake.verify.decision import (
     CROP_OVERLAP,
     MIN_AGREEING,
     MIN_OVERLAP,
+    TURN_DEGREES,
     Model,
     aligned_model,
     altered_model,
@@ -33,7 +34,6 @@ BITS_HALF, BITS_STEP = 31.5, 4.0  # PDQ bits at probability one half, and PDQ bi
 PHASH_HALF, PHASH_STEP = 10.5, 1.5  # the same for pHash
 MAX_LOCAL_DIFFERENCE = 0.06  # above it an altered copy is `edited`, else `recoloured`
 COVERED = 0.02  # smallest share that a bar over an edge hides, and largest difference between the two shares
-TURN_DEGREES = 3.0  # smaller rotations may be errors of the alignment
 _SCORE_DIGITS = 6
 
 

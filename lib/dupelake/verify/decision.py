@@ -25,6 +25,7 @@ from dupelake.shipped import shipped_asset
 Floats = NDArray[np.float64]
 
 MIN_OVERLAP = 0.3  # the larger of both overlaps; pictures that share less have only a logo or a background in common
+TURN_DEGREES = 3.0  # smaller rotations may be errors of the alignment
 CROP_OVERLAP = 0.98  # if the other shows a smaller share of a picture, the pair is a `crop`; measured on 48 x 48 points
 MIN_AGREEING = 0.3  # agreeing_share; no edit leaves less, and below it the other measures are not reliable
 
