@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,16 @@ def test_undo_of_a_verdict_that_was_not_stored_or_is_taken_back_says_so(desk, la
     assert [verdicts(lake)[-1][name] for name in ("author", "verdict")] == ["ann", "alternate"]
     (again,) = desk.judge("s1", "ann", [Said(card["key"], UNDO, undone["seen"])])
     assert (undone["status"], again["faults"], len(verdicts(lake))) == (ADDED, told, 3)
+
+
+def test_a_window_whose_sides_are_swapped_now_holds_another_card(desk):
+    (card,) = desk.hand_out("one", "ann", 1, [], [])["cards"]
+    known = desk.card(card["key"])
+    swapped = replace(known, left=known.right, right=known.left)
+    assert swapped.key != known.key
+    (outcome,) = desk.judge("one", "ann", [Said(swapped.key, "keep_left", 0)])
+    assert outcome["status"] == REFUSED
+    assert outcome["faults"] == ["the pair is not in the queue; load the page again"]
 
 
 def test_what_makes_no_sense_is_refused_with_the_reason(desk):
