@@ -177,6 +177,17 @@ def test_a_large_jpeg_is_measured_at_its_full_size() -> None:
         assert (better.tolist(), rule.tolist()) == ([1], [ENLARGED])
 
 
+@pytest.mark.parametrize("kind", ["grey", "MPO"])
+def test_grey_jpegs_and_those_with_a_second_picture_are_measured_so_too(kind: str) -> None:
+    large = sharp(720, 700).resize((2160, 2100), Image.Resampling.BICUBIC)
+    if kind == "grey":
+        found = fingerprint(large.convert("L"), "JPEG", quality=98)
+    else:
+        found = fingerprint(large, "MPO", quality=98, save_all=True, append_images=[large.resize((90, 90))])
+    assert found.detail < 0.5
+    assert None not in (found.spectrum, found.noise, found.jpeg_trace)
+
+
 def test_a_jpeg_that_is_known_reduced_only_has_no_more_detail_than_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dupelake.fingerprint.decode._MEASURED_PIXELS", 0)
     soft = sharp(540, 525).resize((2160, 2100), Image.Resampling.BICUBIC)

@@ -93,3 +93,10 @@ def test_what_is_no_picture_is_refused_by_its_number(given):
 def test_a_picture_that_cannot_be_read_to_its_end_is_refused():
     with pytest.raises(TypeError, match=r"^image 1 .*truncated"):
         item_of(Image.open(io.BytesIO(encoded(PICTURE)[:9000])), 1)
+
+
+def test_images_of_one_call_that_are_copies_of_each_other_are_named(root):
+    other = photograph(SCENES[1], 160)
+    answers = dupelake.check([other, photograph(SCENES[2], 160), other.resize((120, 120))], root)
+    assert [answer.status for answer in answers] == ["new"] * 3
+    assert [[one["image"] for one in answer.in_folder] for answer in answers] == [[], [], ["image 1"]]

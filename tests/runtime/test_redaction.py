@@ -92,7 +92,7 @@ def test_the_users_own_pattern_and_known_values():
 def test_what_a_store_repeats_from_the_environment(monkeypatch):
     """S3 answers a token that has expired with the token itself, and a wrong signature with what was signed."""
     token = "IQoJb3/DupelakeToken+=="  # noqa: S105
-    for name, value in {"AWS_SESSION_TOKEN": token, "AZURE_STORAGE_ACCOUNT_KEY": SECRET, "TOKEN": "else/where"}.items():
+    for name, value in {"AWS_SESSION_TOKEN": token, "AZURE_STORAGE_KEY": SECRET, "TOKEN": "else/where"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token")

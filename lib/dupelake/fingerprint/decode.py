@@ -185,7 +185,8 @@ def _decode(data: bytes, cfg: DecodeConfig, max_memory_bytes: int | None) -> Dec
             return _too_many_pixels(f"{width} x {height}", cfg)
         is_jpeg = name in ("JPEG", "MPO")
         scale = _draft(opened, cfg.reduced_jpeg_min_side_px) if is_jpeg else 1
-        full = (width, height) if scale > 1 and width * height <= _MEASURED_PIXELS and opened.mode == "RGB" else None
+        is_measured = scale > 1 and width * height <= _MEASURED_PIXELS and opened.mode in ("RGB", "L")
+        full = (width, height) if is_measured else None
         if max_memory_bytes is not None:
             needed = memory.needed_bytes(opened, data, scale, in_full=full is not None)
             if needed > max_memory_bytes:
@@ -248,6 +249,7 @@ def _pixels(
     if opened.format == "PNG":
         pngs.mend_transparency(opened.info, data)
     cut = any(";16" in str(tile.args) for tile in getattr(opened, "tile", []))
+    grey = _full_grey(data, full) if full and opened.mode == "L" else None
     opened.load()
     extremes: Any = opened.getextrema() if cut and opened.mode in ("RGBA", "LA") else ()
     if 0 < max((high for _, high in extremes), default=0) <= _DARK:
@@ -259,9 +261,9 @@ def _pixels(
         lighter = dark_colours(data, shown.rgb.shape)
         shown = shown if lighter is None else replace(shown, rgb=lighter)
     if not identify or not digest.needs_samples(opened, reading, profile, shown.has_alpha):
-        return _Pixels(shown.rgb, orientation)
+        return _Pixels(shown.rgb, orientation, None, grey)
     samples = digest.samples_digest(opened, reading, profile, shown.has_alpha, orientation)
-    return _Pixels(shown.rgb, orientation, samples)
+    return _Pixels(shown.rgb, orientation, samples, grey)
 
 
 def _is_plain(opened: Image.Image, data: bytes, pages: int) -> bool:
@@ -302,19 +304,30 @@ def _plain_jpeg(
 
     `full` is the width and height where the full size is decoded.
     """
-    if opened.format != "JPEG" or opened.mode != "RGB" or not jpegs.is_whole(data):
+    if opened.format not in ("JPEG", "MPO") or opened.mode != "RGB":
         return None, None
     width, height = full or opened.size
-    try:
-        rgb: Any = cv2.imdecode(np.frombuffer(data, np.uint8), _JPEG_FLAGS[1 if full else scale])
-    except cv2.error:
-        return None, None
-    if rgb is None or rgb.shape != (height, width, 3):
-        return None, None
-    if full is None:
+    rgb = _decoded_jpeg(data, _JPEG_FLAGS[1 if full else scale], (height, width, 3))
+    if rgb is None or full is None:
         return rgb, None
     grey: Any = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    return cv2.resize(rgb, opened.size, interpolation=cv2.INTER_AREA), grey
+    small: Any = cv2.resize(rgb, opened.size, interpolation=cv2.INTER_AREA)
+    return small, grey
+
+
+def _full_grey(data: bytes, full: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """`full_grey` of a grey JPEG, not upright; its reduced picture is read by Pillow."""
+    return _decoded_jpeg(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION, (full[1], full[0]))
+
+
+def _decoded_jpeg(data: bytes, flags: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    if not jpegs.is_whole(data):
+        return None
+    try:
+        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    return pixels if pixels is not None and pixels.shape == shape else None
 
 
 def _too_many_pixels(size: str, cfg: DecodeConfig) -> Failure:

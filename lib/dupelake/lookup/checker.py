@@ -135,7 +135,7 @@ def check(
         profile: `fast` compares by bytes, pixels and hashes alone; None compares as the nights do.
 
     Returns:
-        One answer for each image, in their order.
+        One answer for each image, in their order; `in_folder` names earlier ones that are copies of it.
 
     Raises:
         VersionMixError: there is no index, or it is of other versions; the message gives the command.
@@ -144,7 +144,9 @@ def check(
     """
     many = [*images] if isinstance(images, (list, tuple, Iterator)) else [images]
     with Checker(index_folder(os.fspath(warehouse), index), scope, 1, profile) as checker:
-        return [checker.check(source, number) for number, source in enumerate(many, 1)]
+        beside = Beside(checker.index)
+        items = (item_of(source, number) for number, source in enumerate(many, 1))
+        return [with_copies(beside, *checker.check_item(item)) for item in items]
 
 
 def check_files(

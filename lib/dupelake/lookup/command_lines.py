@@ -53,7 +53,12 @@ def add_check(commands: Any) -> None:
         help="the action of each image that would be in a group (a copy, an alternate or the new keeper) or is a copy "
         "of an earlier IMAGE; with reject the exit code is 10 if there is one, else 3 if an image could not be read",
     )
-    check.add_argument("--processes", type=int, metavar="N", help="processes that check (default: one a core)")
+    check.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes that check (default: one a core; one for fewer than 16 files)",
+    )
     check.set_defaults(call=_check)
 
 

@@ -108,7 +108,10 @@ def manifest_command(prog: str, description: str) -> Command[HashOptions]:
     """The command line of the jobs that read manifests: hash, nightly and plan."""
     parser = Parser(prog=prog, description=description)
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="manifest (CSV, JSON lines, Parquet, Delta) or directory of images"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="manifest (CSV, JSON, Parquet, Delta), archive (tar, ZIP), or folder of images, manifests or archives",
     )
     parser.add_argument("--partitions", metavar="A,B", help="only these partitions of the manifest")
     parser.add_argument("--since", metavar="PARTITION", help="only partitions from this one on (text order)")

@@ -19,7 +19,7 @@ _SPARK_DEFAULT = r"(?i)secret|password|token|access[.]?key"
 # Names of Hadoop settings that Spark's default does not match.
 _OURS = re.compile(r"(?i)account[.]?key|private[.]?key|passwd|passphrase|secret|password|token|access[.]?key")
 _STORES = ("AWS_", "AZURE_", "GOOGLE_")  # settings of object stores in the environment begin so
-_OF_STORES = re.compile("(SECRET|TOKEN|PASSWORD|ACCESS_KEY|ACCOUNT_KEY|SAS_KEY)$")  # not AWS_ACCESS_KEY_ID, a name
+_OF_STORES = re.compile("(SECRET|TOKEN|PASSWORD|_KEY)$")  # not AWS_ACCESS_KEY_ID, a name
 _LEAST_VALUE = 8  # characters; a shorter value is hidden only after its name, because it may be an ordinary word
 
 # Valid in Spark's regexp_replace (Java) and in Python; groups 1 and 3 are kept, group 2 is the secret.
