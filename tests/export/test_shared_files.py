@@ -7,6 +7,7 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from exported import export
@@ -52,6 +53,44 @@ def test_imagededup_keeps_the_keeper_that_is_several_images(tmp_path, of_other_s
     if not more:
         gone = {one.uri for one in members if one.is_removable}
         assert removed_by_imagededup(found) == gone - {F}
+
+
+@pytest.mark.parametrize("group", ["ga", "gz"])
+def test_nothing_goes_on_the_word_of_a_reading_that_is_out_of_date(tmp_path, group):
+    """Scope b read F before it was overwritten, and says that F is a copy of H. Scope a keeps F."""
+    members = [
+        keeper("f-a", F, b"1", group, scope="a"),
+        copy("g-a", G, b"1", group, scope="a"),
+        keeper("h-b", H, b"old", "gb", scope="b"),
+        replace(copy("f-b", F, b"old", "gb", scope="b"), nights_ago=1),
+    ]
+    lake = make_lake(tmp_path / "lake", members)
+    listed = export("csv", lake, tmp_path / "x.csv").read_text()
+    assert [line.split(",")[0].strip('"') for line in listed.splitlines()[1:]] == ["g-a"]
+    assert list(json.loads(export("dupe-scanner", lake, tmp_path / "x.json").read_text()).values()) == [[F, G]]
+    reader = Reader(lake)
+    assert reader.query("SELECT image_id FROM removable").to_pylist() == [{"image_id": "g-a"}]
+    rows = pq.read_table(export("datasets", lake, tmp_path / "x.parquet")).to_pylist()
+    assert {row["file_name"] for row in rows if row["is_removable"]} == {G}
+
+
+def test_copies_of_a_keeper_that_was_overwritten_stay(tmp_path):
+    members = [
+        replace(keeper("f-b", F, b"old", "gb", scope="b"), nights_ago=1),
+        copy("g-b", G, b"old", "gb", scope="b"),
+        Member("f-a", F, b"1", scope="a"),
+    ]
+    lake = make_lake(tmp_path / "lake", members)
+    assert Reader(lake).query(removable_of()).num_rows == Reader(lake).query("SELECT * FROM removable").num_rows == 0
+
+
+def test_a_file_that_is_two_images_of_a_group_is_named_once(tmp_path):
+    again = Member("f-2", F, b"1", "g", "copy", tier="identical", is_removable=False)
+    lake = make_lake(tmp_path / "lake", [keeper("f-1", F, b"1", "g"), again, copy("g-1", G, b"1", "g")])
+    found = json.loads(export("imagededup", lake, tmp_path / "x.json", "--members", "all").read_text())
+    assert found == {F: [[G, 1.0]], G: [[F, 1.0]]}
+    found = json.loads(export("dupe-scanner", lake, tmp_path / "y.json", "--members", "all").read_text())
+    assert list(found.values()) == [[F, G]]
 
 
 def test_imagededup_finds_a_copy_of_several_scopes(tmp_path):

@@ -37,6 +37,7 @@ class Member:
     file_id: str | None = None
     score: float = 1.0
     is_deleted: bool = False
+    nights_ago: int = 0  # since it was read
 
     def content(self) -> dict[str, Any]:
         if self.data is None:
@@ -46,7 +47,7 @@ class Member:
 
     def as_image(self) -> dict[str, Any]:
         names = {"image_id": self.image_id, "uri": self.uri, "scope": self.scope, "source": self.source}
-        when = {"partition": "2026-11-01", "ingested_at": AT, "attempts": 0}
+        when = {"partition": "2026-11-01", "ingested_at": AT - dt.timedelta(days=self.nights_ago), "attempts": 0}
         gone = {"deleted_at": AT, "deleted_reason": "tombstone"} if self.is_deleted else {}
         told = {"extra": list(self.extra.items()), "file_id": self.file_id}
         return {**names, **when, **self.content(), **gone, **told}

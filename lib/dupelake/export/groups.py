@@ -39,9 +39,10 @@ def write_dupe_scanner(night: Night, out: Path, *, is_whole: bool) -> Written:
         comma = _opened(file)
         for members in night.groups():
             copies = _copies_in(members, is_whole=is_whole)
-            if copies:
-                n_groups, n_files = n_groups + 1, n_files + 1 + len(copies)
-                names = [name_of(row["uri"], row["is_member"], None) for row in (members[0], *copies)]
+            all_names = (name_of(row["uri"], row["is_member"], None) for row in (members[0], *copies))
+            names = list(dict.fromkeys(all_names))  # a file may be several images of a group
+            if len(names) > 1:
+                n_groups, n_files = n_groups + 1, n_files + len(names)
                 file.write(f"{comma()}{json.dumps(f'group-{n_groups}')}: {json.dumps(names, indent=4)}")
         file.write("\n}\n")
     return Written([out], f"{n_groups} groups of {n_files} files")
@@ -81,15 +82,19 @@ def _pairs_by_file(night: Night, *, is_whole: bool, folder: str | None) -> Itera
         if file.uri in shared:
             (stays if file.is_kept else goes)[file.name] += file.pairs
 
-    def given(pairs: Pairs) -> Pairs:
-        """Without copies that stay as another image: their file had other bytes when it was read for this one."""
-        return pairs if is_whole else [pair for pair in pairs if pair[0] not in stays]
+    def given(name: str, pairs: Pairs) -> Pairs:
+        """Each other file once, and without copies that stay as another image."""
+        found: dict[str, float] = {}
+        for other, score in pairs:
+            if other != name and (is_whole or other not in stays):
+                found.setdefault(other, score)
+        return [[other, score] for other, score in found.items()]
 
     for name, pairs in stays.items():
-        yield name, given(pairs) + (goes.pop(name, []) if is_whole else [])
+        yield name, given(name, pairs + (goes.pop(name, []) if is_whole else []))
     for file in _pairs(night, is_whole=is_whole, folder=folder):
         if file.uri not in shared:
-            yield file.name, given(file.pairs) if file.is_kept else file.pairs
+            yield file.name, given(file.name, file.pairs) if file.is_kept else file.pairs
     for name, pairs in goes.items():
         if name not in stays:
             yield name, pairs

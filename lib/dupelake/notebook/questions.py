@@ -8,7 +8,7 @@ from dupelake.config import TIERS
 from dupelake.ingest.members import SEPARATOR
 from dupelake.warehouse.reader import quoted, quoted_list
 from dupelake.warehouse.rules import FILE_ID, MEMBER_ORDER
-from dupelake.warehouse.views import GOING, WITH_KEEPERS
+from dupelake.warehouse.views import CURRENT, GOING, WITH_KEEPERS
 
 # Names are of the schema, and texts are quoted.
 # ruff: noqa: S608
@@ -54,6 +54,7 @@ FROM (
   FROM (SELECT DISTINCT content_id FROM groups WHERE is_removable AND ({part})) c
   JOIN (SELECT *, ({part}) AS is_asked FROM groups WHERE is_removable) g ON g.content_id = c.content_id
   {WITH_KEEPERS.format(groups="groups", images="images")}
+  WHERE {CURRENT.format(images="images")}
 ) r
 WHERE goes = 1 AND is_asked
 ORDER BY group_id, image_id

@@ -344,7 +344,9 @@ class Pool:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_LOOK_S)
-            for worker in [one for one in self._free if not one.is_alive]:
+            for worker in list(self._free):
+                if worker.is_alive or worker not in self._free:  # taken while another one was started
+                    continue
                 self._free.remove(worker)
                 started = loop.run_in_executor(self._threads, worker.start)
                 started.add_done_callback(lambda _, mended=worker: self._give(mended))  # type: ignore[misc]

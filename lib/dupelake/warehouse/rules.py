@@ -50,6 +50,15 @@ FAILING = f"status = '{FAILED}' AND deleted_at IS NULL"
 FILE_ID = "coalesce(file_id, uri)"
 """Of `images`: its file. Older releases stored no file_id."""
 
+OVERWRITTEN = f"""EXISTS (
+  SELECT 1 FROM {{images}} o WHERE o.uri = {{image}}.uri AND o.content_id <> {{image}}.content_id
+    AND o.ingested_at > {{image}}.ingested_at AND o.{LIVE}
+)"""  # noqa: S608 - names of the schema
+"""Of `image`, a row of `images`: a later night read other bytes of its file, for an image of another scope or id.
+
+So the row is out of date, and nothing goes on its word.
+"""
+
 COMPLETE = "tables IS NOT NULL"
 """Of `runs`: the run left all tables up to date with each other; `tables` has their versions."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from dupelake.config import TIERS
-from dupelake.warehouse.rules import COMPLETE, FAILING, FILE_ID, LIVE
+from dupelake.warehouse.rules import COMPLETE, FAILING, FILE_ID, LIVE, OVERWRITTEN
 
 # Names are of the schema.
 # ruff: noqa: S608
@@ -81,15 +81,20 @@ GOING = """g.image_id, i.uri, g.group_id, k.image_id AS keeper_id, kept.uri AS k
 """What is told of an image that may go. Several names of one file free its bytes once."""
 
 WITH_KEEPERS = f"""
-JOIN (SELECT image_id, uri, partition, content_id, byte_size, {FILE_ID} AS file FROM {{images}} WHERE {LIVE}) i
+JOIN (
+  SELECT image_id, uri, partition, content_id, byte_size, ingested_at, {FILE_ID} AS file FROM {{images}} WHERE {LIVE}
+) i
   ON i.image_id = g.image_id AND i.content_id = g.content_id
 JOIN {{groups}} k ON k.group_id = g.group_id AND k.is_keeper
-JOIN (SELECT image_id, uri, content_id, byte_size, {FILE_ID} AS file FROM {{images}} WHERE {LIVE}) kept
+JOIN (SELECT image_id, uri, content_id, byte_size, ingested_at, {FILE_ID} AS file FROM {{images}} WHERE {LIVE}) kept
   ON kept.image_id = k.image_id AND kept.content_id = k.content_id"""
 """What rows g of `groups` are joined with: the image i, the row k of the keeper, and the keeper's image.
 
 What a run has changed and not grouped yet is left out.
 """
+
+CURRENT = " AND ".join(f"NOT {OVERWRITTEN.format(images='{images}', image=image)}" for image in ("i", "kept"))
+"""Of rows of WITH_KEEPERS: neither the image nor the keeper was overwritten since."""
 
 _REMOVABLE = View(
     "removable",
@@ -99,7 +104,7 @@ _REMOVABLE = View(
 SELECT {GOING},
        i.partition, g.scope
 FROM {{groups}} g{WITH_KEEPERS}
-WHERE g.is_removable
+WHERE g.is_removable AND {CURRENT}
 """,
     {**_KEPT, "freed_bytes": "bytes of the file, and 0 for its further names: the sum is what removal frees"},
 )
