@@ -209,7 +209,7 @@ def test_every_member_passed_against_its_keeper(first_night):
         ("en_e", "copy", "near", False, ("2400x1600 against 1200x800",)),
         ("wo_crop", "copy", "crop", False, ("shows 54 %", "at the same resolution (1920x1080)")),
         ("wo_edit", "alternate", "edited", False, ("left (about 12 %", "at half the size (1280x750 against 2560x1500")),
-        ("wo_text", "alternate", "edited", False, ("at the bottom of the keeper (about 2 %",)),
+        ("wo_text", "alternate", "edited", False, ("at the bottom (about 2 %",)),
         ("wo_turn", "copy", "rotated", False, ("rotated by 90 degrees at half the size (750x1280",)),
         ("wo_flip", "copy", "mirrored", False, ("mirror image, shows 30 % of the keeper", "1280x1080")),
         ("wo_frame", "alternate", "near", False, ("8 % of it is not in the keeper", "half the resolution")),
