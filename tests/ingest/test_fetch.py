@@ -161,7 +161,7 @@ def test_bad_objects_are_rows_with_a_reason(spark: SparkSession, mount: tuple[st
         f"{base}/large": "too_large",
         f"{base}/sub": "not_a_file",
         "nosuch://h/a.jpg": "no_filesystem",
-        "s3a:///": "no_filesystem",
+        "gs:///": "no_filesystem",
         "viewfs://unmounted/a": "unreadable",
         "hdfs://": "unreadable",
     }

@@ -99,7 +99,8 @@ def test_the_script_of_databricks_installs_and_ends_with_the_code(tmp_path):
     (site / "packages-of-tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     script = [sys.executable, str(DEPLOY / "databricks" / "run_dupelake.py"), str(files), str(home)]
-    lent = {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "DUPELAKE_JARS": str(jar_folder())}
+    jars = shutil.copytree(jar_folder(), tmp_path / "jars")  # those that read S3 come to them
+    lent = {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "DUPELAKE_JARS": str(jars)}
     misleading = {
         "SPARK_HOME": "/databricks/spark",
         "PYSPARK_PYTHON": "/databricks/python",

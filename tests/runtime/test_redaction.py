@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from pyspark.logger import PySparkLogger
 
 from dupelake.cli import main
 from dupelake.pipeline import nightly
@@ -121,6 +122,25 @@ def test_logs_traces_and_events(tmp_path: Path, capsys):
     (event,) = map(json.loads, (tmp_path / "events").read_text(encoding="utf-8").splitlines())
     assert SECRET not in json.dumps(event)
     assert event["counts"] == {"read": 3}
+
+
+def test_a_logger_of_pyspark_writes_nothing_of_ours(capsys):
+    """Its getLogger sets the class of all loggers for a moment; of two threads the later one may set it for good."""
+    before = logging.getLoggerClass()
+    logging.setLoggerClass(PySparkLogger)
+    try:
+        early = logging.getLogger("dupelake.made_early")
+        assert early.handlers
+        configure_logging("r", redact=Redactor.of({"spark.hadoop.fs.s3a.secret.key": SECRET}))
+        for one in (early, logging.getLogger("dupelake.made_late")):
+            one.warning("at %s", SECRET)
+    finally:
+        logging.setLoggerClass(before)
+        logging.getLogger("dupelake").handlers.clear()
+        logging.getLogger("dupelake").propagate = True
+    said = capsys.readouterr().err
+    assert SECRET not in said
+    assert said.count("WARNING") == 2
 
 
 def test_a_refused_command_repeats_no_secret(tmp_path: Path, capsys):

@@ -61,6 +61,12 @@ def configure_logging(run_id: str, redact: Callable[[str], str] = redact_uris, *
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING if is_short else logging.INFO)
     root.propagate = False
+    # Threads that make PySpark's loggers at once may leave its class as that of all loggers. Each logger of that class
+    # has a handler, which writes to stderr what is not redacted.
+    logging.setLoggerClass(logging.Logger)
+    for name, one in list(logging.root.manager.loggerDict.items()):
+        if name.startswith("dupelake.") and isinstance(one, logging.Logger):
+            one.handlers.clear()
 
 
 class EventLog:
