@@ -25,3 +25,17 @@ def many(tmp_path_factory) -> Path:
 def lake(made, tmp_path) -> Path:
     """A copy of `made` that one test may write."""
     return Path(shutil.copytree(made, tmp_path / "lake"))
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

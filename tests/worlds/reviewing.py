@@ -8,6 +8,9 @@ from pathlib import Path
 import serving
 from deltalake import DeltaTable
 
+from dupelake.review.desk import Desk
+from dupelake.warehouse.reader import Reader
+
 
 class Serving(serving.Serving):
     """`dupelake review --serve` of a warehouse, as a process; a context."""
@@ -33,3 +36,22 @@ def wait_until(holds, seconds: float = 30.0) -> None:
     while not holds():
         assert time.monotonic() < until, "it did not come to hold"
         time.sleep(0.05)
+
+
+def images_of(lake: Path) -> list[dict[str, object]]:
+    """The rows of `images`."""
+    return Reader(lake).table("images").to_pylist()
+
+
+def keys(answer) -> list[str]:
+    """The keys of the cards that `Desk.hand_out` gave."""
+    return [card["key"] for card in answer["cards"]]
+
+
+def all_keys(desk: Desk) -> list[str]:
+    """The keys of all cards that wait for a verdict and that nobody has; they are free again afterwards."""
+    found: list[str] = []
+    while new := keys(desk.hand_out("all", "all", 50, [], found)):
+        found += new
+    desk.hand_out("all", "all", 0, found, [])
+    return found
