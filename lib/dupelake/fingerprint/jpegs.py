@@ -121,9 +121,9 @@ def stream_digest(data: bytes, orientation: int, icc_profile: bytes | None, besi
     """Digest of everything that determines the pixels of a JPEG: stream without metadata, orientation, ICC profile.
 
     For a reduced JPEG a digest of the pixels would be wrong: two pictures that differ only in the dropped detail would
-    be equal. Equal streams give equal pictures, and edits of metadata (EXIF, XMP, comments)
-    do not change the stream. The drawback: equal pixels stored in another way (PNG, optimised Huffman tables) have
-    other digests; their pHash and PDQ differ by 0 bits. `beside` is the result of `extras`, which is hashed as well.
+    be equal. Equal streams give equal pictures, and edits of metadata (EXIF, XMP, comments) do not change the stream.
+    The drawback: equal pixels stored in another way (PNG, optimised Huffman tables) have other digests; their pHash and
+    PDQ differ by few bits. `beside` is the result of `extras`, which is hashed as well.
 
     The hashed prefix differs from that of `pixel_digest`, so digests of two kinds are never equal.
     """

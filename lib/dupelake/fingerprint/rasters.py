@@ -110,9 +110,8 @@ def dark_colours(data: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8] | Non
         data: of the file.
         shape: (height, width, 3) of Pillow's picture.
     """
-    flags = (
-        cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    )  # BGR, because OpenCV 4.14 gives wrong values for a 16-bit TIFF in RGB
+    # In RGB OpenCV 4.14 gives wrong values for a 16-bit TIFF, so BGR is read.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     if data.startswith(SIGNATURE):  # Pillow turns a TIFF while it loads it, and no PNG
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:

@@ -2,7 +2,7 @@
 
 The picture that shows more is kept, unless it has only a fraction of the other's resolution. Else the larger one is
 kept, unless it was enlarged (`group/traces.py`). Else a linear model decides on frames, overlays, colours, blur, noise,
-compression, gaps in the histogram and camera data. `benchmarks/keeper.py` fits its weights (`assets/keeper.json`). The
+compression, uneven histograms and camera data. `benchmarks/keeper.py` fits its weights (`assets/keeper.json`). The
 reason is the term with the largest contribution that a person can see. If both are nearly equal, neither is better.
 """
 

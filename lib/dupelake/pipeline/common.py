@@ -221,7 +221,7 @@ def explain(error: BaseException, root: str = "") -> tuple[int, str]:
         return 1, FULL
     if is_of_store(error):
         return 1, f"{told(error, innermost=True)}, {AGAIN}"
-    if (unread := unread_file(error)) and not (root and unread[0].startswith(root)):
+    if (unread := unread_file(error)) and not (root and unread[0].startswith(f"{root}/")):
         return ManifestError.exit_code, unread_manifest(*unread)
     found = re.search(r"dupelake\.errors\.(\w+): (.+)", str(error))
     kind = getattr(errors, found.group(1), None) if found else None

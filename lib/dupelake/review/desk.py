@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,8 @@ class Desk:
         asked = ordered(self._reader, self._ledger, self._config, self._limit)
         for card in self.pictures.cards(asked):
             known = self._cards.setdefault(card.key, card)
-            if known.asked.since < card.asked.since:  # its sides stay where reviewers see them
-                self._cards[card.key] = replace(known, asked=card.asked)
+            if known.asked.since < card.asked.since:
+                self._cards[card.key] = card
         self._ledger.know(vertex for card in self._cards.values() for vertex in card.vertices)
 
     def card(self, key: str) -> Card | None:
