@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from dupelake.errors import BusyError
-from dupelake.runtime.lock import NAME, lock_of
+from dupelake.runtime.lock import NAME, RunLock, lock_of
 
 LIB = Path(__file__).parents[2] / "lib"
 HOLD = """
@@ -90,3 +93,34 @@ def test_a_lock_that_nobody_can_read_falls_when_it_is_old(tmp_path):
     mine = lock(tmp_path, "mine")
     mine.acquire()
     mine.release()
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_hard_links_has_locks_too(tmp_path, monkeypatch, code):
+    """exFAT answers EPERM; the tests have no such file system."""
+
+    def link(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", link)
+    locks = [lock(tmp_path, f"run{i}") for i in range(8)]
+    start, held = threading.Barrier(len(locks)), []
+
+    def take(one: RunLock) -> None:
+        start.wait()
+        with suppress(BusyError):
+            one.acquire()
+            held.append(one)
+
+    threads = [threading.Thread(target=take, args=(one,)) for one in locks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1
+    held[0].check()
+    with pytest.raises(BusyError):
+        lock(tmp_path, "later").acquire()
+    held[0].release()
+    assert not list(tmp_path.iterdir())
+    lock(tmp_path, "later").acquire()

@@ -16,6 +16,7 @@ import pytest
 
 from dupelake.errors import BusyError, EnvironmentFault
 from dupelake.runtime import lock as module
+from dupelake.runtime import lock_holder as holders
 from dupelake.runtime.lock import NAME, RunLock, lock_of
 
 LIB = Path(__file__).parents[2] / "lib"
@@ -112,21 +113,21 @@ def test_a_dead_run_loses_its_lock_to_the_next_one_in_its_container(tmp_path):
 def test_what_cannot_be_told_is_not_dead(change):
     gone = subprocess.Popen(["true"])
     gone.wait()
-    ours = module._process() | {"pid": gone.pid, "started": "1"}
-    assert module._is_dead(json.dumps(ours))
-    assert not module._is_dead(json.dumps(ours | change))
-    assert not module._is_dead(json.dumps({k: v for k, v in ours.items() if k not in change}))
+    ours = holders.identity() | {"pid": gone.pid, "started": "1"}
+    assert holders.is_dead(json.dumps(ours))
+    assert not holders.is_dead(json.dumps(ours | change))
+    assert not holders.is_dead(json.dumps({k: v for k, v in ours.items() if k not in change}))
 
 
 def test_a_process_that_proc_hides_is_not_dead(monkeypatch):
     """With hidepid, /proc shows a user only the user's own processes."""
     alive = subprocess.Popen(["sleep", "60"])
     try:
-        holder = json.dumps(module._process() | {"pid": alive.pid, "started": module._started(alive.pid)})
-        assert not module._is_dead(holder)
-        read = module._text_of
-        monkeypatch.setattr(module, "_text_of", lambda path: "" if str(alive.pid) in path else read(path))
-        assert not module._is_dead(holder)
+        holder = json.dumps(holders.identity() | {"pid": alive.pid, "started": holders._started(alive.pid)})
+        assert not holders.is_dead(holder)
+        read = holders._text_of
+        monkeypatch.setattr(holders, "_text_of", lambda path: "" if str(alive.pid) in path else read(path))
+        assert not holders.is_dead(holder)
     finally:
         alive.kill()
         alive.wait()

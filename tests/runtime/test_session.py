@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyspark
@@ -17,7 +18,7 @@ from dupelake.errors import EnvironmentFault
 from dupelake.runtime.session import build_session
 
 try:
-    session = build_session("test", {"spark.driver.memory": sys.argv[1]})
+    session = build_session("test", dict(setting.split("=", 1) for setting in sys.argv[1:]))
 except EnvironmentFault as fault:
     sys.exit(str(fault))
 assert session.range(5).count() == 5
@@ -26,18 +27,19 @@ session.stop()
 """
 
 
-def started(memory: str, *before: str) -> tuple[int, str]:
-    command = [*before, sys.executable, "-c", START, memory]
+def started(*settings: str, before: Sequence[str] = ()) -> tuple[int, str]:
+    command = [*before, sys.executable, "-c", START, *settings]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout
 
 
-def test_a_good_session_says_nothing_and_what_java_says_is_passed_on():
-    assert started("1g") == (0, "a message of Java\n")
+@pytest.mark.parametrize("setting", ["spark.driver.memory=1g", "spark.driver.extraJavaOptions=-Dsome=thing"])
+def test_a_good_session_says_nothing_and_what_java_says_is_passed_on(setting):
+    assert started(setting) == (0, "a message of Java\n")
 
 
 def test_the_reason_of_java_comes_before_the_error():
-    code, said = started("1m")
+    code, said = started("spark.driver.memory=1m")
     assert code == 1
     assert 0 <= said.index("Too small") < said.index("Spark did not start")
 
@@ -47,7 +49,7 @@ def test_a_machine_whose_name_has_no_address():
     renamed = ("unshare", "--uts", "sh", "-c", 'hostname nowhere.invalid && exec "$@"', "sh")
     if subprocess.run([*renamed, "true"], capture_output=True, check=False).returncode:
         pytest.skip("unshare --uts is not allowed here: run as root to test it")
-    assert started("1g", *renamed) == (0, "a message of Java\n")
+    assert started("spark.driver.memory=1g", before=renamed) == (0, "a message of Java\n")
 
 
 def test_what_reads_s3_is_of_the_hadoop_of_spark():

@@ -15,7 +15,7 @@ from dupelake.verify.decision import CROP_OVERLAP, TURN_DEGREES
 
 Facts = Mapping[str, Any]
 
-_COLOUR = 0.03  # colour_difference above what encoding causes
+OTHER_COLOUR = 0.03  # colour_difference above what encoding causes
 _SAME_SCALE = 0.02  # ratio of resolutions that counts as none
 _ALL = 0.995  # share of a picture that rounds to all of it
 _SAME_SHAPE = 0.02  # ratio of width to height, relative to the other's, that rounding explains
@@ -162,7 +162,7 @@ def _changes(row: Facts) -> list[str]:
             named.append(f"lacks what is laid over {name} (text, a logo or the like){where}{share}")
         else:
             named.append(f"text, a logo or the like differs{where}{share}")
-    if not named and (link["colour"] or 0) >= _COLOUR:
+    if not named and (link["colour"] or 0) >= OTHER_COLOUR:
         named.append("other colours, brightness or contrast" + (f", most{where}" if row["kind"] == "edited" else ""))
     return [*said, *(named or ["edited" + (f", most{where}{share}" if where else "")])]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dupelake.group.bridges import WHOLE
 from dupelake.group.keeping import ADDED
-from dupelake.group.reasons import difference_in_words, is_whole_in_frame, place_of
+from dupelake.group.reasons import OTHER_COLOUR, difference_in_words, is_whole_in_frame, place_of
 from dupelake.verify.decide_stage import COVERED, SIMILAR
 from dupelake.verify.decision import TURN_DEGREES
 
@@ -15,7 +15,6 @@ Row = Mapping[str, Any]
 
 LEFT = "the left picture"
 _LOCAL = 0.5  # share of the picture from which a difference is everywhere
-_COLOUR = 0.03  # colour_difference above what encoding causes
 _SAME_AREA = 0.02
 _ALIKE = {
     True: "Alike, but probably not the same picture",
@@ -86,7 +85,7 @@ def _changes(link: Row) -> list[str]:
             said.append(f"caption or bar added{where}{edge}")
         elif link[f"{here}added"] >= ADDED and not link[f"{there}covers"]:
             said.append(f"text or logo added{where}{place}")
-    if not said and (link["colour"] or 0) >= _COLOUR:
+    if not said and (link["colour"] or 0) >= OTHER_COLOUR:
         said.append("other colours or light")
     return said
 

@@ -13,17 +13,16 @@ The lock file is written once and never changed, so nobody can read half of it.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import random
 import re
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +30,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from dupelake.errors import BusyError, EnvironmentFault
+from dupelake.runtime.lock_holder import identity, is_dead
 from dupelake.warehouse.paths import local_folder
 from dupelake.warehouse.store_faults import is_of_store, told
 
@@ -40,6 +40,7 @@ NAME = "_lock.json"
 PEOPLE = "_lock_decisions.json"  # held while verdicts are written, for seconds
 _BEAT_S = 30.0
 _POLL_S = (0.2, 2.0)  # first and longest pause between two checks of a lock that another run holds
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # file systems without hard links say one of these
 _IF_ABSENT = "fs.option.create.conditional.overwrite"
 
 
@@ -66,7 +67,11 @@ class Store(Protocol):
 
 
 class _LocalStore:
-    """A lock on this machine's file system. A hard link is as atomic as O_EXCL, and nobody can read half a file."""
+    """A lock on this machine's file system. A hard link is as atomic as O_EXCL, and nobody can read half a file.
+
+    Without hard links (exFAT, some network drives) the file is created with O_EXCL. Somebody who reads it before it is
+    written finds a lock whose holder is unknown, and waits.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._path = folder, folder / name
@@ -79,8 +84,20 @@ class _LocalStore:
             os.link(draft, self._path)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return self._created(text)
         finally:
             draft.unlink()
+        return True
+
+    def _created(self, text: str) -> bool:
+        try:
+            with self._path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            return False
         return True
 
     def read(self) -> str | None:
@@ -231,7 +248,7 @@ class RunLock:
     def __init__(self, store: Store, run_id: str, wait_s: float, stale_s: float, name: str = NAME) -> None:
         self._store, self._run_id, self._name = store, run_id, name
         self._wait_s, self._stale_s = wait_s, stale_s
-        self._text = json.dumps({"run_id": run_id, "nonce": uuid.uuid4().hex, **_process()})
+        self._text = json.dumps({"run_id": run_id, "nonce": uuid.uuid4().hex, **identity()})
         self._done = threading.Event()
         self._beat: threading.Thread | None = None
         self.pause: Callable[[float], None] = time.sleep  # between two checks; may raise to stop waiting
@@ -248,7 +265,7 @@ class RunLock:
             holder, age_s = self._store.read(), self._store.age()
             if holder is None or age_s is None:
                 continue
-            if (age_s > self._stale_s or _is_dead(holder)) and self._take_over(holder):
+            if (age_s > self._stale_s or is_dead(holder)) and self._take_over(holder):
                 continue
             if time.monotonic() - start >= self._wait_s:
                 raise BusyError(_busy(holder, self._wait_s, self._name))
@@ -326,69 +343,6 @@ def _busy(text: str, wait_s: float, name: str) -> str:
         f"{who} {doing}{waited}; {then}. If that process does not exist any more: its lock expires after {stale}, or "
         f"delete {name} in the warehouse"
     )
-
-
-def _process() -> dict[str, Any]:
-    """The identity of this process, unique among all machines."""
-    return {
-        "host": socket.gethostname(),
-        "boot": _boot_id(),
-        "pid_ns": _pid_namespace(),
-        "pid": os.getpid(),
-        "started": _started(os.getpid()),
-    }
-
-
-def _is_dead(text: str) -> bool:
-    """Whether the holder ran on this machine, in this boot and PID namespace, and has ended.
-
-    False if that is unknown: containers may share a host name and a kernel, and each numbers its processes from 1.
-    """
-    try:
-        holder = json.loads(text)
-        pid, started, boot, namespace = int(holder["pid"]), holder["started"], holder["boot"], holder["pid_ns"]
-    except (ValueError, KeyError, TypeError):
-        return False
-    if holder.get("host") != socket.gethostname() or not (boot and started and namespace and pid > 0):
-        return False
-    if boot != _boot_id() or namespace != _pid_namespace():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass  # the process exists and belongs to another user
-    now = _started(pid)
-    return now is not None and now != started
-
-
-def _boot_id() -> str:
-    return _text_of("/proc/sys/kernel/random/boot_id").strip()
-
-
-def _pid_namespace() -> str | None:
-    """The PID namespace of this process; None if /proc does not give it, or shows another namespace."""
-    try:
-        if int(os.readlink("/proc/self")) != os.getpid():
-            return None
-        return os.readlink("/proc/self/ns/pid")
-    except (OSError, ValueError):
-        return None
-
-
-def _started(pid: int) -> str | None:
-    """The start time of a process in clock ticks since boot; "ended" for a zombie; None if it is unknown."""
-    fields = _text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()  # the name before it may contain spaces
-    if len(fields) < 20:
-        return None
-    return "ended" if fields[0] in ("Z", "X") else fields[19]
-
-
-def _text_of(path: str) -> str:
-    with suppress(OSError):
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    return ""
 
 
 def lock_of(spark: Any, root: str, run_id: str, wait_s: float, stale_s: float, name: str = NAME) -> RunLock:

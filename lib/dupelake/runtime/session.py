@@ -35,7 +35,7 @@ S3_PACKAGES = (
     *(f"software.amazon.awssdk:{module}:{_SDK}" for module in ("s3", "s3-transfer-manager", "sts")),
 )
 _WHOLE_SDK = "software.amazon.awssdk:bundle"
-_PACKAGES = "spark.jars.packages"
+_PACKAGES, _JAVA_OPTIONS = "spark.jars.packages", "spark.driver.extraJavaOptions"
 _REQUIRED = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -139,12 +139,11 @@ def build_session(app_name: str, extra: Mapping[str, str] | None = None) -> Spar
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     check_encoding()
-    settings = dict(_REQUIRED)
     if not submitted:
         check_java()
-        settings |= _local_settings()
-    settings = merged(settings, extra or {})
+    settings = merged(_REQUIRED | ({} if submitted else _local_settings()), extra or {})
     if not submitted:
+        _name_log_settings(settings)
         _add_jars(settings)
         if settings.get("spark.master", "").startswith("local"):
             _stay_local()
@@ -176,12 +175,21 @@ def merged(settings: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, s
     return {**settings, **asked, **({_PACKAGES: ",".join(packages)} if packages else {})}
 
 
+def _name_log_settings(settings: dict[str, str]) -> None:
+    """Adds the settings of the log to the options of Java, which a user may have set, unless they name a file.
+
+    Without a file Spark says which one it takes, and warns, before a session can set a level.
+    """
+    options = settings.get(_JAVA_OPTIONS, "")
+    if "log4j" not in options:
+        settings[_JAVA_OPTIONS] = (
+            f"{options} -Dlog4j2.configurationFile={conf_file('log4j2.properties').as_uri()}".strip()
+        )
+
+
 def _local_settings() -> dict[str, str]:
     """Settings of a session on this machine only."""
     settings = read_properties(conf_file("spark-local.conf"))
-    # Without this file Spark says which one it takes, and warns, before a session can set a level.
-    log_settings = conf_file("log4j2.properties").as_uri()
-    settings["spark.driver.extraJavaOptions"] += f" -Dlog4j2.configurationFile={log_settings}"
     # Spark would create this folder, empty, in the working directory; dupelake does not use it.
     settings["spark.sql.warehouse.dir"] = str(Path(tempfile.gettempdir(), "dupelake-spark-warehouse"))
     # There are few rows, and each Python step has so many tasks; more small tasks would cost more than they save.
