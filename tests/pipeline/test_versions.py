@@ -12,7 +12,7 @@ def test_the_default_options_have_the_versions_of_stored_rows():
     assert versions.feature == "f1-dfa3e287"
     assert versions.verify == "58a9d0a226af07ff"
     assert versions.decide == "6bf823648cddf808"
-    assert versions.cluster == "37418cf56bd45815"
+    assert versions.cluster == "271667ec2ec5cc36"
 
 
 def test_options_change_the_versions_of_their_stages_alone():

@@ -7,7 +7,9 @@ contents of its stored component are grouped again with it. This set is closed u
 link makes both of its ends dirty, and any other link is inside one stored component.
 
 These components consist of contents in all scopes. They are coarser than those of `group/stage.py`, which is safe.
-Contents without a pair, an equal content or a verdict are left out, because they are in no group.
+Contents without a pair, an equal content or a verdict are left out, because they are in no group. Contents without a
+live image are not: the pairs and verdicts of a class of equal pixels are stored with its smallest content id, which may
+have lost its image while others of the class are live.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from dupelake.verify.decision import altered_model
 from dupelake.warehouse.counted import counted
 from dupelake.warehouse.schema import CLUSTERED, conform
 
-CLUSTER_REVISION = 9  # raise it with a change to group/ that gives other rows of `groups`, reasons included
+CLUSTER_REVISION = 10  # raise it with a change to group/ that gives other rows of `groups`, reasons included
 
 _IMAGE = ("image_id", "scope", "byte_size", "width_px", "height_px", "format", "captured_at")
 _PAIR = (
@@ -150,7 +152,7 @@ def _fingerprints(
     by_vertex: DataFrame | None,
     version: str,
 ) -> DataFrame:
-    """(content_id, fingerprint bigint) of live contents with a pair, an equal content or a verdict.
+    """(content_id, fingerprint bigint) of contents with two live images, a pair, an equal content or a verdict.
 
     A fingerprint is a hash of a sum of hashes, so it does not depend on the order of rows.
     """
@@ -176,7 +178,7 @@ def _fingerprints(
     )
     # What else the keeper reads of a content is a function of its bytes and the version.
     detail = hashes.select("content_id", F.xxhash64("pixel_digest", "detail", "hash_version").alias("shown"))
-    counted = summed.where("n >= 2 OR (link AND n >= 1)").join(detail, "content_id", "left")
+    counted = summed.where("n >= 2 OR link").join(detail, "content_id", "left")
     return counted.select("content_id", F.xxhash64("rows", "shown").alias("fingerprint"))
 
 

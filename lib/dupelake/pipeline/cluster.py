@@ -69,7 +69,7 @@ def work(run: Run, options: None, versions: None) -> None:
         elif verdicts is not None:  # a verdict on unknown images changes no group but is a conflict
             found = conflict_rows(conflicts_of(verdicts))
             write_conflicts(wh, found, run.staging.save, wh.read(IMAGES).limit(0))
-        _group_similar(run, pairs)
+        _group_similar(run, hashes, pairs)
         _count(run)
         run.is_complete = is_up_to_date(run)
 
@@ -145,13 +145,13 @@ def _regroup(
     _count_cuts(run, built.cuts)
 
 
-def _group_similar(run: Run, pairs: DataFrame) -> None:
+def _group_similar(run: Run, hashes: DataFrame, pairs: DataFrame) -> None:
     """Update SIMILAR_GROUPS, or empty it if cluster.similar_groups is off."""
     wh = run.warehouse
     if not run.config.cluster.similar_groups:
         wh.delete(SIMILAR_GROUPS, "true")
         return
-    found = similar_groups(wh.read(IMAGES), pairs, run.config, run.staging.save)
+    found = similar_groups(wh.read(IMAGES), hashes, pairs, run.config, run.staging.save)
     n_groups = F.count_if(F.col("image_id") == F.col("similar_group_id"))
     rows, seen = run.staging.counted(found, "similar_groups", groups=n_groups)
     gone = wh.read(SIMILAR_GROUPS).join(rows, "image_id", "left_anti").select("image_id")
