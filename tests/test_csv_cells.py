@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupelake.csv_cells import escape, line_of, unescape, write_rows
+from dupelake.csv_cells import escape, line_of, read_rows, unescape, write_rows
 
 FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 TEXTS = st.text(st.sampled_from("'=+-@\t\r\n;,\"\uff1d a1.e"), max_size=8) | st.text(max_size=8)
@@ -57,3 +57,26 @@ def test_formulas_get_a_quote(text, written):
 
 def test_a_semicolon_starts_no_cell():
     assert line_of(["a;=1+1", 2]) == '"a;=1+1",2'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("uri\n/data/a, b.jpg\n", "line 2 has 2 cells where the header has 1"),
+        ("image_id,uri\na,/x\nb\n", "line 3 has 1 cells where the header has 2"),
+        ("uri,URI \n/a,/b\n", "the header names uri more than once"),
+    ],
+)
+def test_rows_that_do_not_fit_their_header_are_refused(text, told):
+    with pytest.raises(ValueError, match=told):
+        list(read_rows(io.StringIO(text, newline=""))[1])
+
+
+def test_a_quote_that_is_not_closed_is_refused():
+    with pytest.raises(csv.Error):
+        list(read_rows(io.StringIO('uri\n"/a\n/b\n', newline=""))[1])
+
+
+def test_rows_may_be_short_where_the_reader_allows_it():
+    header, rows = read_rows(io.StringIO("a,b,c\n1\n\n1,2,3\n", newline=""), may_be_short=True)
+    assert (header, list(rows)) == (["a", "b", "c"], [(2, ["1", "", ""]), (4, ["1", "2", "3"])])

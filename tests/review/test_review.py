@@ -274,6 +274,22 @@ def test_read_lines_takes_what_spreadsheets_write(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("\ufeffverdict,image_id,other_image_id\r\nduplicate , a ,b\r\n,c,d\r\n".encode())
     assert read_lines(path) == ([Line("row 2", "a", "duplicate", "b")], 1)
+    path.write_text("image_id,verdict,other_image_id,note\na,keeper\n", encoding="utf-8")
+    assert read_lines(path) == ([Line("row 2", "a", "keeper")], 0), "empty cells at the end may be missing"
     path.write_text("image,verdict\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="no column image_id"):
+        read_lines(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("image_id,verdict,note\n/x/a, b.jpg,keeper,\n", "line 2 has 4 cells where the header has 3"),
+        ("image_id,image_id,verdict\na,b,keeper\n", "names image_id more than once"),
+    ],
+)
+def test_read_lines_refuses_rows_that_do_not_fit_the_header(tmp_path, text, told):
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=told):
         read_lines(path)

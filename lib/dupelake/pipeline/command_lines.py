@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from dupelake.config import Config, load_config
-from dupelake.csv_cells import unescape
+from dupelake.csv_cells import read_rows, unescape
 from dupelake.errors import ConfigError
 from dupelake.ingest.uris import local_path
 from dupelake.pipeline.arguments import Parser, add_spark, spark_settings
@@ -242,22 +242,22 @@ def _read_names(path: str) -> list[tuple[str | None, str | None]]:
     """(image_id, None) or (None, uri) of each row; an id wins over a URI.
 
     Raises:
-        ValueError: both columns are missing, or a row names no image.
+        ValueError: both columns are missing, or a row names no image; or as `read_rows`.
         OSError: the file cannot be read.
     """
-    rows: list[tuple[str | None, str | None]] = []
+    found: list[tuple[str | None, str | None]] = []
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
-        if not columns.keys() & {"image_id", "uri"}:
-            raise ValueError(f"has neither a column image_id nor uri, but {reader.fieldnames}")
-        for row in reader:
-            image_id = unescape((row.get(columns.get("image_id", "")) or "").strip())
-            uri = unescape(row.get(columns.get("uri", "")) or "")
+        header, rows = read_rows(file)
+        columns = [name.strip().lower() for name in header]
+        if not {"image_id", "uri"} & {*columns}:
+            raise ValueError(f"has neither a column image_id nor uri, but {header}")
+        for line, cells in rows:
+            row = dict(zip(columns, cells, strict=True))
+            image_id, uri = unescape(row.get("image_id", "").strip()), unescape(row.get("uri", ""))
             if not image_id and not uri.strip():
-                raise ValueError(f"names no image in line {reader.line_num}")
-            rows.append((image_id, None) if image_id else (None, uri))
-    return rows
+                raise ValueError(f"names no image in line {line}")
+            found.append((image_id, None) if image_id else (None, uri))
+    return found
 
 
 def _hours(text: str) -> float:

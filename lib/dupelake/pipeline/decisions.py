@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.config import Config
-from dupelake.csv_cells import unescape
+from dupelake.csv_cells import read_rows, unescape
 from dupelake.errors import ConfigError, EnvironmentFault
 from dupelake.group.decisions_stage import TWO_KEEPERS, new_decided_rows, resolve_decisions
 from dupelake.group.giving import STALE_S, WAIT_S, Added, Key, Line, Named, give
@@ -37,22 +37,23 @@ def read_lines(path: Path) -> tuple[list[Line], int]:
         (lines, number of rows without a verdict).
 
     Raises:
-        ConfigError: the file cannot be read, or lacks a column.
+        ConfigError: the file cannot be read, lacks a column or names it twice, or a row has too many cells.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in _COLUMNS[:2] if name not in (reader.fieldnames or ())]
+            header, rows = read_rows(file, may_be_short=True)
+            missing = [name for name in _COLUMNS[:2] if name not in header]
             if missing:
                 raise ConfigError([f"--csv {path}: no column {' and no column '.join(missing)}; name them in row 1"])
             lines, n_blank = [], 0
-            for number, row in enumerate(reader, start=2):
-                cells = [unescape((row.get(name) or "").strip()) for name in _COLUMNS]
+            for number, (_, found) in enumerate(rows, start=2):
+                row = dict(zip(header, found, strict=True))
+                cells = [unescape(row.get(name, "").strip()) for name in _COLUMNS]
                 if cells[1]:
                     lines.append(Line.of(f"row {number}", *cells))
                 else:
                     n_blank += 1
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ConfigError([f"--csv {path}: cannot be read ({error}); give a CSV file in UTF-8"]) from error
     return lines, n_blank
 
