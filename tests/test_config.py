@@ -10,6 +10,7 @@ import yaml
 
 from dupelake.config import Config, load_config, options_of
 from dupelake.errors import ConfigError
+from dupelake.pair_rules import IMAGE_FORMATS
 
 BASE = Path(__file__).parents[1] / "conf" / "base.yaml"
 
@@ -92,7 +93,11 @@ def test_two_faults_of_one_option_and_faults_beside_one_that_cannot_be_read():
         (["cluster.removable_kinds=[near]"], "cluster.removable_kinds"),
         (["embed.model=resnet50"], "embed.model"),
         (["embed.model=torchscript:/no/such/file.pt"], "embed.model"),
-        (["decode.max_pixels=.nan"], "decode.max_pixels"),
+        (["decode.max_pixels=.nan"], "decode.max_pixels: must be a whole number, not nan"),
+        (["decode.max_pixels=.inf"], "decode.max_pixels: must be a whole number, not inf"),
+        (["fetch.timeout_s=.nan"], "fetch.timeout_s: is nan; allowed is 0.1"),
+        (["fetch.timeout_s=2026-02-30"], "2026-02-30 cannot be read .*; put it in quotes"),
+        (["cluster.format_order=[jpg, PNG]"], "cluster.format_order: 'jpg' is no format of images; did you mean JPEG?"),
     ],
 )
 def test_contradictions_are_refused(sets, field):
@@ -103,6 +108,87 @@ def test_contradictions_are_refused(sets, field):
 def test_unreadable_file_is_a_fault(tmp_path):
     with pytest.raises(ConfigError, match=r"missing\.yaml"):
         load_config(tmp_path / "missing.yaml")
+
+
+WRITTEN = (
+    "007",
+    "no",
+    "on",
+    "1_000",
+    "12:30",
+    "1.10",
+    "2026-02-30",
+    "2026-02-03",
+    "null",
+    "a: b",
+    "[x",
+    "~/x",
+    "-",
+    "",
+)
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_set_takes_texts_as_they_are_written(text):
+    assert load_config(None, [f"manifest.default_scope={text}"]).manifest.default_scope == text
+
+
+@pytest.mark.parametrize("text", ["'007'", '"007"', " 007 "])
+def test_set_takes_a_text_out_of_its_quotes(text):
+    assert load_config(None, [f"manifest.default_scope={text}"]).manifest.default_scope == "007"
+
+
+def test_set_takes_the_texts_of_a_list_as_they_are_written():
+    config = load_config(None, ["manifest.extensions=[007, no, 1.10, 'x']"])
+    assert config.manifest.extensions == ("007", "no", "1.10", "x")
+
+
+@pytest.mark.parametrize("text", ["007", "no", "1_000", "12:30", "1.10", "2026-02-03"])
+def test_a_file_must_quote_texts_that_yaml_reads_as_something_else(tmp_path, text):
+    file = tmp_path / "c.yaml"
+    file.write_text(f"manifest: {{default_scope: {text}, extensions: [jpg, {text}]}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    found = [fault.split(", but")[0] for fault in caught.value.faults]
+    assert found == ["manifest.extensions: must be text", "manifest.default_scope: must be text"][::-1]
+    assert all(fault.endswith("; put it in quotes") for fault in caught.value.faults)
+    file.write_text(f"manifest: {{default_scope: '{text}', extensions: [jpg, '{text}']}}\n", encoding="utf-8")
+    assert load_config(file).manifest.extensions == ("jpg", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("decide: {min_score: 0.6}\nlsh: {words: false}\ndecide: {}\n", "line 3: decide stands twice, first in line 1"),
+        ("lsh:\n  words: false\n  words: true\n", "line 3: words stands twice, first in line 2"),
+        ("lsh: {words: false, words: true}\n", "line 1: words stands twice"),
+        ("rules:\n  list:\n  - {name: a, name: b}\n", "line 3: name stands twice"),
+        ("lsh:\n  words: [\n", "line 3: "),
+        ("manifest:\n  default_scope: 2026-02-30\n", "line 2: 2026-02-30 cannot be read .*; put it in quotes"),
+    ],
+)
+def test_a_file_that_yaml_would_read_otherwise_than_it_is_written_is_refused_with_the_line(tmp_path, text, told):
+    file = tmp_path / "c.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"c\.yaml, {told}"):
+        load_config(file)
+
+
+def test_parts_of_a_file_may_stand_for_others(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("lsh: &a {words: false}\nserve:\n  <<: {max_waiting: 1}\n  max_waiting: 2\n", encoding="utf-8")
+    config = load_config(file)
+    assert (config.lsh.words, config.serve.max_waiting) == (False, 2)
+
+
+def test_formats_are_those_that_are_decoded():
+    from PIL import Image
+
+    from dupelake.fingerprint import decode
+
+    assert decode.__name__  # it registers HEIF
+    assert {*Image.OPEN, "MPO"} - {"EPS"} <= {*IMAGE_FORMATS}
+    assert {*IMAGE_FORMATS} - {*Image.OPEN} <= {"MPO", "AVIF", "HEIF", "FPX", "MIC"}, "these need another package"
 
 
 def test_fingerprint_changes_with_every_option():

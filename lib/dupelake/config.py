@@ -21,7 +21,8 @@ import yaml
 from dupelake import pair_rules
 from dupelake.errors import ConfigError
 from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
-from dupelake.pair_rules import RulesConfig, hint
+from dupelake.option_values import converted, read_file, value_of
+from dupelake.pair_rules import IMAGE_FORMATS, RulesConfig, hint
 from dupelake.profiles import BALANCED, profile_values
 from dupelake.replaced_options import REPLACED
 
@@ -238,7 +239,7 @@ def load_config(path: str | Path | None = None, sets: Sequence[str] = (), profil
     """
     faults: list[str] = []
     values = profile_values(profile, faults)
-    for section, body in (_read_yaml(path, faults) if path is not None else {}).items():
+    for section, body in (read_file(path, faults) if path is not None else {}).items():
         values.setdefault(section, {}).update(body)
     for item in sets:
         _apply_set(values, item, faults)
@@ -252,36 +253,18 @@ def load_config(path: str | Path | None = None, sets: Sequence[str] = (), profil
     return config
 
 
-def _read_yaml(path: str | Path, faults: list[str]) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        faults.append(f"--config {path}: cannot be read as YAML ({error}); give a readable YAML file")
-        return {}
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        faults.append(f"--config {path}: holds a {type(loaded).__name__}; sections with options are expected")
-        return {}
-    values: dict[str, Any] = {}
-    for section, body in loaded.items():
-        if body is not None and not isinstance(body, dict):
-            faults.append(f"{section}: must hold options, not {body!r}; write '{section}:' and indent them below")
-        else:
-            values[str(section)] = dict(body or {})
-    return values
-
-
 def _apply_set(values: dict[str, Any], item: str, faults: list[str]) -> None:
     name, equals, text = item.partition("=")
     section, dot, key = name.strip().partition(".")
     if not equals or not dot or not key:
         faults.append(f"--set {item}: must be section.key=value, for example decide.min_score=0.9")
         return
+    cls = get_type_hints(Config).get(section)
     try:
-        values.setdefault(section, {})[key] = text if text == "-" else yaml.safe_load(text)  # YAML: an empty list item
-    except yaml.YAMLError:
-        faults.append(f"--set {item}: the value cannot be read as YAML; quote it")
+        values.setdefault(section, {})[key] = value_of(text, get_type_hints(cls).get(key) if cls else None)
+    except yaml.YAMLError as error:
+        why = getattr(error, "problem", None) or error
+        faults.append(f"--set {item}: the value cannot be read as YAML ({why}); quote it")
 
 
 def _build(values: Mapping[str, Any], faults: list[str]) -> tuple[Config, set[str]]:
@@ -315,36 +298,11 @@ def _build_section(section: str, cls: Any, values: Mapping[str, Any], faults: li
             taken[key] = fields[key].metadata["parse"](value, name, faults)
             continue
         try:
-            taken[key] = _convert(value, hints[key], fields[key].metadata)
+            taken[key] = converted(value, hints[key], fields[key].metadata)
         except ValueError as error:
             faults.append(f"{name}: {error}")
             refused.add(name)
     return cls(**taken)
-
-
-def _convert(value: Any, kind: Any, meta: Mapping[str, Any]) -> Any:
-    """`value` as `kind` within its range; raises ValueError with the allowed values otherwise."""
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise ValueError(f"must be true or false, not {value!r}")
-        return value
-    if kind in (int, float):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or (kind is int and value != int(value)):
-            raise ValueError(f"must be {'a whole number' if kind is int else 'a number'}, not {value!r}")
-        low, high = meta["low"], meta["high"]
-        if not (low <= value <= high):  # also refuses nan
-            raise ValueError(f"is {value}; allowed is {low} to {high}")
-        return kind(value)
-    if kind is str:
-        if isinstance(value, (list, dict)):
-            raise ValueError(f"must be text, not {value!r}; quote it")
-        text = "" if value is None else str(value)
-        if meta["one_of"] and text not in meta["one_of"]:
-            raise ValueError(f"is {text!r}; allowed is one of {', '.join(meta['one_of'])}")
-        return text
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"must be a list like [a, b], not {value!r}")  # noqa: TRY004 - one kind of fault
-    return tuple(str(v) for v in value)
 
 
 def _check_together(config: Config, faults: list[str]) -> None:
@@ -357,6 +315,11 @@ def _check_together(config: Config, faults: list[str]) -> None:
         )
     if not cluster.keeper_order or cluster.keeper_order[-1] != "image_id":
         faults.append("cluster.keeper_order: must end in image_id, so that no two images rank the same")
+    faults += [
+        f"cluster.format_order: {name!r} is no format of images{hint(name.upper(), IMAGE_FORMATS)}"
+        for name in cluster.format_order
+        if name.upper() not in IMAGE_FORMATS
+    ]
     if config.features.vocabulary != "default" and not os.path.isfile(config.features.vocabulary):
         faults.append(
             f"features.vocabulary: no file at {config.features.vocabulary}; give default, or a file that "

@@ -9,9 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dupelake.option_values import as_text
+
 KEEPER = "keeper"
 VERDICTS = ("duplicate", "not_duplicate", "alternate", KEEPER)
 KINDS = ("exact", "pixel", "near", "crop", "mirrored", "rotated", "edited", "recoloured", "similar", "none")
+# What `images.format` may hold: all that Pillow reads, but EPS (fingerprint/decode.py; a test keeps the two equal).
+IMAGE_FORMATS = (
+    "AVIF", "BLP", "BMP", "BUFR", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FPX", "FTEX", "GBR", "GIF", "GRIB",
+    "HDF5", "HEIF", "ICNS", "ICO", "IM", "IMT", "IPTC", "JPEG", "JPEG2000", "MCIDAS", "MIC", "MPEG", "MPO", "MSP",
+    "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA", "TIFF", "WEBP", "WMF", "XBM",
+    "XPM", "XVTHUMB",
+)  # fmt: skip
 TIERS = ("identical", "verified", "copies")  # of removable copies, the strictest first
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RATIO = {"low": 0.0, "high": 1e9}
@@ -150,8 +159,10 @@ def _rule(value: Any, where: str, faults: list[str]) -> Rule | None:
     before = len(faults)
     known = [one.name for one in dataclasses.fields(Rule)]
     faults += [f"{where}.{key}: no such field{hint(str(key), known)}" for key in value if key not in known]
-    name, verdict, enabled = str(value.get("name", "")), value.get("verdict"), value.get("enabled", False)
-    if not _NAME.fullmatch(name):
+    name, verdict, enabled = value.get("name", ""), value.get("verdict"), value.get("enabled", False)
+    if not isinstance(name, str):
+        faults.append(f"{where}.name: must be text, but YAML reads {name!r}; put it in quotes")
+    elif not _NAME.fullmatch(name):
         faults.append(f"{where}.name: is {name!r}; give letters, digits, '.', '_' and '-', at most 64")
     if verdict not in VERDICTS:
         faults.append(f"{where}.verdict: is {verdict!r}; allowed is one of {', '.join(VERDICTS)}")
@@ -160,7 +171,7 @@ def _rule(value: Any, where: str, faults: list[str]) -> Rule | None:
     parts = {part: _section(kind, value.get(part), f"{where}.{part}", faults) for part, kind in _SECTIONS.items()}
     if len(faults) > before:
         return None
-    rule = Rule(name, str(verdict), enabled, **parts)
+    rule = Rule(str(name), str(verdict), enabled, **parts)
     _check_together(rule, where, faults)
     return rule if len(faults) == before else None
 
@@ -195,18 +206,25 @@ def _converted(value: Any, meta: Mapping[str, Any]) -> Any:
             raise ValueError(f"is {value!r}; allowed is a number from {meta['low']:g} to {meta['high']:g}")
         return float(value)
     texts = list(value) if isinstance(value, list | tuple) else [value]
-    if not texts or any(not isinstance(one, str | int) or isinstance(one, bool) or one == "" for one in texts):
-        raise ValueError(f"must be a text or a list of texts, not {value!r}; quote dates")
-    other = [str(one) for one in texts if meta["one_of"] and one not in meta["one_of"]]
+    if not texts or "" in texts:
+        raise ValueError(f"must be a text or a list of texts, not {value!r}")
+    texts = [as_text(one) for one in texts]
+    other = [one for one in texts if meta["one_of"] and one not in meta["one_of"]]
     if other:
         raise ValueError(f"{', '.join(other)} is not known; allowed is each of {', '.join(meta['one_of'])}")
-    return tuple(str(one) for one in texts)
+    return tuple(texts)
 
 
 def _check_together(rule: Rule, where: str, faults: list[str]) -> None:
     """Adds faults of conditions that contradict each other, or that decide nothing."""
     if (rule.pair, rule.a, rule.b) == (Both(), Side(), Side()):
         faults.append(f"{where}: has no condition, so it would decide every pair; give pair, a or b")
+    for part in ("a", "b"):
+        unknown = [one for one in getattr(rule, part).format if one.upper() not in IMAGE_FORMATS]
+        faults += [
+            f"{where}.{part}.format: {one!r} is no format of images{hint(one.upper(), IMAGE_FORMATS)}"
+            for one in unknown
+        ]
     for part in _SECTIONS:
         section = getattr(rule, part)
         for low in (one.name for one in dataclasses.fields(section) if one.name.startswith("min_")):

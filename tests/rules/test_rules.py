@@ -485,6 +485,32 @@ rules:
     assert "rules.list has no rule" in told
 
 
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            "{name: 007, verdict: alternate, a: {path: x}}",
+            "r[0].name: must be text, but YAML reads 7; put it in quotes",
+        ),
+        (
+            "{name: x, verdict: alternate, a: {partition: ['007', 12:30]}}",
+            "r[0].a.partition: must be text, but YAML reads 750; put it in quotes",
+        ),
+        (
+            "{name: x, verdict: alternate, a: {partition: 2026-11-01}}",
+            "r[0].a.partition: must be text, but YAML reads datetime.date(2026, 11, 1); put it in quotes",
+        ),
+        (
+            "{name: x, verdict: alternate, b: {format: [jpeg, jpg]}}",
+            "r[0].b.format: 'jpg' is no format of images; did you mean JPEG?",
+        ),
+    ],
+)
+def test_a_condition_that_would_fit_other_images_than_it_says_is_refused(rule, told):
+    assert parse_rules([yaml.safe_load(rule)], "r", faults := []) == ()
+    assert faults == [told]
+
+
 # --- the examples of docs/rules.md
 
 
