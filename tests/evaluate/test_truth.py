@@ -125,3 +125,25 @@ def test_plain_path():
         "b/x/y.jpg",
         "a:b.jpg",
     ]
+
+
+@pytest.mark.parametrize(
+    ("relation", "verdict"),
+    [
+        ("distinctive crop", "duplicate"),
+        ("differently lit", "duplicate"),
+        ("non-uniform scaling", "duplicate"),
+        ("notched frame", "duplicate"),
+        ("different", "different"),
+        ("Different_scene", "different"),
+        ("distinct", "different"),
+        ("not a copy", "different"),
+        ("non-duplicate", "different"),
+        ("no match", "different"),
+        ("unrelated", "different"),
+    ],
+)
+def test_a_relation_says_different_by_whole_words(tmp_path, relation, verdict):
+    path = tmp_path / "truth.csv"
+    path.write_text(f"a,b,relation\nx,y,{relation}\n", encoding="utf-8")
+    assert read_truth(path).pairs["verdict"].to_pylist() == [verdict]

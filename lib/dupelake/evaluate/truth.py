@@ -50,7 +50,9 @@ _YES = frozenset(("1", "1.0", "true", "t", "yes", "y", "x"))
 _NO = frozenset(("0", "0.0", "false", "f", "no", "n", "-1", "negative"))
 _SAME_WORDS = _YES | {"duplicate", "dup", "copy", "same", "match", "positive", "alternate", "near"}
 _UNSURE = frozenset(("ambiguous", "unsure", "unknown", "maybe", "?"))
-_DIFFERENT = re.compile(r"(different|distinct|not[ _-]|non[ _-]|no[ _-]match|unrelated)", re.IGNORECASE)
+_DIFFERENT = re.compile(  # whole words: a "distinctive crop" and a "non-uniform scaling" are copies
+    r"((different|distinct|unrelated|no[ _-]match)(?![a-z])|not[ _-]|non[ _-](dup|match|cop|near))", re.IGNORECASE
+)
 
 _NO_PAIRS = pa.table({name: pa.array([], pa.string()) for name in ("a", "b", "verdict", "relation")})
 
@@ -107,7 +109,7 @@ def read_truth(path: Path) -> Truth:
 
     Args:
         path: a local file. Pairs may have a column `label` (duplicate, different, ambiguous, 1, 0). Both forms may have
-            columns `relation` (free words; `different...` and `ambiguous` have the meaning of a label) and `ambiguous`
+            columns `relation` (free words; `different ...` and `ambiguous` have the meaning of a label) and `ambiguous`
             (1, 0). A blank group means that the image is its own group.
 
     Raises:
