@@ -130,3 +130,53 @@ def test_rules_name_a_wrong_address_beside_other_faults(capsys):
     said = capsys.readouterr().err
     assert "rules.list has no rule" in said
     assert said.count("it names the host host") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["forget", "--image", ""],
+        ["forget", "--uri", "/x/a.jpg", "--uri", ""],
+        ["forget", "--csv", ""],
+        ["report", "--group", ""],
+        ["report", "--run", ""],
+        ["report", "--out", ""],
+        ["run", "", "{lake}"],
+        ["run", "{lake}", "--partitions", ""],
+        ["run", "{lake}", "--since", ""],
+        ["run", "{lake}", "--config", ""],
+        ["plan", "{lake}", "--since", ""],
+        ["overlap", "--by", "vendor", "--between", "a", ""],
+        ["export", "csv", "--out", ""],
+        ["check", "{lake}", "--index", ""],
+        ["decide", "--author", "ann", "a", "duplicate", ""],
+        ["rules", "--undo", ""],
+        ["maintain", "--warehouse", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_value_is_refused_in_a_line(tmp_path, capsys, words):
+    (tmp_path / "images").mkdir()
+    lake = [] if "--warehouse" in words else ["--warehouse", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        main([words[0], *(word.format(lake=tmp_path) for word in words[1:]), *lake])
+    assert ended.value.code == 2
+    assert "is empty; give a value, or leave the option out" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_empty_scope_is_a_scope(tmp_path, capsys):
+    assert main(["check", str(tmp_path), "--scope", "", "--warehouse", str(tmp_path / "none")]) == 2
+    assert "is empty" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "-inf", "1"])
+def test_maintain_refuses_hours_that_are_no_number(tmp_path, capsys, hours):
+    with pytest.raises(SystemExit):
+        main(["maintain", "--warehouse", str(tmp_path), f"--retain-hours={hours}"])
+    assert "must be a number of 168 or more" in capsys.readouterr().err
+
+
+def test_maintain_makes_no_warehouse(tmp_path, capsys):
+    assert main(["maintain", "--warehouse", str(tmp_path / "typo")]) == 2
+    assert "holds no table images; give the folder of a warehouse" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()

@@ -19,14 +19,28 @@ class _Debug(argparse.Action):
             namespace.spark = ["spark.log.level=WARN", *namespace.spark]
 
 
+# An empty note says nothing, and '' is a scope. `register` tells of its names together with its other faults.
+_MAY_BE_EMPTY = ("note", "scope", "schema", "catalog")
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser with the option --debug, whose error messages contain no secrets."""
+    """A parser with the option --debug, which refuses empty values, and whose error messages contain no secrets."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.add_argument(
             "--debug", action=_Debug, nargs=0, default=False, help="show tracebacks of errors, and warnings of Spark"
         )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As `argparse`. It refuses an empty value, which a shell makes of a variable that is not set."""
+        found, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            given = getattr(found, action.dest, None)
+            if action.dest not in _MAY_BE_EMPTY and (given == "" or (isinstance(given, list) and "" in given)):
+                name = "/".join(action.option_strings) or action.metavar or action.dest
+                self.error(f"argument {name}: is empty; give a value, or leave the option out")
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""

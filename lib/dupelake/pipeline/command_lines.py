@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +152,7 @@ def maintain_command(prog: str, description: str) -> Command[MaintainOptions]:
         metavar="N",
         help="keep files of table versions of the last N hours (default and minimum: 168, a week)",
     )
-    return Command(parser, lambda args, _: MaintainOptions(args.retain_hours))
+    return Command(parser, _maintain_options)
 
 
 def forget_command(prog: str, description: str) -> Command[ForgetOptions]:
@@ -212,6 +213,11 @@ def _hash_options(args: argparse.Namespace, faults: Faults) -> HashOptions:
     return HashOptions(tuple(args.paths), partitions, args.since, listing=args.listing, full=args.full)
 
 
+def _maintain_options(args: argparse.Namespace, faults: Faults) -> MaintainOptions:
+    check_holds_images(args, faults)
+    return MaintainOptions(args.retain_hours)
+
+
 def _forget_options(args: argparse.Namespace, faults: Faults) -> ForgetOptions:
     if not (args.image or args.uri or args.csv):
         faults.append("--image, --uri, --csv: none is given; name the images to forget by one of them")
@@ -262,8 +268,8 @@ def _read_names(path: str) -> list[tuple[str | None, str | None]]:
 
 def _hours(text: str) -> float:
     hours = float(text)
-    if hours < MIN_RETAIN_HOURS:
-        raise argparse.ArgumentTypeError(f"{text}: must be {MIN_RETAIN_HOURS:.0f} or more")
+    if not MIN_RETAIN_HOURS <= hours < math.inf:  # also refuses nan
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of {MIN_RETAIN_HOURS:.0f} or more")
     return hours
 
 
