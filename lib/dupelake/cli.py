@@ -22,6 +22,7 @@ from dupelake.pipeline.verdict_commands import add_decide, add_rules, readable
 from dupelake.report.command import PAGE, SHEET, add_report
 from dupelake.review.command_lines import add_review
 from dupelake.runtime.interrupts import Interrupts
+from dupelake.runtime.out_files import faults_of_file, refusals_of
 from dupelake.runtime.redaction import Redactor
 from dupelake.serve.command_lines import add_serve
 from dupelake.version import __version__
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from dupelake.warehouse.schema_types import Table
     from dupelake.warehouse.tables import Warehouse
 
-# They hold a lock or temporary tables, and start no Spark for local warehouses.
-_HOLDING = ("decide", "rules", "evaluate", "review")
+# They hold a lock, temporary tables or an unfinished file, and start no Spark for local warehouses.
+_HOLDING = ("decide", "rules", "evaluate", "review", "report", "export")
 
 # This module's business is the terminal.
 # ruff: noqa: T201
@@ -102,11 +103,20 @@ def command_parser() -> argparse.ArgumentParser:
     add_review(commands)
     _add_vocabulary(commands)
     demo = commands.add_parser("demo", help="sample images with known copies, two nights, a report")
-    demo.add_argument("--out", default="demo-output", metavar="DIR", help="where images, tables and report go")
+    demo.add_argument(
+        "--out",
+        type=os.path.expanduser,
+        default="demo-output",
+        metavar="DIR",
+        help="where images, tables and report go",
+    )
     demo.set_defaults(call=_demo)
     jars = commands.add_parser("jars", help="fetch Delta's jars, and S3's, once, for sessions without Maven")
     jars.add_argument(
-        "--to", metavar="DIR", help="default: a folder of this Python environment, where it is looked for"
+        "--to",
+        type=os.path.expanduser,
+        metavar="DIR",
+        help="default: a folder of this Python environment, where it is looked for",
     )
     jars.add_argument("--s3", action="store_true", help="those that read and write S3 (s3a://) as well, 16 MB")
     jars.set_defaults(call=_jars)
@@ -177,7 +187,9 @@ def _add_vocabulary(commands: argparse._SubParsersAction[argparse.ArgumentParser
     vocabulary = commands.add_parser("vocabulary", help="train visual words on the pictures of a warehouse")
     vocabulary.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; only read")
     add_spark(vocabulary)
-    vocabulary.add_argument("--out", required=True, metavar="FILE", help="the vocabulary, for features.vocabulary")
+    vocabulary.add_argument(
+        "--out", required=True, type=os.path.expanduser, metavar="FILE", help="the vocabulary, for features.vocabulary"
+    )
     vocabulary.add_argument("--seed", type=int, default=0, help="of the sample and the training (default 0)")
     vocabulary.add_argument(
         "--images", type=int, default=4000, metavar="N", help="train on N pictures (default 4000, at most 10000)"
@@ -195,7 +207,8 @@ def _vocabulary(args: argparse.Namespace) -> int:
         faults.append(f"--images {args.images}: allowed is 1 to {MAX_IMAGES}")
     if args.seed < 0:
         faults.append(f"--seed {args.seed}: must be 0 or more")
-    if not os.path.isdir(out.parent) or os.path.isdir(out):
+    faults += faults_of_file("--out", out)
+    if not os.path.isdir(out.parent):
         faults.append(f"--out {out}: give a file in a folder that exists")
     warehouse = _existing(args, faults, FEATURES)
     vocabulary = train_on_warehouse(warehouse, out, args.seed, args.images)
@@ -207,9 +220,19 @@ def _vocabulary(args: argparse.Namespace) -> int:
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate", help="found groups and pairs against a truth file: figures and pictures")
     evaluate.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
-    evaluate.add_argument("--truth", required=True, metavar="CSV", help="pairs or groups of images (docs/evaluate.md)")
     evaluate.add_argument(
-        "--out", default="evaluation", metavar="DIR", help="where the files go (default: evaluation in this folder)"
+        "--truth",
+        required=True,
+        type=os.path.expanduser,
+        metavar="CSV",
+        help="pairs or groups of images (docs/evaluate.md)",
+    )
+    evaluate.add_argument(
+        "--out",
+        type=os.path.expanduser,
+        default="evaluation",
+        metavar="DIR",
+        help="where the files go (default: evaluation in this folder)",
     )
     evaluate.add_argument(
         "--by",
@@ -245,7 +268,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     except ConfigError as error:
         faults += error.faults
     result = evaluate(readable(args, faults), truth, by=args.by, closed=args.closed, n_shown=args.candidates)
-    files = write_files(result, out)
+    with refusals_of("--out", out):
+        files = write_files(result, out)
     print(describe(result))
     print(f"\nIn {out}: {', '.join(path.name for path in files)}")
     return 0
@@ -257,7 +281,8 @@ def _demo(args: argparse.Namespace) -> int:
 
     out = Path(args.out).absolute()
     clear(out)
-    truth = write_images(out / "images")
+    with refusals_of("--out", out):
+        truth = write_images(out / "images")
     print(f"Sample images in {out / 'images'}")
     start = time.monotonic()
     for night in NIGHTS:
@@ -277,7 +302,9 @@ def _jars(args: argparse.Namespace) -> int:
     from dupelake.runtime.session import collect_jars, jar_folder
 
     target = Path(args.to) if args.to else jar_folder()
-    print(f"{collect_jars(target, with_s3=args.s3)} jars in {target}")
+    with refusals_of("--to", target):
+        n_jars = collect_jars(target, with_s3=args.s3)
+    print(f"{n_jars} jars in {target}")
     return 0
 
 

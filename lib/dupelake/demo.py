@@ -20,6 +20,7 @@ from dupelake.csv_cells import write_rows
 from dupelake.errors import ConfigError
 from dupelake.lookup.manifest import FOLDER
 from dupelake.lookup.manifest import NAME as MANIFEST
+from dupelake.runtime.out_files import written_whole
 from dupelake.warehouse.schema import ALL_TABLES
 
 # Each photograph shows another scene. README.txt of skimage/data has the licences.
@@ -175,6 +176,6 @@ def write_images(folder: Path) -> Path:
     # Written first, so that the next demo can remove the files if this one is killed.
     (out / MARK).write_text(json.dumps({"made_by": _MADE_BY, "files": digests}, indent=1), encoding="utf-8")
     for path, data in made.items():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_bytes(data)
+        with written_whole(out / path) as unfinished:
+            unfinished.write_bytes(data)
     return out / table

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dupelake.evaluate.matching import AGAIN, MATCHED, NONE, SEVERAL, plain_path
 from dupelake.evaluate.scores import wilson_interval
 from dupelake.evaluate.worst import ShownPair, Side
 from dupelake.report.pair_sheet import PairCard, Picture, draw_pair_sheet
+from dupelake.runtime.out_files import written_whole
 from dupelake.warehouse.schema import PAIRS
 
 _CARDS_A_SHEET = 18
@@ -70,31 +72,40 @@ _OUTCOMES = {NONE: "match no image", SEVERAL: "match several", AGAIN: "match an 
 def write_files(result: Evaluation, out: Path) -> list[Path]:
     """Write all files into the folder `out`, created if missing; returns their paths.
 
-    Files of an earlier evaluation are replaced, and its additional sheets are removed.
+    Files of an earlier evaluation are replaced, all at the end, and its additional sheets are removed.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    for old in [*out.glob("false-pairs-*.png"), *out.glob("missed-pairs-*.png")]:
+    files: list[Path] = []
+    with ExitStack() as stack:
+
+        def file(name: str) -> Path:
+            files.append(out / name)
+            return stack.enter_context(written_whole(files[-1]))
+
+        _write_all(result, file)
+    for old in {*out.glob("false-pairs-*.png"), *out.glob("missed-pairs-*.png")}.difference(files):
         if _is_ours(old):
             old.unlink()
-    files = [out / "evaluation.json"]
-    files[0].write_text(json.dumps(as_dict(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    files.append(_write_csv(out / "recall_by_relation.csv", _RELATION_HEADER, _relation_rows(result)))
-    files.append(_write_csv(out / "thresholds.csv", _SWEEP_HEADER, _sweep_rows(result)))
-    files.append(_write_csv(out / "unmatched.csv", ("row", "name", "outcome", "images"), result.unmatched))
+    return files
+
+
+def _write_all(result: Evaluation, file: Callable[[str], Path]) -> None:
+    """Write each file at the path that `file` gives for its name."""
+    text = json.dumps(as_dict(result), indent=2, ensure_ascii=False) + "\n"
+    file("evaluation.json").write_text(text, encoding="utf-8")
+    _write_csv(file("recall_by_relation.csv"), _RELATION_HEADER, _relation_rows(result))
+    _write_csv(file("thresholds.csv"), _SWEEP_HEADER, _sweep_rows(result))
+    _write_csv(file("unmatched.csv"), ("row", "name", "outcome", "images"), result.unmatched)
     points = {"pairs": result.pairs, "groups": result.groups}
     title = f"{result.n_true} true pairs; B-cubed F1 {result.b_cubed.f1:.3f}"
-    draw_curves(result.sweeps, points, result.min_score, title, out / "curves.png")
-    files.append(out / "curves.png")
+    draw_curves(result.sweeps, points, result.min_score, title, file("curves.png"))
     for frame, pairs in (("false", result.false_pairs), ("missed", result.missed_pairs)):
-        files.append(_write_csv(out / f"{frame}_pairs.csv", _PAIR_HEADER, (_pair_row(pair) for pair in pairs)))
+        _write_csv(file(f"{frame}_pairs.csv"), _PAIR_HEADER, (_pair_row(pair) for pair in pairs))
         n_sheets = max(1, -(-len(pairs) // _CARDS_A_SHEET))
         for i in range(n_sheets):
             cards = [_card(pair) for pair in pairs[i * _CARDS_A_SHEET : (i + 1) * _CARDS_A_SHEET]]
             of = f" ({i + 1} of {n_sheets})" if n_sheets > 1 else ""
             sheet = draw_pair_sheet(cards, f"{_TITLES[frame]}{of}", frame)
-            files.append(out / f"{frame}-pairs-{i + 1}.png")
-            sheet.save(files[-1], pnginfo=_mark())
-    return files
+            sheet.save(file(f"{frame}-pairs-{i + 1}.png"), format="PNG", pnginfo=_mark())
 
 
 _SOFTWARE = "dupelake evaluate"  # written into each sheet, so that only our own sheets are removed
@@ -131,10 +142,9 @@ _SWEEP_HEADER = ("signal", "threshold", "found", "right", "precision", "recall",
 _PAIR_HEADER = ("truth", "state", "source", "other", "source_id", "other_id", "source_group", "other_group", *_EVIDENCE)
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         write_rows(file, header, rows)
-    return path
 
 
 def _relation_rows(result: Evaluation) -> Iterable[Sequence[Any]]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dupelake.export.files import Written, written_whole
+from dupelake.export.files import Written
 from dupelake.export.names import text_name_of
 from dupelake.export.night import Night, Row
+from dupelake.runtime.out_files import written_whole
 
 _FIELDS = [
     ("group_id", pa.string()),

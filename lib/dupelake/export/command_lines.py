@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dupelake.config import TIERS
 from dupelake.errors import ConfigError
+from dupelake.runtime.out_files import faults_of_file, refusals_of
 
 if TYPE_CHECKING:
     from dupelake.export.files import Written
@@ -43,7 +45,13 @@ def add_export(commands: Any) -> None:
         parser.add_argument(
             "--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read"
         )
-        parser.add_argument("--out", default=_OUT[name], metavar="PATH", help=f"the file (default {_OUT[name]})")
+        parser.add_argument(
+            "--out",
+            type=os.path.expanduser,
+            default=_OUT[name],
+            metavar="PATH",
+            help=f"the file (default {_OUT[name]})",
+        )
         parser.add_argument(
             "--tier", choices=TIERS, help="only images of this tier, or a stricter one (default: all that may go)"
         )
@@ -53,7 +61,10 @@ def add_export(commands: Any) -> None:
     for name, form in _LISTS.items():
         add(name, f"the images that may go, each with the image that is kept, as {form}")
     add("quarantine", "a shell script that moves them to a folder, and one that puts them back").add_argument(
-        "--quarantine", metavar="DIR", help="where they are moved (default: a folder beside the script, with its name)"
+        "--quarantine",
+        type=os.path.expanduser,
+        metavar="DIR",
+        help="where they are moved (default: a folder beside the script, with its name)",
     )
     for name in ("dupe-scanner", "imagededup"):
         about = {"dupe-scanner": "{group: [file, ...]}", "imagededup": "{file: [[file, score], ...]}"}[name]
@@ -79,23 +90,20 @@ def add_export(commands: Any) -> None:
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--folder", metavar="DIR", help="names are relative to it (default: absolute paths)")
+    parser.add_argument(
+        "--folder", type=os.path.expanduser, metavar="DIR", help="names are relative to it (default: absolute paths)"
+    )
 
 
 def _export(args: argparse.Namespace) -> int:
-    from dupelake.export.names import absolute
     from dupelake.export.night import night_of
 
-    out = Path(absolute(args.out))
-    if out.is_dir():
-        raise ConfigError([f"--out {args.out}: is a folder; give a file"])
-    if out.exists() and not out.is_file():  # a regular file would replace it, be it /dev/null or a pipe
-        raise ConfigError([f"--out {args.out}: is no regular file; give a file"])
+    out = Path(os.path.abspath(args.out))
+    if faults := faults_of_file("--out", args.out):
+        raise ConfigError(faults)
     night = night_of(args.warehouse, args.tier)
-    try:
+    with refusals_of("--out", args.out):
         written = _writer(args)(night, out)
-    except OSError as error:
-        raise ConfigError([f"--out {args.out}: cannot be written ({error}); nothing was"]) from error
     if night.run is None:
         written.notes.append("no night is complete; the newest tables were read")
     if night.n_later_verdicts:
@@ -113,10 +121,9 @@ def _export(args: argparse.Namespace) -> int:
 def _writer(args: argparse.Namespace) -> Callable[[Night, Path], Written]:
     """The function that writes the format of a command line, with its options."""
     from dupelake.export import columns, groups, lists, quarantine, shards
-    from dupelake.export.names import absolute
 
     folder = getattr(args, "folder", None)
-    folder = None if folder is None else absolute(folder)
+    folder = None if folder is None else os.path.abspath(folder)
     is_whole = getattr(args, "members", None) == "all"
 
     def write_quarantine(night: Night, out: Path) -> Written:
@@ -125,7 +132,7 @@ def _writer(args: argparse.Namespace) -> Callable[[Night, Path], Written]:
             raise ConfigError(
                 [f"--out {args.out}: has no ending, so the folder would have its name; give --quarantine"]
             )
-        return quarantine.write_quarantine(night, out, absolute(given))
+        return quarantine.write_quarantine(night, out, os.path.abspath(given))
 
     return {
         **{form: lambda night, out: lists.write_list(night, out, args.format) for form in _LISTS},

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TextIO
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from dupelake.errors import ConfigError
-from dupelake.export.files import Written, beside, written_whole
+from dupelake.export.files import Written, beside
 from dupelake.export.names import name_of
 from dupelake.export.night import Night, Row
+from dupelake.runtime.out_files import written_whole
 
 Pairs = list[list[Any]]
 

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dupelake.csv_cells import write_rows
-from dupelake.export.files import Written, written_whole
+from dupelake.export.files import Written
 from dupelake.export.names import text_path_of
 from dupelake.export.night import Night
+from dupelake.runtime.out_files import written_whole
 from dupelake.runtime.run_report import human_bytes
 
 _TEXT, _BYTES = pa.string(), pa.int64()

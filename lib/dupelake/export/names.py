@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from dupelake.ingest.uris import local_path
 
 
@@ -54,8 +52,3 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def absolute(path: str) -> str:
-    """An absolute path, as the present folder makes it."""
-    return os.path.abspath(os.path.expanduser(path))

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from dupelake.errors import ConfigError
-from dupelake.export.files import Written, beside, written_whole
+from dupelake.export.files import Written, beside
 from dupelake.export.names import path_of
 from dupelake.export.night import Night, Row
 from dupelake.ingest.members import ALL_ARCHIVES
+from dupelake.runtime.out_files import written_whole
 from dupelake.runtime.redaction import redact_uris
 from dupelake.runtime.run_report import human_bytes
 from dupelake.shipped import shipped_asset

@@ -10,9 +10,10 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from dupelake.errors import ConfigError
-from dupelake.export.files import Written, written_whole
+from dupelake.export.files import Written
 from dupelake.export.night import Night, Row
 from dupelake.export.questions import parts_of, samples_of, value_of
+from dupelake.runtime.out_files import written_whole
 
 
 def write_webdataset(night: Night, out: Path, shard: str, key: str) -> Written:

@@ -34,9 +34,17 @@ def add_check(commands: Any) -> None:
     check: argparse.ArgumentParser = commands.add_parser(
         "check", help="has the warehouse this picture? the decision of a night, without Spark; nothing is written"
     )
-    check.add_argument("paths", nargs="+", metavar="IMAGE", help="a file, or a folder with files in all its folders")
+    check.add_argument(
+        "paths",
+        nargs="+",
+        type=os.path.expanduser,
+        metavar="IMAGE",
+        help="a file, or a folder with files in all its folders",
+    )
     check.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
-    check.add_argument("--index", metavar="DIR", help="of the index (default: inside the warehouse)")
+    check.add_argument(
+        "--index", type=os.path.expanduser, metavar="DIR", help="of the index (default: inside the warehouse)"
+    )
     check.add_argument("--scope", metavar="NAME", help="of the images (default: manifest.default_scope)")
     check.add_argument(
         "--profile",
@@ -68,7 +76,9 @@ def add_index(commands: Any) -> None:
         "index", help="make or update the index that `dupelake check` reads, without Spark"
     )
     index.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are; they are only read")
-    index.add_argument("--index", metavar="DIR", help="of the index (default: inside the warehouse)")
+    index.add_argument(
+        "--index", type=os.path.expanduser, metavar="DIR", help="of the index (default: inside the warehouse)"
+    )
     index.add_argument("--full", action="store_true", help="make all of it anew")
     index.set_defaults(call=_index)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dupelake.csv_cells import write_rows
+from dupelake.runtime.out_files import refusals_of, written_whole
 
 _NAME_CHARACTERS = 28  # of a set, in the picture
 _CELLS_WITH_NUMBERS = 20  # sets up to which each cell says its share
@@ -40,7 +41,7 @@ def write_conflicts(path: Path, rows: Iterable[Any]) -> None:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with refusals_of("--out", path), written_whole(path) as out, out.open("w", newline="", encoding="utf-8") as file:
         write_rows(file, header, rows)
 
 
@@ -77,4 +78,5 @@ def write_matrix(path: Path, names: Sequence[str], cells: Iterable[tuple[str, st
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color=colour)
     axes.set_title(f"{title}: share of the row's pictures that the column has", fontsize=9, parse_math=False)
     figure.colorbar(drawn, ax=axes, shrink=0.8)
-    figure.savefig(path, format="png", metadata={"Software": None})  # so that equal input gives equal bytes
+    with refusals_of("--out", path), written_whole(path) as out:
+        figure.savefig(out, format="png", metadata={"Software": None})  # equal input gives equal bytes

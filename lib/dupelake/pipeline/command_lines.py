@@ -111,6 +111,7 @@ def manifest_command(prog: str, description: str) -> Command[HashOptions]:
     parser.add_argument(
         "paths",
         nargs="+",
+        type=os.path.expanduser,
         metavar="PATH",
         help="manifest (CSV, JSON, Parquet, Delta), archive (tar, ZIP), or folder of images, manifests or archives",
     )
@@ -192,7 +193,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help=f"a set of option values: {', '.join(PROFILES)} (default: {BALANCED}; benchmarks/profiles.md); "
         "--config and --set go over it",
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML file with options (conf/base.yaml lists all)")
+    parser.add_argument(
+        "--config", type=os.path.expanduser, metavar="FILE", help="YAML file with options (conf/base.yaml lists all)"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -227,7 +230,7 @@ def _forget_options(args: argparse.Namespace, faults: Faults) -> ForgetOptions:
     names |= {(None, uri) for uri in args.uri}
     for path in args.csv:
         try:
-            names |= set(_read_names(path))
+            names |= set(_read_names(os.path.expanduser(path)))
         except (OSError, ValueError, csv.Error) as error:
             faults.append(f"--csv {path}: {error}; give a CSV with a header and a column image_id or uri")
     check_holds_images(args, faults)

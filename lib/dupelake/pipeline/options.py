@@ -83,4 +83,4 @@ class OverlapOptions:
 def absolute(path: str) -> str:
     """The path, made absolute if it is local."""
     local = local_path(path)
-    return path if local is None else str(Path(local).expanduser().absolute())
+    return path if local is None else str(Path(local).absolute())

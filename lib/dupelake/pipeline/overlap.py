@@ -48,6 +48,7 @@ from dupelake.pipeline.common import run_job
 from dupelake.pipeline.job import Job
 from dupelake.pipeline.job_commands import command_of
 from dupelake.pipeline.options import OverlapOptions
+from dupelake.runtime.out_files import refusals_of
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.rules import EXTRA
 from dupelake.warehouse.schema import GROUPS, IMAGES, OVERLAP_SETS, OVERLAPS
@@ -104,7 +105,8 @@ def work(run: Run, options: OverlapOptions, versions: None) -> None:
         held, seen = run.staging.counted(held, "pictures", several=F.count_if(F.size("group_ids") > 1))
         pictures = pictures_of(held, run.staging.save if seen["several"] else None)
         _note_scopes(run)
-    out.mkdir(parents=True, exist_ok=True)
+    with refusals_of("--out", out):
+        out.mkdir(parents=True, exist_ok=True)
     if options.by is not None:
         rows = valued(wh.read(IMAGES), pictures, value_of(options.by))
         _compare(run, rows, options.by, options.min_share)

@@ -39,7 +39,11 @@ def overlap_command(prog: str, description: str) -> Command[OverlapOptions]:
         f"{LEAST_SHARE})",
     )
     parser.add_argument(
-        "--out", default="overlap", metavar="DIR", help="where the files go (default: overlap in this folder)"
+        "--out",
+        type=os.path.expanduser,
+        default="overlap",
+        metavar="DIR",
+        help="where the files go (default: overlap in this folder)",
     )
     add_common(parser)
     return Command(parser, _options)
@@ -56,7 +60,7 @@ def _options(args: argparse.Namespace, faults: Faults) -> OverlapOptions:
             faults.append(f"--between {args.between[0]}: names one set twice; give two")
     if not LEAST_SHARE <= args.min_share <= 1:
         faults.append(f"--min-share {args.min_share:g}: allowed is {LEAST_SHARE} to 1")
-    out = os.path.abspath(os.path.expanduser(args.out))
+    out = os.path.abspath(args.out)
     if os.path.exists(out) and not os.path.isdir(out):
         faults.append(f"--out {args.out}: is a file; give a folder")
     check_holds_images(args, faults)

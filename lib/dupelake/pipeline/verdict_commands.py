@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,12 @@ def add_decide(commands: Any, existing: Existing) -> None:
     decide.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
     add_spark(decide)
     decide.add_argument("--author", required=True, metavar="NAME", help="who decides")
-    decide.add_argument("--csv", metavar="FILE", help="columns image_id, other_image_id, verdict, note (review.csv)")
+    decide.add_argument(
+        "--csv",
+        type=os.path.expanduser,
+        metavar="FILE",
+        help="columns image_id, other_image_id, verdict, note (review.csv)",
+    )
     decide.add_argument("--note", metavar="TEXT", help="why, in words")
     decide.add_argument("--again", action="store_true", help="add what this author's latest verdict says already")
     decide.add_argument("image", nargs="?", metavar="IMAGE", help="image_id or uri")
@@ -100,7 +106,7 @@ def add_rules(commands: Any) -> None:
         "rules", help="what the rules of a configuration would decide; --apply adds their verdicts (docs/rules.md)"
     )
     rules.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
-    rules.add_argument("--config", metavar="FILE", help="YAML file with the section rules")
+    rules.add_argument("--config", type=os.path.expanduser, metavar="FILE", help="YAML file with the section rules")
     rules.add_argument(
         "--rule", action="append", default=[], metavar="NAME", help="only this rule; may be repeated (default: all)"
     )

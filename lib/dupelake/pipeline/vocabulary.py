@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
+from dupelake.runtime.out_files import refusals_of
 from dupelake.warehouse.schema import FEATURES, GROUPS
 from dupelake.warehouse.tables import Warehouse
 from dupelake.words.keypoints import DESCRIPTOR_DIM
@@ -38,7 +39,8 @@ def train_on_warehouse(warehouse: Warehouse, out: Path, seed: int, n_images: int
     descriptors, pictures = sample_descriptors(warehouse, seed, min(n_images, MAX_IMAGES))
     log.info("%d descriptors of %d pictures", len(descriptors), len(np.unique(pictures)))
     vocabulary = train_vocabulary(descriptors, pictures, seed)
-    save_vocabulary(vocabulary, out)
+    with refusals_of("--out", out):
+        save_vocabulary(vocabulary, out)
     return vocabulary
 
 

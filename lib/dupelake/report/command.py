@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
+
+from dupelake.runtime.out_files import faults_of_file, refusals_of, written_whole
 
 # This is a command of a terminal.
 # ruff: noqa: T201
@@ -23,11 +26,14 @@ def add_report(commands: Any) -> argparse.ArgumentParser:
     which = report.add_mutually_exclusive_group()
     which.add_argument("--run", metavar="ID", help="as the tables were after this night (runs.run_id)")
     which.add_argument("--group", metavar="ID", help="one group alone, by its id or the beginning of its id")
-    report.add_argument("--out", metavar="FILE", help=f"the page (default: {PAGE} in the present folder)")
+    report.add_argument(
+        "--out", type=os.path.expanduser, metavar="FILE", help=f"the page (default: {PAGE} in the present folder)"
+    )
     report.add_argument(
         "--png",
         nargs="?",
         const=SHEET,
+        type=os.path.expanduser,
         metavar="FILE",
         help=f"the groups as a contact sheet (default: {SHEET}); the page is then written only with --out",
     )
@@ -51,11 +57,8 @@ def faults_of_report(args: argparse.Namespace) -> list[str]:
         faults.append(f"--out {args.out}: the report is an HTML page; give --png {args.out} for the contact sheet")
     if args.png is not None and args.png.lower().endswith((".html", ".htm")):
         faults.append(f"--png {args.png}: the contact sheet is a PNG; give --out {args.png} for the page")
-    faults += [
-        f"{option} {path}: is a folder; give a file"
-        for option, path in (("--out", args.out), ("--png", args.png))
-        if path is not None and Path(path).is_dir()
-    ]
+    for option, path in (("--out", args.out), ("--png", args.png)):
+        faults += [] if path is None else faults_of_file(option, path)
     return faults
 
 
@@ -70,13 +73,15 @@ def report(args: argparse.Namespace) -> int:
     """
     from dupelake.report.page import GROUPS_LISTED, MAX_MB, group_page, warehouse_page
     from dupelake.report.snapshot import open_tables
-    from dupelake.report.summary import describe, write_contact_sheet
+    from dupelake.report.summary import describe, draw_groups
 
     reader = open_tables(args.warehouse, args.run)
     told = []
     if args.png is not None:
         sheet = Path(args.png).absolute()
-        write_contact_sheet(reader, sheet, args.groups or _SHEET_GROUPS)
+        drawn = draw_groups(reader, args.groups or _SHEET_GROUPS)
+        with refusals_of("--png", args.png), written_whole(sheet) as unfinished:
+            drawn.save(unfinished, format="PNG")  # whatever its name
         told.append(f"Contact sheet: {sheet}")
     if args.png is None or args.out is not None:
         max_mb = args.max_mb or MAX_MB
@@ -85,8 +90,8 @@ def report(args: argparse.Namespace) -> int:
         else:
             page = warehouse_page(reader, args.run, args.groups or GROUPS_LISTED, max_mb)
         out = Path(args.out or PAGE).absolute()
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page.html, encoding="utf-8")
+        with refusals_of("--out", out), written_whole(out) as unfinished:
+            unfinished.write_text(page.html, encoding="utf-8")
         told.append(f"Report: {out}")
     print(describe(reader, args.run))
     print("\n".join(told))

@@ -1,8 +1,8 @@
-"""The summary that `dupelake report` prints, and the largest groups as a contact sheet (PNG)."""
+"""The summary that `dupelake report` prints, and the largest groups as a contact sheet."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from PIL import Image
 
 from dupelake.group.totals import totals_of, what_may_go
 from dupelake.report.contact_sheet import SheetGroup, draw_contact_sheet, sheet_groups
@@ -37,14 +37,12 @@ def describe(reader: Reader, run_id: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def write_contact_sheet(reader: Reader, out: Path, n_groups: int) -> int:
-    """Draw the `n_groups` largest groups into the PNG `out`; returns the number of drawn groups."""
+def draw_groups(reader: Reader, n_groups: int) -> Image.Image:
+    """The contact sheet of the `n_groups` largest groups."""
     groups = load_groups(reader, n_groups)
     total = reader.query(totals_of())["groups"][0].as_py()
     shown = f"{len(groups)} of {total} duplicate groups" if len(groups) < total else f"{total} duplicate groups"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draw_contact_sheet(groups, f"dupelake: {shown}").save(out)
-    return len(groups)
+    return draw_contact_sheet(groups, f"dupelake: {shown}")
 
 
 def load_groups(reader: Reader, n_groups: int) -> list[SheetGroup]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dupelake.errors import ConfigError
+from dupelake.runtime.out_files import faults_of_file, refusals_of
 from dupelake.serve.command_lines import faults_of_server, of_extra
 
 # This module's business is the terminal.
@@ -28,7 +29,10 @@ def add_review(commands: Any) -> None:
         "--serve", action="store_true", help="judge pairs in the browser; verdicts are written at once (the default)"
     )
     way.add_argument(
-        "--out", metavar="FILE.html|DIR", help="write one page that keeps verdicts; in a folder also review.csv"
+        "--out",
+        type=os.path.expanduser,
+        metavar="FILE.html|DIR",
+        help="write one page that keeps verdicts; in a folder also review.csv",
     )
     review.add_argument(
         "--limit",
@@ -39,7 +43,7 @@ def add_review(commands: Any) -> None:
     )
     review.add_argument("--host", help="address to listen on (default 127.0.0.1); others than loopback need a token")
     review.add_argument("--port", type=int, help="default 8000; 0 takes a free one")
-    review.add_argument("--config", metavar="FILE", help="YAML; its section `serve` is read")
+    review.add_argument("--config", type=os.path.expanduser, metavar="FILE", help="YAML; its section `serve` is read")
     review.add_argument("--set", action="append", metavar="serve.KEY=VALUE", help="one option")
     review.set_defaults(call=_review)
 
@@ -64,7 +68,9 @@ def _faults_of_out(out: str) -> list[str]:
     is_page = out.lower().endswith(".html")
     if is_page and os.path.isdir(out):
         return [f"--out {out}: is a folder; give a file that ends in .html, or a folder with another name"]
-    if not is_page and os.path.exists(out) and not os.path.isdir(out):
+    if is_page:
+        return faults_of_file("--out", out)
+    if os.path.exists(out) and not os.path.isdir(out):
         return [f"--out {out}: is a file; give a folder, or a file that ends in .html"]
     return []
 
@@ -84,7 +90,8 @@ def _write(args: argparse.Namespace) -> int:
     from dupelake.warehouse.reader import Reader
 
     out = Path(args.out).absolute()
-    cards = review(Reader(args.warehouse), out, args.limit or _DEFAULT_PAGE)
+    with refusals_of("--out", out):
+        cards = review(Reader(args.warehouse), out, args.limit or _DEFAULT_PAGE)
     decide = f"dupelake decide --warehouse {args.warehouse} --author NAME --csv"
     is_page = out.suffix.lower() == ".html"
     print(f"{len(cards)} pairs to look at in {out if is_page else out / PAGE}")

@@ -20,6 +20,7 @@ from dupelake.review.assets import whole_page
 from dupelake.review.cards import Card, CardReader
 from dupelake.review.ledger import Ledger
 from dupelake.review.order import ordered
+from dupelake.runtime.out_files import written_whole
 from dupelake.runtime.redaction import redact_uris
 from dupelake.warehouse.reader import Reader
 
@@ -58,13 +59,14 @@ def review(reader: Reader, out: Path, limit: int) -> list[Card]:
     shown = CardReader(reader, config)
     cards = shown.cards(ordered(reader, Ledger(reader, config), config, limit))
     is_page = out.suffix.lower() == ".html"
-    (out.parent if is_page else out).mkdir(parents=True, exist_ok=True)
     if not is_page:
         keep_answers(out / TABLE)
-        write_csv(cards, out / TABLE)
+        with written_whole(out / TABLE) as table:
+            write_csv(cards, table)
     title = f"{redact_uris(reader.root)}: {len(cards)} pairs to look at"
     page = whole_page(title, _data(reader, shown, cards))
-    (out if is_page else out / PAGE).write_text(page, encoding="utf-8", errors="backslashreplace")
+    with written_whole(out if is_page else out / PAGE) as unfinished:
+        unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
     return cards
 
 

@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from dupelake.errors import EnvironmentFault, first_line
 from dupelake.runtime.interrupts import STOPPING
 from dupelake.runtime.java import check_java
+from dupelake.runtime.out_files import written_whole
 from dupelake.runtime.redaction import Redactor
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,8 @@ def collect_jars(target: Path, *, with_s3: bool = False) -> int:
         jar = Path(uri.removeprefix("file:"))
         name = jar.name.partition("_")[2]  # Ivy's name is organisation_artifact-version.jar
         if _artifact(name) not in shipped:
-            shutil.copyfile(jar, target / name)
+            with written_whole(target / name) as unfinished:
+                shutil.copyfile(jar, unfinished)
     session.stop()
     for begin, some in wanted.items():
         if not any(target.glob(f"{begin}*.jar")):

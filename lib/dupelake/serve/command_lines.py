@@ -17,11 +17,13 @@ def add_serve(commands: Any) -> None:
         "serve", help="answer checks over HTTP, with groups, images and verdicts; without Spark"
     )
     serve.add_argument("--warehouse", required=True, metavar="DIR", help="where the tables are")
-    serve.add_argument("--index", metavar="DIR", help="of the index (default: inside the warehouse)")
+    serve.add_argument(
+        "--index", type=os.path.expanduser, metavar="DIR", help="of the index (default: inside the warehouse)"
+    )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a token")
     serve.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
     serve.add_argument("--processes", type=int, metavar="N", help="processes that check (default: one a core)")
-    serve.add_argument("--config", metavar="FILE", help="YAML; its section `serve` is read")
+    serve.add_argument("--config", type=os.path.expanduser, metavar="FILE", help="YAML; its section `serve` is read")
     serve.add_argument("--set", action="append", default=[], metavar="serve.KEY=VALUE", help="one option")
     serve.set_defaults(call=_serve)
 

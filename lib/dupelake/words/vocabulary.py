@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dupelake.config import Config, fingerprint
 from dupelake.errors import ModelError
+from dupelake.runtime.out_files import written_whole
 from dupelake.shipped import shipped_asset
 from dupelake.words.keypoints import (
     FEATURES_REVISION,
@@ -179,7 +180,8 @@ def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
     """Write a file that `load_vocabulary` reads: an .npz archive of `first` and `stop_words`."""
     out = io.BytesIO()
     np.savez_compressed(out, first=vocabulary.first, stop_words=vocabulary.stop_words)
-    Path(path).write_bytes(out.getvalue())
+    with written_whole(Path(path)) as unfinished:
+        unfinished.write_bytes(out.getvalue())
 
 
 def feature_version(cfg: Config) -> str:
