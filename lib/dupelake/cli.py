@@ -24,6 +24,7 @@ from dupelake.review.command_lines import add_review
 from dupelake.runtime.interrupts import Interrupts
 from dupelake.runtime.out_files import faults_of_file, refusals_of
 from dupelake.runtime.redaction import Redactor
+from dupelake.runtime.streams import spared_streams
 from dupelake.serve.command_lines import add_serve
 from dupelake.version import __version__
 
@@ -40,9 +41,16 @@ _HOLDING = ("decide", "rules", "evaluate", "review", "report", "export")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["--debug"]:
-        argv = [*argv[1:2], "--debug", *argv[2:]]  # an option of every command
+    with spared_streams():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: list[str]) -> int:
+    n_debug = 0
+    while argv[n_debug:] and len(argv[n_debug]) > 2 and "--debug".startswith(argv[n_debug]):
+        n_debug += 1
+    if n_debug:
+        argv = [*argv[n_debug : n_debug + 1], "--debug", *argv[n_debug + 1 :]]  # an option of every command
     if argv and argv[0] in JOBS:
         return run_command(argv[0], argv[1:])
     if argv and argv[0] == "plan":

@@ -15,6 +15,7 @@ from dupelake.csv_cells import line_of, write_rows
 from dupelake.errors import ConfigError
 from dupelake.lookup.answer import FAILED, Answer
 from dupelake.profiles import PROFILES
+from dupelake.runtime.streams import is_read
 
 # These are commands of a terminal.
 # ruff: noqa: T201
@@ -116,6 +117,8 @@ def _check(args: argparse.Namespace) -> int:
         n_copies += answer.is_copy
         n_failed += answer.status == FAILED
         write(answer, action_of(answer, args.on_duplicate))
+        if args.on_duplicate != REJECT and not is_read(sys.stdout):
+            return 0
     told = f"{len(paths)} images: {n_copies} copies, {n_failed} not readable"
     how = f"; compared by --profile {args.profile}" if args.profile else ""
     print(f"dupelake check: {told}{_age(held)}{how}", file=sys.stderr)

@@ -26,10 +26,17 @@ _MAY_BE_EMPTY = ("note", "scope", "schema", "catalog")
 class Parser(argparse.ArgumentParser):
     """A parser with the option --debug, which refuses empty values, and whose error messages contain no secrets."""
 
+    _no_debug: Any = False
+    """What `debug` is without the option."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.add_argument(
-            "--debug", action=_Debug, nargs=0, default=False, help="show tracebacks of errors, and warnings of Spark"
+            "--debug",
+            action=_Debug,
+            nargs=0,
+            default=self._no_debug,
+            help="show tracebacks of errors, and warnings of Spark",
         )
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -42,9 +49,19 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"argument {name}: is empty; give a value, or leave the option out")
         return found, rest
 
+    def add_subparsers(self, **options: Any) -> Any:
+        """As of argparse."""
+        return super().add_subparsers(parser_class=_InnerParser, **options)
+
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
         super().error(Redactor()(message))
+
+
+class _InnerParser(Parser):
+    """A parser inside another: it leaves alone what the option before its command said."""
+
+    _no_debug = argparse.SUPPRESS
 
 
 SESSION = "spark_catalog"

@@ -40,6 +40,7 @@ from dupelake.runtime.progress import Progress
 from dupelake.runtime.redaction import Redactor
 from dupelake.runtime.run_record import START, Run
 from dupelake.runtime.session import build_session
+from dupelake.runtime.streams import spared_streams
 from dupelake.warehouse.store_faults import is_of_store, told
 from dupelake.warehouse.tables import Warehouse
 
@@ -53,7 +54,7 @@ FULL = f"a disk is full: the warehouse's, or the one that holds spark.local.dir 
 
 def run_job(job: Job[O, V], command: Command[O], argv: Sequence[str] | None = None) -> int:
     """Begin the job with its command line, and do it (`run_begun`)."""
-    with Interrupts(command.parser.prog, GO_ON) as interrupts:
+    with spared_streams(), Interrupts(command.parser.prog, GO_ON) as interrupts:
         return run_begun(job, begin(job.name, command, argv), interrupts)
 
 

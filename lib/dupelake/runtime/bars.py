@@ -85,7 +85,8 @@ def duration(seconds: float) -> str:
 
 def is_terminal(stream: TextIO | None = None) -> bool:
     """Whether bars can be drawn on `stream` (default: stderr)."""
-    return bool((stream or sys.stderr).isatty())
+    stream = stream or sys.stderr
+    return stream is not None and stream.isatty()  # None where it was closed when Python started
 
 
 def write_line(text: str, stream: TextIO | None = None) -> None:

@@ -140,5 +140,6 @@ class Interrupts:
                 self._end()
 
     def _end(self) -> None:
-        os.write(2, f"{_CLEAR if is_terminal() else ''}{self._name}: {self.message}\n".encode())
+        with suppress(OSError):  # nobody reads it
+            os.write(2, f"{_CLEAR if is_terminal() else ''}{self._name}: {self.message}\n".encode())
         os._exit(self.exit_code)

@@ -25,7 +25,10 @@ def check_java() -> str:
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     if java is None or not Path(java).exists():
         raise EnvironmentFault(f"no Java found ({f'JAVA_HOME={home}' if home else 'none on the PATH'}). {ADVICE}")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    try:
+        said = subprocess.run([java, "-version"], capture_output=True, check=False).stderr.decode(errors="replace")
+    except OSError as error:  # such as a Java of another processor
+        raise EnvironmentFault(f"{java} cannot be started ({error.strerror}). {ADVICE}") from error
     major = parse_major(said)
     if major not in JAVA_VERSIONS:
         raise EnvironmentFault(
