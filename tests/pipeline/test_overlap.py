@@ -253,16 +253,41 @@ def test_other_ways_to_make_sets(night, tmp_path, by, value):
     assert len(counts(warehouse, "extra.vendor")) > 60, "another way keeps its rows"
 
 
+def killed_after_the_pairs(words: list[str], once: Path) -> None:
+    fault = {"DUPELAKE_FAULT": "kill:after:overlaps", "DUPELAKE_FAULT_ONCE": str(once)}
+    command = [sys.executable, str(REPO / "jobs" / "overlap.py"), *words]
+    done = subprocess.run(command, env=os.environ | fault, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-3000:]
+
+
+@pytest.mark.long
+def test_what_a_killed_run_compared_is_compared_again_though_sets_and_options_are_those_of_before(spark, tmp_path):
+    corpus, warehouse = Corpus(4), Warehouse(spark, str(tmp_path / "wh"))
+    corpus.write(warehouse)
+    words = ["--by", "vendor", "--out", str(tmp_path / "out"), "--warehouse", warehouse.root]
+    assert overlap.main(words) == 0
+    before = counts(warehouse, "extra.vendor")
+    n_images = len(corpus.images)
+    corpus.add(N_SETS, 300)  # a set that only the killed run sees
+    corpus.write(warehouse)
+    killed_after_the_pairs([*words, "--min-share", "0.5"], tmp_path / "once")
+    left = counts(warehouse, "extra.vendor")
+    assert before - left, "pairs were removed"
+    assert any(f"=vendor {N_SETS}" in row for row in left)
+    corpus.images = dict(list(corpus.images.items())[:n_images])
+    corpus.write(warehouse)
+    assert overlap.main(words) == 0
+    assert counts(warehouse, "extra.vendor") == before == expected(corpus.sets(vendor_of), 0.1)
+    assert {row["set_id"] for row in warehouse.read(OVERLAP_SETS).collect()} == corpus.sets(vendor_of).keys()
+
+
 @pytest.mark.long
 def test_killed_between_its_commits_it_goes_on(spark, night, tmp_path):
     corpus, _, _ = night
     warehouse, once = Warehouse(spark, str(tmp_path / "wh")), tmp_path / "once"
     corpus.write(warehouse)
     words = ["--by", "vendor", "--out", str(tmp_path / "out"), "--warehouse", warehouse.root]
-    fault = {"DUPELAKE_FAULT": "kill:after:overlaps", "DUPELAKE_FAULT_ONCE": str(once)}
-    command = [sys.executable, str(REPO / "jobs" / "overlap.py"), *words]
-    done = subprocess.run(command, env=os.environ | fault, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-3000:]
+    killed_after_the_pairs(words, once)
     rows = sorted(warehouse.read(OVERLAPS).collect())
     assert overlap.main(words) == 0
     assert sorted(warehouse.read(OVERLAPS).collect()) == rows, "the rows were there"

@@ -58,6 +58,7 @@ log = logging.getLogger(__name__)
 _NAMED_COLUMNS = 12  # columns of the manifests that a message names
 _MAX_COLUMNS = 1000  # of the manifests; a JSON manifest may have any number of names
 _MATRIX_SETS = 40
+_NOT_COMPARED = ""  # overlap_version of sets whose pairs are being written
 
 
 def check(run: Run, options: OverlapOptions) -> None:
@@ -243,7 +244,11 @@ def propose(run: Run, members: DataFrame, sets: _Sets, given: Sketches, min_shar
 
 
 def _write(run: Run, found: DataFrame, sets: _Sets, sketches: dict[str, bytes], by: str, version: str) -> None:
-    """Two commits: the pairs, then the sets. After a kill between them the next run compares the same sets again."""
+    """Three commits: the sets as not compared, the pairs, the sets as compared.
+
+    After a kill between them the next run compares the same sets again, whatever its options and whatever these sets
+    are by then: sets that are no more still have a row, so their pairs are found and removed.
+    """
     wh, spark = run.warehouse, run.warehouse.spark
     names = [sets.names[i] for i in np.flatnonzero(sets.is_changed)] + sets.gone
     dirty = F.broadcast(spark.createDataFrame([(name,) for name in names], "name string"))
@@ -251,6 +256,8 @@ def _write(run: Run, found: DataFrame, sets: _Sets, sketches: dict[str, bytes], 
     ends = [stored.join(dirty, F.col(end) == F.col("name"), "left_semi") for end in ("set_a", "set_b")]
     gone = ends[0].union(ends[1]).select(*OVERLAPS.key).distinct().join(found, list(OVERLAPS.key), "left_anti")
     differs = " OR ".join(f"NOT (t.{name} <=> s.{name})" for name in OVERLAPS.columns if name not in OVERLAPS.key)
+    unknown = [(by, name, 0, 0, bytearray(), _NOT_COMPARED) for name in names]
+    wh.merge(OVERLAP_SETS, spark.createDataFrame(unknown, OVERLAP_SETS.schema), update_when="true")
     wh.merge(OVERLAPS, found, update_when=differs, delete=run.staging.save(gone, "gone"))
     rows = [
         (by, name, int(sets.sizes[i]), sets.fingerprints[i], bytearray(sketches[name]), version)
