@@ -107,8 +107,10 @@ def test_files_for_collectors_are_checked_before_the_start(tmp_path: Path) -> No
     with pytest.raises(ConfigError) as caught:
         load_config(None, [f"run.event_log={tmp_path}/none/e.jsonl", f"run.metrics_file={tmp_path}"])
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["run.event_log", "run.metrics_file"]
+    file = tmp_path / "c.yaml"
+    file.write_text("run: {event_log: [a]}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"run.event_log: must be text"):
-        load_config(None, ["run.event_log=[a]"])
+        load_config(file)
     fine = load_config(None, ["run.event_log=-", f"run.metrics_file={tmp_path}/m.prom"])
     assert fine.run.event_log == "-"
 
