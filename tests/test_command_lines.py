@@ -180,3 +180,14 @@ def test_maintain_makes_no_warehouse(tmp_path, capsys):
     assert main(["maintain", "--warehouse", str(tmp_path / "typo")]) == 2
     assert "holds no table images; give the folder of a warehouse" in capsys.readouterr().err
     assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("words", [["report", "--warehouse", "x"], ["run", "x", "--warehouse", "y"], ["--help"]])
+def test_a_folder_that_was_removed_is_told_in_a_line(tmp_path, words):
+    line = f'mkdir gone && cd gone && rmdir ../gone && "{sys.executable}" -m dupelake.cli "$@"'
+    env = os.environ | {"PYTHONPATH": str(JOBS.parent / "lib")}
+    done = subprocess.run(
+        ["sh", "-c", line, "sh", *words], cwd=tmp_path, capture_output=True, text=True, check=False, env=env
+    )
+    said = "dupelake: the present folder was removed; change to one that exists\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_lake import make_night
 from PIL import Image
 
 from dupelake.cli import main
@@ -98,6 +99,27 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path, name, mark):
     with pytest.raises(ConfigError, match="which no demo wrote"):
         clear(tmp_path)
     assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("whose", ["the demo's", "a verdict", "another picture"])
+def test_what_people_put_into_the_warehouse_is_left_alone(tmp_path, whose):
+    out = tmp_path / "out"
+    write_images(out / "images")
+    picture = out / "images" / f"date={NIGHTS[0]}" / "moon original.png"
+    uri = "/photos/mine.png" if whose == "another picture" else str(picture)
+    make_night(out / "warehouse", {uri: picture.read_bytes()})
+    if whose == "a verdict":
+        words = ["decide", "--warehouse", str(out / "warehouse"), "--author", "ana", uri, "keeper"]
+        assert main(words) == 0
+    before = everything(out)
+    if whose == "the demo's":
+        clear(out)
+        assert everything(out) == {}
+        return
+    told = "verdicts in the warehouse" if whose == "a verdict" else "/photos/mine.png in the warehouse"
+    with pytest.raises(ConfigError, match=f"{out}: contains {told}, which no demo wrote; give another folder"):
+        clear(out)
+    assert everything(out) == before
 
 
 def test_links_are_not_followed(made, tmp_path):

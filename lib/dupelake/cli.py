@@ -42,6 +42,11 @@ _HOLDING = ("decide", "rules", "evaluate", "review", "report", "export")
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     with spared_streams():
+        try:
+            os.getcwd()
+        except OSError:
+            print("dupelake: the present folder was removed; change to one that exists", file=sys.stderr)
+            return 2
         return _main(list(sys.argv[1:] if argv is None else argv))
 
 

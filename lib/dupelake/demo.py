@@ -17,10 +17,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from dupelake.csv_cells import write_rows
-from dupelake.errors import ConfigError
+from dupelake.errors import ConfigError, NotFoundError
 from dupelake.lookup.manifest import FOLDER
 from dupelake.lookup.manifest import NAME as MANIFEST
 from dupelake.runtime.out_files import written_whole
+from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.schema import ALL_TABLES
 
 # Each photograph shows another scene. README.txt of skimage/data has the licences.
@@ -94,6 +95,7 @@ def clear(out: Path) -> None:
         foreign = used
     elif mark is not None:
         foreign += _foreign(out, mark)
+        foreign += filter(None, [_of_people(out, mark)])
     if foreign or (out.exists() and not out.is_dir()):
         what = ", ".join(foreign[:_MAX_NAMES]) or "a file"
         raise ConfigError([f"--out {out}: contains {what}, which no demo wrote; give another folder, or move it away"])
@@ -129,6 +131,21 @@ def _foreign(out: Path, made: dict[str, str]) -> list[str]:
     if truth.is_file() and made.get(truth.name) != _digest(truth):
         found.append(truth.name)
     return found
+
+
+def _of_people(out: Path, made: dict[str, str]) -> str:
+    """What people put into the warehouse, in words: their verdicts, which the demo never writes, or other images."""
+    try:
+        reader = Reader(str(out / "warehouse"))
+        if reader.query("SELECT 1 FROM decisions LIMIT 1").num_rows:
+            return "verdicts in the warehouse"
+        for batch in reader.batches_of("SELECT uri FROM images"):
+            for uri in batch["uri"].to_pylist():
+                if not any(uri.endswith(f"/{name}") for name in made):
+                    return f"{uri} in the warehouse"
+    except NotFoundError:  # the earlier demo was stopped before there were tables
+        pass
+    return ""
 
 
 def _digest(path: Path) -> str:

@@ -5,15 +5,22 @@ DataFusion plans, joins and counts in batches on all cores; only results come to
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
 
+from dupelake.errors import EnvironmentFault
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.rules import TABLES
+
+_ODD = re.compile(r"[\[\]^|\\\x00-\x1f\x7f]|%(?=[0-9A-Fa-f]{2})")  # as `can_write`; the rest it takes for escapes
 
 
 class Scratch:
@@ -61,12 +68,28 @@ class Scratch:
         path = f"{self._folder}/{name}"
         # DataFusion refuses a UNION of a column that may be null and one that may not, so all of these may.
         nullable = pa.schema([column.with_nullable(True) for column in rows.schema])
-        write_deltalake(path, rows.cast(nullable))
+        try:
+            write_deltalake(path, rows.cast(nullable))
+        except (DeltaError, OSError) as error:
+            if os.strerror(errno.ENOSPC) not in str(error):
+                raise
+            raise EnvironmentFault(
+                f"TMPDIR {tempfile.gettempdir()}: the disk is full; make room, or set TMPDIR to another"
+            ) from error
         self._made[name] = DeltaTable(path)
 
 
 @contextmanager
 def scratch_beside(reader: Reader) -> Iterator[Scratch]:
-    """Temporary tables beside those of `reader`; they are removed at the end."""
+    """Temporary tables beside those of `reader`; they are removed at the end.
+
+    Raises:
+        EnvironmentFault: delta-rs cannot write in the temporary folder of this machine, or its disk is full.
+    """
+    if odd := _ODD.findall(tempfile.gettempdir()):
+        raise EnvironmentFault(
+            f"TMPDIR {tempfile.gettempdir()}: delta-rs cannot write below a folder whose name has {odd[0]!r}; set "
+            "TMPDIR to another"
+        )
     with tempfile.TemporaryDirectory(prefix="dupelake-") as folder:
         yield Scratch(reader, folder)
