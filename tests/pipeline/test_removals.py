@@ -9,11 +9,12 @@ from typing import Any
 
 import deltalake
 import pytest
-from pictures import FAST, png
+from pictures import FAST, photograph, png
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from dupelake.pipeline import cluster, forget, hash, lsh_join
+from dupelake.fingerprint.fingerprint import content_id
+from dupelake.pipeline import cluster, common, forget, hash, lsh_join
 from dupelake.warehouse.schema import FEATURES, GROUPS, HASHES, IMAGES, JOINED, PAIRS, RUNS, THUMBNAILS, Table
 from dupelake.warehouse.tables import Warehouse
 
@@ -222,6 +223,29 @@ def test_failed_images_are_tried_again_up_to_a_limit(lake: Lake) -> None:
     before = lake.version(IMAGES)
     assert lake.hash(*limit)["retried"] == 0
     assert lake.version(IMAGES) == before
+@pytest.mark.long
+def test_the_scale_of_a_pair_whose_first_bytes_no_image_has(lake: Lake) -> None:
+    picture, files = photograph("rocket.jpg", 640), []
+    for text in (b"", b"another"):
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=90, comment=text)
+        files.append(file.getvalue())
+    first, second = sorted(files, key=content_id)  # the first stands for both, also when no image has it
+    half = io.BytesIO()
+    picture.resize((320, 213)).save(half, "PNG")
+    row = {"image_id": "whole", "uri": lake.put("whole", first), "etag": "1"}
+    lake.write(row)
+    lake.hash()
+    lake.put("whole", second)
+    lake.write(row | {"etag": "2"}, {"image_id": "half", "uri": lake.put("half", half.getvalue())})
+    assert lake.hash()["changed"] == 1
+    assert lsh_join.main(["--warehouse", lake.root, *FAST]) == 0
+    (pair,) = (row for row in lake.rows(PAIRS) if row["found_by"] != "pixel")
+    assert {pair["src_id"], pair["dst_id"]} == {content_id(first), content_id(half.getvalue())}
+    factor = 2 if pair["dst_id"] == content_id(first) else 0.5
+    assert pair["scale"] == pytest.approx(factor, rel=0.03)
+
+
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ def test_the_default_options_have_the_versions_of_stored_rows():
     versions = StageVersions(load_config())
     assert versions.hash == "h6-pillow13-df431853"
     assert versions.feature == "f1-dfa3e287"
-    assert versions.verify == "58a9d0a226af07ff"
+    assert versions.verify == "3328a89112ba3059"
     assert versions.decide == "6bf823648cddf808"
     assert versions.cluster == "271667ec2ec5cc36"
 

@@ -186,19 +186,29 @@ class Night:
     def _others(self, ids: list[str], numbers: list[int]) -> dict[str, Measured]:
         """Stored contents, as the join job reads them."""
         hashes = {row["content_id"]: row for row in self._state.rows(HASHES, "content_id", ids)}
-        widths: dict[str, int] = {}
-        for row in self._state.rows(IMAGES, "content_id", ids):
-            widths[row["content_id"]] = min(row["width_px"], widths.get(row["content_id"], row["width_px"]))
+        widths = self._full_widths({row["pixel_digest"] for row in hashes.values()})
         out = {}
         for one, number in zip(ids, numbers, strict=True):
             blobs = {kind: self.index.blob(kind, number) for kind in ("thumbnail", "keypoints", "descriptors")}
             parts: Row = {kind: data for kind, data in blobs.items() if data is not None}
             if "thumbnail" in parts:
                 parts["width_px"] = self.index.thumbnail_width(number)
-            if one in widths:
-                parts["full_width_px"] = widths[one]
+            digest = hashes[one]["pixel_digest"]
+            if digest in widths:
+                parts["full_width_px"] = widths[digest]
             out[one] = Measured(hashes[one], parts, self.index.blob("embedding", number))
         return out
+
+    def _full_widths(self, digests: set[str]) -> dict[str, int]:
+        """The widths of images by pixel digest, as `pipeline.contents.Contents.full_widths`."""
+        of = {row["content_id"]: row["pixel_digest"] for row in self._state.rows(HASHES, "pixel_digest", digests)}
+        if self.given.shown.pixel_digest in digests:
+            of[self.given.shown.content_id] = self.given.shown.pixel_digest
+        widths: dict[str, int] = {}
+        for row in self._images_of(of):
+            digest = of[row["content_id"]]
+            widths[digest] = min(row["width_px"], widths.get(digest, row["width_px"]))
+        return widths
 
     def _grouped(self, new: dict[Key, Row]) -> Answer:
         accepted = {key: row for key, row in new.items() if row["is_duplicate"]}

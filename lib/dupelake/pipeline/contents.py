@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from dupelake.ingest.live_stage import contents_of_pairs
 from dupelake.pipeline.planning import is_small_night
 from dupelake.pipeline.stored_keys import stored_keys
 from dupelake.propose.generator_stage import JoinInputs
@@ -39,13 +40,25 @@ class Contents:
         join: input of the generators.
         thumbnails: THUMBNAILS.
         embeddings: EMBEDDINGS of one model; None if embeddings are not compared.
-        sizes: (content_id, full_width_px).
+        sizes: (content_id, full_width_px) of images, any number of rows each.
     """
 
     join: JoinInputs
     thumbnails: DataFrame
     embeddings: DataFrame | None
     sizes: DataFrame
+
+    def full_widths(self, pairs: DataFrame) -> DataFrame:
+        """(content_id, full_width_px) of the contents of pairs (src_id, dst_id): of any image with equal pixels.
+
+        The content that stands for its pixels may be one that no image has any more. Equal pixels have equal sizes.
+        """
+        digests = self.join.hashes.select("content_id", "pixel_digest")
+        wanted = digests.join(contents_of_pairs(pairs), "content_id")
+        equal = digests.join(wanted.select("pixel_digest").distinct(), "pixel_digest")
+        width = F.min("full_width_px").alias("full_width_px")
+        widths = self.sizes.join(equal, "content_id").groupBy("pixel_digest").agg(width)
+        return wanted.join(widths, "pixel_digest").select("content_id", "full_width_px")
 
 
 def read_contents(
@@ -63,7 +76,7 @@ def read_contents(
     """
     lsh = run.config.lsh
     images = run.warehouse.read(IMAGES).where(F.col("status") == OK)
-    sizes = images.groupBy("content_id").agg(F.min("width_px").alias("full_width_px"))  # equal bytes, equal width
+    sizes = images.select("content_id", F.col("width_px").alias("full_width_px"))
     thumbnails = run.warehouse.read(THUMBNAILS)
     features = run.warehouse.read(FEATURES).where(F.col("feature_version") == versions.features)
     embeddings = None

@@ -108,9 +108,8 @@ def _decide(run: Run, candidates: DataFrame, contents: Contents, versions: Versi
     join = contents.join
     n_tasks = max(run.warehouse.spark.sparkContext.defaultParallelism, math.ceil(n_pairs / PAIRS_PER_TASK))
     measured = measure_pairs(candidates, join.hashes, contents.embeddings, versions.join, versions.model)
-    aligned = align_pairs(
-        candidates, contents.thumbnails, join.features, contents.sizes, n_tasks, are_few=n_pairs <= FEW_PAIRS
-    )
+    widths = contents.full_widths(candidates)
+    aligned = align_pairs(candidates, contents.thumbnails, join.features, widths, n_tasks, are_few=n_pairs <= FEW_PAIRS)
     evidence = with_alignment(measured, run.staging.save(aligned, "aligned"), versions.verify)
     is_failed = F.col("error_message").isNotNull()
     made = decide(evidence, run.config.decide)

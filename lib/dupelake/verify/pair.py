@@ -26,7 +26,7 @@ from dupelake.verify.frames import ContentShares, content_shares
 from dupelake.verify.matching import Consensus, find_consensus, find_support, fit_homography
 from dupelake.verify.picture import TURNS, Picture
 
-VERIFY_REVISION = 8  # raise it with any change in verify/ that changes a measured number
+VERIFY_REVISION = 9  # raise it with any change in verify/ that changes a measured number
 _MIN_SMALL_NCC = 0.7  # correlation of 32 x 32 pixels above which whole pictures are aligned directly
 _MIN_INLIERS = 5
 _MIN_ISOTROPY = 0.004  # one straight horizon has less than 0.0002; true pairs of smooth cut-outs have 0.0075 or more
