@@ -24,7 +24,7 @@ from dupelake.warehouse.tables import Warehouse
 
 ROOT = Path(__file__).parents[2]
 COMMITS = (
-    "hashes", "features", "thumbnails", "images", "join_keys", "pairs", "joined", "group_changes", "group_moves",
+    "features", "thumbnails", "hashes", "images", "join_keys", "pairs", "joined", "group_changes", "group_moves",
     "groups", "clustered", "runs",
 )  # fmt: skip
 WORKERS = ("hash", "words", "align")

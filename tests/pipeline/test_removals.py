@@ -304,6 +304,38 @@ def test_forget_purge_and_undo_through_pairs_and_groups(lake: Lake, capsys) -> N
     assert contents["pixels.bmp"] in lake.contents(HASHES), "what was purged is there again"
 
 
+def stop_at(monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    def reached(now: str) -> None:
+        if now == point:
+            raise RuntimeError(now)
+
+    monkeypatch.setattr(common, "reached", reached)
+
+
+@pytest.mark.long
+def test_a_content_with_hashes_has_its_thumbnail_and_features_after_a_kill(lake: Lake, monkeypatch) -> None:
+    uri = lake.put("a", png(1, 400))
+    lake.write({"image_id": "a", "uri": uri})
+    of_contents, call = (HASHES, FEATURES, THUMBNAILS), ["--warehouse", lake.root, *FAST]
+    for point, n_left in (("after:features", [0, 1, 0]), ("after:thumbnails", [0, 1, 1])):
+        stop_at(monkeypatch, point)
+        assert hash.main([str(lake.manifest), *call]) == 1
+        assert [len(lake.rows(table)) for table in of_contents] == n_left
+    monkeypatch.undo()
+    (drawn,) = lake.rows(THUMBNAILS)
+    other = ("--set", "hash.thumbnail_quality=50")
+    assert lake.hash(*other)["contents_new"] == 1
+    assert [len(lake.rows(table)) for table in of_contents] == [1, 1, 1]
+    assert len(lake.rows(THUMBNAILS)[0]["bytes"]) < len(drawn["bytes"]), "the thumbnail is of the options of the hashes"
+    purge = [*call, *other, "--image", "a", "--purge"]
+    stop_at(monkeypatch, "after:hashes")
+    assert forget.main(purge) == 1
+    assert [len(lake.rows(table)) for table in of_contents] == [0, 1, 1]
+    monkeypatch.undo()
+    assert forget.main(purge) == 0
+    assert [len(lake.rows(table)) for table in of_contents] == [0, 0, 0]
+
+
 def keepers(lake: Lake) -> set[str]:
     return {row["image_id"] for row in lake.rows(GROUPS) if row["is_keeper"]}
 

@@ -22,8 +22,9 @@ from dupelake.warehouse.schema import DECIDED, EMBEDDINGS, FEATURES, HASHES, IMA
 
 log = logging.getLogger(__name__)
 
-# Tables with data of a picture. Hashes come last. After a kill the next purge finds the remaining rows of each table.
-CONTENT_TABLES = (JOIN_KEYS, THUMBNAILS, EMBEDDINGS, FEATURES, HASHES)
+# Tables with data of a picture. Hashes go first: a content with hashes may stand for all contents of its pixels, and
+# must have its thumbnail and features even after a kill. The next purge finds the remaining rows of each table.
+CONTENT_TABLES = (HASHES, JOIN_KEYS, THUMBNAILS, EMBEDDINGS, FEATURES)
 _NAMED = 5  # unknown images that the message names
 Tasks = tuple[Task, ...]
 _CHANGED = "NOT (t.deleted_at <=> s.deleted_at) OR NOT (t.deleted_reason <=> s.deleted_reason)"

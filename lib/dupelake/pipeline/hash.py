@@ -53,10 +53,12 @@ from dupelake.warehouse.tables import single_row
 log = logging.getLogger(__name__)
 
 _WHY = (CHANGED, RETRIED, RETURNED)  # counted; the rest of what is done is new, or asked for by --full
-_OF_CONTENTS = (  # tables in the order in which they are written, and when a row is replaced
-    (HASHES, "t.hash_version <> s.hash_version"),
+# Tables in the order in which they are written, and when a row is replaced. Hashes come last: a content with hashes may
+# stand for all contents of its pixels, and must have its thumbnail and features even after a kill.
+_OF_CONTENTS = (
     (FEATURES, "t.feature_version <> s.feature_version OR (t.error_message IS NOT NULL AND s.error_message IS NULL)"),
     (THUMBNAILS, "t.bytes <> s.bytes"),
+    (HASHES, "t.hash_version <> s.hash_version"),
 )
 _OF_IMAGES = ("image_id", "uri", "scope")
 
@@ -280,11 +282,12 @@ def _write(
 
 
 def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, full: bool) -> int:
-    """Write HASHES, FEATURES and THUMBNAILS in this order; return the number of new rows of HASHES.
+    """Write FEATURES, THUMBNAILS and HASHES in this order; return the number of new rows of HASHES.
 
     Images of one content have equal values, so one image of each content is written, chosen by its id. Stored rows are
-    kept, with two exceptions: with `full`, and if a row has another version. The latter happens if no image had the
-    content when the version changed. Missing rows are appended and not merged, because they were compared with the
+    kept, with three exceptions: with `full`, if a row has another version, and if a content has no hashes. A row has
+    another version if no image had the content when the version changed. A content has no hashes after a kill, and its
+    thumbnail may be of other options. Missing rows are appended and not merged, because they were compared with the
     committed table.
     """
     wh = run.warehouse
@@ -292,7 +295,7 @@ def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, ful
     ids = firsts.select("content_id")
     for table, _ in _OF_CONTENTS:  # joins the few ids with the many stored rows
         stored = wh.read(table).join(ids, "content_id", "left_semi")
-        is_old = F.lit(False)  # a thumbnail goes with its hashes
+        is_old = F.lit(False)  # a thumbnail has no version: it goes with its hashes
         if table is HASHES:
             is_old = is_other("hash_version", versions.hash)
         elif table is FEATURES:
@@ -300,7 +303,8 @@ def _write_contents(run: Run, hashed: DataFrame, versions: StageVersions, *, ful
         there = stored.select("content_id", is_old.alias(f"old_{table.name}"))
         firsts = firsts.join(there, "content_id", "left")
     absent = {table.name: F.count_if(F.col(f"old_{table.name}").isNull()) for table, _ in _OF_CONTENTS}
-    is_old = F.coalesce(F.col("old_hashes"), F.lit(False)) | F.coalesce(F.col("old_features"), F.lit(False))
+    is_begun = F.coalesce("old_features", "old_thumbnails").isNotNull()
+    is_old = F.coalesce("old_hashes", is_begun) | F.coalesce("old_features", F.lit(False))
     firsts, n_absent = run.staging.counted(firsts, "firsts", n_old=F.count_if(is_old), **absent)
     if full or n_absent["n_old"]:
         renewed = firsts if full else firsts.where(is_old)
