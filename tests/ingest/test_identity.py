@@ -107,6 +107,20 @@ def test_scopes_are_memberships(spark: SparkSession) -> None:
     assert {scope for _, scope, _ in default.state()} == {"a", "b"}
 
 
+def test_rows_without_a_uri_never_share_an_id(spark: SparkSession) -> None:
+    store = Store(spark)
+    assert store.run(night(spark, ("i", None, "a"))) == {"new": 1}
+    assert store.run(night(spark, ("i", "/x", "b"), ("i", None, "b"))) == {"new": 2}, "/x takes the id"
+    assert store.state() == {("/x", "b", None), (None, "b", "no_uri")}
+    assert store.run(night(spark, ("i", "/x", "b"), ("i", None, "b"))) == {}
+    scopes = [("j", None, scope) for scope in "abc"]
+    for full in (False, True):
+        counts = Store(spark).run(night(spark, *scopes, ("j", "/y", "a")), full=full)
+        assert counts == {"new": 4}
+    claims = Store(spark)
+    assert [claims.run(night(spark, *scopes)) for _ in range(2)] == [{"new": 3}, {}]
+
+
 def test_an_id_has_one_scope(spark: SparkSession) -> None:
     store = Store(spark)
     store.run(night(spark, ("k", "/k", None, "1"), ("m", "/m", "a", "1")))

@@ -115,7 +115,7 @@ def unique_ids(rows: DataFrame, *, has_scopes: bool) -> DataFrame:
 def _claimed(rows: DataFrame) -> DataFrame:
     """Gives rows that claim an id for another scope an id of their own and a reason; other rows are unchanged."""
     claims = F.col("_claim").isNotNull()
-    own = conflict_id(F.col("image_id"), F.concat("_plain", F.lit("\0"), "_claim"))
+    own = conflict_id(F.col("image_id"), F.concat(F.coalesce("_plain", F.lit("")), F.lit("\0"), "_claim"))
     message = F.concat(
         F.lit("image_id "), "image_id", F.lit(" stands in partition "), "partition", F.lit(" for the scopes "),
         F.array_join("_scopes", ", "), F.lit("; an image with an id of its own has one scope"),

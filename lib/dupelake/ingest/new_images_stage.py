@@ -269,8 +269,9 @@ def _compared_with_stored(
     # A row that claims an id for another scope is a row of its own, not another image with that id.
     is_loser = F.coalesce(F.col("reason") == CONFLICT, F.lit(False))
     is_scopes = is_loser & (F.col("image_id") != conflict_id(F.col("_asked"), plain))
-    # Null-safe, so that a row without a URI equals its stored row.
+    # Null-safe, so that a row without a URI equals its stored row, unless a row with a URI takes the id from it.
     is_same = is_stored & stored_uri.eqNullSafe(plain) & ~is_scopes
+    is_same = is_same & (plain.isNotNull() | (F.col("image_id") == F.col("_asked")))
     # The image is deleted, and another row of the manifest has the id.
     lost_away = is_same & is_away & ~is_forgotten & F.col("reason").isNotNull()
     marks, stored_marks = F.col("marks"), F.col("_stored_marks")

@@ -24,6 +24,7 @@ from dupelake.ingest.new_images_stage import (
     CHANGED,
     MOVED,
     NEW,
+    NOTED,
     RETRIED,
     RETURNED,
     UNREAD,
@@ -86,8 +87,8 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
         wanted, numbers, n_moves = _wanted(run, manifest, images, options, facts)
         gone = None
         if facts["n_stones"] or options.listing:
-            moved = wanted.where(F.col("why") == MOVED).select("image_id")  # its tombstone belongs to another scope
-            gone = _gone(run, manifest, images, moved, options)
+            there = wanted.where(F.col("why") != NOTED).select("image_id")
+            gone = _gone(run, manifest, images, there, options)
         if options.full:
             refuse_left_out(run, wanted, gone)
     n_rows = sum(n for why, n in numbers.items() if why not in UNREAD)
@@ -204,14 +205,17 @@ def _check_listing(facts: Mapping[str, int]) -> None:
         )
 
 
-def _gone(run: Run, manifest: DataFrame, images: DataFrame, moved: DataFrame, options: HashOptions) -> DataFrame:
+def _gone(run: Run, manifest: DataFrame, images: DataFrame, there: DataFrame, options: HashOptions) -> DataFrame:
     """(image_id, deleted_reason) of stored images that are gone, staged.
+
+    The images in `there`, which the run reads or moves into another scope, are not gone: their tombstones name an
+    earlier scope or URI.
 
     Raises:
         ManifestError: a listing lacks a larger share of the covered images than manifest.max_removed_fraction.
     """
     partitions, since = options.partitions, options.since
-    gone = tombstoned(manifest, images, partitions, since).join(moved, "image_id", "left_anti")
+    gone = tombstoned(manifest, images, partitions, since).join(there, "image_id", "left_anti")
     if not options.listing:
         return run.staging.save(gone, "gone")
     sources = [row["source"] for row in manifest.select("source").distinct().collect()]  # at most one a path
@@ -232,8 +236,8 @@ def _gone(run: Run, manifest: DataFrame, images: DataFrame, moved: DataFrame, op
             f"manifest.max_removed_fraction = {limit} allows; nothing was removed. If they are really gone, raise that "
             "option for this run, else mend the listing"
         )
-    stones = gone.select("image_id")
-    return run.staging.save(gone.unionByName(absent.join(stones, "image_id", "left_anti")), "gone")
+    others = gone.select("image_id").unionByName(there)
+    return run.staging.save(gone.unionByName(absent.join(others, "image_id", "left_anti")), "gone")
 
 
 def _beside(run: Run, images: DataFrame, wanted: DataFrame, gone: DataFrame | None, *, noted: int) -> DataFrame | None:
