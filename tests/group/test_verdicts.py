@@ -196,6 +196,37 @@ def test_a_later_verdict_on_the_same_contents_holds_and_a_withdrawal_takes_it_ba
     assert [(row.vertex, row.chosen_by) for row in by_vertex] == [("a", "bob")]
 
 
+def named(one, other, a, b, verdict, at, author="ann"):
+    """A verdict on the images `one` and `other`, which show `a` and `b`."""
+    return Verdict(a, b, verdict, author, at, one, other)
+
+
+def test_a_withdrawal_takes_back_what_was_said_of_the_same_images_when_they_showed_other_contents():
+    copies = [named("a", "b", "old", "b", "duplicate", 1), named("b", "d", "b", "d", "duplicate", 2)]
+    apart = named("a", "d", "old", "d", "not_duplicate", 3)
+    assert [c.kind for c in combine([*copies, apart])[1]] == ["not_duplicate_of_duplicate"]
+    back = named("d", "a", "d", "new", "withdrawn", 4, "bob")
+    by_vertex, conflicts = combine([back, *copies, apart])
+    assert conflicts == []
+    assert {row.vertex: row.duplicate_set for row in by_vertex} == {"b": "b", "d": "b", "old": "b"}
+    keeper = named("a", None, "old", None, "keeper", 5)
+    assert combine([keeper, named("a", None, "new", None, "withdrawn", 6)]) == ([], [])
+    both_gone = Verdict("x", None, "withdrawn", "bob", 7, "a", "d", "unknown_image")
+    assert current_verdicts([apart, both_gone]) == ([], [])
+    assert current_verdicts([apart, named("a", "e", "new", "e", "withdrawn", 8)])[0] == [apart], "other images"
+    later = named("a", "d", "old", "d", "not_duplicate", 9)
+    assert current_verdicts([apart, back, later])[0] == [later]
+    assert current_verdicts([apart, named("a", "d", "new", "d", "withdrawn", 4, "rule:x")])[0] == [apart]
+
+
+def test_a_withdrawal_of_a_verdict_on_the_new_content_leaves_the_one_on_the_old_content():
+    """As undo of the review writes it. A second one takes back the old verdict."""
+    old, new = named("a", "d", "old", "d", "not_duplicate", 1), named("a", "d", "new", "d", "duplicate", 2)
+    undo, more = (named("a", "d", "new", "d", "withdrawn", at) for at in (3, 4))
+    assert current_verdicts([old, new, undo])[0] == [old]
+    assert current_verdicts([more, old, new, undo]) == ([], [])
+
+
 def test_two_verdicts_of_one_time_are_a_conflict_and_the_careful_one_holds():
     by_vertex, (conflict,) = combine([says("a", "b", "duplicate", 1, "ann"), says("a", "b", "not_duplicate", 1, "bob")])
     assert (conflict.kind, conflict.decision.author, conflict.against.author) == ("same_time", "bob", "ann")

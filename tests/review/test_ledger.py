@@ -88,6 +88,22 @@ def test_what_is_read_by_and_by_equals_all_verdicts_at_once(lake, seed):
     check(ledger, reader, vertices)
 
 
+def test_a_withdrawal_reaches_the_verdict_on_the_earlier_bytes_of_an_image(lake):
+    reader = Reader(lake)
+    one, other, third = reader.table(IMAGES.name, order="image_id").to_pylist()[:3]
+    add(lake, [verdict(one["image_id"], other["image_id"], "not_duplicate", "ann", 0)])
+    old = {"image_id": one["image_id"], "decided_at": AT, "content_id": third["content_id"], "scope": third["scope"]}
+    write_deltalake(str(lake / DECIDED.name), arrow(DECIDED, [old]), mode="append")
+    asked = [f"{row['content_id']}/{row['scope']}" for row in (third, other)]
+    ledger = Ledger(reader, CONFIG)
+    assert ledger.latest(asked, of_pair=True).verdict == "not_duplicate"
+    add(lake, [verdict(other["image_id"], one["image_id"], "withdrawn", "bob", 1)])
+    ledger.refresh()
+    for read in (ledger, Ledger(reader, CONFIG)):
+        assert read.latest(asked, of_pair=True) is None
+        assert read.is_undecided(dict(zip(("vertex", "other_vertex"), asked, strict=True)))
+
+
 def test_many_verdicts_of_rules_are_read_only_where_they_are_asked_for(lake):
     n = 15_000
     rows = {row["uri"].rpartition("/")[2]: row for row in Reader(lake).table(IMAGES.name).to_pylist()}

@@ -159,6 +159,19 @@ def test_a_verdict_stays_with_the_bytes_that_a_person_saw(lake):
     assert statuses(root, SAYS["duplicate"])[0, frozenset(("a3", "b"))] == "people"
 
 
+def test_a_verdict_on_earlier_bytes_that_a_person_withdrew_joins_nothing(lake):
+    root = lake.write()
+    person(root, ("a", "duplicate", "b"), ("a", "not_duplicate", "c"))
+    lake.image("a3", of="a")
+    lake.pair("a", "c")
+    lake.images["a"]["content_id"] = content("other")
+    lake.hashes[content("other")] = {}
+    lake.write()
+    assert statuses(root, SAYS["duplicate"])[0, frozenset("bc")] == "people"
+    person(root, ("a", "withdrawn", "b"))
+    assert statuses(root, SAYS["duplicate"])[0, frozenset("bc")] == "new"
+
+
 def test_nobody_overrules_the_keeper_of_a_person(lake):
     lake.images["c"]["uri"] = "/archive/c.jpg"
     rule = "{name: k, verdict: keeper, a: {path: '*archive*'}, b: {not_path: '*archive*'}}"

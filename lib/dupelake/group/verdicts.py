@@ -12,7 +12,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -114,14 +114,14 @@ def current_verdicts(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[C
     """The verdicts that hold: the latest on each pair of vertices, and the latest keeper verdict on each vertex.
 
     If several verdicts of the same microsecond differ, the most careful one holds (not_duplicate before alternate
-    before duplicate), and they are a conflict. `withdrawn` cancels earlier verdicts. Verdicts of rules count only where
-    no person said anything. Verdicts that cannot be applied are compared by their image ids.
+    before duplicate), and they are a conflict. `withdrawn` cancels earlier verdicts (`with_older_contents`). Verdicts of
+    rules count only where no person said anything. Verdicts that cannot be applied are compared by their image ids.
 
     Returns:
         (verdicts, conflicts), each sorted; `withdrawn` is in neither, except in a conflict of equal time.
     """
     by_key: dict[tuple[str, ...], list[Verdict]] = {}
-    for verdict in verdicts:
+    for verdict in with_older_contents(verdicts):
         by_key.setdefault(_key(verdict), []).append(verdict)
     found, conflicts = [], []
     for key in sorted(by_key):
@@ -137,10 +137,42 @@ def current_verdicts(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[C
     return found, conflicts
 
 
+def with_older_contents(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """The verdicts, and people's withdrawals again for the older contents that they are about.
+
+    A withdrawal is about what its images show. If no verdict on the same images stands there, it takes back those that
+    stand on what these images showed before. It does not take back both, because undo of a verdict on the new content
+    must leave the old one. Rules withdraw each content by itself.
+    """
+    given = list(verdicts)
+    by_images: dict[tuple[str, str], set[Verdict]] = {_images(v): set() for v in given if _is_taking_back(v)}
+    for verdict in given if by_images else ():
+        if _images(verdict) in by_images:
+            by_images[_images(verdict)].add(verdict)
+    for named in by_images.values():
+        standing: dict[tuple[str, ...], Verdict] = {}
+        for verdict in sorted(named, key=lambda v: (v.decided_at, v.verdict == WITHDRAWN, v.order())):
+            if verdict.verdict != WITHDRAWN:
+                standing[_key(verdict)] = verdict
+            elif _is_taking_back(verdict) and standing.pop(_key(verdict), None) is None:
+                given += [replace(verdict, vertex=v.vertex, other=v.other, fault=v.fault) for v in standing.values()]
+                standing = {}
+    return given
+
+
+def _is_taking_back(verdict: Verdict) -> bool:
+    return verdict.verdict == WITHDRAWN and not verdict.is_rule
+
+
+def _images(verdict: Verdict) -> tuple[str, str]:
+    """The ids of its images, in one order."""
+    ends = verdict.image_id, verdict.other_image_id or ""
+    return min(ends), max(ends)
+
+
 def _key(verdict: Verdict) -> tuple[str, ...]:
     if verdict.fault == UNKNOWN_IMAGE or verdict.vertex is None:
-        ends = verdict.image_id, verdict.other_image_id or ""
-        return "image", min(ends), max(ends)
+        return "image", *_images(verdict)
     if verdict.other is None:
         return "keeper", verdict.vertex
     return "pair", min(verdict.vertex, verdict.other), max(verdict.vertex, verdict.other)

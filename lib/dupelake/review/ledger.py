@@ -7,7 +7,7 @@ they mean.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from dupelake.group.verdicts import (
     Verdict,
     VertexVerdicts,
     combine,
+    with_older_contents,
 )
 from dupelake.lookup.measure import frame_of, rows_of
 from dupelake.warehouse.reader import Reader, micros, time_literal
@@ -100,7 +101,7 @@ class Ledger:
             self._clear()
             self.know(known)
         elif new:
-            verdicts = self._resolved(new)
+            verdicts = self._resolved(self._with_withdrawn(new))
             self._add(verdicts)
             self.know(end for verdict in verdicts for end in _ends(verdict))
 
@@ -114,6 +115,14 @@ class Ledger:
         since = "true" if self._newest is None else f"decided_at > {time_literal(self._newest)}"
         rows = now.table(DECISIONS.name, where=since).to_pylist()
         return rows if len(rows) == count - self._count else None  # an earlier time can be given by SQL
+
+    def _with_withdrawn(self, new: list[Row]) -> list[Row]:
+        """New verdicts; with the earlier ones on the same images, if one is a withdrawal, which may be about these."""
+        if not any(row["verdict"] == WITHDRAWN for row in new):
+            return new
+        with scratch_beside(self._now) as scratch:
+            scratch.put_texts("named", word=sorted({name for row in new for name in _named_by(row)}))
+            return scratch.query(_ON_NAMED).to_pylist()
 
     def know(self, vertices: Iterable[str]) -> None:
         """Read the verdicts on these vertices, and on those that they may make copies or alternates of them."""
@@ -135,8 +144,7 @@ class Ledger:
         if not decisions:
             return []
         with scratch_beside(self._now) as scratch:
-            named = {row[name] for row in decisions for name in ("image_id", "other_image_id")} - {None}
-            scratch.put_texts("ids", word=sorted(named))
+            scratch.put_texts("ids", word=sorted({name for row in decisions for name in _named_by(row)}))
             images, decided = scratch.query(_IMAGES).to_pylist(), scratch.query(_DECIDED).to_pylist()
             scratch.put_texts("contents", word=sorted({row["content_id"] for row in (*images, *decided)} - {None}))
             hashes = scratch.query(_HASHES).to_pylist()
@@ -148,7 +156,7 @@ class Ledger:
                 frame_of(hashes, HASHES.columns),
                 self._config,
             )
-            return [_verdict_of(row) for row in rows_of(resolved)]
+            return with_older_contents(_verdict_of(row) for row in rows_of(resolved))
 
     def _add(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
@@ -224,7 +232,7 @@ class Ledger:
             rows = scratch.query(_ON_NAMED).to_pylist() if conflicts else []
         on: dict[frozenset[str], list[Row]] = {}
         for row in rows:
-            on.setdefault(frozenset(filter(None, (row["image_id"], row["other_image_id"]))), []).append(row)
+            on.setdefault(frozenset(_named_by(row)), []).append(row)
 
         def answered(since: dt.datetime, ids: frozenset[str], is_of_pair: bool) -> bool:
             alone = [row for one in ids for row in on.get(frozenset((one,)), ()) if not is_of_pair]
@@ -243,6 +251,10 @@ class Ledger:
                 words = ", ".join(f"{one.author} says {one.verdict} ({_named(one)})" for one in both)
                 said.append(f"{words}: {MEANING[conflict.kind]}")
         return said
+
+
+def _named_by(row: Row) -> Iterator[str]:
+    return filter(None, (row["image_id"], row["other_image_id"]))
 
 
 def _ends(verdict: Verdict) -> frozenset[str]:

@@ -65,7 +65,7 @@ def make_tables(scratch: Scratch, lsh: LshConfig) -> None:
     is_duplicate. Table `pairs` has no row for them.
 
     `said`: decisions with low and high (names of vertices, high null for a keeper; null where an image is unknown),
-    image_id, verdict, author, decided_at, is_rule.
+    image_id, other_image_id, verdict, author, decided_at, is_rule.
 
     `ruled_before`: the latest verdict of a rule on each low and high (vertices) that was not withdrawn, and its
     image_id.
@@ -100,7 +100,7 @@ def _make_people(scratch: Scratch) -> None:
     alone = f"{people} WHERE NOT s.is_rule AND s.high IS NULL"
     scratch.make(PEOPLE.of_keepers, f"SELECT DISTINCT l.lowest AS vertex {alone}")
     # People's verdicts are few.
-    columns = "low, high, verdict, author, decided_at, image_id"
+    columns = "low, high, verdict, author, decided_at, image_id, other_image_id"
     rows = scratch.query(f"SELECT {columns} FROM said WHERE NOT is_rule AND high IS NOT NULL").to_pylist()
     by_vertex, _ = combine(
         Verdict(
@@ -110,7 +110,7 @@ def _make_people(scratch: Scratch) -> None:
             row["author"],
             micros(row["decided_at"]),
             row["image_id"],
-            row["high"],
+            row["other_image_id"],
         )
         for row in rows
     )
@@ -159,7 +159,7 @@ _SAID = f"""SELECT
   CASE WHEN d.other_image_id IS NULL THEN a.vertex
     WHEN a.vertex IS NOT NULL AND b.vertex IS NOT NULL THEN least(a.vertex, b.vertex) END AS low,
   CASE WHEN a.vertex IS NOT NULL AND b.vertex IS NOT NULL THEN greatest(a.vertex, b.vertex) END AS high,
-  d.image_id, d.verdict, d.author, d.decided_at, starts_with(d.author, '{RULE}') AS is_rule
+  d.image_id, d.other_image_id, d.verdict, d.author, d.decided_at, starts_with(d.author, '{RULE}') AS is_rule
 FROM decisions d LEFT JOIN ends a ON a.image_id = d.image_id AND a.decided_at = d.decided_at
 LEFT JOIN ends b ON b.image_id = d.other_image_id AND b.decided_at = d.decided_at"""
 
