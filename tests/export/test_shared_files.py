@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 from exported import export
 from grouped_lake import Member, copy, keeper, make_lake
 
+from dupelake.group.totals import may_go_by_group, may_go_by_kind, what_may_go
 from dupelake.notebook.questions import removable_of
 from dupelake.warehouse.reader import Reader
 
@@ -55,6 +56,15 @@ def test_imagededup_keeps_the_keeper_that_is_several_images(tmp_path, of_other_s
         assert removed_by_imagededup(found) == gone - {F}
 
 
+def check_totals(reader: Reader) -> None:
+    """The bytes of the page and of `runs` are those of the view; of tiers, only of files of which all names may go."""
+    freed = sum(row["freed_bytes"] for row in reader.query("SELECT freed_bytes FROM removable").to_pylist())
+    (may_go,) = reader.query(what_may_go()).to_pylist()
+    assert may_go["removable_bytes"] == freed >= may_go["copies_bytes"]
+    assert sum(row["removable_bytes"] for row in reader.query(may_go_by_group()).to_pylist()) == freed
+    assert sum(row["bytes"] for row in reader.query(may_go_by_kind()).to_pylist()) == may_go["copies_bytes"]
+
+
 @pytest.mark.parametrize("group", ["ga", "gz"])
 def test_nothing_goes_on_the_word_of_a_reading_that_is_out_of_date(tmp_path, group):
     """Scope b read F before it was overwritten, and says that F is a copy of H. Scope a keeps F."""
@@ -72,6 +82,7 @@ def test_nothing_goes_on_the_word_of_a_reading_that_is_out_of_date(tmp_path, gro
     assert reader.query("SELECT image_id FROM removable").to_pylist() == [{"image_id": "g-a"}]
     rows = pq.read_table(export("datasets", lake, tmp_path / "x.parquet")).to_pylist()
     assert {row["file_name"] for row in rows if row["is_removable"]} == {G}
+    check_totals(reader)
 
 
 def test_copies_of_a_keeper_that_was_overwritten_stay(tmp_path):
@@ -82,6 +93,7 @@ def test_copies_of_a_keeper_that_was_overwritten_stay(tmp_path):
     ]
     lake = make_lake(tmp_path / "lake", members)
     assert Reader(lake).query(removable_of()).num_rows == Reader(lake).query("SELECT * FROM removable").num_rows == 0
+    check_totals(Reader(lake))
 
 
 def test_a_file_that_is_two_images_of_a_group_is_named_once(tmp_path):
@@ -180,3 +192,4 @@ def test_exports_and_the_view_say_the_same(tmp_path, change):
     assert reader.query(removable_of()).select(names).to_pylist() == expected
     parts = [row for n in "123" for row in reader.query(removable_of(f"group_id = 'g{n}'")).select(names).to_pylist()]
     assert parts == expected
+    check_totals(reader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dupelake.config import TIERS
 from dupelake.warehouse.rules import FILE_ID, LIVE
+from dupelake.warehouse.views import CURRENT, WITH_KEEPERS
 
 # Names are of the schema.
 # ruff: noqa: S608
@@ -24,7 +25,8 @@ FROM {groups}
 def what_may_go(groups: str = "groups", images: str = "images") -> str:
     """One row: images and bytes that the removal of each tier would free, and removable_bytes; each file counts once.
 
-    A file is freed only if all live images that name it are removed. A tier includes the stricter tiers.
+    A file is freed only if all live images that name it are removed. A tier includes the stricter tiers. As in the view
+    `removable`, nothing goes on the word of rows that are out of date.
 
     Args:
         groups: schema.GROUPS, as the query names it.
@@ -74,6 +76,7 @@ FROM ({_files(groups, images)}) files GROUP BY group_id
 
 def _files(groups: str, images: str) -> str:
     """One row per file of which a name is a copy: the tier that frees it, its names, its bytes, kind and group."""
+    current = f"{WITH_KEEPERS} WHERE {CURRENT}".format(groups=groups, images=images)
     return f"""
   SELECT max(coalesce(level, {_STAYS})) AS level, count(*) AS n, max(byte_size) AS size, bool_or(is_removable) AS goes,
          min(kind) AS kind, min(group_id) AS group_id
@@ -82,8 +85,8 @@ def _files(groups: str, images: str) -> str:
     WHERE {LIVE} AND content_id IN (SELECT content_id FROM {groups} WHERE tier IS NOT NULL)
   ) named
   LEFT JOIN (
-    SELECT image_id AS member, CASE tier {_LEVELS} ELSE {_STAYS} END AS level, is_removable, kind, group_id
-    FROM {groups}
+    SELECT g.image_id AS member, CASE g.tier {_LEVELS} ELSE {_STAYS} END AS level, g.is_removable, g.kind, g.group_id
+    FROM {groups} g {current}
   ) known ON member = image_id
   GROUP BY content_id, file
 """
