@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from made_lake import make_night
+from deltalake import DeltaTable, write_deltalake
+from made_lake import arrow, make_night
 from pictures import SCENES, photograph
 from serving import encoded
 
@@ -15,6 +16,7 @@ from dupelake import cli
 from dupelake.group import giving
 from dupelake.runtime.lock import PEOPLE, lock_of
 from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.schema import HASHES
 
 URIS = [f"/photos/{name}" for name in SCENES[:3]]
 
@@ -55,6 +57,29 @@ def test_by_hand_and_from_a_file_that_is_given_twice(lake, tmp_path, capsys):
     assert Reader(lake).table("decided").num_rows == 3
     assert decide(lake, c, "keeper", "--again") == 0
     assert len(said(lake)) == 3
+
+
+def test_a_verdict_on_other_bytes_is_new_and_on_equal_pixels_is_not(lake, capsys):
+    a, b, c = Reader(lake).table("images", order="uri").to_pylist()
+
+    def again_after_a_shows(content: str) -> str:
+        shown = {"content_id": f"'{content}'"}
+        DeltaTable(str(lake / "images")).update(predicate=f"image_id = '{a['image_id']}'", updates=shown)
+        capsys.readouterr()
+        assert decide(lake, b["uri"], "not_duplicate", a["uri"]) == 0
+        return capsys.readouterr().out.partition(".")[0]
+
+    added, known = "1 verdicts added, 0 already given by ann", "0 verdicts added, 1 already given by ann"
+    assert decide(lake, a["uri"], "not_duplicate", b["uri"]) == 0
+    assert again_after_a_shows(a["content_id"]) == known
+    assert again_after_a_shows(c["content_id"]) == added
+    pins = Reader(lake).table("decided", where=f"image_id = '{a['image_id']}'").to_pylist()
+    assert {row["content_id"] for row in pins} == {a["content_id"], c["content_id"]}
+    assert again_after_a_shows(c["content_id"]) == known
+    row = Reader(lake).table("hashes", where=f"content_id = '{c['content_id']}'").to_pylist()[0]
+    write_deltalake(str(lake / "hashes"), arrow(HASHES, [row | {"content_id": "e" * 32}]), mode="append")
+    assert again_after_a_shows("e" * 32) == known, "a tag was edited"
+    assert again_after_a_shows("f" * 32) == added, "nobody knows its pixels yet"
 
 
 def test_who_waits_in_vain_is_told(lake, monkeypatch, capsys):

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 from pathlib import Path
 
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from fastapi.testclient import TestClient
-from made_lake import CONFIG
+from made_lake import CONFIG, arrow
 from reviewing import verdicts
 
 from dupelake import cli
 from dupelake.config import Config
+from dupelake.group.giving import Line, give
 from dupelake.review.app import Pages, build_app
 from dupelake.review.desk import ADDED, REFUSED, UNDO, Desk, Said
+from dupelake.review.ledger import Ledger
+from dupelake.serve.book import DeltaBook
 from dupelake.warehouse.reader import Reader
+from dupelake.warehouse.schema import DECIDED
 
 
 def change(lake: Path, image_id: str, *but: str) -> str:
@@ -93,6 +98,42 @@ def test_a_running_server_shows_no_forgotten_image_and_takes_no_verdict_on_it(la
     assert [client.get(one).status_code for one in addresses] == [204] * len(gone)
     sound = next(card for card in cards if card["right"])
     assert desk.judge("t", "bob", [Said(sound["key"], "alternate", 0)])[0]["status"] == ADDED
+
+
+def test_the_author_judges_what_an_image_shows_now_and_undo_leaves_what_was_said_before(lake):
+    desk = Desk(lake, CONFIG, 1000, 10.0)
+    old, new = (
+        {side: card[side] for side in ("left", "right")} for card in desk.hand_out("s", "ann", 2, [], [])["cards"]
+    )
+    ids = [new[side]["image_id"] for side in ("left", "right")]
+    line = [Line("1", ids[0], "not_duplicate", ids[1])]
+    at = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
+    assert give(DeltaBook(lake, 10), line, "ann", now=at).added == 1
+    DeltaTable(str(lake / "decided")).delete()
+    before = [
+        {"image_id": new[s]["image_id"], "decided_at": at, "content_id": old[s]["content_id"], "scope": ""}
+        for s in ("left", "right")
+    ]
+    write_deltalake(str(lake / "decided"), arrow(DECIDED, before), mode="append")
+    desk = Desk(lake, CONFIG, 1000, 10.0)  # after a night in which both images got other bytes
+    card = next(
+        one for one in desk.hand_out("s", "ann", 50, [], [])["cards"] if [one[s]["image_id"] for s in old] == ids
+    )
+    (mine,) = desk.judge("s", "ann", [Said(card["key"], "not_duplicate", 0)])
+    assert (mine["status"], len(verdicts(lake))) == (ADDED, 2)
+    now = {new[side]["image_id"]: new[side]["content_id"] for side in ("left", "right")}
+    assert (
+        now.items()
+        <= {
+            row["image_id"]: row["content_id"] for row in Reader(lake).table("decided", order="decided_at").to_pylist()
+        }.items()
+    )
+    (again,) = desk.judge("s", "ann", [Said(card["key"], "not_duplicate", mine["seen"])])
+    assert (again["status"], len(verdicts(lake))) == (ADDED, 2)
+    assert desk.judge("s", "ann", [Said(card["key"], UNDO, mine["seen"])])[0]["status"] == ADDED
+    ledger = Ledger(Reader(lake), CONFIG)
+    assert ledger.latest([new[side]["content_id"] + "/" for side in old], of_pair=True) is None
+    assert ledger.latest([old[side]["content_id"] + "/" for side in old], of_pair=True).verdict == "not_duplicate"
 
 
 def test_undo_is_not_written_about_a_picture_that_changed(lake):

@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 from pictures import SCENES, photograph
+from pyspark.sql import functions as F
 from serving import Server, encoded
 
 import dupelake
@@ -20,7 +22,7 @@ from dupelake.lookup.manifest import FOLDER
 from dupelake.pipeline.decisions import decide
 from dupelake.serve import examples
 from dupelake.serve.book import DeltaBook
-from dupelake.warehouse.schema import DECIDED, DECISIONS
+from dupelake.warehouse.schema import DECIDED, DECISIONS, HASHES, IMAGES
 from dupelake.warehouse.tables import Warehouse
 
 
@@ -108,6 +110,20 @@ def test_both_engines_write_the_same_and_know_each_other(spark, lake):
     latest = [Line("1", b["image_id"], "duplicate", a["image_id"])]
     assert give(book, latest, "spark").added == 1
     assert decide(warehouse, latest, "spark").known == 1
+    row = (
+        warehouse.read(IMAGES)
+        .where(f"image_id = '{c['image_id']}'")
+        .select("content_id")
+        .join(warehouse.read(HASHES), "content_id")
+    )
+    warehouse.append(HASHES, row.withColumn("content_id", F.lit("e" * 32)).select(HASHES.columns))
+    other = row.withColumns({"content_id": F.lit("f" * 32), "pixel_digest": F.lit("other")})
+    warehouse.append(HASHES, other.select(HASHES.columns))
+    for content, n in (("e" * 32, 0), ("f" * 32, 2)):  # with equal pixels nothing is new
+        shown = {"content_id": f"'{content}'"}
+        DeltaTable(str(lake / IMAGES.name)).update(predicate=f"image_id = '{c['image_id']}'", updates=shown)
+        assert (decide(warehouse, lines[1:], "delta").added, give(book, lines[1:], "spark").added) == (n, n)
+    assert (decide(warehouse, lines[1:], "spark").known, give(book, lines[1:], "delta").known) == (2, 2)
 
 
 def test_both_engines_refuse_the_same(spark, lake):

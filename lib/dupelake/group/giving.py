@@ -76,6 +76,19 @@ class Named:
     n: int
 
 
+@dataclass(frozen=True)
+class Latest:
+    """The latest verdict of an author on the images of a key.
+
+    Attributes:
+        verdict: the word.
+        shown: what each image of the key showed; None where nothing is stored, so that the present content counts.
+    """
+
+    verdict: str
+    shown: tuple[str | None, str | None]
+
+
 class Book(Protocol):
     """The tables of verdicts, and the images that verdicts name."""
 
@@ -85,8 +98,11 @@ class Book(Protocol):
     def held(self, who: str) -> AbstractContextManager[Callable[[], None]]:
         """Holds the lock for writing verdicts; gives a function that raises BusyError if the lock was lost."""
 
-    def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, str]:
+    def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, Latest]:
         """The latest verdict of an author on each of these images (`Line.key`)."""
+
+    def pixels(self, contents: Collection[str]) -> Mapping[str, str]:
+        """The pixel digests of these contents, where they are known."""
 
     def pin(self, rows: Sequence[Row]) -> None:
         """Add rows to DECIDED, in one commit, but those whose key is stored."""
@@ -124,14 +140,14 @@ def give(
 ) -> Added:
     """Add verdicts to DECISIONS, and the contents of their images to DECIDED; all verdicts or none.
 
-    A verdict is not added if it equals the latest verdict of its author on these images. So the same lines given twice
-    add nothing, even if others decided meanwhile.
+    A verdict is not added if it equals the latest verdict of its author on these images, and they show the same pixels
+    still. So the same lines given twice add nothing, even if others decided meanwhile.
 
     Args:
         book: of the warehouse.
         lines: the verdicts.
         author: name of the person who decides.
-        again: also add verdicts that equal the latest verdict of their author.
+        again: also add verdicts that their author gave already.
         now: time of the decisions, UTC.
 
     Raises:
@@ -159,8 +175,8 @@ def give(
     if faults or changed:
         raise (ConfigError if faults else ChangedError)([*faults, *changed])
     with book.held(f"decide of {author}") as check:
-        latest = {} if again else book.latest(author, by_key)
-        new = [line for key, line in by_key.items() if latest.get(key) != line.verdict]
+        known = set() if again else _known(book, author, by_key, found)
+        new = [line for key, line in by_key.items() if key not in known]
         if new:
             at = now or dt.datetime.now(dt.UTC)
             check()
@@ -169,6 +185,23 @@ def give(
             check()
             book.add([_decision(line, author, at) for line in new])
     return Added(len(new), len(by_key) - len(new))
+
+
+def _known(book: Book, author: str, by_key: Mapping[Key, Line], found: Mapping[str, Named]) -> set[Key]:
+    """The keys of the verdicts that their author gave already, on the pixels that the images show now."""
+    now = {one.image_id: one.content_id for one in found.values()}
+    other_bytes: dict[Key, list[tuple[str, str]]] = {}  # (before, now)
+    for key, last in book.latest(author, by_key).items():
+        if last.verdict == by_key[key].verdict:
+            both = [(was, now.get(image, was)) for image, was in zip(key, last.shown, strict=True) if was]
+            other_bytes[key] = [(before, after) for before, after in both if before != after]
+    contents = {one for pairs in other_bytes.values() for pair in pairs for one in pair}
+    digests = book.pixels(contents) if contents else {}
+    return {
+        key
+        for key, pairs in other_bytes.items()
+        if all(digests.get(before, before) == digests.get(after, after) for before, after in pairs)
+    }
 
 
 def _changed(lines: Iterable[Line], found: Mapping[str, Named]) -> list[str]:

@@ -114,7 +114,7 @@ def current_verdicts(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[C
     """The verdicts that hold: the latest on each pair of vertices, and the latest keeper verdict on each vertex.
 
     If several verdicts of the same microsecond differ, the most careful one holds (not_duplicate before alternate
-    before duplicate), and they are a conflict. `withdrawn` cancels earlier verdicts (`with_older_contents`). Verdicts of
+    before duplicate), and they are a conflict. `withdrawn` cancels earlier ones (`with_older_contents`). Verdicts of
     rules count only where no person said anything. Verdicts that cannot be applied are compared by their image ids.
 
     Returns:

@@ -17,7 +17,7 @@ from dupelake.config import Config
 from dupelake.csv_cells import read_rows, unescape
 from dupelake.errors import ConfigError, EnvironmentFault
 from dupelake.group.decisions_stage import TWO_KEEPERS, new_decided_rows, resolve_decisions
-from dupelake.group.giving import STALE_S, WAIT_S, Added, Key, Line, Named, give
+from dupelake.group.giving import STALE_S, WAIT_S, Added, Key, Latest, Line, Named, give
 from dupelake.ingest.identity_stage import with_plain
 from dupelake.ingest.uris import plain_uri
 from dupelake.runtime.lock import PEOPLE, RunLock, lock_of
@@ -80,8 +80,13 @@ class _Book:
         with _held(self._warehouse, who) as lock:
             yield lock.check
 
-    def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, str]:
+    def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, Latest]:
         return _latest(self._warehouse, author, keys)
+
+    def pixels(self, contents: Collection[str]) -> Mapping[str, str]:
+        wanted = F.broadcast(self._warehouse.spark.createDataFrame([(one,) for one in contents], "content_id string"))
+        rows = self._warehouse.read(HASHES).join(wanted, "content_id").select("content_id", "pixel_digest").collect()
+        return {row["content_id"]: row["pixel_digest"] for row in rows}  # two for each given verdict at most
 
     def pin(self, rows: Sequence[dict[str, Any]]) -> None:
         self._warehouse.merge(DECIDED, self._frame(DECIDED, rows))
@@ -142,7 +147,7 @@ def _look_up(warehouse: Warehouse, names: Collection[str]) -> list[Row]:
     return best.select("name", "best.s.*", "best.n").collect()  # at most one row for each given name
 
 
-def _latest(warehouse: Warehouse, author: str, keys: Collection[Key]) -> dict[Key, str]:
+def _latest(warehouse: Warehouse, author: str, keys: Collection[Key]) -> dict[Key, Latest]:
     """{key: latest verdict of `author`} of the given keys."""
     wanted = F.broadcast(warehouse.spark.createDataFrame(sorted(keys), "low string, high string"))
     other = F.coalesce("other_image_id", F.lit(""))
@@ -156,8 +161,13 @@ def _latest(warehouse: Warehouse, author: str, keys: Collection[Key]) -> dict[Ke
         )
         .join(wanted, ["low", "high"])
     )
-    rows = mine.groupBy("low", "high").agg(F.max("said").alias("said")).collect()  # one per key at most
-    return {(row["low"], row["high"]): row["said"]["verdict"] for row in rows}
+    latest = mine.groupBy("low", "high").agg(F.max("said").alias("said")).select("low", "high", "said.*")
+    pins = warehouse.read(DECIDED)
+    for end in ("low", "high"):
+        was = pins.select(F.col("image_id").alias(end), "decided_at", F.col("content_id").alias(f"{end}_was"))
+        latest = latest.join(was, [end, "decided_at"], "left")
+    rows = latest.collect()  # one per key at most
+    return {(row["low"], row["high"]): Latest(row["verdict"], (row["low_was"], row["high_was"])) for row in rows}
 
 
 def pin_decisions(warehouse: Warehouse, checkpoint: Checkpoint, version: int | None = None) -> int:

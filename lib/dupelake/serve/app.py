@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from dupelake.config import ServeConfig
-from dupelake.errors import ConfigError, DupelakeError, SchemaError
+from dupelake.errors import ConfigError, DupelakeError, QueryError, SchemaError
 from dupelake.group.giving import WORDS, Added, Line, give
 from dupelake.lookup.answer import FAILED
 from dupelake.lookup.manifest import manifest_of
@@ -242,7 +242,7 @@ def _as_refused(error: Exception) -> Refused:
         return Refused(422, "bad_request", "; ".join(faults)[:2_000])
     if isinstance(error.__cause__, Refused):  # raised by the gate while FastAPI read the body
         return error.__cause__
-    if isinstance(error, SchemaError):
+    if isinstance(error, (SchemaError, QueryError)):  # the server asks only questions of its own
         return Refused(500, "bad_table", str(error))
     if isinstance(error, HTTPException):
         return Refused(error.status_code, "bad_request", str(error.detail))

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from dupelake.errors import VersionMixError
-from dupelake.group.giving import STALE_S, Key, Named
+from dupelake.group.giving import STALE_S, Key, Latest, Named
 from dupelake.ingest.uris import plain_uri
 from dupelake.lookup.index import opened
 from dupelake.lookup.manifest import manifest_of
@@ -96,13 +96,20 @@ class DeltaBook:
         finally:
             lock.release()
 
-    def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, str]:
+    def latest(self, author: str, keys: Collection[Key]) -> Mapping[Key, Latest]:
         """The latest verdict of an author on each of these images."""
         with scratch_beside(self._reader) as scratch:
             low, high = ([key[end] for key in keys] for end in (0, 1))
             scratch.put_texts("asked", author=[author] * len(low), low=low, high=high)
             rows = scratch.query(_LATEST).to_pylist()
-        return {(row["low"], row["high"]): row["verdict"] for row in rows}
+        return {(row["low"], row["high"]): Latest(row["verdict"], (row["low_was"], row["high_was"])) for row in rows}
+
+    def pixels(self, contents: Collection[str]) -> Mapping[str, str]:
+        """The pixel digests of these contents, where they are known."""
+        with scratch_beside(self._reader) as scratch:
+            scratch.put_texts("asked", word=sorted(contents))
+            rows = scratch.query(_PIXELS).to_pylist()
+        return {row["content_id"]: row["pixel_digest"] for row in rows}
 
     def pin(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
         """Add rows to DECIDED but those whose key is stored."""
@@ -118,10 +125,13 @@ _LATEST = """WITH said AS (
     greatest(image_id, coalesce(other_image_id, '')) AS high, author, verdict, decided_at
   FROM decisions
 )
-SELECT low, high, verdict FROM (
+SELECT s.low, s.high, s.verdict, l.content_id AS low_was, h.content_id AS high_was FROM (
   SELECT s.*, row_number() OVER (PARTITION BY s.low, s.high ORDER BY s.decided_at DESC, s.verdict DESC) AS place
   FROM said s JOIN asked a ON a.low = s.low AND a.high = s.high AND a.author = s.author
-) WHERE place = 1"""
+) s LEFT JOIN decided l ON l.image_id = s.low AND l.decided_at = s.decided_at
+LEFT JOIN decided h ON h.image_id = s.high AND h.decided_at = s.decided_at
+WHERE s.place = 1"""
+_PIXELS = "SELECT h.content_id, h.pixel_digest FROM hashes h JOIN asked a ON a.word = h.content_id"
 
 
 def _named(
