@@ -135,7 +135,7 @@ def resolve_decisions(
         VERDICTS, one row per decision. fault is null, or unknown_image (the image was never read), or
         different_scopes (duplicate or alternate between scopes that are not compared).
     """
-    shown = _shown_contents(decisions, decided, images)
+    shown = shown_contents(decisions, decided, images)
     scope = scope_of(cfg.lsh)
     classes = _classes_of(shown, hashes, hashes if of_all_versions is None else of_all_versions)
     vertices = shown.join(F.broadcast(classes), "content_id", "left").select(
@@ -162,7 +162,7 @@ def resolve_decisions(
     )
 
 
-def _shown_contents(decisions: DataFrame, decided: DataFrame, images: DataFrame) -> DataFrame:
+def shown_contents(decisions: DataFrame, decided: DataFrame, images: DataFrame) -> DataFrame:
     """(image_id, decided_at, content_id, scope): what each image of a decision shows; what is pinned comes first."""
     named = _named_images(decisions)
     present = _read_images(images).select("image_id", "content_id", "scope").join(F.broadcast(named), "image_id")

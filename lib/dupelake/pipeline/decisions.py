@@ -16,8 +16,9 @@ from pyspark.sql import functions as F
 from dupelake.config import Config
 from dupelake.csv_cells import read_rows, unescape
 from dupelake.errors import ConfigError, EnvironmentFault
-from dupelake.group.decisions_stage import TWO_KEEPERS, new_decided_rows, resolve_decisions
+from dupelake.group.decisions_stage import new_decided_rows, resolve_decisions
 from dupelake.group.giving import STALE_S, WAIT_S, Added, Key, Latest, Line, Named, give
+from dupelake.group.two_keepers_stage import conflicts_elsewhere
 from dupelake.ingest.identity_stage import with_plain
 from dupelake.ingest.uris import plain_uri
 from dupelake.runtime.lock import PEOPLE, RunLock, lock_of
@@ -222,7 +223,7 @@ def write_conflicts(
         conflicts: result of `build_groups` for all verdicts.
         checkpoint: materialises a DataFrame.
         part: (image_id) of the images that `build_groups` got, if these were not all. Conflicts of two keepers in
-            other groups are not changed.
+            other groups are not changed (`conflicts_elsewhere`).
 
     Returns:
         The given conflicts, materialised.
@@ -230,7 +231,7 @@ def write_conflicts(
     found = checkpoint(conflicts)
     gone = warehouse.read(DECISION_CONFLICTS).join(found, "conflict_id", "left_anti")
     if part is not None:
-        elsewhere = gone.where(F.col("kind") == TWO_KEEPERS).join(part.select("image_id"), "image_id", "left_anti")
-        gone = gone.join(elsewhere.select("conflict_id"), "conflict_id", "left_anti")
+        decided, images, hashes = (warehouse.read(table) for table in (DECIDED, IMAGES, HASHES))
+        gone = gone.join(conflicts_elsewhere(gone, decided, images, hashes, part), "conflict_id", "left_anti")
     warehouse.merge(DECISION_CONFLICTS, found, delete=checkpoint(gone.select("conflict_id")))
     return found
