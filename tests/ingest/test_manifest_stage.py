@@ -288,6 +288,10 @@ class TestNewRows:
         assert {row["uri"]: (row["why"], row["attempts"]) for row in rows} == {
             uri: ("retried", n) for uri, (_, n, _, _, again) in cases.items() if again
         }
+        rows = new_rows(night, images, full=True, last_run=2 * 3600 * 1_000_000).collect()
+        assert {row["uri"]: (row["why"], row["attempts"]) for row in rows} == {
+            uri: ("again", n - (uri == "killed meanwhile")) for uri, (_, n, *_) in cases.items()
+        }
 
     def test_marks(self, spark: SparkSession) -> None:
         cases = [  # stored, given -> changed

@@ -54,7 +54,7 @@ from dupelake.ingest.manifest_ids_stage import (
     with_conflicts,
     with_image_ids,
 )
-from dupelake.ingest.retries_stage import MARKS, is_transient, marks_differ
+from dupelake.ingest.retries_stage import MARKS, attempts_before, is_of_completed_run, is_transient, marks_differ
 from dupelake.warehouse.member_place import MEMBER_PLACE
 from dupelake.warehouse.schema import FAILED, MANIFEST, conform
 
@@ -170,7 +170,7 @@ def wanted_rows(
         full: every row of the selected partitions, stored or not; the manifest overrides the stored row.
         max_attempts: number of nights in which a failing row is tried.
         last_run: start of the last completed run (microseconds since 1970); None counts all attempts. Attempts after it
-            belong to a run that was killed; they do not count, because this run completes that one.
+            belong to a run that was stopped; they do not count, because this run completes that one.
         other_ids: False if no row has an alternative id (identity_stage.alternative_ids), which saves a scan of images.
         other_scopes: False if no stored image or every row has a scope, which saves another scan.
 
@@ -185,17 +185,18 @@ def wanted_rows(
         met = _without_known_scopeless(met, images)
     is_stored = F.col("_stored_image_id").isNotNull()
     is_forgotten = F.col("_stored_deleted_at").isNotNull() & F.col("_stored_deleted_reason").eqNullSafe(FORGOTTEN)
+    is_over = is_of_completed_run(F.col("_stored_ingested_at"), last_run)
     if full:
         why = F.when(is_stored & is_forgotten, None).otherwise(F.when(is_stored, AGAIN).otherwise(NEW))
         todo = met.withColumns({"why": why, "image_id": F.coalesce("_stored_image_id", "image_id")})
     else:
-        todo = _compared_with_stored(met, images, is_stored, is_forgotten, _is_due(max_attempts, last_run))
-    before = F.when(F.col("why").isin(RETRIED, AGAIN), F.coalesce("_stored_attempts", F.lit(0))).otherwise(0)
+        todo = _compared_with_stored(met, images, is_stored, is_forgotten, _is_due(max_attempts, is_over))
+    before = attempts_before(F.coalesce("_stored_attempts", F.lit(0)), is_over)
     scope, stored_scope = F.col("scope"), F.col("_stored_scope")
     is_image = is_stored & (F.col("image_id") == F.col("_stored_image_id")) & _has_stored_uri()
     todo = todo.where(F.col("why").isNotNull()).withColumns(
         {
-            "attempts": before,
+            "attempts": F.when(F.col("why").isin(RETRIED, AGAIN), before).otherwise(0),
             "moves": F.coalesce(is_image & (scope != "") & (scope != stored_scope), F.lit(False)),
             "scope": F.when(is_image & (scope == ""), stored_scope).otherwise(scope),
         }
@@ -253,11 +254,11 @@ def _without_known_scopeless(met: DataFrame, images: DataFrame) -> DataFrame:
     return met.join(known, is_open & (F.col("_plain") == F.col("_known")), "left_anti")
 
 
-def _is_due(max_attempts: int, last_run: int | None) -> Column:
+def _is_due(max_attempts: int, is_over: Column) -> Column:
     """Whether a stored row failed for a transient reason and has attempts left."""
     may = is_transient(F.col("_stored_reason"), F.col("_stored_marks"))
-    due = (F.col("_stored_status") == FAILED) & may & (F.coalesce("_stored_attempts", F.lit(1)) < max_attempts)
-    return due if last_run is None else due & (F.unix_micros("_stored_ingested_at") <= F.lit(last_run))
+    has_more = F.coalesce("_stored_attempts", F.lit(1)) < max_attempts
+    return (F.col("_stored_status") == FAILED) & may & has_more & is_over
 
 
 def _compared_with_stored(

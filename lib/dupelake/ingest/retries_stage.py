@@ -35,6 +35,28 @@ def counts_as_attempt(reason: Column, marks: Column) -> Column:
     return is_transient(reason, marks) & (reason != "not_allowed")
 
 
+def is_of_completed_run(at: Column, last_run: int | None) -> Column:
+    """Whether an attempt at `at` belongs to a completed run, not to a killed run that the present run completes.
+
+    Args:
+        at: start of the run that made the attempt; null if it was not recorded.
+        last_run: start of the last completed run, in microseconds since 1970; None if all runs count as completed.
+    """
+    if last_run is None:
+        return F.lit(True)
+    return F.coalesce(F.unix_micros(at) <= F.lit(last_run), F.lit(True))
+
+
+def attempts_before(attempts: Column, is_over: Column) -> Column:
+    """The failed attempts before the present run.
+
+    Args:
+        attempts: failed attempts as stored.
+        is_over: whether the last attempt is of a completed run. If not, the present run makes the same attempt.
+    """
+    return F.greatest(attempts - F.when(is_over, 0).otherwise(1), F.lit(0))
+
+
 def marks_differ(old: Column, new: Column) -> Column:
     """Whether two maps of marks show different bytes: by the etags if both have one, else by any other common mark.
 

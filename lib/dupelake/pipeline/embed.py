@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
-from dupelake.embed.retries_stage import is_embedding_retried, is_of_completed_run
+from dupelake.embed.retries_stage import is_embedding_retried
 from dupelake.ingest.live_stage import rows_of_contents
+from dupelake.ingest.retries_stage import attempts_before, is_of_completed_run
 from dupelake.pipeline.chunks import in_parts, n_parts
 from dupelake.pipeline.command_lines import full_command
 from dupelake.pipeline.common import run_job
-from dupelake.pipeline.embedded import contents_to_embed
+from dupelake.pipeline.embedded import contents_without_embedding
 from dupelake.pipeline.job import Job
 from dupelake.pipeline.lsh_join import current_versions
 from dupelake.pipeline.options import FullOption
@@ -85,15 +86,19 @@ def work(run: Run, options: FullOption, model: Model | None) -> None:
 
 
 def _pending(run: Run, model_id: str, full: bool) -> DataFrame:
-    """(content_id, what, attempts): contents to embed, and failed ones that wait for another night."""
+    """(content_id, what, attempts): contents to embed, and failed ones that wait for another night.
+
+    `attempts` is the number of failed attempts of completed runs.
+    """
     stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
-    lacking = contents_to_embed(run).join(stored.select("content_id"), "content_id", "left_anti")
-    is_due = F.lit(True) if full else is_of_completed_run(F.col("tried_at"), run.last_run_at)
+    lacking = contents_without_embedding(run, model_id)
+    is_over = is_of_completed_run(F.col("tried_at"), run.last_done_at("embed", "nightly"))
     may = F.lit(True) if full else is_embedding_retried(F.col("attempts"), run.config.run.max_attempts)
     failed = stored.where(F.col("error_message").isNotNull() & may)
-    what = F.when(is_due, _FAILED).otherwise(_LATER)
+    before = attempts_before(F.coalesce("attempts", F.lit(1)), is_over)
+    what = F.when(is_over | F.lit(full), _FAILED).otherwise(_LATER)
     return lacking.select("content_id", F.lit(_LACKING).alias("what"), F.lit(0).alias("attempts")).unionAll(
-        failed.select("content_id", what.alias("what"), F.coalesce("attempts", F.lit(1)).alias("attempts"))
+        failed.select("content_id", what.alias("what"), before.alias("attempts"))
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from dupelake.runtime.run_record import Run
-from dupelake.warehouse.schema import FEATURES, THUMBNAILS
+from dupelake.warehouse.schema import EMBEDDINGS, FEATURES, THUMBNAILS
 
 
 def embeds_all(run: Run) -> bool:
@@ -24,3 +25,9 @@ def contents_to_embed(run: Run) -> DataFrame:
     if embeds_all(run):
         return run.warehouse.read(THUMBNAILS).select("content_id")
     return run.warehouse.read(FEATURES).where(has_few_words()).select("content_id")
+
+
+def contents_without_embedding(run: Run, model_id: str) -> DataFrame:
+    """(content_id) of all contents that get an embedding by this model and have none, not even a failed one."""
+    stored = run.warehouse.read(EMBEDDINGS).where(F.col("model_id") == model_id)
+    return contents_to_embed(run).join(stored.select("content_id"), "content_id", "left_anti")

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from dupelake.runtime.run_record import Run
+from dupelake.warehouse.rules import OTHERS_WRITTEN
 from dupelake.warehouse.schema import FAILED, IMAGES, OK
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Failures:
 
         Args:
             run: its counts are final.
-            tried: (image_id, partition) of the images that the run read.
+            tried: (image_id, partition, attempts) of the images that the run read, of `ingest.new_images_stage.WANTED`.
         """
         n_failed, n_tried = sum(self.fresh.values()), run.counts.hashed + run.counts.failed - self.n_again
         if n_failed:
@@ -79,7 +80,7 @@ class Failures:
             if _is_too_much(run, n_failed, n_tried):
                 limit = run.config.run.max_failed_fraction
                 told += f"; that is more than run.max_failed_fraction = {limit} allows"
-                run.gate_faults.append(f"{told}; the results of the others are written")
+                run.gate_faults.append(f"{told}; {OTHERS_WRITTEN}")
             else:
                 log.warning("%s", told)
         _check_partitions(run, tried)
@@ -97,12 +98,13 @@ def _is_too_much(run: Run, n_failed: int, n_tried: int) -> bool:
 
 
 def _check_partitions(run: Run, tried: DataFrame) -> None:
-    """Check run.max_failed_fraction_of_partition for each partition."""
+    """Check run.max_failed_fraction_of_partition for each partition; known failures that failed again do not count."""
     limit = run.config.run.max_failed_fraction_of_partition
     if not run.counts.failed or limit >= 1:
         return
     failed = run.warehouse.read(IMAGES).where(F.col("status") == FAILED).select("image_id", F.lit(1).alias("failed"))
-    by_partition = tried.join(failed, "image_id", "left").groupBy("partition")
+    is_again = F.col("failed").isNotNull() & (F.col("attempts") > 0)
+    by_partition = tried.join(failed, "image_id", "left").where(~is_again).groupBy("partition")
     counted = by_partition.agg(F.count("failed").alias("failed"), F.count(F.lit(1)).alias("tried"))
     bad = counted.where(F.col("failed") > F.lit(limit) * F.col("tried"))
     worst = bad.orderBy((F.col("failed") / F.col("tried")).desc(), "partition").limit(_NAMED + 1).collect()
@@ -111,5 +113,5 @@ def _check_partitions(run: Run, tried: DataFrame) -> None:
         more = f" and {bad.count() - _NAMED} more" if len(worst) > _NAMED else ""
         run.gate_faults.append(
             f"more images failed than run.max_failed_fraction_of_partition = {limit} allows in the partitions "
-            f"{named}{more}; the results of the others are written"
+            f"{named}{more}; {OTHERS_WRITTEN}"
         )

@@ -82,13 +82,8 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
     for name in ("hashed", "failed", "contents_new", "features_failed", "removed", MOVED, *_WHY):
         counts.set(name, 0)
     with run.step("manifest"):
-        manifest, n_read, facts = _read(run, options)
         images = run.warehouse.read(IMAGES)
-        wanted, numbers, n_moves = _wanted(run, manifest, images, options, facts)
-        gone = None
-        if facts["n_stones"] or options.listing:
-            there = wanted.where(F.col("why") != NOTED).select("image_id")
-            gone = _gone(run, manifest, images, there, options)
+        n_read, wanted, numbers, n_moves, gone = asked(run, images, options)
         if options.full:
             refuse_left_out(run, wanted, gone)
     n_rows = sum(n for why, n in numbers.items() if why not in UNREAD)
@@ -113,8 +108,25 @@ def work(run: Run, options: HashOptions, versions: StageVersions) -> None:
                 _write(run, hashed, options, versions, beside, is_change=is_change)
                 failures.add(run, hashed)
         beside = None  # written with the first part
-    failures.check(run, to_read.select("image_id", "partition"))
+    failures.check(run, to_read.select("image_id", "partition", "attempts"))
     tell_refused(run, run.warehouse.read(IMAGES).where(F.col("ingested_at") == F.lit(run.started_at)))
+
+
+def asked(
+    run: Run, images: DataFrame, options: HashOptions
+) -> tuple[int, DataFrame, dict[str, int], int, DataFrame | None]:
+    """The number of rows of the manifests, what `_wanted` returns, what `_gone` returns. Only staging is written.
+
+    Raises:
+        ManifestError: as `_read` and `_gone`.
+    """
+    manifest, n_read, facts = _read(run, options)
+    wanted, numbers, n_moves = _wanted(run, manifest, images, options, facts)
+    gone = None
+    if facts["n_stones"] or options.listing:
+        there = wanted.where(F.col("why") != NOTED).select("image_id")
+        gone = _gone(run, manifest, images, there, options)
+    return n_read, wanted, numbers, n_moves, gone
 
 
 def _wanted(
@@ -129,7 +141,7 @@ def _wanted(
         since=options.since,
         full=options.full,
         max_attempts=run.config.run.max_attempts,
-        last_run=run.last_run_at,
+        last_run=run.last_done_at("hash", "nightly"),
         other_ids=facts["n_other_ids"] > 0,
         other_scopes=has_scopes and not images.where("scope <> '' AND deleted_at IS NULL").isEmpty(),
     )

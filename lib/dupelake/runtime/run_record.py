@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib import metadata
 from typing import Any
 
@@ -24,7 +23,7 @@ from dupelake.runtime.progress import Progress, Work
 from dupelake.runtime.redaction import Redactor
 from dupelake.runtime.run_report import in_detail, in_short
 from dupelake.version import __version__
-from dupelake.warehouse.rules import COMPLETE
+from dupelake.warehouse.rules import COMPLETE, DONE
 from dupelake.warehouse.schema import ALL_TABLES, BESIDE_NIGHTS, DECISIONS, RUNS
 from dupelake.warehouse.staging import Staging
 from dupelake.warehouse.tables import Warehouse
@@ -92,10 +91,13 @@ class Run:
             with suppress(Exception):  # a dead JVM has told its own error by now
                 context.setJobDescription(outer)
 
-    @cached_property
-    def last_run_at(self) -> int:
-        """When the last run started that wrote its row, in microseconds since 1970; 0 before the first."""
-        row = self.warehouse.read(RUNS).agg(F.unix_micros(F.max("started_at")).alias("at")).first()
+    def last_done_at(self, *jobs: str) -> int:
+        """When the last run of one of `jobs` started that did all its work, in microseconds since 1970; 0 if none did.
+
+        An attempt after it belongs to a run that was stopped, which this run completes.
+        """
+        done = self.warehouse.read(RUNS).where(DONE).where(F.col("job").isin(*jobs))
+        row = done.agg(F.unix_micros(F.max("started_at")).alias("at")).first()
         return int(row["at"] or 0) if row is not None else 0
 
     def note_recall(self, shares: Mapping[str, Any]) -> None:

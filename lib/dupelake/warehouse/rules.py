@@ -65,6 +65,12 @@ COMPLETE = "tables IS NOT NULL"
 SUCCEEDED = "status = 'succeeded'"
 """Of `runs`."""
 
+OTHERS_WRITTEN = "the results of the others are written"
+"""In `runs.error_message` of a run that read the manifests and passed a limit of failed images; it did all its work."""
+
+DONE = f"({SUCCEEDED} OR {COMPLETE} OR error_message LIKE '%{OTHERS_WRITTEN}%')"
+"""Of `runs`: the run did all its work. A run that was stopped, or that an error ended, did not."""
+
 DECIDING = "job NOT IN ('maintain', 'forget', 'overlap')"
 """Of `runs`: jobs whose options made the tables; the others may run without a configuration."""
 
