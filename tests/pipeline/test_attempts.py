@@ -11,8 +11,10 @@ import deltalake
 from pictures import FASTEST, png
 from pyspark.sql import SparkSession
 
-from dupelake.config import Config
+from dupelake.config import Config, load_config
 from dupelake.pipeline import common, embed, hash
+from dupelake.pipeline.options import HashOptions
+from dupelake.pipeline.plan import describe_plan
 from dupelake.runtime.run_record import Run
 from dupelake.warehouse.rules import OTHERS_WRITTEN
 from dupelake.warehouse.schema import EMBEDDINGS, IMAGES, RUNS
@@ -91,8 +93,13 @@ def test_stopped_runs_use_up_no_attempt(spark: SparkSession, tmp_path: Path, mon
         (row,) = (row for row in rows if row["status"] == "failed")
         return int(row["attempts"])
 
+    def planned() -> str:
+        return describe_plan(Warehouse(spark, root), load_config(None, FASTEST[1::2]), HashOptions((str(manifest),)))
+
     assert (stopped(), attempts()) == (143, 1)
+    assert "0 to read and hash" in planned()
     assert (run(), attempts()) == (0, 1), "the run that completes the stopped one does not try again"
+    assert "1 to read and hash (1 retried)" in planned()
     assert (run(), attempts()) == (0, 2), "1 of 1 of the partition: known, so it passes no limit"
     assert (stopped("--full"), attempts()) == (143, 3)
     assert (run("--full"), attempts()) == (0, 3)

@@ -11,15 +11,13 @@ from pyspark.sql import functions as F
 from dupelake.config import Config
 from dupelake.errors import ModelError
 from dupelake.ingest.access import Access, own_roots
-from dupelake.ingest.manifests import read_manifests
-from dupelake.ingest.new_images_stage import AGAIN, CHANGED, UNREAD, normalise, selected, wanted_rows
-from dupelake.pipeline.embedded import contents_to_embed
-from dupelake.pipeline.feeds import versions_of
+from dupelake.ingest.new_images_stage import AGAIN, CHANGED, UNREAD
+from dupelake.pipeline.embedded import contents_without_embedding
+from dupelake.pipeline.hash import asked
 from dupelake.pipeline.lsh_join import current_versions
 from dupelake.pipeline.options import HashOptions
 from dupelake.pipeline.planning import plan_join
-from dupelake.pipeline.selecting import refuse_nothing
-from dupelake.pipeline.versions import stored_beside
+from dupelake.pipeline.versions import left_out, stored_beside
 from dupelake.propose.generator_stage import Actions, JoinInputs
 from dupelake.propose.stage import generators_of, joinable_units
 from dupelake.runtime.redaction import redact_uris
@@ -27,7 +25,8 @@ from dupelake.runtime.run_record import Run
 from dupelake.runtime.run_report import human_bytes
 from dupelake.stage_versions import StageVersions
 from dupelake.warehouse.rules import SUCCEEDED
-from dupelake.warehouse.schema import EMBEDDINGS, HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
+from dupelake.warehouse.schema import HASHES, IMAGES, JOIN_KEYS, JOINED, PAIRS, RUNS
+from dupelake.warehouse.staging import Unwritten
 from dupelake.warehouse.tables import Warehouse, single_row
 
 _OF_IMAGES, _OF_PAIRS = ("hash", "embed", "write", "join"), ("align",)  # steps whose time grows with the number
@@ -58,10 +57,22 @@ def describe_plan(warehouse: Warehouse, config: Config, options: HashOptions) ->
         options: options of the planned run.
 
     Raises:
-        ManifestError: as the run would.
+        ManifestError: as the run would, also for a listing that lacks too many images.
     """
     run = Run("plan", config, warehouse)
-    counts, n_refused, n_left = _rows(run, options)
+    run.staging = Unwritten(warehouse, run.run_id)
+    try:
+        return "\n".join(_lines(run, options))
+    finally:
+        run.staging.remove()
+
+
+def _lines(run: Run, options: HashOptions) -> list[str]:
+    warehouse, config = run.warehouse, run.config
+    _, wanted, counts, _, gone = asked(run, warehouse.read(IMAGES), options)
+    n_refused, n_left = _refused(wanted, config, options), 0
+    if options.full and (others := left_out(run, wanted, gone)) is not None:
+        n_left = others.images.count()
     n_to_do = sum(n for why, n in counts.items() if why not in UNREAD)
     n_added = sum(n for why, n in counts.items() if why not in (*UNREAD, AGAIN, CHANGED))
     lines = [redact_uris(f"Plan for {', '.join(options.paths)} into {warehouse.root}; nothing is written")]
@@ -69,44 +80,29 @@ def describe_plan(warehouse: Warehouse, config: Config, options: HashOptions) ->
     lines.append(f"  images   {n_to_do} to read and hash" + (f" ({told})" if told else ""))
     if n_refused:
         lines.append(f"  refused  {n_refused} of them, which fetch.allowed_* do not allow to read (docs/operations.md)")
+    lines += [f"  removed  {line}" for line in _removed(gone)]
     lines += [f"  versions {line}" for line in _versions(run, n_left, full=options.full)]
     lines += [f"  join     {line}" for line in _join(run, n_to_do, n_added)]
     lines += [f"  cost     {line}" for line in _cost(_rates(warehouse), n_to_do)]
-    return "\n".join(lines)
+    return lines
 
 
-def _rows(run: Run, options: HashOptions) -> tuple[dict[str, int], int, int]:
-    """Count the rows that the run would process.
-
-    Returns:
-        (number of rows by `why`, number of rows that it would refuse to read, number of live images of other versions
-        that a run with --full would leave out).
-    """
-    wh, paths, partitions, since = run.warehouse, options.manifests, options.partitions, options.since
-    versions = versions_of(run, options)
-    raw = read_manifests(wh.spark, paths, run.config.manifest, run.config.fetch, versions)
-    images = wh.read(IMAGES) if wh.exists(IMAGES) else None
-    rows = normalise(raw, run.config.manifest)
-    if partitions is not None or since is not None:
-        refuse_nothing(selected(rows, partitions, since), rows, partitions, since)
-    wanted = wanted_rows(
-        rows,
-        images,
-        partitions=partitions,
-        since=since,
-        full=options.full,
-        max_attempts=run.config.run.max_attempts,
-    )
-    others, n_left = stored_beside(run) if options.full else None, 0
-    if others is not None:
-        n_left = others.images.join(wanted.select("image_id"), "image_id", "left_anti").count()
-    access = Access(run.config.fetch, own_roots(paths))
+def _refused(wanted: DataFrame, config: Config, options: HashOptions) -> int:
+    """Number of the rows of `wanted` that the run would refuse to read."""
+    access = Access(config.fetch, own_roots(options.manifests))
     # A lambda, because Spark warns of type hints that are not pandas types.
     is_refused = F.udf(lambda uri: access.looks_refused(uri), "boolean")(F.col("uri"))  # noqa: PLW0108
-    numbers = wanted.groupBy("why").agg(F.count(F.lit(1)).alias("n"), F.count_if(is_refused).alias("refused"))
-    counts = numbers.collect()  # one row per why
-    n_refused = sum(row["refused"] for row in counts if row["why"] not in UNREAD)
-    return {row["why"]: row["n"] for row in counts}, n_refused, n_left
+    return wanted.where(~F.col("why").isin(*UNREAD)).where(is_refused).count()
+
+
+def _removed(gone: DataFrame | None) -> Iterator[str]:
+    """A line about the stored images that the run would mark as deleted."""
+    if gone is None:
+        return
+    by_reason = {row["deleted_reason"]: row["count"] for row in gone.groupBy("deleted_reason").count().collect()}
+    if by_reason:
+        told = ", ".join(f"{n} {reason}" for reason, n in sorted(by_reason.items()))
+        yield f"{sum(by_reason.values())} stored images are marked as deleted ({told}); no file is touched"
 
 
 def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
@@ -125,11 +121,10 @@ def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
         from dupelake.embed.stage import describe_model
 
         model, _, _ = describe_model(config.embed)
-        held = wh.read(EMBEDDINGS).where(F.col("model_id") == model).count()
-        n = 0 if held else contents_to_embed(run).count()
+        n = contents_without_embedding(run, model).count()
         if n:
             same = False
-            yield f"{n} contents have no embedding by {model}: made from thumbnails, no original is read"
+            yield f"{n} contents have no embedding by {model}: made from thumbnails, then compared; no original is read"
     try:
         versions = current_versions(run)
         join, keys = versions.join, wh.read(JOIN_KEYS).where(F.col("key_version") != versions.keys).count()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -113,13 +113,10 @@ def refuse_left_out(run: Run, wanted: DataFrame, gone: DataFrame | None) -> None
     Raises:
         VersionMixError: says how many images would be left out, names some, and says the fix.
     """
-    others = stored_beside(run)
+    others = left_out(run, wanted, gone)
     if others is None:
         return
-    left = others.images.join(wanted.select("image_id"), "image_id", "left_anti")
-    if gone is not None:
-        left = left.join(gone.select("image_id"), "image_id", "left_anti")
-    left = run.staging.save(left, "left-out")  # most often none
+    left = run.staging.save(others.images, "left-out")  # most often none
     row = single_row(left.agg(F.count(F.lit(1)).alias("images"), F.count_distinct("content_id").alias("contents")))
     if not row["images"]:
         return
@@ -130,6 +127,17 @@ def refuse_left_out(run: Run, wanted: DataFrame, gone: DataFrame | None) -> None
         "all manifests and trees that list them, without --partitions and --since; where they are gone, say so "
         f"(--listing, a tombstone, dupelake forget); or take back the options ({others.options}) that changed"
     )
+
+
+def left_out(run: Run, wanted: DataFrame, gone: DataFrame | None) -> Others | None:
+    """As `stored_beside`, without the images that a run with --full reads or marks as deleted."""
+    others = stored_beside(run)
+    if others is None:
+        return None
+    left = others.images.join(wanted.select("image_id"), "image_id", "left_anti")
+    if gone is not None:
+        left = left.join(gone.select("image_id"), "image_id", "left_anti")
+    return replace(others, images=left)
 
 
 def refuse_unhashed(run: Run) -> None:

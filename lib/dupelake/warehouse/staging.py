@@ -131,3 +131,24 @@ class Staging:
         jvm: Any = self._spark._jvm
         where = jvm.org.apache.hadoop.fs.Path(path)
         return where, where.getFileSystem(self._spark._jsparkSession.sessionState().newHadoopConf())
+
+
+class Unwritten(Staging):
+    """Staging for commands that write nothing into a warehouse: Spark's executors hold the rows until `remove`."""
+
+    def __init__(self, warehouse: Warehouse, run_id: str) -> None:
+        super().__init__(warehouse, run_id)
+        self._held: list[DataFrame] = []
+
+    def save(self, rows: DataFrame, name: str = "step") -> DataFrame:
+        """Computes `rows` and returns a frame that reads what the executors hold."""
+        held = rows.localCheckpoint()
+        self._held.append(held)
+        return held
+
+    def remove(self) -> None:
+        """Lets the executors drop the rows."""
+        for frame in self._held:
+            plan: Any = frame._jdf.queryExecution().analyzed()
+            plan.rdd().unpersist(False)
+        self._held.clear()
