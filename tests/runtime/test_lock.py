@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -112,11 +113,8 @@ def test_a_file_system_without_hard_links_has_locks_too(tmp_path, monkeypatch, c
             one.acquire()
             held.append(one)
 
-    threads = [threading.Thread(target=take, args=(one,)) for one in locks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(locks)) as pool:
+        list(pool.map(take, locks))
     assert len(held) == 1
     held[0].check()
     with pytest.raises(BusyError):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -198,11 +199,8 @@ def test_one_of_many_takes_a_lost_lock_through_hadoop(spark, tmp_path):
                 lock.check()
                 won.append(lock)
 
-    threads = [threading.Thread(target=take, args=(lock,)) for lock in locks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(locks)) as pool:
+        list(pool.map(take, locks))
     assert len(won) == 1
     won[0].release()
     assert not (tmp_path / NAME).exists()

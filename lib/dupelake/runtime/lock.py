@@ -69,8 +69,8 @@ class Store(Protocol):
 class _LocalStore:
     """A lock on this machine's file system. A hard link is as atomic as O_EXCL, and nobody can read half a file.
 
-    Without hard links (exFAT, some network drives) the file is created with O_EXCL. Somebody who reads it before it is
-    written finds a lock whose holder is unknown, and waits.
+    Without hard links (exFAT, some network drives) an empty file is created with O_EXCL, and the written one takes its
+    place. Somebody who reads the empty one finds a lock whose holder is unknown, and waits.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -87,17 +87,17 @@ class _LocalStore:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            return self._created(text)
+            return self._created_from(draft)
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         return True
 
-    def _created(self, text: str) -> bool:
+    def _created_from(self, draft: Path) -> bool:
         try:
-            with self._path.open("x", encoding="utf-8") as file:
-                file.write(text)
+            self._path.touch(exist_ok=False)
         except FileExistsError:
             return False
+        draft.replace(self._path)
         return True
 
     def read(self) -> str | None:
