@@ -63,7 +63,7 @@ def test_what_the_run_would_do(spark: SparkSession, tmp_path: Path, capsys) -> N
     before = sorted(Path(warehouse.root).rglob("*"))
 
     write(dict.fromkeys(names, "") | {"d": "yes"})
-    stone = "removed  1 stored images are marked as deleted (1 tombstone)"
+    stone = "removed  1 of the stored images would be marked as deleted (1 tombstone)"
     for options in ({}, {"partitions": ["1"]}, {"listing": True}):
         assert stone in plan(**options)
     other = plan("hash.thumbnail_side_px=288", full=True)
@@ -76,7 +76,7 @@ def test_what_the_run_would_do(spark: SparkSession, tmp_path: Path, capsys) -> N
     with pytest.raises(ManifestError, match="3 of the 4 images that it covers are not in it"):
         plan(listing=True)
     told = plan("manifest.max_removed_fraction=1", "hash.thumbnail_side_px=288", listing=True, full=True)
-    assert "removed  3 stored images are marked as deleted (3 not_listed)" in told
+    assert "removed  3 of the stored images would be marked as deleted (3 not_listed)" in told
     assert "is refused" not in told
 
     assert sorted(Path(warehouse.root).rglob("*")) == before, "nothing is written"

@@ -102,7 +102,7 @@ def _removed(gone: DataFrame | None) -> Iterator[str]:
     by_reason = {row["deleted_reason"]: row["count"] for row in gone.groupBy("deleted_reason").count().collect()}
     if by_reason:
         told = ", ".join(f"{n} {reason}" for reason, n in sorted(by_reason.items()))
-        yield f"{sum(by_reason.values())} stored images are marked as deleted ({told}); no file is touched"
+        yield f"{sum(by_reason.values())} of the stored images would be marked as deleted ({told}); no file is touched"
 
 
 def _versions(run: Run, n_left: int, *, full: bool) -> Iterator[str]:
