@@ -22,7 +22,7 @@ from dupelake import pair_rules
 from dupelake.errors import ConfigError
 from dupelake.fetch_rules import FETCH_SCHEMES, PUBLIC, fetch_faults
 from dupelake.option_values import converted, read_file, value_of
-from dupelake.pair_rules import IMAGE_FORMATS, RulesConfig, hint
+from dupelake.pair_rules import RulesConfig, format_faults, hint
 from dupelake.profiles import BALANCED, profile_values
 from dupelake.replaced_options import REPLACED
 
@@ -315,11 +315,7 @@ def _check_together(config: Config, faults: list[str]) -> None:
         )
     if not cluster.keeper_order or cluster.keeper_order[-1] != "image_id":
         faults.append("cluster.keeper_order: must end in image_id, so that no two images rank the same")
-    faults += [
-        f"cluster.format_order: {name!r} is no format of images{hint(name.upper(), IMAGE_FORMATS)}"
-        for name in cluster.format_order
-        if name.upper() not in IMAGE_FORMATS
-    ]
+    faults += format_faults("cluster.format_order", cluster.format_order)
     if config.features.vocabulary != "default" and not os.path.isfile(config.features.vocabulary):
         faults.append(
             f"features.vocabulary: no file at {config.features.vocabulary}; give default, or a file that "

@@ -159,11 +159,13 @@ def _rule(value: Any, where: str, faults: list[str]) -> Rule | None:
     before = len(faults)
     known = [one.name for one in dataclasses.fields(Rule)]
     faults += [f"{where}.{key}: no such field{hint(str(key), known)}" for key in value if key not in known]
-    name, verdict, enabled = value.get("name", ""), value.get("verdict"), value.get("enabled", False)
-    if not isinstance(name, str):
-        faults.append(f"{where}.name: must be text, but YAML reads {name!r}; put it in quotes")
-    elif not _NAME.fullmatch(name):
-        faults.append(f"{where}.name: is {name!r}; give letters, digits, '.', '_' and '-', at most 64")
+    name, verdict, enabled = "", value.get("verdict"), value.get("enabled", False)
+    try:
+        name = as_text(value.get("name", ""))
+        if not _NAME.fullmatch(name):
+            faults.append(f"{where}.name: is {name!r}; give letters, digits, '.', '_' and '-', at most 64")
+    except ValueError as error:
+        faults.append(f"{where}.name: {error}")
     if verdict not in VERDICTS:
         faults.append(f"{where}.verdict: is {verdict!r}; allowed is one of {', '.join(VERDICTS)}")
     if not isinstance(enabled, bool):
@@ -171,7 +173,7 @@ def _rule(value: Any, where: str, faults: list[str]) -> Rule | None:
     parts = {part: _section(kind, value.get(part), f"{where}.{part}", faults) for part, kind in _SECTIONS.items()}
     if len(faults) > before:
         return None
-    rule = Rule(str(name), str(verdict), enabled, **parts)
+    rule = Rule(name, str(verdict), enabled, **parts)
     _check_together(rule, where, faults)
     return rule if len(faults) == before else None
 
@@ -220,11 +222,7 @@ def _check_together(rule: Rule, where: str, faults: list[str]) -> None:
     if (rule.pair, rule.a, rule.b) == (Both(), Side(), Side()):
         faults.append(f"{where}: has no condition, so it would decide every pair; give pair, a or b")
     for part in ("a", "b"):
-        unknown = [one for one in getattr(rule, part).format if one.upper() not in IMAGE_FORMATS]
-        faults += [
-            f"{where}.{part}.format: {one!r} is no format of images{hint(one.upper(), IMAGE_FORMATS)}"
-            for one in unknown
-        ]
+        faults += format_faults(f"{where}.{part}.format", getattr(rule, part).format)
     for part in _SECTIONS:
         section = getattr(rule, part)
         for low in (one.name for one in dataclasses.fields(section) if one.name.startswith("min_")):
@@ -234,6 +232,15 @@ def _check_together(rule: Rule, where: str, faults: list[str]) -> None:
     ratios = ("min_pixel_ratio", "max_pixel_ratio", "min_byte_ratio", "max_byte_ratio")
     if rule.verdict == KEEPER and rule.a == rule.b and not any(getattr(rule.pair, one) is not None for one in ratios):
         faults.append(f"{where}: keeps the image that fits a, but a and b are the same; give a what only it has")
+
+
+def format_faults(where: str, names: Iterable[str]) -> list[str]:
+    """A fault for each name that is none of IMAGE_FORMATS, in letters of any case."""
+    return [
+        f"{where}: {name!r} is no format of images{hint(name.upper(), IMAGE_FORMATS)}"
+        for name in names
+        if name.upper() not in IMAGE_FORMATS
+    ]
 
 
 def hint(word: str, known: Iterable[str]) -> str:

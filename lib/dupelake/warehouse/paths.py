@@ -18,6 +18,9 @@ from dupelake.errors import ConfigError
 if TYPE_CHECKING:  # readers without Spark use this module as well
     from pyspark.sql import SparkSession
 
+UNWRITABLE = "[]^|"
+"""Characters of a folder's name that delta-rs takes for a part of a URL, and panics, when it writes below it."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):(?=/)")  # at least two letters, because C:/ is a drive
 _GLOB = frozenset("{}[]*?\\")
 # If one of these is set, Hadoop's default file system may not be that of this machine.

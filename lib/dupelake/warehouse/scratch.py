@@ -17,10 +17,11 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from dupelake.errors import EnvironmentFault
+from dupelake.warehouse.paths import UNWRITABLE
 from dupelake.warehouse.reader import Reader
 from dupelake.warehouse.rules import TABLES
 
-_ODD = re.compile(r"[\[\]^|\\\x00-\x1f\x7f]|%(?=[0-9A-Fa-f]{2})")  # as `can_write`; the rest it takes for escapes
+_ODD = re.compile(rf"[{re.escape(UNWRITABLE)}\\\x00-\x1f\x7f]|%(?=[0-9A-Fa-f]{{2}})")  # and what it takes for escapes
 
 
 class Scratch:

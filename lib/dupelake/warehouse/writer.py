@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from dupelake.errors import BusyError, EnvironmentFault, NotFoundError, SchemaError, first_line
+from dupelake.warehouse.paths import UNWRITABLE
 from dupelake.warehouse.schema_types import Table
 
 
@@ -76,7 +77,7 @@ class Writer:
 
 def can_write(root: str) -> bool:
     """Whether delta-rs can write below this folder; it takes the path for the host of a URL, and panics otherwise."""
-    return not set(root) & set("[]^|")
+    return not set(root) & set(UNWRITABLE)
 
 
 def _arrow(table: Table, rows: pa.Table | Sequence[Mapping[str, Any]]) -> pa.Table:
